@@ -1,0 +1,49 @@
+# `make demo` and `make test` are all that a newcomer needs. Both make what they need and repeat nothing.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export TOKENIZERS_PARALLELISM := false
+
+.PHONY: help demo test lint docs store-down clean
+
+help:  ## what can be made
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(VENV)/demo.done: pyproject.toml requirements.lock
+	@echo "Setting up $(VENV) (about two minutes, once)"
+	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) not found; name another with make PYTHON=python3.12"; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --progress-bar off --quiet --constraint requirements.lock --editable '.[demo]'
+	@touch $@
+
+$(VENV)/dev.done: pyproject.toml requirements.lock $(VENV)/demo.done
+	@echo "Adding the tools of the tests"
+	@$(BIN)/python -m pip install --progress-bar off --quiet --constraint requirements.lock --editable '.[dev]'
+	@touch $@
+
+demo: $(VENV)/demo.done  ## the whole pipeline on real data, here
+	@$(BIN)/sharpen run --config pipeline/demo.yaml
+
+test: lint  ## lint, types, layer rules and all tests
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
+
+lint: $(VENV)/dev.done  ## format, lint, types, layer rules
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/pyright --pythonpath $(BIN)/python
+	@$(BIN)/lint-imports
+
+docs: $(VENV)/demo.done  ## write the settings page of the README anew
+	@$(BIN)/python -m pipeline.docs
+
+store-down: $(VENV)/demo.done  ## stop the embedded S3 store
+	@$(BIN)/sharpen store down
+
+clean:  ## remove environment, store, runs and caches
+	@if [ -x $(BIN)/sharpen ]; then $(BIN)/sharpen store down || true; fi
+	@rm -rf $(VENV) .sharpen build *.egg-info .pytest_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,40 @@
+"""The failures that Sharpen tells apart, each with the exit code that a shell sees.
+
+0 done · 1 the run failed · 2 the user's input is wrong · 3 the promotion gate said no.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class SharpenError(Exception):
+    """Any failure that is told to the user in plain lines, without a traceback."""
+
+    exit_code = 1
+
+
+class StepFailed(SharpenError):
+    """A step could not finish for a reason that is not the user's input."""
+
+    exit_code = 1
+
+
+class InputError(SharpenError):
+    """The user's input is wrong. Every fault is one line that says where it is and what to do.
+
+    Args:
+        faults: one line, or one line per fault.
+    """
+
+    exit_code = 2
+
+    def __init__(self, faults: str | Iterable[str]) -> None:
+        self.faults = [faults] if isinstance(faults, str) else list(faults)
+        super().__init__("\n".join(self.faults))
+
+
+class GateRejected(SharpenError):
+    """The model was measured and found not good enough to be promoted."""
+
+    exit_code = 3

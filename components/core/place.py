@@ -1,0 +1,75 @@
+"""Where a step runs: its image, its run, the address of its output, and how it ends.
+
+The same component runs on a laptop and in a pod. In a pod KFP gives every output an address in the object store; on a
+laptop it gives a local path, and the runner says through `SHARPEN_RUN` where the run's folders live. The run is
+not an input of the component, because then no two runs could share a cached step.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+from components.core import outcome, storage
+from components.core.command import as_told
+from components.core.errors import StepFailed
+
+RUN_VARIABLE = "SHARPEN_RUN"
+# The image that every component names; `sharpen compile --image` puts another in its place.
+IMAGE = "localhost/sharpen-python:dev"
+
+
+def output_address(artifact_uri: str, step: str) -> str:
+    """The address of a step's bulk output: KFP's own if it is in an object store, else ``<run>/<step>``.
+
+    Raises:
+        StepFailed: KFP gave a local path and `SHARPEN_RUN` is not set.
+    """
+    if storage.is_remote(artifact_uri):
+        return artifact_uri
+    run = os.environ.get(RUN_VARIABLE)
+    if not run:
+        raise StepFailed(f"{step}: no address for the output; set {RUN_VARIABLE} to a folder or s3:// address")
+    return storage.join(run, step)
+
+
+def run_id() -> str:
+    """The name of this run: last part of `SHARPEN_RUN`, or the run id that KFP gives to the pod, or ``local``."""
+    run = os.environ.get(RUN_VARIABLE, "").rstrip("/")
+    return run.rsplit("/", 1)[-1] if run else os.environ.get("KFP_RUN_ID", "local")
+
+
+@cache
+def code_version() -> str:
+    """Version of the package and a hash of its components' sources: changes whenever a result could change."""
+    root = Path(__file__).parents[1]
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        digest.update(str(path.relative_to(root)).encode())
+        digest.update(path.read_bytes())
+    return f"{metadata.version('sharpen')}+{digest.hexdigest()[:12]}"
+
+
+@contextmanager
+def reported(step: str) -> Iterator[None]:
+    """End the process as a user should see it: one line per fault of theirs, no traceback, the right exit code.
+
+    KFP's executor shows what libraries log for their own debugging; from here on only their warnings are shown.
+    """
+    logging.getLogger().setLevel(logging.WARNING)
+    try:
+        yield
+    except Exception as error:
+        known = as_told(error)
+        if known is None:
+            outcome.tell(step, 1, [f"{type(error).__name__}: {error}"])
+            raise
+        outcome.tell(step, *known)
+        sys.exit(known[0])

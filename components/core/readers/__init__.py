@@ -1,0 +1,77 @@
+"""Any input that a user may name, as a `DataSet`: FlagEmbedding rows, a BEIR folder, or a finished data set of ours."""
+
+from __future__ import annotations
+
+from components.core.errors import InputError
+from components.core.readers import beir, flagembedding, own
+from components.core.readers.combine import combine, distinct_names
+from components.core.readers.places import Kind, Place, kind_of, locate, split_addresses, stem
+from components.core.readers.rows import REASONS, BadRow, Findings, RowFault
+from components.core.records import DataSet
+
+__all__ = [
+    "REASONS",
+    "BadRow",
+    "Findings",
+    "Kind",
+    "Place",
+    "RowFault",
+    "combine",
+    "distinct_names",
+    "kind_of",
+    "locate",
+    "read_dataset",
+    "read_place",
+    "split_addresses",
+    "stem",
+]
+
+
+def read_dataset(uri: str, split: str = "train") -> DataSet:
+    """Read input that must be without fault, for a step that is run by itself.
+
+    Args:
+        uri: an address, local or ``s3://``; several are separated by commas or stand in a JSON list.
+        split: the split of rows that bring none (FlagEmbedding's format has no splits).
+
+    Raises:
+        InputError: nothing usable at the address, or any bad row: the first ones with file, line, field and reason.
+    """
+    addresses = split_addresses(uri)
+    if not addresses:
+        raise InputError("data: no address given")
+    findings = Findings()
+    places = [place for address in addresses for place in locate(address)]
+    names = distinct_names([(stem(place.address), place.address) for place in places])
+    parts = {name: read_place(place, name, split, findings) for name, place in zip(names, places, strict=True)}
+    if findings.counts:
+        raise InputError(findings.first_faults("Repair the rows, or run data_prep, which sets bad rows aside"))
+    for what, count in sorted(findings.notices.items()):
+        print(f"note: {what} ({count:,}x)", flush=True)
+    return combine(parts)
+
+
+def read_place(place: Place, name: str, split: str, findings: Findings) -> DataSet:
+    """Read one input; bad rows and notices go to `findings`.
+
+    Args:
+        place: what `locate` found.
+        name: name of the source.
+        split: the split of rows that bring none.
+        findings: takes bad rows and notices.
+
+    Raises:
+        InputError: a file without a single row.
+    """
+    if place.kind is Kind.FINISHED:
+        return own.read_folder(place.folder, findings)
+    if place.kind is Kind.BEIR:
+        data = beir.read_folder(place.folder, place.address, place.names, name, findings)
+        if data.corpus.is_empty() and not findings.counts:
+            raise InputError(f"{place.shown('corpus.jsonl')}: holds no passage; fill it or leave it out")
+        return data
+    before = findings.rows
+    data = flagembedding.read_file(place.paths[0], place.address, name, split, findings)
+    if findings.rows == before:
+        raise InputError(f"{place.address}: holds no row; fill it or leave it out")
+    return data

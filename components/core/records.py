@@ -1,0 +1,162 @@
+"""The data set that passes between steps: passages, queries and judgements, stored once and referred to by id."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+
+from components.core import storage
+from components.core.errors import InputError
+from components.core.text import passage_text
+
+SPLITS = ("train", "dev", "test")
+
+Schema = Mapping[str, type[pl.DataType]]
+
+CORPUS = {"passage_id": pl.String, "title": pl.String, "text": pl.String}
+QUERIES = {
+    "query_id": pl.String,
+    "text": pl.String,
+    "split": pl.String,
+    "source": pl.String,
+    "instruction": pl.String,
+}
+QRELS = {"query_id": pl.String, "passage_id": pl.String, "grade": pl.Int32, "split": pl.String}
+GIVEN_NEGATIVES = {"query_id": pl.String, "passage_id": pl.String}
+TEACHER_SCORES = {"query_id": pl.String, "passage_id": pl.String, "score": pl.Float64}
+NEGATIVES = {
+    "query_id": pl.String,
+    "passage_id": pl.String,
+    "rank": pl.Int32,
+    "score": pl.Float32,
+    "positive_score": pl.Float32,
+    "teacher_score": pl.Float64,
+    "picked_by": pl.String,
+}
+
+_TABLES = {
+    "corpus": CORPUS,
+    "queries": QUERIES,
+    "qrels": QRELS,
+    "given_negatives": GIVEN_NEGATIVES,
+    "teacher_scores": TEACHER_SCORES,
+}
+_OPTIONAL = ("given_negatives", "teacher_scores")
+
+
+def empty(schema: Schema) -> pl.DataFrame:
+    """A table of this schema without rows."""
+    return pl.DataFrame(schema=dict(schema))
+
+
+@dataclass
+class DataSet:
+    """A retrieval data set.
+
+    Attributes:
+        corpus: one row a passage (`CORPUS`), sorted by passage_id, ids unique.
+        queries: one row a query (`QUERIES`), sorted by query_id; a query is in one split only.
+        qrels: judged pairs (`QRELS`); grade > 0 means relevant.
+        given_negatives: negatives that the user brought (`GIVEN_NEGATIVES`).
+        teacher_scores: scores of a teacher for pairs, positive or negative (`TEACHER_SCORES`).
+    """
+
+    corpus: pl.DataFrame
+    queries: pl.DataFrame
+    qrels: pl.DataFrame
+    given_negatives: pl.DataFrame = field(default_factory=lambda: empty(GIVEN_NEGATIVES))
+    teacher_scores: pl.DataFrame = field(default_factory=lambda: empty(TEACHER_SCORES))
+
+    def queries_of(self, split: str) -> pl.DataFrame:
+        """The queries of one split, sorted by query_id."""
+        return self.queries.filter(pl.col("split") == split).sort("query_id")
+
+    def qrels_of(self, split: str) -> dict[str, dict[str, int]]:
+        """query_id -> passage_id -> grade for one split, as trec_eval has it."""
+        found: dict[str, dict[str, int]] = {}
+        for query_id, passage_id, grade in (
+            self.qrels.filter(pl.col("split") == split).select("query_id", "passage_id", "grade").iter_rows()
+        ):
+            found.setdefault(query_id, {})[passage_id] = grade
+        return found
+
+    def passage_texts(self) -> list[str]:
+        """What is encoded for each passage, in the order of `corpus`."""
+        return [passage_text(title, text) for title, text in self.corpus.select("title", "text").iter_rows()]
+
+    def counts(self) -> dict[str, int]:
+        """Rows of each table."""
+        return {name: getattr(self, name).height for name in _TABLES}
+
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) over all tables' rows in sorted order: equal data, equal fingerprint, whatever the files."""
+        digest = hashlib.sha256()
+        for name, schema in _TABLES.items():
+            table: pl.DataFrame = getattr(self, name).select(list(schema)).sort(list(schema)[:2])
+            digest.update(name.encode())
+            for row in table.iter_rows():
+                digest.update(repr(row).encode())
+        return digest.hexdigest()
+
+    def save(self, folder: Path) -> None:
+        """Write every table as ``<folder>/<table>/part-00000.parquet``; optional tables without rows are left out."""
+        for name, schema in _TABLES.items():
+            table: pl.DataFrame = getattr(self, name)
+            if name in _OPTIONAL and table.is_empty():
+                continue
+            write_table(table, folder / name, schema)
+
+    @classmethod
+    def load(cls, folder: Path) -> DataSet:
+        """Read what `save` wrote. Raises InputError when a table is missing or lacks a column."""
+        tables = {}
+        for name, schema in _TABLES.items():
+            if name in _OPTIONAL and not (folder / name).is_dir():
+                tables[name] = empty(schema)
+            else:
+                tables[name] = read_table(folder / name, schema)
+        return cls(**tables)
+
+    @classmethod
+    def open(cls, uri: str) -> DataSet:
+        """The finished data set at an address (`storage.open_folder`)."""
+        return cls.load(storage.open_folder(uri))
+
+
+def write_table(table: pl.DataFrame, folder: Path, schema: Schema) -> None:
+    """Write a table of `schema` as one Parquet part in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    table.select([pl.col(name).cast(kind) for name, kind in schema.items()]).write_parquet(
+        folder / "part-00000.parquet", compression="zstd"
+    )
+
+
+def read_table(folder: Path, schema: Schema) -> pl.DataFrame:
+    """Read all Parquet parts of `folder` in name order; columns of `schema` only. Raises InputError."""
+    parts = sorted(folder.glob("*.parquet"))
+    if not parts:
+        raise InputError(f"{folder}: no *.parquet file; this is not a folder that Sharpen wrote")
+    table = pl.concat([pl.read_parquet(part) for part in parts])
+    if missing := [name for name in schema if name not in table.columns]:
+        raise InputError(f"{parts[0]}: column {', '.join(missing)} is missing; expected {', '.join(schema)}")
+    return table.select([pl.col(name).cast(kind) for name, kind in schema.items()])
+
+
+def known_positives(qrels: pl.DataFrame, split: str | None = None) -> dict[str, set[str]]:
+    """query_id -> ids of passages with grade > 0, over one split or all."""
+    rows = qrels.filter(pl.col("grade") > 0)
+    if split is not None:
+        rows = rows.filter(pl.col("split") == split)
+    found: dict[str, set[str]] = {}
+    for query_id, passage_id in rows.select("query_id", "passage_id").iter_rows():
+        found.setdefault(query_id, set()).add(passage_id)
+    return found
+
+
+def unique(values: Iterable[str]) -> list[str]:
+    """The values without repeats, in first-seen order."""
+    return list(dict.fromkeys(values))

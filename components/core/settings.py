@@ -1,0 +1,114 @@
+"""The base of every settings model, and the settings that several steps share.
+
+A settings model is the one source of a setting's name, default, bounds and help: the pipeline's inputs, the
+command line, YAML files and the documentation are made from it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from components.core.errors import InputError
+
+
+class SettingsModel(BaseModel):
+    """Settings of one step: unknown names are refused, values are checked, objects do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+
+    @classmethod
+    def checked(cls, values: dict[str, Any], *, where: str = "") -> Self:
+        """Build the model from plain values.
+
+        Args:
+            values: setting name -> value; strings are converted as pydantic converts them.
+            where: prefix of the setting's name in messages, for example ``training.``.
+
+        Raises:
+            InputError: one line per fault, naming the setting, the value and what is allowed.
+        """
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise InputError(fault_lines(cls, error, where=where)) from None
+
+    @classmethod
+    def from_json(cls, text: str, *, where: str = "") -> Self:
+        """Build the model from the JSON text that a pipeline step receives; faults as in `checked`."""
+        import json
+
+        try:
+            values = json.loads(text or "{}")
+        except json.JSONDecodeError as error:
+            raise InputError(f"{where or 'settings'}: not valid JSON ({error}); pass an object") from None
+        if not isinstance(values, dict):
+            raise InputError(f"{where or 'settings'}: pass a JSON object, not {type(values).__name__}")
+        return cls.checked(values, where=where)
+
+
+def fault_lines(model: type[BaseModel], error: ValidationError, *, where: str = "") -> list[str]:
+    """One line per fault of a pydantic error, with the nearest known name where a name is unknown."""
+    lines = []
+    for fault in error.errors():
+        location = [str(part) for part in fault["loc"]]
+        name = where + ".".join(location)
+        if fault["type"] == "extra_forbidden":
+            known = list(_fields_at(model, location[:-1]))
+            near = difflib.get_close_matches(location[-1], known, n=1)
+            hint = f"; did you mean {near[0]}?" if near else f"; known: {', '.join(sorted(known))}"
+            lines.append(f"{name}: unknown setting{hint}")
+        else:
+            message = fault["msg"].removeprefix("Value error, ")
+            given = "" if isinstance(fault["input"], dict) else f" (given: {fault['input']!r})"
+            lines.append(f"{name}: {message}{given}" if name else f"{message}")
+    return lines
+
+
+def _fields_at(model: type[BaseModel], path: list[str]) -> dict[str, Any]:
+    for part in path:
+        annotation = model.model_fields[part].annotation if part in model.model_fields else None
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return {}
+        model = annotation
+    return model.model_fields
+
+
+class EncoderSettings(SettingsModel):
+    """How texts become embeddings. Mining, fine-tuning and evaluation must agree on it, so it is stated once."""
+
+    query_max_len: int = Field(64, ge=1, le=32768, description="Longest query in tokens, instruction included.")
+    passage_max_len: int = Field(256, ge=1, le=32768, description="Longest passage in tokens, title included.")
+    sentence_pooling_method: Literal["auto", "cls", "mean", "last_token"] = Field(
+        "auto",
+        description="How token vectors become one vector. auto: what the model's own folder says, else cls.",
+    )
+    normalize_embeddings: bool = Field(True, description="Scale embeddings to length 1, so that scores are cosines.")
+    query_instruction_for_retrieval: str | None = Field(
+        None, description="Put before every query. Unset: the prompt in the model's own folder, if any."
+    )
+    query_instruction_format: str = Field(
+        "{}{}", description="How instruction and query are joined: two {} in this order."
+    )
+    passage_instruction_for_retrieval: str | None = Field(
+        None, description="Put before every passage. Unset: the prompt in the model's own folder, if any."
+    )
+    passage_instruction_format: str = Field("{}{}", description="How instruction and passage are joined.")
+    batch_tokens: int = Field(
+        16384, ge=64, description="Tokens (padding included) that are encoded at once without gradients."
+    )
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="Arithmetic of the encoder. auto: bf16 where the processor or GPU has fast bf16."
+    )
+
+    @field_validator("query_instruction_format", "passage_instruction_format")
+    @classmethod
+    def _two_slots(cls, value: str) -> str:
+        if value.count("{}") != 2 or value.replace("{}", "").count("{") or value.replace("{}", "").count("}"):
+            raise ValueError("must contain {} exactly twice (instruction, text) and no other braces")
+        if not value.endswith("{}"):
+            # A saved model keeps its instruction as a prefix; it could not say what comes after the text.
+            raise ValueError("must end with the {} that stands for the text")
+        return value.replace("\\n", "\n")

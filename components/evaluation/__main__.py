@@ -1,0 +1,53 @@
+"""`python -m components.evaluation`: evaluate a model; with `score` in front, score any TREC run."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from components.core.command import main, step_command
+from components.core.settings import EncoderSettings
+from components.evaluation.settings import EvaluationAddresses, EvaluationSettings, ScoreAddresses, ScoreSettings
+
+
+def _evaluate(addresses: EvaluationAddresses, settings: EvaluationSettings, encoder: EncoderSettings) -> None:
+    from components.evaluation.evaluate import evaluate
+    from components.evaluation.show import show_evaluation
+
+    evaluate(
+        addresses.model,
+        addresses.data,
+        addresses.split,
+        addresses.output,
+        settings,
+        encoder,
+        references={"base": addresses.base, "champion": addresses.champion},
+        context={"negatives": addresses.negatives},
+    )
+    show_evaluation(addresses, settings)
+
+
+def _score(addresses: ScoreAddresses, settings: ScoreSettings) -> None:
+    from components.evaluation.score import score
+    from components.evaluation.show import show_score
+
+    show_score(score(addresses, settings), addresses)
+
+
+def command(arguments: list[str]) -> tuple[click.Command, list[str]]:
+    """The command that the arguments ask for, and what is left of them."""
+    if arguments[:1] == ["score"]:
+        summary = "Metrics of any TREC run: what trec_eval gives, to the last digit that it prints."
+        models = [ScoreAddresses, ScoreSettings]
+        return step_command("evaluation score", summary, models, _score), arguments[1:]
+    summary = (
+        "Measure a model on a split of a data set, compare it with finished evaluations of the same queries, and "
+        "write metrics, per-query scores, the run and a report. 'score' as first word scores any TREC run."
+    )
+    models = [EvaluationAddresses, EvaluationSettings, EncoderSettings]
+    return step_command("evaluation", summary, models, _evaluate), arguments
+
+
+if __name__ == "__main__":
+    main(*command(sys.argv[1:]))

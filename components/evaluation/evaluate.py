@@ -1,0 +1,189 @@
+"""Measure a model on a split: encode, search exactly, score, compare with other models, and write the report."""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from components.core import storage
+from components.core.encoder import Encoder, weights_hash
+from components.core.errors import StepFailed
+from components.core.place import code_version, run_id
+from components.core.readers import read_dataset
+from components.core.search import top_k
+from components.core.settings import EncoderSettings
+from components.evaluation import finished
+from components.evaluation.compare import compare
+from components.evaluation.finished import Evaluated, check_comparable
+from components.evaluation.judged import Judged, select_judged
+from components.evaluation.metrics import TIE_RULE, means, measure
+from components.evaluation.report import render_report
+from components.evaluation.report.background import read_background
+from components.evaluation.settings import EvaluationSettings
+from components.evaluation.trec import write_run
+
+SHOWN_DEPTH = 100
+"""Every query keeps at least this many hits, so that runs can be scored again at other cutoffs."""
+
+
+def evaluate(
+    model: str,
+    data: str,
+    split: str,
+    output: str,
+    settings: EvaluationSettings,
+    encoder: EncoderSettings,
+    *,
+    references: Mapping[str, str] | None = None,
+    context: Mapping[str, str] | None = None,
+) -> storage.Marker:
+    """Evaluate a model and write the evaluation folder: metrics, per-query scores, run, comparison, report.
+
+    Args:
+        model: address of the model: a folder, ``s3://``, or a hub id.
+        data: data set of ours, BEIR folder or FlagEmbedding JSONL.
+        split: the queries to search; the whole corpus is searched.
+        output: address of the folder to write.
+        settings: what is measured and how models are compared.
+        encoder: how texts become embeddings.
+        references: name (``base``, ``champion``) -> address of a finished evaluation of the same queries.
+        context: what else the report shows: ``negatives`` -> address of the mining step's folder.
+
+    Returns:
+        the marker of the written folder.
+
+    Raises:
+        InputError: no such data, split, model or reference; a reference that was measured otherwise.
+        StepFailed: the model gives embeddings that are not numbers.
+    """
+    dataset = read_dataset(data, split)
+    judged = select_judged(dataset, split, data, settings.relevance_level)
+    protocol = protocol_facts(data, dataset.fingerprint(), split, judged, settings)
+    others = {name: Evaluated.open(address) for name, address in (references or {}).items() if address}
+    for name, reference in others.items():
+        check_comparable(name, reference, protocol)
+    background = read_background(model, data, (context or {}).get("negatives", ""))
+
+    rows = {"queries": len(judged.query_ids), "passages": len(judged.passage_ids)}
+    marked: dict[str, Any] = {}
+    # the output is opened before the work, so that an address that cannot be written to is told at once
+    with storage.new_folder(output, producer="evaluation", run_id=run_id(), rows=rows, facts=marked) as folder:
+        loaded = Encoder.load(model, encoder)
+        rankings, timings = search(loaded, judged, settings)
+        values = score(judged, rankings, settings)
+        facts = {"model": model, **protocol, **model_facts(loaded), **timings, **software()}
+        pl.DataFrame({"query_id": judged.query_ids, **values}).write_parquet(folder / finished.PER_QUERY)
+        write_run(folder / finished.RUN, rankings.items(), tag="sharpen")
+        _write_json(folder / finished.FACTS, facts)
+        _write_json(folder / finished.METRICS, means(values))
+        marked |= {key: facts[key] for key in ("model", "model_hash", "data_fingerprint", "split")}
+        marked |= {name: float(values[name].mean()) for name in settings.headline_metrics}
+
+        candidate = Evaluated.load(folder, output)
+        comparison = compare(candidate, others, settings) if others else {}
+        if comparison:
+            _write_json(folder / finished.COMPARISON, comparison)
+        page = render_report(candidate, others, comparison, judged, settings, encoder, background)
+        (folder / finished.REPORT).write_text(page, encoding="utf-8")
+    return storage.read_marker(output)
+
+
+def protocol_facts(
+    data: str, fingerprint: str, split: str, judged: Judged, settings: EvaluationSettings
+) -> dict[str, Any]:
+    """How the figures come about, as it is recorded with them."""
+    return {
+        "data": data,
+        "data_fingerprint": fingerprint,
+        "split": split,
+        "cutoffs": list(settings.cutoffs),
+        "relevance_level": settings.relevance_level,
+        "ignore_identical_ids": settings.ignore_identical_ids,
+        "tie_rule": TIE_RULE,
+        "missing_queries": "zero",
+        **judged.facts,
+    }
+
+
+def search(
+    encoder: Encoder, judged: Judged, settings: EvaluationSettings
+) -> tuple[dict[str, list[tuple[str, float]]], dict[str, float]]:
+    """Search the corpus with every query.
+
+    Returns:
+        query id -> (passage id, score) best first, at most max(cutoffs, 100) of them; and seconds by phase.
+
+    Raises:
+        StepFailed: an embedding is not finite.
+    """
+    started = time.monotonic()
+    queries = _finite(encoder.encode(judged.query_texts, "query", judged.instructions), "query", judged.query_ids)
+    passages = _finite(encoder.encode(judged.passage_texts, "passage"), "passage", judged.passage_ids)
+    encoded = time.monotonic()
+    depth = max(*settings.cutoffs, SHOWN_DEPTH)
+    # one hit more, so that depth are left when the query's own passage is taken out
+    scores, indices = top_k(queries, passages, depth + settings.ignore_identical_ids)
+    rankings = {}
+    for query_id, query_scores, query_indices in zip(judged.query_ids, scores.tolist(), indices.tolist(), strict=True):
+        hits = [(judged.passage_ids[i], score) for i, score in zip(query_indices, query_scores, strict=True) if i >= 0]
+        if settings.ignore_identical_ids:
+            hits = [hit for hit in hits if hit[0] != query_id]
+        rankings[query_id] = hits[:depth]
+    searched = time.monotonic()
+    seconds = {"encode_seconds": round(encoded - started, 3), "search_seconds": round(searched - encoded, 3)}
+    return rankings, seconds
+
+
+def score(
+    judged: Judged, rankings: Mapping[str, list[tuple[str, float]]], settings: EvaluationSettings
+) -> dict[str, np.ndarray]:
+    """Metric name -> (n queries,) in the order of `judged.query_ids`."""
+    found = {query_id: [passage_id for passage_id, _ in hits] for query_id, hits in rankings.items()}
+    return measure(judged.qrels, found, judged.query_ids, settings.cutoffs, relevance_level=settings.relevance_level)
+
+
+def model_facts(encoder: Encoder) -> dict[str, Any]:
+    """What the encoder really used, after the model's own folder and limits were taken into account."""
+    return {
+        "model_hash": weights_hash(encoder),
+        "dimension": encoder.dimension,
+        "pooling": encoder.pooling,
+        "normalize": encoder.normalize,
+        "prompts": dict(encoder.prompts),
+        "max_lengths": dict(encoder.max_lengths),
+        "device": str(encoder.device),
+    }
+
+
+def software() -> dict[str, Any]:
+    """Versions of what computes the figures, the run, and the time."""
+    versions = {name: metadata.version(name) for name in ("torch", "transformers", "numpy", "polars")}
+    return {
+        "versions": {"python": platform.python_version(), **versions},
+        "code_version": code_version(),
+        "run_id": run_id(),
+        "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _finite(embeddings: np.ndarray, kind: str, ids: list[str]) -> np.ndarray:
+    faulty = np.flatnonzero(~np.isfinite(embeddings).all(axis=1))
+    if len(faulty):
+        raise StepFailed(
+            f"the model's embedding of {kind} {ids[faulty[0]]} is not a number ({len(faulty)} of {len(ids)} such); "
+            "its weights are damaged or its training diverged: try precision=fp32, then another checkpoint"
+        )
+    return embeddings
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,88 @@
+"""A finished evaluation, as it lies in its folder and as the comparison and the report read it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from components.core import storage
+from components.core.errors import InputError
+from components.evaluation.metrics import ranked
+from components.evaluation.trec import read_run
+
+METRICS, FACTS, PER_QUERY, RUN = "metrics.json", "facts.json", "per_query.parquet", "run.trec"
+COMPARISON, REPORT = "comparison.json", "report.html"
+
+PROTOCOL = {
+    "data_fingerprint": "data",
+    "split": "split",
+    "cutoffs": "cutoffs",
+    "relevance_level": "relevance_level",
+    "ignore_identical_ids": "ignore_identical_ids",
+}
+"""Facts that two evaluations must share to be compared, and what they are called towards the user."""
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """One evaluation.
+
+    Attributes:
+        address: where it is, or will be.
+        facts: the protocol, the model, the data and the versions (facts.json).
+        metrics: metric name -> mean over the queries (metrics.json).
+        per_query: column query_id, sorted, and one column a metric (per_query.parquet).
+        run_file: local path of run.trec.
+    """
+
+    address: str
+    facts: dict[str, Any]
+    metrics: dict[str, float]
+    per_query: pl.DataFrame
+    run_file: Path
+
+    @classmethod
+    def open(cls, address: str) -> Evaluated:
+        """Read a finished evaluation. Raises InputError where there is none."""
+        return cls.load(storage.open_folder(address), address)
+
+    @classmethod
+    def load(cls, folder: Path, address: str) -> Evaluated:
+        """Read the files of an evaluation from a local folder."""
+        if missing := [name for name in (METRICS, FACTS, PER_QUERY, RUN) if not (folder / name).is_file()]:
+            raise InputError(f"{address}: not an evaluation: {', '.join(missing)} is missing; name the step's output")
+        return cls(
+            address=address,
+            facts=json.loads((folder / FACTS).read_text()),
+            metrics=json.loads((folder / METRICS).read_text()),
+            per_query=pl.read_parquet(folder / PER_QUERY).sort("query_id"),
+            run_file=folder / RUN,
+        )
+
+    @cached_property
+    def hits(self) -> dict[str, list[tuple[str, float]]]:
+        """Query id -> (passage id, score), best first; ids as `trec.field` writes them."""
+        run = read_run(self.run_file)
+        return {query_id: [(p, scores[p]) for p in ranked(scores)] for query_id, scores in run.items()}
+
+
+def check_comparable(name: str, reference: Evaluated, facts: dict[str, Any]) -> None:
+    """Raise InputError, one line per difference, unless `reference` was measured as `facts` say."""
+    faults = [
+        f"{name}: {reference.address} was evaluated with another {called} "
+        f"({_short(reference.facts.get(key))}, here {_short(facts[key])}); evaluate it again as this model is"
+        for key, called in PROTOCOL.items()
+        if reference.facts.get(key) != facts[key]
+    ]
+    if faults:
+        raise InputError(faults)
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 40 else text[:12] + "…"

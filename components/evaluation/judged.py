@@ -1,0 +1,67 @@
+"""The part of a data set that a split is measured with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from components.core.errors import InputError
+from components.core.records import DataSet
+from components.evaluation.metrics import Qrels
+from components.evaluation.trec import field
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Queries, corpus and judgements.
+
+    Attributes:
+        query_ids, query_texts, instructions: the judged queries of the split, by id, and the instruction that a query
+            brings (empty: the encoder's own).
+        passage_ids, passage_texts: the whole corpus, by id *descending*. Exact search breaks ties by the smaller
+            index, so in this order it keeps the ties that trec_eval's rule would keep, at the cut too.
+        qrels: query id -> passage id -> grade.
+        facts: counts.
+    """
+
+    query_ids: list[str]
+    query_texts: list[str]
+    instructions: list[str]
+    passage_ids: list[str]
+    passage_texts: list[str]
+    qrels: Qrels
+    facts: dict[str, int]
+
+
+def select_judged(dataset: DataSet, split: str, data: str, relevance_level: int = 1) -> Judged:
+    """The judged queries of a split and the corpus. Raises InputError when the split has none."""
+    qrels = dataset.qrels_of(split)
+    queries = dataset.queries_of(split)
+    measured = queries.filter(pl.col("query_id").is_in(list(qrels)))
+    if measured.is_empty():
+        splits = dataset.qrels.group_by("split").agg(pl.col("query_id").n_unique()).sort("split").rows()
+        known = ", ".join(f"{name} ({count} queries)" for name, count in splits) or "none"
+        raise InputError(f"{data}: split {split!r} has no judged query; splits with judgements: {known}")
+    corpus = dataset.corpus.with_columns(_encoded=pl.Series(dataset.passage_texts(), dtype=pl.String))
+    corpus = corpus.sort("passage_id", descending=True)
+    query_ids = measured["query_id"].to_list()
+    kept = {query_id: qrels[query_id] for query_id in query_ids}
+    for kind, ids in (("query", query_ids), ("passage", corpus["passage_id"].to_list())):
+        if len({field(name) for name in ids}) < len(ids):
+            raise InputError(f"{data}: two {kind} ids differ only in how white space is written; rename one")
+    return Judged(
+        query_ids=query_ids,
+        query_texts=measured["text"].to_list(),
+        instructions=measured["instruction"].fill_null("").to_list(),
+        passage_ids=corpus["passage_id"].to_list(),
+        passage_texts=corpus["_encoded"].to_list(),
+        qrels=kept,
+        facts={
+            "queries": len(query_ids),
+            "passages": corpus.height,
+            "judgements": sum(map(len, kept.values())),
+            "queries_without_relevant": sum(max(grades.values()) < relevance_level for grades in kept.values()),
+            "queries_without_judgement": queries.height - measured.height,
+        },
+    )

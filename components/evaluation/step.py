@@ -1,0 +1,73 @@
+"""The evaluation step between its KFP face and its logic: addresses and JSON in, small metadata out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from components.core import storage
+from components.core.place import output_address
+from components.core.settings import EncoderSettings
+from components.evaluation import finished
+from components.evaluation.settings import EvaluationSettings
+
+NOTHING = "<!doctype html><meta charset=utf-8><title>No evaluation</title><p>There is no model to evaluate yet."
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What the step shows: the address ("" when there was no model), facts, figures and the report."""
+
+    address: str
+    facts: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+    page: bytes = NOTHING.encode()
+
+    def write_page(self, path: str) -> None:
+        """Write the report where KFP looks for it."""
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_bytes(self.page)
+
+
+def run_step(
+    artifact_uri: str,
+    name: str,
+    model: str,
+    data: str,
+    split: str,
+    settings: str,
+    encoder: str,
+    base: str,
+    champion: str,
+    negatives: str,
+) -> StepResult:
+    """Evaluate as the pipeline asks; parameters are those of the component. Raises what `evaluate` raises."""
+    checked = EvaluationSettings.from_json(settings, where="evaluation.")
+    encoding = EncoderSettings.from_json(encoder, where="encoder.")
+    if not model:
+        print(f"{name}: there is no model to evaluate yet", flush=True)
+        return StepResult("")
+    from components.evaluation.evaluate import evaluate
+
+    address = output_address(artifact_uri, name)
+    references = {"base": base, "champion": champion}
+    marker = evaluate(
+        model, data, split, address, checked, encoding, references=references, context={"negatives": negatives}
+    )
+    return StepResult(
+        address,
+        facts={"rows": marker.rows, **marker.facts},
+        metrics=figures(address),
+        page=storage.read_bytes(storage.join(address, finished.REPORT)),
+    )
+
+
+def figures(address: str) -> dict[str, float]:
+    """Flat figures for the UI: every metric, and ``<metric>_minus_<reference>`` for every comparison."""
+    found: dict[str, float] = dict(storage.read_json(storage.join(address, finished.METRICS)))
+    comparison = storage.join(address, finished.COMPARISON)
+    if storage.exists(comparison):
+        for name, other in storage.read_json(comparison)["against"].items():
+            found |= {f"{metric}_minus_{name}": result["difference"] for metric, result in other["metrics"].items()}
+    return found

@@ -1,0 +1,88 @@
+"""Our settings as transformers' `TrainingArguments`, and what of those a user may set directly."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+
+import torch
+from transformers import TrainingArguments
+
+from components.core.errors import InputError
+from components.finetuning.dev_score import METRIC
+from components.finetuning.settings import TrainingSettings
+
+# TrainingArguments that our own settings or the step's arithmetic decide, and what to use instead.
+_DECIDED = {
+    "per_device_train_batch_size": "train_batch_size",
+    "gradient_accumulation_steps": "train_batch_size (the gradient cache makes any size fit)",
+    "auto_find_batch_size": "micro_batch_tokens",
+    "bf16": "encoder.precision",
+    "fp16": "encoder.precision",
+    "activation_checkpointing": "gradient_checkpointing",
+    "data_seed": "seed",
+    "eval_strategy": "eval_steps",
+    "save_strategy": "save_steps",
+    "logging_strategy": "logging_steps",
+    "output_dir": "--output",
+}
+_NOT_HERE = ("deepspeed", "fsdp", "fsdp_config", "push_to_hub", "torch_compile", "load_best_model_at_end")
+
+
+def check_training_arguments(settings: TrainingSettings) -> list[str]:
+    """One line per fault in `training_arguments`; needs no process group and no model."""
+    fields = {field.name for field in dataclasses.fields(TrainingArguments)}
+    faults = []
+    for name in settings.training_arguments:
+        where = f"training_arguments.{name}"
+        if name in TrainingSettings.model_fields:
+            faults.append(f"{where}: is a setting of its own; set {name} directly")
+        elif name in _DECIDED:
+            faults.append(f"{where}: cannot be set here; use {_DECIDED[name]}")
+        elif name in _NOT_HERE:
+            faults.append(f"{where}: is not supported by this trainer")
+        elif name not in fields:
+            faults.append(f"{where}: transformers' TrainingArguments has no such field")
+    return faults
+
+
+def training_arguments(settings: TrainingSettings, folder: Path, steps: int, *, evaluate: bool) -> TrainingArguments:
+    """transformers' arguments for these settings.
+
+    Raises:
+        InputError: transformers refuses a value of `training_arguments`.
+    """
+    save_steps = settings.eval_steps if evaluate else settings.save_steps
+    try:
+        return TrainingArguments(
+            output_dir=os.fspath(folder),
+            max_steps=steps,
+            per_device_train_batch_size=1,
+            learning_rate=settings.learning_rate,
+            warmup_steps=settings.warmup_steps,
+            lr_scheduler_type=settings.lr_scheduler_type,
+            weight_decay=settings.weight_decay,
+            max_grad_norm=settings.max_grad_norm,
+            seed=settings.seed,
+            logging_steps=settings.logging_steps,
+            logging_first_step=True,
+            logging_nan_inf_filter=False,
+            save_strategy="steps" if save_steps else "no",
+            save_steps=save_steps or 1,
+            save_total_limit=settings.save_total_limit,
+            eval_strategy="steps" if evaluate else "no",
+            eval_steps=settings.eval_steps if evaluate else None,
+            eval_on_start=evaluate,
+            load_best_model_at_end=evaluate,
+            metric_for_best_model=METRIC if evaluate else None,
+            greater_is_better=True if evaluate else None,
+            report_to=settings.report_to or "none",
+            disable_tqdm=True,
+            log_level="error",
+            remove_unused_columns=False,
+            use_cpu=not torch.cuda.is_available(),
+            **settings.training_arguments,
+        )
+    except (TypeError, ValueError, ImportError) as error:
+        raise InputError(f"training_arguments: transformers refuses them: {str(error).splitlines()[0]}") from None

@@ -1,0 +1,112 @@
+"""What the processes of a training tell each other in a step: three collectives, however many micro-batches.
+
+No gradient flows through a collective by autograd: embeddings are gathered as plain numbers, and their gradients are
+summed and handed back to the process that made the embeddings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+# torch 2.13 renamed both; the old names still work in it and are the only ones before.
+_all_gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
+_reduce_scatter = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor
+
+
+class Exchange:
+    """The group of all processes.
+
+    Attributes:
+        rank: this process's number, from 0.
+        size: number of processes.
+    """
+
+    def __init__(self) -> None:
+        ready = dist.is_available() and dist.is_initialized()
+        self.rank = dist.get_rank() if ready else 0
+        self.size = dist.get_world_size() if ready else 1
+
+    def gather(self, local: Tensor, shares: Sequence[Tensor]) -> Tensor:
+        """All processes' rows, each at its place.
+
+        Args:
+            local: (len(shares[rank]), d) this process's rows.
+            shares: for every process, the places of its rows; together every place once. A single share means that
+                the process keeps to itself.
+
+        Returns:
+            (n, d), the same on every process.
+        """
+        if len(shares) == 1:
+            return _placed(local, shares[0])
+        longest = max(len(share) for share in shares)
+        padded = local.new_zeros((longest, local.shape[1]))
+        padded[: local.shape[0]] = local
+        everything = local.new_empty((self.size * longest, local.shape[1]))
+        _all_gather(everything, padded)
+        rows = torch.cat([everything[rank * longest : rank * longest + len(s)] for rank, s in enumerate(shares)])
+        return _placed(rows, torch.cat(list(shares)))
+
+    def scatter_sum(self, full: Tensor, shares: Sequence[Tensor]) -> Tensor:
+        """The opposite of `gather`: the sum over processes of `full` (n, d), of which each gets its own places."""
+        if len(shares) == 1:
+            return full[shares[0]]
+        longest = max(len(share) for share in shares)
+        padded = full.new_zeros((self.size * longest, full.shape[1]))
+        for rank, share in enumerate(shares):
+            padded[rank * longest : rank * longest + len(share)] = full[share]
+        mine = full.new_empty((longest, full.shape[1]))
+        _reduce_scatter(mine, padded)
+        return mine[: len(shares[self.rank])]
+
+    def sum_gradients(self, parameters: Sequence[nn.Parameter], numbers: Sequence[float]) -> list[float]:
+        """Sum the gradients over all processes, in place, and some numbers with them, in one all-reduce.
+
+        A parameter without a gradient on every process keeps none, as it would on one process.
+        """
+        if self.size == 1:
+            return list(numbers)
+        device = parameters[0].device
+        present = torch.tensor([p.grad is not None for p in parameters], dtype=torch.float32, device=device)
+        extra = torch.tensor(list(numbers), dtype=torch.float32, device=device)
+        pieces = [torch.zeros_like(p).reshape(-1) if p.grad is None else p.grad.reshape(-1) for p in parameters]
+        flat = torch.cat([*pieces, present, extra])
+        dist.all_reduce(flat)
+        sizes = [p.numel() for p in parameters]
+        *summed, present, extra = flat.split([*sizes, len(parameters), len(numbers)])
+        for parameter, gradient, holders in zip(parameters, summed, present.tolist(), strict=True):
+            parameter.grad = gradient.view_as(parameter) if holders else None
+        return extra.tolist()
+
+    def sum(self, numbers: Sequence[float]) -> list[float]:
+        """The sum of each number over all processes."""
+        if self.size == 1:
+            return list(numbers)
+        tensor = torch.tensor(list(numbers), dtype=torch.float64, device=_device())
+        dist.all_reduce(tensor)
+        return tensor.tolist()
+
+    def same_weights(self, module: nn.Module) -> None:
+        """Give every process the weights of process 0, in case a part was initialised at random."""
+        if self.size > 1:
+            for tensor in [*module.parameters(), *module.buffers()]:
+                dist.broadcast(tensor.data, src=0)
+
+    def wait(self) -> None:
+        """Until every process is here."""
+        if self.size > 1:
+            dist.barrier()
+
+
+def _placed(rows: Tensor, places: Tensor) -> Tensor:
+    placed = torch.empty_like(rows)
+    placed[places.to(rows.device)] = rows
+    return placed
+
+
+def _device() -> torch.device:
+    return torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")

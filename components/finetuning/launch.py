@@ -1,0 +1,79 @@
+"""Start a training from a pipeline step: check what needs no process group, run the job, read what it wrote."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from components.core import storage
+from components.core.errors import InputError
+from components.core.jobs import JobSettings, run_job
+from components.core.settings import EncoderSettings, SettingsModel
+from components.finetuning.settings import TrainingSettings
+
+
+def launch(
+    data: str,
+    negatives: str,
+    base_model: str,
+    output: str,
+    training: TrainingSettings,
+    encoder: EncoderSettings,
+    job: JobSettings,
+) -> dict[str, Any]:
+    """Fine-tune in a job of its own.
+
+    Args:
+        data: address of the data set.
+        negatives: address of mined negatives; empty: none.
+        base_model: folder, ``s3://`` address or hub id.
+        output: address of the new model.
+        training: how to train.
+        encoder: how texts become embeddings.
+        job: processes and threads.
+
+    Returns:
+        What the training wrote to ``training.json``.
+
+    Raises:
+        InputError: something that the user gave cannot be used.
+        StepFailed: the training failed.
+    """
+    addresses = {"data": data, "model": base_model, "output": output}
+    if negatives:
+        addresses["negatives"] = negatives
+    run_job("components.finetuning", {**addresses, **_options(training), **_options(encoder)}, job)
+    return storage.read_json(storage.join(output, "training.json"))
+
+
+def launch_from_json(
+    data: str, negatives: str, base_model: str, output: str, settings: str, encoder: str, job: str
+) -> dict[str, Any]:
+    """`launch` with the settings as the JSON texts that a pipeline passes; every fault of theirs is told at once."""
+    parsed: list[Any] = []
+    faults: list[str] = []
+    for text, kind, where in (
+        (settings, TrainingSettings, "training."),
+        (encoder, EncoderSettings, "encoder."),
+        (job, JobSettings, "job."),
+    ):
+        try:
+            parsed.append(kind.from_json(text, where=where))
+        except InputError as error:
+            faults += error.faults
+    if faults:
+        raise InputError(faults)
+    return launch(data, negatives, base_model, output, *parsed)
+
+
+def numbers(facts: dict[str, Any]) -> dict[str, float]:
+    """The figures of a training that the pipeline shows beside the step."""
+    names = ("steps", "seconds", "queries_per_second", "first_loss", "last_loss", "negatives_per_query")
+    found = {name: facts.get(name) for name in (*names, "random_negatives_per_query", "dev_ndcg_at_10")}
+    return {name: float(value) for name, value in found.items() if value is not None}
+
+
+def _options(settings: SettingsModel) -> dict[str, str]:
+    """Command-line options for the settings that were set; defaults are the job's own."""
+    values = settings.model_dump(mode="json", exclude_unset=True)
+    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()}

@@ -1,0 +1,219 @@
+"""The contrastive loss of a global batch, and its gradient with respect to the embeddings.
+
+InfoNCE over groups (van den Oord et al. 2018, arXiv 1807.03748; in FlagEmbedding's arrangement): row i holds the scores
+of query i with all columns, and the loss of the row is the cross-entropy of the softmax over the columns that are not
+excluded against the column of its positive. The loss of a batch is the mean over **all** its queries, whichever process
+holds them, so the sum of the processes' gradients is the gradient of one process that holds the whole batch.
+
+Scores are made in blocks of rows, so that the matrix of all queries and passages never exists.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+# Scores held at once: 32 MiB in float32, and about four times that while a block's gradient is made.
+BLOCK_ENTRIES = 2**23
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Rows that look for their own column among many. Texts are rows of one matrix of embeddings.
+
+    Attributes:
+        rows: (b) text of each row, for example this process's queries.
+        columns: (M) text of each column, for example every passage of the global batch.
+        own: (b, G) columns of the row's own group; the first is its positive.
+        excluded: (k, 2) pairs (row, column) that are no negatives; never the row's own columns.
+        teacher: (b, G) teacher scores of the own group (-inf: not scored, taken as irrelevant), or None.
+    """
+
+    rows: Tensor
+    columns: Tensor
+    own: Tensor
+    excluded: Tensor
+    teacher: Tensor | None = None
+
+    def to(self, device: torch.device) -> Contrast:
+        """The same on another device."""
+        teacher = None if self.teacher is None else self.teacher.to(device)
+        return Contrast(
+            self.rows.to(device), self.columns.to(device), self.own.to(device), self.excluded.to(device), teacher
+        )
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is minimised; the fields are those of `TrainingSettings`.
+
+    Attributes:
+        distillation: ``kl_div``, ``m3_kd_loss`` or None.
+        dims: Matryoshka dimensions; empty: all dimensions.
+        normalize: scale each Matryoshka prefix to length 1.
+    """
+
+    temperature: float
+    in_batch: bool = True
+    distillation: str | None = None
+    kd_weight: float = 1.0
+    margin: float | None = None
+    dims: tuple[int, ...] = ()
+    normalize: bool = True
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Loss and gradient of this process's rows.
+
+    Attributes:
+        loss: sum over the rows, divided by the rows of the global batch.
+        gradient: (n, d) d loss / d embeddings, for every text.
+        negatives: negatives that a row was contrasted with, summed over the rows (mean over Matryoshka dimensions).
+    """
+
+    loss: float
+    gradient: Tensor
+    negatives: float
+
+
+def loss_and_gradient(embeddings: Tensor, contrasts: list[Contrast], objective: Objective, total_rows: int) -> Outcome:
+    """The loss of some rows of a global batch and its gradient with respect to all embeddings.
+
+    Args:
+        embeddings: (n, d) embeddings of the distinct texts of the batch, float32 or float64.
+        contrasts: one, or two with the symmetric term (their mean is the loss); the first one's negatives are counted.
+        objective: what is minimised.
+        total_rows: rows of the global batch over all processes.
+    """
+    gradient = torch.zeros_like(embeddings)
+    loss = negatives = 0.0
+    dims = objective.dims or (embeddings.shape[1],)
+    weight = 1.0 / (len(dims) * len(contrasts) * total_rows)
+    for dim in dims:
+        whole = dim == embeddings.shape[1] and not objective.dims
+        with torch.enable_grad():
+            leaf = embeddings.detach() if whole else embeddings.detach()[:, :dim].clone().requires_grad_()
+            vectors = functional.normalize(leaf, dim=-1) if objective.normalize and not whole else leaf
+        for index, contrast in enumerate(contrasts):
+            part_loss, part_gradient, counted = _one_contrast(vectors.detach(), contrast, objective, weight)
+            loss += part_loss
+            negatives += counted / len(dims) if index == 0 else 0.0
+            if whole:
+                gradient += part_gradient
+            else:
+                (back,) = torch.autograd.grad(vectors, leaf, part_gradient, retain_graph=True)
+                gradient[:, :dim] += back
+    return Outcome(loss, gradient, negatives)
+
+
+def _one_contrast(
+    vectors: Tensor, contrast: Contrast, objective: Objective, weight: float
+) -> tuple[float, Tensor, float]:
+    """Weighted loss, its gradient (n, d) and the negatives counted, block by block of rows."""
+    rows, columns = vectors[contrast.rows], vectors[contrast.columns]
+    row_gradient, column_gradient = torch.zeros_like(rows), torch.zeros_like(columns)
+    loss = torch.zeros((), dtype=torch.float64, device=vectors.device)
+    negatives = torch.zeros((), dtype=torch.int64, device=vectors.device)
+    starts = _excluded_by_row(contrast)
+    # In-batch off needs the own columns only: a group is then a small batch of its own.
+    width = columns.shape[0] if objective.in_batch else contrast.own.shape[1]
+    step = max(1, BLOCK_ENTRIES // max(1, width))
+    for start in range(0, rows.shape[0], step):
+        end = min(rows.shape[0], start + step)
+        queries, own = rows[start:end], contrast.own[start:end]
+        teacher = None if contrast.teacher is None else contrast.teacher[start:end]
+        passages = columns if objective.in_batch else columns[own]
+        if objective.in_batch:
+            scores = queries @ passages.T
+            pairs = contrast.excluded[starts[start] : starts[end]]
+            scores[pairs[:, 0] - start, pairs[:, 1]] = -torch.inf
+            _exclude_by_margin(scores, own, objective.margin)
+        else:
+            scores = torch.einsum("bd,bgd->bg", queries, passages)
+            own = torch.arange(width, device=own.device).expand(end - start, width)
+        negatives += (scores > -torch.inf).sum() - (end - start)
+        scores /= objective.temperature
+        block, by_score = _row_losses(scores, own, teacher, objective)
+        loss += block.double() * weight
+        by_score *= weight / objective.temperature
+        if objective.in_batch:
+            row_gradient[start:end] = by_score @ passages
+            column_gradient.addmm_(by_score.T, queries)
+        else:
+            row_gradient[start:end] = torch.einsum("bg,bgd->bd", by_score, passages)
+            outer = by_score.unsqueeze(-1) * queries.unsqueeze(1)
+            column_gradient.index_add_(0, contrast.own[start:end].reshape(-1), outer.flatten(0, 1))
+    gradient = torch.zeros_like(vectors)
+    gradient.index_add_(0, contrast.rows, row_gradient)
+    gradient.index_add_(0, contrast.columns, column_gradient)
+    return loss.item(), gradient, float(negatives.item())
+
+
+def _excluded_by_row(contrast: Contrast) -> list[int]:
+    """Where each row's pairs start in `excluded`, which is sorted by row."""
+    edges = torch.arange(contrast.rows.shape[0] + 1, device=contrast.excluded.device)
+    return torch.searchsorted(contrast.excluded[:, 0].contiguous(), edges).tolist()
+
+
+def _exclude_by_margin(scores: Tensor, own: Tensor, margin: float | None) -> None:
+    """Leave out, in place, what scores more than `margin` above the row's positive.
+
+    As in Qwen3-Embedding (Zhang et al. 2025, arXiv 2506.05176, margin 0.1). A row's own group stays: its negatives
+    were chosen for it, with mining's own margin.
+    """
+    if margin is None:
+        return
+    kept = scores.gather(1, own)
+    scores.masked_fill_(scores > kept[:, :1] + margin, -torch.inf)
+    scores.scatter_(1, own, kept)
+
+
+def _row_losses(scores: Tensor, own: Tensor, teacher: Tensor | None, objective: Objective) -> tuple[Tensor, Tensor]:
+    """Sum of the rows' losses and its gradient with respect to the scores (already divided by the temperature)."""
+    scores.requires_grad_()
+    with torch.enable_grad():
+        if objective.distillation is None or teacher is None:
+            loss = info_nce(scores, own[:, 0])
+        elif objective.distillation == "kl_div":
+            loss = info_nce(scores, own[:, 0]) + objective.kd_weight * kl_divergence(scores.gather(1, own), teacher)
+        else:
+            loss = m3_distillation(scores, own, teacher)
+        (gradient,) = torch.autograd.grad(loss, scores)
+    return loss.detach(), gradient
+
+
+def info_nce(scores: Tensor, targets: Tensor) -> Tensor:
+    """Sum over rows of the cross-entropy of softmax(scores) (b, M) against the target column; -inf is left out."""
+    return (torch.logsumexp(scores, dim=1) - scores.gather(1, targets.unsqueeze(1)).squeeze(1)).sum()
+
+
+def kl_divergence(scores: Tensor, teacher: Tensor) -> Tensor:
+    """Sum over rows of the cross-entropy between softmax(teacher) and softmax(scores), both (b, G).
+
+    FlagEmbedding's ``kl_div``: the teacher's entropy, a constant, is left out.
+    """
+    return -(torch.softmax(teacher.to(scores.dtype), dim=1) * torch.log_softmax(scores, dim=1)).sum()
+
+
+def m3_distillation(scores: Tensor, own: Tensor, teacher: Tensor) -> Tensor:
+    """Sum over rows of BGE-M3's distillation loss (Chen et al. 2024, arXiv 2402.03216, in its published code).
+
+    For each passage of the own group in turn, the cross-entropy over all columns with that passage as target, weighted
+    by softmax(teacher); the passage is then taken out of the columns. The positive goes first and the
+    negatives follow from high to low teacher score, so that the loss does not depend on the order of the draws.
+    """
+    weights = torch.softmax(teacher.to(scores.dtype), dim=1)
+    order = torch.argsort(teacher[:, 1:], dim=1, descending=True, stable=True) + 1
+    order = torch.cat([torch.zeros_like(order[:, :1]), order], dim=1)
+    total = scores.new_zeros(())
+    for place in range(order.shape[1]):
+        column = own.gather(1, order[:, place : place + 1])
+        weight = weights.gather(1, order[:, place : place + 1]).squeeze(1)
+        target = scores.gather(1, column).squeeze(1)
+        total = total + (weight * (torch.logsumexp(scores, dim=1) - target)).sum()
+        scores = scores.scatter(1, column, -torch.inf)
+    return total

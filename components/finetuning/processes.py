@@ -1,0 +1,51 @@
+"""Joining the processes of a training: torchrun's variables, the backend, threads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+
+from components.finetuning.gather import Exchange
+
+# The others wait while the first process loads, evaluates a large dev corpus or uploads the model.
+PATIENCE = timedelta(hours=3)
+
+
+@contextmanager
+def joined() -> Iterator[Exchange]:
+    """The group of processes that torchrun started (gloo on CPU, nccl on GPU), or this process alone."""
+    _threads()
+    started = int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized()
+    if started:
+        gpu = torch.cuda.is_available()
+        if gpu:
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+        dist.init_process_group("nccl" if gpu else "gloo", timeout=PATIENCE)
+    try:
+        yield Exchange()
+    finally:
+        if started:
+            dist.destroy_process_group()
+
+
+@contextmanager
+def first_of_node_first(exchange: Exchange) -> Iterator[None]:
+    """Let the first process of each machine run the block before the others, so that it fills the shared caches."""
+    first = int(os.environ.get("LOCAL_RANK", "0")) == 0
+    if not first:
+        exchange.wait()
+    yield
+    if first:
+        exchange.wait()
+
+
+def _threads() -> None:
+    """Processes that share the cores must share them out: two that each use all of them are many times slower."""
+    if "OMP_NUM_THREADS" not in os.environ:
+        local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local))

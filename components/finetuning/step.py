@@ -1,0 +1,44 @@
+"""One step's gradient: encode, exchange embeddings, loss, hand gradients back, propagate, sum over processes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from components.core.encoder import Encoder
+from components.finetuning.gather import Exchange
+from components.finetuning.gradient_cache import Memory, encode
+from components.finetuning.layout import Layout
+from components.finetuning.loss import Objective, loss_and_gradient
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a step gave, the same on every process.
+
+    Attributes:
+        loss: mean over the queries of the global batch.
+        negatives: negatives per query that the loss was computed with, mean over the queries.
+        embeddings: (n, d) of the texts in the scope, to look for the cause when the loss is not finite.
+    """
+
+    loss: float
+    negatives: float
+    embeddings: Tensor
+
+
+def gradient_step(encoder: Encoder, layout: Layout, objective: Objective, memory: Memory, exchange: Exchange) -> Step:
+    """Leave in every parameter's ``grad`` the gradient of the loss of the whole global batch.
+
+    It equals the gradient of one process that holds the whole batch. The processes talk three times: embeddings are
+    gathered, their gradients summed and handed back, and the weights' gradients summed, with the loss beside them.
+    """
+    encoding = encode(encoder, layout.tokens, memory)
+    embeddings = exchange.gather(encoding.embeddings, layout.shares)
+    contrasts = [contrast.to(embeddings.device) for contrast in layout.contrasts]
+    outcome = loss_and_gradient(embeddings, contrasts, objective, layout.total_rows)
+    encoding.backward(exchange.scatter_sum(outcome.gradient, layout.shares))
+    trained = [parameter for parameter in encoder.parameters() if parameter.requires_grad]
+    loss, negatives = exchange.sum_gradients(trained, [outcome.loss, outcome.negatives])
+    return Step(loss, negatives / layout.total_rows, embeddings)

@@ -1,0 +1,251 @@
+"""Fine-tuning: data set + negatives + base model -> model.
+
+Runs in one process, or in each of the processes that torchrun started; the result does not depend on how many.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import torch
+
+from components.core import storage
+from components.core.encoder import Encoder, default_device, weights_hash
+from components.core.errors import InputError
+from components.core.place import code_version, run_id
+from components.core.readers import read_dataset
+from components.core.records import NEGATIVES, DataSet, read_table
+from components.core.settings import EncoderSettings
+from components.finetuning import checkpoints, export
+from components.finetuning.arguments import check_training_arguments, training_arguments
+from components.finetuning.batches import Batches
+from components.finetuning.dev_score import METRIC, DevSet
+from components.finetuning.encoder_setup import set_up
+from components.finetuning.examples import Examples, Tokens, make_examples
+from components.finetuning.gather import Exchange
+from components.finetuning.processes import first_of_node_first, joined
+from components.finetuning.settings import TrainingSettings
+from components.finetuning.trainer import RetrievalTrainer, Work, steps_of
+
+# Settings that change what is seen of a training, but not its result.
+_WATCHING = {"logging_steps", "save_steps", "save_total_limit", "checkpoint_folder", "report_to"}
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Everything that was read and checked before work starts."""
+
+    data: DataSet
+    negatives: pl.DataFrame | None
+    encoder: Encoder
+    examples: Examples
+    dev: DevSet | None
+
+
+def train(
+    data: str,
+    negatives: str | None,
+    model: str,
+    output: str,
+    settings: TrainingSettings,
+    encoder: EncoderSettings,
+) -> dict[str, Any]:
+    """Train a model and write it as a finished folder.
+
+    Args:
+        data: address of a data set: ours, BEIR or FlagEmbedding rows.
+        negatives: address of mined negatives; None: those that came with the data, else random passages.
+        model: base model: folder, ``s3://`` address or hub id.
+        output: address of the new model.
+        settings: how to train.
+        encoder: how texts become embeddings.
+
+    Returns:
+        What was written to ``training.json``.
+
+    Raises:
+        InputError: settings, data, model or output cannot be used; nothing was started.
+        Diverged: the loss or gradient became infinite or NaN.
+    """
+    with joined() as exchange:
+        settings = with_temperature_rule(settings, encoder)
+        check_settings(settings)
+        if exchange.rank == 0:
+            storage.check_access(output, write=True)
+        with first_of_node_first(exchange):
+            inputs = read_inputs(data, negatives, model, settings, encoder)
+        exchange.same_weights(inputs.encoder)
+        batches = Batches(inputs.examples, settings)
+        facts = facts_before(data, negatives, model, inputs, batches, settings, encoder, exchange)
+        identity = {name: facts[name] for name in ("data_fingerprint", "negatives_hash", "base_weights", "encoder")}
+        decisive = {name: value for name, value in facts["settings"].items() if name not in _WATCHING}
+        folder = checkpoints.folder_for(
+            settings.checkpoint_folder, {**identity, "settings": decisive, "code": facts["code_version"], "to": output}
+        )
+        if exchange.rank == 0:
+            announce(inputs, batches, settings, exchange)
+        set_up(inputs.encoder, settings)
+        started = time.monotonic()
+        trainer = run(inputs, batches, settings, folder, exchange)
+        facts |= facts_after(trainer, batches, time.monotonic() - started)
+        if exchange.rank == 0:
+            write(output, inputs.encoder, facts)
+            checkpoints.remove(folder)
+        exchange.wait()
+    return facts
+
+
+def with_temperature_rule(settings: TrainingSettings, encoder: EncoderSettings) -> TrainingSettings:
+    """Embeddings that are not normalised have temperature 1; asking for another one is an error."""
+    if encoder.normalize_embeddings or settings.temperature == 1.0:
+        return settings
+    if "temperature" in settings.model_fields_set:
+        raise InputError(
+            f"temperature: {settings.temperature} with normalize_embeddings false makes scores of any size; "
+            "set temperature to 1, or normalize_embeddings to true"
+        )
+    return settings.model_copy(update={"temperature": 1.0})
+
+
+def check_settings(settings: TrainingSettings) -> None:
+    """Raise InputError for what no bound of a single setting can say and no data are needed for."""
+    if faults := check_training_arguments(settings):
+        raise InputError(faults)
+
+
+def read_inputs(
+    data: str, negatives: str | None, model: str, settings: TrainingSettings, encoder_settings: EncoderSettings
+) -> Inputs:
+    """Read data, negatives and model, and check that they fit each other and the settings."""
+    dataset = read_dataset(data)
+    mined = read_table(storage.open_folder(negatives) / "negatives", NEGATIVES) if negatives else None
+    examples = make_examples(dataset, mined, settings, encoder_settings)
+    encoder = Encoder.load(model, encoder_settings, attn_implementation=attention(encoder_settings))
+    if too_long := [dim for dim in settings.matryoshka_dims if dim > encoder.dimension]:
+        raise InputError(f"matryoshka_dims: {too_long} but {model} has only {encoder.dimension} dimensions")
+    dev = None
+    if settings.eval_steps:
+        dev = DevSet(dataset, encoder_settings, settings.eval_corpus_size, settings.seed)
+        if not len(dev):
+            raise InputError("eval_steps: the data set has no dev query with a relevant passage; set eval_steps to 0")
+    return Inputs(dataset, mined, encoder, examples, dev)
+
+
+def attention(encoder: EncoderSettings) -> str | None:
+    """The attention to train with: on a CPU, for all but long texts, the backward pass of `eager` is twice as fast."""
+    longest = max(encoder.query_max_len, encoder.passage_max_len)
+    return "eager" if default_device().type == "cpu" and longest <= 512 else None
+
+
+def announce(inputs: Inputs, batches: Batches, settings: TrainingSettings, exchange: Exchange) -> None:
+    """Say what is about to happen, and what a user may not expect."""
+    steps = steps_of(settings, batches.per_epoch)
+    print(
+        f"fine-tuning: {len(inputs.examples):,} queries, {len(inputs.examples.texts):,} texts, {steps:,} steps of "
+        f"{settings.train_batch_size} x {settings.train_group_size} on {exchange.size} process(es), "
+        f"{inputs.encoder.device.type}, {torch.get_num_threads()} thread(s) each",
+        flush=True,
+    )
+    counts = inputs.examples.counts
+    left_out = ("queries_without_positive", "positives_without_teacher_score", "negatives_known_as_relevant")
+    for name in left_out:
+        if counts[name]:
+            print(f"note: left out: {counts[name]:,} {name.replace('_', ' ')}", flush=True)
+    for line in [*batches.notes(), *([inputs.dev.note] if inputs.dev and inputs.dev.note else [])]:
+        print(f"note: {line}", flush=True)
+
+
+def run(
+    inputs: Inputs, batches: Batches, settings: TrainingSettings, folder: Path, exchange: Exchange
+) -> RetrievalTrainer:
+    """Train, from the newest complete checkpoint if there is one; the encoder is then the trained one."""
+    if exchange.rank == 0:
+        checkpoints.remove_incomplete(folder)
+    exchange.wait()
+    steps = steps_of(settings, batches.per_epoch)
+    work = Work(batches, Tokens(inputs.examples, inputs.encoder), settings, exchange, steps)
+    arguments = training_arguments(settings, folder, steps, evaluate=inputs.dev is not None)
+    trainer = RetrievalTrainer(inputs.encoder, work, settings, arguments, exchange, inputs.dev)
+    newest = checkpoints.newest_complete(folder)
+    if newest is not None and exchange.rank == 0:
+        print(f"fine-tuning: going on from {newest}", flush=True)
+    trainer.train(resume_from_checkpoint=None if newest is None else str(newest))
+    inputs.encoder.eval()
+    return trainer
+
+
+def facts_before(
+    data: str,
+    negatives: str | None,
+    model: str,
+    inputs: Inputs,
+    batches: Batches,
+    settings: TrainingSettings,
+    encoder: EncoderSettings,
+    exchange: Exchange,
+) -> dict[str, Any]:
+    """What is known before the first step."""
+    return {
+        "data": data,
+        "data_fingerprint": inputs.data.fingerprint(),
+        "negatives": negatives,
+        "negatives_hash": None if inputs.negatives is None else rows_hash(inputs.negatives.iter_rows()),
+        "base_model": model,
+        "base_weights": weights_hash(inputs.encoder),
+        "code_version": code_version(),
+        "run": run_id(),
+        "settings": settings.model_dump(mode="json"),
+        "encoder": encoder.model_dump(mode="json"),
+        "world_size": exchange.size,
+        "device": str(inputs.encoder.device.type),
+        "counts": {**inputs.examples.counts, "steps_per_epoch": batches.per_epoch},
+        "dev_note": inputs.dev.note if inputs.dev else "",
+    }
+
+
+def facts_after(trainer: RetrievalTrainer, batches: Batches, seconds: float) -> dict[str, Any]:
+    """What the training showed; the log has one entry every `logging_steps`, and one per dev evaluation."""
+    steps = trainer.state.global_step
+    points = [point for point in trainer.state.log_history if "loss" in point]
+    dev = [(p["step"], p[f"eval_{METRIC}"]) for p in trainer.state.log_history if f"eval_{METRIC}" in p]
+
+    def mean(name: str) -> float | None:
+        return sum(point[name] for point in points) / len(points) if points else None
+
+    return {
+        "steps": steps,
+        "epochs": steps / batches.per_epoch,
+        "negatives_per_query": mean("negatives_per_query"),
+        "random_negatives_per_query": mean("random_negatives_per_query"),
+        "first_loss": points[0]["loss"] if points else None,
+        "last_loss": points[-1]["loss"] if points else None,
+        "dev_ndcg_at_10_base": dev[0][1] if dev and dev[0][0] == 0 else None,
+        METRIC: trainer.state.best_metric,
+        "best_step": trainer.state.best_global_step,
+        "seconds": seconds,
+        "queries_per_second": trainer.queries_seen / seconds,
+        "log": trainer.state.log_history,
+    }
+
+
+def rows_hash(rows: Iterable[tuple[Any, ...]]) -> str:
+    """SHA-256 (hex) of rows in their order."""
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update(repr(row).encode())
+    return digest.hexdigest()
+
+
+def write(output: str, encoder: Encoder, facts: dict[str, Any]) -> None:
+    """Publish the model."""
+    rows = {"queries": facts["counts"]["queries"], "steps": facts["steps"]}
+    summary = {name: facts[name] for name in ("base_model", "data_fingerprint", "negatives_per_query", METRIC)}
+    with storage.new_folder(output, producer="finetuning", run_id=facts["run"], rows=rows, facts=summary) as folder:
+        export.write_model(folder, encoder, facts)
+    print(f"fine-tuning: model written to {output}", flush=True)

@@ -1,0 +1,232 @@
+"""The training loop: transformers' `Trainer` around our own step.
+
+What the Trainer does: optimiser, schedule, clipping, logging, trackers, checkpoints, early stopping. What it must not
+do here: wrap the model for distributed training or cut batches, since the step is exact on any number of processes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from transformers import (
+    EarlyStoppingCallback,
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+
+from components.core.encoder import Encoder
+from components.core.progress import progress
+from components.finetuning import checkpoints
+from components.finetuning.batches import Batches
+from components.finetuning.dev_score import METRIC, DevSet
+from components.finetuning.examples import Tokens
+from components.finetuning.gather import Exchange
+from components.finetuning.gradient_cache import Memory
+from components.finetuning.guard import check_finite
+from components.finetuning.layout import Layout, lay_out
+from components.finetuning.loss import Objective
+from components.finetuning.settings import TrainingSettings
+from components.finetuning.step import gradient_step
+
+
+class Work(Dataset):
+    """Step number -> this process's part of that step."""
+
+    def __init__(self, batches: Batches, tokens: Tokens, settings: TrainingSettings, exchange: Exchange, steps: int):
+        self.batches, self.tokens, self.settings = batches, tokens, settings
+        self.rank, self.size, self.steps = exchange.rank, exchange.size, steps
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __getitem__(self, step: int) -> dict[str, Layout]:
+        if step >= self.steps:
+            raise IndexError(step)
+        return {"layout": lay_out(self.batches.batch(step), self.tokens, self.settings, self.rank, self.size)}
+
+
+def objective_of(settings: TrainingSettings, *, normalize: bool) -> Objective:
+    """What the settings ask to be minimised."""
+    return Objective(
+        temperature=settings.temperature,
+        in_batch=settings.use_inbatch_neg,
+        distillation=settings.kd_loss_type if settings.knowledge_distillation else None,
+        kd_weight=settings.kd_weight,
+        margin=settings.false_negative_margin,
+        dims=tuple(settings.matryoshka_dims),
+        normalize=normalize,
+    )
+
+
+def memory_of(settings: TrainingSettings) -> Memory:
+    """How much the settings let be encoded at once."""
+    return Memory(settings.micro_batch_tokens, settings.sub_batch_size, settings.gradient_cache)
+
+
+def steps_of(settings: TrainingSettings, per_epoch: int) -> int:
+    """Optimiser steps of the whole training."""
+    return settings.max_steps if settings.max_steps > 0 else math.ceil(settings.num_train_epochs * per_epoch)
+
+
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    """One step: loss, negatives per query, and how many of those were made up from the corpus."""
+
+    loss: float
+    negatives: float
+    random: float
+
+
+class RetrievalTrainer(Trainer):
+    """Trains an `Encoder` with `gradient_step`.
+
+    Args:
+        encoder: the model, on its device.
+        work: the steps.
+        settings: everything else.
+        arguments: made by `training_arguments`.
+        exchange: the processes.
+        dev: evaluated every `eval_steps`, or None.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        work: Work,
+        settings: TrainingSettings,
+        arguments: TrainingArguments,
+        exchange: Exchange,
+        dev: DevSet | None,
+    ) -> None:
+        self.encoder, self.settings, self.exchange, self.dev = encoder, settings, exchange, dev
+        self.objective = objective_of(settings, normalize=encoder.normalize)
+        self.memory = memory_of(settings)
+        self.recent: list[Seen] = []
+        self.queries_seen = 0
+        callbacks: list[TrainerCallback] = [_Pace(self)]
+        if settings.early_stopping_patience:
+            callbacks.append(EarlyStoppingCallback(early_stopping_patience=settings.early_stopping_patience))
+        super().__init__(
+            model=encoder,
+            args=arguments,
+            train_dataset=work,
+            eval_dataset=dev,  # type: ignore[arg-type]
+            callbacks=callbacks,
+        )
+        self.remove_callback(PrinterCallback)
+
+    @property
+    def work(self) -> Work:
+        """The steps."""
+        assert isinstance(self.train_dataset, Work)
+        return self.train_dataset
+
+    def create_accelerator_and_postprocess(self) -> None:
+        """Keep accelerate from wrapping the model: DDP would average gradients that are already the global ones."""
+        super().create_accelerator_and_postprocess()
+        self.accelerator.prepare_model = lambda model, *_, **__: model
+
+    def get_train_dataloader(self) -> DataLoader:
+        """The steps in order. Every process makes its own part of each global batch."""
+        return DataLoader(
+            self.work,
+            batch_size=1,
+            collate_fn=_only,
+            num_workers=self.args.dataloader_num_workers,
+            persistent_workers=self.args.dataloader_persistent_workers,
+            prefetch_factor=self.args.dataloader_prefetch_factor,
+        )
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """Train with progress shown on the first process."""
+        with ExitStack() as stack:
+            self.stack = stack
+            return super().train(*args, **kwargs)
+
+    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
+        """The exact gradient of the global batch in every ``grad``; the loss. Raises `Diverged` if not finite."""
+        layout: Layout = inputs["layout"]
+        # Dropout is drawn from (seed, step, process): a resumed run draws what the broken one would have drawn.
+        torch.manual_seed((self.settings.seed * 1_000_003 + layout.batch.step) * 4_099 + self.exchange.rank)
+        model.train()
+        step = gradient_step(model, layout, self.objective, self.memory, self.exchange)
+        gradients = [p.grad for p in model.parameters() if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients).item()
+        check_finite(step, norm, layout, self.work.tokens.examples)
+        self.recent.append(Seen(step.loss, step.negatives, layout.batch.made_up / layout.total_rows))
+        self.queries_seen += layout.total_rows
+        return torch.tensor(step.loss, device=self.args.device)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add the negatives per query, and how many of them were random passages, since the last point."""
+        if "loss" in logs and self.recent:
+            logs["negatives_per_query"] = sum(seen.negatives for seen in self.recent) / len(self.recent)
+            logs["random_negatives_per_query"] = sum(seen.random for seen in self.recent) / len(self.recent)
+            self.recent.clear()
+        super().log(logs, start_time)
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """nDCG@10 on the dev split."""
+        assert self.dev is not None
+        score = self.dev.score(self.encoder, self.memory, self.exchange)
+        metrics = {f"eval_{METRIC}": score}
+        self.log(dict(metrics))
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        if self.exchange.rank == 0:
+            print(f"dev nDCG@10 after {self.state.global_step} steps: {score:.4f}", flush=True)
+        return metrics
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        """Weights alone: the Trainer's own would add pickled arguments."""
+        if self.args.should_save:
+            folder = Path(output_dir or self.args.output_dir or "")
+            folder.mkdir(parents=True, exist_ok=True)
+            weights = {name: tensor.contiguous() for name, tensor in self.encoder.state_dict().items()}
+            save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        super()._save_checkpoint(model, trial)
+        self.exchange.wait()
+        if self.args.should_save:
+            checkpoints.mark_complete(Path(self.args.output_dir or ""), self.state.global_step)
+
+
+class _Pace(TrainerCallback):
+    """Progress on the first process, the true epoch, and a point and a dev evaluation after the last step."""
+
+    def __init__(self, trainer: RetrievalTrainer) -> None:
+        self.trainer = trainer
+        self.reporter: Any = None
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if self.trainer.exchange.rank == 0:
+            what = f"Training from step {state.global_step}" if state.global_step else "Training"
+            left = state.max_steps - state.global_step
+            self.reporter = self.trainer.stack.enter_context(progress(what, left, "steps"))
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        # The Trainer sees all steps as one epoch, so that it need not know where our epochs end.
+        state.epoch = state.global_step / self.trainer.work.batches.per_epoch
+        if self.reporter is not None:
+            self.reporter.advance(1, f"loss {self.trainer.recent[-1].loss:.4f}")
+        if state.global_step >= state.max_steps:
+            control.should_log = True
+            control.should_evaluate = self.trainer.dev is not None
+
+
+def _only(items: list[dict[str, Layout]]) -> dict[str, Layout]:
+    return items[0]

@@ -1,0 +1,45 @@
+"""The mining step as Kubeflow Pipelines runs it."""
+
+# No `from __future__ import annotations`: kfp reads the annotations as objects.
+
+from kfp import dsl
+
+from components.core.place import IMAGE
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def hard_negatives(
+    data: str,
+    model: str,
+    settings: str,
+    encoder: str,
+    fingerprint: str,
+    negatives: dsl.Output[dsl.Dataset],
+    statistics: dsl.Output[dsl.Metrics],
+    report: dsl.Output[dsl.HTML],
+) -> str:
+    """Mine hard negatives for the training queries, without those that score like positives.
+
+    Args:
+        data: Address of the data set.
+        model: Address of the model that scores the passages.
+        settings: Mining settings as JSON.
+        encoder: Encoder settings as JSON.
+        fingerprint: Fingerprint of data, models and code; it only makes caching right.
+        negatives: Folder with the negatives and the report.
+        statistics: What was found, filtered out and chosen.
+        report: The report to look at.
+
+    Returns:
+        The address of the negatives.
+    """
+    from components.core.place import reported
+    from components.hard_negatives.step import run_step
+
+    with reported("hard_negatives"):
+        result = run_step(negatives.uri, data, model, settings, encoder)
+        negatives.uri, negatives.metadata = result.address, {**negatives.metadata, **result.facts}
+        for name, value in result.metrics.items():
+            statistics.log_metric(name, value)
+        result.write_page(report.path)
+        return result.address

@@ -1,0 +1,157 @@
+"""How often would a passage that is relevant, but not known to be, be picked as a negative?
+
+No judge is needed where queries have several positives: one of them is hidden, the choice is made as if nobody knew it,
+and it is counted how often it comes out as a negative.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from components.hard_negatives import draws
+from components.hard_negatives.choose import choose
+from components.hard_negatives.draws import Purpose
+from components.hard_negatives.pairs import Pairs
+from components.hard_negatives.pool import Pool
+from components.hard_negatives.rules import FIT, RULES, Ranking, ScorePairs, text_numbers
+from components.hard_negatives.scope import Scope, make_scope
+from components.hard_negatives.settings import MiningSettings
+
+NO_FILTERS = {"relative_margin": None, "absolute_margin": None, "max_score": None, "min_score": None}
+
+
+@dataclass
+class HiddenPositives:
+    """Counts over the queries with several positives.
+
+    Attributes:
+        queries: how many positives were hidden, one a query.
+        picked: choice -> how many of them it picked: ``as_set``; ``without_filters``, in the same range; and
+            ``top_without_filters``, the highest ranks of all.
+        outcome: where the hidden positives went under the settings as they are.
+    """
+
+    queries: int = 0
+    picked: Counter[str] = field(default_factory=Counter)
+    outcome: Counter[str] = field(default_factory=Counter)
+
+    def add(
+        self,
+        ranking: Ranking,
+        pool: Pool,
+        positive_scores: np.ndarray,
+        settings: MiningSettings,
+        scope: Scope,
+        score_pairs: ScorePairs,
+    ) -> None:
+        """Hide one positive of each ranked query that has several, and choose.
+
+        Args:
+            ranking: a run of consecutive queries of the pool.
+            pool: the pool with all positives known.
+            positive_scores: score of each pair of ``pool.positives``.
+            settings, scope, score_pairs: as for the choice itself.
+        """
+        hidden = hide_one(ranking, pool, positive_scores, settings.seed)
+        if hidden is None:
+            return
+        rest, blind, texts = hidden
+        self.queries += len(texts)
+        plain = settings.model_copy(update=NO_FILTERS)
+        top = plain.model_copy(
+            update={
+                "range_for_sampling": f"0-{settings.negative_number}",
+                "sampling": "top",
+                "random_share": 0.0,
+                "top_up": "off",
+            }
+        )
+        ways = {
+            "as_set": (settings, scope),
+            "without_filters": (plain, scope),
+            "top_without_filters": (top, make_scope(top, len(pool.passage_ids))),
+        }
+        for way, (rules, ranks) in ways.items():
+            choice = choose(rest, blind, rules, ranks, score_pairs)
+            found = Pairs.of(choice.place, pool.text_of[choice.passage], pool.text_count)
+            picked = found.has(np.arange(len(texts)), texts)
+            self.picked[way] += int(picked.sum())
+            if way == "as_set":
+                self.outcome.update(_outcomes(rest, pool, texts, picked, choice.verdicts, scope))
+
+    def report(self) -> dict[str, Any] | None:
+        """Counts and rates; None where no query has several positives."""
+        if not self.queries:
+            return None
+        return {
+            "queries": self.queries,
+            "rate_as_set": self.picked["as_set"] / self.queries,
+            "rate_without_filters": self.picked["without_filters"] / self.queries,
+            "rate_top_without_filters": self.picked["top_without_filters"] / self.queries,
+            "outcome": dict(self.outcome.most_common()),
+        }
+
+
+def hide_one(
+    ranking: Ranking, pool: Pool, positive_scores: np.ndarray, seed: int
+) -> tuple[Ranking, Pool, np.ndarray] | None:
+    """Hide one positive text of each ranked query that has at least two.
+
+    Returns:
+        The ranking of those queries, anchored at the positives that are left; the pool that does not know the hidden
+        ones and has no given negatives; the hidden texts' numbers. None if no query has two.
+    """
+    first, last = int(ranking.queries[0]), int(ranking.queries[-1]) + 1
+    low, high = np.searchsorted(pool.positives.keys, [first * pool.positives.width, last * pool.positives.width])
+    owners = pool.positives.queries[low:high]
+    texts, scores = pool.text_of[pool.positives.numbers[low:high]], positive_scores[low:high]
+    distinct = Pairs.of(owners, texts, pool.text_count)
+    several = np.flatnonzero(np.bincount(distinct.queries - first, minlength=last - first) > 1) + first
+    if not len(several):
+        return None
+    hidden = np.full(last - first, -1, dtype=np.int64)
+    for query in several.tolist():
+        own = distinct.within(query, query + 1).numbers
+        hidden[query - first] = draws.generator(seed, pool.query_ids[query], Purpose.HIDE).choice(own)
+
+    left = (texts != hidden[owners - first]) & (hidden[owners - first] >= 0)
+    anchors = np.full(last - first, np.inf, dtype=np.float32)
+    np.minimum.at(anchors, owners[left] - first, scores[left])
+    known = pool.known_passages.within(first, last)
+    unknown = pool.text_of[known.numbers] == hidden[known.queries - first]
+    nothing = Pairs.of([], [], 1)
+    blind = replace(
+        pool,
+        known_passages=Pairs(known.keys[~unknown], known.width),
+        known_texts=pool.known_texts.without(Pairs.of(several, hidden[several - first], pool.text_count)),
+        given=nothing,
+        given_texts=nothing,
+    )
+    chosen = several - first
+    rest = Ranking(several, ranking.passages[chosen], ranking.scores[chosen], anchors[chosen])
+    return rest, blind, hidden[chosen]
+
+
+def _outcomes(
+    ranking: Ranking, pool: Pool, texts: np.ndarray, picked: np.ndarray, verdicts: np.ndarray, scope: Scope
+) -> list[str]:
+    """In a word for each hidden positive: picked, or why not."""
+    met = text_numbers(pool, ranking.passages) == texts[:, None]
+    found = []
+    for row, position in enumerate(met.argmax(axis=1).tolist()):
+        verdict = verdicts[row, position]
+        if picked[row]:
+            found.append("picked")
+        elif not met[row, position]:
+            found.append("below_the_searched_ranks")
+        elif position < scope.start:
+            found.append("above_the_range")
+        elif verdict != FIT:
+            found.append(RULES[verdict - 1])
+        else:
+            found.append("not_drawn" if position < scope.end else "below_the_range")
+    return found

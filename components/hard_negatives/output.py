@@ -1,0 +1,94 @@
+"""The files of the negatives folder, written block by block."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from components.core.records import NEGATIVES
+from components.hard_negatives.choose import PICKED_BY, UNRANKED, Choice
+from components.hard_negatives.pool import Pool
+from components.hard_negatives.rules import Ranking
+
+TABLE, INCONSISTENT, REPORT, PAGE = "negatives", "inconsistent", "report.json", "report.html"
+
+_ROWS_A_PART = 500_000
+_INCONSISTENT = {
+    "query_id": pl.String,
+    "best_positive_rank": pl.Int32,
+    "positive_score": pl.Float32,
+    "dropped": pl.Boolean,
+}
+
+
+class Writer:
+    """Writes ``negatives/part-*.parquet`` (`records.NEGATIVES`), and the list of inconsistent queries if there is one.
+
+    Args:
+        folder: the folder to write into.
+        pool: gives the ids.
+        teacher_scores: `records.TEACHER_SCORES`; the score of a chosen pair is written with it.
+    """
+
+    def __init__(self, folder: Path, pool: Pool, teacher_scores: pl.DataFrame) -> None:
+        self.folder, self.teacher_scores = folder, teacher_scores.unique(["query_id", "passage_id"], keep="first")
+        self.query_ids = pl.Series(pool.query_ids, dtype=pl.String)
+        self.passage_ids = pl.Series(pool.passage_ids, dtype=pl.String)
+        self.waiting: list[pl.DataFrame] = []
+        self.inconsistent: list[pl.DataFrame] = []
+        self.parts = 0
+        (folder / TABLE).mkdir()
+
+    def add(
+        self, ranking: Ranking, choice: Choice, best_ranks: np.ndarray, inconsistent: np.ndarray, dropped: np.ndarray
+    ) -> None:
+        """Take one block: its negatives, but for dropped queries, and its inconsistent queries."""
+        kept = ~dropped[choice.place]
+        place, rank = choice.place[kept], choice.rank[kept]
+        table = pl.DataFrame(
+            {
+                "query_id": self.query_ids.gather(ranking.queries[place]),
+                "passage_id": self.passage_ids.gather(choice.passage[kept]),
+                "rank": rank,
+                "score": choice.score[kept],
+                "positive_score": ranking.anchors[place],
+                "picked_by": pl.Series(PICKED_BY).gather(choice.picked_by[kept]),
+            }
+        ).with_columns(pl.when(pl.col("rank") != UNRANKED).then("rank"))
+        scores = self.teacher_scores.rename({"score": "teacher_score"})
+        self.waiting.append(
+            table.join(scores, on=["query_id", "passage_id"], how="left", maintain_order="left").select(
+                pl.col(name).cast(kind) for name, kind in NEGATIVES.items()
+            )
+        )
+        if sum(map(len, self.waiting)) >= _ROWS_A_PART:
+            self._flush()
+        rows = np.flatnonzero(inconsistent)
+        self.inconsistent.append(
+            pl.DataFrame(
+                {
+                    "query_id": self.query_ids.gather(ranking.queries[rows]),
+                    "best_positive_rank": pl.Series([int(value) or None for value in best_ranks[rows]], dtype=pl.Int32),
+                    "positive_score": ranking.anchors[rows],
+                    "dropped": dropped[rows],
+                },
+                schema=_INCONSISTENT,
+            )
+        )
+
+    def close(self, *, with_inconsistent: bool) -> None:
+        """Write what is waiting; at least one part is written, so the table is there even if it is empty."""
+        if self.waiting or not self.parts:
+            self._flush()
+        if with_inconsistent:
+            (self.folder / INCONSISTENT).mkdir()
+            table = pl.concat([pl.DataFrame(schema=_INCONSISTENT), *self.inconsistent])
+            table.write_parquet(self.folder / INCONSISTENT / "part-00000.parquet")
+
+    def _flush(self) -> None:
+        table = pl.concat([pl.DataFrame(schema=NEGATIVES), *self.waiting])
+        table.write_parquet(self.folder / TABLE / f"part-{self.parts:05}.parquet", compression="zstd")
+        self.parts += 1
+        self.waiting = []

@@ -1,0 +1,108 @@
+"""The rules by which a ranked or drawn passage may not be a negative of a query.
+
+In the order in which the report counts them:
+
+- it is a known positive of the query, by id or by normalised text;
+- it is the query's own text;
+- the user gave it as a negative already, or a copy of it stands before it;
+- its score is above ``max_score`` or below ``min_score``;
+- its score is above ``positive - absolute_margin``, or above ``positive - |positive| * relative_margin``, where
+  `positive` is the score of the query's lowest positive. The latter is TopK-PercPos of NV-Retriever (Moreira et al.
+  2024, arXiv 2407.15831), stated there as a share of the positive's score; the absolute value makes it right for
+  negative scores too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from components.hard_negatives.pool import Pool
+from components.hard_negatives.settings import MiningSettings
+
+RULES = (
+    "known_positive_id",
+    "known_positive_text",
+    "query_text",
+    "given_negative",
+    "repeated_text",
+    "max_score",
+    "min_score",
+    "absolute_margin",
+    "relative_margin",
+)
+
+FIT, NO_PASSAGE = 0, -1
+
+ScorePairs = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""(rows of queries, rows of passages) -> their scores, float32."""
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The ranked passages of some queries.
+
+    Attributes:
+        queries: (n,) rows of the queries in the pool.
+        passages: (n, depth) rows of the passages, best first; -1 after the last.
+        scores: (n, depth) their scores.
+        anchors: (n,) score of each query's lowest positive.
+    """
+
+    queries: np.ndarray
+    passages: np.ndarray
+    scores: np.ndarray
+    anchors: np.ndarray
+
+
+def judge(ranking: Ranking, pool: Pool, settings: MiningSettings) -> np.ndarray:
+    """The verdict on each passage, int8 (n, depth).
+
+    It is `FIT`, `NO_PASSAGE`, or 1 + the place in `RULES` of the first rule that filters the passage out.
+    """
+    queries, passages = ranking.queries[:, None], ranking.passages
+    texts = text_numbers(pool, passages)
+    scores = ranking.scores.astype(np.float64)
+    anchors = ranking.anchors.astype(np.float64)[:, None]
+    filters = {
+        "known_positive_id": pool.known_passages.has(queries, passages),
+        "known_positive_text": pool.known_texts.has(queries, texts),
+        "query_text": texts == pool.own_text[queries],
+        "given_negative": pool.given_texts.has(queries, texts),
+        "repeated_text": _repeated(texts),
+    }
+    if settings.max_score is not None:
+        filters["max_score"] = scores > settings.max_score
+    if settings.min_score is not None:
+        filters["min_score"] = scores < settings.min_score
+    if settings.absolute_margin is not None:
+        filters["absolute_margin"] = scores > anchors - settings.absolute_margin
+    if settings.relative_margin is not None:
+        filters["relative_margin"] = scores > anchors - np.abs(anchors) * settings.relative_margin
+    verdicts = np.full(passages.shape, FIT, dtype=np.int8)
+    for code, rule in reversed(list(enumerate(RULES, start=1))):
+        if rule in filters:
+            verdicts[filters[rule]] = code
+    verdicts[passages < 0] = NO_PASSAGE
+    return verdicts
+
+
+def _repeated(texts: np.ndarray) -> np.ndarray:
+    """Which texts (n, width; -1 for none) stand in their row before."""
+    width = int(texts.max(initial=0)) + 2
+    keys = (np.arange(len(texts))[:, None] * width + texts + 1).ravel()
+    repeated = np.ones(keys.shape, dtype=bool)
+    repeated[np.unique(keys, return_index=True)[1]] = False
+    return repeated.reshape(texts.shape)
+
+
+def text_numbers(pool: Pool, passages: np.ndarray) -> np.ndarray:
+    """Numbers of the passages' texts; -1 for no passage."""
+    return np.where(passages >= 0, pool.text_of[passages], -1)
+
+
+def first(eligible: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """The first `wanted` (n,) true entries of each row (n, width)."""
+    return eligible & (np.cumsum(eligible, axis=1) <= wanted[:, None])

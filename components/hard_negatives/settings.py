@@ -1,0 +1,97 @@
+"""Settings of mining, named as in FlagEmbedding's `hn_mine` and sentence-transformers' `mine_hard_negatives`."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from components.core.settings import SettingsModel
+
+
+class MiningAddresses(SettingsModel):
+    """What is read and where the negatives go."""
+
+    data: str = Field(
+        min_length=1, description="Data set: a folder of ours, a BEIR folder or FlagEmbedding JSONL; local or s3://."
+    )
+    model: str = Field(min_length=1, description="Model that scores the passages: a folder, s3:// address or hub id.")
+    output: str = Field(min_length=1, description="Folder to write the negatives to; local or s3://.")
+
+
+class MiningSettings(SettingsModel):
+    """How hard negatives are found and chosen."""
+
+    # where to look
+    range_for_sampling: str = Field(
+        "10-210",
+        description="Ranks to take negatives from, as start-end: the first `start` passages of the ranking are left "
+        "out and so is everything after the first `end`. Ranks are those of the whole search, known positives counted.",
+    )
+    negative_number: int = Field(15, ge=1, le=10_000, description="Negatives to mine for each query.")
+    sampling: Literal["random", "top"] = Field(
+        "random", description="random: drawn from what the filters leave of the range; top: its highest ranks."
+    )
+    random_share: float = Field(
+        0.0, ge=0, le=1, description="Share of `negative_number` that is drawn from the whole corpus instead."
+    )
+    top_up: Literal["further_ranks_then_random", "further_ranks", "random", "off"] = Field(
+        "further_ranks_then_random",
+        description="Where the rest comes from when the range leaves too few; the filters hold there too.",
+    )
+    further_ranks: int = Field(
+        200, ge=0, le=100_000, description="Ranks after the range that are searched for topping up."
+    )
+
+    # what may be a negative
+    relative_margin: float | None = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="A negative scores at most the lowest positive less this share of its size; unset: no such rule.",
+    )
+    absolute_margin: float | None = Field(
+        None, ge=0, le=1e6, description="A negative scores at least this much less than the lowest positive."
+    )
+    max_score: float | None = Field(None, ge=-1e6, le=1e6, description="A negative scores at most this.")
+    min_score: float | None = Field(None, ge=-1e6, le=1e6, description="A negative scores at least this.")
+
+    # a check of the labels
+    consistency_top: int = Field(
+        0, ge=0, le=100_000, description="A query is inconsistent if none of its positives is in the top this; 0: off."
+    )
+    on_inconsistent: Literal["report", "drop"] = Field(
+        "report", description="report: count inconsistent queries; drop: give them no negatives and list them."
+    )
+
+    seed: int = Field(42, ge=0, le=2**31 - 1, description="Seed of all draws; each query has draws of its own.")
+
+    @field_validator("range_for_sampling")
+    @classmethod
+    def _range(cls, value: str) -> str:
+        match = re.fullmatch(r"\s*(\d{1,7})\s*-\s*(\d{1,7})\s*", value)
+        if not match:
+            raise ValueError("must be two whole numbers joined by '-', for example 10-210")
+        start, end = int(match[1]), int(match[2])
+        if start >= end:
+            raise ValueError(f"the start must be below the end, for example {end}-{start + 1}")
+        if end > 100_000:
+            raise ValueError("must end at rank 100000 at most")
+        return f"{start}-{end}"
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if self.min_score is not None and self.max_score is not None and self.min_score > self.max_score:
+            raise ValueError(
+                f"min_score {self.min_score} is above max_score {self.max_score}: nothing can be a negative"
+            )
+        if self.on_inconsistent == "drop" and not self.consistency_top:
+            raise ValueError("on_inconsistent: drop needs consistency_top, the rank down to which a positive may stand")
+        return self
+
+    @property
+    def ranks(self) -> tuple[int, int]:
+        """Start and end of the range: positions start, ..., end - 1 of the ranking, counted from 0."""
+        start, end = self.range_for_sampling.split("-")
+        return int(start), int(end)

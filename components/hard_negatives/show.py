@@ -1,0 +1,52 @@
+"""What mining prints when it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from components.core import storage
+from components.core.progress import clock
+from components.hard_negatives.output import PAGE, REPORT
+
+
+def show(output: str) -> None:
+    """Print a summary of a finished negatives folder."""
+    for line in summary(storage.read_json(storage.join(output, REPORT))):
+        print(line)
+    print(f"report  {storage.join(output, PAGE)}", flush=True)
+
+
+def summary(report: Mapping[str, Any]) -> list[str]:
+    """The report in a few lines."""
+    picked, short, hidden = report["picked_by"], report["short"], report["hidden_positives"]
+    dropped = {rule: count for rule, count in report["dropped_by_rule"].items() if count}
+    top = report["share_of_queries_with_a_positive_in_top"]
+    lines = [
+        f"{report['negatives']:,} negatives for {report['queries']:,} queries in {clock(report['seconds']['total'])}: "
+        + ", ".join(f"{count:,} by {name}" for name, count in picked.items() if count),
+        f"filtered out of {report['candidates']:,} candidates: "
+        + (", ".join(f"{count:,} {rule}" for rule, count in dropped.items()) or "none"),
+        "a positive stands in the top "
+        + ", ".join(f"{k} of {share:.1%}" for k, share in top.items())
+        + " of the queries",
+    ]
+    if short["queries"]:
+        missing = f"{short['negatives_missing']:,} negatives"
+        lines.append(
+            f"{short['queries']:,} queries are left short by {missing} in all: relax the score rules or top_up"
+        )
+    if report["queries_without_positive"]:
+        lines.append(f"{report['queries_without_positive']:,} queries have no positive and were left out")
+    if consistency := report["consistency"]:
+        lines.append(
+            f"{consistency['inconsistent_queries']:,} queries have no positive in the top {consistency['top']}; "
+            f"{consistency['dropped_queries']:,} dropped"
+        )
+    if hidden:
+        lines.append(
+            f"of {hidden['queries']:,} hidden positives, {hidden['rate_as_set']:.1%} would be picked as negatives "
+            f"({hidden['rate_without_filters']:.1%} without score rules, "
+            f"{hidden['rate_top_without_filters']:.1%} from the highest ranks)"
+        )
+    return lines

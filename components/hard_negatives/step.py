@@ -1,0 +1,57 @@
+"""The mining step between its KFP face and its logic: addresses and JSON in, small metadata out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from components.core import storage
+from components.core.place import output_address
+from components.core.settings import EncoderSettings
+from components.hard_negatives.settings import MiningSettings
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What the step shows: the address, facts, figures and the report's page."""
+
+    address: str
+    facts: dict[str, Any]
+    metrics: dict[str, float]
+    page: bytes
+
+    def write_page(self, path: str) -> None:
+        """Write the report where KFP looks for it."""
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_bytes(self.page)
+
+
+def run_step(artifact_uri: str, data: str, model: str, settings: str, encoder: str) -> StepResult:
+    """Mine as the pipeline asks; parameters are those of the component. Raises what `mine` raises."""
+    checked = MiningSettings.from_json(settings, where="mining.")
+    encoding = EncoderSettings.from_json(encoder, where="encoder.")
+    from components.hard_negatives.mine import mine
+    from components.hard_negatives.output import PAGE, REPORT
+    from components.hard_negatives.show import show
+
+    address = output_address(artifact_uri, "hard_negatives")
+    marker = mine(data, model, address, checked, encoding)
+    show(address)
+    report = storage.read_json(storage.join(address, REPORT))
+    page = storage.read_bytes(storage.join(address, PAGE))
+    return StepResult(address, {"rows": marker.rows, **marker.facts}, figures(report), page)
+
+
+def figures(report: Mapping[str, Any]) -> dict[str, float]:
+    """Flat figures for the UI."""
+    found = {name: float(report[name]) for name in ("queries", "passages", "positives", "negatives", "candidates")}
+    found |= {f"dropped_{rule}": float(count) for rule, count in report["dropped_by_rule"].items() if count}
+    found |= {f"picked_by_{name}": float(count) for name, count in report["picked_by"].items() if count}
+    found["queries_left_short"] = float(report["short"]["queries"])
+    for k, share in report["share_of_queries_with_a_positive_in_top"].items():
+        found[f"positive_in_top_{k}"] = share
+    if hidden := report["hidden_positives"]:
+        found |= {f"hidden_positives_{name}": hidden[name] for name in hidden if name.startswith("rate_")}
+    return found

@@ -1,0 +1,70 @@
+"""What the gate reads of a finished evaluation."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from components.core import storage
+from components.core.errors import InputError
+
+BASE, CHAMPION = "base", "champion"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A model that the candidate was compared with, on the same queries.
+
+    Attributes:
+        model: its address.
+        metrics: metric -> ``{"reference", "candidate", "difference", "ci_low", "ci_high", "queries", ...}``; the
+            difference is candidate minus reference, the interval is that of its mean.
+        facts: of its own evaluation, among them ``data_fingerprint`` and ``model_hash``.
+    """
+
+    model: str
+    metrics: dict[str, dict[str, float]]
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A candidate's evaluation.
+
+    Attributes:
+        address: of the evaluation.
+        metrics: metric -> mean over the queries.
+        facts: of the evaluation, among them ``model``, ``data_fingerprint`` and ``model_hash``.
+        against: ``base`` or ``champion`` -> comparison.
+        confidence_level: of the intervals.
+    """
+
+    address: str
+    metrics: dict[str, float]
+    facts: dict[str, Any]
+    against: dict[str, Reference]
+    confidence_level: float = 0.95
+
+
+def read_measured(address: str) -> Measured:
+    """Read a finished evaluation, its files checked.
+
+    Raises:
+        InputError: the folder is not a finished evaluation, or an evaluation that it refers to is gone.
+    """
+    folder = storage.open_folder(address)
+    facts = storage.read_marker(address).facts
+    try:
+        metrics = json.loads((folder / "metrics.json").read_text())
+        comparison_file = folder / "comparison.json"
+        comparison: dict[str, Any] = (
+            json.loads(comparison_file.read_text()) if comparison_file.is_file() else {"against": {}}
+        )
+        against = {
+            name: Reference(other.get("model", ""), other["metrics"], storage.read_marker(other["reference"]).facts)
+            for name, other in comparison["against"].items()
+        }
+    except (FileNotFoundError, KeyError, ValueError, AttributeError) as error:
+        raise InputError(f"{address}: not an evaluation ({error}); name the output of components.evaluation") from None
+    return Measured(address, metrics, facts, against, comparison.get("confidence_level", 0.95))

@@ -1,0 +1,209 @@
+"""The registry: which version of a model is in use, and how that changes.
+
+``<root>/models/<name>/champion.json`` names the champion. It is replaced by conditional writes only, so that of two
+promotions at once one wins and the other is told.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from components.core import storage
+from components.core.errors import InputError, StepFailed
+from components.promotion.versions import (
+    PROVENANCE,
+    Version,
+    checked_name,
+    content_of,
+    list_models,
+    list_versions,
+    read_version,
+    register,
+    unknown_model,
+    version_address,
+)
+
+__all__ = [
+    "Champion",
+    "Version",
+    "champion_address",
+    "list_models",
+    "list_versions",
+    "promote",
+    "provenance",
+    "pull",
+    "read_champion",
+    "register",
+    "rollback",
+    "show",
+    "version_address",
+]
+
+SCHEMA_VERSION = 1
+HISTORY = 100
+
+
+@dataclass(frozen=True)
+class Champion:
+    """What champion.json says.
+
+    Attributes:
+        version, address, content, run_id, metrics: of the version in use.
+        promoted_at: UTC, ISO 8601.
+        reason: why it was promoted.
+        previous: the version that `rollback` would bring back; empty when there is none.
+        history: the champions before this one, oldest first.
+    """
+
+    version: str
+    address: str
+    content: str
+    promoted_at: str
+    run_id: str
+    metrics: dict[str, float]
+    reason: str
+    previous: str = ""
+    history: list[str] = field(default_factory=list)
+    schema_version: int = SCHEMA_VERSION
+
+
+def read_champion(root: str, name: str) -> Champion | None:
+    """The champion, or None while no version was promoted."""
+    return _champion_and_etag(root, name)[0]
+
+
+def champion_address(root: str, name: str) -> str:
+    """Address of the champion's folder; empty while there is none."""
+    champion = read_champion(root, name)
+    return champion.address if champion else ""
+
+
+def show(root: str, name: str, version: str = "champion") -> Version:
+    """Facts of one version, or of the champion. Raises InputError when there is none of that name."""
+    if version == "champion":
+        present = read_champion(root, name)
+        if present is None:
+            raise InputError(unknown_model(root, name) or f"{name}: no version was promoted yet; name one, like v0001")
+        version = present.version
+    return read_version(root, name, version)
+
+
+def provenance(root: str, name: str, version: str = "champion") -> dict[str, Any]:
+    """Where a version comes from: run, data, settings, metrics, comparison, the gate's decision, code version."""
+    return storage.read_json(storage.join(show(root, name, version).address, PROVENANCE))
+
+
+def promote(root: str, name: str, version: str, *, reason: str, expected: str | None = None) -> Champion:
+    """Make a registered version the champion.
+
+    Args:
+        root, name, version: which.
+        reason: why, for those who look later.
+        expected: the version that must be the champion now, empty for none; not given, any may be.
+
+    Returns:
+        The champion; the present one unchanged if it is this version already.
+
+    Raises:
+        InputError: there is no such version.
+        StepFailed: another version is the champion than expected, or somebody promoted one in between.
+    """
+    entry = read_version(root, name, version)
+    present, etag = _champion_and_etag(root, name)
+    if present and present.version == entry.version:
+        return present
+    before = present.version if present else ""
+    if expected is not None and before != expected:
+        raise StepFailed(
+            f"{name}: {before or 'no version'} is the champion now, but {entry.version} was compared with "
+            f"{expected or 'the base model'}; run again, so that it is compared with the champion"
+        )
+    history = [*present.history, present.version][-HISTORY:] if present else []
+    return _switch(root, name, entry, reason=reason, history=history, etag=etag)
+
+
+def rollback(root: str, name: str, *, reason: str = "") -> Champion:
+    """Make the champion before the present one the champion again; called twice, the one before that.
+
+    Raises:
+        InputError: there is no champion, or none before it.
+        StepFailed: somebody promoted a version in between.
+    """
+    present, etag = _champion_and_etag(root, name)
+    if present is None:
+        raise InputError(
+            unknown_model(root, name) or f"{name}: no version was promoted, so there is nothing to roll back"
+        )
+    if not present.previous:
+        raise InputError(f"{name}: {present.version} is the first champion; there is none before it to roll back to")
+    entry = read_version(root, name, present.previous)
+    why = reason or f"rolled back from {present.version}"
+    return _switch(root, name, entry, reason=why, history=present.history[:-1], etag=etag)
+
+
+def pull(root: str, name: str, version: str, target: Path) -> Path:
+    """Copy a version to a local folder, the hashes of its files checked.
+
+    Args:
+        version: for example ``v0001``, or ``champion``.
+        target: the folder; an earlier copy there is replaced, a folder with other files is not.
+
+    Raises:
+        InputError: no such model or version, or the target holds other files.
+        StepFailed: a file is damaged, or the champion is not the model that was promoted.
+    """
+    entry = show(root, name, version)
+    marker = storage.read_marker(entry.address)
+    if content_of(marker.files) != entry.content:
+        raise StepFailed(f"{entry.address}: the files are not those that were registered; do not use them")
+    present = read_champion(root, name) if version == "champion" else None
+    if present and present.content != entry.content:
+        raise StepFailed(f"{entry.address}: not the content that was promoted; do not use it")
+    storage.copy_folder(entry.address, str(target))
+    return target
+
+
+def _pointer(root: str, name: str) -> str:
+    return storage.join(root, "models", checked_name(name), "champion.json")
+
+
+def _champion_and_etag(root: str, name: str) -> tuple[Champion | None, str | None]:
+    address = _pointer(root, name)
+    try:
+        data, etag = storage.read_with_etag(address)
+    except storage.NotFound:
+        return None, None
+    try:
+        values = {key: value for key, value in json.loads(data).items() if key in Champion.__dataclass_fields__}
+        # a registry may be copied to another root
+        values["address"] = version_address(root, name, values["version"])
+        return Champion(**values), etag
+    except (AttributeError, ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{address}: damaged ({error!r}); delete it and promote a version again") from None
+
+
+def _switch(root: str, name: str, entry: Version, *, reason: str, history: list[str], etag: str | None) -> Champion:
+    champion = Champion(
+        version=entry.version,
+        address=entry.address,
+        content=entry.content,
+        promoted_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        run_id=entry.run_id,
+        metrics=entry.metrics,
+        reason=reason,
+        previous=history[-1] if history else "",
+        history=history,
+    )
+    try:
+        storage.write_json(_pointer(root, name), asdict(champion), if_match=etag, if_absent=etag is None)
+    except storage.PreconditionFailed:
+        winner = read_champion(root, name)
+        raise StepFailed(
+            f"{name}: somebody else promoted {winner.version if winner else 'a version'} in the same moment; "
+            f"{entry.version} is registered, but not the champion; compare the two and run again"
+        ) from None
+    return champion

@@ -1,0 +1,209 @@
+"""The `sharpen` command."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Literal
+
+import psutil
+import typer
+
+from components.core.command import run as run_with_exit_code
+from components.core.errors import GateRejected
+
+app = typer.Typer(
+    name="sharpen",
+    help="Make a text-embedding model better at retrieval on your own data, again and again.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+models = typer.Typer(help="The registry: versions of models and the champion.", no_args_is_help=True)
+store = typer.Typer(help="The embedded S3 store of this folder.", no_args_is_help=True)
+app.add_typer(models, name="models")
+app.add_typer(store, name="store")
+
+Config = Annotated[Path | None, typer.Option("--config", "-c", help="YAML file with settings.")]
+Assignments = Annotated[
+    list[str] | None,
+    typer.Option("--set", "-s", help="One setting, name=value; may be repeated.", metavar="NAME=VALUE"),
+]
+Root = Annotated[str, typer.Option("--store", help="Root address of the registry. Empty: the embedded store.")]
+Name = Annotated[str, typer.Argument(help="Name of the model.")]
+
+
+@app.command()
+def run(
+    config: Config = None,
+    assignments: Assignments = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Do every step again, even where nothing changed.")] = False,
+) -> None:
+    """Run the whole pipeline on this machine."""
+    from pipeline import local, parameters, summary
+
+    settings = parameters.load(config, assignments or [])
+    finished = local.run(settings, fresh=fresh)
+    summary.show(finished, settings)
+    if finished.verdict != "promote":
+        raise GateRejected("the gate did not promote the model; the reason stands above and in the report")
+
+
+@app.command()
+def compile(
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")] = Path("pipeline.yaml"),
+    kind: Annotated[
+        Literal["kfp", "kubernetes"],
+        typer.Option(
+            "--format", help="kfp: pipeline YAML for the UI or client. kubernetes: Pipeline objects for GitOps."
+        ),
+    ] = "kfp",
+    image: Annotated[
+        str, typer.Option("--image", help="Image of the steps, with a digest or a tag that never moves.")
+    ] = "",
+    config: Config = None,
+    assignments: Assignments = None,
+) -> None:
+    """Write the pipeline for a cluster; settings given here become the defaults of its run form."""
+    from pipeline import cluster, parameters
+
+    settings = parameters.load(config, assignments or [])
+    cluster.compile_pipeline(settings, output, image=image, kubernetes=kind == "kubernetes")
+    typer.echo(f"{output}: upload it in the Kubeflow UI, or: kfp pipeline create -p sharpen {output}")
+
+
+@app.command()
+def settings() -> None:
+    """Print every setting with default, bounds and meaning."""
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    from pipeline.parameters import markdown
+
+    Console().print(Markdown(markdown()))
+
+
+@models.command("list")
+def list_models(root: Root = "") -> None:
+    """List all models with their versions and champions."""
+    from components.promotion import registry
+    from pipeline.local import opened_store
+    from pipeline.summary import show_models
+
+    with opened_store(root) as address:
+        show_models(registry.list_models(address), address)
+
+
+@models.command()
+def show(name: Name, root: Root = "") -> None:
+    """Show the champion and all versions of a model."""
+    from pipeline.local import opened_store
+    from pipeline.summary import show_model
+
+    with opened_store(root) as address:
+        show_model(name, address)
+
+
+@models.command()
+def promote(
+    name: Name,
+    version: Annotated[str, typer.Argument(help="Version to make the champion, for example v0002.")],
+    root: Root = "",
+) -> None:
+    """Make a registered version the champion."""
+    from components.promotion import registry
+    from pipeline.local import opened_store
+
+    with opened_store(root) as address:
+        champion = registry.promote(address, name, version, reason="promoted by hand")
+        typer.echo(f"{name}: champion is now {champion.version}")
+
+
+@models.command()
+def rollback(name: Name, root: Root = "") -> None:
+    """Make the champion before the present one the champion again."""
+    from components.promotion import registry
+    from pipeline.local import opened_store
+
+    with opened_store(root) as address:
+        champion = registry.rollback(address, name)
+        typer.echo(f"{name}: champion is {champion.version} again")
+
+
+@models.command()
+def pull(
+    name: Name,
+    version: Annotated[str, typer.Argument(help="Version, or champion.")] = "champion",
+    to: Annotated[Path | None, typer.Option("--to", "-t", help="Folder to write; default: ./<name>.")] = None,
+    root: Root = "",
+) -> None:
+    """Copy a model here, hashes checked; it loads in sentence-transformers."""
+    from components.promotion import registry
+    from pipeline.local import opened_store
+
+    target = to or Path(name)
+    with opened_store(root) as address:
+        registry.pull(address, name, version, target)
+    typer.echo(f"{target}: SentenceTransformer({str(target)!r}) loads it")
+
+
+@store.command()
+def up() -> None:
+    """Start the store and leave it running."""
+    from pipeline.local import WORK
+    from pipeline.store import EmbeddedStore
+
+    embedded = EmbeddedStore(WORK / "store")
+    started = embedded.up()
+    state = "started" if started else "was already up"
+    typer.echo(f'store {state} at {embedded.env()["AWS_ENDPOINT_URL_S3"]}; its variables: eval "$(sharpen store env)"')
+
+
+@store.command()
+def down() -> None:
+    """Stop the store; its data stay."""
+    from pipeline.local import WORK
+    from pipeline.store import EmbeddedStore
+
+    typer.echo("store stopped" if EmbeddedStore(WORK / "store").down() else "store was not running")
+
+
+@store.command()
+def env() -> None:
+    """Print the variables that an S3 client needs for the store, as shell exports."""
+    import shlex
+
+    from pipeline.local import WORK
+    from pipeline.store import EmbeddedStore
+
+    for name, value in EmbeddedStore(WORK / "store").env().items():
+        typer.echo(f"export {name}={shlex.quote(value)}")
+
+
+def main() -> None:
+    """Entry point of the `sharpen` command."""
+    signal.signal(signal.SIGTERM, _stop_with_children)
+    run_with_exit_code(app, "sharpen")
+
+
+def _stop_with_children(number: int, _: FrameType | None) -> None:
+    """End the running step too, then leave through every `finally`, so that the store is stopped as after Ctrl-C.
+
+    The embedded store has a session of its own and is not among the children that are ended here.
+    """
+    session = os.getsid(0)
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
+            if os.getsid(child.pid) == session:
+                child.terminate()
+    sys.exit(128 + number)
+
+
+if __name__ == "__main__":
+    main()

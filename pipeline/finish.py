@@ -1,0 +1,22 @@
+"""The exit task: runs when the run succeeded, failed or was terminated, and says which."""
+
+# No `from __future__ import annotations`: kfp reads the annotations as objects.
+
+from kfp import dsl
+
+from components.core.place import IMAGE
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def finish(model_name: str, status: dsl.PipelineTaskFinalStatus, summary: dsl.Output[dsl.Markdown]) -> None:
+    """Say how the run ended.
+
+    Args:
+        model_name: Name of the model in the registry.
+        status: State of the run, given by the pipeline.
+    """
+    from pathlib import Path
+
+    error = f"\n\n{status.error_message}" if status.error_message else ""
+    text = f"## {model_name}: {status.state.lower()}\n\nRun `{status.pipeline_job_resource_name}`{error}\n"
+    Path(summary.path).write_text(text, encoding="utf-8")

@@ -1,0 +1,207 @@
+"""Run the pipeline on this machine: kfp.local, one subprocess a step, and an S3 store."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import sys
+import time
+import uuid
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from components.core import outcome, storage
+from components.core.errors import InputError, StepFailed
+from components.core.place import RUN_VARIABLE
+from pipeline.console import StepView
+from pipeline.parameters import TOP_LEVEL, Settings
+from pipeline.store import BUCKET, EmbeddedStore
+
+WORK = Path(".sharpen")
+
+
+@dataclass(frozen=True)
+class LocalRun:
+    """A finished local run.
+
+    Attributes:
+        name: the run's name.
+        evaluation: address of the tuned model's evaluation.
+        verdict: ``promote`` or ``reject``.
+        store: root address of runs and registry.
+        report: local path of the HTML report.
+        log: local path of the complete log.
+        seconds: wall time.
+    """
+
+    name: str
+    evaluation: str
+    verdict: str
+    store: str
+    report: Path
+    log: Path
+    seconds: float
+
+
+@contextlib.contextmanager
+def opened_store(address: str) -> Iterator[str]:
+    """The root address to work under, its store up: the one given, or the embedded store's bucket.
+
+    An embedded store that this call started is stopped at the end; one that ran before stays up.
+
+    Raises:
+        InputError: the store cannot be reached, or refuses the credentials.
+    """
+    if address:
+        storage.check_access(address, write=True)
+        yield address.rstrip("/")
+        return
+    store = EmbeddedStore(WORK / "store")
+    started = store.up()
+    before = dict(os.environ)
+    os.environ.update(store.env())
+    try:
+        yield f"s3://{BUCKET}"
+    finally:
+        if started:
+            store.down()
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def run(settings: Settings, *, fresh: bool = False) -> LocalRun:
+    """Run the whole pipeline here and wait for it.
+
+    Args:
+        settings: all settings; ``store`` empty means the embedded store under ``.sharpen/store``.
+        fresh: do every step again, even where nothing changed.
+
+    Raises:
+        InputError: the user's input is wrong (exit code 2).
+        StepFailed: a step failed (exit code 1); the line names step, cause and log.
+    """
+    started = time.monotonic()
+    name = f"{settings.model_name}-{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:4]}"
+    folder = (WORK / "runs" / name).absolute()
+    folder.mkdir(parents=True)
+    log = folder / "log.txt"
+    with opened_store(settings.store) as root:
+        arguments = {key: str(getattr(settings, key)) for key in TOP_LEVEL}
+        arguments |= {"store": root, "overrides": settings.overrides_json()}
+        cache = None if fresh else WORK / "cache" / _store_identity(root)
+        results = _execute(arguments, f"{root}/runs/{name}", folder, cache, log)
+        report = folder / "report.html"
+        report.write_bytes(storage.read_bytes(storage.join(results["evaluation"], "report.html")))
+        _forget_failed_runs(folder.parent, keep=20)
+    return LocalRun(
+        name, results["evaluation"], results["verdict"], root, report, log, seconds=time.monotonic() - started
+    )
+
+
+def _execute(
+    arguments: dict[str, str], run_address: str, folder: Path, cache: Path | None, log: Path
+) -> dict[str, str]:
+    told = folder / "outcome.json"
+    variables = {RUN_VARIABLE: run_address, outcome.VARIABLE: str(told), "PYTHONUNBUFFERED": "1"}
+    before = dict(os.environ)
+    os.environ.update(variables)
+    view = StepView(sys.stdout, log)
+    try:
+        # kfp takes a third of a second to import; the other commands do not need it.
+        from kfp import local
+
+        from pipeline.graph import sharpen
+
+        local.init(
+            local.SubprocessRunner(use_venv=False),
+            pipeline_root=str(folder / "kfp"),
+            raise_on_error=True,
+            enable_caching=cache is not None,
+            cache_root=str(cache.absolute()) if cache else None,
+        )
+        view.titles = _titles(sharpen)
+        with contextlib.redirect_stdout(view), _arguments_left_alone(), warnings.catch_warnings():
+            # that display names and resource limits mean nothing here is no news to a user
+            warnings.filterwarnings("ignore", module=r"kfp\.local")
+            sharpen(**arguments)
+    except RuntimeError as error:
+        _raise_reason(outcome.read(told), view.step, error, log)
+        raise
+    finally:
+        view.close()
+        os.environ.clear()
+        os.environ.update(before)
+    return _decision(folder)
+
+
+@contextlib.contextmanager
+def _arguments_left_alone() -> Iterator[None]:
+    """Keep kfp.local from changing values of parameters.
+
+    Version 2.17 puts the interpreter's path in place of every "python3" of a step's command line, values included, so
+    that a model at /data/python3/model is looked for elsewhere. Here it does so in the program only.
+    """
+    from kfp.local import subprocess_task_handler as handler
+
+    original = handler.replace_python_executable
+
+    def in_program_only(full_command: list[str], new_executable: str) -> list[str]:
+        program = next((i for i, part in enumerate(full_command) if "ephemeral_component.py" in part), -1) + 1
+        return original(full_command[:program], new_executable) + full_command[program:]
+
+    handler.replace_python_executable = in_program_only
+    try:
+        yield
+    finally:
+        handler.replace_python_executable = original
+
+
+def _titles(pipeline: Any) -> dict[str, str]:
+    """Task name -> display name, over all levels of the graph."""
+    spec = pipeline.pipeline_spec
+    dags = [spec.root.dag, *(component.dag for component in spec.components.values())]
+    return {name: task.task_info.name for dag in dags for name, task in dag.tasks.items()}
+
+
+def _decision(folder: Path) -> dict[str, str]:
+    """Verdict and evaluation address of the gate. KFP allows no pipeline outputs from inside an exit handler, so they
+    are read from what the gate, which is never cached, left in KFP's folder."""
+    (written,) = (folder / "kfp").glob("*/gate/executor_output.json")
+    artifact = json.loads(written.read_text(encoding="utf-8"))["artifacts"]["decision"]["artifacts"][0]
+    return {name: str(artifact["metadata"][name]) for name in ("verdict", "evaluation")}
+
+
+def _raise_reason(told: outcome.Outcome | None, step: str, error: RuntimeError, log: Path) -> None:
+    """Say which step failed, why, and where the log is; as the user's fault where the step said so."""
+    if told and told.exit_code == InputError.exit_code:
+        raise InputError([f"{told.step}: {line}" for line in told.lines]) from error
+    cause = "; ".join(told.lines) if told else "it ended without saying why"
+    name = told.step if told else step or "a step"
+    raise StepFailed(f"step {name} failed: {cause}. The whole log: {log}") from error
+
+
+def _store_identity(root: str) -> str:
+    """A random name that the store keeps. A wiped store gets another, so no cached step points into the void."""
+    address = storage.join(root, "runs", "store.json")
+    with contextlib.suppress(storage.PreconditionFailed):
+        if not storage.exists(address):
+            storage.write_json(address, {"id": uuid.uuid4().hex}, if_absent=True)
+    return str(storage.read_json(address)["id"])
+
+
+def _forget_failed_runs(folder: Path, keep: int) -> None:
+    """Remove the oldest local run folders (logs and KFP's small files); what matters is in the store."""
+    runs = sorted((path for path in folder.iterdir() if path.is_dir()), key=lambda path: path.stat().st_mtime)
+    for old in runs[:-keep]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def comparison(run: LocalRun, against: str = "base") -> dict[str, dict[str, float]]:
+    """metric -> reference, candidate, difference, ci_low, ci_high ... of the tuned model against another."""
+    path = storage.join(run.evaluation, "comparison.json")
+    return json.loads(storage.read_bytes(path))["against"][against]["metrics"]

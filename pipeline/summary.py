@@ -1,0 +1,96 @@
+"""What the command line says after a run, and about the registry."""
+
+from __future__ import annotations
+
+import datetime
+
+from rich.console import Console
+from rich.table import Table
+
+from components.core.progress import clock
+from components.promotion import registry
+from pipeline import local
+from pipeline.parameters import Settings
+
+SHOWN_METRICS = ("ndcg_at_10", "mrr_at_10", "recall_at_10", "recall_at_100", "map_at_100")
+
+
+def show(run: local.LocalRun, settings: Settings) -> None:
+    """The gain, the promoted model's address, the report's path and what to try next."""
+    console = Console(highlight=False)
+    with local.opened_store(settings.store) as root:
+        metrics = local.comparison(run)
+        champion = registry.read_champion(root, settings.model_name)
+    main = metrics[settings.promotion.metric]
+    table = Table(title=None, box=None, pad_edge=False, padding=(0, 2))
+    for column in ("", "base", "tuned", "gain", "95 % interval", "better/worse"):
+        table.add_column(column, justify="left" if not column else "right")
+    for name in dict.fromkeys((settings.promotion.metric, *SHOWN_METRICS)):
+        if name in metrics:
+            m = metrics[name]
+            interval = f"{m['ci_low']:+.3f} ... {m['ci_high']:+.3f}"
+            counts = f"{m['wins']:.0f}/{m['losses']:.0f}"
+            table.add_row(
+                name, f"{m['reference']:.3f}", f"{m['candidate']:.3f}", f"{m['difference']:+.3f}", interval, counts
+            )
+    console.print(f"\n[bold]Finished in {clock(run.seconds)}[/bold]\n")
+    console.print(table)
+    console.print(
+        f"\n[bold]Gain: {settings.promotion.metric} {main['reference']:.3f} -> {main['candidate']:.3f} "
+        f"({main['difference']:+.3f}, 95 % interval {main['ci_low']:+.3f} ... {main['ci_high']:+.3f}, "
+        f"{main['queries']:.0f} test queries)[/bold]",
+        soft_wrap=True,
+    )
+    promoted = run.verdict == "promote" and champion is not None
+    console.print(f"Model:  {champion.address if promoted and champion else 'not promoted'}", soft_wrap=True)
+    console.print(f"Report: {run.report}", soft_wrap=True)
+    console.print("\nNext:")
+    for command in (
+        f"sharpen models show {settings.model_name}",
+        f"sharpen models pull {settings.model_name} --to ./{settings.model_name}",
+        "sharpen run --set train_data=YOUR.jsonl --set model_name=YOUR-NAME",
+    ):
+        console.print(f"  {command}", soft_wrap=True)
+
+
+def show_models(names: list[str], root: str) -> None:
+    """One row a model: champion, its main figure, number of versions."""
+    console = Console(highlight=False)
+    if not names:
+        console.print("no models yet; `sharpen run` makes one")
+        return
+    table = Table(box=None, pad_edge=False, padding=(0, 2))
+    for column in ("model", "champion", "since", "ndcg_at_10", "versions"):
+        table.add_column(column)
+    for name in names:
+        champion = registry.read_champion(root, name)
+        figure = champion.metrics.get("ndcg_at_10") if champion else None
+        table.add_row(
+            name,
+            champion.version if champion else "none",
+            _day(champion.promoted_at) if champion else "",
+            f"{figure:.3f}" if figure is not None else "",
+            str(len(registry.list_versions(root, name))),
+        )
+    console.print(table)
+
+
+def show_model(name: str, root: str) -> None:
+    """The champion's facts and all versions."""
+    console = Console(highlight=False)
+    versions = registry.list_versions(root, name)
+    champion = registry.read_champion(root, name)
+    if champion:
+        console.print(f"[bold]{name}[/bold]: champion {champion.version} since {_day(champion.promoted_at)}")
+        console.print(f"address: {champion.address}", soft_wrap=True)
+        console.print(f"reason:  {champion.reason}", soft_wrap=True)
+        for metric, value in sorted(champion.metrics.items()):
+            if metric in SHOWN_METRICS:
+                console.print(f"  {metric:<14} {value:.3f}")
+    for version in versions:
+        mark = "champion" if champion and version == champion.version else ""
+        console.print(f"{version}  {mark}".rstrip())
+
+
+def _day(moment: str) -> str:
+    return datetime.datetime.fromisoformat(moment).strftime("%Y-%m-%d %H:%M")

@@ -1,0 +1,128 @@
+"""The encoder against sentence-transformers, and its own rules of order, padding and length."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from components.core.encoder import Encoder, micro_batches, pool, prompts, weights_hash
+from components.core.errors import InputError
+from components.core.model_folder import Facts, locate, read_facts
+from components.core.settings import EncoderSettings
+
+TEXTS = ["a query about cats", "", "dogs", "a much longer passage about cats and dogs and other animals", "dogs"]
+FP32 = EncoderSettings.checked({"precision": "fp32"})
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("pooling", ["cls", "mean", "last_token"])
+@pytest.mark.parametrize("normalize", [True, False])
+def test_a_saved_model_gives_the_same_vectors_in_sentence_transformers(
+    tiny_model: Path, tmp_path: Path, pooling: str, normalize: bool
+) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    settings = EncoderSettings.checked(
+        {
+            "precision": "fp32",
+            "sentence_pooling_method": pooling,
+            "normalize_embeddings": normalize,
+            "query_instruction_for_retrieval": "find",
+            "query_instruction_format": "{}: {}",
+        }
+    )
+    encoder = Encoder.load(str(tiny_model), settings)
+    encoder.save(tmp_path / "saved")
+    other = SentenceTransformer(str(tmp_path / "saved"), device="cpu")
+    np.testing.assert_allclose(encoder.encode(TEXTS, "query"), other.encode_query(TEXTS), atol=1e-5)
+    np.testing.assert_allclose(encoder.encode(TEXTS, "passage"), other.encode_document(TEXTS), atol=1e-5)
+    again = Encoder.load(str(tmp_path / "saved"), FP32.model_copy(update={"normalize_embeddings": normalize}))
+    assert again.prompts == {"query": "find: ", "passage": ""}
+    assert (again.pooling, weights_hash(again)) == (pooling, weights_hash(encoder))
+
+
+@pytest.mark.model
+def test_order_is_kept_and_batch_size_does_not_matter(tiny_model: Path) -> None:
+    one_by_one = Encoder.load(str(tiny_model), FP32.model_copy(update={"batch_tokens": 64}))
+    at_once = Encoder.load(str(tiny_model), FP32)
+    texts = [" ".join(["cats"] * length) for length in (5, 1, 90, 3, 40, 2)]
+    np.testing.assert_allclose(one_by_one.encode(texts, "passage"), at_once.encode(texts, "passage"), atol=1e-6)
+    np.testing.assert_array_equal(at_once.encode(TEXTS, "query")[2], at_once.encode(TEXTS, "query")[4])
+    assert at_once.encode([], "query").shape == (0, at_once.dimension)
+
+
+@pytest.mark.model
+def test_a_long_text_is_cut_to_its_kinds_length(tiny_model: Path) -> None:
+    encoder = Encoder.load(str(tiny_model), EncoderSettings.checked({"query_max_len": 8, "passage_max_len": 16}))
+    long = " ".join(["cats"] * 100)
+    assert len(encoder.tokenize([long], "query")[0]) == 8
+    assert len(encoder.tokenize([long], "passage")[0]) == 16
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_pooling_ignores_padding_on_either_side(side: str) -> None:
+    hidden = torch.randn(1, 3, 4)
+    junk = torch.full((1, 2, 4), 99.0)
+    parts = (junk, hidden) if side == "left" else (hidden, junk)
+    mask = torch.tensor([[0, 0, 1, 1, 1] if side == "left" else [1, 1, 1, 0, 0]])
+    padded = torch.cat(parts, dim=1)
+    torch.testing.assert_close(pool(padded, mask, "mean"), hidden.mean(dim=1))
+    torch.testing.assert_close(pool(padded, mask, "cls"), hidden[:, 0])
+    torch.testing.assert_close(pool(padded, mask, "last_token"), hidden[:, -1])
+
+
+def test_micro_batches_cover_every_row_once_within_the_budget() -> None:
+    lengths = [300, 120, 120, 64, 10, 9, 9, 2]
+    slices = micro_batches(lengths, 256)
+    assert [row for start, end in slices for row in range(start, end)] == list(range(len(lengths)))
+    assert all(lengths[start] * (end - start) <= 256 for start, end in slices if end - start > 1)
+    assert micro_batches([], 256) == []
+
+
+@pytest.mark.parametrize(
+    ("instruction", "own", "expected"),
+    [(None, "query: ", "query: "), (None, "", ""), ("", "query: ", ""), ("find ", "query: ", "find ")],
+)
+def test_no_instruction_never_becomes_the_word_none(instruction: str | None, own: str, expected: str) -> None:
+    settings = EncoderSettings.checked({"query_instruction_for_retrieval": instruction})
+    assert prompts(settings, Facts(prompts={"query": own}))["query"] == expected
+
+
+@pytest.mark.model
+def test_bf16_is_close_and_vectors_are_finite(tiny_model: Path) -> None:
+    exact = Encoder.load(str(tiny_model), FP32).encode(TEXTS, "passage")
+    quick = Encoder.load(str(tiny_model), EncoderSettings.checked({"precision": "bf16"})).encode(TEXTS, "passage")
+    assert quick.dtype == np.float32
+    assert math.isclose(float(np.abs(exact - quick).max()), 0.0, abs_tol=0.05)
+
+
+def test_a_plain_transformers_folder_has_cls_pooling(tmp_path: Path) -> None:
+    assert read_facts(tmp_path) == Facts("cls", False, {"query": "", "passage": ""})
+
+
+def test_an_unknown_pooling_is_told(tmp_path: Path) -> None:
+    (tmp_path / "modules.json").write_text(json.dumps([{"path": "p", "type": "x.Pooling"}]))
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p" / "config.json").write_text(json.dumps({"pooling_mode_max_tokens": True}))
+    with pytest.raises(InputError, match="sentence_pooling_method"):
+        read_facts(tmp_path)
+
+
+@pytest.mark.parametrize("address", ["./missing", "/nowhere/at/all", "python-package:no_such_package/model"])
+def test_an_address_without_a_model_is_one_line(address: str) -> None:
+    with pytest.raises(InputError) as caught:
+        locate(address)
+    assert len(caught.value.faults) == 1
+    assert address in caught.value.faults[0]
+
+
+def test_pickled_weights_are_not_read(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "pytorch_model.bin").write_bytes(b"pickle")
+    with pytest.raises(InputError, match="safetensors"):
+        locate(str(tmp_path))

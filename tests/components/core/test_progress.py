@@ -1,0 +1,29 @@
+"""Progress lines of a log."""
+
+from __future__ import annotations
+
+import pytest
+
+from components.core import progress as module
+from components.core.progress import clock, progress
+
+
+def test_a_log_gets_a_line_now_and_then_and_one_at_the_end(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    with progress("Training", 4, "steps") as reporter:
+        for loss in ("2.0", "1.5", "1.2", "1.0"):
+            now[0] += 6
+            reporter.advance(note=f"loss {loss}")
+    assert capsys.readouterr().out.splitlines() == [
+        "Training:  50 % · 2/4 steps · 0.2/s · 0:12 left · loss 1.5",
+        "Training: 100 % · 4/4 steps · 0.2/s · 0:00 left · loss 1.0",
+        "Training: 100 % · 4/4 steps · 0.2/s · in 0:24 · loss 1.0",
+    ]
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (59.6, "1:00"), (3723, "1:02:03"), (float("inf"), "?")])
+def test_clock(seconds: float, text: str) -> None:
+    assert clock(seconds) == text

@@ -1,0 +1,105 @@
+"""Gradients of whole steps on several gloo processes, written to a file: ``python -m … MODEL SIZE,SIZE FOLDER``.
+
+A program of its own, because processes can only be forked before the first backward pass.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+import torch.multiprocessing
+
+from components.core.encoder import Encoder
+from components.finetuning.examples import Tokens
+from components.finetuning.gather import Exchange
+from components.finetuning.layout import lay_out
+from components.finetuning.settings import TrainingSettings
+from components.finetuning.step import gradient_step
+from components.finetuning.trainer import memory_of, objective_of
+from tests.components.finetuning.small_data import ENCODER, parts
+
+# (settings, number of the step); steps of 8 queries, and of 4 in the tail of the epoch
+VARIANTS: dict[str, tuple[dict[str, Any], int]] = {
+    "plain": ({}, 0),
+    "cached": ({"gradient_cache": "on", "micro_batch_tokens": 40}, 0),
+    "partly cached": ({"micro_batch_tokens": 200, "sub_batch_size": 3}, 0),
+    "unmasked": ({"mask_false_negatives": False}, 0),
+    "margin": ({"false_negative_margin": 0.05}, 0),
+    "matryoshka": ({"matryoshka_dims": [8, 32]}, 0),
+    "symmetric": ({"symmetric": True}, 0),
+    "kl_div": ({"knowledge_distillation": True, "kd_weight": 2.0}, 0),
+    "m3_kd_loss": ({"knowledge_distillation": True, "kd_loss_type": "m3_kd_loss"}, 0),
+    "in-batch off": ({"use_inbatch_neg": False}, 0),
+    "ragged": ({"train_batch_size": 7, "gradient_cache": "on", "micro_batch_tokens": 50}, 0),
+    "fewer queries than processes": ({"train_batch_size": 19}, 1),
+    "frozen positions": ({"fix_position_embedding": True}, 0),
+}
+LOCAL = {"negatives_cross_device": False}
+
+
+def settings_of(name: str) -> tuple[TrainingSettings, int]:
+    values, step = ({**LOCAL}, 0) if name == "process's own" else VARIANTS[name]
+    base = {"train_batch_size": 8, "train_group_size": 4, "temperature": 0.05, "dropout": 0.0}
+    return TrainingSettings.checked({**base, **values}), step
+
+
+def one(model: str, name: str, exchange: Exchange) -> dict[str, Any]:
+    """Loss, negatives and gradient of one step."""
+    from components.finetuning.encoder_setup import set_up
+
+    settings, step = settings_of(name)
+    encoder = Encoder.load(model, ENCODER, device="cpu")
+    set_up(encoder, settings)
+    encoder.train()
+    examples, batches = parts(settings)
+    layout = lay_out(batches.batch(step), Tokens(examples, encoder), settings, exchange.rank, exchange.size)
+    found = gradient_step(encoder, layout, objective_of(settings, normalize=True), memory_of(settings), exchange)
+    gradient = [torch.zeros_like(p).reshape(-1) if p.grad is None else p.grad.reshape(-1) for p in encoder.parameters()]
+    return {"loss": found.loss, "negatives": found.negatives, "gradient": torch.cat(gradient).numpy()}
+
+
+def count_collectives(model: str, exchange: Exchange) -> list[str]:
+    """Names of the collectives of a step with many micro-batches."""
+    from components.finetuning import gather
+
+    called: list[str] = []
+
+    def counted(name: str, function: Any) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            called.append(name)
+            return function(*args, **kwargs)
+
+        return call
+
+    kept = gather._all_gather, gather._reduce_scatter, dist.all_reduce
+    gather._all_gather = counted("all_gather", kept[0])
+    gather._reduce_scatter = counted("reduce_scatter", kept[1])
+    dist.all_reduce = counted("all_reduce", kept[2])
+    one(model, "cached", exchange)
+    gather._all_gather, gather._reduce_scatter, dist.all_reduce = kept
+    return called
+
+
+def worker(rank: int, size: int, model: str, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet-{size}", rank=rank, world_size=size)
+    exchange = Exchange()
+    found = {}
+    for name in [*VARIANTS, "process's own"]:
+        for key, value in one(model, name, exchange).items():
+            found[f"{name}/{key}"] = value
+    found["collectives"] = np.array(count_collectives(model, exchange))
+    np.savez(Path(folder) / f"{size}-{rank}.npz", **found)
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    for count in sys.argv[2].split(","):
+        torch.multiprocessing.start_processes(
+            worker, args=(int(count), sys.argv[1], sys.argv[3]), nprocs=int(count), start_method="fork"
+        )

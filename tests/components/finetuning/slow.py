@@ -1,0 +1,103 @@
+"""The losses once more, from their definitions: one number at a time, in float64, on texts and not on matrices.
+
+Nothing here is shared with the code under test except the drawn batch. Gradients come from autograd.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from components.finetuning.batches import Batch
+from components.finetuning.examples import Examples
+from components.finetuning.settings import TrainingSettings
+
+Vectors = dict[tuple[str, int], Tensor]
+
+
+def slow_loss(batch: Batch, examples: Examples, vectors: Vectors, settings: TrainingSettings) -> Tensor:
+    """Mean loss of a batch.
+
+    Args:
+        batch: rows of queries and texts.
+        examples: known positives and teacher scores.
+        vectors: ("query", number) and ("text", number) -> embedding.
+        settings: what is minimised.
+    """
+    dims = settings.matryoshka_dims or [next(iter(vectors.values())).shape[0]]
+    total = torch.zeros((), dtype=torch.float64)
+    for dim in dims:
+        cut = {key: vector[:dim] / vector[:dim].norm() for key, vector in vectors.items()}
+        forward = sum(_row(row, batch, examples, cut, settings) for row in range(len(batch.queries)))
+        loss = forward / len(batch.queries)
+        if settings.symmetric:
+            back = sum(_back(row, batch, examples, cut, settings) for row in range(len(batch.queries)))
+            loss = (loss + back / len(batch.queries)) / 2
+        total = total + loss / len(dims)
+    return total
+
+
+def _row(row: int, batch: Batch, examples: Examples, vectors: Vectors, settings: TrainingSettings) -> Tensor:
+    query, group = int(batch.queries[row]), batch.groups[row].tolist()
+    columns: list[int] = []
+    for other, texts in enumerate(batch.groups.tolist()):
+        for text in texts:
+            if other == row or not settings.use_inbatch_neg:
+                continue
+            if settings.mask_false_negatives and (text in columns or text in group or text in examples.known[query]):
+                continue
+            columns.append(text)
+
+    def score(text: int) -> Tensor:
+        return vectors["query", _number(examples, query)] @ vectors["text", text]
+
+    if settings.false_negative_margin is not None:
+        columns = [t for t in columns if score(t) <= score(group[0]) + settings.false_negative_margin]
+    own = [score(text) / settings.temperature for text in group]
+    others = [score(text) / settings.temperature for text in columns]
+    if not settings.knowledge_distillation:
+        return _cross_entropy(own[0], own + others)
+    assert examples.teacher is not None
+    teacher = [examples.teacher.get((query, text), float("-inf")) for text in group]
+    weights = torch.softmax(torch.tensor(teacher, dtype=torch.float64), dim=0)
+    if settings.kd_loss_type == "kl_div":
+        distilled = sum(weight * _cross_entropy(one, own) for weight, one in zip(weights, own, strict=True))
+        return _cross_entropy(own[0], own + others) + settings.kd_weight * distilled
+    order = [0, *sorted(range(1, len(group)), key=lambda place: -teacher[place])]
+    loss = torch.zeros((), dtype=torch.float64)
+    for taken, place in enumerate(order):
+        left = [own[rest] for rest in order[taken:]]
+        loss = loss + weights[place] * _cross_entropy(own[place], left + others)
+    return loss
+
+
+def _back(row: int, batch: Batch, examples: Examples, vectors: Vectors, settings: TrainingSettings) -> Tensor:
+    query, positive = int(batch.queries[row]), int(batch.groups[row, 0])
+    columns: list[int] = []
+    for other in batch.queries.tolist():
+        number = _number(examples, other)
+        if settings.mask_false_negatives and (
+            number in columns or number == _number(examples, query) or positive in examples.known[other]
+        ):
+            continue
+        if other != query:
+            columns.append(number)
+
+    def score(number: int) -> Tensor:
+        return vectors["query", number] @ vectors["text", positive]
+
+    own = score(_number(examples, query))
+    if settings.false_negative_margin is not None:
+        columns = [n for n in columns if score(n) <= own + settings.false_negative_margin]
+    scores = [score(number) / settings.temperature for number in columns]
+    return _cross_entropy(own / settings.temperature, [own / settings.temperature, *scores])
+
+
+def _number(examples: Examples, query: int) -> int:
+    return int(examples.query_number[query])
+
+
+def _cross_entropy(target: Tensor, scores: list[Tensor]) -> Tensor:
+    highest = max(score.item() for score in scores)
+    total = sum(torch.exp(score - highest) for score in scores)
+    return torch.log(torch.as_tensor(total)) + highest - target

@@ -1,0 +1,130 @@
+"""Which queries and texts make up a step."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from components.finetuning.batches import shuffled_words
+from components.finetuning.layout import deal, lay_out
+from components.finetuning.settings import TrainingSettings
+from tests.components.finetuning.small_data import parts
+from tests.components.finetuning.test_loss import _NoTokens
+
+
+def settings(**values: object) -> TrainingSettings:
+    return TrainingSettings.checked({"train_batch_size": 6, "train_group_size": 4, **values})
+
+
+def test_every_query_once_per_epoch_and_the_tail_is_kept() -> None:
+    examples, batches = parts(settings())
+    assert batches.per_epoch == 4
+    for epoch in range(2):
+        made = [batches.batch(epoch * 4 + place) for place in range(4)]
+        assert [len(batch.queries) for batch in made] == [6, 6, 6, 2]
+        assert sorted(np.concatenate([batch.queries for batch in made])) == list(range(len(examples)))
+    assert not np.array_equal(batches.batch(0).queries, batches.batch(4).queries)
+
+
+def test_a_batch_depends_on_seed_and_step_alone() -> None:
+    _, one = parts(settings())
+    _, two = parts(settings())
+    _, other = parts(settings(seed=7))
+    for step in (3, 0, 9):
+        assert np.array_equal(one.batch(step).groups, two.batch(step).groups)
+    assert not np.array_equal(one.batch(0).queries, other.batch(0).queries)
+
+
+def test_groups_have_one_positive_and_negatives_that_are_none_and_no_repeats() -> None:
+    examples, batches = parts(settings(train_group_size=8))
+    made_up = 0
+    for step in range(3 * batches.per_epoch):
+        batch = batches.batch(step)
+        made_up += batch.made_up
+        for query, group in zip(batch.queries, batch.groups, strict=True):
+            assert group[0] in examples.positives[query]
+            assert len(set(group.tolist())) == 8
+            assert not set(group[1:].tolist()) & set(examples.known[query].tolist())
+            hard = set(examples.negatives[query].tolist())
+            assert len(hard & set(group[1:].tolist())) == min(7, len(hard))
+    assert made_up == sum(3 * (7 - min(7, len(hard))) for hard in examples.negatives)
+
+
+def test_all_positives_are_drawn_over_the_epochs() -> None:
+    examples, batches = parts(settings())
+    query = max(range(len(examples)), key=lambda row: len(examples.positives[row]))
+    drawn = set()
+    for step in range(30 * batches.per_epoch):
+        batch = batches.batch(step)
+        drawn |= set(batch.groups[batch.queries == query, 0].tolist())
+    assert drawn == set(examples.positives[query].tolist())
+
+
+def test_one_source_per_batch() -> None:
+    examples, batches = parts(settings(same_dataset_within_batch=True), queries=21, sources=("a", "b", "c"))
+    seen = []
+    for step in range(batches.per_epoch):
+        queries = batches.batch(step).queries
+        assert len(set(examples.source[queries])) == 1
+        seen += queries.tolist()
+    assert sorted(seen) == list(range(21))
+    assert batches.per_epoch == 6
+    assert batches.notes() == []
+
+
+def test_a_small_source_is_trained_and_named() -> None:
+    _, batches = parts(settings(same_dataset_within_batch=True), queries=8, sources=("a", "b"))
+    assert len(batches.notes()) == 2
+    assert "source a: 4 queries" in batches.notes()[0]
+    assert batches.per_epoch == 2
+
+
+@pytest.mark.parametrize("size", [2, 4, 9])
+def test_same_batch_and_every_text_once_on_any_number_of_processes(size: int) -> None:
+    chosen = settings()
+    examples, batches = parts(chosen)
+    batch = batches.batch(0)
+    alone = lay_out(batch, _NoTokens(examples), chosen, 0, 1)  # type: ignore[arg-type]
+    spread = [lay_out(batch, _NoTokens(examples), chosen, rank, size) for rank in range(size)]  # type: ignore[arg-type]
+    assert np.concatenate([s.contrasts[0].rows for s in spread]).tolist() == alone.contrasts[0].rows.tolist()
+    assert np.concatenate([s.contrasts[0].own for s in spread]).tolist() == alone.contrasts[0].own.tolist()
+    encoded = [number for part in spread for number in part.shares[part.mine].tolist()]
+    assert sorted(encoded) == list(range(len(alone.queries) + len(alone.texts)))
+    for part in spread:
+        assert [share.tolist() for share in part.shares] == [share.tolist() for share in spread[0].shares]
+        assert len(part.tokens) == len(part.shares[part.mine])
+
+
+def test_without_cross_device_a_process_keeps_to_its_rows() -> None:
+    chosen = settings(negatives_cross_device=False)
+    examples, batches = parts(chosen)
+    batch = batches.batch(0)
+    part = lay_out(batch, _NoTokens(examples), chosen, 1, 2)  # type: ignore[arg-type]
+    assert set(part.texts.tolist()) == set(batch.groups[3:].reshape(-1).tolist())
+    assert len(part.shares) == 1
+    assert part.total_rows == 6
+    assert part.first_row == 3
+
+
+def test_deal_balances_tokens() -> None:
+    lengths = np.random.default_rng(0).integers(5, 300, 1000)
+    shares = deal(lengths.tolist(), 4)
+    sums = [lengths[share.numpy()].sum() for share in shares]
+    assert max(sums) / min(sums) < 1.01
+    assert {len(share) for share in shares} == {250}
+
+
+def test_shuffled_words_keeps_words_and_short_texts() -> None:
+    text = " ".join(f"word{number}" for number in range(40))
+    moved = {shuffled_words(text, seed) for seed in range(20)}
+    assert 2 <= len(moved) <= 6
+    assert all(sorted(m.split()) == sorted(text.split()) for m in moved)
+    assert shuffled_words("short text", 1) == "short text"
+
+
+def test_shuffle_ratio_changes_positives_only() -> None:
+    _, batches = parts(settings(shuffle_ratio=1.0))
+    batch = batches.batch(0)
+    assert batch.shuffled == set(batch.groups[:, 0].tolist())
+    _, batches = parts(settings(shuffle_ratio=0.0))
+    assert batches.batch(0).shuffled == frozenset()

@@ -1,0 +1,148 @@
+"""Examples of a data set: what is relevant, what must never be a negative, which prompt a query has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from components.core.encoder import Encoder
+from components.core.errors import InputError
+from components.core.records import NEGATIVES
+from components.core.settings import EncoderSettings
+from components.finetuning.examples import Tokens, make_examples
+from components.finetuning.settings import TrainingSettings
+from tests.components.finetuning.small_data import ENCODER, small_data, small_negatives, with_teacher
+
+SETTINGS = TrainingSettings(train_group_size=4)
+
+
+def number_of(examples: object, text_id: str) -> int:
+    return examples.text_ids.index(text_id)  # type: ignore[attr-defined]
+
+
+def test_copies_of_a_text_share_a_number() -> None:
+    data = small_data()
+    examples = make_examples(data, None, SETTINGS, ENCODER)
+    assert len(examples.texts) == data.corpus.height - 4
+    assert "p056" not in examples.text_ids  # the copy of p000 in capitals
+
+
+def test_a_copy_of_a_positive_is_never_a_negative() -> None:
+    data = small_data()
+    negatives = pl.DataFrame(
+        [("q003", "p056", 0, 0.9, 0.9, None, "range"), ("q003", "p010", 1, 0.5, 0.9, None, "range")],
+        schema=NEGATIVES,
+        orient="row",
+    )
+    examples = make_examples(data, negatives, SETTINGS, ENCODER)
+    row = examples.query_ids.index("q003")
+    assert examples.negatives[row].tolist() == [number_of(examples, "p010")]
+    assert examples.counts["negatives_known_as_relevant"] == 1
+
+
+def test_queries_with_the_same_text_share_their_positives() -> None:
+    examples = make_examples(small_data(), None, SETTINGS, ENCODER)
+    one, two = examples.query_ids.index("q001"), examples.query_ids.index("q002")
+    assert examples.query_number[one] == examples.query_number[two]
+    assert examples.known[one].tolist() == examples.known[two].tolist()
+    assert set(examples.positives[one]) | set(examples.positives[two]) == set(examples.known[one])
+
+
+def test_positives_of_other_splits_are_known() -> None:
+    data = small_data()
+    data.qrels = pl.concat(
+        [data.qrels, pl.DataFrame([("q005", "p020", 1, "test")], schema=data.qrels.schema, orient="row")]
+    )
+    examples = make_examples(data, None, SETTINGS, ENCODER)
+    row = examples.query_ids.index("q005")
+    assert number_of(examples, "p020") in examples.known[row]
+
+
+def test_queries_without_a_positive_are_left_out_and_counted() -> None:
+    data = small_data()
+    data.qrels = data.qrels.with_columns(
+        pl.when(pl.col("query_id") == "q000").then(0).otherwise(pl.col("grade")).cast(pl.Int32).alias("grade")
+    )
+    examples = make_examples(data, None, SETTINGS, ENCODER)
+    assert "q000" not in examples.query_ids
+    assert examples.counts["queries_without_positive"] == 1
+
+
+def test_given_negatives_are_taken_when_none_were_mined() -> None:
+    data = small_data()
+    data.given_negatives = pl.DataFrame({"query_id": ["q003"], "passage_id": ["p011"]})
+    examples = make_examples(data, None, SETTINGS, ENCODER)
+    assert examples.negatives[examples.query_ids.index("q003")].tolist() == [number_of(examples, "p011")]
+
+
+def test_teacher_scores() -> None:
+    data, settings = with_teacher(small_data()), TrainingSettings(train_group_size=4, knowledge_distillation=True)
+    examples = make_examples(data, small_negatives(data), settings, ENCODER)
+    assert examples.teacher
+    for row, query_id in enumerate(examples.query_ids):
+        for text in examples.positives[row]:
+            assert (row, int(text)) in examples.teacher, query_id
+    data.teacher_scores = data.teacher_scores.head(0)
+    with pytest.raises(InputError, match="no positive has a teacher score"):
+        make_examples(data, small_negatives(data, scored=False), settings, ENCODER)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"qrels": "head"}, "nothing to train on"),
+        ({"group": 200}, "train_group_size: 200 needs 199 negatives"),
+        ({"negatives": "foreign"}, "negatives: 1 passage_id values are not in the data set, such as elsewhere"),
+    ],
+)
+def test_input_that_cannot_be_used(change: dict, message: str) -> None:
+    data, settings, negatives = small_data(), SETTINGS, small_negatives(small_data())
+    if "qrels" in change:
+        data.qrels = data.qrels.head(0)
+    if "group" in change:
+        settings = TrainingSettings(train_group_size=change["group"])
+    if "negatives" in change:
+        negatives = negatives.with_columns(
+            pl.when(pl.int_range(pl.len()) == 0).then(pl.lit("elsewhere")).otherwise("passage_id").alias("passage_id")
+        )
+    with pytest.raises(InputError, match=message):
+        make_examples(data, negatives, settings, ENCODER)
+
+
+@pytest.mark.model
+def test_prompts_per_query_and_none_is_never_a_word(tiny_model: Path) -> None:
+    data = small_data()
+    data.queries = data.queries.with_columns(
+        pl.when(pl.col("query_id") == "q001")
+        .then(pl.lit("find code: "))
+        .when(pl.col("query_id") == "q002")
+        .then(pl.lit(""))
+        .otherwise(pl.col("instruction"))
+        .alias("instruction")
+    )
+    settings = EncoderSettings(query_max_len=16, query_instruction_for_retrieval="search: ")
+    encoder = Encoder.load(str(tiny_model), settings, device="cpu")
+    examples = make_examples(data, None, SETTINGS, settings)
+    tokens = Tokens(examples, encoder)
+    rows = [examples.query_ids.index(name) for name in ("q001", "q002", "q003", "q001")]
+    texts = [encoder.tokenizer.decode(ids, skip_special_tokens=True) for ids in tokens.queries(rows)]
+    assert texts[0].startswith("find code")
+    assert texts[3] == texts[0]
+    assert all(text.startswith("search") for text in texts[1:3])
+    assert not any("none" in text for text in texts)
+    assert examples.query_number[rows[0]] != examples.query_number[rows[1]]  # same text, other prompt
+
+
+@pytest.mark.model
+def test_tokens_are_kept_up_to_a_limit_and_equal_the_encoders(tiny_model: Path) -> None:
+    encoder = Encoder.load(str(tiny_model), ENCODER, device="cpu")
+    examples = make_examples(small_data(), None, SETTINGS, ENCODER)
+    for limit in (0, 30, 10**6):
+        tokens = Tokens(examples, encoder, limit)
+        for _ in range(2):
+            found = tokens.passages([4, 7, 4, 2])
+            expected = encoder.tokenize([examples.texts[n] for n in (4, 7, 4, 2)], "passage")
+            assert [ids.tolist() for ids in found] == expected
+        assert tokens._size <= limit

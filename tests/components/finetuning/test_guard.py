@@ -1,0 +1,75 @@
+"""A loss that is not finite stops before the weights are touched, and says where to look."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from components.core.encoder import Encoder
+from components.finetuning.examples import Tokens
+from components.finetuning.gather import Exchange
+from components.finetuning.guard import Diverged, check_finite
+from components.finetuning.layout import lay_out
+from components.finetuning.settings import TrainingSettings
+from components.finetuning.step import Step, gradient_step
+from components.finetuning.train import train
+from components.finetuning.trainer import memory_of, objective_of
+from tests.components.finetuning.small_data import ENCODER, parts, small_data
+
+pytestmark = pytest.mark.model
+
+
+def test_names_the_texts_and_gives_advice(tiny_model: Path) -> None:
+    settings = TrainingSettings(train_batch_size=4, train_group_size=3)
+    encoder = Encoder.load(str(tiny_model), ENCODER, device="cpu")
+    examples, batches = parts(settings)
+    layout = lay_out(batches.batch(0), Tokens(examples, encoder), settings, 0, 1)
+    good = gradient_step(encoder, layout, objective_of(settings, normalize=True), memory_of(settings), Exchange())
+    check_finite(good, 1.0, layout, examples)
+
+    broken = good.embeddings.clone()
+    broken[1, 0] = torch.nan
+    name = examples.query_ids[layout.queries[1]]
+    with pytest.raises(Diverged, match=f"1 of {len(broken)} embeddings are not finite, such as query {name}"):
+        check_finite(Step(float("nan"), 1.0, broken), 1.0, layout, examples)
+    with pytest.raises(Diverged, match=r"most extreme scores: query q\d+ with passage p\d+ .*raise temperature"):
+        check_finite(good, float("inf"), layout, examples)
+
+
+def test_training_stops_before_the_weights_move(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from components.finetuning import trainer
+
+    def poisoned(encoder: Encoder, *rest: object) -> Step:
+        found = gradient_step(encoder, *rest)  # type: ignore[arg-type]
+        parameter = next(p for p in encoder.parameters() if p.grad is not None)
+        before.append(torch.cat([p.detach().reshape(-1).clone() for p in encoder.parameters()]))
+        models.append(encoder)
+        if len(before) == 3:
+            assert parameter.grad is not None
+            parameter.grad[0] = torch.inf
+        return found
+
+    before: list[torch.Tensor] = []
+    models: list[Encoder] = []
+    monkeypatch.setattr(trainer, "gradient_step", poisoned)
+    settings = TrainingSettings(
+        train_batch_size=8, train_group_size=3, warmup_steps=0, checkpoint_folder=str(tmp_path / "kept")
+    )
+    with pytest.raises(Diverged, match="diverged at step 3"):
+        train_on(tmp_path, settings, tiny_model)
+    after = torch.cat([p.detach().reshape(-1) for p in models[-1].parameters()])
+    assert torch.equal(after, before[-1])
+    assert not torch.equal(before[0], before[1])
+    assert not (tmp_path / "out").exists()
+
+
+def train_on(folder: Path, settings: TrainingSettings, model: Path) -> None:
+    from components.core import storage
+
+    with storage.new_folder(str(folder / "set"), producer="test", run_id="") as place:
+        small_data().save(place)
+    train(str(folder / "set"), None, str(model), str(folder / "out"), settings, ENCODER)

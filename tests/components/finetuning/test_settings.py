@@ -1,0 +1,85 @@
+"""Settings that contradict each other are refused before any work."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from components.core.errors import InputError
+from components.core.settings import EncoderSettings
+from components.finetuning.settings import TrainingSettings
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"temperature": 0}, "temperature"),
+        ({"train_group_size": 1}, "train_group_size"),
+        ({"temprature": 0.05}, "did you mean temperature"),
+        ({"early_stopping_patience": 2}, "needs eval_steps"),
+        ({"matryoshka_dims": [8, 8]}, "every dimension once"),
+        ({"max_steps": 0}, "trains nothing"),
+        ({"symmetric": True, "use_inbatch_neg": False}, "needs use_inbatch_neg"),
+        ({"knowledge_distillation": True, "kd_loss_type": "m3_kd_loss", "kd_weight": 0.5}, "no effect with m3_kd_loss"),
+        ({"save_total_limit": 1}, "save_total_limit"),
+    ],
+)
+def test_refused(values: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        TrainingSettings.checked(values, where="training.")
+
+
+def test_every_setting_has_a_sentence() -> None:
+    for name, field in TrainingSettings.model_fields.items():
+        assert field.description and field.description.endswith((".", ")", ";")), name
+        assert len(field.description) < 140, name
+
+
+def test_temperature_rule() -> None:
+    from components.finetuning.train import with_temperature_rule
+
+    raw = EncoderSettings(normalize_embeddings=False)
+    assert with_temperature_rule(TrainingSettings(), raw).temperature == 1.0
+    assert with_temperature_rule(TrainingSettings(temperature=1.0), raw).temperature == 1.0
+    assert with_temperature_rule(TrainingSettings(temperature=0.05), EncoderSettings()).temperature == 0.05
+    with pytest.raises(InputError, match="set temperature to 1"):
+        with_temperature_rule(TrainingSettings(temperature=0.02), raw)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"adam_beta3": 1}, "no such field"),
+        ({"learning_rate": 1}, "setting of its own"),
+        ({"bf16": True}, "use encoder.precision"),
+        ({"gradient_accumulation_steps": 2}, "use train_batch_size"),
+        ({"deepspeed": "x.json"}, "not supported"),
+    ],
+)
+def test_training_arguments_that_are_refused(given: dict, message: str) -> None:
+    from components.finetuning.train import check_settings
+
+    with pytest.raises(InputError, match=message):
+        check_settings(TrainingSettings(training_arguments=given))
+
+
+def test_training_argument_values_are_checked_by_transformers(tmp_path: object) -> None:
+    from pathlib import Path
+
+    from components.finetuning.arguments import training_arguments
+
+    settings = TrainingSettings(training_arguments={"optim": "no_such_optimiser"})
+    with pytest.raises(InputError, match="transformers refuses"):
+        training_arguments(settings, Path(str(tmp_path)), 3, evaluate=False)
+    settings = TrainingSettings(training_arguments={"adam_beta2": 0.98})
+    assert training_arguments(settings, Path(str(tmp_path)), 3, evaluate=False).adam_beta2 == 0.98
+
+
+def test_face_and_settings_import_no_torch() -> None:
+    code = (
+        "import sys, components.finetuning.settings, components.finetuning.component, components.finetuning.__main__;"
+        "assert not {'torch', 'transformers', 'numpy'} & set(sys.modules), 'heavy import'"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,98 @@
+"""Small data sets whose embeddings are given by hand, so that every score is known exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from components.core.records import CORPUS, GIVEN_NEGATIVES, QRELS, QUERIES, TEACHER_SCORES, DataSet
+from components.hard_negatives.mine import search_and_choose
+from components.hard_negatives.pool import make_pool
+from components.hard_negatives.report import Figures
+from components.hard_negatives.scope import make_scope
+from components.hard_negatives.settings import MiningSettings
+
+
+@dataclass
+class World:
+    """A data set, and the vector of each query and passage by id."""
+
+    data: DataSet
+    query_vectors: dict[str, list[float]]
+    passage_vectors: dict[str, list[float]]
+
+
+def world(
+    queries: Sequence[tuple[str, str, list[float]]],
+    passages: Sequence[tuple[str, str, list[float]]],
+    positives: Sequence[tuple[str, str]],
+    *,
+    given: Sequence[tuple[str, str]] = (),
+    teacher: Sequence[tuple[str, str, float]] = (),
+    splits: dict[str, str] | None = None,
+) -> World:
+    """From (id, text, vector) rows and (query id, passage id) pairs."""
+    split_of = {query_id: (splits or {}).get(query_id, "train") for query_id, _, _ in queries}
+    data = DataSet(
+        corpus=pl.DataFrame([(p, "", text) for p, text, _ in passages], schema=CORPUS, orient="row"),
+        queries=pl.DataFrame([(q, text, split_of[q], "s", "") for q, text, _ in queries], schema=QUERIES, orient="row"),
+        qrels=pl.DataFrame([(q, p, 1, split_of.get(q, "train")) for q, p in positives], schema=QRELS, orient="row"),
+        given_negatives=pl.DataFrame(list(given), schema=GIVEN_NEGATIVES, orient="row"),
+        teacher_scores=pl.DataFrame(list(teacher), schema=TEACHER_SCORES, orient="row"),
+    )
+    return World(data, {q: v for q, _, v in queries}, {p: v for p, _, v in passages})
+
+
+def random_world(seed: int, *, queries: int, passages: int, dimension: int = 2) -> World:
+    """Few different scores (many ties, half of them negative), copied texts, equal queries, several positives."""
+    generator = np.random.default_rng(seed)
+    texts = [f"text {number}" for number in generator.integers(0, max(2, passages * 3 // 4), passages)]
+    passage_rows = [
+        (f"p{number:03}", text.upper() if generator.random() < 0.3 else text, _vector(generator, dimension))
+        for number, text in enumerate(texts)
+    ]
+    passage_rows.append((f"p{passages:03}", "relevant to nobody", _vector(generator, dimension)))
+    query_rows = [
+        (f"q{number:03}", _query_text(generator, texts, number), _vector(generator, dimension))
+        for number in range(queries)
+    ]
+
+    def pairs(most: int) -> list[tuple[str, str]]:
+        return [
+            (query_id, f"p{number:03}")
+            for query_id, _, _ in query_rows
+            for number in generator.choice(passages, size=int(generator.integers(0, most + 1)), replace=False)
+        ]
+
+    positives = pairs(min(3, passages)) or [("q000", "p000")]
+    splits = {query_id: str(generator.choice(["train", "train", "train", "test"])) for query_id, _, _ in query_rows}
+    splits[positives[0][0]] = "train"
+    given = pairs(min(2, passages))
+    teacher = [(query_id, passage_id, float(place)) for place, (query_id, passage_id) in enumerate(given[::2])]
+    return world(query_rows, passage_rows, positives, given=given, teacher=teacher, splits=splits)
+
+
+def _vector(generator: np.random.Generator, dimension: int) -> list[float]:
+    return generator.integers(-3, 4, dimension).astype(float).tolist()
+
+
+def _query_text(generator: np.random.Generator, texts: list[str], number: int) -> str:
+    kind = generator.random()
+    if kind < 0.2:
+        return str(generator.choice(texts))
+    return "the same query" if kind < 0.5 else f"query {number}"
+
+
+def mined(made: World, settings: MiningSettings, folder: Path) -> tuple[list[dict], Figures]:
+    """The rows of the negatives table, and the figures."""
+    pool = make_pool(made.data, "data")
+    queries = np.array([made.query_vectors[query_id] for query_id in pool.query_ids], dtype=np.float32)
+    passages = np.array([made.passage_vectors[passage_id] for passage_id in pool.passage_ids], dtype=np.float32)
+    scope = make_scope(settings, len(passages))
+    folder.mkdir(parents=True, exist_ok=True)
+    figures = search_and_choose(queries, passages, pool, settings, scope, folder, made.data.teacher_scores)
+    return pl.read_parquet(folder / "negatives").rows(named=True), figures

@@ -1,0 +1,103 @@
+"""The choice of negatives a second time: query by query, passage by passage, straight from the definition."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from components.core.text import normalised
+from components.hard_negatives import draws
+from components.hard_negatives.draws import Purpose
+from components.hard_negatives.settings import MiningSettings
+from tests.components.hard_negatives.corpora import World
+
+
+class Slow:
+    """Texts, scores and known positives of a world as plain dictionaries."""
+
+    def __init__(self, made: World) -> None:
+        self.world = made
+        self.texts = {row["passage_id"]: normalised(row["text"]) for row in made.data.corpus.iter_rows(named=True)}
+        self.queries = {row["query_id"]: row for row in made.data.queries.iter_rows(named=True)}
+        self.positives: dict[str, set[str]] = {}
+        for row in made.data.qrels.iter_rows(named=True):
+            self.positives.setdefault(row["query_id"], set()).add(row["passage_id"])
+
+    def score(self, query_id: str, passage_id: str) -> float:
+        return float(np.dot(self.world.query_vectors[query_id], self.world.passage_vectors[passage_id]))
+
+    def anchor(self, query_id: str) -> float:
+        return min(self.score(query_id, passage_id) for passage_id in self.positives[query_id])
+
+    def known_texts(self, query_id: str) -> set[str]:
+        own = normalised(self.queries[query_id]["text"])
+        same = [other for other, row in self.queries.items() if normalised(row["text"]) == own]
+        return {self.texts[passage_id] for other in same for passage_id in self.positives.get(other, ())}
+
+    def given(self, query_id: str) -> list[str]:
+        """The first passage of each given text that may be a negative."""
+        kept: dict[str, str] = {}
+        for passage_id in sorted({p for q, p in self.world.data.given_negatives.iter_rows() if q == query_id}):
+            text = self.texts[passage_id]
+            if not self.forbidden(query_id, text):
+                kept.setdefault(text, passage_id)
+        return sorted(kept.values())
+
+    def forbidden(self, query_id: str, text: str) -> bool:
+        return text in self.known_texts(query_id) or text == normalised(self.queries[query_id]["text"])
+
+    def passes(self, query_id: str, passage_id: str, settings: MiningSettings) -> bool:
+        """The rules, but for copies."""
+        score, positive = self.score(query_id, passage_id), self.anchor(query_id)
+        text = self.texts[passage_id]
+        if self.forbidden(query_id, text) or text in {self.texts[given] for given in self.given(query_id)}:
+            return False
+        if settings.max_score is not None and score > settings.max_score:
+            return False
+        if settings.min_score is not None and score < settings.min_score:
+            return False
+        if settings.absolute_margin is not None and score > positive - settings.absolute_margin:
+            return False
+        return settings.relative_margin is None or score <= positive - abs(positive) * settings.relative_margin
+
+    def choose(self, query_id: str, settings: MiningSettings) -> list[tuple[str, str]]:
+        """(passage, picked by) of one query."""
+        passage_ids = sorted(self.texts)
+        start, end = settings.ranks
+        if len(passage_ids) < end:
+            start, end = min(start, max(0, len(passage_ids) - settings.negative_number)), len(passage_ids)
+        ranking = sorted(passage_ids, key=lambda passage_id: (-self.score(query_id, passage_id), passage_id))
+        seen: set[str] = set()
+        fit = []
+        for passage_id in ranking:
+            fit.append(self.passes(query_id, passage_id, settings) and self.texts[passage_id] not in seen)
+            seen.add(self.texts[passage_id])
+
+        number = settings.negative_number
+        at_random = int(np.floor(settings.random_share * number + 0.5))
+        positions = [position for position in range(start, end) if fit[position]]
+        if settings.sampling == "random":
+            priority = draws.generator(settings.seed, query_id, Purpose.SAMPLE).random(end - start)
+            positions.sort(key=lambda position: priority[position - start])
+        chosen = [(ranking[position], "search") for position in sorted(positions[: number - at_random])]
+        if settings.top_up.startswith("further_ranks"):
+            for position in range(end, min(len(ranking), end + settings.further_ranks)):
+                if fit[position] and len(chosen) < number - at_random:
+                    chosen.append((ranking[position], "further_rank"))
+        wanted = at_random
+        if settings.top_up.endswith("random"):
+            wanted = number - len(chosen)
+        barred = {self.texts[passage_id] for passage_id, _ in chosen} | {self.texts[p] for p in ranking[:start]}
+        for purpose, size in ((Purpose.CORPUS, 4 * wanted + 16), (Purpose.CORPUS_AGAIN, 4096)):
+            generator = draws.generator(settings.seed, query_id, purpose)
+            if not wanted:
+                break
+            seen = set()
+            for row in generator.choice(len(passage_ids), size=min(size, len(passage_ids)), replace=False):
+                passage_id = passage_ids[row]
+                new = self.texts[passage_id] not in barred | seen
+                seen.add(self.texts[passage_id])
+                if wanted and new and self.passes(query_id, passage_id, settings):
+                    chosen.append((passage_id, "random"))
+                    barred.add(self.texts[passage_id])
+                    wanted -= 1
+        return chosen + [(passage_id, "given") for passage_id in self.given(query_id)]

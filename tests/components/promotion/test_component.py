@@ -1,0 +1,60 @@
+"""The components as kfp.local runs them: in subprocesses, on a real S3 store."""
+
+# no `from __future__ import annotations`: kfp needs the annotations as objects
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from components.core import storage
+from components.promotion import registry
+from tests.components.promotion.conftest import GOOD, figures
+
+Make = Callable[..., str]
+
+
+def test_importing_the_components_is_fast_and_needs_no_torch() -> None:
+    program = "import sys, components.promotion.component; print([m for m in ('torch', 'boto3') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.store
+@pytest.mark.parametrize("root", ["s3"], indirect=True)
+@pytest.mark.parametrize(("low", "verdict"), [(0.05, "promote"), (-0.05, "reject")])
+def test_the_gate_answers_and_the_promotion_follows(
+    root: str,
+    make_model: Make,
+    make_evaluation: Make,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    low: float,
+    verdict: str,
+) -> None:
+    from kfp import dsl, local
+
+    from components.promotion.component import current_champion, gate, promotion
+
+    monkeypatch.chdir(tmp_path)
+    model = make_model("w1")
+    evaluation = make_evaluation(model, entries=GOOD | {"ndcg_at_10": figures(0.5, 0.58, low)})
+
+    @dsl.pipeline(name="promotion-test")
+    def pipeline(store: str, settings: str) -> None:
+        champion = current_champion(model_name="code-search", store=store)
+        answer = gate(evaluation=evaluation, settings=settings).after(champion)  # type: ignore[call-arg]
+        with dsl.If(answer.outputs["Output"] == "promote"):
+            promotion(  # type: ignore[call-arg]
+                model=model, evaluation=evaluation, model_name="code-search", store=store, settings=settings
+            )
+
+    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(tmp_path / "kfp"), raise_on_error=True)
+    pipeline(store=root, settings=json.dumps({"metric": "ndcg_at_10"}))
+    assert registry.list_models(root) == (["code-search"] if verdict == "promote" else [])
+    (page,) = (tmp_path / "kfp").rglob("gate/decision")
+    assert page.read_text().startswith(f"## {verdict}")
+    if verdict == "promote":
+        assert storage.is_finished(registry.champion_address(root, "code-search"))

@@ -1,0 +1,40 @@
+"""What a person sees of kfp.local's output."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+from pipeline.console import StepView
+
+RAW = """12:00:00.123 - INFO - Executing task \x1b[96m'hard-negatives'\x1b[0m
+12:00:00.124 - INFO - Streamed logs:
+
+    [KFP Executor 2026-01-01 12:00:00,000 INFO]: Looking for component
+    [KFP Executor 2026-01-01 12:00:00,000 INFO]: Got executor_input:
+    {
+            "inputs": {
+                "settings": "{\\"brace\\": \\"}}\\"}"
+            }
+        }
+    Encoding passages: 50 %
+12:00:03.000 - INFO - Task \x1b[96m'hard-negatives'\x1b[0m finished with status \x1b[92mSUCCESS\x1b[0m
+12:00:03.001 - INFO - Task \x1b[96m'hard-negatives'\x1b[0m outputs:
+    Output: 's3://x'
+----------------------------------------
+12:00:04.000 - INFO - Task 'data-prep' cache hit (key=abc); skipping
+"""
+
+
+def test_steps_are_headed_and_noise_goes_to_the_log_only(tmp_path: Path) -> None:
+    screen, log = io.StringIO(), tmp_path / "log.txt"
+    view = StepView(screen, log)
+    for start in range(0, len(RAW), 7):  # however the text is cut
+        view.write(RAW[start : start + 7])
+    view.close()
+    shown = screen.getvalue()
+    assert shown.split() == [
+        *("0:00", "hard-negatives", "Encoding", "passages:", "50", "%", "done", "in", "0:00"),
+        *("0:00", "data-prep", "nothing", "changed:", "taken", "from", "an", "earlier", "run"),
+    ]
+    assert log.read_text() == RAW

@@ -1,0 +1,152 @@
+"""The whole pipeline on this machine: tiny model, two processes, a real S3 store."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.model, pytest.mark.store, pytest.mark.processes, pytest.mark.xdist_group("pipeline")]
+
+ROOT = Path(__file__).parents[2]
+NOUNS = "cats dogs birds fish horses cows sheep goats ducks mice frogs bears wolves foxes lions tigers".split()
+VERBS = "eat see hear chase find like follow hide".split()
+
+
+def write_examples(path: Path, rows: int = 240) -> None:
+    """Queries and passages that share a pair of words: a model can learn to match them."""
+    draw = random.Random(1)
+    with path.open("w", encoding="utf-8") as file:
+        for number in range(rows):
+            noun, verb, other = draw.choice(NOUNS), draw.choice(VERBS), draw.choice(NOUNS)
+            query = f"what do {noun} {verb} {other} {number}"
+            passage = f"many {noun} {verb} the {other} and this is passage {number} of the book"
+            file.write(json.dumps({"query": query, "pos": [passage], "neg": []}) + "\n")
+
+
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
+    """A folder, with a space in its name, that holds examples and a configuration."""
+    folder = tmp_path_factory.mktemp("a workshop")
+    write_examples(folder / "examples.jsonl")
+    (folder / "my.yaml").write_text(
+        f"""
+train_data: examples.jsonl
+base_model: {tiny_model}
+model_name: tiny
+encoder: {{precision: fp32, query_max_len: 32, passage_max_len: 32}}
+data: {{test_share: 0.25, dev_share: 0.1}}
+mining: {{range_for_sampling: 1-40, negative_number: 4, relative_margin: null}}
+training: {{train_group_size: 3, train_batch_size: 32, max_steps: 30, learning_rate: 0.01, temperature: 0.05}}
+job: {{processes: 2}}
+"""
+    )
+    return folder
+
+
+def sharpen(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """The command as a user starts it: no AWS variables but those that are given."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    environment |= {"OMP_NUM_THREADS": "1", "SHARPEN_CACHE": str(folder / "cache"), **variables}
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [variables.get("PYTHONPATH"), str(ROOT)]))
+    command = [sys.executable, "-m", "pipeline.cli", *arguments]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=240)
+
+
+@pytest.fixture(scope="module")
+def first_run(workshop: Path) -> subprocess.CompletedProcess[str]:
+    return sharpen(workshop, "run", "--config", "my.yaml")
+
+
+def champion(folder: Path) -> str:
+    return sharpen(folder, "models", "show", "tiny").stdout
+
+
+def test_the_whole_pipeline_ends_with_gain_address_report_and_next_commands(
+    workshop: Path, first_run: subprocess.CompletedProcess[str]
+) -> None:
+    assert first_run.returncode == 0, first_run.stdout + first_run.stderr
+    assert re.search(r"Gain: ndcg_at_10 0\.\d+ -> 0\.\d+ \(\+0\.\d+, 95 % interval \+", first_run.stdout)
+    assert re.search(r"Model:  s3://sharpen/models/tiny/versions/v0001", first_run.stdout)
+    report = Path(re.search(r"Report: (.*)", first_run.stdout)[1])  # type: ignore[index]
+    assert "<html" in report.read_text()
+    assert first_run.stdout.rstrip().count("\n  sharpen ") == 3
+
+
+def test_the_registry_lists_shows_and_gives_the_model(
+    workshop: Path, first_run: subprocess.CompletedProcess[str]
+) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    assert first_run.returncode == 0
+    assert re.search(r"tiny\s+v0001", sharpen(workshop, "models", "list").stdout)
+    assert "champion v0001" in champion(workshop)
+    pulled = sharpen(workshop, "models", "pull", "tiny", "--to", "my model")
+    assert pulled.returncode == 0, pulled.stderr
+    vectors = SentenceTransformer(str(workshop / "my model"), device="cpu").encode(["cats eat fish"])
+    assert vectors.shape == (1, 32)
+
+
+def test_a_second_run_repeats_nothing_and_the_gate_can_say_no(
+    workshop: Path, first_run: subprocess.CompletedProcess[str]
+) -> None:
+    before = champion(workshop)
+    second = sharpen(workshop, "run", "--config", "my.yaml", "--set", "promotion.min_gain=0.99")
+    assert second.returncode == 3, second.stdout + second.stderr
+    for step in ("data-prep", "hard-negatives", "finetuning"):
+        assert re.search(rf"{step}\n  nothing changed", second.stdout)
+    assert "Model:  not promoted" in second.stdout
+    assert second.stderr.startswith("error: the gate did not promote")
+    assert champion(workshop) == before
+
+
+def test_a_step_that_dies_stops_the_run_and_promotes_nothing(
+    workshop: Path, first_run: subprocess.CompletedProcess[str]
+) -> None:
+    before = champion(workshop)
+    # what the kernel does to a training process that takes too much memory
+    killer = workshop / "killer"
+    killer.mkdir()
+    (killer / "sitecustomize.py").write_text(
+        "import os, sys\nif 'components.finetuning' in sys.orig_argv: os.kill(os.getpid(), 9)\n"
+    )
+    died = sharpen(workshop, "run", "--config", "my.yaml", "--set", "training.seed=7", PYTHONPATH=str(killer))
+    assert died.returncode == 1, died.stdout + died.stderr
+    lines = died.stderr.strip().splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("error: step finetuning failed: the job of 2 process(es) ended with exit code")
+    log = Path(lines[0].rpartition("The whole log: ")[2])
+    assert "finetuning" in log.read_text()
+    assert champion(workshop) == before
+
+
+@pytest.mark.parametrize(
+    ("assignment", "told"),
+    [
+        ("train_data=missing.jsonl", "missing.jsonl"),
+        ("train_data=empty.jsonl", "empty.jsonl"),
+        ("base_model=./nothing", "./nothing: no such folder"),
+        ("base_model=.", ".: no config.json there"),
+        ("store=s3://no-such-bucket", "no-such-bucket"),
+        ("training.temperature=0", "training.temperature"),
+        ("training.train_group_size=1", "training.train_group_size"),
+        ("training.temprature=1", "did you mean temperature?"),
+    ],
+)
+def test_wrong_input_is_one_line_and_exit_code_2(
+    workshop: Path, first_run: subprocess.CompletedProcess[str], assignment: str, told: str, s3: str
+) -> None:
+    (workshop / "empty.jsonl").touch()
+    own_store = {name: os.environ[name] for name in os.environ if name.startswith("AWS_") and "store=" in assignment}
+    ended = sharpen(workshop, "run", "--config", "my.yaml", "--set", assignment, **own_store)
+    assert ended.returncode == 2, ended.stdout + ended.stderr
+    lines = ended.stderr.strip().splitlines()
+    assert len(lines) == 1, ended.stderr
+    assert told in lines[0]
+    assert "Traceback" not in ended.stdout + ended.stderr

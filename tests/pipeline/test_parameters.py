@@ -1,0 +1,105 @@
+"""Settings from files, assignments and the run form; one source for all of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from components.core.errors import InputError
+from pipeline import parameters
+from pipeline.parameters import GROUPS, Settings, load, resolve
+
+
+def test_the_defaults_are_valid() -> None:
+    assert load() == Settings()
+    assert json.loads(Settings().overrides_json()) == {}
+
+
+def test_a_file_is_overruled_by_an_assignment(tmp_path: Path) -> None:
+    path = tmp_path / "my.yaml"
+    path.write_text("model_name: mine\ntraining:\n  temperature: 0.05\n  train_group_size: 4\n")
+    settings = load(path, ["training.temperature=0.1", "encoder.query_instruction_for_retrieval=find: "])
+    assert settings.model_name == "mine"
+    assert (settings.training.temperature, settings.training.train_group_size) == (0.1, 4)
+    assert settings.encoder.query_instruction_for_retrieval == "find: "
+
+
+@pytest.mark.parametrize(
+    ("assignment", "told"),
+    [
+        ("training.temprature=1", "training.temprature: unknown setting; did you mean temperature?"),
+        ("temperature=1", "temperature: unknown setting"),
+        ("training.temperature=0", "training.temperature: Input should be greater than 0"),
+        ("training.train_group_size=1", "training.train_group_size: Input should be greater than or equal to 2"),
+        ("training.temperature", "write name=value"),
+        ("nogroup.temperature=1", "unknown setting"),
+    ],
+)
+def test_a_wrong_assignment_is_one_line(assignment: str, told: str) -> None:
+    with pytest.raises(InputError) as caught:
+        load(None, [assignment])
+    assert len(caught.value.faults) == 1
+    assert told in caught.value.faults[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("- a\n- b\n", "must hold settings as name: value"),
+        ("a: [1\nb: 2\n", "my.yaml:2: not valid YAML"),
+        ("trainin:\n  a: 1\n", "trainin: unknown setting; did you mean training?"),
+    ],
+)
+def test_a_wrong_file_is_told_with_its_place(tmp_path: Path, text: str, told: str) -> None:
+    path = tmp_path / "my.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError) as caught:
+        load(path)
+    assert told in str(caught.value)
+
+
+def test_the_gate_must_find_its_metric_among_the_measured() -> None:
+    with pytest.raises(InputError, match=r"promotion: ndcg_at_10, .* is not measured"):
+        load(
+            None,
+            [
+                "evaluation.cutoffs=[1, 5]",
+                "evaluation.primary_metric=ndcg_at_5",
+                'evaluation.headline_metrics=["ndcg_at_5"]',
+            ],
+        )
+
+
+def test_a_missing_file_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such configuration file"):
+        load(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize("overrides", ['{"training": {"temperature": 0.5}}', '{"training.temperature": 0.5}'])
+def test_the_run_forms_overrides_may_be_nested_or_dotted(overrides: str) -> None:
+    settings = resolve({"train_data": "a.jsonl", "model_name": "m"}, overrides)
+    assert settings.training.temperature == 0.5
+    assert settings.train_data == "a.jsonl"
+
+
+@pytest.mark.parametrize("overrides", ["{", "[]", '{"training": {"x": 1}}', '{"x": 1}'])
+def test_wrong_overrides_are_the_users_fault(overrides: str) -> None:
+    with pytest.raises(InputError):
+        resolve({}, overrides)
+
+
+def test_what_the_run_form_receives_gives_the_same_settings_again() -> None:
+    settings = load(None, ["training.temperature=0.07", "mining.negative_number=3", "data.test_share=0.2"])
+    assert resolve({}, settings.overrides_json()) == settings
+    for group in GROUPS:
+        assert type(getattr(settings, group)).from_json(settings.group_json(group)) == getattr(settings, group)
+
+
+def test_every_setting_has_help() -> None:
+    assert [name for name, field in parameters.every_setting() if not field.description] == []
+
+
+def test_demo_settings_are_valid() -> None:
+    assert load(Path(parameters.__file__).with_name("demo.yaml")).model_name

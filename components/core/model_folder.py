@@ -49,10 +49,12 @@ def locate(model: str) -> Path:
         folder = storage.open_folder(model) if storage.is_finished(model) else storage.fetch(model)
     elif model.startswith(PACKAGE_SCHEME):
         folder = _from_package(model)
-    elif Path(model).exists():
-        folder = Path(model)
-    else:
+    elif is_hub_id(model):
         folder = _from_hub(model)
+    else:
+        folder = Path(model).expanduser()
+        if not folder.is_dir():
+            raise InputError(f"{model}: no such folder")
     if not (folder / "config.json").is_file():
         raise InputError(f"{model}: no config.json there, so it is not a model; name a folder with config.json")
     if not list(folder.glob("*.safetensors")):
@@ -63,8 +65,9 @@ def locate(model: str) -> Path:
 
 
 def is_hub_id(model: str) -> bool:
-    """Whether `model` can only be meant as an id on the hub."""
-    return not (storage.is_remote(model) or model.startswith(PACKAGE_SCHEME) or Path(model).exists())
+    """Whether `model` can only be meant as an id on the hub: nothing here has that name, and it is no path."""
+    elsewhere = storage.is_remote(model) or model.startswith(PACKAGE_SCHEME) or Path(model).exists()
+    return not elsewhere and model.count("/") <= 1 and not model.startswith((".", "/", "~"))
 
 
 def _from_package(model: str) -> Path:
@@ -79,9 +82,6 @@ def _from_package(model: str) -> Path:
 
 
 def _from_hub(model: str) -> Path:
-    looks_like_an_id = model.count("/") <= 1 and not model.startswith((".", "/", "~"))
-    if not looks_like_an_id:
-        raise InputError(f"{model}: no such folder")
     from huggingface_hub import snapshot_download
 
     try:

@@ -8,14 +8,16 @@ not an input of the component, because then no two runs could share a cached ste
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from components.core import outcome, storage
 from components.core.command import as_told
@@ -73,3 +75,14 @@ def reported(step: str) -> Iterator[None]:
             raise
         outcome.tell(step, *known)
         sys.exit(known[0])
+
+
+def show_metrics(metrics: Any, values: Mapping[str, float]) -> None:
+    """Fill a KFP `Metrics` artifact: the figures that the UI shows beside a step.
+
+    They are written as its file too: kfp.local takes an artifact without a file for lost, and the step for not cached.
+    """
+    for name, value in values.items():
+        metrics.log_metric(name, value)
+    Path(metrics.path).parent.mkdir(parents=True, exist_ok=True)
+    Path(metrics.path).write_text(json.dumps(dict(values), indent=2, sort_keys=True) + "\n", encoding="utf-8")

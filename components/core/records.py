@@ -38,6 +38,13 @@ NEGATIVES = {
     "picked_by": pl.String,
 }
 
+INCONSISTENT_QUERIES = {
+    "query_id": pl.String,
+    "best_positive_rank": pl.Int32,
+    "positive_score": pl.Float32,
+    "dropped": pl.Boolean,
+}
+
 _TABLES = {
     "corpus": CORPUS,
     "queries": QUERIES,

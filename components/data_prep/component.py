@@ -50,7 +50,7 @@ def data_prep(
     Returns:
         Address of the data set.
     """
-    from components.core.place import output_address, reported
+    from components.core.place import output_address, reported, show_metrics
     from components.core.readers import split_addresses
     from components.data_prep.prepare import prepare
     from components.data_prep.settings import DataSettings
@@ -61,6 +61,5 @@ def data_prep(
         marker = prepare(split_addresses(train_data), split_addresses(eval_data), address, checked)
         data.uri = address
         data.metadata.update(rows=marker.rows, fingerprint=marker.facts["fingerprint"])
-        for name, value in marker.facts["metrics"].items():
-            statistics.log_metric(name, value)
+        show_metrics(statistics, marker.facts["metrics"])
     return address

@@ -45,14 +45,13 @@ def evaluation(
     Returns:
         The address of the evaluation.
     """
-    from components.core.place import reported
+    from components.core.place import reported, show_metrics
     from components.evaluation.step import run_step
 
     with reported(name):
         result = run_step(evaluation.uri, name, model, data, split, settings, encoder, base, champion, negatives)
         evaluation.uri = result.address or evaluation.uri
         evaluation.metadata.update(result.facts)
-        for metric, value in result.metrics.items():
-            metrics.log_metric(metric, value)
+        show_metrics(metrics, result.metrics)
         result.write_page(report.path)
         return result.address

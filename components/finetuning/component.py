@@ -34,14 +34,13 @@ def finetuning(
         model: The trained model, a sentence-transformers folder.
         statistics: Steps, loss, speed and negatives per query.
     """
-    from components.core.place import output_address, reported
+    from components.core.place import output_address, reported, show_metrics
 
     with reported("finetuning"):
         from components.finetuning.launch import launch_from_json, numbers
 
         model.uri = output_address(model.uri, "finetuning")
         facts = launch_from_json(data, negatives, base_model, model.uri, settings, encoder, job)
-        for name, value in numbers(facts).items():
-            statistics.log_metric(name, value)
+        show_metrics(statistics, numbers(facts))
         model.metadata.update(base_model=base_model, data_fingerprint=facts["data_fingerprint"], **numbers(facts))
     return model.uri

@@ -10,8 +10,6 @@ import numpy as np
 from components.core.encoder import Encoder
 from components.core.records import DataSet
 from components.core.search import top_k
-from components.core.settings import EncoderSettings
-from components.finetuning.examples import own_prompt, query_tokens
 from components.finetuning.gather import Exchange
 from components.finetuning.gradient_cache import Memory, embed
 from components.finetuning.layout import deal
@@ -27,13 +25,13 @@ class DevSet:
         note: a line for the user when the corpus was cut, else empty.
     """
 
-    def __init__(self, data: DataSet, settings: EncoderSettings, corpus_size: int, seed: int) -> None:
+    def __init__(self, data: DataSet, corpus_size: int, seed: int) -> None:
         self.qrels = {q: found for q, found in data.qrels_of("dev").items() if any(g > 0 for g in found.values())}
         queries = data.queries_of("dev")
         rows = [row for row in queries.iter_rows(named=True) if row["query_id"] in self.qrels]
         self.query_ids = [row["query_id"] for row in rows]
         self.queries = [row["text"] for row in rows]
-        self.prompts = [own_prompt(row["instruction"], settings) for row in rows]
+        self.instructions = [row["instruction"] or "" for row in rows]
         relevant = {p for found in self.qrels.values() for p, grade in found.items() if grade > 0}
         chosen, self.note = _cut(data.corpus["passage_id"].to_list(), relevant, corpus_size, seed)
         texts = data.passage_texts()
@@ -45,7 +43,7 @@ class DevSet:
 
     def score(self, encoder: Encoder, memory: Memory, exchange: Exchange) -> float:
         """Mean nDCG@10 over the dev queries, the same on every process."""
-        vectors = _spread(self.queries, self.passages, self.prompts, encoder, memory, exchange)
+        vectors = _spread(self.queries, self.passages, self.instructions, encoder, memory, exchange)
         queries, passages = vectors[: len(self.queries)], vectors[len(self.queries) :]
         mine = range(exchange.rank, len(self.queries), exchange.size)
         _, found = top_k(queries[list(mine)], passages, DEPTH)
@@ -71,7 +69,7 @@ def _cut(ids: Sequence[str], relevant: set[str], size: int, seed: int) -> tuple[
 def _spread(
     queries: list[str],
     passages: list[str],
-    prompts: Sequence[str | None],
+    instructions: list[str],
     encoder: Encoder,
     memory: Memory,
     exchange: Exchange,
@@ -79,9 +77,8 @@ def _spread(
     """Embeddings (n, d) of queries and passages, each encoded by one process."""
     shares = deal([*map(len, queries), *map(len, passages)], exchange.size)
     mine = shares[exchange.rank].tolist()
-    tokens = []
-    for row in (row for row in mine if row < len(queries)):
-        tokens += query_tokens(encoder, [queries[row]], prompts[row])
+    own = [row for row in mine if row < len(queries)]
+    tokens = encoder.tokenize([queries[row] for row in own], "query", [instructions[row] for row in own])
     tokens += encoder.tokenize([passages[row - len(queries)] for row in mine if row >= len(queries)], "passage")
     vectors = exchange.gather(embed(encoder, tokens, memory), shares)
     return vectors.cpu().numpy()

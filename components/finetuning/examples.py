@@ -6,16 +6,17 @@ positive under another id is never taken for a negative. Examples are rows of nu
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 
 from components.core.encoder import Encoder
 from components.core.errors import InputError
-from components.core.records import DataSet
-from components.core.settings import EncoderSettings
+from components.core.records import INCONSISTENT_QUERIES, DataSet, read_table
 from components.core.text import text_id
 from components.finetuning.settings import TrainingSettings
 
@@ -27,8 +28,8 @@ class Examples:
     """What is trained on.
 
     Attributes:
-        query_ids, queries, prompts: one entry a training query; a prompt of None means the encoder's own.
-        query_number: (queries) equal for queries with equal prompt and normalised text.
+        query_ids, queries, instructions: one entry a training query; an empty instruction means the encoder's own.
+        query_number: (queries) equal for queries with equal instruction and normalised text.
         sources, source: names of the sources, and the source of each query as a place in them.
         text_ids, texts: one entry a distinct text: the first passage id that has it, and the text.
         positives: for each query, its relevant texts, of which one is drawn.
@@ -41,7 +42,7 @@ class Examples:
 
     query_ids: list[str]
     queries: list[str]
-    prompts: list[str | None]
+    instructions: list[str]
     query_number: np.ndarray
     sources: list[str]
     source: np.ndarray
@@ -57,16 +58,13 @@ class Examples:
         return len(self.query_ids)
 
 
-def make_examples(
-    data: DataSet, negatives: pl.DataFrame | None, training: TrainingSettings, encoder: EncoderSettings
-) -> Examples:
+def make_examples(data: DataSet, negatives: pl.DataFrame | None, training: TrainingSettings) -> Examples:
     """Number the training queries and texts of a data set.
 
     Args:
         data: the data set; its ``train`` split is trained on, the judgements of all splits are known positives.
         negatives: mined negatives (`records.NEGATIVES`); None: the negatives that came with the data.
         training: group size, distillation.
-        encoder: how a query's own instruction becomes its prompt.
 
     Raises:
         InputError: nothing to train on, ids that the data set does not have, a corpus too small for a group, or
@@ -85,15 +83,15 @@ def make_examples(
     counts = chosen.counts
     _check_enough(chosen, len(texts), training)
     queries = queries[chosen.rows]
-    prompts = [own_prompt(instruction, encoder) for instruction in queries["instruction"].to_list()]
-    keys = [f"{prompt}\0{text_id(text)}" for prompt, text in zip(prompts, queries["text"].to_list(), strict=True)]
+    instructions = queries["instruction"].fill_null("").to_list()
+    keys = [f"{own}\0{text_id(text)}" for own, text in zip(instructions, queries["text"].to_list(), strict=True)]
     sources = sorted(set(queries["source"].fill_null("").to_list()))
     place = {query_id: row for row, query_id in enumerate(queries["query_id"].to_list())}
     counts |= {"queries": len(place), "texts": len(texts), "hard_negatives": sum(map(len, chosen.negatives))}
     return Examples(
         query_ids=list(place),
         queries=queries["text"].to_list(),
-        prompts=prompts,
+        instructions=instructions,
         query_number=np.unique(np.array(keys), return_inverse=True)[1].astype(np.int64),
         sources=sources,
         source=np.array([sources.index(name or "") for name in queries["source"].to_list()], dtype=np.int64),
@@ -149,9 +147,20 @@ def _choose(
     return chosen
 
 
-def own_prompt(instruction: str | None, encoder: EncoderSettings) -> str | None:
-    """The prompt that a query's own instruction makes; None, never the word "None", where it has none."""
-    return encoder.query_instruction_format.format(instruction, "") if instruction else None
+def without_dropped(data: DataSet, negatives: Path) -> DataSet:
+    """The data set without the queries that mining dropped as inconsistent (``mining.on_inconsistent: drop``).
+
+    Args:
+        data: the data set that was mined.
+        negatives: local folder that mining wrote.
+    """
+    if not (negatives / "inconsistent").is_dir():
+        return data
+    listed = read_table(negatives / "inconsistent", INCONSISTENT_QUERIES)
+    dropped = listed.filter(pl.col("dropped"))["query_id"].implode()
+    stays = ~pl.col("query_id").is_in(dropped)
+    tables = ("queries", "qrels", "given_negatives", "teacher_scores")
+    return dataclasses.replace(data, **{name: getattr(data, name).filter(stays) for name in tables})
 
 
 def _distinct_texts(data: DataSet) -> tuple[dict[str, str], pl.DataFrame]:
@@ -266,23 +275,6 @@ class Tokens:
         return [np.array(ids, dtype=np.int32) for ids in self.encoder.tokenize(passages, "passage")]
 
     def _queries(self, numbers: list[int]) -> list[np.ndarray]:
-        found: dict[int, np.ndarray] = {}
-        for prompt in dict.fromkeys(self.examples.prompts[number] for number in numbers):
-            rows = [number for number in numbers if self.examples.prompts[number] == prompt]
-            texts = [self.examples.queries[number] for number in rows]
-            for number, ids in zip(rows, query_tokens(self.encoder, texts, prompt), strict=True):
-                found[number] = np.array(ids, dtype=np.int32)
-        return [found[number] for number in numbers]
-
-
-def query_tokens(encoder: Encoder, queries: Sequence[str], prompt: str | None) -> list[list[int]]:
-    """Token ids of queries under a prompt of their own, or (None) under the encoder's."""
-    if prompt is None:
-        return encoder.tokenize(queries, "query")
-    return encoder.tokenizer(
-        [prompt + text for text in queries],
-        truncation=True,
-        max_length=encoder.max_lengths["query"],
-        return_attention_mask=False,
-        return_token_type_ids=False,
-    )["input_ids"]
+        texts = [self.examples.queries[number] for number in numbers]
+        own = [self.examples.instructions[number] for number in numbers]
+        return [np.array(ids, dtype=np.int32) for ids in self.encoder.tokenize(texts, "query", own)]

@@ -27,7 +27,7 @@ from components.finetuning.arguments import check_training_arguments, training_a
 from components.finetuning.batches import Batches
 from components.finetuning.dev_score import METRIC, DevSet
 from components.finetuning.encoder_setup import set_up
-from components.finetuning.examples import Examples, Tokens, make_examples
+from components.finetuning.examples import Examples, Tokens, make_examples, without_dropped
 from components.finetuning.gather import Exchange
 from components.finetuning.processes import first_of_node_first, joined
 from components.finetuning.settings import TrainingSettings
@@ -124,14 +124,18 @@ def read_inputs(
 ) -> Inputs:
     """Read data, negatives and model, and check that they fit each other and the settings."""
     dataset = read_dataset(data)
-    mined = read_table(storage.open_folder(negatives) / "negatives", NEGATIVES) if negatives else None
-    examples = make_examples(dataset, mined, settings, encoder_settings)
+    trained, mined = dataset, None
+    if negatives:
+        folder = storage.open_folder(negatives)
+        mined = read_table(folder / "negatives", NEGATIVES)
+        trained = without_dropped(dataset, folder)
+    examples = make_examples(trained, mined, settings)
     encoder = Encoder.load(model, encoder_settings, attn_implementation=attention(encoder_settings))
     if too_long := [dim for dim in settings.matryoshka_dims if dim > encoder.dimension]:
         raise InputError(f"matryoshka_dims: {too_long} but {model} has only {encoder.dimension} dimensions")
     dev = None
     if settings.eval_steps:
-        dev = DevSet(dataset, encoder_settings, settings.eval_corpus_size, settings.seed)
+        dev = DevSet(dataset, settings.eval_corpus_size, settings.seed)
         if not len(dev):
             raise InputError("eval_steps: the data set has no dev query with a relevant passage; set eval_steps to 0")
     return Inputs(dataset, mined, encoder, examples, dev)

@@ -33,13 +33,12 @@ def hard_negatives(
     Returns:
         The address of the negatives.
     """
-    from components.core.place import reported
+    from components.core.place import reported, show_metrics
     from components.hard_negatives.step import run_step
 
     with reported("hard_negatives"):
         result = run_step(negatives.uri, data, model, settings, encoder)
         negatives.uri, negatives.metadata = result.address, {**negatives.metadata, **result.facts}
-        for name, value in result.metrics.items():
-            statistics.log_metric(name, value)
+        show_metrics(statistics, result.metrics)
         result.write_page(report.path)
         return result.address

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from components.core.records import NEGATIVES
+from components.core.records import INCONSISTENT_QUERIES, NEGATIVES
 from components.hard_negatives.choose import PICKED_BY, UNRANKED, Choice
 from components.hard_negatives.pool import Pool
 from components.hard_negatives.rules import Ranking
@@ -15,12 +15,6 @@ from components.hard_negatives.rules import Ranking
 TABLE, INCONSISTENT, REPORT, PAGE = "negatives", "inconsistent", "report.json", "report.html"
 
 _ROWS_A_PART = 500_000
-_INCONSISTENT = {
-    "query_id": pl.String,
-    "best_positive_rank": pl.Int32,
-    "positive_score": pl.Float32,
-    "dropped": pl.Boolean,
-}
 
 
 class Writer:
@@ -74,7 +68,7 @@ class Writer:
                     "positive_score": ranking.anchors[rows],
                     "dropped": dropped[rows],
                 },
-                schema=_INCONSISTENT,
+                schema=INCONSISTENT_QUERIES,
             )
         )
 
@@ -84,7 +78,7 @@ class Writer:
             self._flush()
         if with_inconsistent:
             (self.folder / INCONSISTENT).mkdir()
-            table = pl.concat([pl.DataFrame(schema=_INCONSISTENT), *self.inconsistent])
+            table = pl.concat([pl.DataFrame(schema=INCONSISTENT_QUERIES), *self.inconsistent])
             table.write_parquet(self.folder / INCONSISTENT / "part-00000.parquet")
 
     def _flush(self) -> None:

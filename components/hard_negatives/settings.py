@@ -62,7 +62,7 @@ class MiningSettings(SettingsModel):
         0, ge=0, le=100_000, description="A query is inconsistent if none of its positives is in the top this; 0: off."
     )
     on_inconsistent: Literal["report", "drop"] = Field(
-        "report", description="report: count inconsistent queries; drop: give them no negatives and list them."
+        "report", description="report: count inconsistent queries; drop: leave them out of the training too."
     )
 
     seed: int = Field(42, ge=0, le=2**31 - 1, description="Seed of all draws; each query has draws of its own.")

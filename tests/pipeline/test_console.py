@@ -22,7 +22,7 @@ RAW = """12:00:00.123 - INFO - Executing task \x1b[96m'hard-negatives'\x1b[0m
 12:00:03.001 - INFO - Task \x1b[96m'hard-negatives'\x1b[0m outputs:
     Output: 's3://x'
 ----------------------------------------
-12:00:04.000 - INFO - Task 'data-prep' cache hit (key=abc); skipping
+12:00:04.000 - INFO - Task data-prep cache hit (key=abc); skipping
 """
 
 

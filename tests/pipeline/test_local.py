@@ -72,7 +72,7 @@ def test_the_whole_pipeline_ends_with_gain_address_report_and_next_commands(
     workshop: Path, first_run: subprocess.CompletedProcess[str]
 ) -> None:
     assert first_run.returncode == 0, first_run.stdout + first_run.stderr
-    assert re.search(r"Gain: ndcg_at_10 0\.\d+ -> 0\.\d+ \(\+0\.\d+, 95 % interval \+", first_run.stdout)
+    assert re.search(r"Gain: ndcg_at_10 \d\.\d+ -> \d\.\d+ \(\+0\.\d+, 95 % interval \+", first_run.stdout)
     assert re.search(r"Model:  s3://sharpen/models/tiny/versions/v0001", first_run.stdout)
     report = Path(re.search(r"Report: (.*)", first_run.stdout)[1])  # type: ignore[index]
     assert "<html" in report.read_text()
@@ -93,14 +93,16 @@ def test_the_registry_lists_shows_and_gives_the_model(
     assert vectors.shape == (1, 32)
 
 
-def test_a_second_run_repeats_nothing_and_the_gate_can_say_no(
+def test_a_second_run_repeats_only_what_changed_and_the_gate_can_say_no(
     workshop: Path, first_run: subprocess.CompletedProcess[str]
 ) -> None:
     before = champion(workshop)
-    second = sharpen(workshop, "run", "--config", "my.yaml", "--set", "promotion.min_gain=0.99")
+    changes = ("--set", "training.max_steps=1", "--set", "promotion.min_gain=0.5")
+    second = sharpen(workshop, "run", "--config", "my.yaml", *changes)
     assert second.returncode == 3, second.stdout + second.stderr
-    for step in ("data-prep", "hard-negatives", "finetuning"):
-        assert re.search(rf"{step}\n  nothing changed", second.stdout)
+    for step in ("data-prep", "hard-negatives", "evaluate base model"):
+        assert re.search(rf"{step}\n  nothing changed", second.stdout), step
+    assert re.search(r"finetuning\n    fine-tuning: ", second.stdout)
     assert "Model:  not promoted" in second.stdout
     assert second.stderr.startswith("error: the gate did not promote")
     assert champion(workshop) == before

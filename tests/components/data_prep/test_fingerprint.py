@@ -80,7 +80,7 @@ def test_all_faults_are_told_together(tmp_path: Path) -> None:
     ("model", "message"),
     [
         ("", "no model given"),
-        ("./no/such/folder", "neither a folder"),
+        ("./no/such/folder", "no such folder"),
         ("nobody/no-model", "neither a folder here nor"),
     ],
 )

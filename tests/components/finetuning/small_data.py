@@ -72,7 +72,7 @@ def parts(
 ) -> tuple[Examples, Batches]:
     """Examples and batches of the small data under some settings."""
     data = with_teacher(small_data(queries, seed=seed, sources=sources))
-    examples = make_examples(data, small_negatives(data), settings, ENCODER)
+    examples = make_examples(data, small_negatives(data), settings)
     return examples, Batches(examples, settings)
 
 

@@ -9,9 +9,9 @@ import pytest
 
 from components.core.encoder import Encoder
 from components.core.errors import InputError
-from components.core.records import NEGATIVES
+from components.core.records import INCONSISTENT_QUERIES, NEGATIVES, write_table
 from components.core.settings import EncoderSettings
-from components.finetuning.examples import Tokens, make_examples
+from components.finetuning.examples import Tokens, make_examples, without_dropped
 from components.finetuning.settings import TrainingSettings
 from tests.components.finetuning.small_data import ENCODER, small_data, small_negatives, with_teacher
 
@@ -24,7 +24,7 @@ def number_of(examples: object, text_id: str) -> int:
 
 def test_copies_of_a_text_share_a_number() -> None:
     data = small_data()
-    examples = make_examples(data, None, SETTINGS, ENCODER)
+    examples = make_examples(data, None, SETTINGS)
     assert len(examples.texts) == data.corpus.height - 4
     assert "p056" not in examples.text_ids  # the copy of p000 in capitals
 
@@ -36,14 +36,14 @@ def test_a_copy_of_a_positive_is_never_a_negative() -> None:
         schema=NEGATIVES,
         orient="row",
     )
-    examples = make_examples(data, negatives, SETTINGS, ENCODER)
+    examples = make_examples(data, negatives, SETTINGS)
     row = examples.query_ids.index("q003")
     assert examples.negatives[row].tolist() == [number_of(examples, "p010")]
     assert examples.counts["negatives_known_as_relevant"] == 1
 
 
 def test_queries_with_the_same_text_share_their_positives() -> None:
-    examples = make_examples(small_data(), None, SETTINGS, ENCODER)
+    examples = make_examples(small_data(), None, SETTINGS)
     one, two = examples.query_ids.index("q001"), examples.query_ids.index("q002")
     assert examples.query_number[one] == examples.query_number[two]
     assert examples.known[one].tolist() == examples.known[two].tolist()
@@ -55,7 +55,7 @@ def test_positives_of_other_splits_are_known() -> None:
     data.qrels = pl.concat(
         [data.qrels, pl.DataFrame([("q005", "p020", 1, "test")], schema=data.qrels.schema, orient="row")]
     )
-    examples = make_examples(data, None, SETTINGS, ENCODER)
+    examples = make_examples(data, None, SETTINGS)
     row = examples.query_ids.index("q005")
     assert number_of(examples, "p020") in examples.known[row]
 
@@ -65,7 +65,7 @@ def test_queries_without_a_positive_are_left_out_and_counted() -> None:
     data.qrels = data.qrels.with_columns(
         pl.when(pl.col("query_id") == "q000").then(0).otherwise(pl.col("grade")).cast(pl.Int32).alias("grade")
     )
-    examples = make_examples(data, None, SETTINGS, ENCODER)
+    examples = make_examples(data, None, SETTINGS)
     assert "q000" not in examples.query_ids
     assert examples.counts["queries_without_positive"] == 1
 
@@ -73,20 +73,20 @@ def test_queries_without_a_positive_are_left_out_and_counted() -> None:
 def test_given_negatives_are_taken_when_none_were_mined() -> None:
     data = small_data()
     data.given_negatives = pl.DataFrame({"query_id": ["q003"], "passage_id": ["p011"]})
-    examples = make_examples(data, None, SETTINGS, ENCODER)
+    examples = make_examples(data, None, SETTINGS)
     assert examples.negatives[examples.query_ids.index("q003")].tolist() == [number_of(examples, "p011")]
 
 
 def test_teacher_scores() -> None:
     data, settings = with_teacher(small_data()), TrainingSettings(train_group_size=4, knowledge_distillation=True)
-    examples = make_examples(data, small_negatives(data), settings, ENCODER)
+    examples = make_examples(data, small_negatives(data), settings)
     assert examples.teacher
     for row, query_id in enumerate(examples.query_ids):
         for text in examples.positives[row]:
             assert (row, int(text)) in examples.teacher, query_id
     data.teacher_scores = data.teacher_scores.head(0)
     with pytest.raises(InputError, match="no positive has a teacher score"):
-        make_examples(data, small_negatives(data, scored=False), settings, ENCODER)
+        make_examples(data, small_negatives(data, scored=False), settings)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_input_that_cannot_be_used(change: dict, message: str) -> None:
             pl.when(pl.int_range(pl.len()) == 0).then(pl.lit("elsewhere")).otherwise("passage_id").alias("passage_id")
         )
     with pytest.raises(InputError, match=message):
-        make_examples(data, negatives, settings, ENCODER)
+        make_examples(data, negatives, settings)
 
 
 @pytest.mark.model
@@ -124,7 +124,7 @@ def test_prompts_per_query_and_none_is_never_a_word(tiny_model: Path) -> None:
     )
     settings = EncoderSettings(query_max_len=16, query_instruction_for_retrieval="search: ")
     encoder = Encoder.load(str(tiny_model), settings, device="cpu")
-    examples = make_examples(data, None, SETTINGS, settings)
+    examples = make_examples(data, None, SETTINGS)
     tokens = Tokens(examples, encoder)
     rows = [examples.query_ids.index(name) for name in ("q001", "q002", "q003", "q001")]
     texts = [encoder.tokenizer.decode(ids, skip_special_tokens=True) for ids in tokens.queries(rows)]
@@ -138,7 +138,7 @@ def test_prompts_per_query_and_none_is_never_a_word(tiny_model: Path) -> None:
 @pytest.mark.model
 def test_tokens_are_kept_up_to_a_limit_and_equal_the_encoders(tiny_model: Path) -> None:
     encoder = Encoder.load(str(tiny_model), ENCODER, device="cpu")
-    examples = make_examples(small_data(), None, SETTINGS, ENCODER)
+    examples = make_examples(small_data(), None, SETTINGS)
     for limit in (0, 30, 10**6):
         tokens = Tokens(examples, encoder, limit)
         for _ in range(2):
@@ -146,3 +146,15 @@ def test_tokens_are_kept_up_to_a_limit_and_equal_the_encoders(tiny_model: Path) 
             expected = encoder.tokenize([examples.texts[n] for n in (4, 7, 4, 2)], "passage")
             assert [ids.tolist() for ids in found] == expected
         assert tokens._size <= limit
+
+
+def test_queries_that_mining_dropped_are_not_trained_on(tmp_path: Path) -> None:
+    data = with_teacher(small_data())
+    ids = data.queries_of("train")["query_id"].to_list()
+    assert without_dropped(data, tmp_path) is data
+    rows = [(ids[0], 50, 0.1, True), (ids[1], 60, 0.1, False)]
+    write_table(
+        pl.DataFrame(rows, schema=INCONSISTENT_QUERIES, orient="row"), tmp_path / "inconsistent", INCONSISTENT_QUERIES
+    )
+    examples = make_examples(without_dropped(data, tmp_path), None, SETTINGS)
+    assert examples.query_ids == ids[1:]

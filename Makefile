@@ -14,16 +14,25 @@ export TOKENIZERS_PARALLELISM := false
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
 
+# pip's own output is long; its log keeps it, and a line now and then shows that it goes on.
+define pip_install
+@$(BIN)/python -m pip install --progress-bar off --constraint requirements.lock --editable '$(1)' 2>&1 \
+	| tee $(VENV)/pip.log \
+	| awk '/^(Collecting|Requirement already)/ && ++n % 20 == 0 { print "  " n " packages found"; fflush() } \
+	       /^Installing collected/ { print "  installing"; fflush() } /^ERROR/ { print; fflush() }' \
+	|| { tail -n 20 $(VENV)/pip.log; echo "error: pip failed; the whole log: $(VENV)/pip.log"; exit 1; }
+endef
+
 $(VENV)/demo.done: pyproject.toml requirements.lock
 	@echo "Setting up $(VENV) (about two minutes, once)"
 	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) not found; name another with make PYTHON=python3.12"; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --progress-bar off --quiet --constraint requirements.lock --editable '.[demo]'
+	$(call pip_install,.[demo])
 	@touch $@
 
 $(VENV)/dev.done: pyproject.toml requirements.lock $(VENV)/demo.done
 	@echo "Adding the tools of the tests"
-	@$(BIN)/python -m pip install --progress-bar off --quiet --constraint requirements.lock --editable '.[dev]'
+	$(call pip_install,.[dev])
 	@touch $@
 
 demo: $(VENV)/demo.done  ## the whole pipeline on real data, here

@@ -34,6 +34,7 @@ class StepView(io.TextIOBase):
         self.log = log.open("a", encoding="utf-8")
         self.pending = ""
         self.step = ""
+        self.failed = "of the pipeline"
         self.titles: dict[str, str] = {}  # task name -> what a person reads
         self.open_braces: int | None = None  # while KFP prints a step's whole input as JSON
         self.started = self.step_started = time.monotonic()
@@ -91,6 +92,8 @@ class StepView(io.TextIOBase):
         elif found := _FINISHED.search(line):
             took = clock(time.monotonic() - self.step_started)
             self._show(f"  {'done' if found[2] == 'SUCCESS' else 'failed'} in {took}")
+            if found[2] != "SUCCESS":
+                self.failed = self.step
             self.step = ""
 
     def _show(self, line: str) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import os
+import shlex
 import shutil
 import sys
 import time
@@ -131,7 +132,7 @@ def _execute(
             warnings.filterwarnings("ignore", module=r"kfp\.local")
             sharpen(**arguments)
     except RuntimeError as error:
-        _raise_reason(outcome.read(told), view.step, error, log)
+        _raise_reason(outcome.read(told), view.failed, error, log)
         raise
     finally:
         view.close()
@@ -159,8 +160,8 @@ def _logged(view: StepView) -> Iterator[None]:
 def _arguments_left_alone() -> Iterator[None]:
     """Keep kfp.local from changing values of parameters.
 
-    Version 2.17 puts the interpreter's path in place of every "python3" of a step's command line, values included, so
-    that a model at /data/python3/model is looked for elsewhere. Here it does so in the program only.
+    Version 2.17 puts the interpreter's path, unquoted, in place of every "python3" of a step's command line, values
+    included, so that a model at /data/python3/model is looked for elsewhere. Here it does so in the program only.
     """
     from kfp.local import subprocess_task_handler as handler
 
@@ -168,7 +169,8 @@ def _arguments_left_alone() -> Iterator[None]:
 
     def in_program_only(full_command: list[str], new_executable: str) -> list[str]:
         program = next((i for i, part in enumerate(full_command) if "ephemeral_component.py" in part), -1) + 1
-        return original(full_command[:program], new_executable) + full_command[program:]
+        # quoted, since the program is a shell's and the environment's folder may have a space in its name
+        return original(full_command[:program], shlex.quote(new_executable)) + full_command[program:]
 
     handler.replace_python_executable = in_program_only
     try:
@@ -197,8 +199,7 @@ def _raise_reason(told: outcome.Outcome | None, step: str, error: RuntimeError, 
     if told and told.exit_code == InputError.exit_code:
         raise InputError([f"{told.step}: {line}" for line in told.lines]) from error
     cause = "; ".join(told.lines) if told else "it ended without saying why"
-    name = told.step if told else step or "a step"
-    raise StepFailed(f"step {name} failed: {cause}. The whole log: {log}") from error
+    raise StepFailed(f"step {told.step if told else step} failed: {cause}. The whole log: {log}") from error
 
 
 def _store_identity(root: str) -> str:

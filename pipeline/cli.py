@@ -52,7 +52,7 @@ def run(
     finished = local.run(settings, fresh=fresh)
     summary.show(finished, settings)
     if finished.verdict != "promote":
-        raise GateRejected("the gate did not promote the model; the reason stands above and in the report")
+        raise GateRejected(f"the gate did not promote the model: {'; '.join(finished.reasons)}")
 
 
 @app.command()

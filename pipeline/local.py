@@ -35,6 +35,7 @@ class LocalRun:
         name: the run's name.
         evaluation: address of the tuned model's evaluation.
         verdict: ``promote`` or ``reject``.
+        reasons: why, a line each.
         store: root address of runs and registry.
         report: local path of the HTML report.
         log: local path of the complete log.
@@ -44,6 +45,7 @@ class LocalRun:
     name: str
     evaluation: str
     verdict: str
+    reasons: list[str]
     store: str
     report: Path
     log: Path
@@ -96,12 +98,19 @@ def run(settings: Settings, *, fresh: bool = False) -> LocalRun:
         arguments = {key: str(getattr(settings, key)) for key in TOP_LEVEL}
         arguments |= {"store": root, "overrides": settings.overrides_json()}
         cache = None if fresh else WORK / "cache" / _store_identity(root)
-        results = _execute(arguments, f"{root}/runs/{name}", folder, cache, log)
+        decision = _execute(arguments, f"{root}/runs/{name}", folder, cache, log)
         report = folder / "report.html"
-        report.write_bytes(storage.read_bytes(storage.join(results["evaluation"], "report.html")))
+        report.write_bytes(storage.read_bytes(storage.join(decision["evaluation"], "report.html")))
         _forget_failed_runs(folder.parent, keep=20)
     return LocalRun(
-        name, results["evaluation"], results["verdict"], root, report, log, seconds=time.monotonic() - started
+        name=name,
+        evaluation=decision["evaluation"],
+        verdict=decision["verdict"],
+        reasons=list(decision["reasons"]),
+        store=root,
+        report=report,
+        log=log,
+        seconds=time.monotonic() - started,
     )
 
 
@@ -186,12 +195,14 @@ def _titles(pipeline: Any) -> dict[str, str]:
     return {name: task.task_info.name for dag in dags for name, task in dag.tasks.items()}
 
 
-def _decision(folder: Path) -> dict[str, str]:
-    """Verdict and evaluation address of the gate. KFP allows no pipeline outputs from inside an exit handler, so they
-    are read from what the gate, which is never cached, left in KFP's folder."""
+def _decision(folder: Path) -> dict[str, Any]:
+    """Verdict, reasons and evaluation address of the gate.
+
+    KFP allows no pipeline outputs from inside an exit handler, so they are read from what the gate, which is never
+    cached, left in KFP's folder.
+    """
     (written,) = (folder / "kfp").glob("*/gate/executor_output.json")
-    artifact = json.loads(written.read_text(encoding="utf-8"))["artifacts"]["decision"]["artifacts"][0]
-    return {name: str(artifact["metadata"][name]) for name in ("verdict", "evaluation")}
+    return json.loads(written.read_text(encoding="utf-8"))["artifacts"]["decision"]["artifacts"][0]["metadata"]
 
 
 def _raise_reason(told: outcome.Outcome | None, step: str, error: RuntimeError, log: Path) -> None:

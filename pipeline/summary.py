@@ -42,14 +42,16 @@ def show(run: local.LocalRun, settings: Settings) -> None:
         soft_wrap=True,
     )
     promoted = run.verdict == "promote" and champion is not None
-    console.print(f"Model:  {champion.address if promoted and champion else 'not promoted'}", soft_wrap=True)
+    outcome = champion.address if promoted and champion else f"not promoted: {'; '.join(run.reasons)}"
+    console.print(f"Model:  {outcome}", soft_wrap=True)
     console.print(f"Report: {run.report}", soft_wrap=True)
     console.print("\nNext:")
-    for command in (
-        f"sharpen models show {settings.model_name}",
-        f"sharpen models pull {settings.model_name} --to ./{settings.model_name}",
-        "sharpen run --set train_data=YOUR.jsonl --set model_name=YOUR-NAME",
-    ):
+    name = settings.model_name
+    if promoted:
+        commands = [f"sharpen models show {name}", f"sharpen models pull {name} --to ./{name}"]
+    else:
+        commands = ["sharpen settings", "sharpen models list"]
+    for command in (*commands, "sharpen run --set train_data=YOUR.jsonl --set model_name=YOUR-NAME"):
         console.print(f"  {command}", soft_wrap=True)
 
 

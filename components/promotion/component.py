@@ -48,7 +48,7 @@ def gate(evaluation: str, settings: str, decision: dsl.Output[dsl.Markdown]) -> 
     with reported("gate"):
         answer, page = judge(evaluation, PromotionSettings.from_json(settings, where="promotion."))
         Path(decision.path).write_text(page, encoding="utf-8")
-        decision.metadata.update(verdict=answer.verdict, evaluation=evaluation)
+        decision.metadata.update(verdict=answer.verdict, reasons=answer.reasons, evaluation=evaluation)
         print("\n".join([f"{answer.verdict}:", *answer.reasons]))
     return answer.verdict
 

@@ -129,24 +129,31 @@ def test_a_step_that_dies_stops_the_run_and_promotes_nothing(
 
 
 @pytest.mark.parametrize(
-    ("assignment", "told"),
+    ("assignment", "variables", "told"),
     [
-        ("train_data=missing.jsonl", "missing.jsonl"),
-        ("train_data=empty.jsonl", "empty.jsonl"),
-        ("base_model=./nothing", "./nothing: no such folder"),
-        ("base_model=.", ".: no config.json there"),
-        ("store=s3://no-such-bucket", "no-such-bucket"),
-        ("training.temperature=0", "training.temperature"),
-        ("training.train_group_size=1", "training.train_group_size"),
-        ("training.temprature=1", "did you mean temperature?"),
+        ("train_data=missing.jsonl", {}, "missing.jsonl"),
+        ("train_data=empty.jsonl", {}, "empty.jsonl"),
+        ("base_model=./nothing", {}, "./nothing: no such folder"),
+        ("base_model=.", {}, ".: no config.json there"),
+        ("store=s3://no-such-bucket", {}, "no bucket 'no-such-bucket'"),
+        ("store=s3://sharpen", {"AWS_SECRET_ACCESS_KEY": "wrong"}, "the secret is wrong"),
+        ("store=s3://sharpen", {"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9"}, "cannot reach the object store"),
+        ("training.temperature=0", {}, "training.temperature"),
+        ("training.train_group_size=1", {}, "training.train_group_size"),
+        ("training.temprature=1", {}, "did you mean temperature?"),
     ],
 )
 def test_wrong_input_is_one_line_and_exit_code_2(
-    workshop: Path, first_run: subprocess.CompletedProcess[str], assignment: str, told: str, s3: str
+    workshop: Path,
+    first_run: subprocess.CompletedProcess[str],
+    assignment: str,
+    variables: dict[str, str],
+    told: str,
+    s3: str,
 ) -> None:
     (workshop / "empty.jsonl").touch()
     own_store = {name: os.environ[name] for name in os.environ if name.startswith("AWS_") and "store=" in assignment}
-    ended = sharpen(workshop, "run", "--config", "my.yaml", "--set", assignment, **own_store)
+    ended = sharpen(workshop, "run", "--config", "my.yaml", "--set", assignment, **{**own_store, **variables})
     assert ended.returncode == 2, ended.stdout + ended.stderr
     lines = ended.stderr.strip().splitlines()
     assert len(lines) == 1, ended.stderr

@@ -56,7 +56,7 @@ def check_training_arguments(settings: TrainingSettings) -> list[str]:
 
 
 def training_arguments(
-    settings: TrainingSettings, folder: Path, steps: int, *, evaluate: bool, resumed: bool
+    settings: TrainingSettings, folder: Path, steps: int, *, evaluate: bool, resumed: bool = False
 ) -> TrainingArguments:
     """transformers' arguments for these settings.
 

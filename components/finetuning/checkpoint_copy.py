@@ -76,7 +76,7 @@ class CheckpointCopy:
         try:
             storage.delete(self.address)
         except SharpenError as fault:
-            self._tell(f"checkpoints stay at {self.address}", fault)
+            print(f"warning: checkpoints stay at {self.address} ({fault}); delete the folder", flush=True)
 
     def _try(self) -> None:
         try:

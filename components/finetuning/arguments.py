@@ -27,7 +27,15 @@ _DECIDED = {
     "logging_strategy": "logging_steps",
     "output_dir": "--output",
 }
-_NOT_HERE = ("deepspeed", "fsdp", "fsdp_config", "push_to_hub", "torch_compile", "load_best_model_at_end")
+_NOT_HERE = (
+    "deepspeed",
+    "fsdp",
+    "fsdp_config",
+    "push_to_hub",
+    "torch_compile",
+    "load_best_model_at_end",
+    "save_only_model",
+)
 
 
 def check_training_arguments(settings: TrainingSettings) -> list[str]:
@@ -47,7 +55,9 @@ def check_training_arguments(settings: TrainingSettings) -> list[str]:
     return faults
 
 
-def training_arguments(settings: TrainingSettings, folder: Path, steps: int, *, evaluate: bool) -> TrainingArguments:
+def training_arguments(
+    settings: TrainingSettings, folder: Path, steps: int, *, evaluate: bool, resumed: bool = False
+) -> TrainingArguments:
     """transformers' arguments for these settings.
 
     Raises:
@@ -73,7 +83,9 @@ def training_arguments(settings: TrainingSettings, folder: Path, steps: int, *, 
             save_total_limit=settings.save_total_limit,
             eval_strategy="steps" if evaluate else "no",
             eval_steps=settings.eval_steps if evaluate else None,
-            eval_on_start=evaluate,
+            # What a broken run had evaluated counts once, for early stopping too.
+            eval_on_start=evaluate and not resumed,
+            restore_callback_states_from_checkpoint=settings.early_stopping_patience > 0,
             load_best_model_at_end=evaluate,
             metric_for_best_model=METRIC if evaluate else None,
             greater_is_better=True if evaluate else None,

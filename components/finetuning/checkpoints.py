@@ -1,4 +1,8 @@
-"""Checkpoints in a local folder: named by content, marked complete last, removed when the model is written."""
+"""A run's checkpoints: a local folder, and a copy at an address that outlives the machine.
+
+Names come from content, so a run goes on only with its own checkpoints. A checkpoint counts only when it was marked
+complete; all of them are removed when the model is written.
+"""
 
 from __future__ import annotations
 
@@ -8,48 +12,149 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from transformers.trainer_callback import TrainerState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from components.core import storage
 from components.core.download_cache import cache_folder
+from components.finetuning.checkpoint_copy import COMPLETE, CheckpointCopy
+from components.finetuning.gather import Exchange
+from components.finetuning.processes import first_of_node_first
 
-COMPLETE = "complete"
+STATE = "trainer_state.json"
+AUTO = "auto"
 
 
-def folder_for(chosen: str | None, facts: dict[str, Any]) -> Path:
-    """Where a run keeps its checkpoints.
+def name_of(facts: dict[str, Any]) -> str:
+    """A hash of all that decides a result: another setting, other data, another base model or other code begin anew.
 
-    The name is a hash of all that decides the result, so a run goes on only with its own checkpoints: another setting,
-    other data, another base model or other code begin anew.
+    Args:
+        facts: data, model, settings, code version; anything that JSON can hold.
+    """
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def folder_for(chosen: str | None, facts: dict[str, Any], output: str) -> Path:
+    """The local folder of a run's checkpoints.
 
     Args:
         chosen: the folder of the settings; None: the user's cache.
-        facts: data, model, settings, code version, output; anything that JSON can hold.
+        facts: what decides the result.
+        output: address of the model, so that two runs on one machine never write into the same folder.
     """
-    name = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
-    return (Path(chosen) if chosen else cache_folder() / "checkpoints") / name
+    return (Path(chosen) if chosen else cache_folder() / "checkpoints") / name_of({**facts, "to": output})
 
 
-def mark_complete(folder: Path, step: int) -> None:
-    """Say that every process has written its part of the checkpoint of this step."""
-    (folder / f"{PREFIX_CHECKPOINT_DIR}-{step}" / COMPLETE).touch()
+def address_for(chosen: str, facts: dict[str, Any], output: str) -> str | None:
+    """The address of the copy; None: there is none.
+
+    Only `auto` depends on the output: below an address that the user chose, a new run with another output goes on
+    where one with the same data, model and settings died.
+
+    Args:
+        chosen: the address of the settings; ``auto``: beside an output in an object store; empty: none.
+        facts: what decides the result.
+        output: address of the model.
+    """
+    if chosen != AUTO:
+        return storage.join(chosen, name_of(facts)) if chosen else None
+    if not storage.is_remote(output):
+        return None
+    location, mark, options = output.partition("?")
+    return storage.join(f"{location.rstrip('/')}-checkpoints{mark}{options}", name_of(facts))
 
 
-def newest_complete(folder: Path) -> Path | None:
-    """The checkpoint with the most steps that was marked complete."""
-    found = {_step(path): path for path in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*") if (path / COMPLETE).is_file()}
-    return found[max(found)] if found else None
+class Checkpoints:
+    """What is kept of a training while it runs.
 
+    Args:
+        folder: local folder; transformers' `Trainer` writes and rotates the checkpoints in it.
+        address: where they are copied to; None: nowhere.
+    """
 
-def remove_incomplete(folder: Path) -> None:
-    """Delete what a process that died had begun to write."""
-    for path in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*"):
-        if not (path / COMPLETE).is_file():
+    def __init__(self, folder: Path, address: str | None) -> None:
+        self.folder = folder
+        self.copy = CheckpointCopy(address, self.steps, self.path) if address else None
+
+    def path(self, step: int) -> Path:
+        """The folder of a checkpoint."""
+        return self.folder / f"{PREFIX_CHECKPOINT_DIR}-{step}"
+
+    def steps(self) -> set[int]:
+        """The complete checkpoints of the local folder."""
+        return {_step(path) for path in self._all() if (path / COMPLETE).is_file()}
+
+    def saved(self, step: int) -> None:
+        """Every process has written its part of a checkpoint: mark it complete and copy it in the background."""
+        (self.path(step) / COMPLETE).touch()
+        if self.copy:
+            self.copy.start()
+
+    def wait(self) -> None:
+        """Until nothing is being copied."""
+        if self.copy:
+            self.copy.wait()
+
+    def restore(self, exchange: Exchange) -> Path | None:
+        """The newest complete checkpoint that every process can read, brought here if need be; None: there is none.
+
+        Later checkpoints, and what a process that died had begun to write, are deleted from the local folder.
+        """
+        with first_of_node_first(exchange):
+            self._remove(path for path in self._all() if not (path / COMPLETE).is_file())
+        found: list[int] = []
+        if exchange.rank == 0:
+            found = sorted(self.steps() | (self.copy.steps() if self.copy else set()), reverse=True)
+        chosen = None
+        for step in exchange.from_first(found):
+            with first_of_node_first(exchange):
+                here = self._bring(step)
+            if not any(exchange.sum([float(not here)])):
+                chosen = step
+                break
+        with first_of_node_first(exchange):
+            self._remove(path for path in self._all() if chosen is None or _step(path) > chosen)
+        return None if chosen is None else self.path(chosen)
+
+    def remove(self) -> None:
+        """Delete all of them: the model is written."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        if self.copy:
+            self.copy.remove()
+
+    def _all(self) -> list[Path]:
+        return list(self.folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*"))
+
+    def _remove(self, paths: Any) -> None:
+        for path in paths:
+            # Without its mark first: a deletion that is cut short must not leave a complete half.
+            (path / COMPLETE).unlink(missing_ok=True)
             shutil.rmtree(path)
 
+    def _bring(self, step: int) -> bool:
+        """Have a checkpoint here, and the best one so far, whose weights the end of the training returns to."""
+        if not self._here(step):
+            return False
+        place = self.path(step) / STATE
+        state = TrainerState.load_from_json(str(place))
+        if state.best_model_checkpoint is None or state.best_global_step is None:
+            return True
+        if not self._here(state.best_global_step):
+            return False
+        # The path is that of the machine which wrote the checkpoint.
+        best = str(self.path(state.best_global_step))
+        if state.best_model_checkpoint != best:
+            values = {**json.loads(place.read_text(encoding="utf-8")), "best_model_checkpoint": best}
+            storage.write_bytes(str(place), json.dumps(values, indent=2).encode())
+        return True
 
-def remove(folder: Path) -> None:
-    """Delete a run's checkpoints: the model is written."""
-    shutil.rmtree(folder, ignore_errors=True)
+    def _here(self, step: int) -> bool:
+        if step in self.steps():
+            return True
+        if self.copy is None or not self.copy.fetch(step):
+            return False
+        (self.path(step) / COMPLETE).touch()
+        return True
 
 
 def _step(path: Path) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from components.core.encoder import Encoder
+from components.finetuning.softening import Softening
 
 
 def write_model(folder: Path, encoder: Encoder, facts: dict[str, Any]) -> None:
@@ -53,6 +54,7 @@ def model_card(encoder: Encoder, facts: dict[str, Any]) -> str:
             "## Training",
             "",
             *_table(_result_rows(facts)),
+            *_divergences(facts),
             "",
             "## Settings",
             "",
@@ -108,6 +110,13 @@ def _result_rows(facts: dict[str, Any]) -> dict[str, Any]:
         "seconds": facts["seconds"],
         "queries per second": facts["queries_per_second"],
     }
+
+
+def _divergences(facts: dict[str, Any]) -> list[str]:
+    told = [Softening(**values).told() for values in facts["softenings"]]
+    if not told:
+        return []
+    return ["", "Training diverged, went back and went on with a higher temperature:", "", *[f"- {t}" for t in told]]
 
 
 def _table(rows: dict[str, Any]) -> list[str]:

@@ -96,6 +96,14 @@ class Exchange:
             for tensor in [*module.parameters(), *module.buffers()]:
                 dist.broadcast(tensor.data, src=0)
 
+    def from_first(self, value: list[int]) -> list[int]:
+        """The numbers that process 0 has."""
+        if self.size == 1:
+            return value
+        shared = [value]
+        dist.broadcast_object_list(shared, src=0, device=_device())
+        return shared[0]
+
     def wait(self) -> None:
         """Until every process is here."""
         if self.size > 1:

@@ -14,7 +14,17 @@ ADVICE = "raise temperature, lower learning_rate, or filter the negatives; no we
 
 
 class Diverged(StepFailed):
-    """A loss or gradient was not finite; the weights are those before the step."""
+    """A loss or gradient was not finite; the weights are those before the step.
+
+    Args:
+        step: number of the step, from 1.
+        reason: what was not finite.
+        cause: the texts or pairs to look at.
+    """
+
+    def __init__(self, step: int, reason: str, cause: str) -> None:
+        super().__init__(f"training diverged at step {step} ({reason}): {cause}; {ADVICE}")
+        self.step, self.reason = step, reason
 
 
 def check_finite(step: Step, gradient_norm: float, layout: Layout, examples: Examples) -> None:
@@ -29,9 +39,7 @@ def check_finite(step: Step, gradient_norm: float, layout: Layout, examples: Exa
     if torch.isfinite(torch.tensor([step.loss, gradient_norm])).all():
         return
     what = f"loss {step.loss}, gradient norm {gradient_norm}"
-    raise Diverged(
-        f"training diverged at step {layout.batch.step + 1} ({what}): {extremes(step, layout, examples)}; {ADVICE}"
-    )
+    raise Diverged(layout.batch.step + 1, what, extremes(step, layout, examples))
 
 
 def extremes(step: Step, layout: Layout, examples: Examples) -> str:

@@ -97,6 +97,12 @@ class TrainingSettings(SettingsModel):
         None,
         description="Local folder for checkpoints; unset: one in the user's cache, named by data, model and settings.",
     )
+    checkpoint_address: str = Field(
+        "auto",
+        max_length=1024,
+        description="Where checkpoints are copied to, so that they survive the machine; auto: beside an output in an "
+        "object store, else nowhere; empty: nowhere.",
+    )
     eval_steps: int = Field(
         0,
         ge=0,
@@ -113,6 +119,14 @@ class TrainingSettings(SettingsModel):
         0, ge=0, le=1000, description="Stop after this many dev evaluations without a better nDCG@10; 0: never."
     )
     report_to: list[str] = Field([], max_length=8, description="Trackers of transformers, such as tensorboard, mlflow.")
+
+    # when a loss or gradient is not finite
+    on_divergence: Literal["stop", "soften"] = Field(
+        "stop",
+        description="stop: end with advice; soften: go back to the last checkpoint, or the start, and double the "
+        "temperature.",
+    )
+    max_softenings: int = Field(3, ge=1, le=16, description="How often soften may double the temperature.")
 
     training_arguments: dict[str, Any] = Field(
         {}, description="Any other field of transformers' TrainingArguments, by its name."

@@ -9,7 +9,6 @@ import hashlib
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -22,19 +21,22 @@ from components.core.place import code_version, run_id
 from components.core.readers import read_dataset
 from components.core.records import NEGATIVES, DataSet, read_table
 from components.core.settings import EncoderSettings
-from components.finetuning import checkpoints, export
+from components.finetuning import checkpoints, export, softening
 from components.finetuning.arguments import check_training_arguments, training_arguments
 from components.finetuning.batches import Batches
+from components.finetuning.checkpoints import Checkpoints
 from components.finetuning.dev_score import METRIC, DevSet
 from components.finetuning.encoder_setup import set_up
 from components.finetuning.examples import Examples, Tokens, make_examples, without_dropped
 from components.finetuning.gather import Exchange
+from components.finetuning.guard import Diverged
 from components.finetuning.processes import first_of_node_first, joined
 from components.finetuning.settings import TrainingSettings
+from components.finetuning.softening import Softening
 from components.finetuning.trainer import RetrievalTrainer, Work, steps_of
 
 # Settings that change what is seen of a training, but not its result.
-_WATCHING = {"logging_steps", "save_steps", "save_total_limit", "checkpoint_folder", "report_to"}
+_WATCHING = {"logging_steps", "save_steps", "save_total_limit", "checkpoint_folder", "checkpoint_address", "report_to"}
 
 
 @dataclass(frozen=True)
@@ -78,32 +80,36 @@ def train(
         check_settings(settings)
         if exchange.rank == 0:
             storage.check_access(output, write=True)
+            if settings.checkpoint_address not in ("", checkpoints.AUTO):
+                storage.check_access(settings.checkpoint_address, write=True)
         with first_of_node_first(exchange):
             inputs = read_inputs(data, negatives, model, settings, encoder)
         exchange.same_weights(inputs.encoder)
         batches = Batches(inputs.examples, settings)
         facts = facts_before(data, negatives, model, inputs, batches, settings, encoder, exchange)
-        identity = {name: facts[name] for name in ("data_fingerprint", "negatives_hash", "base_weights", "encoder")}
-        decisive = {name: value for name, value in facts["settings"].items() if name not in _WATCHING}
-        folder = checkpoints.folder_for(
-            settings.checkpoint_folder, {**identity, "settings": decisive, "code": facts["code_version"], "to": output}
-        )
+        kept = checkpoints_of(facts, settings, output)
         if exchange.rank == 0:
             announce(inputs, batches, settings, exchange)
         set_up(inputs.encoder, settings)
         started = time.monotonic()
-        trainer = run(inputs, batches, settings, folder, exchange)
+        trainer = run(inputs, batches, settings, kept, exchange)
         facts |= facts_after(trainer, batches, time.monotonic() - started)
         if exchange.rank == 0:
             write(output, inputs.encoder, facts)
-            checkpoints.remove(folder)
+            kept.remove()
         exchange.wait()
     return facts
 
 
 def with_temperature_rule(settings: TrainingSettings, encoder: EncoderSettings) -> TrainingSettings:
     """Embeddings that are not normalised have temperature 1; asking for another one is an error."""
-    if encoder.normalize_embeddings or settings.temperature == 1.0:
+    if encoder.normalize_embeddings:
+        return settings
+    if settings.on_divergence == "soften":
+        raise InputError(
+            "on_divergence: soften raises the temperature, which must stay 1 with normalize_embeddings false; use stop"
+        )
+    if settings.temperature == 1.0:
         return settings
     if "temperature" in settings.model_fields_set:
         raise InputError(
@@ -165,21 +171,51 @@ def announce(inputs: Inputs, batches: Batches, settings: TrainingSettings, excha
         print(f"note: {line}", flush=True)
 
 
+def checkpoints_of(facts: dict[str, Any], settings: TrainingSettings, output: str) -> Checkpoints:
+    """Where this run's checkpoints are: only a run with the same data, model, code and settings finds them."""
+    identity = {name: facts[name] for name in ("data_fingerprint", "negatives_hash", "base_weights", "encoder")}
+    decisive = {name: value for name, value in facts["settings"].items() if name not in _WATCHING}
+    identity |= {"settings": decisive, "code": facts["code_version"]}
+    folder = checkpoints.folder_for(settings.checkpoint_folder, identity, output)
+    return Checkpoints(folder, checkpoints.address_for(settings.checkpoint_address, identity, output))
+
+
 def run(
-    inputs: Inputs, batches: Batches, settings: TrainingSettings, folder: Path, exchange: Exchange
+    inputs: Inputs, batches: Batches, settings: TrainingSettings, kept: Checkpoints, exchange: Exchange
 ) -> RetrievalTrainer:
-    """Train, from the newest complete checkpoint if there is one; the encoder is then the trained one."""
-    if exchange.rank == 0:
-        checkpoints.remove_incomplete(folder)
-    exchange.wait()
+    """Train, from the newest complete checkpoint if there is one; the encoder is then the trained one.
+
+    With ``on_divergence: soften`` a divergence goes back to that checkpoint, or the start, with a higher temperature.
+    """
     steps = steps_of(settings, batches.per_epoch)
     work = Work(batches, Tokens(inputs.examples, inputs.encoder), settings, exchange, steps)
-    arguments = training_arguments(settings, folder, steps, evaluate=inputs.dev is not None)
-    trainer = RetrievalTrainer(inputs.encoder, work, settings, arguments, exchange, inputs.dev)
-    newest = checkpoints.newest_complete(folder)
-    if newest is not None and exchange.rank == 0:
-        print(f"fine-tuning: going on from {newest}", flush=True)
-    trainer.train(resume_from_checkpoint=None if newest is None else str(newest))
+    softens = settings.on_divergence == "soften"
+    start = {name: value.cpu().clone() for name, value in inputs.encoder.state_dict().items()} if softens else {}
+    softenings: list[Softening] = []
+    while True:
+        newest = kept.restore(exchange)
+        if newest is not None:
+            softenings = softenings or softening.load(newest)
+            if exchange.rank == 0:
+                print(f"fine-tuning: going on from {newest}", flush=True)
+        elif softenings:
+            inputs.encoder.load_state_dict(start)
+        inputs.encoder.zero_grad()
+        evaluate = inputs.dev is not None
+        arguments = training_arguments(settings, kept.folder, steps, evaluate=evaluate, resumed=newest is not None)
+        trainer = RetrievalTrainer(inputs.encoder, work, settings, arguments, exchange, inputs.dev, kept, softenings)
+        try:
+            trainer.train(resume_from_checkpoint=None if newest is None else str(newest))
+            break
+        except Diverged as fault:
+            # Every process diverges at the same step; the first must not be ended while it copies a checkpoint.
+            kept.wait()
+            exchange.wait()
+            softenings = softening.softened(fault, settings, softenings)
+            if exchange.rank == 0:
+                print(f"warning: training diverged at {softenings[-1].told()}; going back", flush=True)
+        finally:
+            kept.wait()
     inputs.encoder.eval()
     return trainer
 
@@ -232,6 +268,7 @@ def facts_after(trainer: RetrievalTrainer, batches: Batches, seconds: float) -> 
         "dev_ndcg_at_10_base": dev[0][1] if dev and dev[0][0] == 0 else None,
         METRIC: trainer.state.best_metric,
         "best_step": trainer.state.best_global_step,
+        "softenings": softening.as_facts(trainer.softenings),
         "seconds": seconds,
         "queries_per_second": trainer.queries_seen / seconds,
         "log": trainer.state.log_history,

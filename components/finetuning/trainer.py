@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,9 @@ from transformers import (
 
 from components.core.encoder import Encoder
 from components.core.progress import progress
-from components.finetuning import checkpoints
+from components.finetuning import softening
 from components.finetuning.batches import Batches
+from components.finetuning.checkpoints import Checkpoints
 from components.finetuning.dev_score import METRIC, DevSet
 from components.finetuning.examples import Tokens
 from components.finetuning.gather import Exchange
@@ -38,7 +40,9 @@ from components.finetuning.guard import check_finite
 from components.finetuning.layout import Layout, lay_out
 from components.finetuning.loss import Objective
 from components.finetuning.settings import TrainingSettings
+from components.finetuning.softening import Softening
 from components.finetuning.step import gradient_step
+from components.finetuning.training_state import load_state, save_state
 
 
 class Work(Dataset):
@@ -57,10 +61,10 @@ class Work(Dataset):
         return {"layout": lay_out(self.batches.batch(step), self.tokens, self.settings, self.rank, self.size)}
 
 
-def objective_of(settings: TrainingSettings, *, normalize: bool) -> Objective:
-    """What the settings ask to be minimised."""
+def objective_of(settings: TrainingSettings, *, normalize: bool, softenings: Sequence[Softening] = ()) -> Objective:
+    """What the settings ask to be minimised, at the temperature that divergences raised it to."""
     return Objective(
-        temperature=settings.temperature,
+        temperature=softening.temperature_of(settings, softenings),
         in_batch=settings.use_inbatch_neg,
         distillation=settings.kd_loss_type if settings.knowledge_distillation else None,
         kd_weight=settings.kd_weight,
@@ -99,6 +103,8 @@ class RetrievalTrainer(Trainer):
         arguments: made by `training_arguments`.
         exchange: the processes.
         dev: evaluated every `eval_steps`, or None.
+        kept: the run's checkpoints.
+        softenings: how the temperature was raised so far.
     """
 
     def __init__(
@@ -109,9 +115,12 @@ class RetrievalTrainer(Trainer):
         arguments: TrainingArguments,
         exchange: Exchange,
         dev: DevSet | None,
+        kept: Checkpoints,
+        softenings: Sequence[Softening] = (),
     ) -> None:
         self.encoder, self.settings, self.exchange, self.dev = encoder, settings, exchange, dev
-        self.objective = objective_of(settings, normalize=encoder.normalize)
+        self.kept, self.softenings = kept, softenings
+        self.objective = objective_of(settings, normalize=encoder.normalize, softenings=softenings)
         self.memory = memory_of(settings)
         self.recent: list[Seen] = []
         self.queries_seen = 0
@@ -196,11 +205,29 @@ class RetrievalTrainer(Trainer):
             weights = {name: tensor.contiguous() for name, tensor in self.encoder.state_dict().items()}
             save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
 
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        if self.args.should_save:
+            save_state(Path(output_dir), self.optimizer, self.lr_scheduler)
+            softening.save(Path(output_dir), self.softenings)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is not None:
+            load_state(Path(checkpoint), self.optimizer, self.lr_scheduler)
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        """Nothing: every step and every batch has a seed of its own."""
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        """Nothing, as nothing was saved."""
+
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        if self.args.should_save:
+            # Older checkpoints are deleted now; the copy must be done with them.
+            self.kept.wait()
         super()._save_checkpoint(model, trial)
         self.exchange.wait()
         if self.args.should_save:
-            checkpoints.mark_complete(Path(self.args.output_dir or ""), self.state.global_step)
+            self.kept.saved(self.state.global_step)
 
 
 class _Pace(TrainerCallback):

@@ -1,0 +1,47 @@
+"""Optimiser and schedule in a checkpoint, as safetensors and JSON: what comes from a store is never unpickled."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+TENSORS = "optimizer.safetensors"
+NUMBERS = "optimizer.json"
+
+
+def save_state(folder: Path, optimizer: Any, scheduler: Any) -> None:
+    """Write the states of an optimiser and of a learning-rate schedule.
+
+    Args:
+        folder: the checkpoint.
+        optimizer: a `torch.optim.Optimizer`, or accelerate's wrapper of one.
+        scheduler: a schedule whose state is plain numbers.
+    """
+    state = optimizer.state_dict()
+    tensors: dict[str, torch.Tensor] = {}
+    numbers: dict[str, dict[str, Any]] = {}
+    for place, values in state["state"].items():
+        numbers[str(place)] = {}
+        for name, value in values.items():
+            if isinstance(value, torch.Tensor):
+                tensors[f"{place}.{name}"] = value.detach().cpu().contiguous()
+            else:
+                numbers[str(place)][name] = value
+    save_file(tensors, folder / TENSORS)
+    written = {"state": numbers, "param_groups": state["param_groups"], "scheduler": scheduler.state_dict()}
+    (folder / NUMBERS).write_text(json.dumps(written), encoding="utf-8")
+
+
+def load_state(folder: Path, optimizer: Any, scheduler: Any) -> None:
+    """Restore, to the bit, what `save_state` wrote."""
+    written = json.loads((folder / NUMBERS).read_text(encoding="utf-8"))
+    state: dict[int, dict[str, Any]] = {int(place): values for place, values in written["state"].items()}
+    for key, tensor in load_file(folder / TENSORS).items():
+        place, name = key.split(".", 1)
+        state[int(place)][name] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": written["param_groups"]})
+    scheduler.load_state_dict(written["scheduler"])

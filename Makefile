@@ -16,7 +16,7 @@ BENCH ?=
 .PHONY: help demo test lint docs bench-finetuning store-down clean
 
 help:  ## what can be made
-	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
 
 $(VENV)/demo.done: pyproject.toml requirements.lock
 	@echo "Setting up $(VENV) (about two minutes, once)"

@@ -122,7 +122,7 @@ def report(seconds: dict[str, list[float]], gradients: dict[str, torch.Tensor], 
             f"One batch of {len(layout.tokens)} texts and {tokens:,} tokens, in one process, the kinds of step in "
             f"turn, {len(plain)} rounds after one that is dropped; ratios are taken within a round, and {BOUND}x is "
             "the most that a cached step may cost. A step is encoding, loss and gradient, without the optimiser; all "
-            "kinds use the same micro-batches and draw the same dropout, so their gradients are the same but for rounding.",
+            "kinds use the same micro-batches and draw the same dropout, so gradients agree but for rounding.",
         ]
     )
 

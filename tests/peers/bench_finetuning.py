@@ -130,9 +130,10 @@ def measure(
                 f"process {time.monotonic() - started:.0f} s",
                 flush=True,
             )
-    title = f"Fine-tuning, {precision}, {size}"
-    checkpointed = "FlagEmbedding" in names and needs_checkpointing(size)
-    write_section(title, report(measured, rows, size, max(rates), described, given, checkpointed))
+        # after every round, so that an interrupted benchmark keeps the rounds that are whole
+        checkpointed = "FlagEmbedding" in names and needs_checkpointing(size)
+        body = report(measured, rows, size, max(rates), described, given, checkpointed)
+        write_section(f"Fine-tuning, {precision}, {size}", body)
 
 
 def report(
@@ -171,13 +172,13 @@ def report(
         f"Command: `{command('tests.peers.bench_finetuning')}`.",
         f"Versions: {', '.join(f'{name} {version}' for name, version in sorted(versions.items()))}.",
         table(head, lines),
-        f"{given.rounds} round(s) in turn, {size.steps} steps a process, the first dropped; a step lasts from the end "
+        f"{len(ours.runs)} round(s) in turn, {size.steps} steps a process, the first dropped; a step lasts from the end "
         f"of the one before, tokenising included. All train all-MiniLM-L6-v2 on the same {size.queries * size.steps:,} "
         f"MedQuAD rows with the same {size.group - 1} random negatives each ({rows.repeated} texts occur twice), "
         "temperature 0.02, AdamW; the order of the rows is each trainer's own. The mean loss of the first round, "
         "dropout included, shows that they do the same work. The range of ratios is over the rounds.",
         f"Floor: {floor:.3g} s a step = {rows.flops / 1e12:.3g} TFLOP at {rate / 1e9:,.0f} GFLOP/s, the highest of "
-        f"{given.rounds} measured rates of matrix products with the threads of the contestants. FLOPs of the "
+        f"{len(ours.runs)} measured rates of matrix products with the threads of the contestants. FLOPs of the "
         f"{rows.tokens:,.0f} unpadded tokens of a step: {FORMULA}.",
     ]
     if checkpointed:

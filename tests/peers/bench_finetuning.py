@@ -174,7 +174,8 @@ def report(
         table(head, lines),
         f"{len(ours.runs)} round(s) in turn, {size.steps} steps a process, the first dropped; a step lasts from the "
         f"end of the one before, tokenising included. All train all-MiniLM-L6-v2 on the same "
-        f"{size.queries * size.steps:,} MedQuAD rows with the same {size.group - 1} random negatives each ({rows.repeated} texts occur twice), "
+        f"{size.queries * size.steps:,} MedQuAD rows with the "
+        f"same {size.group - 1} random negatives each ({rows.repeated} texts occur twice), "
         "temperature 0.02, AdamW; the order of the rows is each trainer's own. The mean loss of the first round, "
         "dropout included, shows that they do the same work. The range of ratios is over the rounds.",
         f"Floor: {floor:.3g} s a step = {rows.flops / 1e12:.3g} TFLOP at {rate / 1e9:,.0f} GFLOP/s, the highest of "

@@ -9,10 +9,14 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help demo test lint docs store-down clean
+# FlagEmbedding for the benchmarks; SHARPEN_PEER_FLAGEMBEDDING names an environment that already has it.
+PEER := $(if $(SHARPEN_PEER_FLAGEMBEDDING),,.venv-flagembedding/peer.done)
+BENCH ?=
+
+.PHONY: help demo test lint docs bench-finetuning store-down clean
 
 help:  ## what can be made
-	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
 
 # pip's own output is long; its log keeps it, and a line now and then shows that it goes on.
 define pip_install
@@ -50,9 +54,22 @@ lint: $(VENV)/dev.done  ## format, lint, types, layer rules
 docs: $(VENV)/demo.done  ## write the settings page of the README anew
 	@$(BIN)/python -m pipeline.docs
 
+# An environment of its own: its requirements must not decide ours. What both need has the versions of the lock.
+.venv-flagembedding/peer.done: requirements.lock
+	@echo "Setting up .venv-flagembedding (about three minutes, once)"
+	@test -x .venv-flagembedding/bin/python || $(PYTHON) -m venv .venv-flagembedding
+	@.venv-flagembedding/bin/python -m pip install --progress-bar off --quiet FlagEmbedding==1.4.2 \
+		$$(grep -E '^(torch|transformers|accelerate)==' requirements.lock)
+	@touch $@
+
+bench-finetuning: $(VENV)/dev.done $(PEER)  ## speed and memory beside the peers (hours), into tests/peers/RESULTS.md
+	@$(BIN)/python -m tests.peers.bench_loss_memory
+	@$(BIN)/python -m tests.peers.bench_cached_step
+	@$(BIN)/python -m tests.peers.bench_finetuning $(BENCH)
+
 store-down: $(VENV)/demo.done  ## stop the embedded S3 store
 	@$(BIN)/sharpen store down
 
 clean:  ## remove environment, store, runs and caches
 	@if [ -x $(BIN)/sharpen ]; then $(BIN)/sharpen store down || true; fi
-	@rm -rf $(VENV) .sharpen build *.egg-info .pytest_cache .ruff_cache .import_linter_cache
+	@rm -rf $(VENV) .venv-flagembedding .sharpen build *.egg-info .pytest_cache .ruff_cache .import_linter_cache

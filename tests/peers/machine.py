@@ -1,4 +1,4 @@
-"""The machine that a figure was measured on, and its measured floor."""
+"""The machine that a figure was measured on, and the rate of its matrix products."""
 
 from __future__ import annotations
 
@@ -8,33 +8,39 @@ import statistics
 import time
 from pathlib import Path
 
+import torch
 
-def describe() -> str:
-    """One line: processor, cores in use, memory, system."""
-    model = next(
-        (
-            line.split(":", 1)[1].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if "model name" in line
-        ),
-        platform.processor(),
-    )
-    flags = Path("/proc/cpuinfo").read_text()
-    fast = [name for name in ("avx512_bf16", "amx_bf16") if name in flags]
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def describe(threads: int) -> str:
+    """One line: processor, cores, memory, system, threads used, and how busy the machine was before."""
+    facts = Path("/proc/cpuinfo").read_text()
+    names = [line.split(":", 1)[1].strip() for line in facts.splitlines() if line.startswith("model name")]
+    fast = [name for name in ("avx512_bf16", "amx_bf16") if name in facts]
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    cores = len(os.sched_getaffinity(0))
-    return f"{model}, {cores} cores, {memory:.0f} GiB, {', '.join(fast) or 'no bf16 units'}, {platform.platform()}"
+    minute, five, _ = os.getloadavg()
+    return (
+        f"{names[0] if names else platform.processor()}, {cores()} cores, {memory:.0f} GiB, "
+        f"{', '.join(fast) or 'no bf16 units'}, {platform.system()}, Python {platform.python_version()}, "
+        f"torch {torch.__version__}; {threads} thread(s) used; load average before the start {minute:.1f} (1 min), "
+        f"{five:.1f} (5 min)"
+    )
 
 
-def matmul_rate(bf16: bool) -> float:
-    """FLOP/s of a matrix product of a transformer's shape: the highest rate that an encoder could reach here."""
-    import torch
-
-    kind = torch.bfloat16 if bf16 else torch.float32
+def matmul_rate(precision: str, threads: int) -> float:
+    """FLOP/s of a product of a transformer's shape (4096 x 384 by 384 x 1536): what an encoder could reach at best."""
+    kind = torch.bfloat16 if precision == "bf16" else torch.float32
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
     left, right = torch.randn(4096, 384).to(kind), torch.randn(384, 1536).to(kind)
     times = []
-    for _ in range(30):
+    for _ in range(60):
         start = time.perf_counter()
-        left @ right
+        torch.mm(left, right)
         times.append(time.perf_counter() - start)
-    return 2 * 4096 * 384 * 1536 / statistics.median(times[5:])
+    torch.set_num_threads(before)
+    return 2 * 4096 * 384 * 1536 / statistics.median(times[10:])

@@ -1,11 +1,14 @@
-"""Run a training module with a clock on every optimiser step: ``python timed.py OUT.json MODULE ARGUMENTS``.
+"""Run a training with a clock on every optimiser step: ``python timed.py OUT.json MODULE_OR_FILE ARGUMENTS``.
 
-Every trainer that is compared is a subclass of transformers' `Trainer`, so one callback times them all alike. The
-file gets the seconds of each step and the process's peak memory.
+Every trainer that is compared is a subclass of transformers' `Trainer`, so one callback times them all alike. A step
+lasts from the end of the step before it, so that reading, tokenising and padding its batch count. Runs in the
+environments of the peers too: it imports nothing of this repository.
 """
 
 from __future__ import annotations
 
+import functools
+import importlib.metadata
 import json
 import resource
 import runpy
@@ -16,40 +19,65 @@ from pathlib import Path
 import transformers
 from transformers import TrainerCallback
 
+_PACKAGES = ("torch", "transformers", "sentence-transformers", "FlagEmbedding")
+
 
 class Clock(TrainerCallback):
-    """Notes when each step began and ended."""
+    """Writes the wall and CPU seconds of each step, the logged losses and the process's peak memory (GiB)."""
 
     def __init__(self, target: Path) -> None:
-        self.target, self.seconds, self.losses = target, [], []
+        self.target = target
+        self.seconds: list[float] = []
+        self.cpu_seconds: list[float] = []
+        self.losses: list[float] = []
 
-    def on_step_begin(self, *_: object, **__: object) -> None:
-        self.start = time.perf_counter()
+    def on_train_begin(self, *_: object, **__: object) -> None:
+        self.last = time.perf_counter(), time.process_time()
 
     def on_step_end(self, *_: object, **__: object) -> None:
-        self.seconds.append(time.perf_counter() - self.start)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        self.target.write_text(json.dumps({"seconds": self.seconds, "peak_gib": peak, "losses": self.losses}))
+        now = time.perf_counter(), time.process_time()
+        self.seconds.append(now[0] - self.last[0])
+        self.cpu_seconds.append(now[1] - self.last[1])
+        self.last = now
 
-    def on_log(self, args: object, state: object, control: object, logs: dict[str, float], **__: object) -> None:
+    def on_log(self, *_: object, logs: dict[str, float], **__: object) -> None:
         if "loss" in logs:
-            self.losses.append(logs["loss"])
+            self.losses.append(float(logs["loss"]))
+
+    def on_train_end(self, *_: object, **__: object) -> None:
+        facts = {
+            "seconds": self.seconds,
+            "cpu_seconds": self.cpu_seconds,
+            "losses": self.losses,
+            "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+            "versions": {name: version for name in _PACKAGES if (version := _version(name))},
+        }
+        self.target.write_text(json.dumps(facts))
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
 
 
 def main() -> None:
-    target, module, *arguments = sys.argv[1:]
+    target, program, *arguments = sys.argv[1:]
     original = transformers.Trainer.__init__
 
+    # wraps keeps the signature visible: FlagEmbedding looks at it to know the version of transformers.
+    @functools.wraps(original)
     def with_clock(self: transformers.Trainer, *args: object, **kwargs: object) -> None:
         original(self, *args, **kwargs)  # type: ignore[arg-type]
         self.add_callback(Clock(Path(target)))
 
     transformers.Trainer.__init__ = with_clock  # type: ignore[method-assign]
-    sys.argv = [module, *arguments]
-    if module.endswith(".py"):
-        runpy.run_path(module, run_name="__main__")
+    sys.argv = [program, *arguments]
+    if program.endswith(".py"):
+        runpy.run_path(program, run_name="__main__")
     else:
-        runpy.run_module(module, run_name="__main__", alter_sys=True)
+        runpy.run_module(program, run_name="__main__", alter_sys=True)
 
 
 if __name__ == "__main__":

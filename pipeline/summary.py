@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import datetime
+import shlex
+import shutil
+import sys
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -52,7 +56,16 @@ def show(run: local.LocalRun, settings: Settings) -> None:
     else:
         commands = ["sharpen settings", "sharpen models list"]
     for command in (*commands, "sharpen run --set train_data=YOUR.jsonl --set model_name=YOUR-NAME"):
-        console.print(f"  {command}", soft_wrap=True)
+        console.print(f"  {_program()}{command.removeprefix('sharpen')}", soft_wrap=True)
+
+
+def _program() -> str:
+    """How the user can call this command again: by its name, or by its path where the environment is not activated."""
+    installed = Path(sys.executable).with_name("sharpen")
+    if shutil.which("sharpen") or not installed.exists():
+        return "sharpen"
+    here = Path.cwd()
+    return shlex.quote(str(installed.relative_to(here) if installed.is_relative_to(here) else installed))
 
 
 def show_models(names: list[str], root: str) -> None:

@@ -23,8 +23,8 @@ define pip_install
 @$(BIN)/python -m pip install --progress-bar off --constraint requirements.lock --editable '$(1)' 2>&1 \
 	| tee $(VENV)/pip.log \
 	| awk '/^(Collecting|Requirement already)/ && ++n % 20 == 0 { print "  " n " packages found"; fflush() } \
-	       /^Installing collected/ { print "  installing"; fflush() } /^ERROR/ { print; fflush() }' \
-	|| { tail -n 20 $(VENV)/pip.log; echo "error: pip failed; the whole log: $(VENV)/pip.log"; exit 1; }
+	       /^Installing collected/ { print "  installing"; fflush() } /^ERROR/ { print substr($$0, 1, 300); fflush() }' \
+	|| { echo "error: pip failed; the whole log: $(VENV)/pip.log"; exit 1; }
 endef
 
 $(VENV)/demo.done: pyproject.toml requirements.lock

@@ -6,7 +6,6 @@ import contextlib
 import json
 import logging
 import os
-import shlex
 import shutil
 import sys
 import time
@@ -21,6 +20,7 @@ from components.core import outcome, storage
 from components.core.errors import InputError, StepFailed
 from components.core.place import RUN_VARIABLE
 from pipeline.console import StepView
+from pipeline.kfp_local import arguments_left_alone
 from pipeline.parameters import TOP_LEVEL, Settings
 from pipeline.store import BUCKET, EmbeddedStore
 
@@ -136,7 +136,7 @@ def _execute(
             cache_root=str(cache.absolute()) if cache else None,
         )
         view.titles = _titles(sharpen)
-        with contextlib.redirect_stdout(view), _logged(view), _arguments_left_alone(), warnings.catch_warnings():
+        with contextlib.redirect_stdout(view), _logged(view), arguments_left_alone(), warnings.catch_warnings():
             # that display names and resource limits mean nothing here is no news to a user
             warnings.filterwarnings("ignore", module=r"kfp\.local")
             sharpen(**arguments)
@@ -163,29 +163,6 @@ def _logged(view: StepView) -> Iterator[None]:
     finally:
         logger.removeHandler(handler)
         logger.setLevel(level)
-
-
-@contextlib.contextmanager
-def _arguments_left_alone() -> Iterator[None]:
-    """Keep kfp.local from changing values of parameters.
-
-    Version 2.17 puts the interpreter's path, unquoted, in place of every "python3" of a step's command line, values
-    included, so that a model at /data/python3/model is looked for elsewhere. Here it does so in the program only.
-    """
-    from kfp.local import subprocess_task_handler as handler
-
-    original = handler.replace_python_executable
-
-    def in_program_only(full_command: list[str], new_executable: str) -> list[str]:
-        program = next((i for i, part in enumerate(full_command) if "ephemeral_component.py" in part), -1) + 1
-        # quoted, since the program is a shell's and the environment's folder may have a space in its name
-        return original(full_command[:program], shlex.quote(new_executable)) + full_command[program:]
-
-    handler.replace_python_executable = in_program_only
-    try:
-        yield
-    finally:
-        handler.replace_python_executable = original
 
 
 def _titles(pipeline: Any) -> dict[str, str]:

@@ -47,6 +47,15 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def kfp_local_takes_any_path() -> Iterator[None]:
+    """Components run under kfp.local here as in `sharpen run`, from a folder with a space in its name too."""
+    from pipeline.kfp_local import arguments_left_alone
+
+    with arguments_left_alone():
+        yield
+
+
 @pytest.fixture(scope="session")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The root address of a real S3 store, one per test process; the AWS variables point at it."""

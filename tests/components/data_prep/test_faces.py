@@ -96,7 +96,7 @@ def run_pipeline(tmp_path: Path, rows: Path, settings: dict) -> subprocess.Compl
     model.mkdir(exist_ok=True)
     (model / "config.json").write_text("{}")
     (model / "model.safetensors").write_bytes(b"")
-    script = tmp_path / "pipeline.py"
+    script = tmp_path / "graph_of_the_test.py"
     script.write_text(PIPELINE)
     arguments = [str(script), str(tmp_path / "root"), str(rows), str(model), json.dumps(settings)]
     environment = {**os.environ, "SHARPEN_RUN": str(tmp_path / "run"), "PYTHONPATH": str(ROOT)}

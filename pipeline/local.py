@@ -101,7 +101,7 @@ def run(settings: Settings, *, fresh: bool = False) -> LocalRun:
         decision = _execute(arguments, f"{root}/runs/{name}", folder, cache, log)
         report = folder / "report.html"
         report.write_bytes(storage.read_bytes(storage.join(decision["evaluation"], "report.html")))
-        _forget_failed_runs(folder.parent, keep=20)
+        _forget_old_runs(folder.parent, keep=20)
     return LocalRun(
         name=name,
         evaluation=decision["evaluation"],
@@ -199,7 +199,7 @@ def _store_identity(root: str) -> str:
     return str(storage.read_json(address)["id"])
 
 
-def _forget_failed_runs(folder: Path, keep: int) -> None:
+def _forget_old_runs(folder: Path, keep: int) -> None:
     """Remove the oldest local run folders (logs and KFP's small files); what matters is in the store."""
     runs = sorted((path for path in folder.iterdir() if path.is_dir()), key=lambda path: path.stat().st_mtime)
     for old in runs[:-keep]:

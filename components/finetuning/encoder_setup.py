@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from components.core.encoder import Encoder
+from components.finetuning.cpu_ops import for_checkpoint
 from components.finetuning.settings import TrainingSettings
 
 
@@ -18,7 +19,7 @@ def set_up(encoder: Encoder, settings: TrainingSettings) -> None:
                 parameter.requires_grad_(False)
     if settings.gradient_checkpointing:
         # The re-entrant form fails when an encoder runs more than once before the backward pass.
-        encoder.model.activation_checkpointing_enable({"use_reentrant": False})
+        encoder.model.activation_checkpointing_enable({"use_reentrant": False, "context_fn": for_checkpoint})
 
 
 def set_dropout(model: nn.Module, share: float) -> None:

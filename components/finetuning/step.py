@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from components.core.encoder import Encoder
+from components.finetuning.cpu_ops import CpuOps
 from components.finetuning.gather import Exchange
 from components.finetuning.gradient_cache import Memory, encode
 from components.finetuning.layout import Layout
@@ -34,11 +36,12 @@ def gradient_step(encoder: Encoder, layout: Layout, objective: Objective, memory
     It equals the gradient of one process that holds the whole batch. The processes talk three times: embeddings are
     gathered, their gradients summed and handed back, and the weights' gradients summed, with the loss beside them.
     """
-    encoding = encode(encoder, layout.tokens, memory)
-    embeddings = exchange.gather(encoding.embeddings, layout.shares)
-    contrasts = [contrast.to(embeddings.device) for contrast in layout.contrasts]
-    outcome = loss_and_gradient(embeddings, contrasts, objective, layout.total_rows)
-    encoding.backward(exchange.scatter_sum(outcome.gradient, layout.shares))
+    with CpuOps() if encoder.device.type == "cpu" else nullcontext():
+        encoding = encode(encoder, layout.tokens, memory)
+        embeddings = exchange.gather(encoding.embeddings, layout.shares)
+        contrasts = [contrast.to(embeddings.device) for contrast in layout.contrasts]
+        outcome = loss_and_gradient(embeddings, contrasts, objective, layout.total_rows)
+        encoding.backward(exchange.scatter_sum(outcome.gradient, layout.shares))
     trained = [parameter for parameter in encoder.parameters() if parameter.requires_grad]
     loss, negatives = exchange.sum_gradients(trained, [outcome.loss, outcome.negatives])
     return Step(loss, negatives / layout.total_rows, embeddings)

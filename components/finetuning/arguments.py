@@ -35,6 +35,9 @@ _NOT_HERE = (
     "torch_compile",
     "load_best_model_at_end",
     "save_only_model",
+    "dataloader_drop_last",
+    "dataloader_multiprocessing_context",
+    "dataloader_pin_memory",
 )
 
 
@@ -94,7 +97,18 @@ def training_arguments(
             log_level="error",
             remove_unused_columns=False,
             use_cpu=not torch.cuda.is_available(),
-            **settings.training_arguments,
+            **{"dataloader_num_workers": workers(), **settings.training_arguments},
         )
     except (TypeError, ValueError, ImportError) as error:
         raise InputError(f"training_arguments: transformers refuses them: {str(error).splitlines()[0]}") from None
+
+
+def workers() -> int:
+    """How many workers of a process lay out the next steps, when `dataloader_num_workers` is not set.
+
+    Two beside a GPU, if there are cores for them; none on a CPU, where they would take cores from the model.
+    """
+    if not torch.cuda.is_available():
+        return 0
+    cores = len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return max(0, min(2, cores - 1))

@@ -12,6 +12,7 @@ from functools import lru_cache
 import numpy as np
 
 from components.finetuning.examples import Examples
+from components.finetuning.mixing import cut, shares, walk
 from components.finetuning.settings import TrainingSettings
 
 
@@ -37,26 +38,55 @@ class Batch:
 class Batches:
     """All batches of a training, made when asked for.
 
-    Each epoch takes every query once, in an order drawn from (seed, epoch). The last batch of an epoch, or of each
-    source with `same_dataset_within_batch`, may be smaller; no query is left out.
+    With `source_temperature` 1 each epoch takes every query once, in an order drawn from (seed, epoch); the last batch
+    of an epoch, or of each source with `same_dataset_within_batch`, may be smaller. With a higher one the sources'
+    shares of an epoch are nearer to each other (`mixing`). No batch has a query twice, and no source is left out.
+
+    Attributes:
+        per_epoch: batches of an epoch.
+        source_rows: for each source, its queries.
+        source_shares: for each source, how many queries of it an epoch has.
     """
 
     def __init__(self, examples: Examples, settings: TrainingSettings) -> None:
         self.examples, self.settings = examples, settings
+        self.source_rows = [np.flatnonzero(examples.source == number) for number in range(len(examples.sources))]
+        counts = np.array([len(rows) for rows in self.source_rows])
+        self._asked = shares(counts, settings.source_temperature, None)
+        # Batches of its own may be as many as a source needs; in mixed ones a query has one place in each.
+        repeats = None if settings.same_dataset_within_batch else -(-len(examples) // settings.train_batch_size)
+        self.source_shares = shares(counts, settings.source_temperature, repeats)
         self.per_epoch = len(self._epoch(0))
         self._epoch_cached = lru_cache(maxsize=2)(self._epoch)
 
-    def notes(self) -> list[str]:
-        """What a user should know about the batches, one line each."""
-        size = self.settings.train_batch_size
-        if not self.settings.same_dataset_within_batch:
-            return []
-        rows = np.bincount(self.examples.source, minlength=len(self.examples.sources))
-        return [
-            f"source {name}: {count} queries, fewer than a batch of {size}; it is trained in one smaller batch an epoch"
-            for name, count in zip(self.examples.sources, rows.tolist(), strict=True)
-            if count < size
-        ]
+    def warnings(self) -> list[str]:
+        """What is not as a user may expect, one line each, naming the source."""
+        return [line for number in range(len(self.source_rows)) for line in self._warnings_of(number)]
+
+    def _warnings_of(self, number: int) -> list[str]:
+        name = self.examples.sources[number] or "(unnamed)"
+        rows, size = len(self.source_rows[number]), self.settings.train_batch_size
+        share, asked = int(self.source_shares[number]), int(self._asked[number])
+        told = []
+        if self.settings.same_dataset_within_batch and rows < size:
+            told.append(
+                f"source {name}: {rows:,} queries, fewer than a batch of {size:,}; it is trained in "
+                f"{-(-share // rows):,} smaller batch(es) an epoch, with fewer in-batch negatives and more weight for "
+                "each query; lower train_batch_size, join it with another source, or set same_dataset_within_batch to "
+                "false"
+            )
+        if share < asked and share == rows * self.per_epoch:
+            told.append(
+                f"source {name}: source_temperature asks for {asked:,} of its {rows:,} queries an epoch, but "
+                f"{share:,} are all that fit, since no batch has a query twice; lower source_temperature or "
+                "train_batch_size"
+            )
+        if "no_in_batch_neg" in name and name not in self.settings.no_inbatch_sources:
+            told.append(
+                f"source {name}: a name that turns in-batch negatives off in FlagEmbedding, not here; "
+                "set no_inbatch_sources if that is wanted"
+            )
+        return told
 
     def batch(self, step: int) -> Batch:
         """The batch of a step."""
@@ -74,20 +104,31 @@ class Batches:
     def _epoch(self, epoch: int) -> list[np.ndarray]:
         draw = np.random.default_rng([self.settings.seed, epoch, 0])
         size = self.settings.train_batch_size
-        order = draw.permutation(len(self.examples))
+        order = draw.permutation(self._queries(epoch))
         if not self.settings.same_dataset_within_batch:
-            return [order[start : start + size] for start in range(0, len(order), size)]
-        cut = []
-        for source in range(len(self.examples.sources)):
-            rows = order[self.examples.source[order] == source]
-            cut += [rows[start : start + size] for start in range(0, len(rows), size)]
-        return [cut[place] for place in draw.permutation(len(cut))]
+            return cut(order, size, draw)
+        made = []
+        for source in range(len(self.source_rows)):
+            made += cut(order[self.examples.source[order] == source], size, draw)
+        return [made[place] for place in draw.permutation(len(made))]
+
+    def _queries(self, epoch: int) -> np.ndarray:
+        """The queries of an epoch, sorted, each as often as it comes."""
+        seed = self.settings.seed
+        return np.sort(
+            np.concatenate(
+                [
+                    walk(rows, int(share), epoch, [seed, 2, number])
+                    for number, (rows, share) in enumerate(zip(self.source_rows, self.source_shares, strict=True))
+                ]
+            )
+        )
 
     def _group(self, query: int, draw: np.random.Generator) -> tuple[np.ndarray, int]:
         """A positive and negatives without repeats; also how many negatives came from the corpus at random."""
         wanted = self.settings.train_group_size - 1
         positive = draw.choice(self.examples.positives[query])
-        hard = self.examples.negatives[query]
+        hard = np.array(self.examples.negatives[query])
         chosen = draw.permutation(hard)[:wanted].tolist()
         missing = wanted - len(chosen)
         if missing:

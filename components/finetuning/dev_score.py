@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
+import polars as pl
 
 from components.core.encoder import Encoder
+from components.core.errors import InputError
 from components.core.records import DataSet
 from components.core.search import top_k
 from components.finetuning.gather import Exchange
@@ -16,6 +19,7 @@ from components.finetuning.layout import deal
 
 DEPTH = 10
 METRIC = "dev_ndcg_at_10"
+_NOTE = "note.txt"
 
 
 class DevSet:
@@ -23,20 +27,46 @@ class DevSet:
 
     Attributes:
         note: a line for the user when the corpus was cut, else empty.
+
+    Args:
+        data: dev queries, their judgements, and the corpus to search.
+        note: the attribute.
     """
 
-    def __init__(self, data: DataSet, corpus_size: int, seed: int) -> None:
+    def __init__(self, data: DataSet, note: str = "") -> None:
+        self.data, self.note = data, note
         self.qrels = {q: found for q, found in data.qrels_of("dev").items() if any(g > 0 for g in found.values())}
         queries = data.queries_of("dev")
         rows = [row for row in queries.iter_rows(named=True) if row["query_id"] in self.qrels]
         self.query_ids = [row["query_id"] for row in rows]
         self.queries = [row["text"] for row in rows]
         self.instructions = [row["instruction"] or "" for row in rows]
-        relevant = {p for found in self.qrels.values() for p, grade in found.items() if grade > 0}
-        chosen, self.note = _cut(data.corpus["passage_id"].to_list(), relevant, corpus_size, seed)
-        texts = data.passage_texts()
-        self.passage_ids = [data.corpus["passage_id"][row] for row in chosen]
-        self.passages = [texts[row] for row in chosen]
+        self.passage_ids = data.corpus["passage_id"].to_list()
+        self.passages = data.passage_texts()
+
+    @classmethod
+    def cut(cls, data: DataSet, corpus_size: int, seed: int) -> DevSet:
+        """The dev split of a data set, with all relevant passages and random others, `corpus_size` in all.
+
+        Raises:
+            InputError: there is no dev query with a relevant passage.
+        """
+        queries, qrels = (table.filter(pl.col("split") == "dev") for table in (data.queries, data.qrels))
+        relevant = qrels.filter(pl.col("grade") > 0)["passage_id"]
+        if relevant.is_empty():
+            raise InputError("eval_steps: the data set has no dev query with a relevant passage; set eval_steps to 0")
+        rows, note = _cut(data.corpus["passage_id"].is_in(relevant.implode()).to_numpy(), corpus_size, seed)
+        return cls(DataSet(corpus=data.corpus[rows], queries=queries, qrels=qrels), note)
+
+    def save(self, folder: Path) -> None:
+        """Write it into an empty folder."""
+        self.data.save(folder)
+        (folder / _NOTE).write_text(self.note, encoding="utf-8")
+
+    @classmethod
+    def open(cls, folder: Path) -> DevSet:
+        """What `save` wrote."""
+        return cls(DataSet.load(folder), (folder / _NOTE).read_text(encoding="utf-8"))
 
     def __len__(self) -> int:
         return len(self.query_ids)
@@ -54,15 +84,13 @@ class DevSet:
         return exchange.sum([total])[0] / max(1, len(self.queries))
 
 
-def _cut(ids: Sequence[str], relevant: set[str], size: int, seed: int) -> tuple[list[int], str]:
-    """Rows of the corpus to search: all if they are few, else the relevant ones and others at random."""
-    if len(ids) <= size:
-        return list(range(len(ids))), ""
-    needed = [row for row, passage_id in enumerate(ids) if passage_id in relevant]
-    others = np.array([row for row, passage_id in enumerate(ids) if passage_id not in relevant])
-    drawn = np.random.default_rng(seed).permutation(others)[: max(0, size - len(needed))]
-    rows = sorted([*needed, *drawn.tolist()])
-    note = f"dev evaluation searches {len(rows):,} of {len(ids):,} passages: its nDCG@10 is above the true one"
+def _cut(needed: np.ndarray, size: int, seed: int) -> tuple[np.ndarray, str]:
+    """Rows of the corpus to search: all if they are few, else the relevant ones (`needed`) and others at random."""
+    if len(needed) <= size:
+        return np.arange(len(needed)), ""
+    drawn = np.random.default_rng(seed).permutation(np.flatnonzero(~needed))[: max(0, size - int(needed.sum()))]
+    rows = np.sort(np.concatenate([np.flatnonzero(needed), drawn]))
+    note = f"dev evaluation searches {len(rows):,} of {len(needed):,} passages: its nDCG@10 is above the true one"
     return rows, note
 
 

@@ -7,6 +7,7 @@ summed and handed back to the process that made the embeddings.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -15,6 +16,8 @@ from torch import Tensor, nn
 # torch 2.13 renamed both; the old names still work in it and are the only ones before.
 _all_gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
 _reduce_scatter = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor
+
+Value = TypeVar("Value")
 
 
 class Exchange:
@@ -96,8 +99,8 @@ class Exchange:
             for tensor in [*module.parameters(), *module.buffers()]:
                 dist.broadcast(tensor.data, src=0)
 
-    def from_first(self, value: list[int]) -> list[int]:
-        """The numbers that process 0 has."""
+    def from_first(self, value: Value) -> Value:
+        """What process 0 has."""
         if self.size == 1:
             return value
         shared = [value]

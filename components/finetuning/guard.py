@@ -54,9 +54,7 @@ def extremes(step: Step, layout: Layout, examples: Examples) -> str:
             for row in bad[:SHOWN]
         ]
         return f"{len(bad)} of {len(step.embeddings)} embeddings are not finite, such as {', '.join(names)}"
-    contrast = layout.contrasts[0].to(step.embeddings.device)
-    own = step.embeddings[contrast.columns[contrast.own]]
-    scores = torch.einsum("bd,bgd->bg", step.embeddings[contrast.rows], own)
+    scores = torch.einsum("bd,bgd->bg", step.embeddings[layout.query_of], step.embeddings[layout.text_of])
     worst = scores.abs().flatten().topk(min(SHOWN, scores.numel())).indices.tolist()
     group = scores.shape[1]
     pairs = []

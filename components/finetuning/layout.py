@@ -13,10 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from components.finetuning.arrow import Lists
 from components.finetuning.batches import Batch, shuffled_words
-from components.finetuning.examples import Examples, Tokens
+from components.finetuning.examples import Examples
 from components.finetuning.loss import Contrast
 from components.finetuning.settings import TrainingSettings
+from components.finetuning.tokens import Tokens
 
 
 @dataclass(frozen=True)
@@ -30,8 +32,9 @@ class Layout:
         shares: which rows of that matrix each process of the scope encodes.
         mine: this process's share.
         tokens: token ids of the rows in this process's share.
-        contrasts: the rows of the loss that are this process's, one or (symmetric) two.
+        contrasts: the rows of the loss that are this process's.
         first_row: this process's first row of the batch.
+        query_of, text_of: (b) and (b, G) rows of the matrix that hold query and group of each of its rows.
     """
 
     batch: Batch
@@ -39,9 +42,11 @@ class Layout:
     texts: np.ndarray
     shares: list[Tensor]
     mine: int
-    tokens: list[np.ndarray]
+    tokens: Lists
     contrasts: list[Contrast]
     first_row: int
+    query_of: Tensor
+    text_of: Tensor
 
     @property
     def total_rows(self) -> int:
@@ -59,15 +64,24 @@ def lay_out(batch: Batch, tokens: Tokens, settings: TrainingSettings, rank: int,
     edges = [len(batch.queries) * number // size for number in range(size + 1)]
     rows = slice(edges[rank], edges[rank + 1])
     together = settings.negatives_cross_device
-    scope = _Scope.of(batch, examples, slice(None) if together else rows, rows if together else slice(None))
-    contrasts = [_queries_against_texts(scope, examples, settings.mask_false_negatives)]
-    if settings.symmetric:
-        contrasts.append(_positives_against_queries(scope, examples, settings.mask_false_negatives))
-    lengths = [len(examples.queries[n]) for n in scope.queries] + [len(examples.texts[n]) for n in scope.texts]
+    scope = _Scope.of(batch, examples, slice(None) if together else rows, settings)
+    own = np.arange(len(scope.rows))[rows if together else slice(None)]
+    ids = tokens.queries(scope.queries.tolist()) + tokens.passages(scope.texts.tolist())
+    lengths = [len(one) for one in ids]
     shares = deal(lengths, size) if together else [torch.arange(len(lengths))]
     mine = rank if together else 0
-    ids = _tokens(batch, tokens, scope, shares[mine])
-    return Layout(batch, scope.queries, scope.texts, shares, mine, ids, contrasts, rows.start)
+    return Layout(
+        batch=batch,
+        queries=scope.queries,
+        texts=scope.texts,
+        shares=shares,
+        mine=mine,
+        tokens=_tokens(batch, tokens, scope, ids, shares[mine].tolist()),
+        contrasts=_contrasts(scope, own, examples, settings),
+        first_row=rows.start,
+        query_of=torch.from_numpy(scope.query_of[own]),
+        text_of=torch.from_numpy(scope.text_of[own] + len(scope.queries)),
+    )
 
 
 @dataclass(frozen=True)
@@ -77,7 +91,7 @@ class _Scope:
     Attributes:
         rows: (n) query of each row.
         groups: (n, G) texts of each row.
-        inside: which of the rows are this process's.
+        in_batch: (n) whether the row takes part in in-batch negatives: it has them, and its passages are such.
         queries, texts: the distinct ones, in order of appearance.
         query_of: (n) place of each row's query in `queries`.
         text_of: (n, G) places of each row's texts in `texts`.
@@ -85,19 +99,21 @@ class _Scope:
 
     rows: np.ndarray
     groups: np.ndarray
-    inside: slice
+    in_batch: np.ndarray
     queries: np.ndarray
     texts: np.ndarray
     query_of: np.ndarray
     text_of: np.ndarray
 
     @classmethod
-    def of(cls, batch: Batch, examples: Examples, scope: slice, inside: slice) -> _Scope:
+    def of(cls, batch: Batch, examples: Examples, scope: slice, settings: TrainingSettings) -> _Scope:
         rows, groups = batch.queries[scope], batch.groups[scope]
+        apart = [examples.sources.index(name) for name in settings.no_inbatch_sources]
+        in_batch = ~np.isin(examples.source[rows], apart) & settings.use_inbatch_neg
         first_query, query_of = _distinct(examples.query_number[rows])
         first_text, text_of = _distinct(groups.reshape(-1))
         texts = groups.reshape(-1)[first_text]
-        return cls(rows, groups, inside, rows[first_query], texts, query_of, text_of.reshape(groups.shape))
+        return cls(rows, groups, in_batch, rows[first_query], texts, query_of, text_of.reshape(groups.shape))
 
 
 def deal(lengths: Sequence[int], size: int) -> list[Tensor]:
@@ -116,64 +132,113 @@ def _distinct(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.sort(first), rank[inverse]
 
 
-def _queries_against_texts(scope: _Scope, examples: Examples, masked: bool) -> Contrast:
-    """Each query of this process against the texts of the scope.
+def _contrasts(scope: _Scope, own: np.ndarray, examples: Examples, settings: TrainingSettings) -> list[Contrast]:
+    """The loss of a process's rows `own`, as places in the scope.
+
+    Rows of a source in `no_inbatch_sources` are contrasted with their own group, and neither their passages nor their
+    queries are contrasted with other rows. In-batch negatives suppose that a passage of another query is a document
+    that could have been found and is wrong; a label or a cluster's name is none. FlagEmbedding has the same loss, as it
+    puts such rows into batches of their own.
+    """
+    together, apart = own[scope.in_batch[own]], own[~scope.in_batch[own]]
+    masked, weight = settings.mask_false_negatives, 0.5 if settings.symmetric else 1.0
+    contrasts = []
+    if len(together):
+        contrasts.append(_queries_against_texts(scope, together, examples, masked, weight))
+    if len(together) and settings.symmetric:
+        contrasts.append(_positives_against_queries(scope, together, examples, masked, weight))
+    if len(apart):
+        contrasts.append(_queries_against_own_groups(scope, apart, examples))
+    return contrasts
+
+
+def _queries_against_texts(scope: _Scope, own: np.ndarray, examples: Examples, masked: bool, weight: float) -> Contrast:
+    """The queries of the rows `own` against the in-batch texts of the scope.
 
     Masked, every distinct text is one column, and pairs of a query and a text known as relevant are excluded;
     otherwise every place of every group is a column.
     """
-    inside, offset = scope.inside, len(scope.queries)
-    numbers = scope.rows[inside]
+    numbers = scope.rows[own]
+    columns, groups = _columns(scope.text_of, scope.in_batch, own, masked)
     excluded: list[tuple[int, int]] = []
     if masked:
-        columns, own = np.arange(len(scope.texts)), scope.text_of[inside]
-        place = {text: column for column, text in enumerate(scope.texts.tolist())}
+        place = {text: column for column, text in enumerate(scope.texts[columns].tolist())}
         for row, query in enumerate(numbers):
             found = (place.get(text) for text in examples.known[query].tolist())
-            excluded += [(row, column) for column in found if column is not None and column != own[row, 0]]
-    else:
-        columns = scope.text_of.reshape(-1)
-        own = np.arange(columns.size).reshape(scope.text_of.shape)[inside]
+            excluded += [(row, column) for column in found if column is not None and column != groups[row, 0]]
     return Contrast(
-        rows=torch.from_numpy(scope.query_of[inside]),
-        columns=torch.from_numpy(columns + offset),
-        own=torch.from_numpy(own),
+        rows=torch.from_numpy(scope.query_of[own]),
+        columns=torch.from_numpy(columns + len(scope.queries)),
+        own=torch.from_numpy(groups),
         excluded=_pairs(excluded),
-        teacher=_teacher(numbers, scope.groups[inside], examples.teacher),
+        teacher=_teacher(numbers, scope.groups[own], examples),
+        weight=weight,
     )
 
 
-def _teacher(queries: np.ndarray, groups: np.ndarray, scores: dict[tuple[int, int], float] | None) -> Tensor | None:
+def _columns(
+    place_of: np.ndarray, in_batch: np.ndarray, own: np.ndarray, masked: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """What the in-batch rows bring as columns, and the columns of the rows `own`.
+
+    Args:
+        place_of: (n, g) what each row of the scope brings.
+        in_batch: (n) which rows take part.
+        own: rows that do.
+        masked: every distinct one is one column, instead of every place.
+    """
+    if masked:
+        columns = np.unique(place_of[in_batch])
+        return columns, np.searchsorted(columns, place_of[own])
+    columns = place_of[in_batch].reshape(-1)
+    numbered = np.full(place_of.shape, -1, dtype=np.int64)
+    numbered[in_batch] = np.arange(columns.size).reshape(-1, place_of.shape[1])
+    return columns, numbered[own]
+
+
+def _queries_against_own_groups(scope: _Scope, own: np.ndarray, examples: Examples) -> Contrast:
+    """The queries of the rows `own`, each against the texts of its group alone."""
+    groups = scope.text_of[own]
+    return Contrast(
+        rows=torch.from_numpy(scope.query_of[own]),
+        columns=torch.from_numpy(groups.reshape(-1) + len(scope.queries)),
+        own=torch.arange(groups.size).reshape(groups.shape),
+        excluded=_pairs([]),
+        teacher=_teacher(scope.rows[own], scope.groups[own], examples),
+        in_batch=False,
+    )
+
+
+def _teacher(queries: np.ndarray, groups: np.ndarray, examples: Examples) -> Tensor | None:
     """(b, G) teacher scores; a negative without one is taken as irrelevant."""
-    if scores is None:
+    if not examples.distilled:
         return None
-    rows = [
-        [scores.get((query, text), -np.inf) for text in group]
-        for query, group in zip(queries.tolist(), groups.tolist(), strict=True)
-    ]
+    rows = [examples.teacher(query, texts) for query, texts in zip(queries.tolist(), groups.tolist(), strict=True)]
     return torch.tensor(rows, dtype=torch.float64).reshape(groups.shape)
 
 
-def _positives_against_queries(scope: _Scope, examples: Examples, masked: bool) -> Contrast:
-    """Each positive of this process against the queries of the scope, without those that it is relevant to."""
-    inside, offset = scope.inside, len(scope.queries)
-    positives = scope.text_of[inside, 0]
+def _positives_against_queries(
+    scope: _Scope, own: np.ndarray, examples: Examples, masked: bool, weight: float
+) -> Contrast:
+    """The positives of the rows `own` against the in-batch queries of the scope, without those they are relevant to."""
+    positives = scope.text_of[own, 0]
+    columns, queries = _columns(scope.query_of[:, None], scope.in_batch, own, masked)
     excluded: list[tuple[int, int]] = []
     if masked:
-        columns, own = np.arange(len(scope.queries)), scope.query_of[inside]
         rows_of: dict[int, list[int]] = {}
         for row, text in enumerate(scope.texts[positives].tolist()):
             rows_of.setdefault(text, []).append(row)
-        for place, query in zip(scope.query_of.tolist(), scope.rows, strict=True):
+        column_of = np.searchsorted(columns, scope.query_of[scope.in_batch])
+        for column, query in zip(column_of.tolist(), scope.rows[scope.in_batch], strict=True):
             for text in examples.known[query].tolist():
-                excluded += [(row, place) for row in rows_of.get(text, ()) if place != own[row]]
-    else:
-        columns, own = scope.query_of, np.arange(len(scope.query_of))[inside]
+                excluded += [(row, column) for row in rows_of.get(text, ()) if column != queries[row, 0]]
     return Contrast(
-        rows=torch.from_numpy(positives + offset),
+        rows=torch.from_numpy(positives + len(scope.queries)),
         columns=torch.from_numpy(columns),
-        own=torch.from_numpy(own).unsqueeze(1),
+        own=torch.from_numpy(queries),
         excluded=_pairs(sorted(set(excluded))),
+        weight=weight,
+        counted=False,
     )
 
 
@@ -181,14 +246,10 @@ def _pairs(pairs: Sequence[tuple[int, int]]) -> Tensor:
     return torch.tensor(pairs, dtype=torch.long).reshape(-1, 2)
 
 
-def _tokens(batch: Batch, tokens: Tokens, scope: _Scope, share: Tensor) -> list[np.ndarray]:
-    """Token ids of the rows in a share, queries first."""
-    places = share.numpy()
-    queries = scope.queries[places[places < len(scope.queries)]].tolist()
-    texts = scope.texts[places[places >= len(scope.queries)] - len(scope.queries)].tolist()
-    passages = tokens.passages(texts)
-    moved = [place for place, text in enumerate(texts) if text in batch.shuffled]
-    given = [shuffled_words(tokens.examples.texts[texts[place]], batch.step) for place in moved]
-    for place, ids in zip(moved, tokens.tokenize(given), strict=True):
-        passages[place] = ids
-    return tokens.queries(queries) + passages
+def _tokens(batch: Batch, tokens: Tokens, scope: _Scope, ids: list[np.ndarray], share: list[int]) -> Lists:
+    """Token ids of the rows in a share; those of shuffled texts are made now."""
+    number = {place: int(scope.texts[place - len(scope.queries)]) for place in share if place >= len(scope.queries)}
+    moved = [place for place, text in number.items() if text in batch.shuffled]
+    given = [shuffled_words(tokens.examples.texts[number[place]], batch.step) for place in moved]
+    fresh = dict(zip(moved, tokens.tokenize(given), strict=True))
+    return Lists.of_rows(fresh.get(place, ids[place]) for place in share)

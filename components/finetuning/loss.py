@@ -10,7 +10,7 @@ Scores are made in blocks of rows, so that the matrix of all queries and passage
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -30,6 +30,9 @@ class Contrast:
         own: (b, G) columns of the row's own group; the first is its positive.
         excluded: (k, 2) pairs (row, column) that are no negatives; never the row's own columns.
         teacher: (b, G) teacher scores of the own group (-inf: not scored, taken as irrelevant), or None.
+        in_batch: the rows are contrasted with all columns, not only with those of their own group.
+        weight: of these rows in the loss; a query that is in several contrasts has weights that sum to 1.
+        counted: its negatives are those that are told.
     """
 
     rows: Tensor
@@ -37,12 +40,19 @@ class Contrast:
     own: Tensor
     excluded: Tensor
     teacher: Tensor | None = None
+    in_batch: bool = True
+    weight: float = 1.0
+    counted: bool = True
 
     def to(self, device: torch.device) -> Contrast:
         """The same on another device."""
-        teacher = None if self.teacher is None else self.teacher.to(device)
-        return Contrast(
-            self.rows.to(device), self.columns.to(device), self.own.to(device), self.excluded.to(device), teacher
+        return replace(
+            self,
+            rows=self.rows.to(device),
+            columns=self.columns.to(device),
+            own=self.own.to(device),
+            excluded=self.excluded.to(device),
+            teacher=None if self.teacher is None else self.teacher.to(device),
         )
 
 
@@ -57,7 +67,6 @@ class Objective:
     """
 
     temperature: float
-    in_batch: bool = True
     distillation: str | None = None
     kd_weight: float = 1.0
     margin: float | None = None
@@ -85,23 +94,25 @@ def loss_and_gradient(embeddings: Tensor, contrasts: list[Contrast], objective: 
 
     Args:
         embeddings: (n, d) embeddings of the distinct texts of the batch, float32 or float64.
-        contrasts: one, or two with the symmetric term (their mean is the loss); the first one's negatives are counted.
+        contrasts: this process's rows; none if it has no rows.
         objective: what is minimised.
         total_rows: rows of the global batch over all processes.
     """
     gradient = torch.zeros_like(embeddings)
     loss = negatives = 0.0
     dims = objective.dims or (embeddings.shape[1],)
-    weight = 1.0 / (len(dims) * len(contrasts) * total_rows)
+    weight = 1.0 / (len(dims) * total_rows)
     for dim in dims:
         whole = dim == embeddings.shape[1] and not objective.dims
         with torch.enable_grad():
             leaf = embeddings.detach() if whole else embeddings.detach()[:, :dim].clone().requires_grad_()
             vectors = functional.normalize(leaf, dim=-1) if objective.normalize and not whole else leaf
-        for index, contrast in enumerate(contrasts):
-            part_loss, part_gradient, counted = _one_contrast(vectors.detach(), contrast, objective, weight)
+        for contrast in contrasts:
+            part_loss, part_gradient, counted = _one_contrast(
+                vectors.detach(), contrast, objective, weight * contrast.weight
+            )
             loss += part_loss
-            negatives += counted / len(dims) if index == 0 else 0.0
+            negatives += counted / len(dims) if contrast.counted else 0.0
             if whole:
                 gradient += part_gradient
             else:
@@ -120,14 +131,14 @@ def _one_contrast(
     negatives = torch.zeros((), dtype=torch.int64, device=vectors.device)
     starts = _excluded_by_row(contrast)
     # In-batch off needs the own columns only: a group is then a small batch of its own.
-    width = columns.shape[0] if objective.in_batch else contrast.own.shape[1]
+    width = columns.shape[0] if contrast.in_batch else contrast.own.shape[1]
     step = max(1, BLOCK_ENTRIES // max(1, width))
     for start in range(0, rows.shape[0], step):
         end = min(rows.shape[0], start + step)
         queries, own = rows[start:end], contrast.own[start:end]
         teacher = None if contrast.teacher is None else contrast.teacher[start:end]
-        passages = columns if objective.in_batch else columns[own]
-        if objective.in_batch:
+        passages = columns if contrast.in_batch else columns[own]
+        if contrast.in_batch:
             scores = queries @ passages.T
             pairs = contrast.excluded[starts[start] : starts[end]]
             scores[pairs[:, 0] - start, pairs[:, 1]] = -torch.inf
@@ -140,7 +151,7 @@ def _one_contrast(
         block, by_score = _row_losses(scores, own, teacher, objective)
         loss += block.double() * weight
         by_score *= weight / objective.temperature
-        if objective.in_batch:
+        if contrast.in_batch:
             row_gradient[start:end] = by_score @ passages
             column_gradient.addmm_(by_score.T, queries)
         else:

@@ -34,12 +34,16 @@ def joined() -> Iterator[Exchange]:
 
 
 @contextmanager
-def first_of_node_first(exchange: Exchange) -> Iterator[None]:
-    """Let the first process of each machine run the block before the others, so that it fills the shared caches."""
+def first_of_node_first(exchange: Exchange) -> Iterator[bool]:
+    """Let the first process of each machine run the block before the others, so that it fills the shared caches.
+
+    Yields:
+        Whether this is such a first process.
+    """
     first = int(os.environ.get("LOCAL_RANK", "0")) == 0
     if not first:
         exchange.wait()
-    yield
+    yield first
     if first:
         exchange.wait()
 

@@ -25,7 +25,19 @@ class TrainingSettings(SettingsModel):
     negatives_cross_device: bool = Field(
         True, description="In-batch negatives come from the batch of all processes, not only from the process's own."
     )
+    no_inbatch_sources: list[str] = Field(
+        [],
+        max_length=1000,
+        description="Sources whose queries have the negatives of their own group only, and whose passages are no "
+        "in-batch negatives.",
+    )
     same_dataset_within_batch: bool = Field(False, description="All queries of a batch come from one source.")
+    source_temperature: float = Field(
+        1.0,
+        ge=1,
+        le=1000,
+        description="A source of n queries has n**(1/this) as its share of an epoch; 1: every query once an epoch.",
+    )
     mask_false_negatives: bool = Field(
         True,
         description="A passage known as relevant to a query, or equal in text to one, is never its negative, "
@@ -142,6 +154,10 @@ class TrainingSettings(SettingsModel):
             raise ValueError("kd_weight has no effect with m3_kd_loss, which replaces the contrastive loss")
         if self.symmetric and not self.use_inbatch_neg:
             raise ValueError("symmetric contrasts with the queries of the batch, so it needs use_inbatch_neg")
+        if self.no_inbatch_sources and not self.use_inbatch_neg:
+            raise ValueError("no_inbatch_sources has no effect with use_inbatch_neg false, where no source has them")
+        if len(set(self.no_inbatch_sources)) != len(self.no_inbatch_sources):
+            raise ValueError("no_inbatch_sources: name every source once")
         if self.max_steps == 0:
             raise ValueError("max_steps: 0 trains nothing; use -1 to go by num_train_epochs")
         return self

@@ -5,49 +5,33 @@ Runs in one process, or in each of the processes that torchrun started; the resu
 
 from __future__ import annotations
 
-import hashlib
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
-import polars as pl
 import torch
 
 from components.core import storage
-from components.core.encoder import Encoder, default_device, weights_hash
+from components.core.encoder import Encoder, weights_hash
 from components.core.errors import InputError
 from components.core.place import code_version, run_id
-from components.core.readers import read_dataset
-from components.core.records import NEGATIVES, DataSet, read_table
 from components.core.settings import EncoderSettings
 from components.finetuning import checkpoints, export, softening
 from components.finetuning.arguments import check_training_arguments, training_arguments
 from components.finetuning.batches import Batches
 from components.finetuning.checkpoints import Checkpoints
-from components.finetuning.dev_score import METRIC, DevSet
+from components.finetuning.dev_score import METRIC
 from components.finetuning.encoder_setup import set_up
-from components.finetuning.examples import Examples, Tokens, make_examples, without_dropped
+from components.finetuning.examples import Examples
 from components.finetuning.gather import Exchange
 from components.finetuning.guard import Diverged
-from components.finetuning.processes import first_of_node_first, joined
+from components.finetuning.inputs import Inputs, read_inputs
+from components.finetuning.processes import joined
 from components.finetuning.settings import TrainingSettings
 from components.finetuning.softening import Softening
 from components.finetuning.trainer import RetrievalTrainer, Work, steps_of
 
 # Settings that change what is seen of a training, but not its result.
 _WATCHING = {"logging_steps", "save_steps", "save_total_limit", "checkpoint_folder", "checkpoint_address", "report_to"}
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """Everything that was read and checked before work starts."""
-
-    data: DataSet
-    negatives: pl.DataFrame | None
-    encoder: Encoder
-    examples: Examples
-    dev: DevSet | None
 
 
 def train(
@@ -82,8 +66,7 @@ def train(
             storage.check_access(output, write=True)
             if settings.checkpoint_address not in ("", checkpoints.AUTO):
                 storage.check_access(settings.checkpoint_address, write=True)
-        with first_of_node_first(exchange):
-            inputs = read_inputs(data, negatives, model, settings, encoder)
+        inputs = read_inputs(data, negatives, model, settings, encoder, exchange)
         exchange.same_weights(inputs.encoder)
         batches = Batches(inputs.examples, settings)
         facts = facts_before(data, negatives, model, inputs, batches, settings, encoder, exchange)
@@ -125,34 +108,6 @@ def check_settings(settings: TrainingSettings) -> None:
         raise InputError(faults)
 
 
-def read_inputs(
-    data: str, negatives: str | None, model: str, settings: TrainingSettings, encoder_settings: EncoderSettings
-) -> Inputs:
-    """Read data, negatives and model, and check that they fit each other and the settings."""
-    dataset = read_dataset(data)
-    trained, mined = dataset, None
-    if negatives:
-        folder = storage.open_folder(negatives)
-        mined = read_table(folder / "negatives", NEGATIVES)
-        trained = without_dropped(dataset, folder)
-    examples = make_examples(trained, mined, settings)
-    encoder = Encoder.load(model, encoder_settings, attn_implementation=attention(encoder_settings))
-    if too_long := [dim for dim in settings.matryoshka_dims if dim > encoder.dimension]:
-        raise InputError(f"matryoshka_dims: {too_long} but {model} has only {encoder.dimension} dimensions")
-    dev = None
-    if settings.eval_steps:
-        dev = DevSet(dataset, settings.eval_corpus_size, settings.seed)
-        if not len(dev):
-            raise InputError("eval_steps: the data set has no dev query with a relevant passage; set eval_steps to 0")
-    return Inputs(dataset, mined, encoder, examples, dev)
-
-
-def attention(encoder: EncoderSettings) -> str | None:
-    """The attention to train with: on a CPU, for all but long texts, the backward pass of `eager` is twice as fast."""
-    longest = max(encoder.query_max_len, encoder.passage_max_len)
-    return "eager" if default_device().type == "cpu" and longest <= 512 else None
-
-
 def announce(inputs: Inputs, batches: Batches, settings: TrainingSettings, exchange: Exchange) -> None:
     """Say what is about to happen, and what a user may not expect."""
     steps = steps_of(settings, batches.per_epoch)
@@ -167,14 +122,18 @@ def announce(inputs: Inputs, batches: Batches, settings: TrainingSettings, excha
     for name in left_out:
         if counts[name]:
             print(f"note: left out: {counts[name]:,} {name.replace('_', ' ')}", flush=True)
-    for line in [*batches.notes(), *([inputs.dev.note] if inputs.dev and inputs.dev.note else [])]:
-        print(f"note: {line}", flush=True)
+    if inputs.dev and inputs.dev.note:
+        print(f"note: {inputs.dev.note}", flush=True)
+    for line in batches.warnings():
+        print(f"warning: {line}", flush=True)
 
 
 def checkpoints_of(facts: dict[str, Any], settings: TrainingSettings, output: str) -> Checkpoints:
     """Where this run's checkpoints are: only a run with the same data, model, code and settings finds them."""
     identity = {name: facts[name] for name in ("data_fingerprint", "negatives_hash", "base_weights", "encoder")}
     decisive = {name: value for name, value in facts["settings"].items() if name not in _WATCHING}
+    given = decisive["training_arguments"].items()
+    decisive["training_arguments"] = {name: value for name, value in given if not name.startswith("dataloader_")}
     identity |= {"settings": decisive, "code": facts["code_version"]}
     folder = checkpoints.folder_for(settings.checkpoint_folder, identity, output)
     return Checkpoints(folder, checkpoints.address_for(settings.checkpoint_address, identity, output))
@@ -188,7 +147,7 @@ def run(
     With ``on_divergence: soften`` a divergence goes back to that checkpoint, or the start, with a higher temperature.
     """
     steps = steps_of(settings, batches.per_epoch)
-    work = Work(batches, Tokens(inputs.examples, inputs.encoder), settings, exchange, steps)
+    work = Work(batches, inputs.tokens, settings, exchange, steps)
     softens = settings.on_divergence == "soften"
     start = {name: value.cpu().clone() for name, value in inputs.encoder.state_dict().items()} if softens else {}
     softenings: list[Softening] = []
@@ -233,9 +192,9 @@ def facts_before(
     """What is known before the first step."""
     return {
         "data": data,
-        "data_fingerprint": inputs.data.fingerprint(),
+        "data_fingerprint": inputs.data_fingerprint,
         "negatives": negatives,
-        "negatives_hash": None if inputs.negatives is None else rows_hash(inputs.negatives.iter_rows()),
+        "negatives_hash": inputs.negatives_hash,
         "base_model": model,
         "base_weights": weights_hash(inputs.encoder),
         "code_version": code_version(),
@@ -245,7 +204,17 @@ def facts_before(
         "world_size": exchange.size,
         "device": str(inputs.encoder.device.type),
         "counts": {**inputs.examples.counts, "steps_per_epoch": batches.per_epoch},
+        "sources": sources_of(inputs.examples, batches),
+        "warnings": batches.warnings(),
         "dev_note": inputs.dev.note if inputs.dev else "",
+    }
+
+
+def sources_of(examples: Examples, batches: Batches) -> dict[str, dict[str, int]]:
+    """For each source, its queries, and how many of them, repeated ones included, an epoch has."""
+    return {
+        name: {"queries": len(rows), "queries_per_epoch": int(share)}
+        for name, rows, share in zip(examples.sources, batches.source_rows, batches.source_shares, strict=True)
     }
 
 
@@ -273,14 +242,6 @@ def facts_after(trainer: RetrievalTrainer, batches: Batches, seconds: float) -> 
         "queries_per_second": trainer.queries_seen / seconds,
         "log": trainer.state.log_history,
     }
-
-
-def rows_hash(rows: Iterable[tuple[Any, ...]]) -> str:
-    """SHA-256 (hex) of rows in their order."""
-    digest = hashlib.sha256()
-    for row in rows:
-        digest.update(repr(row).encode())
-    return digest.hexdigest()
 
 
 def write(output: str, encoder: Encoder, facts: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -33,7 +34,6 @@ from components.finetuning import softening
 from components.finetuning.batches import Batches
 from components.finetuning.checkpoints import Checkpoints
 from components.finetuning.dev_score import METRIC, DevSet
-from components.finetuning.examples import Tokens
 from components.finetuning.gather import Exchange
 from components.finetuning.gradient_cache import Memory
 from components.finetuning.guard import check_finite
@@ -42,6 +42,7 @@ from components.finetuning.loss import Objective
 from components.finetuning.settings import TrainingSettings
 from components.finetuning.softening import Softening
 from components.finetuning.step import gradient_step
+from components.finetuning.tokens import Tokens
 from components.finetuning.training_state import load_state, save_state
 
 
@@ -65,7 +66,6 @@ def objective_of(settings: TrainingSettings, *, normalize: bool, softenings: Seq
     """What the settings ask to be minimised, at the temperature that divergences raised it to."""
     return Objective(
         temperature=softening.temperature_of(settings, softenings),
-        in_batch=settings.use_inbatch_neg,
         distillation=settings.kd_loss_type if settings.knowledge_distillation else None,
         kd_weight=settings.kd_weight,
         margin=settings.false_negative_margin,
@@ -148,14 +148,18 @@ class RetrievalTrainer(Trainer):
         self.accelerator.prepare_model = lambda model, *_, **__: model
 
     def get_train_dataloader(self) -> DataLoader:
-        """The steps in order. Every process makes its own part of each global batch."""
+        """The steps in order. Every process makes its own part of each global batch, workers of its own ahead of it."""
+        workers = self.args.dataloader_num_workers
         return DataLoader(
             self.work,
             batch_size=1,
             collate_fn=_only,
-            num_workers=self.args.dataloader_num_workers,
+            num_workers=workers,
             persistent_workers=self.args.dataloader_persistent_workers,
             prefetch_factor=self.args.dataloader_prefetch_factor,
+            # Forked, a worker has the mapped files and the tokenizer at once; it never touches the device.
+            multiprocessing_context="fork" if workers else None,
+            worker_init_fn=_alone,
         )
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
@@ -253,6 +257,11 @@ class _Pace(TrainerCallback):
         if state.global_step >= state.max_steps:
             control.should_log = True
             control.should_evaluate = self.trainer.dev is not None
+
+
+def _alone(worker: int) -> None:
+    """One thread for a forked worker: the tokenizer's threads are those of the parent and are not there."""
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 
 def _only(items: list[dict[str, Layout]]) -> dict[str, Layout]:

@@ -17,13 +17,14 @@ from components.core.encoder import Encoder
 from components.core.readers import read_dataset
 from components.core.settings import EncoderSettings
 from components.finetuning.batches import Batches
-from components.finetuning.examples import Tokens, make_examples
 from components.finetuning.gather import Exchange
 from components.finetuning.gradient_cache import Memory
+from components.finetuning.inputs import attention
 from components.finetuning.layout import Layout, lay_out
+from components.finetuning.numbering import make_examples
 from components.finetuning.settings import TrainingSettings
 from components.finetuning.step import gradient_step
-from components.finetuning.train import attention
+from components.finetuning.tokens import Tokens
 from components.finetuning.trainer import objective_of
 from tests.peers import machine
 from tests.peers.results import command, table, write_section

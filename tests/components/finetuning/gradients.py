@@ -15,14 +15,16 @@ import torch.distributed as dist
 import torch.multiprocessing
 
 from components.core.encoder import Encoder
-from components.finetuning.examples import Tokens
 from components.finetuning.gather import Exchange
 from components.finetuning.layout import lay_out
 from components.finetuning.settings import TrainingSettings
 from components.finetuning.step import gradient_step
+from components.finetuning.tokens import Tokens
 from components.finetuning.trainer import memory_of, objective_of
 from tests.components.finetuning.small_data import ENCODER, parts
 
+# two thirds of the queries are of source a; of each source there are some in every step that is used
+SOURCES = ("a", "b", "a")
 # (settings, number of the step); steps of 8 queries, and of 4 in the tail of the epoch
 VARIANTS: dict[str, tuple[dict[str, Any], int]] = {
     "plain": ({}, 0),
@@ -35,6 +37,16 @@ VARIANTS: dict[str, tuple[dict[str, Any], int]] = {
     "kl_div": ({"knowledge_distillation": True, "kd_weight": 2.0}, 0),
     "m3_kd_loss": ({"knowledge_distillation": True, "kd_loss_type": "m3_kd_loss"}, 0),
     "in-batch off": ({"use_inbatch_neg": False}, 0),
+    "a source apart": ({"no_inbatch_sources": ["b"]}, 0),
+    "a source apart, cached": (
+        {"no_inbatch_sources": ["b"], "gradient_cache": "on", "micro_batch_tokens": 40, "symmetric": True},
+        0,
+    ),
+    "a source apart, m3_kd_loss": (
+        {"no_inbatch_sources": ["b"], "knowledge_distillation": True, "kd_loss_type": "m3_kd_loss"},
+        0,
+    ),
+    "sources by temperature": ({"source_temperature": 5, "no_inbatch_sources": ["b"]}, 1),
     "ragged": ({"train_batch_size": 7, "gradient_cache": "on", "micro_batch_tokens": 50}, 0),
     "fewer queries than processes": ({"train_batch_size": 19}, 1),
     "frozen positions": ({"fix_position_embedding": True}, 0),
@@ -56,7 +68,7 @@ def one(model: str, name: str, exchange: Exchange) -> dict[str, Any]:
     encoder = Encoder.load(model, ENCODER, device="cpu")
     set_up(encoder, settings)
     encoder.train()
-    examples, batches = parts(settings)
+    examples, batches = parts(settings, sources=SOURCES)
     layout = lay_out(batches.batch(step), Tokens(examples, encoder), settings, exchange.rank, exchange.size)
     found = gradient_step(encoder, layout, objective_of(settings, normalize=True), memory_of(settings), exchange)
     gradient = [torch.zeros_like(p).reshape(-1) if p.grad is None else p.grad.reshape(-1) for p in encoder.parameters()]

@@ -28,13 +28,17 @@ def slow_loss(batch: Batch, examples: Examples, vectors: Vectors, settings: Trai
     total = torch.zeros((), dtype=torch.float64)
     for dim in dims:
         cut = {key: vector[:dim] / vector[:dim].norm() for key, vector in vectors.items()}
-        forward = sum(_row(row, batch, examples, cut, settings) for row in range(len(batch.queries)))
-        loss = forward / len(batch.queries)
-        if settings.symmetric:
-            back = sum(_back(row, batch, examples, cut, settings) for row in range(len(batch.queries)))
-            loss = (loss + back / len(batch.queries)) / 2
-        total = total + loss / len(dims)
+        for row, query in enumerate(batch.queries.tolist()):
+            loss = _row(row, batch, examples, cut, settings)
+            if settings.symmetric and not _alone(query, examples, settings):
+                loss = (loss + _back(row, batch, examples, cut, settings)) / 2
+            total = total + loss / (len(batch.queries) * len(dims))
     return total
+
+
+def _alone(query: int, examples: Examples, settings: TrainingSettings) -> bool:
+    """Whether a query, its passages included, takes no part in in-batch negatives."""
+    return not settings.use_inbatch_neg or examples.sources[examples.source[query]] in settings.no_inbatch_sources
 
 
 def _row(row: int, batch: Batch, examples: Examples, vectors: Vectors, settings: TrainingSettings) -> Tensor:
@@ -42,7 +46,9 @@ def _row(row: int, batch: Batch, examples: Examples, vectors: Vectors, settings:
     columns: list[int] = []
     for other, texts in enumerate(batch.groups.tolist()):
         for text in texts:
-            if other == row or not settings.use_inbatch_neg:
+            if other == row or _alone(query, examples, settings):
+                continue
+            if _alone(int(batch.queries[other]), examples, settings):
                 continue
             if settings.mask_false_negatives and (text in columns or text in group or text in examples.known[query]):
                 continue
@@ -57,8 +63,8 @@ def _row(row: int, batch: Batch, examples: Examples, vectors: Vectors, settings:
     others = [score(text) / settings.temperature for text in columns]
     if not settings.knowledge_distillation:
         return _cross_entropy(own[0], own + others)
-    assert examples.teacher is not None
-    teacher = [examples.teacher.get((query, text), float("-inf")) for text in group]
+    scores = dict(zip(examples.scored[query].tolist(), examples.scores[query].tolist(), strict=True))
+    teacher = [scores.get(text, float("-inf")) for text in group]
     weights = torch.softmax(torch.tensor(teacher, dtype=torch.float64), dim=0)
     if settings.kd_loss_type == "kl_div":
         distilled = sum(weight * _cross_entropy(one, own) for weight, one in zip(weights, own, strict=True))
@@ -76,6 +82,8 @@ def _back(row: int, batch: Batch, examples: Examples, vectors: Vectors, settings
     columns: list[int] = []
     for other in batch.queries.tolist():
         number = _number(examples, other)
+        if _alone(other, examples, settings):
+            continue
         if settings.mask_false_negatives and (
             number in columns or number == _number(examples, query) or positive in examples.known[other]
         ):

@@ -9,8 +9,10 @@ import polars as pl
 from components.core.records import NEGATIVES, QUERIES, DataSet, empty
 from components.core.settings import EncoderSettings
 from components.finetuning.batches import Batches
-from components.finetuning.examples import Examples, Tokens, make_examples
+from components.finetuning.examples import Examples
+from components.finetuning.numbering import make_examples
 from components.finetuning.settings import TrainingSettings
+from components.finetuning.tokens import Tokens
 
 WORDS = "sun moon river stone bread milk sugar town train winter summer bird tree road hill fish salt rain".split()
 ENCODER = EncoderSettings(query_max_len=16, passage_max_len=32, precision="fp32")

@@ -69,13 +69,13 @@ def test_one_source_per_batch() -> None:
         seen += queries.tolist()
     assert sorted(seen) == list(range(21))
     assert batches.per_epoch == 6
-    assert batches.notes() == []
+    assert batches.warnings() == []
 
 
 def test_a_small_source_is_trained_and_named() -> None:
     _, batches = parts(settings(same_dataset_within_batch=True), queries=8, sources=("a", "b"))
-    assert len(batches.notes()) == 2
-    assert "source a: 4 queries" in batches.notes()[0]
+    assert len(batches.warnings()) == 2
+    assert "source a: 4 queries" in batches.warnings()[0]
     assert batches.per_epoch == 2
 
 
@@ -86,8 +86,10 @@ def test_same_batch_and_every_text_once_on_any_number_of_processes(size: int) ->
     batch = batches.batch(0)
     alone = lay_out(batch, _NoTokens(examples), chosen, 0, 1)  # type: ignore[arg-type]
     spread = [lay_out(batch, _NoTokens(examples), chosen, rank, size) for rank in range(size)]  # type: ignore[arg-type]
-    assert np.concatenate([s.contrasts[0].rows for s in spread]).tolist() == alone.contrasts[0].rows.tolist()
-    assert np.concatenate([s.contrasts[0].own for s in spread]).tolist() == alone.contrasts[0].own.tolist()
+    assert np.concatenate([part.query_of for part in spread]).tolist() == alone.query_of.tolist()
+    assert np.concatenate([part.text_of for part in spread]).tolist() == alone.text_of.tolist()
+    rows = [contrast.rows for part in spread for contrast in part.contrasts]
+    assert np.concatenate(rows).tolist() == alone.contrasts[0].rows.tolist()
     encoded = [number for part in spread for number in part.shares[part.mine].tolist()]
     assert sorted(encoded) == list(range(len(alone.queries) + len(alone.texts)))
     for part in spread:

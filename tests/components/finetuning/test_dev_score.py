@@ -29,7 +29,7 @@ def test_ndcg_equals_pytrec_eval() -> None:
 def test_score_equals_a_full_search(tiny_model: Path) -> None:
     data = small_data()
     encoder = Encoder.load(str(tiny_model), ENCODER, device="cpu")
-    dev = DevSet(data, 1000, 0)
+    dev = DevSet.cut(data, 1000, 0)
     assert dev.note == ""
     queries = data.queries_of("dev")
     scores = encoder.encode(queries["text"].to_list(), "query") @ encoder.encode(data.passage_texts(), "passage").T
@@ -44,9 +44,9 @@ def test_score_equals_a_full_search(tiny_model: Path) -> None:
 
 def test_a_large_corpus_is_cut_and_said_so() -> None:
     data = small_data()
-    dev = DevSet(data, 20, 0)
+    dev = DevSet.cut(data, 20, 0)
     relevant = {p for found in data.qrels_of("dev").values() for p in found}
     assert relevant <= set(dev.passage_ids)
     assert len(dev.passage_ids) == 20
     assert "searches 20 of 60 passages" in dev.note
-    assert DevSet(data, 20, 0).passage_ids == dev.passage_ids
+    assert DevSet.cut(data, 20, 0).passage_ids == dev.passage_ids

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -11,9 +12,13 @@ from components.core.encoder import Encoder
 from components.core.errors import InputError
 from components.core.records import INCONSISTENT_QUERIES, NEGATIVES, write_table
 from components.core.settings import EncoderSettings
-from components.finetuning.examples import Tokens, make_examples, without_dropped
+from components.finetuning.batches import Batches
+from components.finetuning.examples import Examples
+from components.finetuning.inputs import without_dropped
+from components.finetuning.numbering import make_examples
 from components.finetuning.settings import TrainingSettings
-from tests.components.finetuning.small_data import ENCODER, small_data, small_negatives, with_teacher
+from components.finetuning.tokens import Tokens
+from tests.components.finetuning.small_data import small_data, small_negatives, with_teacher
 
 SETTINGS = TrainingSettings(train_group_size=4)
 
@@ -80,10 +85,9 @@ def test_given_negatives_are_taken_when_none_were_mined() -> None:
 def test_teacher_scores() -> None:
     data, settings = with_teacher(small_data()), TrainingSettings(train_group_size=4, knowledge_distillation=True)
     examples = make_examples(data, small_negatives(data), settings)
-    assert examples.teacher
+    assert examples.distilled
     for row, query_id in enumerate(examples.query_ids):
-        for text in examples.positives[row]:
-            assert (row, int(text)) in examples.teacher, query_id
+        assert set(examples.positives[row]) <= set(examples.scored[row]), query_id
     data.teacher_scores = data.teacher_scores.head(0)
     with pytest.raises(InputError, match="no positive has a teacher score"):
         make_examples(data, small_negatives(data, scored=False), settings)
@@ -112,7 +116,8 @@ def test_input_that_cannot_be_used(change: dict, message: str) -> None:
 
 
 @pytest.mark.model
-def test_prompts_per_query_and_none_is_never_a_word(tiny_model: Path) -> None:
+@pytest.mark.parametrize("instruction", ["search: ", None])
+def test_prompts_per_query_and_none_is_never_a_word(tiny_model: Path, instruction: str | None) -> None:
     data = small_data()
     data.queries = data.queries.with_columns(
         pl.when(pl.col("query_id") == "q001")
@@ -122,7 +127,7 @@ def test_prompts_per_query_and_none_is_never_a_word(tiny_model: Path) -> None:
         .otherwise(pl.col("instruction"))
         .alias("instruction")
     )
-    settings = EncoderSettings(query_max_len=16, query_instruction_for_retrieval="search: ")
+    settings = EncoderSettings(query_max_len=16, query_instruction_for_retrieval=instruction)
     encoder = Encoder.load(str(tiny_model), settings, device="cpu")
     examples = make_examples(data, None, SETTINGS)
     tokens = Tokens(examples, encoder)
@@ -130,22 +135,54 @@ def test_prompts_per_query_and_none_is_never_a_word(tiny_model: Path) -> None:
     texts = [encoder.tokenizer.decode(ids, skip_special_tokens=True) for ids in tokens.queries(rows)]
     assert texts[0].startswith("find code")
     assert texts[3] == texts[0]
-    assert all(text.startswith("search") for text in texts[1:3])
+    assert all(text.startswith("search") == bool(instruction) for text in texts[1:3])
     assert not any("none" in text for text in texts)
     assert examples.query_number[rows[0]] != examples.query_number[rows[1]]  # same text, other prompt
 
 
-@pytest.mark.model
-def test_tokens_are_kept_up_to_a_limit_and_equal_the_encoders(tiny_model: Path) -> None:
-    encoder = Encoder.load(str(tiny_model), ENCODER, device="cpu")
-    examples = make_examples(small_data(), None, SETTINGS)
-    for limit in (0, 30, 10**6):
-        tokens = Tokens(examples, encoder, limit)
-        for _ in range(2):
-            found = tokens.passages([4, 7, 4, 2])
-            expected = encoder.tokenize([examples.texts[n] for n in (4, 7, 4, 2)], "passage")
-            assert [ids.tolist() for ids in found] == expected
-        assert tokens._size <= limit
+def test_a_folder_holds_what_was_saved(tmp_path: Path) -> None:
+    data = with_teacher(small_data(sources=("a", "b")))
+    settings = TrainingSettings(train_group_size=4, knowledge_distillation=True)
+    made = make_examples(data, small_negatives(data), settings)
+    made.save(tmp_path)
+    opened = Examples.open(tmp_path)
+    for name in ("query_ids", "queries", "instructions", "text_ids", "texts", "sources", "query_number", "source"):
+        assert list(getattr(opened, name)) == list(getattr(made, name)), name
+    for name in ("positives", "known", "negatives", "scored", "scores"):
+        assert [row.tolist() for row in getattr(opened, name)] == [row.tolist() for row in getattr(made, name)], name
+    assert (opened.counts, opened.distilled, len(opened)) == (made.counts, True, 20)
+    # mapped, not read: the table's buffers are not in Arrow's own memory
+    assert opened.text_table.cache_files
+
+
+def test_numbers_do_not_depend_on_the_order_of_rows() -> None:
+    """Files listed in another order on another machine must not give other batches there."""
+    data = with_teacher(small_data(sources=("a", "b")))
+    settings = TrainingSettings(train_group_size=4, knowledge_distillation=True)
+    negatives = small_negatives(data)
+    made = make_examples(data, negatives, settings)
+    for name in ("queries", "qrels", "teacher_scores"):
+        table = getattr(data, name)
+        setattr(data, name, table.sample(table.height, shuffle=True, seed=5))
+    again = make_examples(data, negatives.sample(negatives.height, shuffle=True, seed=6), settings)
+    for step in range(3):
+        one, two = (Batches(examples, settings).batch(step) for examples in (made, again))
+        assert np.array_equal(one.queries, two.queries)
+        assert np.array_equal(one.groups, two.groups)
+    assert [row.tolist() for row in again.scores] == [row.tolist() for row in made.scores]
+
+
+def test_a_source_of_which_no_query_can_be_trained_on_is_an_error() -> None:
+    data = small_data(sources=("a", "b"))
+    of_b = data.queries.filter(pl.col("source") == "b")["query_id"].implode()
+    data.qrels = data.qrels.filter(~pl.col("query_id").is_in(of_b))
+    with pytest.raises(InputError, match="source b: none of its 10 training queries has a relevant passage"):
+        make_examples(data, None, SETTINGS)
+    data = with_teacher(small_data(sources=("a", "b")))
+    data.teacher_scores = data.teacher_scores.filter(~pl.col("query_id").is_in(of_b))
+    settings = TrainingSettings(train_group_size=4, knowledge_distillation=True)
+    with pytest.raises(InputError, match=r"source b: .* has a positive with a teacher score"):
+        make_examples(data, small_negatives(data, scored=False), settings)
 
 
 def test_queries_that_mining_dropped_are_not_trained_on(tmp_path: Path) -> None:
@@ -158,3 +195,12 @@ def test_queries_that_mining_dropped_are_not_trained_on(tmp_path: Path) -> None:
     )
     examples = make_examples(without_dropped(data, tmp_path), None, SETTINGS)
     assert examples.query_ids == ids[1:]
+
+
+def test_a_source_that_mining_dropped_whole_is_an_error(tmp_path: Path) -> None:
+    data = small_data(sources=("a", "b"))
+    of_b = data.queries_of("train").filter(pl.col("source") == "b")["query_id"].to_list()
+    rows = pl.DataFrame([(name, 50, 0.1, True) for name in of_b], schema=INCONSISTENT_QUERIES, orient="row")
+    write_table(rows, tmp_path / "inconsistent", INCONSISTENT_QUERIES)
+    with pytest.raises(InputError, match="source b: mining dropped all its training queries"):
+        without_dropped(data, tmp_path)

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from components.core.encoder import Encoder
-from components.finetuning.examples import Tokens
 from components.finetuning.gather import Exchange
 from components.finetuning.guard import Diverged, check_finite
 from components.finetuning.layout import lay_out
 from components.finetuning.settings import TrainingSettings
 from components.finetuning.step import Step, gradient_step
+from components.finetuning.tokens import Tokens
 from components.finetuning.train import train
 from components.finetuning.trainer import memory_of, objective_of
 from tests.components.finetuning.small_data import ENCODER, parts, small_data

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -33,6 +34,21 @@ VARIANTS = {
     "symmetric, margin, matryoshka": {"symmetric": True, "false_negative_margin": 0.2, "matryoshka_dims": [6, 12]},
     "unmasked, kl_div": {"mask_false_negatives": False, "knowledge_distillation": True},
     "cold": {"temperature": 0.02},
+    "a source apart": {"no_inbatch_sources": ["b"]},
+    "a source apart, unmasked": {"no_inbatch_sources": ["b"], "mask_false_negatives": False},
+    "a source apart, margin": {"no_inbatch_sources": ["b"], "false_negative_margin": 0.1},
+    "a source apart, kl_div": {"no_inbatch_sources": ["b"], "knowledge_distillation": True},
+    "a source apart, m3": {
+        "no_inbatch_sources": ["b"],
+        "knowledge_distillation": True,
+        "kd_loss_type": "m3_kd_loss",
+    },
+    "a source apart, symmetric, matryoshka": {
+        "no_inbatch_sources": ["b"],
+        "symmetric": True,
+        "matryoshka_dims": [6, 12],
+    },
+    "all sources apart": {"no_inbatch_sources": ["a", "b"]},
 }
 
 
@@ -58,7 +74,7 @@ def settings_for(**values: object) -> TrainingSettings:
 
 
 def drawn(settings: TrainingSettings, step: int = 0) -> tuple[Examples, Batch]:
-    examples, batches = parts(settings)
+    examples, batches = parts(settings, sources=("a", "b"))
     return examples, batches.batch(step)
 
 
@@ -108,7 +124,9 @@ def test_blocks_do_not_matter(name: str, monkeypatch: pytest.MonkeyPatch) -> Non
     assert cut[4] == whole[4]
 
 
-@pytest.mark.parametrize("name", ["plain", "kl_div", "m3_kd_loss", "in-batch off", "matryoshka", "symmetric"])
+@pytest.mark.parametrize(
+    "name", ["plain", "kl_div", "m3_kd_loss", "in-batch off", "matryoshka", "symmetric", "a source apart"]
+)
 def test_finite_differences(name: str) -> None:
     settings = settings_for(**VARIANTS[name])
     examples, batch = drawn(settings)
@@ -139,6 +157,20 @@ def test_negatives_are_counted_by_hand() -> None:
     assert fast_and_slow(settings_for(use_inbatch_neg=False), 0)[4] == 3
     assert fast_and_slow(settings_for(mask_false_negatives=False), 0)[4] == 7 * 4 - 1
     assert fast_and_slow(settings_for(false_negative_margin=0.1), 0)[4] < sum(by_hand) / len(by_hand)
+
+
+def test_a_source_apart_neither_has_nor_gives_in_batch_negatives() -> None:
+    settings = settings_for(no_inbatch_sources=["b"])
+    examples, batch = drawn(settings)
+    source = np.array(examples.sources)[examples.source[batch.queries]]
+    assert set(source) == {"a", "b"}
+    texts = set(batch.groups[source == "a"].reshape(-1).tolist())
+    by_hand = [
+        len(texts - set(examples.known[query].tolist()) - {int(group[0])}) if name == "a" else 3
+        for query, group, name in zip(batch.queries, batch.groups, source, strict=True)
+    ]
+    assert fast_and_slow(settings, 0)[4] == pytest.approx(sum(by_hand) / len(by_hand))
+    assert fast_and_slow(settings_for(no_inbatch_sources=["a", "b"]), 0)[4] == 3
 
 
 def test_m3_loss_does_not_depend_on_the_order_of_negatives() -> None:

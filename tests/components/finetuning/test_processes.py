@@ -13,13 +13,13 @@ import torch
 
 from components.core.encoder import Encoder
 from components.finetuning.encoder_setup import set_up
-from components.finetuning.examples import Tokens
 from components.finetuning.gather import Exchange
 from components.finetuning.gradient_cache import encode
 from components.finetuning.layout import lay_out
 from components.finetuning.loss import loss_and_gradient
+from components.finetuning.tokens import Tokens
 from components.finetuning.trainer import memory_of, objective_of
-from tests.components.finetuning.gradients import VARIANTS, one, settings_of
+from tests.components.finetuning.gradients import SOURCES, VARIANTS, one, settings_of
 from tests.components.finetuning.slow import slow_loss
 from tests.components.finetuning.small_data import ENCODER, parts
 
@@ -56,14 +56,20 @@ def test_gradient_equals_one_process(results: dict, tiny_model: Path, name: str,
         assert np.array_equal(found[f"{name}/gradient"], results[size, 0][f"{name}/gradient"])
 
 
-@pytest.mark.parametrize("name", ["plain", "cached", "kl_div", "m3_kd_loss", "matryoshka", "in-batch off", "symmetric"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("plain", "cached", "kl_div", "m3_kd_loss", "matryoshka", "in-batch off", "symmetric", "a source apart"),
+        *("a source apart, cached", "a source apart, m3_kd_loss", "sources by temperature"),
+    ],
+)
 def test_one_process_equals_the_definition(tiny_model: Path, name: str) -> None:
     """Texts through the encoder one by one, the slow loss, and autograd through all of it."""
     settings, step = settings_of(name)
     encoder = Encoder.load(str(tiny_model), ENCODER, device="cpu")
     set_up(encoder, settings)
     encoder.train()
-    examples, batches = parts(settings)
+    examples, batches = parts(settings, sources=SOURCES)
     batch = batches.batch(step)
     vectors = {}
     for query in batch.queries.tolist():
@@ -84,7 +90,7 @@ def test_without_cross_device_the_loss_is_still_the_mean_over_the_global_batch(r
     encoder = Encoder.load(str(tiny_model), ENCODER, device="cpu")
     set_up(encoder, settings)
     encoder.train()
-    examples, batches = parts(settings)
+    examples, batches = parts(settings, sources=SOURCES)
     total = 0.0
     for rank in range(2):
         layout = lay_out(batches.batch(0), Tokens(examples, encoder), settings, rank, 2)

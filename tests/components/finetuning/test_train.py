@@ -111,7 +111,7 @@ def test_dev_evaluation_keeps_the_best_model_and_stops_early(data: Path, tiny_mo
     from components.finetuning.gradient_cache import Memory
 
     kept = Encoder.load(str(tmp_path / "out"), ENCODER, device="cpu")
-    dev = DevSet(read_dataset(str(data / "data")), 1000, 42)
+    dev = DevSet.cut(read_dataset(str(data / "data")), 1000, 42)
     assert dev.score(kept, Memory(), Exchange()) == pytest.approx(facts["dev_ndcg_at_10"], abs=1e-6)
 
 

@@ -70,7 +70,11 @@ class Settings(SettingsModel):
     def group_json(self, name: str) -> str:
         """What the user set in one group, as the JSON text that a step receives; equal settings are equal text."""
         group: SettingsModel = getattr(self, name)
-        return json.dumps(group.model_dump(mode="json", exclude_unset=True), sort_keys=True)
+        values = group.model_dump(mode="json", exclude_unset=True)
+        if name == "encoder" and self.job.processes:
+            # the steps that encode have no other part of the job's settings to depend on
+            values.setdefault("encoding_processes", self.job.processes)
+        return json.dumps(values, sort_keys=True)
 
     def overrides_json(self) -> str:
         """What the user set in all groups, as the JSON text of the pipeline's input `overrides`."""

@@ -20,7 +20,6 @@ from transformers.utils import logging
 
 from components.core import model_folder
 from components.core.errors import InputError
-from components.core.progress import progress
 from components.core.settings import EncoderSettings
 
 Kind = Literal["query", "passage"]
@@ -37,7 +36,10 @@ class Encoder(nn.Module):
         prompts: text put before every ``query`` and ``passage``.
         max_lengths: longest ``query`` and ``passage`` in tokens, prompt and special tokens included.
         dimension: length d of an embedding.
+        address: where `load` found it; empty if it was made otherwise.
     """
+
+    address = ""
 
     def __init__(self, model: Any, tokenizer: Any, settings: EncoderSettings, facts: model_folder.Facts) -> None:
         super().__init__()
@@ -95,6 +97,7 @@ class Encoder(nn.Module):
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
         encoder = cls(loaded, tokenizer, settings, model_folder.read_facts(folder))
+        encoder.address = model
         return encoder.to(device or default_device()).eval()
 
     @property
@@ -144,7 +147,7 @@ class Encoder(nn.Module):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Embeddings (n x d, float32) of padded token ids (n x length), pooled and normalised as set."""
-        with self._autocast():
+        with self.autocast():
             hidden = self.model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         embeddings = pool(hidden.float(), attention_mask, self.pooling)
         return nn.functional.normalize(embeddings, dim=-1) if self.normalize else embeddings
@@ -152,25 +155,11 @@ class Encoder(nn.Module):
     def encode(self, texts: Sequence[str], kind: Kind, instructions: Sequence[str | None] | None = None) -> np.ndarray:
         """Embeddings (n x d, float32) of the texts, in their order; arguments as for `tokenize`.
 
-        Each distinct text is encoded once. Texts are sorted by their true token count and cut into micro-batches of
-        at most `EncoderSettings.batch_tokens` tokens, padding included.
+        Each distinct text is encoded once; how, says `components.core.encoding`.
         """
-        what = f"Encoding {'queries' if kind == 'query' else 'passages'}"
-        pairs = list(zip(texts, instructions or [None] * len(texts), strict=True))
-        distinct = {pair: row for row, pair in enumerate(dict.fromkeys(pairs))}
-        tokens = self.tokenize([text for text, _ in distinct], kind, [instruction for _, instruction in distinct])
-        order = sorted(range(len(tokens)), key=lambda row: -len(tokens[row]))
-        vectors = np.empty((len(tokens), self.dimension), dtype=np.float32)
-        was_training = self.training
-        self.eval()
-        with torch.inference_mode(), progress(what, sum(map(len, tokens)), "tokens") as reporter:
-            for start, end in micro_batches([len(tokens[row]) for row in order], self.settings.batch_tokens):
-                rows = order[start:end]
-                batch = self.pad([tokens[row] for row in rows])
-                vectors[rows] = self(**batch).cpu().numpy()
-                reporter.advance(sum(len(tokens[row]) for row in rows))
-        self.train(was_training)
-        return vectors[[distinct[pair] for pair in pairs]]
+        from components.core import encoding  # it is made for this class, and imports it
+
+        return encoding.encode(self, texts, kind, instructions)
 
     def save(self, folder: Path) -> None:
         """Write a sentence-transformers folder that gives the same embeddings in sentence-transformers."""
@@ -182,7 +171,8 @@ class Encoder(nn.Module):
         longest = max(self.max_lengths.values())
         model_folder.write_facts(folder, facts, dimension=self.dimension, max_seq_length=longest)
 
-    def _autocast(self) -> Any:
+    def autocast(self) -> Any:
+        """The arithmetic that `forward` computes in."""
         if use_bf16(self.settings.precision, self.device):
             return torch.autocast(self.device.type, dtype=torch.bfloat16)
         return nullcontext()

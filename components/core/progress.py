@@ -16,6 +16,18 @@ class Reporter(Protocol):
 
     def advance(self, amount: float = 1, note: str = "") -> None: ...
 
+    def expect(self, total: float) -> None:
+        """The total is now known better."""
+        ...
+
+
+class Silent:
+    """A reporter that tells nothing: of all processes that do one work, one tells of it."""
+
+    def advance(self, amount: float = 1, note: str = "") -> None: ...
+
+    def expect(self, total: float) -> None: ...
+
 
 class _Lines:
     """One line at least every `SECONDS_BETWEEN_LINES`: share done, rate, time left, note."""
@@ -33,6 +45,9 @@ class _Lines:
             self.last = now
             self.print_line()
 
+    def expect(self, total: float) -> None:
+        self.total = total
+
     def print_line(self, final: bool = False) -> None:
         elapsed = max(time.monotonic() - self.start, 1e-9)
         rate = self.done / elapsed
@@ -40,8 +55,17 @@ class _Lines:
         tail = f"in {clock(elapsed)}" if final else f"{clock(left)} left"
         share = 100 * self.done / self.total if self.total else 100.0
         note = f" · {self.note}" if self.note else ""
-        line = f"{self.what}: {share:3.0f} % · {self.done:,.0f}/{self.total:,.0f} {self.unit} · {rate:,.1f}/s · {tail}"
-        print(line + note, flush=True)
+        done = f"{self.done:,.0f}/{self.total:,.0f} {self.unit}"
+        print(f"{self.what}: {share:3.0f} % · {done} · {pace(rate, self.unit)} · {tail}{note}", flush=True)
+
+
+def pace(rate: float, unit: str) -> str:
+    """A rate in units a second, or for slow work in seconds for each; ``?`` when nothing is done yet."""
+    if rate <= 0:
+        return "?"
+    if rate < 1:
+        return f"{1 / rate:,.1f} s each"
+    return f"{rate:,.0f} {unit}/s" if rate >= 100 else f"{rate:,.1f} {unit}/s"
 
 
 def clock(seconds: float) -> str:
@@ -76,16 +100,23 @@ def _bar(what: str, total: float, unit: str) -> Iterator[Reporter]:
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.completed:,.0f}/{task.total:,.0f} " + unit),
+        TextColumn("{task.fields[pace]}"),
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
     with Progress(*columns) as bar:
-        task = bar.add_task(what, total=total, note="")
+        task = bar.add_task(what, total=total, note="", pace="")
+        start = time.monotonic()
 
         class _Bar:
             def advance(self, amount: float = 1, note: str = "") -> None:
                 if note:
                     bar.update(task, note=note)
                 bar.update(task, advance=amount)
+                rate = bar.tasks[task].completed / max(time.monotonic() - start, 1e-9)
+                bar.update(task, pace=pace(rate, unit))
+
+            def expect(self, total: float) -> None:
+                bar.update(task, total=total)
 
         yield _Bar()

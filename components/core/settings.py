@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from components.core.addresses import SCHEMES, scheme_of
 from components.core.errors import InputError
 
 
@@ -102,6 +103,34 @@ class EncoderSettings(SettingsModel):
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="Arithmetic of the encoder. auto: bf16 where the processor or GPU has fast bf16."
     )
+
+    vector_cache: str = Field(
+        "auto",
+        description="Where vectors are kept, so that a model encodes no text twice. auto: in $SHARPEN_CACHE on this "
+        "machine; off: nowhere; else a folder or s3:// address, which several machines can share.",
+    )
+
+    vector_cache_gib: float = Field(
+        20,
+        ge=0,
+        le=1e6,
+        description="Size of the vector cache of this machine; beyond it the models used longest ago go.",
+    )
+
+    encoding_processes: int = Field(
+        0,
+        ge=0,
+        le=1024,
+        description="Processes of one machine that encode a large corpus together, at most one a GPU or core. "
+        "0: one a GPU, else one; in a pipeline what job.processes says.",
+    )
+
+    @field_validator("vector_cache")
+    @classmethod
+    def _place(cls, value: str) -> str:
+        if scheme_of(value) not in ("", *SCHEMES):
+            raise ValueError("must be auto, off, a folder or an s3:// address")
+        return value
 
     @field_validator("query_instruction_format", "passage_instruction_format")
     @classmethod

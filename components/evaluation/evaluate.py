@@ -21,6 +21,7 @@ from components.core.place import code_version, run_id
 from components.core.readers import read_dataset
 from components.core.search import top_k
 from components.core.settings import EncoderSettings
+from components.core.vectors import vectors_of
 from components.evaluation import finished
 from components.evaluation.compare import compare
 from components.evaluation.finished import Evaluated, check_comparable
@@ -126,8 +127,8 @@ def search(
         StepFailed: an embedding is not finite.
     """
     started = time.monotonic()
-    queries = _finite(encoder.encode(judged.query_texts, "query", judged.instructions), "query", judged.query_ids)
-    passages = _finite(encoder.encode(judged.passage_texts, "passage"), "passage", judged.passage_ids)
+    queries = _finite(vectors_of(encoder, judged.query_texts, "query", judged.instructions), "query", judged.query_ids)
+    passages = _finite(vectors_of(encoder, judged.passage_texts, "passage"), "passage", judged.passage_ids)
     encoded = time.monotonic()
     depth = max(*settings.cutoffs, SHOWN_DEPTH)
     # one hit more, so that depth are left when the query's own passage is taken out

@@ -19,6 +19,7 @@ from components.core.progress import progress
 from components.core.readers import read_dataset
 from components.core.search import pair_scores, top_k_blocks
 from components.core.settings import EncoderSettings
+from components.core.vectors import vectors_of
 from components.hard_negatives.choose import UNRANKED, choose
 from components.hard_negatives.output import PAGE, REPORT, Writer
 from components.hard_negatives.page import render_page
@@ -87,8 +88,8 @@ def embed(encoder: Encoder, pool: Pool) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         InputError: an embedding is not a number.
     """
-    queries = encoder.encode(pool.queries, "query", pool.instructions)
-    passages = encoder.encode(pool.passages, "passage")
+    queries = vectors_of(encoder, pool.queries, "query", pool.instructions)
+    passages = vectors_of(encoder, pool.passages, "passage")
     for kind, vectors, ids in (("query", queries, pool.query_ids), ("passage", passages, pool.passage_ids)):
         faulty = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
         if len(faulty):

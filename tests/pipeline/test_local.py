@@ -80,6 +80,18 @@ def test_the_whole_pipeline_ends_with_gain_address_report_and_next_commands(
     assert re.findall(r"^  .*sharpen'? (\w+ ?\w*)", after, flags=re.MULTILINE) == ["models show", "models pull", "run "]
 
 
+def test_the_second_step_that_needs_the_corpus_reads_its_vectors_from_the_cache(
+    workshop: Path, first_run: subprocess.CompletedProcess[str]
+) -> None:
+    """The evaluation of the base model and mining encode the same passages with the same model."""
+    (log,) = (workshop / ".sharpen" / "runs").glob("*/log.txt")
+    text = log.read_text()
+    cached = re.findall(r"Encoding passages: ([\d,]+) of ([\d,]+) are in the cache", text)
+    assert len(cached) == 1 and cached[0][0] == cached[0][1]
+    # the base model once, the tuned model once
+    assert len(re.findall(r"Encoding passages: 100 % .* in \d", text)) == 2
+
+
 def test_the_registry_lists_shows_and_gives_the_model(
     workshop: Path, first_run: subprocess.CompletedProcess[str]
 ) -> None:

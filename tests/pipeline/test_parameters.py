@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from components.core.errors import InputError
+from components.core.settings import EncoderSettings
 from pipeline import parameters
 from pipeline.parameters import GROUPS, Settings, load, resolve
 
@@ -103,3 +104,13 @@ def test_every_setting_has_help() -> None:
 
 def test_demo_settings_are_valid() -> None:
     assert load(Path(parameters.__file__).with_name("demo.yaml")).model_name
+
+
+def test_the_processes_of_the_job_encode_too_unless_it_is_said_otherwise() -> None:
+    def encoder(*assignments: str) -> EncoderSettings:
+        return EncoderSettings.from_json(load(assignments=assignments).group_json("encoder"))
+
+    assert encoder().encoding_processes == 0
+    assert encoder("job.processes=4").encoding_processes == 4
+    assert encoder("job.processes=4", "encoder.encoding_processes=1").encoding_processes == 1
+    assert load(assignments=["job.threads=3"]).group_json("encoder") == "{}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import subprocess
 import sys
 from collections import defaultdict
@@ -13,6 +14,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from safetensors.torch import load_file, save_file
+from transformers import AutoTokenizer
 
 from components.core import command as core_command
 from components.core import storage
@@ -167,20 +170,18 @@ def test_nothing_left_is_an_input_error_and_nothing_is_written(data: str, tiny_m
     assert not storage.exists(str(tmp_path / "out"))
 
 
-def test_a_broken_model_names_the_text(
-    data: str, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = Encoder.encode
-
-    def broken(self: Encoder, texts: list[str], kind: Any, what: str = "") -> np.ndarray:
-        vectors = whole(self, texts, kind, what)
-        if kind == "passage":
-            vectors[3] = np.nan
-        return vectors
-
-    monkeypatch.setattr(Encoder, "encode", broken)
+def test_a_broken_model_names_the_text(tiny_model: Path, tmp_path: Path) -> None:
+    """A weight that is not a number, where only one passage meets it."""
+    model = tmp_path / "broken"
+    shutil.copytree(tiny_model, model)
+    weights = load_file(model / "model.safetensors")
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    weights["embeddings.word_embeddings.weight"][tokenizer.convert_tokens_to_ids("zero")] = float("nan")
+    save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
+    rows = make_rows()
+    rows[3]["neg"] = ["zero"]
     with pytest.raises(InputError, match=r"embedding of passage \w+ is not a number \(1 of "):
-        mine(data, str(tiny_model), str(tmp_path / "out"), MiningSettings.checked({}), ENCODER)
+        mine(write(tmp_path, rows), str(model), str(tmp_path / "out"), MiningSettings.checked({}), ENCODER)
     assert not storage.exists(str(tmp_path / "out"))
 
 

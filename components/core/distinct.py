@@ -1,0 +1,53 @@
+"""Which of many texts are different, told by 128 bits of each: what a text is encoded as once, and cached under."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import repeat
+
+import numpy as np
+
+KEY_BYTES = 16
+KEY_TYPE = np.dtype(f"S{KEY_BYTES}")
+
+
+@dataclass(frozen=True)
+class Distinct:
+    """The different ones among n texts, in the order in which they first occur.
+
+    Attributes:
+        first: (u,) where each of them first occurs.
+        place: (n,) which of them each text is.
+        keys: (u,) BLAKE2b of each, with its instruction.
+    """
+
+    first: np.ndarray
+    place: np.ndarray
+    keys: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+
+def distinct(texts: Sequence[str], instructions: Sequence[str | None] | None = None) -> Distinct:
+    """The different ones among texts; an instruction of a text's own makes it another text, an empty one does not."""
+    keys = text_keys(texts, instructions)
+    found, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    return Distinct(first[order], rank[inverse], found[order])
+
+
+def text_keys(texts: Sequence[str], instructions: Sequence[str | None] | None = None) -> np.ndarray:
+    """The keys (n,) of texts with their instructions."""
+    pairs = zip(texts, repeat("", len(texts)) if instructions is None else instructions, strict=True)
+    return np.array([_key(text, instruction or "") for text, instruction in pairs], dtype=KEY_TYPE)
+
+
+def _key(text: str, instruction: str) -> bytes:
+    # the lengths keep instruction and text apart; a lone surrogate must not end a run
+    joined = f"{len(instruction)} {instruction}{text}".encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(joined, digest_size=KEY_BYTES).digest()

@@ -1,0 +1,38 @@
+"""What a folder of shards says of itself: for people, and for a check before its vectors are used."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from components.core.errors import InputError
+
+# Its time of change says when the folder was used last.
+DESCRIPTION = "encoder.json"
+
+
+class WrongDimension(InputError):
+    """The cache holds vectors of another length than the model gives."""
+
+
+def described(facts: Mapping[str, Any], dimension: int) -> bytes:
+    """The file's content: what the vectors depend on, and their length."""
+    return (json.dumps({**facts, "dimension": dimension}, indent=2, sort_keys=True) + "\n").encode()
+
+
+def check_description(content: bytes, where: str, dimension: int) -> None:
+    """Check that the vectors kept at `where` have the length that the model gives.
+
+    Raises:
+        WrongDimension: they have not, or the file does not say.
+    """
+    try:
+        kept = json.loads(content)["dimension"]
+    except (ValueError, KeyError, TypeError):
+        kept = "an unknown number of"
+    if kept != dimension:
+        raise WrongDimension(
+            f"{where}: the vectors kept here have {kept} numbers, the model gives {dimension}; delete the folder or "
+            "set encoder.vector_cache to another place"
+        )

@@ -1,0 +1,88 @@
+"""`vectors_of`: what is cached is read, what is missing is encoded and kept, and a matrix is put together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from components.core.distinct import Distinct, distinct
+from components.core.encoder import Encoder, Kind
+from components.core.encoding import encode_rows, taken, title
+from components.core.vectors.cache import make_room, open_cache
+from components.core.vectors.matrix import empty_matrix
+from components.core.vectors.processes import encode_on_processes, process_count
+from components.core.vectors.shards import Places, ShardFolder
+from components.core.vectors.writer import ShardWriter
+
+ROWS_AT_ONCE = 1 << 16
+
+
+def vectors_of(
+    encoder: Encoder, texts: Sequence[str], kind: Kind, instructions: Sequence[str | None] | None = None
+) -> np.ndarray:
+    """Embeddings (n, d, float32) of the texts, in their order; arguments as for `Encoder.tokenize`.
+
+    Each distinct text is encoded once, and never again by the same encoder while the cache
+    (`EncoderSettings.vector_cache`) holds its vector. A result too large for the memory is a memory-mapped file.
+    An embedding that is not a finite number is returned as NaN and not kept: the caller knows the text's id.
+
+    Raises:
+        InputError: nothing can be written in the cache, or it holds vectors of another length.
+        StepFailed: not even one text fits into the memory.
+    """
+    unlike = distinct(texts, instructions)
+    cache = open_cache(encoder, kind)
+    if cache is None:
+        return _without_cache(encoder, unlike, texts, kind, instructions)
+    once, own = taken(unlike.first, texts, instructions)
+    unfit = np.zeros(len(unlike), dtype=bool)
+    places = cache.find(unlike.keys)
+    if cached := int((places.shard >= 0).sum()):
+        print(f"{title(kind)}: {cached:,} of {len(unlike):,} are in the cache", flush=True)
+    missing = np.flatnonzero(places.shard < 0)
+    if len(missing):
+        make_room(encoder, cache)
+    if (processes := process_count(encoder, kind, once, missing)) > 1:
+        encode_on_processes(encoder, cache, once, kind, own, missing, processes)
+        places = cache.find(unlike.keys)
+    # what is left: all, what the processes could not keep, or what another process removed meanwhile
+    while len(missing := np.flatnonzero((places.shard < 0) & ~unfit)):
+        with ShardWriter(cache, unlike.keys) as writer:
+            encode_rows(encoder, once, kind, own, missing, writer.add)
+        unfit[writer.unfit] = True
+        places = cache.find(unlike.keys)
+    return _assembled(cache, places, unlike.place)
+
+
+def _assembled(cache: ShardFolder, places: Places, place: np.ndarray) -> np.ndarray:
+    """The matrix (n, d) of the texts that are `place` (n,) among those that were looked up."""
+    out = empty_matrix(len(place), cache.dimension, cache.folder)
+    shard, row = places.shard[place], places.row[place]
+    order = np.argsort(shard, kind="stable")
+    borders = np.searchsorted(shard[order], np.arange(len(places.names) + 1))
+    for name, start, end in zip(places.names, borders[:-1], borders[1:], strict=True):
+        if start < end:
+            own = order[start:end]
+            out[own] = cache.vectors(name)[row[own]]
+    out[shard < 0] = np.nan
+    return out
+
+
+def _without_cache(
+    encoder: Encoder, unlike: Distinct, texts: Sequence[str], kind: Kind, instructions: Sequence[str | None] | None
+) -> np.ndarray:
+    vectors = empty_matrix(len(unlike), encoder.dimension)
+
+    def keep(rows: np.ndarray, found: np.ndarray) -> None:
+        vectors[rows] = found
+
+    once, own = taken(unlike.first, texts, instructions)
+    encode_rows(encoder, once, kind, own, np.arange(len(unlike)), keep)
+    if len(unlike) == len(texts):
+        return vectors
+    out = empty_matrix(len(texts), encoder.dimension)
+    for start in range(0, len(texts), ROWS_AT_ONCE):
+        part = slice(start, start + ROWS_AT_ONCE)
+        out[part] = vectors[unlike.place[part]]
+    return out

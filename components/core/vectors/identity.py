@@ -1,0 +1,98 @@
+"""What a cached vector depends on besides its text, as one hash: an encoder with another one never reads it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from components.core import distinct, encoding
+from components.core import encoder as encoder_module
+from components.core.encoder import Encoder, Kind, use_bf16
+
+# Raised by hand when shards or keys change their form.
+LAYOUT = 1
+_LIBRARIES = ("torch", "transformers", "tokenizers")
+# What a configuration says of where the model lies and who wrote it.
+_NOT_THE_MODEL = ("_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version")
+
+
+def identity_of(facts: Mapping[str, Any]) -> str:
+    """The name (40 hex digits) under which the vectors of an encoder with these facts are kept."""
+    return _hashed(facts)[:40]
+
+
+def facts_of(encoder: Encoder, kind: Kind) -> dict[str, Any]:
+    """All that decides a vector except the text and its own instruction.
+
+    The prompt of the other kind is not in it (as it is in `weights_hash`), so that a new query instruction leaves the
+    corpus' vectors valid. Neither is the size of micro-batches: it may change the last bits of a vector, no more. The
+    library versions are, because evaluations name them beside their figures.
+    """
+    return {
+        "layout": LAYOUT,
+        "kind": kind,
+        "weights": _weights(encoder),
+        "architecture": _architecture(encoder),
+        "tokenizer": _tokenizer(encoder.tokenizer),
+        "pooling": encoder.pooling,
+        "normalize": encoder.normalize,
+        "prompt": encoder.prompts[kind],
+        "instruction_format": encoder.settings.query_instruction_format if kind == "query" else "",
+        "max_length": encoder.max_lengths[kind],
+        "precision": "bf16" if use_bf16(encoder.settings.precision, encoder.device) else "fp32",
+        "libraries": {name: metadata.version(name) for name in _LIBRARIES},
+        "code": _code(),
+    }
+
+
+def _weights(encoder: Encoder) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(encoder.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _architecture(encoder: Encoder) -> str:
+    """Of the configurations of all transformers models inside: the same weights may be used in other ways."""
+    found = {}
+    for name, module in encoder.named_modules():
+        config = getattr(module, "config", None)
+        if config is not None and hasattr(config, "to_dict"):
+            values = {key: value for key, value in config.to_dict().items() if key not in _NOT_THE_MODEL}
+            if values not in found.values():
+                found[name] = values
+    return _hashed(found)
+
+
+def _tokenizer(tokenizer: Any) -> str:
+    """Of what is in the tokenizer's files, not of where they lie: pods load the same model from different folders."""
+    settings = [type(tokenizer).__name__, tokenizer.truncation_side, tokenizer.pad_token_id]
+    if tokenizer.is_fast:
+        content = json.loads(tokenizer.backend_tokenizer.to_str())
+        # left there by the last call
+        content.update(truncation=None, padding=None)
+        return _hashed([settings, content])
+    with tempfile.TemporaryDirectory(prefix="sharpen-") as folder:
+        paths = tokenizer.save_vocabulary(folder)
+        content = {Path(path).name: hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in paths}
+    return _hashed([settings, content, tokenizer.get_added_vocab(), tokenizer.special_tokens_map])
+
+
+def _code() -> str:
+    """Of the files that compute a vector from a text."""
+    digest = hashlib.sha256()
+    for module in (distinct, encoder_module, encoding):
+        digest.update(Path(str(module.__file__)).read_bytes())
+    return digest.hexdigest()
+
+
+def _hashed(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()

@@ -1,0 +1,90 @@
+"""`python -m components.core.vectors.job --request FOLDER`: one of the processes that fill the vector cache.
+
+`processes.py` starts them under torchrun. They agree on the lengths of the texts, cut the same micro-batches as one
+process would, and each computes a share of equal tokens.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from pydantic import Field
+
+from components.core.command import main, step_command
+from components.core.distinct import KEY_TYPE, text_keys
+from components.core.encoder import Encoder
+from components.core.encoding import encode_rows, taken
+from components.core.errors import StepFailed
+from components.core.settings import SettingsModel
+from components.core.shares import Share
+from components.core.vectors.cache import open_cache
+from components.core.vectors.request import Request
+from components.core.vectors.writer import ShardWriter
+
+# A process waits for the slowest one at the end of each chunk; torchrun ends all when one fails.
+PATIENCE = timedelta(days=7)
+
+
+class JobAddresses(SettingsModel):
+    """What a process is started with."""
+
+    request: str = Field(min_length=1, description="Folder with the request, written by the process that waits.")
+
+
+class OneOfMany(Share):
+    """This process among those that torchrun started."""
+
+    def __init__(self) -> None:
+        super().__init__(dist.get_rank(), dist.get_world_size())
+
+    def lengths(self, own: np.ndarray, total: int) -> np.ndarray:
+        padded = np.zeros(-(-total // self.size), dtype=np.int64)
+        padded[: len(own)] = own
+        found = [torch.empty(len(padded), dtype=torch.int64) for _ in range(self.size)]
+        dist.all_gather(found, torch.from_numpy(padded))
+        return torch.stack(found, dim=1).reshape(-1).numpy()[:total]
+
+
+def work(addresses: JobAddresses) -> None:
+    """Encode this process's share of a request into the cache.
+
+    Raises:
+        StepFailed: the model is another one than that of the process that asked, or an embedding is not a number.
+    """
+    # torchrun's children tokenise with one thread otherwise
+    os.environ.update(TOKENIZERS_PARALLELISM="true", RAYON_NUM_THREADS=os.environ.get("OMP_NUM_THREADS", "1"))
+    request = Request.read(Path(addresses.request))
+    encoder = Encoder.load(request.model, request.settings)
+    cache = open_cache(encoder, request.kind)
+    if cache is None or cache.folder.name != request.identity:
+        raise StepFailed(f"{request.model}: the model was changed while it was in use; run again")
+    keys = np.zeros(len(request.texts), dtype=KEY_TYPE)
+    keys[request.rows] = text_keys(*taken(request.rows, request.texts, request.instructions))
+    with joined() as share, ShardWriter(cache, keys) as writer:
+        encode_rows(encoder, request.texts, request.kind, request.instructions, request.rows, writer.add, share)
+
+
+@contextmanager
+def joined() -> Iterator[Share]:
+    """The processes that torchrun started, or this one alone. They exchange lengths only, so gloo will do."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield Share()
+        return
+    dist.init_process_group("gloo", timeout=PATIENCE)
+    try:
+        yield OneOfMany()
+    finally:
+        dist.destroy_process_group()
+
+
+command = step_command("core.vectors.job", "Encode a share of texts into the vector cache.", [JobAddresses], work)
+
+if __name__ == "__main__":
+    main(command)

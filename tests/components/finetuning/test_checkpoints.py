@@ -220,7 +220,7 @@ def test_the_best_model_and_the_patience_survive(
     s3: str, data: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A lost machine between two dev evaluations: the same stop and weights; other settings begin anew."""
-    # A logged loss is the mean since the point before; points at the checkpoints only cover the same steps after a death.
+    # A logged loss is the mean since the point before: with a point at each checkpoint a death changes none of them.
     steps = {"max_steps": 24, "eval_steps": 2, "logging_steps": 2}
     chosen = settings(tmp_path, early_stopping_patience=3, learning_rate=5e-3, **steps)
     whole = run(data, tiny_model, tmp_path / "whole", chosen)

@@ -125,7 +125,7 @@ def encode_rows(
             for batch in work.batches:
                 for part, vectors in computed(encoder, work.tokens, batch, budget):
                     done(work.rows[part], vectors)
-                    reporter.advance(share.size * sum(len(work.tokens[row]) for row in part))
+                    reporter.advance(work.counts_for * sum(len(work.tokens[row]) for row in part))
 
 
 def title(kind: Kind) -> str:

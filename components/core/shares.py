@@ -28,6 +28,11 @@ class Work:
     batches: list[np.ndarray]
     tokens_of_all: int
 
+    @property
+    def counts_for(self) -> float:
+        """How many tokens of all processes are done for each that is done here: they have the same amount to do."""
+        return self.tokens_of_all / max(1, sum(map(len, self.tokens)))
+
 
 class Share:
     """One process's share of the work: all of it, unless a subclass knows of other processes.

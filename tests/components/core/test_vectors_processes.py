@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from components.core.errors import InputError, StepFailed
+from components.core.errors import StepFailed
 from components.core.settings import EncoderSettings
 from components.core.shares import Share
 from components.core.vectors import processes, vectors_of
 from components.core.vectors.cache import open_cache
+from components.core.vectors.job import JobAddresses, work
 from components.core.vectors.request import Request
 from components.core.vectors.shards import KEYS
 from tests.components.core.test_vectors import Counted
@@ -27,68 +27,65 @@ TEXTS = [f"{WORDS[number % 10]} {number}{' sea' * (number % 23)}" for number in 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SHARPEN_CACHE", str(tmp_path / "a cache"))
-    root = str(Path(__file__).parents[3])
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")])))
     return tmp_path / "a cache" / "vectors"
 
 
 @pytest.mark.processes
-@pytest.mark.parametrize("kind", ["passage", "query"])
 def test_two_processes_give_bit_for_bit_what_one_gives(
-    tiny_model: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kind: Any
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    instructions = ["find " if number % 3 else None for number in range(len(TEXTS))] if kind == "query" else None
-    alone = vectors_of(Counted(tiny_model, vector_cache="off").encoder, TEXTS, kind, instructions)
-    monkeypatch.setattr(processes, "WORTH", {"cpu": 10})
+    monkeypatch.setattr(processes, "WORTH", {"cpu": 10, "cuda": 10})
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
-    counted = Counted(tiny_model, encoding_processes=2)
-    # a part is there already, so that the places of the others have gaps
-    known = vectors_of(
-        Counted(tiny_model, encoding_processes=1).encoder, TEXTS[100:130], kind, instructions and instructions[100:130]
-    )
-    found = vectors_of(counted.encoder, TEXTS, kind, instructions)
-    assert counted.texts == 0
-    assert "on 2 processes: 100 %" in capsys.readouterr().out
-    rest = np.r_[0:100, 130:700]
-    np.testing.assert_array_equal(found[100:130], known)
-    np.testing.assert_allclose(found[rest], alone[rest], atol=1e-6)
-    kept = [np.load(path) for path in cache.glob(f"*/*{KEYS}")]
-    assert len(kept) == 3 and sum(map(len, kept)) == len(TEXTS)  # every text by one process
-
-
-@pytest.mark.processes
-def test_the_number_of_processes_changes_no_bit(tiny_model: Path, tmp_path: Path, cache: Path) -> None:
-    alone = vectors_of(Counted(tiny_model, vector_cache="off").encoder, TEXTS, "passage")
+    instructions = ["find " if number % 3 else None for number in range(len(TEXTS))]
+    found = []
     for number in (1, 2):
-        place = str(tmp_path / f"on {number}")
-        counted = Counted(tiny_model, vector_cache=place)
-        shards = open_cache(counted.encoder, "passage")
-        assert shards is not None
-        rows = np.arange(len(TEXTS))
-        processes.encode_on_processes(counted.encoder, shards, TEXTS, "passage", None, rows, number)
-        np.testing.assert_array_equal(vectors_of(counted.encoder, TEXTS, "passage"), alone)
-        assert counted.texts == 0 and len(shards.names()) == number
+        place = tmp_path / f"a cache of {number}"
+        few = Counted(tiny_model, vector_cache=str(place), encoding_processes=1)
+        counted = Counted(tiny_model, vector_cache=str(place), encoding_processes=number)
+        # a part is there already, so that the places of the others have gaps
+        vectors_of(few.encoder, TEXTS[100:130], "query", instructions[100:130])
+        found.append(vectors_of(counted.encoder, TEXTS, "query", instructions))
+        kept = [np.load(path) for path in place.glob(f"*/*{KEYS}")]
+        assert len(kept) == 1 + number and sum(map(len, kept)) == len(TEXTS)  # every text by one process
+        assert counted.texts == (len(TEXTS) - 30 if number == 1 else 0)
+    assert "Encoding queries on 2 processes: 100 %" in capsys.readouterr().out
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_allclose(found[0], few.encoder.encode(TEXTS, "query", instructions), atol=1e-6)
+    assert not list(tmp_path.rglob("*writing*"))
 
 
-@pytest.mark.processes
-def test_a_model_that_changed_meanwhile_is_not_used(tiny_model: Path, cache: Path) -> None:
+def asked(counted: Counted, folder: Path) -> JobAddresses:
+    """A request to encode ten texts with this encoder, as `work` receives it."""
+    shards = open_cache(counted.encoder, "passage")
+    assert shards is not None
+    folder.mkdir()
+    Request.of(counted.encoder, shards.folder.name, TEXTS, "passage", None, np.arange(10)).write(folder)
+    return JobAddresses(request=str(folder))
+
+
+@pytest.fixture
+def variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The variables that a process of the job sets for itself."""
+    for name in ("TOKENIZERS_PARALLELISM", "RAYON_NUM_THREADS"):
+        monkeypatch.setenv(name, os.environ.get(name, "1"))
+
+
+def test_one_process_of_a_job_keeps_what_it_was_asked_for(
+    tiny_model: Path, tmp_path: Path, cache: Path, variables: None
+) -> None:
+    counted = Counted(tiny_model)
+    work(asked(counted, tmp_path / "request"))
+    assert counted.computed(TEXTS[:12]) == 2
+
+
+def test_a_model_that_changed_meanwhile_is_not_used(
+    tiny_model: Path, tmp_path: Path, cache: Path, variables: None
+) -> None:
     counted = Counted(tiny_model)
     counted.encoder.model.embeddings.word_embeddings.weight.data[7] += 1
-    shards = open_cache(counted.encoder, "passage")
-    assert shards is not None
-    with pytest.raises(StepFailed, match="the model was changed while it was in use") as caught:
-        processes.encode_on_processes(counted.encoder, shards, TEXTS, "passage", None, np.arange(5), 1)
-    assert "\n" not in str(caught.value) and shards.names() == []
-
-
-@pytest.mark.processes
-def test_a_fault_of_the_users_comes_out_as_one(tiny_model: Path, tmp_path: Path, cache: Path) -> None:
-    counted = Counted(tiny_model)
-    shards = open_cache(counted.encoder, "passage")
-    assert shards is not None
-    counted.encoder.address = str(tmp_path / "gone")
-    with pytest.raises(InputError, match="gone: no such folder"):
-        processes.encode_on_processes(counted.encoder, shards, TEXTS, "passage", None, np.arange(5), 2)
+    with pytest.raises(StepFailed, match="the model was changed while it was in use; run again") as caught:
+        work(asked(counted, tmp_path / "request"))
+    assert "\n" not in str(caught.value) and not list(cache.glob(f"*/*{KEYS}"))
 
 
 @pytest.mark.parametrize("instructions", [None, ["find ", None, ""]])
@@ -128,12 +125,12 @@ def test_shares_are_whole_micro_batches_of_equal_tokens(size: int) -> None:
     alone = Share().of(chunk, tokens_of, 1024)
     works = [Pretended(rank, size, lengths).of(chunk, tokens_of, 1024) for rank in range(size)]
     batches = {tuple(alone.rows[batch]) for batch in alone.batches}
-    dealt = [tuple(work.rows[batch]) for work in works for batch in work.batches]
+    dealt = [tuple(own.rows[batch]) for own in works for batch in own.batches]
     assert len(dealt) == len(batches) and set(dealt) == batches
-    for work in works:
-        assert [len(tokens) for tokens in work.tokens] == lengths[work.rows - 10_000].tolist()
-        assert work.tokens_of_all == lengths.sum()
-    loads = [sum(map(len, work.tokens)) for work in works]
+    for own in works:
+        assert [len(tokens) for tokens in own.tokens] == lengths[own.rows - 10_000].tolist()
+        assert own.tokens_of_all == lengths.sum()
+    loads = [sum(map(len, own.tokens)) for own in works]
     assert max(loads) - min(loads) <= 2 * 1024
 
 
@@ -144,8 +141,8 @@ def test_more_processes_than_micro_batches() -> None:
         return [np.zeros(lengths[row], np.int32) for row in rows]
 
     works = [Pretended(rank, 4, lengths).of(np.arange(2), tokens_of, 5) for rank in range(4)]
-    assert [work.rows.tolist() for work in works] == [[0], [1], [], []]
-    assert [len(work.batches) for work in works] == [1, 1, 0, 0]
+    assert [own.rows.tolist() for own in works] == [[0], [1], [], []]
+    assert [len(own.batches) for own in works] == [1, 1, 0, 0]
 
 
 @pytest.mark.parametrize(
@@ -156,7 +153,7 @@ def test_as_many_processes_as_are_asked_for_have_a_core_and_enough_to_do(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch, asked: int, cores: int, texts: int, expected: int
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
-    monkeypatch.setattr(processes, "WORTH", {"cpu": 500})
+    monkeypatch.setattr(processes, "WORTH", {"cpu": 500, "cuda": 500})
     encoder = Counted(tiny_model, encoding_processes=asked).encoder
     assert processes.process_count(encoder, "passage", ["four" * 8] * texts, np.arange(texts)) == expected
     encoder.address = ""

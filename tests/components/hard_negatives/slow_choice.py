@@ -8,7 +8,7 @@ from components.core.text import normalised
 from components.hard_negatives import draws
 from components.hard_negatives.draws import Purpose
 from components.hard_negatives.settings import MiningSettings
-from tests.components.hard_negatives.corpora import World
+from tests.components.hard_negatives.corpora import Rankings, World
 
 
 class Slow:
@@ -59,34 +59,60 @@ class Slow:
             return False
         return settings.relative_margin is None or score <= positive - abs(positive) * settings.relative_margin
 
-    def choose(self, query_id: str, settings: MiningSettings) -> list[tuple[str, str]]:
-        """(passage, picked by) of one query."""
-        passage_ids = sorted(self.texts)
+    def range(self, settings: MiningSettings) -> tuple[int, int]:
         start, end = settings.ranks
-        if len(passage_ids) < end:
-            start, end = min(start, max(0, len(passage_ids) - settings.negative_number)), len(passage_ids)
-        ranking = sorted(passage_ids, key=lambda passage_id: (-self.score(query_id, passage_id), passage_id))
+        if len(self.texts) >= end:
+            return start, end
+        return min(start, max(0, len(self.texts) - settings.negative_number)), len(self.texts)
+
+    def ranking(
+        self, query_id: str, settings: MiningSettings, others: Rankings | None = None
+    ) -> list[tuple[str, int, str]]:
+        """(passage, rank, source) of every passage that a source ranked, best rank first."""
+        _, end = self.range(settings)
+        further = settings.further_ranks if settings.top_up.startswith("further_ranks") else 0
+        reach = max(end + further, settings.negative_number)
+        by_model = sorted(self.texts, key=lambda passage_id: (-self.score(query_id, passage_id), passage_id))
+        best: dict[str, tuple[int, int]] = {}
+        for number, source in enumerate(settings.candidate_sources):
+            found = by_model if source == "model" else (others or {})[source].get(query_id, [])
+            for rank, passage_id in enumerate(found[:reach], start=1):
+                best[passage_id] = min((rank, number), best.get(passage_id, (10**9, 0)))
+        ordered = sorted(best, key=lambda passage_id: best[passage_id])
+        return [(p, best[p][0], settings.candidate_sources[best[p][1]]) for p in ordered]
+
+    def choose(
+        self, query_id: str, settings: MiningSettings, others: Rankings | None = None
+    ) -> list[tuple[str, str, int | None, str | None]]:
+        """(passage, picked by, rank, source) of one query."""
+        passage_ids = sorted(self.texts)
+        start, end = self.range(settings)
+        ranking = self.ranking(query_id, settings, others)
         seen: set[str] = set()
         fit = []
-        for passage_id in ranking:
+        for passage_id, _, _ in ranking:
             fit.append(self.passes(query_id, passage_id, settings) and self.texts[passage_id] not in seen)
             seen.add(self.texts[passage_id])
 
         number = settings.negative_number
         at_random = int(np.floor(settings.random_share * number + 0.5))
-        positions = [position for position in range(start, end) if fit[position]]
+        in_range = [column for column, (_, rank, _) in enumerate(ranking) if start < rank <= end]
+        columns = [column for column in in_range if fit[column]]
         if settings.sampling == "random":
-            priority = draws.generator(settings.seed, query_id, Purpose.SAMPLE).random(end - start)
-            positions.sort(key=lambda position: priority[position - start])
-        chosen = [(ranking[position], "search") for position in sorted(positions[: number - at_random])]
+            priority = draws.generator(settings.seed, query_id, Purpose.SAMPLE).random(len(in_range))
+            columns.sort(key=lambda column: priority[in_range.index(column)])
+        taken = sorted(columns[: number - at_random])
+        chosen: list[tuple[str, str, int | None, str | None]] = [
+            (ranking[column][0], "search", *ranking[column][1:]) for column in taken
+        ]
         if settings.top_up.startswith("further_ranks"):
-            for position in range(end, min(len(ranking), end + settings.further_ranks)):
-                if fit[position] and len(chosen) < number - at_random:
-                    chosen.append((ranking[position], "further_rank"))
+            for column, (passage_id, rank, source) in enumerate(ranking):
+                if end < rank <= end + settings.further_ranks and fit[column] and len(chosen) < number - at_random:
+                    chosen.append((passage_id, "further_rank", rank, source))
         wanted = at_random
         if settings.top_up.endswith("random"):
             wanted = number - len(chosen)
-        barred = {self.texts[passage_id] for passage_id, _ in chosen} | {self.texts[p] for p in ranking[:start]}
+        barred = {self.texts[row[0]] for row in chosen} | {self.texts[p] for p, rank, _ in ranking if rank <= start}
         for purpose, size in ((Purpose.CORPUS, 4 * wanted + 16), (Purpose.CORPUS_AGAIN, 4096)):
             generator = draws.generator(settings.seed, query_id, purpose)
             if not wanted:
@@ -97,7 +123,9 @@ class Slow:
                 new = self.texts[passage_id] not in barred | seen
                 seen.add(self.texts[passage_id])
                 if wanted and new and self.passes(query_id, passage_id, settings):
-                    chosen.append((passage_id, "random"))
+                    chosen.append((passage_id, "random", None, None))
                     barred.add(self.texts[passage_id])
                     wanted -= 1
-        return chosen + [(passage_id, "given") for passage_id in self.given(query_id)]
+        ranks = {passage_id: (rank, source) for passage_id, rank, source in ranking}
+        given = [(passage_id, "given", *ranks.get(passage_id, (None, None))) for passage_id in self.given(query_id)]
+        return chosen + given

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from components.hard_negatives.output import Writer
 from components.hard_negatives.pool import Pool, make_pool
 from components.hard_negatives.rankings import Vectors
 from components.hard_negatives.report import Figures
+from components.hard_negatives.rescore import Rescorer
 from components.hard_negatives.scope import make_scope
 from components.hard_negatives.settings import MiningSettings
 
@@ -107,8 +108,25 @@ def random_rankings(made: World, sources: Sequence[str], seed: int) -> Rankings:
     }
 
 
+Second = Callable[[str, str], float]
+"""A cross-encoder's score of a query's and a passage's text."""
+
+
+class Judge:
+    """Stands where `CrossEncoder` does, with scores that are known by hand; `asked` holds every pair it was asked."""
+
+    def __init__(self, second: Second, identity: str) -> None:
+        self.second, self.identity = second, identity
+        self.asked: list[tuple[str, str]] = []
+
+    def scores(self, queries: Sequence[str], passages: Sequence[str]) -> np.ndarray:
+        pairs = list(zip(queries, passages, strict=True))
+        self.asked += pairs
+        return np.array([self.second(*pair) for pair in pairs], dtype=np.float32)
+
+
 def mined(
-    made: World, settings: MiningSettings, folder: Path, others: Rankings | None = None
+    made: World, settings: MiningSettings, folder: Path, others: Rankings | None = None, judge: Judge | None = None
 ) -> tuple[list[dict], Figures]:
     """The rows of the negatives table, and the figures."""
     pool = make_pool(made.data, "data")
@@ -118,7 +136,8 @@ def mined(
     tables = {source: as_rows(found, pool, scope.reach) for source, found in (others or {}).items()}
     folder.mkdir(parents=True, exist_ok=True)
     writer = Writer(folder, pool, settings.candidate_sources, made.data.teacher_scores)
-    figures = search_and_choose(Vectors(queries, passages), tables, pool, settings, scope, writer)
+    rescorer = Rescorer(judge, pool) if judge else None  # type: ignore[arg-type]
+    figures = search_and_choose(Vectors(queries, passages), tables, pool, settings, scope, writer, rescorer)
     return pl.read_parquet(folder / "negatives").rows(named=True), figures
 
 

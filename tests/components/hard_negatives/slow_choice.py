@@ -8,15 +8,16 @@ from components.core.text import normalised
 from components.hard_negatives import draws
 from components.hard_negatives.draws import Purpose
 from components.hard_negatives.settings import MiningSettings
-from tests.components.hard_negatives.corpora import Rankings, World
+from tests.components.hard_negatives.corpora import Rankings, Second, World
 
 
 class Slow:
     """Texts, scores and known positives of a world as plain dictionaries."""
 
-    def __init__(self, made: World) -> None:
-        self.world = made
-        self.texts = {row["passage_id"]: normalised(row["text"]) for row in made.data.corpus.iter_rows(named=True)}
+    def __init__(self, made: World, second: Second | None = None) -> None:
+        self.world, self.second = made, second
+        self.passages = dict(made.data.corpus.select("passage_id", "text").iter_rows())
+        self.texts = {passage_id: normalised(text) for passage_id, text in self.passages.items()}
         self.queries = {row["query_id"]: row for row in made.data.queries.iter_rows(named=True)}
         self.positives: dict[str, set[str]] = {}
         for row in made.data.qrels.iter_rows(named=True):
@@ -24,6 +25,15 @@ class Slow:
 
     def score(self, query_id: str, passage_id: str) -> float:
         return float(np.dot(self.world.query_vectors[query_id], self.world.passage_vectors[passage_id]))
+
+    def rescored(self, query_id: str, passage_id: str) -> float:
+        """What the margins are judged by: the cross-encoder if there is one."""
+        if self.second is None:
+            return self.score(query_id, passage_id)
+        return self.second(self.queries[query_id]["text"], self.passages[passage_id])
+
+    def rescored_anchor(self, query_id: str) -> float:
+        return min(self.rescored(query_id, passage_id) for passage_id in self.positives[query_id])
 
     def anchor(self, query_id: str) -> float:
         return min(self.score(query_id, passage_id) for passage_id in self.positives[query_id])
@@ -47,7 +57,7 @@ class Slow:
 
     def passes(self, query_id: str, passage_id: str, settings: MiningSettings) -> bool:
         """The rules, but for copies."""
-        score, positive = self.score(query_id, passage_id), self.anchor(query_id)
+        score = self.score(query_id, passage_id)
         text = self.texts[passage_id]
         if self.forbidden(query_id, text) or text in {self.texts[given] for given in self.given(query_id)}:
             return False
@@ -55,6 +65,7 @@ class Slow:
             return False
         if settings.min_score is not None and score < settings.min_score:
             return False
+        score, positive = self.rescored(query_id, passage_id), self.rescored_anchor(query_id)
         if settings.absolute_margin is not None and score > positive - settings.absolute_margin:
             return False
         return settings.relative_margin is None or score <= positive - abs(positive) * settings.relative_margin

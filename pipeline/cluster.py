@@ -33,7 +33,7 @@ def compile_pipeline(settings: Settings, output: Path, *, image: str = "", kuber
     """Write the pipeline's YAML.
 
     Args:
-        settings: become the defaults of the run form.
+        settings: become the defaults of the run form; ``mining.rounds`` is built in.
         output: file to write.
         image: image of all steps; a local development image by default.
         kubernetes: write `Pipeline` and `PipelineVersion` objects (pipelines.kubeflow.org/v2beta1).
@@ -46,8 +46,9 @@ def compile_pipeline(settings: Settings, output: Path, *, image: str = "", kuber
     # kfp takes a third of a second to import; wrong input should not wait for it.
     from kfp import compiler
 
-    from pipeline.graph import sharpen
+    from pipeline.graph import make_pipeline
 
+    sharpen = make_pipeline(settings.mining.rounds)
     if image:
         for executor in sharpen.pipeline_spec.deployment_spec["executors"].values():
             executor["container"]["image"] = image

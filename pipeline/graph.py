@@ -2,16 +2,26 @@
 
 One definition for the laptop and the cluster. Bulk data travels as addresses (parameters of type str), because an input
 artifact would be copied whole through every pod.
+
+Rounds of mining and fine-tuning are unrolled when the pipeline is made: the first mines with the base model, each later
+one with the model of the round before. Every round fine-tunes the base model anew, as DPR's successors do (coCondenser,
+Gao and Callan 2022, arXiv 2108.05540): the model is then the work of one training with one set of negatives and the
+same number of steps whatever the rounds, where going on from round to round (ANCE, Xiong et al. 2021, arXiv 2007.00808)
+would train for longer with every round and keep what worse negatives taught.
 """
 
 # A call of a component makes a task, which its Python signature does not say.
-# pyright: reportCallIssue=false, reportAttributeAccessIssue=false, reportArgumentType=false
+# pyright: reportCallIssue=false, reportAttributeAccessIssue=false, reportArgumentType=false, reportReturnType=false
 
 # No `from __future__ import annotations`: kfp reads the annotations as objects.
 
 import inspect
+from collections.abc import Callable
 
 from kfp import dsl
+from kfp.dsl.graph_component import GraphComponent
+from kfp.dsl.pipeline_channel import PipelineChannel
+from kfp.dsl.pipeline_task import PipelineTask
 
 from components.data_prep.component import data_prep, fingerprint
 from components.evaluation.component import evaluation
@@ -25,44 +35,85 @@ from pipeline.resolve import check_settings
 PIPELINE_NAME = "sharpen"
 
 
-def _graph(
-    train_data: str, eval_data: str, base_model: str, model_name: str, store: str, overrides: str = "{}"
-) -> None:
-    at_the_end = finish(model_name=model_name).set_display_name("finish")
-    at_the_end.set_caching_options(False)
-    with dsl.ExitHandler(at_the_end, name="run"):
-        # Not cached: these three look at what may have changed outside.
-        checked = check_settings(
-            train_data=train_data,
-            eval_data=eval_data,
-            base_model=base_model,
+def make_pipeline(rounds: int = 1) -> GraphComponent:
+    """The pipeline with so many rounds of mining and fine-tuning."""
+
+    def graph(
+        train_data: str, eval_data: str, base_model: str, model_name: str, store: str, overrides: str = "{}"
+    ) -> None:
+        at_the_end = finish(model_name=model_name).set_display_name("finish")
+        at_the_end.set_caching_options(False)
+        inputs = {"train_data": train_data, "eval_data": eval_data, "base_model": base_model}
+        with dsl.ExitHandler(at_the_end, name="run"):
+            _steps(inputs, model_name, store, overrides, rounds)
+
+    return dsl.pipeline(name=PIPELINE_NAME)(_with_inputs_from_settings(graph))
+
+
+def _steps(inputs: dict[str, str], model_name: str, store: str, overrides: str, rounds: int) -> None:
+    base_model = inputs["base_model"]
+    # Not cached: these three look at what may have changed outside.
+    checked = check_settings(model_name=model_name, store=store, overrides=overrides, compiled_rounds=rounds, **inputs)
+    checked.set_caching_options(False)
+    seen = fingerprint(mined_with=checked.outputs["mined_with"], **inputs)
+    seen.set_caching_options(False)
+    champion = current_champion(model_name=model_name, store=store).after(checked)
+    champion.set_caching_options(False)
+
+    # Cached: the content fingerprint and the step's own settings are inputs, so a hit is always right.
+    data = data_prep(
+        train_data=inputs["train_data"],
+        eval_data=inputs["eval_data"],
+        settings=checked.outputs["data"],
+        fingerprint=seen.output,
+    )
+    shared = {"encoder": checked.outputs["encoder"], "fingerprint": seen.output}
+    measured = {"data": data.outputs["Output"], "split": "test", "settings": checked.outputs["evaluation"], **shared}
+    alone = {"base": "", "champion": "", "negatives": "", **measured}
+    base = evaluation(model=base_model, name="evaluation-base", **alone)
+    base.set_display_name("evaluate base model")
+    reigning = evaluation(model=champion.output, name="evaluation-champion", **alone)
+    reigning.set_display_name("evaluate champion")
+    negatives, tuned = _rounds(rounds, base_model, data, checked, shared)
+    result = evaluation(
+        model=tuned.outputs["Output"],
+        name="evaluation-tuned",
+        base=base.outputs["Output"],
+        champion=reigning.outputs["Output"],
+        negatives=negatives.outputs["Output"],
+        **measured,
+    )
+    result.set_display_name("evaluate tuned model")
+
+    # Not cached: a decision is made anew in every run.
+    verdict = gate(evaluation=result.outputs["Output"], settings=checked.outputs["promotion"])
+    verdict.set_caching_options(False)
+    with dsl.If(verdict.outputs["Output"] == "promote", name="promote"):
+        promotion(
+            model=tuned.outputs["Output"],
+            evaluation=result.outputs["Output"],
             model_name=model_name,
             store=store,
-            overrides=overrides,
+            settings=checked.outputs["promotion"],
         ).set_caching_options(False)
-        seen = fingerprint(train_data=train_data, eval_data=eval_data, base_model=base_model).after(checked)
-        seen.set_caching_options(False)
-        champion = current_champion(model_name=model_name, store=store).after(checked)
-        champion.set_caching_options(False)
 
-        # Cached: the content fingerprint and the step's own settings are inputs, so a hit is always right.
-        data = data_prep(
-            train_data=train_data, eval_data=eval_data, settings=checked.outputs["data"], fingerprint=seen.output
-        )
-        shared = {"encoder": checked.outputs["encoder"], "fingerprint": seen.output}
-        measured = {
-            "data": data.outputs["Output"],
-            "split": "test",
-            "settings": checked.outputs["evaluation"],
-            **shared,
-        }
-        alone = {"base": "", "champion": "", "negatives": "", **measured}
-        base = evaluation(model=base_model, name="evaluation-base", **alone)
-        base.set_display_name("evaluate base model")
-        reigning = evaluation(model=champion.output, name="evaluation-champion", **alone)
-        reigning.set_display_name("evaluate champion")
+
+def _rounds(
+    rounds: int, base_model: str, data: PipelineTask, checked: PipelineTask, shared: dict[str, PipelineChannel]
+) -> tuple[PipelineTask, PipelineTask]:
+    """Mining and fine-tuning, each as often as there are rounds; the tasks of the last round.
+
+    The first round is named as in a pipeline of one, so that one more round takes the others from the cache.
+    """
+
+    def one(number: int, miner: PipelineChannel | str) -> tuple[PipelineTask, PipelineTask]:
+        suffix = f"-{number}" if number > 1 else ""
         negatives = hard_negatives(
-            data=data.outputs["Output"], model=base_model, settings=checked.outputs["mining"], **shared
+            data=data.outputs["Output"],
+            model=miner,
+            settings=checked.outputs["mining"],
+            name=f"hard_negatives{suffix}",
+            **shared,
         )
         tuned = finetuning(
             data=data.outputs["Output"],
@@ -70,45 +121,31 @@ def _graph(
             base_model=base_model,
             settings=checked.outputs["training"],
             job=checked.outputs["job"],
+            name=f"finetuning{suffix}",
             **shared,
         )
-        result = evaluation(
-            model=tuned.outputs["Output"],
-            name="evaluation-tuned",
-            base=base.outputs["Output"],
-            champion=reigning.outputs["Output"],
-            negatives=negatives.outputs["Output"],
-            **measured,
-        )
-        result.set_display_name("evaluate tuned model")
+        if rounds > 1:
+            negatives.set_display_name(f"hard negatives, round {number} of {rounds}")
+            tuned.set_display_name(f"fine-tuning, round {number} of {rounds}")
+        return negatives, tuned
 
-        # Not cached: a decision is made anew in every run.
-        verdict = gate(evaluation=result.outputs["Output"], settings=checked.outputs["promotion"])
-        verdict.set_caching_options(False)
-        with dsl.If(verdict.outputs["Output"] == "promote", name="promote"):
-            promotion(
-                model=tuned.outputs["Output"],
-                evaluation=result.outputs["Output"],
-                model_name=model_name,
-                store=store,
-                settings=checked.outputs["promotion"],
-            ).set_caching_options(False)
+    negatives, tuned = one(1, base_model)
+    for number in range(2, rounds + 1):
+        negatives, tuned = one(number, tuned.outputs["Output"])
+    return negatives, tuned
 
 
-def _with_inputs_from_settings() -> None:
+def _with_inputs_from_settings(graph: Callable[..., None]) -> Callable[..., None]:
     """Give the pipeline function the defaults and the help of the settings; the UI's run form shows both."""
     fields = {name: Settings.model_fields[name] for name in TOP_LEVEL}
-    signature = inspect.signature(_graph)
+    signature = inspect.signature(graph)
     parameters = [
         parameter.replace(default=fields[name].default) if name in fields else parameter
         for name, parameter in signature.parameters.items()
     ]
-    _graph.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    graph.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     helps = [f"    {name}: {field.description}" for name, field in fields.items()]
     helps.append('    overrides: Any other setting as a JSON object, for example {"training.temperature": 0.05}.')
     summary = "Fine-tune a text-embedding model for retrieval on your own data, measure it, promote it if it is better."
-    _graph.__doc__ = summary + "\n\nArgs:\n" + "\n".join(helps) + "\n"
-
-
-_with_inputs_from_settings()
-sharpen = dsl.pipeline(name=PIPELINE_NAME)(_graph)
+    graph.__doc__ = summary + "\n\nArgs:\n" + "\n".join(helps) + "\n"
+    return graph

@@ -98,7 +98,7 @@ def run(settings: Settings, *, fresh: bool = False) -> LocalRun:
         arguments = {key: str(getattr(settings, key)) for key in TOP_LEVEL}
         arguments |= {"store": root, "overrides": settings.overrides_json()}
         cache = None if fresh else WORK / "cache" / _store_identity(root)
-        decision = _execute(arguments, f"{root}/runs/{name}", folder, cache, log)
+        decision = _execute(arguments, settings.mining.rounds, f"{root}/runs/{name}", folder, cache, log)
         report = folder / "report.html"
         report.write_bytes(storage.read_bytes(storage.join(decision["evaluation"], "report.html")))
         _forget_old_runs(folder.parent, keep=20)
@@ -115,7 +115,7 @@ def run(settings: Settings, *, fresh: bool = False) -> LocalRun:
 
 
 def _execute(
-    arguments: dict[str, str], run_address: str, folder: Path, cache: Path | None, log: Path
+    arguments: dict[str, str], rounds: int, run_address: str, folder: Path, cache: Path | None, log: Path
 ) -> dict[str, str]:
     told = folder / "outcome.json"
     variables = {RUN_VARIABLE: run_address, outcome.VARIABLE: str(told), "PYTHONUNBUFFERED": "1"}
@@ -126,7 +126,7 @@ def _execute(
         # kfp takes a third of a second to import; the other commands do not need it.
         from kfp import local
 
-        from pipeline.graph import sharpen
+        from pipeline.graph import make_pipeline
 
         local.init(
             local.SubprocessRunner(use_venv=False),
@@ -135,6 +135,7 @@ def _execute(
             enable_caching=cache is not None,
             cache_root=str(cache.absolute()) if cache else None,
         )
+        sharpen = make_pipeline(rounds)
         view.titles = _titles(sharpen)
         with contextlib.redirect_stdout(view), _logged(view), arguments_left_alone(), warnings.catch_warnings():
             # that display names and resource limits mean nothing here is no news to a user

@@ -26,6 +26,18 @@ from components.hard_negatives.settings import MiningSettings
 from components.promotion.settings import NAME_PATTERN, NAME_RULE, PromotionSettings
 
 
+class RoundsOfMining(MiningSettings):
+    """Mining, and what of it the graph decides: a step knows of no rounds."""
+
+    rounds: int = Field(
+        1,
+        ge=1,
+        le=4,
+        description="How often is mined and fine-tuned: the first time with the base model, then with the model of the "
+        "round before. Every round fine-tunes the base model.",
+    )
+
+
 class Settings(SettingsModel):
     """All settings of a run."""
 
@@ -51,7 +63,7 @@ class Settings(SettingsModel):
     )
     encoder: EncoderSettings = EncoderSettings()  # type: ignore[call-arg]
     data: DataSettings = DataSettings()  # type: ignore[call-arg]
-    mining: MiningSettings = MiningSettings()  # type: ignore[call-arg]
+    mining: RoundsOfMining = RoundsOfMining()  # type: ignore[call-arg]
     training: TrainingSettings = TrainingSettings()  # type: ignore[call-arg]
     evaluation: EvaluationSettings = EvaluationSettings()  # type: ignore[call-arg]
     promotion: PromotionSettings = PromotionSettings()  # type: ignore[call-arg]
@@ -70,11 +82,20 @@ class Settings(SettingsModel):
     def group_json(self, name: str) -> str:
         """What the user set in one group, as the JSON text that a step receives; equal settings are equal text."""
         group: SettingsModel = getattr(self, name)
-        values = group.model_dump(mode="json", exclude_unset=True)
+        values = group.model_dump(mode="json", exclude_unset=True, exclude={"rounds"} if name == "mining" else None)
         if name == "encoder" and self.job.processes:
             # the steps that encode have no other part of the job's settings to depend on
             values.setdefault("encoding_processes", self.job.processes)
         return json.dumps(values, sort_keys=True)
+
+    def check_rounds(self, compiled: int) -> None:
+        """Raise InputError when the user set another number of rounds than the pipeline has."""
+        wanted = self.mining.rounds
+        if "rounds" in self.mining.model_fields_set and wanted != compiled:
+            raise InputError(
+                f"mining.rounds: {wanted} wanted, but this pipeline was compiled with {compiled}; "
+                f"compile it again with --set mining.rounds={wanted}"
+            )
 
     def overrides_json(self) -> str:
         """What the user set in all groups, as the JSON text of the pipeline's input `overrides`."""

@@ -14,7 +14,13 @@ from components.core.place import IMAGE
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def check_settings(
-    train_data: str, eval_data: str, base_model: str, model_name: str, store: str, overrides: str
+    train_data: str,
+    eval_data: str,
+    base_model: str,
+    model_name: str,
+    store: str,
+    overrides: str,
+    compiled_rounds: int,
 ) -> NamedTuple(  # type: ignore[valid-type]
     "Checked",
     [
@@ -25,6 +31,7 @@ def check_settings(
         ("evaluation", str),
         ("promotion", str),
         ("job", str),
+        ("mined_with", str),
     ],
 ):
     """Check every setting; an unknown name or a value out of bounds ends the run here.
@@ -36,11 +43,18 @@ def check_settings(
         model_name: Name in the registry.
         store: Root of the registry.
         overrides: Any other setting, as a JSON object.
+        compiled_rounds: Rounds of mining and fine-tuning that the pipeline was compiled with.
+
+    Returns:
+        Every group of settings as JSON, and as JSON the addresses of models and files that mining reads.
     """
+    import json
+
     from components.core.place import reported
     from pipeline.parameters import GROUPS, TOP_LEVEL, resolve
 
     with reported("check_settings"):
         values = dict(zip(TOP_LEVEL, (train_data, eval_data, base_model, model_name, store), strict=True))
         settings = resolve(values, overrides)
-    return tuple(settings.group_json(group) for group in GROUPS)  # type: ignore[return-value]
+        settings.check_rounds(compiled_rounds)
+    return (*(settings.group_json(group) for group in GROUPS), json.dumps(settings.mining.addresses))  # type: ignore[return-value]

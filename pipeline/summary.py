@@ -37,7 +37,9 @@ def show(run: local.LocalRun, settings: Settings) -> None:
             table.add_row(
                 name, f"{m['reference']:.3f}", f"{m['candidate']:.3f}", f"{m['difference']:+.3f}", interval, counts
             )
-    console.print(f"\n[bold]Finished in {clock(run.seconds)}[/bold]\n")
+    rounds = settings.mining.rounds
+    told = f", {rounds} rounds; the model is that of round {rounds}" if rounds > 1 else ""
+    console.print(f"\n[bold]Finished in {clock(run.seconds)}[/bold]{told}\n")
     console.print(table)
     console.print(
         f"\n[bold]Gain: {settings.promotion.metric} {main['reference']:.3f} -> {main['candidate']:.3f} "

@@ -8,22 +8,25 @@ from components.core.place import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
-def fingerprint(train_data: str, eval_data: str, base_model: str) -> str:
+def fingerprint(train_data: str, eval_data: str, base_model: str, mined_with: str = "[]") -> str:
     """Check that data and model are there, and hash their content, so that cached steps are used only while it lasts.
 
     Args:
         train_data: Addresses of the training data, separated by commas or as a JSON list.
         eval_data: Addresses of the evaluation data; may be empty.
         base_model: Model to start from: a folder, an s3:// address or a hub id.
+        mined_with: Other models, and files with file: before them, that mining reads, as a JSON list.
 
     Returns:
         SHA-256 of data, model and code version.
     """
+    import json
+
     from components.core.place import code_version, reported
     from components.data_prep.fingerprint import fingerprint as content_fingerprint
 
     with reported("fingerprint"):
-        found = content_fingerprint(train_data, eval_data, base_model, code_version())
+        found = content_fingerprint(train_data, eval_data, base_model, code_version(), json.loads(mined_with))
         print(f"content fingerprint: {found}")
     return found
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from components.core import model_folder, object_store, storage
@@ -15,9 +15,17 @@ from components.core.readers.places import EXPECTED, is_rows
 from components.data_prep.python_files import is_python_source, python_files, source_name
 from components.data_prep.python_source import python_version
 
+FILE = "file:"
 
-def fingerprint(train_data: str | list[str], eval_data: str | list[str], base_model: str, code_version: str) -> str:
-    """SHA-256 (hex) of the content of data and model, and of the code's version.
+
+def fingerprint(
+    train_data: str | list[str],
+    eval_data: str | list[str],
+    base_model: str,
+    code_version: str,
+    mined_with: Sequence[str] = (),
+) -> str:
+    """SHA-256 (hex) of the content of data and models, and of the code's version.
 
     Local files count by name and content, remote ones by name, size and ETag (nothing is downloaded), Python code by
     content and interpreter, a model of the hub by its id and revision. Neither the order of the addresses nor the
@@ -28,13 +36,14 @@ def fingerprint(train_data: str | list[str], eval_data: str | list[str], base_mo
         eval_data: the same; may be empty.
         base_model: what `Encoder.load` takes.
         code_version: version of the code that will read the data.
+        mined_with: other models that mining uses, and after ``file:`` the files that it reads.
 
     Raises:
         InputError: something is missing, empty or of no known kind, no access, store unreachable. All faults are told
             together, so that a run can be mended at once.
     """
     faults: list[str] = []
-    parts: dict[str, list[object]] = {"train": [], "eval": [], "model": []}
+    parts: dict[str, list[object]] = {"train": [], "eval": [], "model": [], "mining": []}
     trained = split_addresses(train_data)
     if not trained:
         faults.append("train_data: no address given; name a file, a folder or python-source:stdlib")
@@ -48,6 +57,12 @@ def fingerprint(train_data: str | list[str], eval_data: str | list[str], base_mo
         parts["model"].append(_model(base_model))
     except InputError as error:
         faults += [f"base_model: {line}" for line in error.faults]
+    for address in mined_with:
+        try:
+            named = address.removeprefix(FILE)
+            parts["mining"].append(_file(named) if named != address else _model(address))
+        except InputError as error:
+            faults += [f"mining: {line}" for line in error.faults]
     if faults:
         raise InputError(faults)
     known = {role: sorted(json.dumps(part) for part in found) for role, found in parts.items()}
@@ -96,6 +111,19 @@ def _remote_files(address: str) -> list[tuple[str, int, str]]:
 def _finished(address: str) -> list[object]:
     files = storage.read_marker(address).files
     return [stem(address), _digest((file["name"], file["sha256"]) for file in files)]
+
+
+def _file(address: str) -> list[object]:
+    """A file, or the files of a folder, of any kind."""
+    if storage.is_remote(address):
+        single = object_store.find_file(parse_remote(address))
+        files = [single] if single else storage.list_files(address)
+        if not files:
+            raise InputError(f"{address}: no such file or folder in the object store")
+        return [_digest((file.name, file.size, file.etag) for file in files)]
+    path = storage.fetch(address)
+    paths = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    return [_digest((file.name, _sha256(file)) for file in paths)]
 
 
 def _model(model: str) -> list[object]:

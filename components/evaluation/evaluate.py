@@ -21,6 +21,7 @@ from components.core.place import code_version, run_id
 from components.core.readers import read_dataset
 from components.core.search import top_k
 from components.core.settings import EncoderSettings
+from components.core.trec import write_run
 from components.core.vectors import vectors_of
 from components.evaluation import finished
 from components.evaluation.compare import compare
@@ -30,7 +31,6 @@ from components.evaluation.metrics import TIE_RULE, means, measure
 from components.evaluation.report import render_report
 from components.evaluation.report.background import read_background
 from components.evaluation.settings import EvaluationSettings
-from components.evaluation.trec import write_run
 
 SHOWN_DEPTH = 100
 """Every query keeps at least this many hits, so that runs can be scored again at other cutoffs."""

@@ -12,8 +12,8 @@ import polars as pl
 
 from components.core import storage
 from components.core.errors import InputError
+from components.core.trec import read_run
 from components.evaluation.metrics import ranked
-from components.evaluation.trec import read_run
 
 METRICS, FACTS, PER_QUERY, RUN = "metrics.json", "facts.json", "per_query.parquet", "run.trec"
 COMPARISON, REPORT = "comparison.json", "report.html"

@@ -8,8 +8,8 @@ import polars as pl
 
 from components.core.errors import InputError
 from components.core.records import DataSet
+from components.core.trec import field
 from components.evaluation.metrics import Qrels
-from components.evaluation.trec import field
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ import numpy as np
 
 from components.core import storage
 from components.core.errors import InputError
+from components.core.trec import read_qrels, read_run
 from components.evaluation.metrics import TIE_RULE, means, measure, ranked_run
 from components.evaluation.settings import ScoreAddresses, ScoreSettings
-from components.evaluation.trec import read_qrels, read_run
 
 
 def score(addresses: ScoreAddresses, settings: ScoreSettings) -> dict[str, Any]:

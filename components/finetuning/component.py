@@ -20,6 +20,7 @@ def finetuning(
     fingerprint: str,
     model: Output[Model],
     statistics: Output[Metrics],
+    name: str = "finetuning",
 ) -> str:
     """Train the base model on queries, positives and hard negatives; returns the address of the new model.
 
@@ -33,13 +34,14 @@ def finetuning(
         fingerprint: Content of data, model and code; only decides whether a cached result is right.
         model: The trained model, a sentence-transformers folder.
         statistics: Steps, loss, speed and negatives per query.
+        name: Name of this use of the step; it is part of the output's address.
     """
     from components.core.place import output_address, reported, show_metrics
 
-    with reported("finetuning"):
+    with reported(name):
         from components.finetuning.launch import launch_from_json, numbers
 
-        model.uri = output_address(model.uri, "finetuning")
+        model.uri = output_address(model.uri, name)
         facts = launch_from_json(data, negatives, base_model, model.uri, settings, encoder, job)
         show_metrics(statistics, numbers(facts))
         model.metadata.update(base_model=base_model, data_fingerprint=facts["data_fingerprint"], **numbers(facts))

@@ -23,7 +23,7 @@ from components.core.encoder import Encoder, default_device
 from components.core.errors import InputError, StepFailed
 from components.core.place import code_version
 from components.core.readers import read_dataset
-from components.core.records import INCONSISTENT_QUERIES, NEGATIVES, DataSet, read_table
+from components.core.records import INCONSISTENT_QUERIES, NEGATIVES, TEACHER_SCORES, DataSet, read_table
 from components.core.settings import EncoderSettings
 from components.finetuning.dev_score import DevSet
 from components.finetuning.examples import Examples
@@ -115,7 +115,7 @@ def _make(data: str, negatives: str | None, settings: TrainingSettings, encoder:
     if negatives:
         folder = storage.open_folder(negatives)
         mined = read_table(folder / "negatives", NEGATIVES)
-        trained = without_dropped(dataset, folder)
+        trained = without_dropped(with_teacher(dataset, folder), folder)
     negatives_hash = None if mined is None else rows_hash(mined.iter_rows())
     identity: dict[str, Any] = {
         "code": code_version(),
@@ -152,6 +152,20 @@ def check_source_names(examples: Examples, settings: TrainingSettings) -> None:
         faults.append("symmetric: no source has in-batch negatives, so there is nothing to contrast a positive with")
     if faults:
         raise InputError(faults)
+
+
+def with_teacher(data: DataSet, negatives: Path) -> DataSet:
+    """The data set with the scores of mining's cross-encoder as its teacher scores, if mining had one.
+
+    They replace those of the data: scores of two teachers for one query are not on the same scale.
+
+    Args:
+        data: the data set that was mined.
+        negatives: local folder that mining wrote.
+    """
+    if not (negatives / "teacher_scores").is_dir():
+        return data
+    return dataclasses.replace(data, teacher_scores=read_table(negatives / "teacher_scores", TEACHER_SCORES))
 
 
 def without_dropped(data: DataSet, negatives: Path) -> DataSet:

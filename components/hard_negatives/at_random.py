@@ -10,8 +10,9 @@ from components.hard_negatives import draws
 from components.hard_negatives.draws import Purpose
 from components.hard_negatives.pairs import Pairs
 from components.hard_negatives.pool import Pool
-from components.hard_negatives.rules import FIT, Ranking, ScorePairs, first, judge, text_numbers
+from components.hard_negatives.rules import FIT, Ranking, ScorePairs, judge, text_numbers
 from components.hard_negatives.settings import MiningSettings
+from components.hard_negatives.take import take
 
 # Draws for a query that lacks r negatives: first 4 r + 16, then this many.
 _LAST_DRAWS = 4096
@@ -41,6 +42,7 @@ def draw(
     score_pairs: ScorePairs,
     barred: np.ndarray,
     wanted: np.ndarray,
+    rescore: ScorePairs | None = None,
 ) -> Drawn:
     """Draw negatives from the corpus without replacement.
 
@@ -50,8 +52,9 @@ def draw(
         ranking: the queries, and what the search found for them.
         pool, settings: for the rules.
         score_pairs: scores the drawn passages.
-        barred: (n, depth) positions of the ranking whose texts must not be drawn.
+        barred: (n, width) positions of the ranking whose texts must not be drawn.
         wanted: (n,) negatives to draw for each query.
+        rescore: as for `choose`.
     """
     taken = np.zeros(len(wanted), dtype=np.int64)
     rows, columns = np.nonzero(barred & (ranking.passages >= 0))
@@ -65,8 +68,9 @@ def draw(
             own = short[part]
             drawn = _scored_draws(ranking, own, sizes[part], pool, settings, score_pairs, purpose)
             texts = text_numbers(pool, drawn.passages)
-            eligible = (judge(drawn, pool, settings) == FIT) & ~unwanted.has(own[:, None], texts)
-            row, column = np.nonzero(first(eligible, missing[part]))
+            fit = judge(drawn, pool, settings, margins=rescore is None) == FIT
+            eligible = fit & ~unwanted.has(own[:, None], texts)
+            row, column = np.nonzero(take(drawn, eligible, missing[part], settings, rescore)[0])
             places.append(own[row])
             passages.append(drawn.passages[row, column])
             scores.append(drawn.scores[row, column])
@@ -85,10 +89,10 @@ def _scored_draws(
     purpose: Purpose,
 ) -> Ranking:
     """Drawn passages with their scores, for some rows of a ranking."""
-    queries = ranking.queries[rows]
-    ids = [pool.query_ids[query] for query in queries]
+    own = ranking.rows(rows)
+    ids = [pool.query_ids[query] for query in own.queries]
     passages = draws.passages(settings.seed, ids, len(pool.passage_ids), sizes, purpose)
     scores = np.full(passages.shape, -np.inf, dtype=np.float32)
     real = passages >= 0
-    scores[real] = score_pairs(np.broadcast_to(queries[:, None], passages.shape)[real], passages[real])
-    return Ranking(queries, passages, scores, ranking.anchors[rows])
+    scores[real] = score_pairs(np.broadcast_to(own.queries[:, None], passages.shape)[real], passages[real])
+    return own.unranked(passages, scores)

@@ -14,13 +14,13 @@ import numpy as np
 from components.hard_negatives import draws
 from components.hard_negatives.at_random import draw
 from components.hard_negatives.pool import Pool
-from components.hard_negatives.rules import FIT, Ranking, ScorePairs, first, judge
+from components.hard_negatives.rules import FIT, UNRANKED, Ranking, ScorePairs, judge
 from components.hard_negatives.scope import Scope
 from components.hard_negatives.settings import MiningSettings
+from components.hard_negatives.take import take
 
 PICKED_BY = ("search", "further_rank", "random", "given")
 SEARCH, FURTHER_RANK, RANDOM, GIVEN = range(4)
-UNRANKED = 0
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,10 @@ class Choice:
     Attributes:
         place: row of the query in the ranking.
         passage: row of the passage.
-        rank: rank in the whole search, counted from 1; `UNRANKED` for a passage that the search did not reach.
+        rank: its best rank in any source, counted from 1; `UNRANKED` for a passage that none reached.
+        source: place of the source that gave this rank; -1 for none.
         score, picked_by: its score, and its place in `PICKED_BY`.
-        verdicts: (n, depth) the verdict of `judge` on each ranked passage.
+        verdicts: (n, width) the verdict on each candidate; with a cross-encoder, `FIT` where it was not asked.
         topped_up: (n, 2) negatives taken from further ranks and, beyond ``random_share``, at random.
         short: (n,) how many negatives are missing in the end.
     """
@@ -40,6 +41,7 @@ class Choice:
     place: np.ndarray
     passage: np.ndarray
     rank: np.ndarray
+    source: np.ndarray
     score: np.ndarray
     picked_by: np.ndarray
     verdicts: np.ndarray
@@ -47,84 +49,86 @@ class Choice:
     short: np.ndarray
 
 
-def choose(ranking: Ranking, pool: Pool, settings: MiningSettings, scope: Scope, score_pairs: ScorePairs) -> Choice:
+def choose(
+    ranking: Ranking,
+    pool: Pool,
+    settings: MiningSettings,
+    scope: Scope,
+    score_pairs: ScorePairs,
+    rescore: ScorePairs | None = None,
+) -> Choice:
     """Choose the negatives of the ranked queries.
 
     Args:
-        ranking: what the search found.
+        ranking: the candidates.
         pool: known positives, texts and given negatives.
         settings: number, sampling, rules and seed.
         scope: the ranks to take from, clipped to the corpus.
         score_pairs: scores the passages that are drawn at random and the given ones.
+        rescore: the cross-encoder by which the margins are judged; None: they are judged by the mining model.
     """
-    verdicts = judge(ranking, pool, settings)
+    verdicts = judge(ranking, pool, settings, margins=rescore is None)
     fit = verdicts == FIT
     at_random = int(settings.random_share * settings.negative_number + 0.5)
 
-    sampled = np.zeros_like(fit)
-    sampled[:, scope.start : scope.end] = _sample(
-        ranking, pool, settings, scope, fit, settings.negative_number - at_random
-    )
-    missing = settings.negative_number - at_random - sampled.sum(axis=1)
-    further = np.zeros_like(fit)
-    after = slice(scope.end, scope.end + scope.further)
-    further[:, after] = first(fit[:, after], missing)
+    in_range, after = ranking.between(scope.start, scope.end), ranking.between(scope.end, scope.end + scope.further)
+    wanted = np.full(len(fit), settings.negative_number - at_random)
+    order = _random_order(ranking, pool, settings, in_range) if settings.sampling == "random" else None
+    sampled, late = take(ranking, fit & in_range, wanted, settings, rescore, order=order)
+    missing = wanted - sampled.sum(axis=1)
+    further, later = take(ranking, fit & after, missing, settings, rescore)
     missing = missing - further.sum(axis=1)
     picks = [_ranked(ranking, sampled, SEARCH), _ranked(ranking, further, FURTHER_RANK)]
 
     wanted = at_random + (missing if settings.top_up.endswith("random") else np.zeros_like(missing))
-    barred = sampled | further
-    barred[:, : scope.start] = True
-    drawn = draw(ranking, pool, settings, score_pairs, barred, wanted)
-    unranked = np.full(len(drawn.place), UNRANKED, dtype=np.int32)
-    picks.append((drawn.place, drawn.passage, unranked, drawn.score, np.full(len(unranked), RANDOM, dtype=np.int8)))
+    barred = sampled | further | ranking.between(0, scope.start)
+    drawn = draw(ranking, pool, settings, score_pairs, barred, wanted, rescore)
+    nowhere = np.full(len(drawn.place), UNRANKED, dtype=np.int32)
+    random = np.full(len(nowhere), RANDOM, dtype=np.int8)
+    picks.append((drawn.place, drawn.passage, nowhere, nowhere.astype(np.int8) - 1, drawn.score, random))
     picks.append(_given(ranking, pool, score_pairs))
 
     columns = [np.concatenate(column) for column in zip(*picks, strict=True)]
-    order = np.argsort(columns[0], kind="stable")
+    by_query = np.argsort(columns[0], kind="stable")
     return Choice(
-        *(column[order] for column in columns),
-        verdicts=verdicts,
+        *(column[by_query] for column in columns),
+        verdicts=np.where(late != FIT, late, np.where(later != FIT, later, verdicts)),
         topped_up=np.stack([further.sum(axis=1), np.maximum(0, drawn.taken - at_random)], axis=1),
         short=missing + at_random - drawn.taken,
     )
 
 
-def _sample(
-    ranking: Ranking, pool: Pool, settings: MiningSettings, scope: Scope, fit: np.ndarray, wanted: int
-) -> np.ndarray:
-    """Which positions of the range (n, end - start) are taken."""
-    eligible = fit[:, scope.start : scope.end]
-    if settings.sampling == "top":
-        return first(eligible, np.full(len(fit), wanted))
+def _random_order(ranking: Ranking, pool: Pool, settings: MiningSettings, in_range: np.ndarray) -> np.ndarray:
+    """The columns of each row (n, width) in a random order: taking the first is drawing without replacement."""
     ids = [pool.query_ids[row] for row in ranking.queries]
-    priority = np.where(eligible, draws.priorities(settings.seed, ids, eligible.shape[1]), np.inf)
-    best = np.argsort(priority, axis=1, kind="stable")[:, :wanted]
-    taken = np.zeros_like(eligible)
-    np.put_along_axis(taken, best, True, axis=1)
-    return taken & eligible
+    place = np.maximum(0, np.cumsum(in_range, axis=1) - 1)
+    priorities = draws.priorities(settings.seed, ids, int(place.max(initial=0)) + 1)
+    return np.argsort(np.where(in_range, np.take_along_axis(priorities, place, axis=1), np.inf), axis=1, kind="stable")
 
 
-_Picks = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+_Picks = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
 def _ranked(ranking: Ranking, taken: np.ndarray, picked_by: int) -> _Picks:
-    place, position = np.nonzero(taken)
+    place, column = np.nonzero(taken)
     return (
         place,
-        ranking.passages[place, position],
-        (position + 1).astype(np.int32),
-        ranking.scores[place, position],
+        ranking.passages[place, column],
+        ranking.ranks[place, column],
+        ranking.sources[place, column],
+        ranking.scores[place, column],
         np.full(len(place), picked_by, dtype=np.int8),
     )
 
 
 def _given(ranking: Ranking, pool: Pool, score_pairs: ScorePairs) -> _Picks:
-    """The user's own negatives of these queries, with their rank where the search met them."""
+    """The user's own negatives of these queries, with rank and source where one met them."""
     chosen = np.isin(pool.given.queries, ranking.queries)
     queries, passages = pool.given.queries[chosen], pool.given.numbers[chosen]
     by_query = np.argsort(ranking.queries, kind="stable")
     place = by_query[np.searchsorted(ranking.queries[by_query], queries)]
     met = ranking.passages[place] == passages[:, None]
-    rank = np.where(met.any(axis=1), met.argmax(axis=1) + 1, UNRANKED).astype(np.int32)
-    return place, passages, rank, score_pairs(queries, passages), np.full(len(place), GIVEN, dtype=np.int8)
+    column, ranked = met.argmax(axis=1), met.any(axis=1)
+    rank = np.where(ranked, ranking.ranks[place, column], UNRANKED)
+    source = np.where(ranked, ranking.sources[place, column], -1)
+    return place, passages, rank, source, score_pairs(queries, passages), np.full(len(place), GIVEN, dtype=np.int8)

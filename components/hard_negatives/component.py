@@ -17,6 +17,7 @@ def hard_negatives(
     negatives: dsl.Output[dsl.Dataset],
     statistics: dsl.Output[dsl.Metrics],
     report: dsl.Output[dsl.HTML],
+    name: str = "hard_negatives",
 ) -> str:
     """Mine hard negatives for the training queries, without those that score like positives.
 
@@ -29,6 +30,7 @@ def hard_negatives(
         negatives: Folder with the negatives and the report.
         statistics: What was found, filtered out and chosen.
         report: The report to look at.
+        name: Name of this use of the step; it is part of the output's address.
 
     Returns:
         The address of the negatives.
@@ -36,8 +38,8 @@ def hard_negatives(
     from components.core.place import reported, show_metrics
     from components.hard_negatives.step import run_step
 
-    with reported("hard_negatives"):
-        result = run_step(negatives.uri, data, model, settings, encoder)
+    with reported(name):
+        result = run_step(negatives.uri, name, data, model, settings, encoder)
         negatives.uri, negatives.metadata = result.address, {**negatives.metadata, **result.facts}
         show_metrics(statistics, result.metrics)
         result.write_page(report.path)

@@ -17,6 +17,7 @@ class Purpose(IntEnum):
     CORPUS_AGAIN = 3
     HIDE = 4
     EXAMPLES = 5
+    JUDGE = 6
 
 
 def generator(seed: int, key: str, purpose: Purpose) -> np.random.Generator:

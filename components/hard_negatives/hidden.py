@@ -24,6 +24,20 @@ from components.hard_negatives.settings import MiningSettings
 NO_FILTERS = {"relative_margin": None, "absolute_margin": None, "max_score": None, "min_score": None}
 
 
+def without_filters(settings: MiningSettings, scope: Scope, passages: int) -> dict[str, tuple[MiningSettings, Scope]]:
+    """Two choices to compare with, from a corpus of `passages`: the same without score rules, and the highest ranks."""
+    plain = settings.model_copy(update=NO_FILTERS)
+    top = plain.model_copy(
+        update={
+            "range_for_sampling": f"0-{settings.negative_number}",
+            "sampling": "top",
+            "random_share": 0.0,
+            "top_up": "off",
+        }
+    )
+    return {"without_filters": (plain, scope), "top_without_filters": (top, make_scope(top, passages))}
+
+
 @dataclass
 class HiddenPositives:
     """Counts over the queries with several positives.
@@ -43,40 +57,28 @@ class HiddenPositives:
         self,
         ranking: Ranking,
         pool: Pool,
-        positive_scores: np.ndarray,
+        positive_scores: tuple[np.ndarray, np.ndarray | None],
         settings: MiningSettings,
         scope: Scope,
         score_pairs: ScorePairs,
+        rescore: ScorePairs | None,
     ) -> None:
         """Hide one positive of each ranked query that has several, and choose.
 
         Args:
             ranking: a run of consecutive queries of the pool.
             pool: the pool with all positives known.
-            positive_scores: score of each pair of ``pool.positives``.
-            settings, scope, score_pairs: as for the choice itself.
+            positive_scores: score of each pair of ``pool.positives`` by the mining model, and by the cross-encoder.
+            settings, scope, score_pairs, rescore: as for the choice itself.
         """
         hidden = hide_one(ranking, pool, positive_scores, settings.seed)
         if hidden is None:
             return
         rest, blind, texts = hidden
         self.queries += len(texts)
-        plain = settings.model_copy(update=NO_FILTERS)
-        top = plain.model_copy(
-            update={
-                "range_for_sampling": f"0-{settings.negative_number}",
-                "sampling": "top",
-                "random_share": 0.0,
-                "top_up": "off",
-            }
-        )
-        ways = {
-            "as_set": (settings, scope),
-            "without_filters": (plain, scope),
-            "top_without_filters": (top, make_scope(top, len(pool.passage_ids))),
-        }
+        ways = {"as_set": (settings, scope), **without_filters(settings, scope, len(pool.passage_ids))}
         for way, (rules, ranks) in ways.items():
-            choice = choose(rest, blind, rules, ranks, score_pairs)
+            choice = choose(rest, blind, rules, ranks, score_pairs, rescore if way == "as_set" else None)
             found = Pairs.of(choice.place, pool.text_of[choice.passage], pool.text_count)
             picked = found.has(np.arange(len(texts)), texts)
             self.picked[way] += int(picked.sum())
@@ -97,7 +99,7 @@ class HiddenPositives:
 
 
 def hide_one(
-    ranking: Ranking, pool: Pool, positive_scores: np.ndarray, seed: int
+    ranking: Ranking, pool: Pool, positive_scores: tuple[np.ndarray, np.ndarray | None], seed: int
 ) -> tuple[Ranking, Pool, np.ndarray] | None:
     """Hide one positive text of each ranked query that has at least two.
 
@@ -108,7 +110,7 @@ def hide_one(
     first, last = int(ranking.queries[0]), int(ranking.queries[-1]) + 1
     low, high = np.searchsorted(pool.positives.keys, [first * pool.positives.width, last * pool.positives.width])
     owners = pool.positives.queries[low:high]
-    texts, scores = pool.text_of[pool.positives.numbers[low:high]], positive_scores[low:high]
+    texts = pool.text_of[pool.positives.numbers[low:high]]
     distinct = Pairs.of(owners, texts, pool.text_count)
     several = np.flatnonzero(np.bincount(distinct.queries - first, minlength=last - first) > 1) + first
     if not len(several):
@@ -119,8 +121,12 @@ def hide_one(
         hidden[query - first] = draws.generator(seed, pool.query_ids[query], Purpose.HIDE).choice(own)
 
     left = (texts != hidden[owners - first]) & (hidden[owners - first] >= 0)
-    anchors = np.full(last - first, np.inf, dtype=np.float32)
-    np.minimum.at(anchors, owners[left] - first, scores[left])
+
+    def anchors(scores: np.ndarray) -> np.ndarray:
+        lowest = np.full(last - first, np.inf, dtype=np.float32)
+        np.minimum.at(lowest, owners[left] - first, scores[low:high][left])
+        return lowest[several - first]
+
     known = pool.known_passages.within(first, last)
     unknown = pool.text_of[known.numbers] == hidden[known.queries - first]
     nothing = Pairs.of([], [], 1)
@@ -132,7 +138,12 @@ def hide_one(
         given_texts=nothing,
     )
     chosen = several - first
-    rest = Ranking(several, ranking.passages[chosen], ranking.scores[chosen], anchors[chosen])
+    own, rescored = positive_scores
+    rest = replace(
+        ranking.rows(chosen),
+        anchors=anchors(own),
+        rescored_anchors=None if rescored is None else anchors(rescored),
+    )
     return rest, blind, hidden[chosen]
 
 
@@ -142,16 +153,16 @@ def _outcomes(
     """In a word for each hidden positive: picked, or why not."""
     met = text_numbers(pool, ranking.passages) == texts[:, None]
     found = []
-    for row, position in enumerate(met.argmax(axis=1).tolist()):
-        verdict = verdicts[row, position]
+    for row, column in enumerate(met.argmax(axis=1).tolist()):
+        verdict, rank = verdicts[row, column], ranking.ranks[row, column]
         if picked[row]:
             found.append("picked")
-        elif not met[row, position]:
+        elif not met[row, column]:
             found.append("below_the_searched_ranks")
-        elif position < scope.start:
+        elif rank <= scope.start:
             found.append("above_the_range")
         elif verdict != FIT:
             found.append(RULES[verdict - 1])
         else:
-            found.append("not_drawn" if position < scope.end else "below_the_range")
+            found.append("not_drawn" if rank <= scope.end else "below_the_range")
     return found

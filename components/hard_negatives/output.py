@@ -2,43 +2,59 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from components.core.records import INCONSISTENT_QUERIES, NEGATIVES
-from components.hard_negatives.choose import PICKED_BY, UNRANKED, Choice
+from components.core.records import INCONSISTENT_QUERIES, NEGATIVES, TEACHER_SCORES, write_table
+from components.hard_negatives.choose import PICKED_BY, Choice
 from components.hard_negatives.pool import Pool
-from components.hard_negatives.rules import Ranking
+from components.hard_negatives.rules import UNRANKED, Ranking
 
-TABLE, INCONSISTENT, REPORT, PAGE = "negatives", "inconsistent", "report.json", "report.html"
+TABLE, INCONSISTENT, TEACHER = "negatives", "inconsistent", "teacher_scores"
+REPORT, PAGE = "report.json", "report.html"
+
+# What readers of `NEGATIVES` need not know: the source that gave a negative its rank; empty for random draws.
+WITH_SOURCE = {**NEGATIVES, "source": pl.String}
 
 _ROWS_A_PART = 500_000
 
 
 class Writer:
-    """Writes ``negatives/part-*.parquet`` (`records.NEGATIVES`), and the list of inconsistent queries if there is one.
+    """Writes ``negatives/part-*.parquet`` (`WITH_SOURCE`), and the list of inconsistent queries if there is one.
 
     Args:
         folder: the folder to write into.
         pool: gives the ids.
-        teacher_scores: `records.TEACHER_SCORES`; the score of a chosen pair is written with it.
+        sources: names of the sources, in the order of their numbers.
+        teacher_scores: `records.TEACHER_SCORES`; the score of a chosen pair is written with it, unless `add` gets one.
     """
 
-    def __init__(self, folder: Path, pool: Pool, teacher_scores: pl.DataFrame) -> None:
+    def __init__(self, folder: Path, pool: Pool, sources: Sequence[str], teacher_scores: pl.DataFrame) -> None:
         self.folder, self.teacher_scores = folder, teacher_scores.unique(["query_id", "passage_id"], keep="first")
         self.query_ids = pl.Series(pool.query_ids, dtype=pl.String)
         self.passage_ids = pl.Series(pool.passage_ids, dtype=pl.String)
+        self.sources = pl.Series([*sources, None], dtype=pl.String)  # number -1 is the last: no source
         self.waiting: list[pl.DataFrame] = []
         self.inconsistent: list[pl.DataFrame] = []
         self.parts = 0
         (folder / TABLE).mkdir()
 
     def add(
-        self, ranking: Ranking, choice: Choice, best_ranks: np.ndarray, inconsistent: np.ndarray, dropped: np.ndarray
+        self,
+        ranking: Ranking,
+        choice: Choice,
+        best_ranks: np.ndarray,
+        inconsistent: np.ndarray,
+        dropped: np.ndarray,
+        rescored: np.ndarray | None = None,
     ) -> None:
-        """Take one block: its negatives, but for dropped queries, and its inconsistent queries."""
+        """Take one block: its negatives, but for dropped queries, and its inconsistent queries.
+
+        `rescored` holds the cross-encoder's score of each negative of the choice.
+        """
         kept = ~dropped[choice.place]
         place, rank = choice.place[kept], choice.rank[kept]
         table = pl.DataFrame(
@@ -49,14 +65,15 @@ class Writer:
                 "score": choice.score[kept],
                 "positive_score": ranking.anchors[place],
                 "picked_by": pl.Series(PICKED_BY).gather(choice.picked_by[kept]),
+                "source": self.sources.gather(choice.source[kept] % len(self.sources)),
             }
         ).with_columns(pl.when(pl.col("rank") != UNRANKED).then("rank"))
-        scores = self.teacher_scores.rename({"score": "teacher_score"})
-        self.waiting.append(
-            table.join(scores, on=["query_id", "passage_id"], how="left", maintain_order="left").select(
-                pl.col(name).cast(kind) for name, kind in NEGATIVES.items()
-            )
-        )
+        if rescored is None:
+            scores = self.teacher_scores.rename({"score": "teacher_score"})
+            table = table.join(scores, on=["query_id", "passage_id"], how="left", maintain_order="left")
+        else:
+            table = table.with_columns(teacher_score=rescored[kept])
+        self.waiting.append(table.select(pl.col(name).cast(kind) for name, kind in WITH_SOURCE.items()))
         if sum(map(len, self.waiting)) >= _ROWS_A_PART:
             self._flush()
         rows = np.flatnonzero(inconsistent)
@@ -72,6 +89,17 @@ class Writer:
             )
         )
 
+    def add_positives(self, pool: Pool, rescored: np.ndarray) -> None:
+        """Write the cross-encoder's score of each pair of ``pool.positives`` into ``teacher_scores/``."""
+        table = pl.DataFrame(
+            {
+                "query_id": self.query_ids.gather(pool.positives.queries),
+                "passage_id": self.passage_ids.gather(pool.positives.numbers),
+                "score": rescored,
+            }
+        )
+        write_table(table, self.folder / TEACHER, TEACHER_SCORES)
+
     def close(self, *, with_inconsistent: bool) -> None:
         """Write what is waiting; at least one part is written, so the table is there even if it is empty."""
         if self.waiting or not self.parts:
@@ -82,7 +110,7 @@ class Writer:
             table.write_parquet(self.folder / INCONSISTENT / "part-00000.parquet")
 
     def _flush(self) -> None:
-        table = pl.concat([pl.DataFrame(schema=NEGATIVES), *self.waiting])
+        table = pl.concat([pl.DataFrame(schema=WITH_SOURCE), *self.waiting])
         table.write_parquet(self.folder / TABLE / f"part-{self.parts:05}.parquet", compression="zstd")
         self.parts += 1
         self.waiting = []

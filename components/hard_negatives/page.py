@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from components.hard_negatives.charts import overlaid_histograms
 from components.hard_negatives.report import NEGATIVES_SHOWN
@@ -29,6 +30,12 @@ PICKED_NAMES = {
     "random": "drawn from the corpus",
     "given": "given with the data",
 }
+WAY_NAMES = {
+    "rate_as_set": "with these settings",
+    "rate_by_the_mining_model": "margins judged by the mining model instead",
+    "rate_without_filters": "same range, without score rules",
+    "rate_top_without_filters": "highest ranks, without score rules",
+}
 OUTCOME_NAMES = {
     **RULE_NAMES,
     "picked": "picked as a negative",
@@ -41,23 +48,19 @@ OUTCOME_NAMES = {
 
 def render_page(report: Mapping[str, Any]) -> str:
     """The page for the contents of report.json."""
-    chart = overlaid_histograms(
-        [
-            ("positives", "positive", report["positive_scores"]),
-            ("negatives", "negative", report["negative_scores"]),
-        ]
-    )
+    hidden, rescoring = report["hidden_positives"], report["rescoring"]
     return (
         _environment()
         .get_template("page.html.j2")
         .render(
             report=report,
-            chart=chart,
+            chart=_chart(report),
+            second_chart=_chart(rescoring) if rescoring else None,
             dropped=counted(report["dropped_by_rule"], RULE_NAMES, report["candidates"]),
             picked=counted(report["picked_by"], PICKED_NAMES, report["negatives"]),
-            outcome=counted(hidden["outcome"], OUTCOME_NAMES, hidden["queries"])
-            if (hidden := report["hidden_positives"])
-            else [],
+            hidden_rates=rates(hidden) if hidden else [],
+            judged_rates=rates(rescoring) if rescoring else [],
+            outcome=counted(hidden["outcome"], OUTCOME_NAMES, hidden["queries"]) if hidden else [],
             examples=[example(row) for row in report["examples"]],
             provenance=[
                 (key.replace("_", " "), report[key]) for key in ("model", "model_hash", "data", "data_fingerprint")
@@ -66,18 +69,29 @@ def render_page(report: Mapping[str, Any]) -> str:
     )
 
 
+def _chart(scores: Mapping[str, Any]) -> Markup:
+    series = [(f"{kind}s", kind, scores[f"{kind}_scores"]) for kind in ("positive", "negative")]
+    return overlaid_histograms(series)
+
+
+def rates(estimate: Mapping[str, Any]) -> list[tuple[str, float]]:
+    """(choice in words, rate) of the choices that an estimate has a rate for."""
+    return [(words, estimate[key]) for key, words in WAY_NAMES.items() if estimate.get(key) is not None]
+
+
 def counted(counts: Mapping[str, int], names: Mapping[str, str], total: int) -> list[tuple[str, int, float]]:
     """(name, count, share in per cent) of what was counted at least once, in its order."""
     return [(names.get(key, key), count, 100 * count / max(1, total)) for key, count in counts.items() if count]
 
 
 def example(row: Mapping[str, Any]) -> dict[str, Any]:
-    """An example's passages as a list: (role, text, score, rank)."""
-    passages = [("positive", row["positive"], row["positive_score"], None)]
+    """An example's passages as a list: (role, text, score, rank, source)."""
+    passages = [("positive", row["positive"], row["positive_score"], None, None)]
     for number in range(1, NEGATIVES_SHOWN + 1):
         name = f"negative_{number}"
         if name in row:
-            passages.append(("negative", row[name], row[f"{name}_score"], row[f"{name}_rank"]))
+            rank, source = row[f"{name}_rank"], row[f"{name}_source"]
+            passages.append(("negative", row[name], row[f"{name}_score"], rank, source))
     return {"query": row["query"], "passages": passages}
 
 

@@ -8,15 +8,16 @@ from typing import Any
 import numpy as np
 
 from components.hard_negatives import draws
-from components.hard_negatives.choose import PICKED_BY, RANDOM, SEARCH, UNRANKED, Choice
+from components.hard_negatives.choose import FURTHER_RANK, PICKED_BY, RANDOM, SEARCH, Choice
 from components.hard_negatives.draws import Purpose
 from components.hard_negatives.hidden import HiddenPositives
+from components.hard_negatives.histogram import histograms
+from components.hard_negatives.judged import JudgedNegatives
 from components.hard_negatives.pool import Pool
-from components.hard_negatives.rules import NO_PASSAGE, RULES, Ranking
+from components.hard_negatives.rules import RULES, UNRANKED, Ranking, ScorePairs
 from components.hard_negatives.scope import RANKS_SHOWN, Scope
 from components.hard_negatives.settings import MiningSettings
 
-BINS = 20
 EXAMPLES = 20
 NEGATIVES_SHOWN = 3
 CHARACTERS_SHOWN = 300
@@ -34,6 +35,8 @@ class Figures:
     def __init__(self, pool: Pool, positive_scores: np.ndarray, settings: MiningSettings, scope: Scope) -> None:
         self.pool, self.positive_scores, self.settings, self.scope = pool, positive_scores, settings, scope
         self.candidates = 0
+        # by source: candidates it ranked in the range, those that no other source found, negatives from it
+        self.by_source = np.zeros((len(settings.candidate_sources), 3), dtype=np.int64)
         self.dropped: Counter[str] = Counter(dict.fromkeys(RULES, 0))
         self.picked: Counter[str] = Counter(dict.fromkeys(PICKED_BY, 0))
         self.topped_up = np.zeros(3, dtype=np.int64)
@@ -42,24 +45,40 @@ class Figures:
         self.best_ranks: list[np.ndarray] = []
         self.dropped_queries = 0
         self.hidden = HiddenPositives()
+        self.judged = JudgedNegatives(pool, settings)
         self.examples: list[dict[str, Any]] = []
         generator = draws.generator(settings.seed, "", Purpose.EXAMPLES)
         shown = min(EXAMPLES, len(pool.query_ids))
         self._shown = set(generator.choice(len(pool.query_ids), size=shown, replace=False).tolist())
 
-    def add(self, ranking: Ranking, choice: Choice, best_ranks: np.ndarray, dropped: np.ndarray) -> None:
+    def add(
+        self,
+        ranking: Ranking,
+        choice: Choice,
+        best_ranks: np.ndarray,
+        dropped: np.ndarray,
+        rescored: np.ndarray | None = None,
+    ) -> None:
         """Count one block of queries.
 
         Args:
             ranking, choice: what was found and what was chosen, the dropped queries' negatives included.
             best_ranks: (n,) rank of each query's best positive, `UNRANKED` below the searched ranks.
             dropped: (n,) whether the query is dropped as inconsistent.
+            rescored: the cross-encoder's score of each negative of the choice.
         """
-        verdicts = choice.verdicts[~dropped, self.scope.start : self.scope.end]
-        self.candidates += int((verdicts != NO_PASSAGE).sum())
+        looked_at = ranking.between(self.scope.start, self.scope.end) & ~dropped[:, None]
+        verdicts = choice.verdicts[looked_at]
+        self.candidates += len(verdicts)
         for code, rule in enumerate(RULES, start=1):
             self.dropped[rule] += int((verdicts == code).sum())
         kept = ~dropped[choice.place]
+        ranked = kept & (choice.picked_by <= FURTHER_RANK)
+        for source, row in enumerate(self.by_source):
+            found_by = ranking.found_by[looked_at]
+            row[0] += np.count_nonzero(found_by >> source & 1)
+            row[1] += np.count_nonzero(found_by == 1 << source)
+            row[2] += np.count_nonzero(choice.source[ranked] == source)
         for code, name in enumerate(PICKED_BY):
             self.picked[name] += int((choice.picked_by[kept] == code).sum())
         topped_up = choice.topped_up[~dropped]
@@ -70,11 +89,26 @@ class Figures:
         filled = np.bincount(choice.place, minlength=len(dropped)) > 0
         self.without_negatives += int((~filled & ~dropped).sum())
         self.negative_scores.append(choice.score[kept])
+        if rescored is not None:
+            self.judged.scores.append(rescored[kept])
         self.best_ranks.append(best_ranks)
         self.dropped_queries += int(dropped.sum())
         for place, query in enumerate(ranking.queries.tolist()):
             if query in self._shown:
                 self.examples.append(self._example(query, choice, place))
+
+    def estimate(
+        self,
+        ranking: Ranking,
+        score_pairs: ScorePairs,
+        rescored_positives: np.ndarray | None,
+        rescore: ScorePairs | None,
+    ) -> None:
+        """Estimate the false negatives of one block: by hidden positives, and by the cross-encoder if there is one."""
+        positives = (self.positive_scores, rescored_positives)
+        self.hidden.add(ranking, self.pool, positives, self.settings, self.scope, score_pairs, rescore)
+        if rescore:
+            self.judged.add(ranking, self.pool, self.scope, score_pairs, rescore)
 
     @property
     def negatives(self) -> int:
@@ -93,9 +127,13 @@ class Figures:
             "negatives": self.negatives,
             **pool.counts,
             "range_used": f"{self.scope.start}-{self.scope.end}",
-            "searched_ranks": self.scope.depth,
+            "searched_ranks": self.scope.reach,
             "notices": self.scope.notices,
             "candidates": self.candidates,
+            "sources": [
+                dict(zip(("source", "candidates", "found_by_no_other", "negatives"), (name, *row), strict=True))
+                for name, row in zip(self.settings.candidate_sources, self.by_source.tolist(), strict=True)
+            ],
             "dropped_by_rule": dict(self.dropped),
             "picked_by": dict(self.picked),
             "topped_up": {
@@ -116,6 +154,7 @@ class Figures:
             },
             "consistency": self._consistency(ranks),
             "hidden_positives": self.hidden.report(),
+            "rescoring": self.judged.report(),
             "examples": self.examples,
         }
 
@@ -143,20 +182,9 @@ class Figures:
             row[f"negative_{number}"] = shortened(pool.passages[choice.passage[index]])
             row[f"negative_{number}_score"] = round(float(choice.score[index]), 4)
             row[f"negative_{number}_rank"] = int(choice.rank[index]) or None
+            source = int(choice.source[index])
+            row[f"negative_{number}_source"] = None if source < 0 else self.settings.candidate_sources[source]
         return row
-
-
-def histograms(positives: np.ndarray, negatives: np.ndarray) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Counts of both kinds of scores in `BINS` bins with the same edges."""
-    both = np.concatenate([positives, negatives]).astype(np.float64)
-    edges = np.histogram_bin_edges(both, bins=BINS)
-    return tuple(  # type: ignore[return-value]
-        {
-            "edges": [round(edge, 4) for edge in edges.tolist()],
-            "counts": np.histogram(scores.astype(np.float64), bins=edges)[0].tolist(),
-        }
-        for scores in (positives, negatives)
-    )
 
 
 def shortened(text: str) -> str:

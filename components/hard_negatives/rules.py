@@ -10,12 +10,15 @@ In the order in which the report counts them:
   `positive` is the score of the query's lowest positive. The latter is TopK-PercPos of NV-Retriever (Moreira et al.
   2024, arXiv 2407.15831), stated there as a share of the positive's score; the absolute value makes it right for
   negative scores too.
+
+Scores are the mining model's, whatever source found the passage. Where a cross-encoder rescores, the two margins are
+judged by its scores instead, once the other rules have let a passage through (`choose.take`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -35,6 +38,7 @@ RULES = (
 )
 
 FIT, NO_PASSAGE = 0, -1
+UNRANKED = 0
 
 ScorePairs = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """(rows of queries, rows of passages) -> their scores, float32."""
@@ -42,30 +46,57 @@ ScorePairs = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Ranking:
-    """The ranked passages of some queries.
+    """The candidates of some queries.
 
     Attributes:
         queries: (n,) rows of the queries in the pool.
-        passages: (n, depth) rows of the passages, best first; -1 after the last.
-        scores: (n, depth) their scores.
-        anchors: (n,) score of each query's lowest positive.
+        passages: (n, width) rows of the passages, best rank first; -1 after the last.
+        ranks: (n, width) best rank in any source, counted from 1; `UNRANKED` where no source ranked the passage.
+        sources: (n, width) place of the source that gave this rank; -1 where none did.
+        found_by: (n, width) the sources that ranked the passage, as bits.
+        scores: (n, width) scores of the mining model.
+        anchors: (n,) the mining model's score of each query's lowest positive.
+        rescored_anchors: (n,) the cross-encoder's score of the positive that it scores lowest; None without one.
     """
 
     queries: np.ndarray
     passages: np.ndarray
+    ranks: np.ndarray
+    sources: np.ndarray
+    found_by: np.ndarray
     scores: np.ndarray
     anchors: np.ndarray
+    rescored_anchors: np.ndarray | None = None
+
+    def rows(self, chosen: np.ndarray | slice) -> Ranking:
+        """The ranking of some of its queries."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{name: value[chosen] for name, value in values.items() if value is not None})
+
+    def unranked(self, passages: np.ndarray, scores: np.ndarray) -> Ranking:
+        """Other passages for the same queries, which no source ranked."""
+        nowhere = np.full(passages.shape, UNRANKED, dtype=np.int32)
+        return replace(self, passages=passages, ranks=nowhere, sources=nowhere - 1, found_by=nowhere, scores=scores)
+
+    def between(self, start: int, end: int) -> np.ndarray:
+        """Which candidates (n, width) have the ranks start + 1, ..., end."""
+        return (self.ranks > start) & (self.ranks <= end)
 
 
-def judge(ranking: Ranking, pool: Pool, settings: MiningSettings) -> np.ndarray:
-    """The verdict on each passage, int8 (n, depth).
+def judge(ranking: Ranking, pool: Pool, settings: MiningSettings, *, margins: bool = True) -> np.ndarray:
+    """The verdict on each passage, int8 (n, width).
 
     It is `FIT`, `NO_PASSAGE`, or 1 + the place in `RULES` of the first rule that filters the passage out.
+
+    Args:
+        ranking: the passages.
+        pool: known positives and texts.
+        settings: bounds and margins.
+        margins: judge the margins too, by the mining model's scores.
     """
     queries, passages = ranking.queries[:, None], ranking.passages
     texts = text_numbers(pool, passages)
     scores = ranking.scores.astype(np.float64)
-    anchors = ranking.anchors.astype(np.float64)[:, None]
     filters = {
         "known_positive_id": pool.known_passages.has(queries, passages),
         "known_positive_text": pool.known_texts.has(queries, texts),
@@ -77,15 +108,33 @@ def judge(ranking: Ranking, pool: Pool, settings: MiningSettings) -> np.ndarray:
         filters["max_score"] = scores > settings.max_score
     if settings.min_score is not None:
         filters["min_score"] = scores < settings.min_score
+    if margins:
+        filters |= _margins(scores, ranking.anchors[:, None], settings)
+    verdicts = _first_rule(filters, passages.shape)
+    verdicts[passages < 0] = NO_PASSAGE
+    return verdicts
+
+
+def judge_margins(scores: np.ndarray, anchors: np.ndarray, settings: MiningSettings) -> np.ndarray:
+    """The verdict of the two margins alone on scores and anchors of equal shape, int8."""
+    return _first_rule(_margins(scores, anchors, settings), scores.shape)
+
+
+def _margins(scores: np.ndarray, anchors: np.ndarray, settings: MiningSettings) -> dict[str, np.ndarray]:
+    scores, anchors = scores.astype(np.float64), anchors.astype(np.float64)
+    filters = {}
     if settings.absolute_margin is not None:
         filters["absolute_margin"] = scores > anchors - settings.absolute_margin
     if settings.relative_margin is not None:
         filters["relative_margin"] = scores > anchors - np.abs(anchors) * settings.relative_margin
-    verdicts = np.full(passages.shape, FIT, dtype=np.int8)
+    return filters
+
+
+def _first_rule(filters: dict[str, np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
+    verdicts = np.full(shape, FIT, dtype=np.int8)
     for code, rule in reversed(list(enumerate(RULES, start=1))):
         if rule in filters:
             verdicts[filters[rule]] = code
-    verdicts[passages < 0] = NO_PASSAGE
     return verdicts
 
 

@@ -1,7 +1,8 @@
-"""Which ranks are looked at: the range of the settings, clipped to the corpus, and the depth of the search."""
+"""Which ranks are looked at: the range of the settings, clipped to the corpus, and the depth of the rankings."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from components.hard_negatives.settings import MiningSettings
@@ -17,25 +18,27 @@ class Scope:
     Attributes:
         start, end: negatives are taken from the positions start, ..., end - 1.
         further: how many positions after `end` serve for topping up.
-        depth: how many passages are searched for each query.
-        notices: what was clipped, a line each.
+        reach: how many passages each source ranks, for the range and for topping up.
+        depth: how many the mining model's search returns for each query, to find the positives among them too.
+        notices: what was clipped or not used, a line each.
     """
 
     start: int
     end: int
     further: int
+    reach: int
     depth: int
     notices: list[str] = field(default_factory=list)
 
 
-def make_scope(settings: MiningSettings, passages: int) -> Scope:
+def make_scope(settings: MiningSettings, passages: int, notices: Sequence[str] = ()) -> Scope:
     """The ranks to look at in a corpus of `passages` passages.
 
     A corpus that ends before the range leaves room for ``negative_number`` passages after its start has the range moved
-    up: a start that was chosen for a large corpus would leave nothing of a small one.
+    up: a start that was chosen for a large corpus would leave nothing of a small one. `notices` go before its own.
     """
     start, end = settings.ranks
-    notices = []
+    notices = list(notices)
     if passages < end:
         kept = min(start, max(0, passages - settings.negative_number))
         notices.append(
@@ -48,5 +51,6 @@ def make_scope(settings: MiningSettings, passages: int) -> Scope:
         )
     further = settings.further_ranks if settings.top_up.startswith("further_ranks") else 0
     further = min(further, passages - end)
-    wanted = max(end + further, settings.consistency_top, settings.negative_number, *RANKS_SHOWN)
-    return Scope(start, end, further, depth=min(passages, wanted), notices=notices)
+    reach = min(passages, max(end + further, settings.negative_number))
+    depth = min(passages, max(reach, settings.consistency_top, *RANKS_SHOWN))
+    return Scope(start, end, further, reach, depth, notices)

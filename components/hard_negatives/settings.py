@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from components.core.settings import SettingsModel
+
+MODEL, BM25, FILE = "model", "bm25", "file"
+MOST_SOURCES = 8
 
 
 class MiningAddresses(SettingsModel):
@@ -24,10 +27,33 @@ class MiningSettings(SettingsModel):
     """How hard negatives are found and chosen."""
 
     # where to look
+    candidate_sources: list[str] = Field(
+        ["model"],
+        min_length=1,
+        max_length=MOST_SOURCES,
+        description="What ranks the passages, comma-separated: model (the mining model), bm25, model:<address> "
+        "(another embedding model), file:<address> (TREC run, or JSONL or Parquet of query_id, passage_id[, score]). "
+        "A passage has the best of its ranks.",
+    )
+    bm25_language: Literal[
+        "none",
+        "danish",
+        "dutch",
+        "english",
+        "french",
+        "german",
+        "italian",
+        "norwegian",
+        "portuguese",
+        "russian",
+        "spanish",
+        "swedish",
+        "turkish",
+    ] = Field("english", description="Stemming and stop words of bm25; none: neither.")
     range_for_sampling: str = Field(
         "10-210",
         description="Ranks to take negatives from, as start-end: the first `start` passages of the ranking are left "
-        "out and so is everything after the first `end`. Ranks are those of the whole search, known positives counted.",
+        "out and so is everything after the first `end`. Ranks are those of the whole corpus, known positives counted.",
     )
     negative_number: int = Field(15, ge=1, le=10_000, description="Negatives to mine for each query.")
     sampling: Literal["random", "top"] = Field(
@@ -57,6 +83,17 @@ class MiningSettings(SettingsModel):
     max_score: float | None = Field(None, ge=-1e6, le=1e6, description="A negative scores at most this.")
     min_score: float | None = Field(None, ge=-1e6, le=1e6, description="A negative scores at least this.")
 
+    # a second opinion
+    rescoring_model: str | None = Field(
+        None,
+        min_length=1,
+        description="Cross-encoder by whose scores, instead of the mining model's, the margins are judged; they are "
+        "kept as teacher scores. Folder, s3:// address or hub id; one output, or two, the second being relevance.",
+    )
+    rescoring_max_len: int = Field(
+        512, ge=8, le=32768, description="Longest query and passage together, in tokens of the cross-encoder."
+    )
+
     # a check of the labels
     consistency_top: int = Field(
         0, ge=0, le=100_000, description="A query is inconsistent if none of its positives is in the top this; 0: off."
@@ -66,6 +103,23 @@ class MiningSettings(SettingsModel):
     )
 
     seed: int = Field(42, ge=0, le=2**31 - 1, description="Seed of all draws; each query has draws of its own.")
+
+    @field_validator("candidate_sources", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return value.split(",") if isinstance(value, str) else value
+
+    @field_validator("candidate_sources")
+    @classmethod
+    def _sources(cls, value: list[str]) -> list[str]:
+        sources = [source.strip() for source in value]
+        for source in sources:
+            kind, _, address = source.partition(":")
+            if source not in (MODEL, BM25) and (kind not in (MODEL, FILE) or not address):
+                raise ValueError(f"{source!r} is no source; known: model, bm25, model:<address>, file:<address>")
+        if twice := next((source for source in sources if sources.count(source) > 1), None):
+            raise ValueError(f"{twice} is named twice")
+        return sources
 
     @field_validator("range_for_sampling")
     @classmethod
@@ -89,6 +143,12 @@ class MiningSettings(SettingsModel):
         if self.on_inconsistent == "drop" and not self.consistency_top:
             raise ValueError("on_inconsistent: drop needs consistency_top, the rank down to which a positive may stand")
         return self
+
+    @property
+    def addresses(self) -> list[str]:
+        """What is read besides data and mining model: models as they are, files with ``file:`` before them."""
+        named = [source.removeprefix(f"{MODEL}:") for source in self.candidate_sources if source not in (MODEL, BM25)]
+        return named + ([self.rescoring_model] if self.rescoring_model else [])
 
     @property
     def ranks(self) -> tuple[int, int]:

@@ -31,6 +31,9 @@ def summary(report: Mapping[str, Any]) -> list[str]:
         + ", ".join(f"{k} of {share:.1%}" for k, share in top.items())
         + " of the queries",
     ]
+    if len(report["sources"]) > 1:
+        found = (f"{row['negatives']:,} of {row['candidates']:,} by {row['source']}" for row in report["sources"])
+        lines.append("negatives of candidates: " + ", ".join(found))
     if short["queries"]:
         missing = f"{short['negatives_missing']:,} negatives"
         lines.append(
@@ -42,6 +45,15 @@ def summary(report: Mapping[str, Any]) -> list[str]:
         lines.append(
             f"{consistency['inconsistent_queries']:,} queries have no positive in the top {consistency['top']}; "
             f"{consistency['dropped_queries']:,} dropped"
+        )
+    if rescoring := report["rescoring"]:
+        rates = {
+            way: rescoring.get(f"rate_{way}") or 0.0 for way in ("as_set", "by_the_mining_model", "without_filters")
+        }
+        lines.append(
+            f"the cross-encoder takes {rates['as_set']:.1%} of the negatives for relevant "
+            f"({rates['by_the_mining_model']:.1%} had the mining model judged, {rates['without_filters']:.1%} without "
+            "score rules)"
         )
     if hidden:
         lines.append(

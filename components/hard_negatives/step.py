@@ -28,7 +28,7 @@ class StepResult:
         Path(path).write_bytes(self.page)
 
 
-def run_step(artifact_uri: str, data: str, model: str, settings: str, encoder: str) -> StepResult:
+def run_step(artifact_uri: str, name: str, data: str, model: str, settings: str, encoder: str) -> StepResult:
     """Mine as the pipeline asks; parameters are those of the component. Raises what `mine` raises."""
     checked = MiningSettings.from_json(settings, where="mining.")
     encoding = EncoderSettings.from_json(encoder, where="encoder.")
@@ -36,7 +36,7 @@ def run_step(artifact_uri: str, data: str, model: str, settings: str, encoder: s
     from components.hard_negatives.output import PAGE, REPORT
     from components.hard_negatives.show import show
 
-    address = output_address(artifact_uri, "hard_negatives")
+    address = output_address(artifact_uri, name)
     marker = mine(data, model, address, checked, encoding)
     show(address)
     report = storage.read_json(storage.join(address, REPORT))
@@ -54,4 +54,7 @@ def figures(report: Mapping[str, Any]) -> dict[str, float]:
         found[f"positive_in_top_{k}"] = share
     if hidden := report["hidden_positives"]:
         found |= {f"hidden_positives_{name}": hidden[name] for name in hidden if name.startswith("rate_")}
+    if rescoring := report["rescoring"]:
+        rates = {name: rate for name, rate in rescoring.items() if name.startswith("rate_") and rate is not None}
+        found |= {f"cross_encoder_{name}": rate for name, rate in rates.items()}
     return found

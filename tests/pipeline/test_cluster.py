@@ -55,6 +55,35 @@ def test_decisions_are_never_cached_and_work_is(tmp_path: Path) -> None:
     assert exit_task["triggerPolicy"]["strategy"] == "ALL_UPSTREAM_TASKS_COMPLETED"
 
 
+@pytest.mark.parametrize("rounds", [1, 2, 3])
+def test_rounds_are_unrolled(tmp_path: Path, rounds: int) -> None:
+    spec = compiled(tmp_path, "--image", IMAGE, "--set", f"mining.rounds={rounds}")[0]
+    (tasks,) = (
+        c["dag"]["tasks"] for c in spec["components"].values() if "data-prep" in c.get("dag", {}).get("tasks", {})
+    )
+
+    def inputs(task: str) -> dict[str, Any]:
+        return tasks[task]["inputs"]["parameters"]
+
+    names = [f"-{number}" if number > 1 else "" for number in range(1, rounds + 1)]
+    assert {name for name in tasks if "hard-negatives" in name} == {f"hard-negatives{name}" for name in names}
+    miner = {"componentInputParameter": "pipelinechannel--base_model"}
+    for name in names:
+        mined, tuned = inputs(f"hard-negatives{name}"), inputs(f"finetuning{name}")
+        assert mined["model"] == miner
+        assert mined["name"]["runtimeValue"]["constant"] == f"hard_negatives{name}"
+        assert tuned["name"]["runtimeValue"]["constant"] == f"finetuning{name}"
+        # every round trains the base model, with the negatives of its own round
+        assert tuned["base_model"] == {"componentInputParameter": "pipelinechannel--base_model"}
+        assert tuned["negatives"]["taskOutputParameter"]["producerTask"] == f"hard-negatives{name}"
+        miner = {"taskOutputParameter": {"outputParameterKey": "Output", "producerTask": f"finetuning{name}"}}
+    (measured,) = (
+        name for name in tasks if inputs(name).get("name", {}).get("runtimeValue") == {"constant": "evaluation-tuned"}
+    )
+    assert inputs(measured)["model"] == miner
+    assert inputs("check-settings")["compiled_rounds"]["runtimeValue"]["constant"] == rounds
+
+
 def test_kubernetes_objects_for_gitops(tmp_path: Path) -> None:
     documents = compiled(tmp_path, "--format", "kubernetes", "--image", IMAGE)
     assert [document["kind"] for document in documents] == ["Pipeline", "PipelineVersion"]

@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from components.core import storage
+from pipeline.store import EmbeddedStore
+
 pytestmark = [pytest.mark.model, pytest.mark.store, pytest.mark.processes, pytest.mark.xdist_group("pipeline")]
 
 ROOT = Path(__file__).parents[2]
@@ -119,6 +122,31 @@ def test_a_second_run_repeats_only_what_changed_and_the_gate_can_say_no(
     assert "Model:  not promoted" in second.stdout
     assert second.stderr.startswith("error: the gate did not promote")
     assert champion(workshop) == before
+
+
+def test_a_second_round_mines_with_the_model_of_the_first(
+    workshop: Path, first_run: subprocess.CompletedProcess[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = sharpen(workshop, "run", "--config", "my.yaml", "--set", "mining.rounds=2")
+    assert ended.returncode in (0, 3), ended.stdout + ended.stderr
+    told = ended.stdout
+    # the first round is that of the run before; the second is done
+    for step in ("hard negatives, round 1 of 2", "fine-tuning, round 1 of 2"):
+        assert re.search(rf"{step}\n  nothing changed", told), step
+    for step in ("hard negatives, round 2 of 2", "fine-tuning, round 2 of 2"):
+        assert re.search(rf"{step}\n    ", told), step
+    assert re.search(r"Finished in .*, 2 rounds; the model is that of round 2", told)
+    mined = re.findall(r"report  (s3://\S+)/report.html", told)[-1]
+    assert mined.endswith("/hard_negatives-2")
+    with EmbeddedStore(workshop / ".sharpen" / "store") as store:
+        for name, value in store.env().items():
+            monkeypatch.setenv(name, value)
+        report = storage.read_json(f"{mined}/report.json")
+        first = storage.read_json(f"{report['model']}/training.json")
+        second = storage.read_json(f"{mined.rpartition('/')[0]}/finetuning-2/training.json")
+    assert report["model"].endswith("/finetuning")
+    assert second["base_weights"] == first["base_weights"]
+    assert second["negatives_hash"] != first["negatives_hash"]
 
 
 def test_a_step_that_dies_stops_the_run_and_promotes_nothing(

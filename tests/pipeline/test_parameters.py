@@ -11,6 +11,7 @@ from components.core.errors import InputError
 from components.core.settings import EncoderSettings
 from pipeline import parameters
 from pipeline.parameters import GROUPS, Settings, load, resolve
+from pipeline.resolve import check_settings
 
 
 def test_the_defaults_are_valid() -> None:
@@ -96,6 +97,46 @@ def test_what_the_run_form_receives_gives_the_same_settings_again() -> None:
     assert resolve({}, settings.overrides_json()) == settings
     for group in GROUPS:
         assert type(getattr(settings, group)).from_json(settings.group_json(group)) == getattr(settings, group)
+
+
+def test_rounds_are_the_graphs_and_no_step_hears_of_them() -> None:
+    settings = load(None, ["mining.rounds=2", "mining.negative_number=3"])
+    assert json.loads(settings.group_json("mining")) == {"negative_number": 3}
+    assert json.loads(settings.overrides_json()) == {"mining": {"negative_number": 3, "rounds": 2}}
+    assert "mining.rounds" in dict(parameters.every_setting())
+    with pytest.raises(InputError, match="rounds"):
+        load(None, ["mining.rounds=5"])
+
+
+def checked(overrides: str, compiled: int) -> tuple[str, ...]:
+    """The graph's first task, called as a function."""
+    values = {"train_data": "a", "eval_data": "", "base_model": "b", "model_name": "m", "store": "s3://s"}
+    return check_settings.python_func(**values, overrides=overrides, compiled_rounds=compiled)
+
+
+@pytest.mark.parametrize(("overrides", "compiled"), [("{}", 1), ("{}", 3), ('{"mining.rounds": 3}', 3)])
+def test_a_run_may_leave_the_rounds_to_the_compiled_pipeline(overrides: str, compiled: int) -> None:
+    assert checked(overrides, compiled)[GROUPS.index("mining")] == "{}"
+
+
+@pytest.mark.parametrize(("wanted", "compiled"), [(1, 2), (3, 1)])
+def test_other_rounds_than_compiled_are_refused_in_one_line(
+    wanted: int, compiled: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SHARPEN_OUTCOME", raising=False)
+    with pytest.raises(SystemExit) as ended:
+        checked(f'{{"mining": {{"rounds": {wanted}}}}}', compiled)
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line == (
+        f"error: mining.rounds: {wanted} wanted, but this pipeline was compiled with {compiled}; "
+        f"compile it again with --set mining.rounds={wanted}"
+    )
+
+
+def test_what_mining_reads_besides_data_and_model_is_named() -> None:
+    overrides = {"candidate_sources": "model,bm25,model:a/b,file:s3://x/run", "rescoring_model": "c"}
+    assert json.loads(checked(json.dumps({"mining": overrides}), 1)[-1]) == ["a/b", "file:s3://x/run", "c"]
 
 
 def test_every_setting_has_help() -> None:

@@ -8,13 +8,13 @@ from typing import Any
 
 from markupsafe import Markup
 
+from components.core.trec import field
 from components.evaluation.figures import MINUS, label, number, plain
 from components.evaluation.finished import Evaluated
 from components.evaluation.judged import Judged
 from components.evaluation.metrics import measure
 from components.evaluation.report.background import is_number
 from components.evaluation.report.charts import Series, line_chart
-from components.evaluation.trec import field
 
 POINTS = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16, 20, 25, 32, 40, 50, 63, 80, 100)
 TICKS = (1, 2, 5, 10, 20, 50, 100)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from components.core.trec import field
 from components.evaluation.figures import number, signed
 from components.evaluation.finished import Evaluated
 from components.evaluation.judged import Judged
-from components.evaluation.trec import field
 
 HITS_SHOWN = 3
 LONGEST = 4_000

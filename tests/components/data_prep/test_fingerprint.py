@@ -76,6 +76,30 @@ def test_all_faults_are_told_together(tmp_path: Path) -> None:
     assert "no package" in faults[2] and "no config.json" in faults[3]
 
 
+def test_what_mining_reads_counts_too(tmp_path: Path, model: str) -> None:
+    rows = str(write_rows(tmp_path / "a.jsonl", [pair(1)]))
+    run, other = tmp_path / "run.trec", tmp_path / "other"
+    run.write_text("q Q0 p 1 1 t")
+    shutil.copytree(model, other)
+
+    def now() -> str:
+        return fingerprint(rows, "", model, "1", [f"file:{run}", str(other)])
+
+    first = now()
+    assert first == now() != fingerprint(rows, "", model, "1")
+    for path in (run, other / "config.json"):
+        before = path.read_text()
+        path.write_text("{ }")
+        assert now() != first
+        path.write_text(before)
+    assert now() == first
+    run.unlink()
+    shutil.rmtree(other)
+    with pytest.raises(InputError) as caught:
+        now()
+    assert [fault.split(":")[0] for fault in caught.value.faults] == ["mining", "mining"]
+
+
 @pytest.mark.parametrize(
     ("model", "message"),
     [
@@ -109,6 +133,11 @@ def test_remote_input_is_known_by_its_listing(tmp_path: Path, s3: str, model: st
         storage.write_bytes(storage.join(weights, path.name), path.read_bytes())
     first = fingerprint(rows, beir, weights, "1")
     assert first == fingerprint(rows, beir, weights, "1")
+    run = storage.join(root, "run.trec")
+    storage.write_bytes(run, b"q Q0 p 1 1 t")
+    mined = fingerprint(rows, beir, weights, "1", [f"file:{run}", weights])
+    storage.write_bytes(run, b"q Q0 p 1 2 t")
+    assert len({first, mined, fingerprint(rows, beir, weights, "1", [f"file:{run}", weights])}) == 3
     storage.write_bytes(storage.join(beir, "notes.txt"), b"not read")
     assert first == fingerprint(rows, beir, weights, "1")
     storage.write_bytes(rows, json.dumps(pair(2)).encode())

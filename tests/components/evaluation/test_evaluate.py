@@ -17,9 +17,9 @@ from safetensors.torch import load_file, save_file
 from components.core import storage
 from components.core.errors import InputError, StepFailed
 from components.core.settings import EncoderSettings
+from components.core.trec import read_run
 from components.evaluation.evaluate import evaluate
 from components.evaluation.settings import EvaluationSettings
-from components.evaluation.trec import read_run
 from tests.components.evaluation.test_metrics import trec_scores
 
 pytestmark = pytest.mark.model

@@ -10,9 +10,9 @@ import pytrec_eval
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from components.core.trec import read_qrels, read_run
 from components.evaluation.metrics import QUERIES_AT_ONCE, means, measure, ranked, ranked_run
 from components.evaluation.settings import MEASURES, metric_names
-from components.evaluation.trec import read_qrels, read_run
 from tests.components.evaluation.trec_data import ROOT, needs_trec_data
 
 TREC_NAMES = {"ndcg": "ndcg_cut", "recall": "recall", "map": "map_cut", "precision": "P", "hit_rate": "success"}

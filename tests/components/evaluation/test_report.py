@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from components.core.settings import EncoderSettings
+from components.core.trec import write_run
 from components.evaluation.compare import compare
 from components.evaluation.figures import interval, label, number, p_text, plain, signed
 from components.evaluation.finished import Evaluated
@@ -22,7 +23,6 @@ from components.evaluation.report.examples import first_rank, is_code, shown
 from components.evaluation.report.render import short_name, title
 from components.evaluation.report.svg import Scale, el, nice_ticks, spread
 from components.evaluation.settings import EvaluationSettings
-from components.evaluation.trec import write_run
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\" onload='alert(1)' {{ 7*7 }} </style>"
 CODE = "def add(a, b):\n    total = a + b\n    return total\n" + "    # more\n" * 20

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +11,11 @@ import polars as pl
 
 from components.core.records import CORPUS, GIVEN_NEGATIVES, QRELS, QUERIES, TEACHER_SCORES, DataSet
 from components.hard_negatives.mine import search_and_choose
-from components.hard_negatives.pool import make_pool
+from components.hard_negatives.output import Writer
+from components.hard_negatives.pool import Pool, make_pool
+from components.hard_negatives.rankings import Vectors
 from components.hard_negatives.report import Figures
+from components.hard_negatives.rescore import Rescorer
 from components.hard_negatives.scope import make_scope
 from components.hard_negatives.settings import MiningSettings
 
@@ -87,12 +90,62 @@ def _query_text(generator: np.random.Generator, texts: list[str], number: int) -
     return "the same query" if kind < 0.5 else f"query {number}"
 
 
-def mined(made: World, settings: MiningSettings, folder: Path) -> tuple[list[dict], Figures]:
+Rankings = Mapping[str, Mapping[str, Sequence[str]]]
+"""Source -> query id -> passage ids, best first."""
+
+
+def random_rankings(made: World, sources: Sequence[str], seed: int) -> Rankings:
+    """A ranking of some passages for most queries, for each source but the mining model."""
+    generator = np.random.default_rng([seed, 99])
+    ids = made.data.corpus["passage_id"].to_list()
+    return {
+        source: {
+            query_id: generator.permutation(ids)[: generator.integers(0, len(ids) + 1)].tolist()
+            for query_id in made.query_vectors
+        }
+        for source in sources
+        if source != "model"
+    }
+
+
+Second = Callable[[str, str], float]
+"""A cross-encoder's score of a query's and a passage's text."""
+
+
+class Judge:
+    """Stands where `CrossEncoder` does, with scores that are known by hand; `asked` holds every pair it was asked."""
+
+    def __init__(self, second: Second, identity: str) -> None:
+        self.second, self.identity = second, identity
+        self.asked: list[tuple[str, str]] = []
+
+    def scores(self, queries: Sequence[str], passages: Sequence[str]) -> np.ndarray:
+        pairs = list(zip(queries, passages, strict=True))
+        self.asked += pairs
+        return np.array([self.second(*pair) for pair in pairs], dtype=np.float32)
+
+
+def mined(
+    made: World, settings: MiningSettings, folder: Path, others: Rankings | None = None, judge: Judge | None = None
+) -> tuple[list[dict], Figures]:
     """The rows of the negatives table, and the figures."""
     pool = make_pool(made.data, "data")
     queries = np.array([made.query_vectors[query_id] for query_id in pool.query_ids], dtype=np.float32)
     passages = np.array([made.passage_vectors[passage_id] for passage_id in pool.passage_ids], dtype=np.float32)
     scope = make_scope(settings, len(passages))
+    tables = {source: as_rows(found, pool, scope.reach) for source, found in (others or {}).items()}
     folder.mkdir(parents=True, exist_ok=True)
-    figures = search_and_choose(queries, passages, pool, settings, scope, folder, made.data.teacher_scores)
+    writer = Writer(folder, pool, settings.candidate_sources, made.data.teacher_scores)
+    rescorer = Rescorer(judge, pool) if judge else None  # type: ignore[arg-type]
+    figures = search_and_choose(Vectors(queries, passages), tables, pool, settings, scope, writer, rescorer)
     return pl.read_parquet(folder / "negatives").rows(named=True), figures
+
+
+def as_rows(found: Mapping[str, Sequence[str]], pool: Pool, depth: int) -> np.ndarray:
+    """A source's ranking as `rank_all` gives it."""
+    number = {passage_id: row for row, passage_id in enumerate(pool.passage_ids)}
+    table = np.full((len(pool.query_ids), depth), -1, dtype=np.int32)
+    for row, query_id in enumerate(pool.query_ids):
+        ranked = [number[passage_id] for passage_id in found.get(query_id, [])][:depth]
+        table[row, : len(ranked)] = ranked
+    return table

@@ -8,15 +8,16 @@ from components.core.text import normalised
 from components.hard_negatives import draws
 from components.hard_negatives.draws import Purpose
 from components.hard_negatives.settings import MiningSettings
-from tests.components.hard_negatives.corpora import World
+from tests.components.hard_negatives.corpora import Rankings, Second, World
 
 
 class Slow:
     """Texts, scores and known positives of a world as plain dictionaries."""
 
-    def __init__(self, made: World) -> None:
-        self.world = made
-        self.texts = {row["passage_id"]: normalised(row["text"]) for row in made.data.corpus.iter_rows(named=True)}
+    def __init__(self, made: World, second: Second | None = None) -> None:
+        self.world, self.second = made, second
+        self.passages = dict(made.data.corpus.select("passage_id", "text").iter_rows())
+        self.texts = {passage_id: normalised(text) for passage_id, text in self.passages.items()}
         self.queries = {row["query_id"]: row for row in made.data.queries.iter_rows(named=True)}
         self.positives: dict[str, set[str]] = {}
         for row in made.data.qrels.iter_rows(named=True):
@@ -24,6 +25,15 @@ class Slow:
 
     def score(self, query_id: str, passage_id: str) -> float:
         return float(np.dot(self.world.query_vectors[query_id], self.world.passage_vectors[passage_id]))
+
+    def rescored(self, query_id: str, passage_id: str) -> float:
+        """What the margins are judged by: the cross-encoder if there is one."""
+        if self.second is None:
+            return self.score(query_id, passage_id)
+        return self.second(self.queries[query_id]["text"], self.passages[passage_id])
+
+    def rescored_anchor(self, query_id: str) -> float:
+        return min(self.rescored(query_id, passage_id) for passage_id in self.positives[query_id])
 
     def anchor(self, query_id: str) -> float:
         return min(self.score(query_id, passage_id) for passage_id in self.positives[query_id])
@@ -47,7 +57,7 @@ class Slow:
 
     def passes(self, query_id: str, passage_id: str, settings: MiningSettings) -> bool:
         """The rules, but for copies."""
-        score, positive = self.score(query_id, passage_id), self.anchor(query_id)
+        score = self.score(query_id, passage_id)
         text = self.texts[passage_id]
         if self.forbidden(query_id, text) or text in {self.texts[given] for given in self.given(query_id)}:
             return False
@@ -55,38 +65,65 @@ class Slow:
             return False
         if settings.min_score is not None and score < settings.min_score:
             return False
+        score, positive = self.rescored(query_id, passage_id), self.rescored_anchor(query_id)
         if settings.absolute_margin is not None and score > positive - settings.absolute_margin:
             return False
         return settings.relative_margin is None or score <= positive - abs(positive) * settings.relative_margin
 
-    def choose(self, query_id: str, settings: MiningSettings) -> list[tuple[str, str]]:
-        """(passage, picked by) of one query."""
-        passage_ids = sorted(self.texts)
+    def range(self, settings: MiningSettings) -> tuple[int, int]:
         start, end = settings.ranks
-        if len(passage_ids) < end:
-            start, end = min(start, max(0, len(passage_ids) - settings.negative_number)), len(passage_ids)
-        ranking = sorted(passage_ids, key=lambda passage_id: (-self.score(query_id, passage_id), passage_id))
+        if len(self.texts) >= end:
+            return start, end
+        return min(start, max(0, len(self.texts) - settings.negative_number)), len(self.texts)
+
+    def ranking(
+        self, query_id: str, settings: MiningSettings, others: Rankings | None = None
+    ) -> list[tuple[str, int, str]]:
+        """(passage, rank, source) of every passage that a source ranked, best rank first."""
+        _, end = self.range(settings)
+        further = settings.further_ranks if settings.top_up.startswith("further_ranks") else 0
+        reach = max(end + further, settings.negative_number)
+        by_model = sorted(self.texts, key=lambda passage_id: (-self.score(query_id, passage_id), passage_id))
+        best: dict[str, tuple[int, int]] = {}
+        for number, source in enumerate(settings.candidate_sources):
+            found = by_model if source == "model" else (others or {})[source].get(query_id, [])
+            for rank, passage_id in enumerate(found[:reach], start=1):
+                best[passage_id] = min((rank, number), best.get(passage_id, (10**9, 0)))
+        ordered = sorted(best, key=lambda passage_id: best[passage_id])
+        return [(p, best[p][0], settings.candidate_sources[best[p][1]]) for p in ordered]
+
+    def choose(
+        self, query_id: str, settings: MiningSettings, others: Rankings | None = None
+    ) -> list[tuple[str, str, int | None, str | None]]:
+        """(passage, picked by, rank, source) of one query."""
+        passage_ids = sorted(self.texts)
+        start, end = self.range(settings)
+        ranking = self.ranking(query_id, settings, others)
         seen: set[str] = set()
         fit = []
-        for passage_id in ranking:
+        for passage_id, _, _ in ranking:
             fit.append(self.passes(query_id, passage_id, settings) and self.texts[passage_id] not in seen)
             seen.add(self.texts[passage_id])
 
         number = settings.negative_number
         at_random = int(np.floor(settings.random_share * number + 0.5))
-        positions = [position for position in range(start, end) if fit[position]]
+        in_range = [column for column, (_, rank, _) in enumerate(ranking) if start < rank <= end]
+        columns = [column for column in in_range if fit[column]]
         if settings.sampling == "random":
-            priority = draws.generator(settings.seed, query_id, Purpose.SAMPLE).random(end - start)
-            positions.sort(key=lambda position: priority[position - start])
-        chosen = [(ranking[position], "search") for position in sorted(positions[: number - at_random])]
+            priority = draws.generator(settings.seed, query_id, Purpose.SAMPLE).random(len(in_range))
+            columns.sort(key=lambda column: priority[in_range.index(column)])
+        taken = sorted(columns[: number - at_random])
+        chosen: list[tuple[str, str, int | None, str | None]] = [
+            (ranking[column][0], "search", *ranking[column][1:]) for column in taken
+        ]
         if settings.top_up.startswith("further_ranks"):
-            for position in range(end, min(len(ranking), end + settings.further_ranks)):
-                if fit[position] and len(chosen) < number - at_random:
-                    chosen.append((ranking[position], "further_rank"))
+            for column, (passage_id, rank, source) in enumerate(ranking):
+                if end < rank <= end + settings.further_ranks and fit[column] and len(chosen) < number - at_random:
+                    chosen.append((passage_id, "further_rank", rank, source))
         wanted = at_random
         if settings.top_up.endswith("random"):
             wanted = number - len(chosen)
-        barred = {self.texts[passage_id] for passage_id, _ in chosen} | {self.texts[p] for p in ranking[:start]}
+        barred = {self.texts[row[0]] for row in chosen} | {self.texts[p] for p, rank, _ in ranking if rank <= start}
         for purpose, size in ((Purpose.CORPUS, 4 * wanted + 16), (Purpose.CORPUS_AGAIN, 4096)):
             generator = draws.generator(settings.seed, query_id, purpose)
             if not wanted:
@@ -97,7 +134,9 @@ class Slow:
                 new = self.texts[passage_id] not in barred | seen
                 seen.add(self.texts[passage_id])
                 if wanted and new and self.passes(query_id, passage_id, settings):
-                    chosen.append((passage_id, "random"))
+                    chosen.append((passage_id, "random", None, None))
                     barred.add(self.texts[passage_id])
                     wanted -= 1
-        return chosen + [(passage_id, "given") for passage_id in self.given(query_id)]
+        ranks = {passage_id: (rank, source) for passage_id, rank, source in ranking}
+        given = [(passage_id, "given", *ranks.get(passage_id, (None, None))) for passage_id in self.given(query_id)]
+        return chosen + given

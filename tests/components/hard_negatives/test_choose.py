@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from components.core import search
 from components.core.text import normalised
-from components.hard_negatives import mine
+from components.hard_negatives import rankings
+from components.hard_negatives.report import Figures
 from components.hard_negatives.settings import MiningSettings
-from tests.components.hard_negatives.corpora import World, mined, random_world, world
+from tests.components.hard_negatives.corpora import Rankings, World, mined, random_rankings, random_world, world
 from tests.components.hard_negatives.slow_choice import Slow
 
 limits = st.none() | st.sampled_from([-4.0, -1.0, 0.0, 2.0])
@@ -40,6 +41,8 @@ mining = st.builds(
     relative_margin=st.none() | st.sampled_from([0.0, 0.05, 0.5]),
     absolute_margin=st.none() | st.sampled_from([0.0, 1.0]),
     seed=st.integers(0, 3),
+    candidate_sources=st.lists(st.sampled_from(["model", "bm25", "file:a", "model:b"]), min_size=1, unique=True)
+    | st.just(["model"]),
 )
 worlds = st.builds(
     lambda seed, queries, passages: random_world(seed, queries=queries, passages=passages),
@@ -49,9 +52,9 @@ worlds = st.builds(
 )
 
 
-def run(made: World, rules: MiningSettings) -> tuple[dict[str, list[dict]], mine.Figures]:
+def run(made: World, rules: MiningSettings, others: Rankings | None = None) -> tuple[dict[str, list[dict]], Figures]:
     with tempfile.TemporaryDirectory() as folder:
-        rows, figures = mined(made, rules, Path(folder))
+        rows, figures = mined(made, rules, Path(folder), others)
     found = defaultdict(list)
     for row in rows:
         found[row["query_id"]].append(row)
@@ -59,24 +62,27 @@ def run(made: World, rules: MiningSettings) -> tuple[dict[str, list[dict]], mine
 
 
 @settings(max_examples=150, deadline=None)
-@given(worlds, mining)
-def test_equals_the_slow_choice(made: World, rules: MiningSettings) -> None:
-    found, figures = run(made, rules)
+@given(worlds, mining, st.integers(0, 10**6))
+def test_equals_the_slow_choice(made: World, rules: MiningSettings, seed: int) -> None:
+    others = random_rankings(made, rules.candidate_sources, seed)
+    found, figures = run(made, rules, others)
     slow = Slow(made)
-    expected = {query_id: slow.choose(query_id, rules) for query_id in figures.pool.query_ids}
-    assert {q: [(row["passage_id"], row["picked_by"]) for row in found[q]] for q in expected} == expected
-    mined_count = {q: sum(kind != "given" for _, kind in rows) for q, rows in expected.items()}
+    expected = {query_id: slow.choose(query_id, rules, others) for query_id in figures.pool.query_ids}
+    columns = ("passage_id", "picked_by", "rank", "source")
+    assert {q: [tuple(row[name] for name in columns) for row in found[q]] for q in expected} == expected
+    mined_count = {q: sum(row[1] != "given" for row in rows) for q, rows in expected.items()}
     assert figures.missing == sum(rules.negative_number - count for count in mined_count.values())
     assert figures.short_queries == sum(count < rules.negative_number for count in mined_count.values())
 
 
 @settings(max_examples=150, deadline=None)
-@given(worlds, mining)
-def test_no_positive_no_copy_and_nothing_filtered_is_ever_emitted(made: World, rules: MiningSettings) -> None:
-    found, _ = run(made, rules)
+@given(worlds, mining, st.integers(0, 10**6))
+def test_no_positive_copy_or_filtered_passage_is_ever_emitted(made: World, rules: MiningSettings, seed: int) -> None:
+    others = random_rankings(made, rules.candidate_sources, seed)
+    found, _ = run(made, rules, others)
     slow = Slow(made)
-    ranking = {q: sorted(slow.texts, key=lambda p, q=q: (-slow.score(q, p), p)) for q in found}
     for query_id, rows in found.items():
+        ranking = {p: (rank, source) for p, rank, source in slow.ranking(query_id, rules, others)}
         texts = [slow.texts[row["passage_id"]] for row in rows]
         assert len(texts) == len(set(texts))
         assert not slow.known_texts(query_id) & set(texts)
@@ -85,7 +91,7 @@ def test_no_positive_no_copy_and_nothing_filtered_is_ever_emitted(made: World, r
             assert row["score"] == slow.score(query_id, row["passage_id"])
             assert row["positive_score"] == slow.anchor(query_id)
             if row["rank"] is not None:
-                assert ranking[query_id][row["rank"] - 1] == row["passage_id"]
+                assert ranking[row["passage_id"]] == (row["rank"], row["source"])
             if row["picked_by"] != "given":
                 assert slow.passes(query_id, row["passage_id"], rules)
 
@@ -95,16 +101,17 @@ def test_no_positive_no_copy_and_nothing_filtered_is_ever_emitted(made: World, r
 def test_blocks_and_the_order_of_the_input_do_not_matter(
     made: World, rules: MiningSettings, query_block: int, passage_block: int
 ) -> None:
-    found, figures = run(made, rules)
+    others = random_rankings(made, rules.candidate_sources, 0)
+    found, figures = run(made, rules, others)
     with pytest.MonkeyPatch.context() as patch:
         blocks = partial(search.top_k_blocks, query_block=query_block, passage_block=passage_block)
-        patch.setattr(mine, "top_k_blocks", blocks)
-        in_blocks, block_figures = run(made, rules)
+        patch.setattr(rankings, "top_k_blocks", blocks)
+        in_blocks, block_figures = run(made, rules, others)
     assert in_blocks == found
     assert block_figures.report() == figures.report()
     for name in ("corpus", "queries", "qrels", "given_negatives"):
         setattr(made.data, name, getattr(made.data, name).reverse())
-    reversed_rows, reversed_figures = run(made, rules)
+    reversed_rows, reversed_figures = run(made, rules, others)
     assert reversed_rows == found
     assert reversed_figures.report() == figures.report()
 

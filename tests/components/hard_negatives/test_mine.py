@@ -190,14 +190,15 @@ def test_the_step_as_the_pipeline_calls_it(
 ) -> None:
     monkeypatch.setenv("SHARPEN_RUN", str(tmp_path / "run"))
     settings = json.dumps({"range_for_sampling": "0-30", "negative_number": 4})
-    result = run_step(str(tmp_path / "artifact"), data, str(tiny_model), settings, ENCODER.model_dump_json())
-    assert result.address == str(tmp_path / "run" / "hard_negatives")
+    name, model = "hard_negatives-2", str(tiny_model)
+    result = run_step(str(tmp_path / "artifact"), name, data, model, settings, ENCODER.model_dump_json())
+    assert result.address == str(tmp_path / "run" / "hard_negatives-2")
     assert storage.is_finished(result.address)
     assert result.metrics["negatives"] == result.facts["rows"]["negatives"] > 0
     result.write_page(str(tmp_path / "ui" / "report.html"))
     assert (tmp_path / "ui" / "report.html").read_bytes().startswith(b"<!doctype html>")
     with pytest.raises(InputError, match=r"mining\.negative_numbr: unknown setting; did you mean negative_number"):
-        run_step(str(tmp_path / "artifact"), data, str(tiny_model), '{"negative_numbr": 4}', "{}")
+        run_step(str(tmp_path / "artifact"), name, data, model, '{"negative_numbr": 4}', "{}")
 
 
 @pytest.mark.store

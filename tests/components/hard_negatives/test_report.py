@@ -12,8 +12,9 @@ import pytest
 from components.core.settings import EncoderSettings
 from components.hard_negatives import draws
 from components.hard_negatives.draws import Purpose
+from components.hard_negatives.histogram import BINS, histograms
 from components.hard_negatives.page import render_page
-from components.hard_negatives.report import BINS, histograms, shortened
+from components.hard_negatives.report import shortened
 from components.hard_negatives.settings import MiningSettings
 from components.hard_negatives.show import summary
 from components.hard_negatives.step import figures as step_figures

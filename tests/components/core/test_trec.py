@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from components.core.errors import InputError
+from components.core.trec import field, read_qrels, read_run, write_qrels, write_run
 from components.evaluation.score import score
 from components.evaluation.settings import ScoreAddresses, ScoreSettings
-from components.evaluation.trec import field, read_qrels, read_run, write_qrels, write_run
 from tests.components.evaluation.trec_data import ROOT, needs_trec_data
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from components.core.errors import InputError
+from components.core.readers.rows import read_lines
 
 Value = TypeVar("Value", int, float)
 
@@ -29,16 +30,21 @@ def read_qrels(path: Path) -> dict[str, dict[str, int]]:
         rows = ((number, [row[0], "0", *row[1:]] if len(row) == 3 else row) for number, row in lines[1:])
     else:
         rows = iter(lines)
-    return _table(path, rows, ("query", "0", "passage", "grade"), value_at=3, convert=int)
+    return _table(str(path), rows, ("query", "0", "passage", "grade"), value_at=3, convert=int)
 
 
-def read_run(path: Path) -> dict[str, dict[str, float]]:
+def read_run(path: Path, shown: str = "") -> dict[str, dict[str, float]]:
     """Query id -> passage id -> score, from lines ``query Q0 passage rank score tag``; the rank is ignored.
+
+    Args:
+        path: file to read.
+        shown: its address for messages, where the user knows it by another name.
 
     Raises:
         InputError: as `read_qrels`; also for a score that is not a finite number.
     """
-    return _table(path, _lines(path), ("query", "Q0", "passage", "rank", "score", "tag"), value_at=4, convert=_finite)
+    names = ("query", "Q0", "passage", "rank", "score", "tag")
+    return _table(shown or str(path), _lines(path, shown), names, value_at=4, convert=_finite)
 
 
 def write_qrels(path: Path, qrels: dict[str, dict[str, int]]) -> None:
@@ -68,25 +74,23 @@ def field(text: str) -> str:
     return re.sub(r"\s", lambda found: "".join(f"%{byte:02X}" for byte in found.group().encode()), text) or "-"
 
 
-def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """(line number, fields) of the lines that are not blank."""
+def _lines(path: Path, shown: str = "") -> Iterator[tuple[int, list[str]]]:
+    """(line number, fields) of the lines that are not blank; a ``.gz`` file is decompressed."""
+    named = shown or str(path)
     try:
-        content = path.read_bytes()
+        for number, raw in read_lines(path, named, lambda _: None):
+            try:
+                yield number, raw.decode().split()
+            except UnicodeDecodeError:
+                raise InputError(f"{named}:{number}: not UTF-8; convert the file to UTF-8") from None
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
+        raise InputError(f"{named}: no such file") from None
     except (IsADirectoryError, PermissionError) as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    for number, raw in enumerate(content.splitlines(), start=1):
-        try:
-            fields = raw.decode().split()
-        except UnicodeDecodeError:
-            raise InputError(f"{path}:{number}: not UTF-8; convert the file to UTF-8") from None
-        if fields:
-            yield number, fields
+        raise InputError(f"{named}: cannot be read ({error.strerror})") from None
 
 
 def _table(
-    path: Path,
+    named: str,
     rows: Iterable[tuple[int, list[str]]],
     names: tuple[str, ...],
     *,
@@ -98,24 +102,24 @@ def _table(
     for number, row in rows:
         # a run's tag may hold white space: trec_eval reads to the end of the line
         if len(row) < len(names) or (len(row) > len(names) and names[-1] != "tag"):
-            faults.append(f"{path}:{number}: {len(row)} fields; expected {len(names)}: {' '.join(names)}")
+            faults.append(f"{named}:{number}: {len(row)} fields; expected {len(names)}: {' '.join(names)}")
             continue
         query_id, passage_id, text = row[0], row[2], row[value_at]
         try:
             value = convert(text)
         except ValueError:
             kind = "a whole number" if convert is int else "a finite number"
-            faults.append(f"{path}:{number}: {names[value_at]} {text!r} is not {kind}")
+            faults.append(f"{named}:{number}: {names[value_at]} {text!r} is not {kind}")
             continue
         judged = table.setdefault(query_id, {})
         if passage_id in judged:
-            faults.append(f"{path}:{number}: passage {passage_id} stands twice for query {query_id}; keep one line")
+            faults.append(f"{named}:{number}: passage {passage_id} stands twice for query {query_id}; keep one line")
         judged[passage_id] = value
     if faults:
-        more = [f"{path}: {len(faults) - FAULTS_SHOWN} more faulty lines"] if len(faults) > FAULTS_SHOWN else []
+        more = [f"{named}: {len(faults) - FAULTS_SHOWN} more faulty lines"] if len(faults) > FAULTS_SHOWN else []
         raise InputError(faults[:FAULTS_SHOWN] + more)
     if not table:
-        raise InputError(f"{path}: no line of data; expected lines of {' '.join(names)}")
+        raise InputError(f"{named}: no line of data; expected lines of {' '.join(names)}")
     return table
 
 

@@ -1,0 +1,101 @@
+"""Where candidates come from besides the mining model: what the user named, checked early and ranked one by one.
+
+Each source ranks the corpus for all queries before the next one starts, into a file of row numbers, so that never more
+than one index or one model's vectors are held.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from components.core import model_folder
+from components.core.encoder import Encoder
+from components.core.progress import progress
+from components.core.search import top_k_blocks
+from components.core.settings import EncoderSettings
+from components.hard_negatives.candidates.files import RankedFile
+from components.hard_negatives.embeddings import embed
+from components.hard_negatives.pool import Pool
+from components.hard_negatives.settings import BM25, FILE, MODEL, MiningSettings
+
+
+class Source(Protocol):
+    """Something that ranks the corpus for every query."""
+
+    def ranked(self, pool: Pool, depth: int) -> Iterator[np.ndarray]:
+        """For each query in turn, int64 (depth,): rows of distinct passages, best first; -1 after the last."""
+        ...
+
+
+@dataclass(frozen=True)
+class Lexical:
+    """BM25; `language` as in the settings."""
+
+    language: str
+
+    def ranked(self, pool: Pool, depth: int) -> Iterator[np.ndarray]:
+        """Index the corpus and search it."""
+        from components.hard_negatives.candidates.lexical import Bm25  # only this source needs bm25s
+
+        yield from Bm25(pool, self.language).ranked(pool, depth)
+
+
+@dataclass(frozen=True)
+class OtherModel:
+    """Another embedding model, with its own pooling and prompts; lengths and precision are the mining model's."""
+
+    address: str
+    encoder: EncoderSettings
+
+    def ranked(self, pool: Pool, depth: int) -> Iterator[np.ndarray]:
+        """Encode with the model and search exactly."""
+        encoder = Encoder.load(self.address, self.encoder)
+        queries, passages = embed(encoder, pool, self.address, None)
+        del encoder
+        with progress(f"Searching with {self.address}", len(queries), "queries") as reporter:
+            for found in top_k_blocks(queries, passages, depth):
+                yield from found.indices
+                reporter.advance(len(found.indices))
+
+
+def open_sources(settings: MiningSettings, encoder: EncoderSettings, pool: Pool) -> tuple[dict[str, Source], list[str]]:
+    """The sources other than the mining model, in their order, and a notice for what of a file is not used.
+
+    Raises:
+        InputError: a file or model that is not there or cannot be read; nothing was computed yet.
+    """
+    sources: dict[str, Source] = {}
+    notices: list[str] = []
+    for name in settings.candidate_sources:
+        kind, _, address = name.partition(":")
+        if kind == BM25:
+            sources[name] = Lexical(settings.bm25_language)
+        elif kind == FILE:
+            sources[name] = file = RankedFile(address, pool)
+            notices += file.notices
+        elif kind == MODEL and address:
+            model_folder.locate(address)
+            own = {"sentence_pooling_method": "auto"} | dict.fromkeys(_INSTRUCTIONS)
+            sources[name] = OtherModel(address, encoder.model_copy(update=own))
+    return sources, notices
+
+
+_INSTRUCTIONS = ("query_instruction_for_retrieval", "passage_instruction_for_retrieval")
+
+
+def rank_all(sources: Mapping[str, Source], pool: Pool, depth: int, folder: Path) -> dict[str, np.ndarray]:
+    """The ranking of each source, int32 (queries, depth), memory-mapped from files in `folder`."""
+    rankings = {}
+    for number, (name, source) in enumerate(sources.items()):
+        shape = (len(pool.query_ids), depth)
+        table = np.lib.format.open_memmap(folder / f"source-{number}.npy", mode="w+", dtype=np.int32, shape=shape)
+        for row, passages in enumerate(source.ranked(pool, depth)):
+            table[row] = passages
+        table.flush()
+        rankings[name] = table
+    return rankings

@@ -1,0 +1,120 @@
+"""A cross-encoder: a transformers model that reads query and passage together and gives one score."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers.utils import logging
+
+from components.core import model_folder
+from components.core.encoder import default_device, micro_batches, use_bf16
+from components.core.errors import InputError
+from components.core.local_store import sha256_of
+from components.core.settings import EncoderSettings
+
+# Token ids of so many pairs are held at once.
+_PAIRS_AT_ONCE = 1 << 14
+
+
+class CrossEncoder:
+    """Pairs of texts -> scores, without an activation function.
+
+    Attributes:
+        identity: SHA-256 (hex) of the model's files and of all settings that its scores depend on.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, max_len: int, encoder: EncoderSettings, identity: str) -> None:
+        self.model, self.tokenizer = model, tokenizer
+        self.max_len, self.batch_tokens, self.precision = max_len, encoder.batch_tokens, encoder.precision
+        self.identity = identity
+
+    @classmethod
+    def load(cls, address: str, max_len: int, encoder: EncoderSettings) -> CrossEncoder:
+        """Load a model with a classification head of one or two outputs; only safetensors are read.
+
+        Args:
+            address: folder, ``s3://`` address, ``python-package:<package>/<folder>`` or hub id.
+            max_len: longest pair in tokens; cut to what the model can take.
+            encoder: tokens in a batch, and precision.
+
+        Raises:
+            InputError: no model there, or none that scores pairs.
+        """
+        folder = model_folder.locate(address)
+        logging.disable_progress_bar()
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+            model, loading = AutoModelForSequenceClassification.from_pretrained(
+                folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, output_loading_info=True
+            )
+        except (OSError, ValueError, KeyError) as error:
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise InputError(f"rescoring_model: {address} cannot be loaded as a cross-encoder: {reason}") from error
+        if missing := sorted(loading["missing_keys"]):
+            raise InputError(
+                f"rescoring_model: {address} has no weights for {', '.join(missing[:3])}, so it is not a trained "
+                "cross-encoder; name one with a classification head"
+            )
+        if model.config.num_labels not in (1, 2):
+            raise InputError(
+                f"rescoring_model: {address} has {model.config.num_labels} outputs; a cross-encoder for relevance has "
+                "one, or two of which the second is relevance"
+            )
+        if tokenizer.pad_token is None:
+            tokenizer.pad_token = tokenizer.eos_token
+            model.config.pad_token_id = tokenizer.pad_token_id
+        longest = _longest(max_len, model, tokenizer)
+        device = default_device()
+        settings = [longest, use_bf16(encoder.precision, device)]
+        files = [(p.name, sha256_of(p)) for p in sorted(folder.iterdir()) if p.suffix in (".safetensors", ".json")]
+        identity = hashlib.sha256(repr((files, settings)).encode()).hexdigest()
+        return cls(model.to(device).eval(), tokenizer, longest, encoder, identity)
+
+    def scores(self, queries: Sequence[str], passages: Sequence[str]) -> np.ndarray:
+        """Scores float32 (n,) of the pairs: the one output, or the second less the first, which are log-odds.
+
+        Pairs are sorted by their true token count and cut into batches of at most ``batch_tokens`` tokens, padding
+        included.
+        """
+        found = np.empty(len(queries), dtype=np.float32)
+        for start in range(0, len(queries), _PAIRS_AT_ONCE):
+            part = slice(start, start + _PAIRS_AT_ONCE)
+            found[part] = self._scores(list(queries[part]), list(passages[part]))
+        return found
+
+    def _scores(self, queries: list[str], passages: list[str]) -> np.ndarray:
+        encoded = self.tokenizer(queries, passages, truncation="longest_first", max_length=self.max_len)
+        lengths = [len(ids) for ids in encoded["input_ids"]]
+        order = sorted(range(len(lengths)), key=lambda row: -lengths[row])
+        found = np.empty(len(lengths), dtype=np.float32)
+        device = self.model.device
+        bf16 = use_bf16(self.precision, device)
+        with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
+            for start, end in micro_batches([lengths[row] for row in order], self.batch_tokens):
+                rows = order[start:end]
+                batch = {name: [values[row] for row in rows] for name, values in encoded.items()}
+                padded = self.tokenizer.pad(batch, return_tensors="pt").to(device)
+                outputs = self.model(**padded).logits.float()
+                last = outputs[:, -1] - outputs[:, 0] if outputs.shape[1] == 2 else outputs[:, 0]
+                found[rows] = last.cpu().numpy()
+        if not np.isfinite(found).all():
+            raise InputError(
+                "rescoring_model: a score is not a number: its weights are damaged; try precision=fp32, then another"
+            )
+        return found
+
+
+def _longest(wanted: int, model: Any, tokenizer: Any) -> int:
+    """The asked length, or the longest that the model can take (its position table, less RoBERTa's offset)."""
+    limits = [wanted]
+    if tokenizer.model_max_length and tokenizer.model_max_length < 10**6:
+        limits.append(tokenizer.model_max_length)
+    if positions := getattr(model.config, "max_position_embeddings", None):
+        offset = (model.config.pad_token_id or 0) + 1 if "roberta" in model.config.model_type else 0
+        limits.append(positions - offset)
+    return min(limits)

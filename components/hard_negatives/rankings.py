@@ -1,0 +1,92 @@
+"""The candidates of every query: what all sources found, merged, with the mining model's scores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from components.core.progress import progress
+from components.core.search import pair_scores, top_k_blocks
+from components.hard_negatives.candidates.merge import merge
+from components.hard_negatives.pool import Pool
+from components.hard_negatives.rules import UNRANKED, Ranking
+from components.hard_negatives.scope import Scope
+from components.hard_negatives.settings import MODEL, MiningSettings
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """The mining model's embeddings of a pool.
+
+    Attributes:
+        queries: (n, d).
+        passages: (m, d); may be memory-mapped.
+    """
+
+    queries: np.ndarray
+    passages: np.ndarray
+
+    def score(self, query_rows: np.ndarray, passage_rows: np.ndarray) -> np.ndarray:
+        """Scores of pairs, float32: the same that the search gives them."""
+        return pair_scores(self.queries, self.passages, query_rows, passage_rows)
+
+
+def rankings(
+    vectors: Vectors,
+    others: Mapping[str, np.ndarray],
+    pool: Pool,
+    positive_scores: np.ndarray,
+    settings: MiningSettings,
+    scope: Scope,
+    most: int | None = None,
+) -> Iterator[tuple[Ranking, np.ndarray]]:
+    """Search with progress, and yield the candidates of consecutive queries, a block at a time.
+
+    The mining model searches even where it is no source of candidates: that tells the rank of the best positives.
+
+    Args:
+        vectors: of the mining model.
+        others: source -> (n, reach) its ranking.
+        pool: the queries.
+        positive_scores: score of each pair of ``pool.positives``.
+        settings, scope: sources and ranks.
+        most: queries in a block; None: as the search gives them.
+
+    Yields:
+        the candidates, and (n,) the rank of each query's best positive in the mining model's search, `UNRANKED` below
+        the searched ranks.
+    """
+    starts = np.searchsorted(pool.positives.keys, np.arange(len(pool.query_ids)) * pool.positives.width)
+    anchors = np.minimum.reduceat(positive_scores, starts)
+    with progress("Searching and choosing", len(pool.query_ids), "queries") as reporter:
+        for found in top_k_blocks(vectors.queries, vectors.passages, scope.depth):
+            rows = np.arange(found.start, found.start + len(found.scores))
+            named = {MODEL: found.indices[:, : scope.reach], **{name: table[rows] for name, table in others.items()}}
+            merged = merge([named[source] for source in settings.candidate_sources])
+            scores = found.scores[:, : merged.passages.shape[1]]
+            if settings.candidate_sources != [MODEL]:
+                scores = _scored(vectors, rows, merged.passages)
+            ranking = Ranking(
+                rows, merged.passages, merged.ranks, merged.sources, merged.found_by, scores, anchors[rows]
+            )
+            best = best_positive_ranks(rows, found.indices, pool)
+            for start in range(0, len(rows), most or len(rows)):
+                part = slice(start, start + (most or len(rows)))
+                yield ranking.rows(part), best[part]
+                reporter.advance(len(rows[part]))
+
+
+def _scored(vectors: Vectors, rows: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """Scores of the found passages (n, width); -inf where there is none."""
+    scores = np.full(found.shape, -np.inf, dtype=np.float32)
+    real = found >= 0
+    scores[real] = vectors.score(np.broadcast_to(rows[:, None], found.shape)[real], found[real])
+    return scores
+
+
+def best_positive_ranks(rows: np.ndarray, found: np.ndarray, pool: Pool) -> np.ndarray:
+    """Rank of each query's best own positive in `found` (n, depth), from 1; `UNRANKED` where it is not in it."""
+    met = pool.positives.has(rows[:, None], found)
+    return np.where(met.any(axis=1), met.argmax(axis=1) + 1, UNRANKED)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from datasets import Dataset, load_from_disk
+from datasets import Dataset
 
 from components.finetuning.arrow import Lists, without_bars
 
@@ -92,5 +92,5 @@ class Examples:
     def open(cls, folder: Path) -> Examples:
         """What `save` wrote, memory-mapped."""
         facts = Facts(**json.loads((folder / "facts.json").read_text(encoding="utf-8")))
-        tables = [load_from_disk(str(folder / name), keep_in_memory=False) for name in ("queries", "texts")]
-        return cls(*tables, facts)
+        queries, texts = (Dataset.load_from_disk(folder / name, keep_in_memory=False) for name in ("queries", "texts"))
+        return cls(queries, texts, facts)

@@ -48,9 +48,9 @@ def extremes(step: Step, layout: Layout, examples: Examples) -> str:
     queries = len(layout.queries)
     if bad:
         names = [
-            f"query {examples.query_ids[layout.queries[row]]}"
+            f"query {examples.query_ids[int(layout.queries[row])]}"
             if row < queries
-            else f"passage {examples.text_ids[layout.texts[row - queries]]}"
+            else f"passage {examples.text_ids[int(layout.texts[row - queries])]}"
             for row in bad[:SHOWN]
         ]
         return f"{len(bad)} of {len(step.embeddings)} embeddings are not finite, such as {', '.join(names)}"

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import numpy as np
 import polars as pl
-from datasets import Dataset
 
 from components.core.errors import InputError
 from components.core.records import DataSet
-from components.core.text import passage_text, text_id
+from components.core.text import text_id
+from components.finetuning.arrow import in_memory
 from components.finetuning.examples import Examples, Facts
 from components.finetuning.settings import TrainingSettings
 
 SHOWN = 3
 _SLICE = 20_000
+# What str.strip() takes away, which is not all that polars does; there is none above U+3000.
+_SPACE = "".join(filter(str.isspace, map(chr, range(0x3001))))
 
 
 def make_examples(data: DataSet, negatives: pl.DataFrame | None, training: TrainingSettings) -> Examples:
@@ -81,7 +83,7 @@ def make_examples(data: DataSet, negatives: pl.DataFrame | None, training: Train
         pl.col("scores").fill_null(pl.lit([], dtype=pl.List(pl.Float64))),
     )
     facts = Facts(sources, counts, teacher is not None)
-    examples = Examples(Dataset.from_polars(table), Dataset.from_polars(texts), facts)
+    examples = Examples(in_memory(table), in_memory(texts), facts)
     check_enough(examples, training)
     return examples
 
@@ -133,21 +135,20 @@ def _check_sources(train: pl.DataFrame, judged: pl.DataFrame, chosen: pl.DataFra
 
 def _distinct_texts(corpus: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The distinct texts as a table text_id, text; and a table passage_id, number."""
-    texts, hashes = [], []
-    for part in corpus.iter_slices(_SLICE):
-        made = [passage_text(title, text) for title, text in part.select("title", "text").iter_rows()]
-        texts.append(pl.Series(made, dtype=pl.String))
-        hashes.append(_hashes(texts[-1]))
-    keys = pl.concat(hashes) if hashes else pl.Series(dtype=pl.UInt64)
-    _, first, inverse = np.unique(keys.to_numpy(), return_index=True, return_inverse=True)
+    titled = pl.col("title").fill_null("") != ""
+    # `core.text.passage_text` for columns: a text without a title stays as it is and is not copied.
+    joined = pl.concat_str("title", "text", separator=" ").str.strip_chars(_SPACE)
+    texts = corpus.select(
+        "passage_id",
+        pl.col("passage_id").alias("text_id"),
+        pl.when(titled).then(joined).otherwise("text").alias("text"),
+    )
+    _, first, inverse = np.unique(_hashes(texts["text"]).to_numpy(), return_index=True, return_inverse=True)
     # Numbers follow the first passage that has the text.
     number = np.argsort(np.argsort(first))[inverse]
-    rows = np.sort(first)
-    passages = corpus.select("passage_id").with_columns(pl.Series("number", number, dtype=pl.Int64))
-    table = pl.DataFrame(
-        {"text_id": corpus["passage_id"], "text": pl.concat(texts) if texts else pl.Series(dtype=pl.String)}
-    )
-    return (table if len(rows) == corpus.height else table[rows]), passages
+    passages = texts.select("passage_id", pl.Series("number", number, dtype=pl.Int64))
+    texts = texts.select("text_id", "text")
+    return (texts if len(first) == texts.height else texts[np.sort(first)]), passages
 
 
 def _hashes(texts: pl.Series) -> pl.Series:

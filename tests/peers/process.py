@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -62,6 +63,8 @@ def run_process(
     are ended with it.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    # a benchmark that is ended leaves through the finally below: its child is in a session of its own
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     started = time.monotonic()
     with (folder / LOG).open("w") as target:
         process = subprocess.Popen(
@@ -71,6 +74,7 @@ def run_process(
             code, cpu_seconds, peak = _watched(process, started + 60 * limit_minutes)
         finally:
             _end(process)
+            signal.signal(signal.SIGTERM, before)
     if code is None:
         stop(f"{name} was not done after {limit_minutes:g} minutes; its last lines:\n{last_lines(folder)}", code=1)
     if code:
@@ -80,7 +84,7 @@ def run_process(
 
 def last_lines(folder: Path) -> str:
     """The end of what a process printed; of a progress bar that was drawn in one line many times, its last state."""
-    text = (folder / LOG).read_text(errors="replace")
+    text = (folder / LOG).read_bytes().decode(errors="replace")
     lines = [line.rsplit("\r", 1)[-1] for line in text.rstrip().split("\n")]
     return "\n".join(lines[-LAST_LINES:])
 

@@ -68,13 +68,17 @@ def data_set(seed: int, *, quirks: bool) -> DataSet:
 def test_equal_where_no_text_stands_twice(tiny_model: Path) -> None:
     data = data_set(1, quirks=False)
     choices = Choices(number=6, margin=0.05, start=0, depth=data.corpus.height, max_len=32)
-    ours = sharpen(data, str(tiny_model), choices)
-    found = compare(
-        data, ours, sentence_transformers(data, str(tiny_model), choices), Scorer(data, str(tiny_model), 32), choices
-    )
+    ours, theirs = sharpen(data, str(tiny_model), choices), sentence_transformers(data, str(tiny_model), choices)
+    scorer = Scorer(data, str(tiny_model), 32)
+    found = compare(data, ours, theirs, scorer, choices)
     assert found.queries == data.queries.height and found.ours > 3 * found.queries
     assert set(found.only_ours) | set(found.only_theirs) <= {TIE}
     assert found.equal >= found.queries - 1 and abs(found.ours - found.theirs) <= 1
+    # the comparison sees a wrong choice
+    query = next(query for query, chosen in ours.items() if len(chosen) == choices.number)
+    lowest = scorer.ranking(query, data.corpus.height)[-1][0]
+    wrong = compare(data, ours | {query: [lowest, *ours[query][1:]]}, theirs, scorer, choices)
+    assert {(asked, whose) for asked, _, whose in wrong.unexplained} == {(query, "ours"), (query, "theirs")}
     # the margin decided something, and left some queries short
     assert 0 < sum(len(chosen) < choices.number for chosen in ours.values()) < found.queries
 

@@ -11,9 +11,10 @@ export TOKENIZERS_PARALLELISM := false
 
 # FlagEmbedding for the benchmarks; SHARPEN_PEER_FLAGEMBEDDING names an environment that already has it.
 PEER := $(if $(SHARPEN_PEER_FLAGEMBEDDING),,.venv-flagembedding/peer.done)
+HN_MINE := $(if $(SHARPEN_PEER_FLAGEMBEDDING),,.venv-flagembedding/hn_mine.py)
 BENCH ?=
 
-.PHONY: help demo test lint docs bench-finetuning store-down clean
+.PHONY: help demo test lint docs bench-finetuning bench-mining bench-quality store-down clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
@@ -59,13 +60,27 @@ docs: $(VENV)/demo.done  ## write the settings page of the README anew
 	@echo "Setting up .venv-flagembedding (about three minutes, once)"
 	@test -x .venv-flagembedding/bin/python || $(PYTHON) -m venv .venv-flagembedding
 	@.venv-flagembedding/bin/python -m pip install --progress-bar off --quiet FlagEmbedding==1.4.2 \
-		$$(grep -E '^(torch|transformers|accelerate)==' requirements.lock)
+		$$(grep -E '^(torch|transformers|accelerate|faiss-cpu)==' requirements.lock)
 	@touch $@
+
+# Its package lacks the mining script.
+.venv-flagembedding/hn_mine.py: .venv-flagembedding/peer.done
+	@curl --fail --silent --show-error --location --output $@ \
+		https://raw.githubusercontent.com/FlagOpen/FlagEmbedding/1bfdf2cbb05838fc91248b2d9e863751065f0bcf/scripts/hn_mine.py
 
 bench-finetuning: $(VENV)/dev.done $(PEER)  ## speed and memory beside the peers (hours), into tests/peers/RESULTS.md
 	@$(BIN)/python -m tests.peers.bench_loss_memory
 	@$(BIN)/python -m tests.peers.bench_cached_step
+	@$(BIN)/python -m tests.peers.bench_large_batch
 	@$(BIN)/python -m tests.peers.bench_finetuning $(BENCH)
+
+bench-mining: $(VENV)/dev.done $(PEER) $(HN_MINE)  ## mining beside the peers (hours), into tests/peers/RESULTS.md
+	@$(BIN)/python -m tests.peers.check_same_negatives --passages 4000 --queries 2000
+	@$(BIN)/python -m tests.peers.bench_search
+	@$(BIN)/python -m tests.peers.bench_mining $(BENCH)
+
+bench-quality: $(VENV)/dev.done $(PEER)  ## quality beside the peers (an hour), into tests/peers/RESULTS.md
+	@$(BIN)/python -m tests.peers.bench_quality $(BENCH)
 
 store-down: $(VENV)/demo.done  ## stop the embedded S3 store
 	@$(BIN)/sharpen store down

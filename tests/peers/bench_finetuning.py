@@ -6,18 +6,25 @@
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import tempfile
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.peers import machine
-from tests.peers.contestants import CONTESTANTS, Run, Task, needs_checkpointing, run
+from tests.peers.contestants import (
+    CONTESTANTS,
+    Run,
+    Task,
+    flagembedding_python,
+    needs_checkpointing,
+    require_flagembedding,
+    run,
+)
 from tests.peers.floor import FORMULA
-from tests.peers.results import command, table, write_section
-from tests.peers.rows import ROOT, Rows, Size, minilm, stop, write_rows
+from tests.peers.results import command, faster, spread, table, write_section
+from tests.peers.rounds import Schedule, in_turn
+from tests.peers.rows import Rows, Size, minilm, write_rows
 
 OURS = "Sharpen"
 
@@ -69,11 +76,8 @@ def main() -> None:
     given = arguments()
     size = Size(given.queries, given.group, given.query_max_len, given.passage_max_len, given.steps, given.seed)
     names = [OURS, *(name for name in given.peers if name != OURS)]
-    if "FlagEmbedding" in names and not given.flagembedding.is_file():
-        stop(
-            f"no FlagEmbedding environment at {given.flagembedding}; run `make bench-finetuning`, or set "
-            "SHARPEN_PEER_FLAGEMBEDDING to the folder of a virtual environment that has it"
-        )
+    if "FlagEmbedding" in names:
+        require_flagembedding(given.flagembedding)
     described = machine.describe(given.threads)
     for precision in given.precision:
         with tempfile.TemporaryDirectory(prefix="bench-finetuning-") as folder:
@@ -96,8 +100,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--sub_batch_size", type=int, default=32, help="rows of a peer's micro-batch")
     parser.add_argument("--peers", nargs="*", choices=list(CONTESTANTS), default=list(CONTESTANTS)[1:3])
     parser.add_argument("--seed", type=int, default=42, help="of rows, negatives and trainings")
-    environment = Path(os.environ.get("SHARPEN_PEER_FLAGEMBEDDING") or ROOT / ".venv-flagembedding")
-    parser.set_defaults(flagembedding=environment / "bin" / "python")
+    parser.add_argument("--limit_minutes", type=float, default=120, help="a process that takes longer is ended")
+    parser.set_defaults(flagembedding=flagembedding_python())
     given = parser.parse_args()
     least = {"queries": 2, "group": 2, "query_max_len": 8, "passage_max_len": 8, "steps": 2, "rounds": 1, "threads": 1}
     if faults := [f"--{name} must be at least {low}" for name, low in least.items() if getattr(given, name) < low]:
@@ -112,24 +116,18 @@ def measure(
     model = minilm()
     rows = write_rows(folder, model, size)
     measured = {name: Measured(size) for name in names}
+    schedule = Schedule(f"fine-tuning, {precision}", names, given.rounds)
     rates = []
     for round_ in range(given.rounds):
         rates.append(machine.matmul_rate(precision, given.threads))
-        # Each round starts with another contestant, so that none always follows the same one.
-        turn = round_ % len(names)
-        for name in [*names[turn:], *names[:turn]]:
+        for name in in_turn(names, round_):
             where = folder / f"{round_}-{list(CONTESTANTS).index(name)}"
             task = Task(
                 *(size, precision, rows.file, model, where),
                 *(given.threads, given.sub_batch_size, given.flagembedding),
             )
-            started = time.monotonic()
-            measured[name].runs.append(run(name, task))
-            print(
-                f"{precision} round {round_ + 1}/{given.rounds}: {name}: {measured[name].of_rounds[-1]:.2f} s a step, "
-                f"process {time.monotonic() - started:.0f} s",
-                flush=True,
-            )
+            measured[name].runs.append(run(name, task, given.limit_minutes))
+            schedule.ended(name, f"{measured[name].of_rounds[-1]:.2f} s a step")
         # after every round, so that an interrupted benchmark keeps the rounds that are whole
         checkpointed = "FlagEmbedding" in names and needs_checkpointing(size)
         body = report(measured, rows, size, max(rates), described, given, checkpointed)
@@ -150,14 +148,12 @@ def report(
     floor = rows.flops / rate
     lines = []
     for name, one in measured.items():
-        ratios = [theirs / own for theirs, own in zip(one.of_rounds, ours.of_rounds, strict=True)]
-        faster = f"{one.seconds / ours.seconds:.2f}x ({min(ratios):.2f} to {max(ratios):.2f})"
         lines.append(
             [
                 name + (" (checkpointing)" if name == "FlagEmbedding" and checkpointed else ""),
-                f"{one.seconds:.3g} ({min(one.steps):.3g} to {max(one.steps):.3g})",
+                spread(one.steps),
                 f"{size.queries / one.seconds:.3g}",
-                "" if name == OURS else faster,
+                "" if name == OURS else faster(one.of_rounds, ours.of_rounds),
                 f"{one.cpu_seconds:.3g}",
                 f"{one.peak_gib:.2f}",
                 f"{floor / one.seconds:.1%}",

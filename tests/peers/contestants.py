@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.peers.process import environment, last_lines, run_process
 from tests.peers.rows import ROOT, Size, stop
 
 HERE = Path(__file__).parent
@@ -22,7 +22,7 @@ CHECKPOINT_FROM = 49_152
 
 @dataclass(frozen=True)
 class Task:
-    """One process: what to train on and how."""
+    """One process: what to train on and how; the model that comes of it is left in ``folder/model``."""
 
     size: Size
     precision: str
@@ -32,6 +32,25 @@ class Task:
     threads: int
     sub_batch_size: int
     flagembedding: Path
+    learning_rate: float = LEARNING_RATE
+    lr_scheduler_type: str = "constant"
+    warmup_steps: float = 0
+
+
+def flagembedding_python() -> Path:
+    """The interpreter of the environment that has FlagEmbedding."""
+    return Path(os.environ.get("SHARPEN_PEER_FLAGEMBEDDING") or ROOT / ".venv-flagembedding") / "bin" / "python"
+
+
+def require_flagembedding(*needed: Path) -> None:
+    """End the benchmark if a part of FlagEmbedding's environment is not there."""
+    for path in needed:
+        if not path.is_file():
+            stop(
+                f"{path} is not there; start the benchmark with make, or set SHARPEN_PEER_FLAGEMBEDDING to the folder "
+                "of a virtual environment that has FlagEmbedding (for mining also faiss-cpu and, in the folder itself, "
+                "FlagEmbedding's scripts/hn_mine.py)"
+            )
 
 
 def needs_checkpointing(size: Size) -> bool:
@@ -47,7 +66,18 @@ class Run:
     cpu_seconds: list[float]
     losses: list[float]
     peak_gib: float
+    before_training_gib: float
+    peak_in_training_gib: float
+    gpu_peak_gib: float | None
     versions: dict[str, str]
+
+
+def schedule(task: Task) -> list[str]:
+    """The learning rate and its course, spelt alike by all."""
+    return [
+        *["--learning_rate", str(task.learning_rate), "--lr_scheduler_type", task.lr_scheduler_type],
+        *["--warmup_steps", str(task.warmup_steps)],
+    ]
 
 
 def sharpen(task: Task) -> list[str]:
@@ -59,8 +89,7 @@ def sharpen(task: Task) -> list[str]:
         *["--train_batch_size", str(size.queries), "--train_group_size", str(size.group)],
         *["--query_max_len", str(size.query_max_len), "--passage_max_len", str(size.passage_max_len)],
         *["--max_steps", str(size.steps), "--precision", task.precision, "--seed", str(size.seed)],
-        *["--temperature", str(TEMPERATURE), "--learning_rate", str(LEARNING_RATE), "--warmup_steps", "0"],
-        *["--lr_scheduler_type", "constant", "--logging_steps", "1", "--save_steps", "0"],
+        *["--temperature", str(TEMPERATURE), "--logging_steps", "1", "--save_steps", "0", *schedule(task)],
     ]
 
 
@@ -81,8 +110,8 @@ def flagembedding(task: Task) -> list[str]:
         *["--query_max_len", str(size.query_max_len), "--passage_max_len", str(size.passage_max_len)],
         *["--max_steps", str(size.steps), "--dataloader_drop_last", "True", "--seed", str(size.seed)],
         *["--temperature", str(TEMPERATURE), "--sentence_pooling_method", "mean", "--normalize_embeddings", "True"],
-        *["--knowledge_distillation", "False", "--learning_rate", str(LEARNING_RATE)],
-        *["--lr_scheduler_type", "constant", "--logging_steps", "1", "--save_strategy", "no", "--report_to", "none"],
+        *["--knowledge_distillation", "False", *schedule(task)],
+        *["--logging_steps", "1", "--save_strategy", "no", "--report_to", "none"],
         *["--disable_tqdm", "True", "--use_cpu", "True", "--bf16", str(task.precision == "bf16")],
         *memory,
     ]
@@ -96,7 +125,7 @@ def sentence_transformers(task: Task) -> list[str]:
         *["--model", str(task.model), "--data", str(task.data), "--output", str(task.folder / "model")],
         *["--queries", str(size.queries), "--max_len", str(size.passage_max_len), "--steps", str(size.steps)],
         *["--mini_batch_size", str(task.sub_batch_size), "--temperature", str(TEMPERATURE)],
-        *["--learning_rate", str(LEARNING_RATE), "--seed", str(size.seed)],
+        *["--seed", str(size.seed), *schedule(task)],
         *(["--bf16"] if task.precision == "bf16" else []),
     ]
 
@@ -114,25 +143,11 @@ CONTESTANTS: dict[str, Callable[[Task], list[str]]] = {
 }
 
 
-def run(name: str, task: Task) -> Run:
-    """Train in a process of its own. Ends the benchmark with the process's last lines if it fails."""
-    task.folder.mkdir(parents=True)
-    environment = os.environ | {
-        "OMP_NUM_THREADS": str(task.threads),
-        "MKL_NUM_THREADS": str(task.threads),
-        "TOKENIZERS_PARALLELISM": "false",
-        "HF_HUB_OFFLINE": "1",
-        "HF_HOME": str(task.folder / "hf"),
-        "SHARPEN_CACHE": str(task.folder / "sharpen"),
-        "PYTHONPATH": "" if name == "FlagEmbedding" else str(ROOT),
-    }
-    log = task.folder / "log.txt"
-    with log.open("w") as target:
-        ended = subprocess.run(
-            CONTESTANTS[name](task), cwd=task.folder, env=environment, stdout=target, stderr=subprocess.STDOUT
-        )
+def run(name: str, task: Task, limit_minutes: float) -> Run:
+    """Train in a process of its own. Ends the benchmark with the process's last lines if it fails or hangs."""
+    environ = environment(task.folder, task.threads, ours=name != "FlagEmbedding")
+    run_process(name, CONTESTANTS[name](task), task.folder, environ, limit_minutes)
     times = task.folder / "times.json"
-    if ended.returncode or not times.is_file():
-        tail = "\n".join(log.read_text(errors="replace").splitlines()[-60:])
-        stop(f"{name} ended with exit code {ended.returncode}; its last lines:\n{tail}", code=1)
+    if not times.is_file():
+        stop(f"{name} ended without having trained; its last lines:\n{last_lines(task.folder)}", code=1)
     return Run(**json.loads(times.read_text()))

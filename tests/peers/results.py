@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import re
+import statistics
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -20,6 +21,17 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table; the first column is text, the others numbers."""
     lines = ["| " + " | ".join(head) + " |", "|---" + "|---:" * (len(head) - 1) + "|"]
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
+
+
+def spread(values: Sequence[float]) -> str:
+    """Median and range."""
+    return f"{statistics.median(values):.3g} ({min(values):.3g} to {max(values):.3g})"
+
+
+def faster(theirs: Sequence[float], ours: Sequence[float]) -> str:
+    """How many times as long they took, of the medians, and the range over the rounds."""
+    ratios = [their / own for their, own in zip(theirs, ours, strict=True)]
+    return f"{statistics.median(theirs) / statistics.median(ours):.2f}x ({min(ratios):.2f} to {max(ratios):.2f})"
 
 
 def command(module: str) -> str:

@@ -10,12 +10,12 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import json
-import resource
 import runpy
 import sys
 import time
 from pathlib import Path
 
+import torch
 import transformers
 from transformers import TrainerCallback
 
@@ -23,7 +23,7 @@ _PACKAGES = ("torch", "transformers", "sentence-transformers", "FlagEmbedding")
 
 
 class Clock(TrainerCallback):
-    """Writes the wall and CPU seconds of each step, the logged losses and the process's peak memory (GiB)."""
+    """Writes the wall and CPU seconds of each step, the logged losses, and memory: of the process, and of training."""
 
     def __init__(self, target: Path) -> None:
         self.target = target
@@ -32,6 +32,10 @@ class Clock(TrainerCallback):
         self.losses: list[float] = []
 
     def on_train_begin(self, *_: object, **__: object) -> None:
+        self.peak_before = _status("VmHWM")
+        # Linux begins the high-water mark anew, at what is resident now.
+        Path("/proc/self/clear_refs").write_text("5")
+        self.resident_before = _status("VmRSS")
         self.last = time.perf_counter(), time.process_time()
 
     def on_step_end(self, *_: object, **__: object) -> None:
@@ -45,14 +49,24 @@ class Clock(TrainerCallback):
             self.losses.append(float(logs["loss"]))
 
     def on_train_end(self, *_: object, **__: object) -> None:
+        peak = _status("VmHWM")
         facts = {
             "seconds": self.seconds,
             "cpu_seconds": self.cpu_seconds,
             "losses": self.losses,
-            "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+            "peak_gib": max(self.peak_before, peak),
+            "before_training_gib": self.resident_before,
+            "peak_in_training_gib": peak,
+            "gpu_peak_gib": torch.cuda.max_memory_allocated() / 2**30 if torch.cuda.is_available() else None,
             "versions": {name: version for name in _PACKAGES if (version := _version(name))},
         }
         self.target.write_text(json.dumps(facts))
+
+
+def _status(name: str) -> float:
+    """A size in GiB that the kernel tells of this process. `getrusage` would count the process that started it too."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:")) / 2**20
 
 
 def _version(package: str) -> str:

@@ -23,6 +23,8 @@ def main() -> None:
     parser.add_argument("--mini_batch_tokens", type=int)
     parser.add_argument("--temperature", type=float, required=True)
     parser.add_argument("--learning_rate", type=float, required=True)
+    parser.add_argument("--lr_scheduler_type", required=True)
+    parser.add_argument("--warmup_steps", type=float, required=True)
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--bf16", action="store_true")
     given = parser.parse_args()
@@ -41,7 +43,8 @@ def main() -> None:
         per_device_train_batch_size=given.queries,
         dataloader_drop_last=True,
         learning_rate=given.learning_rate,
-        lr_scheduler_type="constant",
+        lr_scheduler_type=given.lr_scheduler_type,
+        warmup_steps=given.warmup_steps,
         seed=given.seed,
         bf16=given.bf16,
         use_cpu=True,
@@ -51,6 +54,7 @@ def main() -> None:
         disable_tqdm=True,
     )
     SentenceTransformerTrainer(model=model, args=arguments, train_dataset=columns(Path(given.data)), loss=loss).train()
+    model.save_pretrained(given.output)
 
 
 def columns(file: Path) -> Dataset:

@@ -203,6 +203,7 @@ def facts_before(
         "encoder": encoder.model_dump(mode="json"),
         "world_size": exchange.size,
         "device": str(inputs.encoder.device.type),
+        "attention": inputs.encoder.attention,
         "counts": {**inputs.examples.counts, "steps_per_epoch": batches.per_epoch},
         "sources": sources_of(inputs.examples, batches),
         "warnings": batches.warnings(),

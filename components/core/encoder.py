@@ -22,8 +22,7 @@ from transformers.utils.import_utils import is_flash_attn_2_available
 
 from components.core import attention, model_facts, model_folder, tokenizing
 from components.core.device import default_device, use_bf16
-from components.core.errors import InputError
-from components.core.loading import load_tokenizer, load_transformer, quiet
+from components.core.loading import load_transformer, quiet, shared_tokenizer
 from components.core.pooling import chosen_pooling, is_causal, pool
 from components.core.prompts import prompts
 from components.core.settings import EncoderSettings
@@ -110,10 +109,8 @@ class Encoder(nn.Module):
             training=training,
         )
         towers = {kind: load_transformer(folder / path, model, implementations) for kind, path in facts.towers.items()}
-        tokenizers = [load_tokenizer(folder / path, model) for path in facts.towers.values()]
-        if any(other.get_vocab() != tokenizers[0].get_vocab() for other in tokenizers):
-            raise InputError(f"{model}: its towers have different tokenizers; use towers that share one")
-        encoder = cls(towers, tokenizers[0], settings, facts, model).to(place).eval()
+        tokenizer = shared_tokenizer([folder / path for path in facts.towers.values()], model)
+        encoder = cls(towers, tokenizer, settings, facts, model).to(place).eval()
         encoder.address = model
         encoder._verify_attention()
         return encoder

@@ -36,10 +36,19 @@ def load_transformer(folder: Path, told: str, implementations: Sequence[str]) ->
         return _load(folder, last)
 
 
-def load_tokenizer(folder: Path, told: str) -> Any:
-    """The model's tokenizer; arguments and errors as for `load_transformer`."""
+def shared_tokenizer(folders: Sequence[Path], told: str) -> Any:
+    """The tokenizer of one tower or of both.
+
+    Raises:
+        InputError: there is none, or the towers' differ.
+    """
     with readable(told):
-        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        found = [AutoTokenizer.from_pretrained(folder, trust_remote_code=False) for folder in folders]
+    if any(other.get_vocab() != found[0].get_vocab() for other in found):
+        raise InputError(f"{told}: its towers have different tokenizers; use towers that share one")
+    # sentence-transformers writes each route's own length into its tokenizer; ours come from the settings.
+    found[0].model_max_length = max(one.model_max_length for one in found)
+    return found[0]
 
 
 def _load(folder: Path, implementation: str) -> Any:

@@ -26,6 +26,7 @@ from components.core.readers import read_dataset
 from components.core.records import INCONSISTENT_QUERIES, NEGATIVES, DataSet, read_table
 from components.core.settings import EncoderSettings
 from components.finetuning.dev_score import DevSet
+from components.finetuning.encoder_setup import check_fits
 from components.finetuning.examples import Examples
 from components.finetuning.gather import Exchange
 from components.finetuning.numbering import check_enough, make_examples
@@ -82,6 +83,7 @@ def read_inputs(
     """
     with first_of_node_first(exchange) as first:
         encoder = Encoder.load(model, encoder_settings, training=True)
+        check_fits(encoder, settings, model)
         if too_long := [dim for dim in settings.matryoshka_dims if dim > encoder.dimension]:
             raise InputError(f"matryoshka_dims: {too_long} but {model} has only {encoder.dimension} dimensions")
         own = _make(data, negatives, settings, encoder) if first else None

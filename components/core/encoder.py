@@ -1,4 +1,4 @@
-"""The text encoder: a transformers model, pooling and normalisation, loaded from and saved to a
+"""The text encoder: one transformers model or two, pooling and normalisation, loaded from and saved to a
 sentence-transformers folder.
 
 Mining, fine-tuning and evaluation use this one class, so a text has the same vector in all of them.
@@ -6,20 +6,25 @@ Mining, fine-tuning and evaluation use this one class, so a text has the same ve
 
 from __future__ import annotations
 
+import copy
+import functools
+import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, AutoTokenizer
-from transformers.utils import logging
+from transformers.utils.import_utils import is_flash_attn_2_available
 
-from components.core import model_folder
-from components.core.errors import InputError
+from components.core import attention, model_facts, model_folder, tokenizing
+from components.core.device import default_device, use_bf16
+from components.core.loading import load_transformer, quiet, shared_tokenizer
+from components.core.pooling import chosen_pooling, is_causal, pool
+from components.core.prompts import prompts
 from components.core.settings import EncoderSettings
 
 Kind = Literal["query", "passage"]
@@ -29,8 +34,9 @@ class Encoder(nn.Module):
     """Texts -> embeddings.
 
     Attributes:
-        model: the transformers encoder or decoder, in float32.
-        tokenizer: its tokenizer.
+        model: the transformers encoder or decoder, in float32; with two towers that of passages.
+        query_model: the tower of queries, or None: queries go through `model` too.
+        tokenizer: the tokenizer of both.
         pooling: ``cls``, ``mean`` or ``last_token``.
         normalize: whether embeddings have length 1.
         prompts: text put before every ``query`` and ``passage``.
@@ -41,19 +47,33 @@ class Encoder(nn.Module):
 
     address = ""
 
-    def __init__(self, model: Any, tokenizer: Any, settings: EncoderSettings, facts: model_folder.Facts) -> None:
+    def __init__(
+        self,
+        towers: Mapping[str, Any],
+        tokenizer: Any,
+        settings: EncoderSettings,
+        facts: model_facts.Facts,
+        told: str = "model",
+    ) -> None:
         super().__init__()
-        self.model = model
+        self.model: Any = towers["passage"]
+        self.query_model: Any = towers.get("query")
         self.tokenizer = tokenizer
         self.settings = settings
-        self.pooling = facts.pooling if settings.sentence_pooling_method == "auto" else settings.sentence_pooling_method
+        causal = is_causal(self.model)
+        self.pooling = chosen_pooling(settings.sentence_pooling_method, facts.pooling, causal=causal)
         self.normalize = settings.normalize_embeddings
         self.prompts = prompts(settings, facts)
+        tokenizing.with_padding_token(tokenizer, told)
+        if settings.add_eos_token or (
+            settings.add_eos_token is None and self.pooling == "last_token" and causal and not facts.embedder
+        ):
+            tokenizing.end_with_eos(tokenizer, told)
         self.max_lengths = {
-            "query": _at_most(settings.query_max_len, model, tokenizer),
-            "passage": _at_most(settings.passage_max_len, model, tokenizer),
+            "query": tokenizing.longest(settings.query_max_len, self.model, tokenizer),
+            "passage": tokenizing.longest(settings.passage_max_len, self.model, tokenizer),
         }
-        self.dimension: int = model.config.hidden_size
+        self.dimension: int = self.model.config.hidden_size
 
     @classmethod
     def load(
@@ -62,7 +82,7 @@ class Encoder(nn.Module):
         settings: EncoderSettings,
         *,
         device: str | torch.device | None = None,
-        attn_implementation: str | None = None,
+        training: bool = False,
     ) -> Encoder:
         """Load a model from a folder, an ``s3://`` address or a hub id, weights in float32.
 
@@ -70,35 +90,50 @@ class Encoder(nn.Module):
 
         Args:
             model: address of the model.
-            settings: lengths, pooling, instructions and precision.
+            settings: lengths, pooling, instructions, precision and attention.
             device: where it runs; a GPU if there is one, by default.
-            attn_implementation: ``sdpa``, ``eager`` ...; transformers' own choice by default.
+            training: whether it will be trained, which decides the attention on a CPU.
 
         Raises:
             InputError: there is no model at the address, or it is of a kind that cannot be read safely.
         """
         folder = model_folder.locate(model)
-        options: dict[str, Any] = {"trust_remote_code": False}
-        try:
-            config = AutoConfig.from_pretrained(folder, **options)
-            tokenizer = AutoTokenizer.from_pretrained(folder, **options)
-            if attn_implementation:
-                options["attn_implementation"] = attn_implementation
-            if config.model_type in _WITH_POOLER:
-                # The pooler's weights are never used by an embedding: they would be trained by nothing.
-                options["add_pooling_layer"] = False
-            with _quiet():
-                loaded = AutoModel.from_pretrained(
-                    folder, config=config, dtype=torch.float32, use_safetensors=True, **options
-                )
-        except (OSError, ValueError, KeyError) as error:
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise InputError(f"{model}: cannot be loaded as a text-embedding model: {reason}") from error
-        if tokenizer.pad_token is None:
-            tokenizer.pad_token = tokenizer.eos_token
-        encoder = cls(loaded, tokenizer, settings, model_folder.read_facts(folder))
+        facts = model_facts.read_facts(folder, settings.sentence_pooling_method)
+        place = torch.device(device or default_device())
+        implementations = attention.candidates(
+            settings.attn_implementation,
+            device=place.type,
+            half=use_bf16(settings.precision, place),
+            flash=is_flash_attn_2_available(),
+            longest=max(settings.query_max_len, settings.passage_max_len),
+            training=training,
+        )
+        towers = {kind: load_transformer(folder / path, model, implementations) for kind, path in facts.towers.items()}
+        tokenizer = shared_tokenizer([folder / path for path in facts.towers.values()], model)
+        encoder = cls(towers, tokenizer, settings, facts, model).to(place).eval()
         encoder.address = model
-        return encoder.to(device or default_device()).eval()
+        encoder._verify_attention()
+        return encoder
+
+    @property
+    def towers(self) -> dict[Kind, Any]:
+        """The distinct models by the kind of text that they encode; one for all is of the kind ``passage``."""
+        return (
+            {"passage": self.model} if self.query_model is None else {"passage": self.model, "query": self.query_model}
+        )
+
+    def set_tower(self, kind: Kind, tower: Any) -> None:
+        """Put a model in the place of the tower of a kind, or make it that."""
+        setattr(self, "query_model" if kind == "query" else "model", tower)
+
+    def untie(self) -> None:
+        """Give queries a tower of their own, equal to that of passages so far."""
+        self.set_tower("query", copy.deepcopy(self.model))
+
+    @property
+    def attention(self) -> str:
+        """The attention implementation in use, as transformers names it."""
+        return str(self.model.config._attn_implementation)
 
     @property
     def device(self) -> torch.device:
@@ -114,6 +149,9 @@ class Encoder(nn.Module):
             texts: what to tokenise.
             kind: decides prompt and longest length.
             instructions: an instruction for each query that goes before the encoder's own; empty or None: it has none.
+
+        Returns:
+            At least one token a text: where a tokenizer makes none of an empty text, that of padding.
         """
         if not texts:
             return []
@@ -126,29 +164,40 @@ class Encoder(nn.Module):
             return_attention_mask=False,
             return_token_type_ids=False,
         )
-        return encoded["input_ids"]
+        # A text without any token would have no vector.
+        return [ids or [self.tokenizer.pad_token_id] for ids in encoded["input_ids"]]
 
     def _prompt(self, kind: Kind, instruction: str | None) -> str:
         # never the word "None": a text without an instruction of its own has the encoder's prompt
         return self.settings.query_instruction_format.format(instruction, "") if instruction else self.prompts[kind]
 
-    def pad(self, rows: Sequence[Sequence[int]]) -> dict[str, Tensor]:
-        """``input_ids`` and ``attention_mask`` (both n x longest) on the encoder's device, padded on the right.
+    def pad(self, rows: Sequence[Sequence[int]], side: str = "right") -> dict[str, Tensor]:
+        """``input_ids`` and ``attention_mask`` (both n x longest) on the encoder's device, padded on a side.
 
-        The right side is right for every pooling here: a causal model's real tokens do not see padding after them.
+        The right side is right for every model: a causal model's real tokens do not see padding after them, and
+        absolute positions begin with the text. Padding on the left is right for models with relative positions.
         """
         longest = max(len(row) for row in rows)
-        ids = torch.full((len(rows), longest), self.tokenizer.pad_token_id or 0, dtype=torch.long)
+        ids = torch.full((len(rows), longest), self.tokenizer.pad_token_id, dtype=torch.long)
         mask = torch.zeros((len(rows), longest), dtype=torch.long)
         for index, row in enumerate(rows):
-            ids[index, : len(row)] = torch.tensor(row, dtype=torch.long)
-            mask[index, : len(row)] = 1
+            place = slice(len(row)) if side == "right" else slice(longest - len(row), longest)
+            ids[index, place] = torch.tensor(row, dtype=torch.long)
+            mask[index, place] = 1
         return {"input_ids": ids.to(self.device), "attention_mask": mask.to(self.device)}
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Embeddings (n x d, float32) of padded token ids (n x length), pooled and normalised as set."""
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, kind: Kind | None = None) -> Tensor:
+        """Embeddings (n x d, float32) of padded token ids (n x length), pooled and normalised as set.
+
+        Args:
+            input_ids, attention_mask: see `pad`.
+            kind: whether they are queries or passages; only two towers need to know.
+        """
+        if kind is None and self.query_model is not None:
+            raise ValueError("an encoder of two towers must be told the kind of its texts")
+        model = self.towers.get(kind or "passage", self.model)
         with self.autocast():
-            hidden = self.model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+            hidden = model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         embeddings = pool(hidden.float(), attention_mask, self.pooling)
         return nn.functional.normalize(embeddings, dim=-1) if self.normalize else embeddings
 
@@ -163,71 +212,45 @@ class Encoder(nn.Module):
 
     def save(self, folder: Path) -> None:
         """Write a sentence-transformers folder that gives the same embeddings in sentence-transformers."""
-        folder.mkdir(parents=True, exist_ok=True)
-        with _quiet():
-            self.model.save_pretrained(folder)
-        self.tokenizer.save_pretrained(folder)
-        facts = model_folder.Facts(self.pooling, self.normalize, dict(self.prompts))
-        longest = max(self.max_lengths.values())
-        model_folder.write_facts(folder, facts, dimension=self.dimension, max_seq_length=longest)
+        facts = model_facts.Facts(
+            self.pooling, True, self.normalize, self.prompts, model_facts.tower_folders(list(self.towers))
+        )
+        side = self._padding_side()
+        for kind, tower in self.towers.items():
+            place = folder / facts.towers[kind]
+            place.mkdir(parents=True, exist_ok=True)
+            with quiet():
+                tower.save_pretrained(place)
+            tokenizing.save(self.tokenizer, place, padding_side=side)
+        model_facts.write_facts(folder, facts, dimension=self.dimension, max_lengths=self.max_lengths)
+
+    def _padding_side(self) -> str:
+        """The tokenizer's own side, if padding on it leaves embeddings as they are with this model, else the right."""
+        if self.tokenizer.padding_side == "right" or self.pooling == "cls":
+            return "right"
+        left, right = (self._probe("passage", side).double() for side in ("left", "right"))
+        agreement = nn.functional.cosine_similarity(left, right, dim=-1).min().item()
+        exact = not use_bf16(self.settings.precision, self.device)
+        return "left" if agreement >= (1 - 1e-6 if exact else attention.AGREEMENT) else "right"
+
+    def _verify_attention(self) -> None:
+        for kind, tower in self.towers.items():
+            attention.verified(tower, functools.partial(self._probe, kind))
+
+    def _probe(self, kind: Kind, side: str = "right") -> Tensor:
+        """Embeddings of texts of very different lengths, in one batch."""
+        was_training = self.training
+        self.eval()
+        with torch.inference_mode():
+            embeddings = self(**self.pad(self.tokenize(attention.PROBES, kind), side), kind=kind)
+        self.train(was_training)
+        return embeddings
 
     def autocast(self) -> Any:
         """The arithmetic that `forward` computes in."""
         if use_bf16(self.settings.precision, self.device):
             return torch.autocast(self.device.type, dtype=torch.bfloat16)
         return nullcontext()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without transformers' bars and its table of weights that an encoder has no use for (a pooler, a head)."""
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
-
-
-# Model types whose class takes `add_pooling_layer`.
-_WITH_POOLER = frozenset(
-    {"bert", "roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "data2vec-text", "ernie", "mpnet"}
-)
-
-
-def prompts(settings: EncoderSettings, facts: model_folder.Facts) -> dict[str, str]:
-    """The text before every query and passage: the settings' instruction in its format, else the model's own prompt."""
-
-    def one(instruction: str | None, template: str, own: str) -> str:
-        if instruction is None:
-            return own
-        return template.format(instruction, "") if instruction else ""
-
-    return {
-        "query": one(
-            settings.query_instruction_for_retrieval, settings.query_instruction_format, facts.prompts.get("query", "")
-        ),
-        "passage": one(
-            settings.passage_instruction_for_retrieval,
-            settings.passage_instruction_format,
-            facts.prompts.get("passage", ""),
-        ),
-    }
-
-
-def pool(hidden: Tensor, attention_mask: Tensor, pooling: str) -> Tensor:
-    """One vector a text (n x d) from token vectors (n x length x d); padding (mask 0) never counts, on either side."""
-    if pooling == "mean":
-        weights = attention_mask.unsqueeze(-1).to(hidden.dtype)
-        return (hidden * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1.0)
-    rows = torch.arange(hidden.shape[0], device=hidden.device)
-    if pooling == "cls":
-        return hidden[rows, attention_mask.argmax(dim=1)]
-    positions = torch.arange(hidden.shape[1], device=hidden.device)
-    return hidden[rows, (attention_mask * positions).argmax(dim=1)]
 
 
 def micro_batches(lengths: Sequence[int], budget: int) -> list[tuple[int, int]]:
@@ -245,43 +268,12 @@ def micro_batches(lengths: Sequence[int], budget: int) -> list[tuple[int, int]]:
     return slices
 
 
-def default_device() -> torch.device:
-    """This process's GPU if there is one, else the CPU."""
-    if torch.cuda.is_available():
-        import os
-
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-    return torch.device("cpu")
-
-
-def use_bf16(precision: str, device: torch.device) -> bool:
-    """Whether the encoder computes in bf16: as asked, or where the hardware has fast bf16 matrix products."""
-    if precision != "auto":
-        return precision == "bf16"
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
-
-
-def _at_most(wanted: int, model: Any, tokenizer: Any) -> int:
-    """The asked length, or the longest that the model can take (its position table, less RoBERTa's offset)."""
-    limits = [wanted]
-    if tokenizer.model_max_length and tokenizer.model_max_length < 10**6:
-        limits.append(tokenizer.model_max_length)
-    positions = getattr(model.config, "max_position_embeddings", None)
-    if positions:
-        offset = (model.config.pad_token_id or 0) + 1 if "roberta" in model.config.model_type else 0
-        limits.append(positions - offset)
-    return min(limits)
-
-
 def weights_hash(encoder: Encoder) -> str:
     """SHA-256 (hex) of the weights by name: two models with equal vectors for all texts of equal settings agree."""
-    import hashlib
-
     digest = hashlib.sha256()
-    for name, tensor in sorted(encoder.model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    for tower in encoder.towers.values():
+        for name, tensor in sorted(tower.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
     digest.update(json.dumps([encoder.pooling, encoder.normalize, encoder.prompts]).encode())
     return digest.hexdigest()

@@ -123,7 +123,7 @@ def encode_rows(
         for chunk, work in ahead(lambda chunk: share.of(chunk, tokens_of, asked), chunks):
             expected.add(sum(len(texts[row]) for row in chunk.tolist()), work.tokens_of_all)
             for batch in work.batches:
-                for part, vectors in computed(encoder, work.tokens, batch, budget):
+                for part, vectors in computed(encoder, kind, work.tokens, batch, budget):
                     done(work.rows[part], vectors)
                     reporter.advance(work.counts_for * sum(len(work.tokens[row]) for row in part))
 
@@ -166,12 +166,13 @@ def ahead(prepare: Callable[[np.ndarray], T], chunks: Sequence[np.ndarray]) -> I
 
 
 def computed(
-    encoder: Encoder, tokens: Sequence[np.ndarray], batch: np.ndarray, budget: Budget
+    encoder: Encoder, kind: Kind, tokens: Sequence[np.ndarray], batch: np.ndarray, budget: Budget
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Embeddings of one micro-batch, in smaller parts where the memory asks for it.
 
     Args:
         encoder: the model.
+        kind: of the texts.
         tokens: token ids of all texts of the chunk.
         batch: which of them, from long to short.
         budget: what fits; it shrinks here.
@@ -187,7 +188,7 @@ def computed(
         if len(parts) > 1:
             waiting += [rows[part] for part in reversed(parts)]
             continue
-        vectors = _attempt(encoder, [tokens[row] for row in rows])
+        vectors = _attempt(encoder, kind, [tokens[row] for row in rows])
         if vectors is None:
             # outside of the handler: there the traceback still holds the activations
             if encoder.device.type == "cuda":
@@ -198,10 +199,10 @@ def computed(
         yield rows, vectors
 
 
-def _attempt(encoder: Encoder, rows: list[np.ndarray]) -> np.ndarray | None:
+def _attempt(encoder: Encoder, kind: Kind, rows: list[np.ndarray]) -> np.ndarray | None:
     """Embeddings (m, d, float32) of padded token ids; None: the memory does not suffice."""
     try:
-        return encoder(**encoder.pad(cast("Sequence[Sequence[int]]", rows))).cpu().numpy()
+        return encoder(**encoder.pad(cast("Sequence[Sequence[int]]", rows)), kind=kind).cpu().numpy()
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise

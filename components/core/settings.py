@@ -84,7 +84,13 @@ class EncoderSettings(SettingsModel):
     passage_max_len: int = Field(256, ge=1, le=32768, description="Longest passage in tokens, title included.")
     sentence_pooling_method: Literal["auto", "cls", "mean", "last_token"] = Field(
         "auto",
-        description="How token vectors become one vector. auto: what the model's own folder says, else cls.",
+        description="How token vectors become one vector. auto: what the model's own folder says, else last_token for "
+        "decoder-only models and cls for others.",
+    )
+    add_eos_token: bool | None = Field(
+        None,
+        description="End every text with the tokenizer's EOS token where it adds no special token itself. Unset: for "
+        "last_token pooling of a decoder-only model that is not an embedding model yet.",
     )
     normalize_embeddings: bool = Field(True, description="Scale embeddings to length 1, so that scores are cosines.")
     query_instruction_for_retrieval: str | None = Field(
@@ -102,6 +108,11 @@ class EncoderSettings(SettingsModel):
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="Arithmetic of the encoder. auto: bf16 where the processor or GPU has fast bf16."
+    )
+    attn_implementation: Literal["auto", "eager", "sdpa", "flash_attention_2"] = Field(
+        "auto",
+        description="Attention as transformers names it. auto: flash_attention_2 on a GPU that has it and bf16, if it "
+        "gives the same embeddings; else sdpa; eager to train on a CPU with texts of at most 512 tokens.",
     )
 
     vector_cache: str = Field(

@@ -136,10 +136,7 @@ def _model(model: str) -> list[object]:
         names = {file.name for file in files}
         if not files:
             raise InputError(f"{model}: no such folder in the object store")
-        if "config.json" not in names or not any(name.endswith(".safetensors") for name in names):
-            raise InputError(
-                f"{model}: no config.json or no *.safetensors there, so it is not a model that can be read"
-            )
+        model_folder.check_names(model, names)
         return [_digest((file.name, file.size, file.etag) for file in files)]
     if model_folder.is_hub_id(model):
         return [f"hub:{model}@{_hub_revision(model)}"]

@@ -108,7 +108,7 @@ def _spread(
     own = [row for row in mine if row < len(queries)]
     tokens = encoder.tokenize([queries[row] for row in own], "query", [instructions[row] for row in own])
     tokens += encoder.tokenize([passages[row - len(queries)] for row in mine if row >= len(queries)], "passage")
-    vectors = exchange.gather(embed(encoder, tokens, memory), shares)
+    vectors = exchange.gather(embed(encoder, tokens, memory, len(own)), shares)
     return vectors.cpu().numpy()
 
 

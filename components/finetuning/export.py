@@ -69,8 +69,9 @@ def _is_hub_id(model: str) -> bool:
 
 
 def _summary(encoder: Encoder, facts: dict[str, Any]) -> str:
+    towers = " by two towers, one for each," if encoder.query_model is not None else ""
     return (
-        f"Maps queries and passages to vectors of {encoder.dimension} dimensions ({encoder.pooling} pooling, "
+        f"Maps queries and passages{towers} to vectors of {encoder.dimension} dimensions ({encoder.pooling} pooling, "
         f"{'length 1' if encoder.normalize else 'not normalised'}); the inner product ranks passages for a query. "
         f"Trained from `{facts['base_model']}` with Sharpen {facts['code_version']}."
     )

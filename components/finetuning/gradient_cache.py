@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from components.core.encoder import Encoder, micro_batches
+from components.core.encoder import Encoder, Kind, micro_batches
 
 TokenIds = Sequence[int] | np.ndarray
 
@@ -46,6 +46,7 @@ class _Piece:
     """One micro-batch: which texts, and its embeddings with activations or the random state to make them again."""
 
     rows: list[int]
+    kind: Kind | None = None
     embeddings: Tensor | None = None
     random: RandomState | None = None
 
@@ -71,18 +72,24 @@ class Encoding:
             if embeddings is None:
                 assert piece.random is not None
                 with piece.random.replayed():
-                    embeddings = _forward(self.encoder, self.tokens, piece.rows)
+                    embeddings = _forward(self.encoder, self.tokens, piece)
             embeddings.backward(gradient[torch.tensor(piece.rows, device=gradient.device)])
             del embeddings
 
 
-def encode(encoder: Encoder, tokens: Sequence[TokenIds], memory: Memory) -> Encoding:
+def encode(encoder: Encoder, tokens: Sequence[TokenIds], memory: Memory, queries: int | None = None) -> Encoding:
     """First pass: embeddings (n, d, float32) of token ids, to be followed by `Encoding.backward`.
 
     Texts are sorted by length and cut into micro-batches by tokens, longest first, so that a batch that does not fit
     into memory fails at once. The encoder is in training mode or not as the caller set it.
+
+    Args:
+        encoder: gives the embeddings.
+        tokens: token ids of each text.
+        memory: how much is encoded at once.
+        queries: how many of the texts are queries, which come first; only two towers need to know.
     """
-    pieces = [_Piece(rows) for rows in plan(tokens, memory, encoder.device)]
+    pieces = _pieces(encoder, tokens, memory, queries)
     encoding = Encoding(encoder, tokens, torch.empty(len(tokens), encoder.dimension, device=encoder.device), pieces)
     kept = _kept([_size(tokens, piece.rows) for piece in pieces], memory)
     for number, piece in enumerate(pieces):
@@ -90,26 +97,38 @@ def encode(encoder: Encoder, tokens: Sequence[TokenIds], memory: Memory) -> Enco
         if not keep:
             piece.random = RandomState(encoder)
         with torch.set_grad_enabled(keep):
-            embeddings = _forward(encoder, tokens, piece.rows)
+            embeddings = _forward(encoder, tokens, piece)
         piece.embeddings = embeddings if keep else None
         encoding.embeddings[torch.tensor(piece.rows, device=encoder.device)] = embeddings.detach()
     return encoding
 
 
-def embed(encoder: Encoder, tokens: Sequence[TokenIds], memory: Memory) -> Tensor:
-    """Embeddings (n, d, float32) without any gradient, as in evaluation: dropout off."""
+def embed(encoder: Encoder, tokens: Sequence[TokenIds], memory: Memory, queries: int | None = None) -> Tensor:
+    """Embeddings (n, d, float32) without any gradient, as in evaluation: dropout off. Arguments as for `encode`."""
     was_training = encoder.training
     encoder.eval()
     embeddings = torch.empty(len(tokens), encoder.dimension, device=encoder.device)
     with torch.inference_mode():
-        for rows in plan(tokens, memory, encoder.device):
-            embeddings[torch.tensor(rows, device=encoder.device)] = _forward(encoder, tokens, rows)
+        for piece in _pieces(encoder, tokens, memory, queries):
+            embeddings[torch.tensor(piece.rows, device=encoder.device)] = _forward(encoder, tokens, piece)
     encoder.train(was_training)
     return embeddings
 
 
-def _forward(encoder: Encoder, tokens: Sequence[TokenIds], rows: Sequence[int]) -> Tensor:
-    return encoder(**encoder.pad([cast("Sequence[int]", tokens[row]) for row in rows]))
+def _forward(encoder: Encoder, tokens: Sequence[TokenIds], piece: _Piece) -> Tensor:
+    return encoder(**encoder.pad([cast("Sequence[int]", tokens[row]) for row in piece.rows]), kind=piece.kind)
+
+
+def _pieces(encoder: Encoder, tokens: Sequence[TokenIds], memory: Memory, queries: int | None) -> list[_Piece]:
+    """Micro-batches from long texts to short; queries and passages apart where they have a tower each."""
+    if encoder.query_model is None or queries is None:
+        return [_Piece(rows) for rows in plan(tokens, memory, encoder.device)]
+    parts: dict[Kind, range] = {"query": range(queries), "passage": range(queries, len(tokens))}
+    pieces = []
+    for kind, part in parts.items():
+        for rows in plan([tokens[row] for row in part], memory, encoder.device):
+            pieces.append(_Piece([part[row] for row in rows], kind))
+    return sorted(pieces, key=lambda piece: -len(tokens[piece.rows[0]]))
 
 
 def plan(tokens: Sequence[TokenIds], memory: Memory, device: torch.device) -> list[list[int]]:

@@ -19,13 +19,14 @@ import polars as pl
 
 from components.core import storage
 from components.core.download_cache import entry
-from components.core.encoder import Encoder, default_device
+from components.core.encoder import Encoder
 from components.core.errors import InputError, StepFailed
 from components.core.place import code_version
 from components.core.readers import read_dataset
 from components.core.records import INCONSISTENT_QUERIES, NEGATIVES, TEACHER_SCORES, DataSet, read_table
 from components.core.settings import EncoderSettings
 from components.finetuning.dev_score import DevSet
+from components.finetuning.encoder_setup import check_fits
 from components.finetuning.examples import Examples
 from components.finetuning.gather import Exchange
 from components.finetuning.numbering import check_enough, make_examples
@@ -81,7 +82,8 @@ def read_inputs(
         InputError: they do not, or the machines of the training do not read the same.
     """
     with first_of_node_first(exchange) as first:
-        encoder = Encoder.load(model, encoder_settings, attn_implementation=attention(encoder_settings))
+        encoder = Encoder.load(model, encoder_settings, training=True)
+        check_fits(encoder, settings, model)
         if too_long := [dim for dim in settings.matryoshka_dims if dim > encoder.dimension]:
             raise InputError(f"matryoshka_dims: {too_long} but {model} has only {encoder.dimension} dimensions")
         own = _make(data, negatives, settings, encoder) if first else None
@@ -99,12 +101,6 @@ def read_inputs(
         data_fingerprint=made.data_fingerprint,
         negatives_hash=made.negatives_hash,
     )
-
-
-def attention(encoder: EncoderSettings) -> str | None:
-    """The attention to train with: on a CPU, for all but long texts, the backward pass of `eager` is twice as fast."""
-    longest = max(encoder.query_max_len, encoder.passage_max_len)
-    return "eager" if default_device().type == "cpu" and longest <= 512 else None
 
 
 def _make(data: str, negatives: str | None, settings: TrainingSettings, encoder: Encoder) -> _Made:

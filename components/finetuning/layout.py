@@ -53,6 +53,11 @@ class Layout:
         """Queries of the global batch."""
         return len(self.batch.queries)
 
+    @property
+    def own_queries(self) -> int:
+        """How many of `tokens` are queries; they come first."""
+        return int((self.shares[self.mine] < len(self.queries)).sum())
+
 
 def lay_out(batch: Batch, tokens: Tokens, settings: TrainingSettings, rank: int, size: int) -> Layout:
     """What process `rank` of `size` does with a batch.

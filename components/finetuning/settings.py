@@ -8,6 +8,8 @@ from pydantic import Field, model_validator
 
 from components.core.settings import SettingsModel
 
+_OF_LORA = ("lora_alpha", "lora_dropout", "lora_target_modules")
+
 
 class TrainingSettings(SettingsModel):
     """How a base model is trained on the queries, positives and hard negatives of a data set."""
@@ -82,6 +84,22 @@ class TrainingSettings(SettingsModel):
     gradient_checkpointing: bool = Field(False, description="Recompute activations layer by layer to save memory.")
 
     # the model
+    share_encoder: bool = Field(
+        True,
+        description="Queries and passages go through one encoder; false: through two towers, equal at first unless the "
+        "base model has two already.",
+    )
+    lora_rank: int = Field(
+        0, ge=0, le=1024, description="Train adapters of this rank (LoRA, needs sharpen[lora]); 0: train all weights."
+    )
+    lora_alpha: float = Field(16.0, gt=0, le=4096, description="Adapters are weighted by lora_alpha / lora_rank.")
+    lora_dropout: float = Field(0.1, ge=0, lt=1, description="Dropout before the adapters.")
+    lora_target_modules: list[str] = Field(
+        ["all-linear"],
+        min_length=1,
+        max_length=64,
+        description="Layers that get adapters, by the names in the model; all-linear: every linear layer.",
+    )
     fix_position_embedding: bool = Field(False, description="Do not train position embeddings.")
     dropout: float | None = Field(None, ge=0, lt=1, description="Dropout while training; unset: the model's own.")
 
@@ -158,6 +176,9 @@ class TrainingSettings(SettingsModel):
             raise ValueError("no_inbatch_sources has no effect with use_inbatch_neg false, where no source has them")
         if len(set(self.no_inbatch_sources)) != len(self.no_inbatch_sources):
             raise ValueError("no_inbatch_sources: name every source once")
+        unused = [name for name in _OF_LORA if getattr(self, name) != type(self).model_fields[name].default]
+        if unused and not self.lora_rank:
+            raise ValueError(f"{unused[0]} has no effect without lora_rank; set it, for example to 16")
         if self.max_steps == 0:
             raise ValueError("max_steps: 0 trains nothing; use -1 to go by num_train_epochs")
         return self

@@ -37,7 +37,7 @@ def gradient_step(encoder: Encoder, layout: Layout, objective: Objective, memory
     gathered, their gradients summed and handed back, and the weights' gradients summed, with the loss beside them.
     """
     with CpuOps() if encoder.device.type == "cpu" else nullcontext():
-        encoding = encode(encoder, layout.tokens, memory)
+        encoding = encode(encoder, layout.tokens, memory, layout.own_queries)
         embeddings = exchange.gather(encoding.embeddings, layout.shares)
         contrasts = [contrast.to(embeddings.device) for contrast in layout.contrasts]
         outcome = loss_and_gradient(embeddings, contrasts, objective, layout.total_rows)

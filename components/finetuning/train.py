@@ -15,12 +15,12 @@ from components.core.encoder import Encoder, weights_hash
 from components.core.errors import InputError
 from components.core.place import code_version, run_id
 from components.core.settings import EncoderSettings
-from components.finetuning import checkpoints, export, softening
+from components.finetuning import checkpoints, export, lora, softening
 from components.finetuning.arguments import check_training_arguments, training_arguments
 from components.finetuning.batches import Batches
 from components.finetuning.checkpoints import Checkpoints
 from components.finetuning.dev_score import METRIC
-from components.finetuning.encoder_setup import set_up
+from components.finetuning.encoder_setup import finish, restore, set_up, trained_weights
 from components.finetuning.examples import Examples
 from components.finetuning.gather import Exchange
 from components.finetuning.guard import Diverged
@@ -74,9 +74,11 @@ def train(
         if exchange.rank == 0:
             announce(inputs, batches, settings, exchange)
         set_up(inputs.encoder, settings)
+        facts |= trained(inputs.encoder, settings)
         started = time.monotonic()
         trainer = run(inputs, batches, settings, kept, exchange)
         facts |= facts_after(trainer, batches, time.monotonic() - started)
+        finish(inputs.encoder, settings)
         if exchange.rank == 0:
             write(output, inputs.encoder, facts)
             kept.remove()
@@ -104,7 +106,7 @@ def with_temperature_rule(settings: TrainingSettings, encoder: EncoderSettings) 
 
 def check_settings(settings: TrainingSettings) -> None:
     """Raise InputError for what no bound of a single setting can say and no data are needed for."""
-    if faults := check_training_arguments(settings):
+    if faults := [*check_training_arguments(settings), *lora.faults(settings)]:
         raise InputError(faults)
 
 
@@ -142,14 +144,14 @@ def checkpoints_of(facts: dict[str, Any], settings: TrainingSettings, output: st
 def run(
     inputs: Inputs, batches: Batches, settings: TrainingSettings, kept: Checkpoints, exchange: Exchange
 ) -> RetrievalTrainer:
-    """Train, from the newest complete checkpoint if there is one; the encoder is then the trained one.
+    """Train, from the newest complete checkpoint if there is one; the encoder is then the trained one, adapters apart.
 
     With ``on_divergence: soften`` a divergence goes back to that checkpoint, or the start, with a higher temperature.
     """
     steps = steps_of(settings, batches.per_epoch)
     work = Work(batches, inputs.tokens, settings, exchange, steps)
     softens = settings.on_divergence == "soften"
-    start = {name: value.cpu().clone() for name, value in inputs.encoder.state_dict().items()} if softens else {}
+    start = {name: w.cpu().clone() for name, w in trained_weights(inputs.encoder).items()} if softens else {}
     softenings: list[Softening] = []
     while True:
         newest = kept.restore(exchange)
@@ -158,7 +160,7 @@ def run(
             if exchange.rank == 0:
                 print(f"fine-tuning: going on from {newest}", flush=True)
         elif softenings:
-            inputs.encoder.load_state_dict(start)
+            restore(inputs.encoder, start)
         inputs.encoder.zero_grad()
         evaluate = inputs.dev is not None
         arguments = training_arguments(settings, kept.folder, steps, evaluate=evaluate, resumed=newest is not None)
@@ -175,7 +177,6 @@ def run(
                 print(f"warning: training diverged at {softenings[-1].told()}; going back", flush=True)
         finally:
             kept.wait()
-    inputs.encoder.eval()
     return trainer
 
 
@@ -203,6 +204,7 @@ def facts_before(
         "encoder": encoder.model_dump(mode="json"),
         "world_size": exchange.size,
         "device": str(inputs.encoder.device.type),
+        "attention": inputs.encoder.attention,
         "counts": {**inputs.examples.counts, "steps_per_epoch": batches.per_epoch},
         "sources": sources_of(inputs.examples, batches),
         "warnings": batches.warnings(),
@@ -215,6 +217,16 @@ def sources_of(examples: Examples, batches: Batches) -> dict[str, dict[str, int]
     return {
         name: {"queries": len(rows), "queries_per_epoch": int(share)}
         for name, rows, share in zip(examples.sources, batches.source_rows, batches.source_shares, strict=True)
+    }
+
+
+def trained(encoder: Encoder, settings: TrainingSettings) -> dict[str, Any]:
+    """What of the encoder is trained."""
+    return {
+        "towers": len(encoder.towers),
+        "weights": sum(weights.numel() for weights in encoder.parameters()),
+        "trained_weights": sum(weights.numel() for weights in trained_weights(encoder).values()),
+        "adapters": lora.described(encoder) if settings.lora_rank else None,
     }
 
 

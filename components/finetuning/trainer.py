@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from transformers import (
@@ -34,6 +34,7 @@ from components.finetuning import softening
 from components.finetuning.batches import Batches
 from components.finetuning.checkpoints import Checkpoints
 from components.finetuning.dev_score import METRIC, DevSet
+from components.finetuning.encoder_setup import restore, trained_weights
 from components.finetuning.gather import Exchange
 from components.finetuning.gradient_cache import Memory
 from components.finetuning.guard import check_finite
@@ -44,6 +45,9 @@ from components.finetuning.softening import Softening
 from components.finetuning.step import gradient_step
 from components.finetuning.tokens import Tokens
 from components.finetuning.training_state import load_state, save_state
+
+# The name by which transformers knows that a checkpoint has weights.
+WEIGHTS = "model.safetensors"
 
 
 class Work(Dataset):
@@ -202,12 +206,18 @@ class RetrievalTrainer(Trainer):
         return metrics
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
-        """Weights alone: the Trainer's own would add pickled arguments."""
+        """The weights that are trained, and nothing else: the Trainer's own would add pickled arguments."""
         if self.args.should_save:
             folder = Path(output_dir or self.args.output_dir or "")
             folder.mkdir(parents=True, exist_ok=True)
-            weights = {name: tensor.contiguous() for name, tensor in self.encoder.state_dict().items()}
-            save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+            weights = {name: tensor.contiguous() for name, tensor in trained_weights(self.encoder).items()}
+            save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        restore(self.encoder, load_file(Path(resume_from_checkpoint) / WEIGHTS))
+
+    def _load_best_model(self) -> None:
+        restore(self.encoder, load_file(Path(self.state.best_model_checkpoint or "") / WEIGHTS))
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         if self.args.should_save:

@@ -19,7 +19,6 @@ from components.core.settings import EncoderSettings
 from components.finetuning.batches import Batches
 from components.finetuning.gather import Exchange
 from components.finetuning.gradient_cache import Memory
-from components.finetuning.inputs import attention
 from components.finetuning.layout import Layout, lay_out
 from components.finetuning.numbering import make_examples
 from components.finetuning.settings import TrainingSettings
@@ -69,7 +68,7 @@ def prepared(size: Size, precision: str) -> tuple[TrainingSettings, Encoder, Lay
     lengths = {"query_max_len": size.query_max_len, "passage_max_len": size.passage_max_len}
     encoding = EncoderSettings.checked({**lengths, "precision": precision})
     model = minilm()
-    encoder = Encoder.load(str(model), encoding, attn_implementation=attention(encoding)).train()
+    encoder = Encoder.load(str(model), encoding, training=True).train()
     with tempfile.TemporaryDirectory(prefix="bench-cached-step-") as folder:
         examples = make_examples(read_dataset(str(write_rows(Path(folder), model, size).file)), None, settings)
     batch = Batches(examples, settings).batch(0)

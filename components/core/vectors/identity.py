@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
-from components.core import distinct, encoding
+from components.core import attention, device, distinct, encoding, loading, pooling, prompts, tokenizing
 from components.core import encoder as encoder_module
-from components.core.encoder import Encoder, Kind, use_bf16
+from components.core.device import use_bf16
+from components.core.encoder import Encoder, Kind
 
 # Raised by hand when shards or keys change their form.
 LAYOUT = 1
@@ -38,7 +40,7 @@ def facts_of(encoder: Encoder, kind: Kind) -> dict[str, Any]:
     return {
         "layout": LAYOUT,
         "kind": kind,
-        "weights": _weights(encoder),
+        "weights": _weights(encoder.towers.get(kind, encoder.model)),
         "architecture": _architecture(encoder),
         "tokenizer": _tokenizer(encoder.tokenizer),
         "pooling": encoder.pooling,
@@ -46,15 +48,16 @@ def facts_of(encoder: Encoder, kind: Kind) -> dict[str, Any]:
         "prompt": encoder.prompts[kind],
         "instruction_format": encoder.settings.query_instruction_format if kind == "query" else "",
         "max_length": encoder.max_lengths[kind],
+        "attention": encoder.attention,
         "precision": "bf16" if use_bf16(encoder.settings.precision, encoder.device) else "fp32",
         "libraries": {name: metadata.version(name) for name in _LIBRARIES},
         "code": _code(),
     }
 
 
-def _weights(encoder: Encoder) -> str:
+def _weights(tower: nn.Module) -> str:
     digest = hashlib.sha256()
-    for name, tensor in sorted(encoder.state_dict().items()):
+    for name, tensor in sorted(tower.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
@@ -89,7 +92,7 @@ def _tokenizer(tokenizer: Any) -> str:
 def _code() -> str:
     """Of the files that compute a vector from a text."""
     digest = hashlib.sha256()
-    for module in (distinct, encoder_module, encoding):
+    for module in (attention, device, distinct, encoder_module, encoding, loading, pooling, prompts, tokenizing):
         digest.update(Path(str(module.__file__)).read_bytes())
     return digest.hexdigest()
 

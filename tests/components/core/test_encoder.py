@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from components.core.encoder import Encoder, micro_batches, pool, prompts, weights_hash
+from components.core.encoder import Encoder, micro_batches, weights_hash
 from components.core.errors import InputError
-from components.core.model_folder import Facts, locate, read_facts
+from components.core.model_facts import Facts, read_facts
+from components.core.model_folder import locate
+from components.core.pooling import pool
+from components.core.prompts import prompts
 from components.core.settings import EncoderSettings
 
 TEXTS = ["a query about cats", "", "dogs", "a much longer passage about cats and dogs and other animals", "dogs"]
@@ -101,15 +104,43 @@ def test_bf16_is_close_and_vectors_are_finite(tiny_model: Path) -> None:
     assert math.isclose(float(np.abs(exact - quick).max()), 0.0, abs_tol=0.05)
 
 
-def test_a_plain_transformers_folder_has_cls_pooling(tmp_path: Path) -> None:
-    assert read_facts(tmp_path) == Facts("cls", False, {"query": "", "passage": ""})
+def test_a_plain_transformers_folder_says_nothing(tmp_path: Path) -> None:
+    assert read_facts(tmp_path) == Facts(None, False, False, {"query": "", "passage": ""}, {"passage": ""})
 
 
-def test_an_unknown_pooling_is_told(tmp_path: Path) -> None:
-    (tmp_path / "modules.json").write_text(json.dumps([{"path": "p", "type": "x.Pooling"}]))
-    (tmp_path / "p").mkdir()
-    (tmp_path / "p" / "config.json").write_text(json.dumps({"pooling_mode_max_tokens": True}))
+def write_pooling(folder: Path, config: dict[str, object], *others: str) -> None:
+    kinds = [{"path": "p", "type": "x.Pooling"}, *({"path": kind, "type": f"x.{kind}"} for kind in others)]
+    (folder / "modules.json").write_text(json.dumps(kinds))
+    (folder / "p").mkdir()
+    (folder / "p" / "config.json").write_text(json.dumps(config))
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"pooling_mode_max_tokens": True},
+        {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": True},
+        {"pooling_mode": "weightedmean"},
+        {"pooling_mode": ["cls", "mean"]},
+        {"pooling_mode_mean_tokens": True, "include_prompt": False},
+    ],
+)
+def test_a_pooling_that_would_be_another_one_here_is_told(tmp_path: Path, config: dict[str, object]) -> None:
+    write_pooling(tmp_path, config)
     with pytest.raises(InputError, match="sentence_pooling_method"):
+        read_facts(tmp_path)
+    assert read_facts(tmp_path, "mean").pooling is None
+
+
+@pytest.mark.parametrize("config", [{"pooling_mode_lasttoken": True}, {"pooling_mode": "lasttoken"}])
+def test_pooling_is_read_in_old_and_new_spelling(tmp_path: Path, config: dict[str, object]) -> None:
+    write_pooling(tmp_path, {"word_embedding_dimension": 4, "pooling_mode_cls_token": False, **config})
+    assert read_facts(tmp_path).pooling == "last_token"
+
+
+def test_a_module_that_would_be_left_out_is_told(tmp_path: Path) -> None:
+    write_pooling(tmp_path, {"pooling_mode_mean_tokens": True}, "Dense")
+    with pytest.raises(InputError, match="has the module Dense"):
         read_facts(tmp_path)
 
 

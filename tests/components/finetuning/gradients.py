@@ -15,6 +15,7 @@ import torch.distributed as dist
 import torch.multiprocessing
 
 from components.core.encoder import Encoder
+from components.core.settings import EncoderSettings
 from components.finetuning.gather import Exchange
 from components.finetuning.layout import lay_out
 from components.finetuning.settings import TrainingSettings
@@ -25,6 +26,7 @@ from tests.components.finetuning.small_data import ENCODER, parts
 
 # two thirds of the queries are of source a; of each source there are some in every step that is used
 SOURCES = ("a", "b", "a")
+ADAPTERS = {"lora_rank": 4, "lora_dropout": 0.0}
 # (settings, number of the step); steps of 8 queries, and of 4 in the tail of the epoch
 VARIANTS: dict[str, tuple[dict[str, Any], int]] = {
     "plain": ({}, 0),
@@ -50,6 +52,15 @@ VARIANTS: dict[str, tuple[dict[str, Any], int]] = {
     "ragged": ({"train_batch_size": 7, "gradient_cache": "on", "micro_batch_tokens": 50}, 0),
     "fewer queries than processes": ({"train_batch_size": 19}, 1),
     "frozen positions": ({"fix_position_embedding": True}, 0),
+    "checkpointed": ({"gradient_checkpointing": True, "gradient_cache": "on", "micro_batch_tokens": 40}, 0),
+    "two towers": ({"share_encoder": False}, 0),
+    "two towers, cached": ({"share_encoder": False, "gradient_cache": "on", "micro_batch_tokens": 40}, 0),
+    "adapters": ({**ADAPTERS}, 0),
+    "adapters, cached": ({**ADAPTERS, "gradient_cache": "on", "micro_batch_tokens": 40}, 0),
+    "adapters, checkpointed, two towers": (
+        {**ADAPTERS, "share_encoder": False, "gradient_checkpointing": True, "sub_batch_size": 3},
+        0,
+    ),
 }
 LOCAL = {"negatives_cross_device": False}
 
@@ -60,14 +71,24 @@ def settings_of(name: str) -> tuple[TrainingSettings, int]:
     return TrainingSettings.checked({**base, **values}), step
 
 
-def one(model: str, name: str, exchange: Exchange) -> dict[str, Any]:
-    """Loss, negatives and gradient of one step."""
+def prepared(model: str, settings: TrainingSettings, encoding: EncoderSettings = ENCODER) -> Encoder:
+    """The encoder as training has it in the middle: towers that differ, adapters that are not zero."""
     from components.finetuning.encoder_setup import set_up
 
-    settings, step = settings_of(name)
-    encoder = Encoder.load(model, ENCODER, device="cpu")
+    encoder = Encoder.load(model, encoding, device="cpu")
     set_up(encoder, settings)
-    encoder.train()
+    draw = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for name, weights in encoder.named_parameters():
+            if "lora_B" in name or (name.startswith("query_model") and weights.requires_grad):
+                weights.add_(torch.randn(weights.shape, generator=draw), alpha=0.02)
+    return encoder.train()
+
+
+def one(model: str, name: str, exchange: Exchange) -> dict[str, Any]:
+    """Loss, negatives and gradient of one step."""
+    settings, step = settings_of(name)
+    encoder = prepared(model, settings)
     examples, batches = parts(settings, sources=SOURCES)
     layout = lay_out(batches.batch(step), Tokens(examples, encoder), settings, exchange.rank, exchange.size)
     found = gradient_step(encoder, layout, objective_of(settings, normalize=True), memory_of(settings), exchange)

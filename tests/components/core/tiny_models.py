@@ -1,0 +1,106 @@
+"""Tiny random models of many architectures, made on the fly with a tokenizer of their own.
+
+Their weights are wide enough for attention and positions to matter, so that an error in either shows in the vectors.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+from tokenizers.trainers import BpeTrainer
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    PreTrainedTokenizerFast,
+    Qwen2Tokenizer,  # type: ignore[attr-defined]
+)
+
+SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+POSITIONS = 64
+COMMON = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+    "max_position_embeddings": POSITIONS,
+    "initializer_range": 0.3,
+    "bos_token_id": 0,
+    "pad_token_id": 1,
+    "eos_token_id": 2,
+}
+OWN: dict[str, dict[str, Any]] = {
+    "bert": {},
+    "roberta": {},
+    "xlm-roberta": {},
+    "mpnet": {},
+    "modernbert": {"cls_token_id": 0, "sep_token_id": 2, "global_attn_every_n_layers": 2, "local_attention": 8},
+    "qwen2": {"num_key_value_heads": 2},
+    "llama": {"num_key_value_heads": 2},
+    "mistral": {"num_key_value_heads": 2, "sliding_window": 16},
+    "gpt2": {"n_inner": 48},
+}
+ENCODERS = ("bert", "roberta", "xlm-roberta", "mpnet", "modernbert")
+DECODERS = ("qwen2", "llama", "mistral", "gpt2")
+
+
+def byte_bpe() -> Tokenizer:
+    """Byte-level BPE that knows a few words."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = BpeTrainer(
+        vocab_size=300,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        special_tokens=SPECIAL,
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(["the sun and the moon and the river of stone"] * 3, trainer)
+    return tokenizer
+
+
+def template(single: str) -> Any:
+    """A rule such as ``<s> $A </s>``."""
+    return processors.TemplateProcessing(
+        single=single, special_tokens=[(name, number) for number, name in enumerate(SPECIAL) if name in single]
+    )
+
+
+def make_model(
+    folder: Path, kind: str, *, rule: str | None = None, padding_side: str = "right", pad: str | None = "<pad>"
+) -> Path:
+    """A plain transformers folder.
+
+    Args:
+        folder: where to.
+        kind: one of `ENCODERS` or `DECODERS`.
+        rule: special tokens around a text; None: both ends for an encoder, none for a decoder.
+        padding_side: what the tokenizer says.
+        pad: its padding token, or None.
+    """
+    tokenizer = byte_bpe()
+    rule = ("<s> $A </s>" if kind in ENCODERS else "$A") if rule is None else rule
+    if rule != "$A":
+        tokenizer.post_processor = processors.Sequence([processors.ByteLevel(trim_offsets=False), template(rule)])
+    size = tokenizer.get_vocab_size()
+    names = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"} | ({"pad_token": pad} if pad else {})
+    if kind in ENCODERS:
+        names |= {"cls_token": "<s>", "sep_token": "</s>", "mask_token": "<mask>"}
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, padding_side=padding_side, **names).save_pretrained(folder)
+    config = AutoConfig.for_model(kind, vocab_size=size, **{**COMMON, **OWN[kind]})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(7)
+        AutoModel.from_config(config).save_pretrained(folder)
+    return folder
+
+
+def save_as_qwen2(folder: Path) -> None:
+    """Replace the tokenizer of a folder by one of transformers' own class for Qwen2."""
+    import json
+
+    model = json.loads(byte_bpe().to_str())["model"]
+    merges = [tuple(merge) for merge in model["merges"]]
+    tokenizer = Qwen2Tokenizer(vocab=model["vocab"], merges=merges, eos_token="</s>", pad_token="<pad>")
+    tokenizer.save_pretrained(folder)

@@ -1,4 +1,4 @@
-"""The exit task: runs when the run succeeded, failed or was terminated, and says which."""
+"""The exit task: runs when the run succeeded, failed or was terminated; says which, and ends what the run left."""
 
 # No `from __future__ import annotations`: kfp reads the annotations as objects.
 
@@ -9,7 +9,7 @@ from components.core.place import IMAGE
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def finish(model_name: str, status: dsl.PipelineTaskFinalStatus, summary: dsl.Output[dsl.Markdown]) -> None:
-    """Say how the run ended.
+    """Say how the run ended, and delete its training jobs that go on.
 
     Args:
         model_name: Name of the model in the registry.
@@ -17,6 +17,9 @@ def finish(model_name: str, status: dsl.PipelineTaskFinalStatus, summary: dsl.Ou
     """
     from pathlib import Path
 
+    from components.core.jobs.reap import reap_jobs
+
+    deleted = "".join(f"\n- training job `{name}` was still there and was deleted" for name in reap_jobs())
     error = f"\n\n{status.error_message}" if status.error_message else ""
-    text = f"## {model_name}: {status.state.lower()}\n\nRun `{status.pipeline_job_resource_name}`{error}\n"
+    text = f"## {model_name}: {status.state.lower()}\n\nRun `{status.pipeline_job_resource_name}`{error}\n{deleted}\n"
     Path(summary.path).write_text(text, encoding="utf-8")

@@ -88,6 +88,9 @@ def run(main: Callable[[], None], step: str = "") -> None:
         main: what to do.
         step: the name under which a failure is told to a parent process.
     """
+    if before := outcome.told_before_restart():
+        # the same input is as wrong as before
+        sys.exit(before.exit_code)
     try:
         main()
     except click.ClickException as error:

@@ -1,11 +1,13 @@
-"""How a child process tells its parent why it failed.
+"""How a process tells who started it why it failed.
 
-torchrun and kfp.local report a failed child as exit code 1 with a traceback of their own. The parent names a file in
-`SHARPEN_OUTCOME`; the child that fails first writes the exit code and the lines for the user there.
+torchrun and kfp.local report a failed child as exit code 1 with a traceback of their own. So the process that fails
+first writes the exit code and the lines for the user to a file: on one machine the file that its parent names in
+`SHARPEN_OUTCOME`; in a pod the container's termination message, which the cluster's API hands to the launcher.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import sys
@@ -13,7 +15,15 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from components.core.errors import InputError
+
 VARIABLE = "SHARPEN_OUTCOME"
+# https://kubernetes.io/docs/tasks/debug/debug-application/determine-reason-pod-failure/
+TERMINATION_LOG = Path("/dev/termination-log")
+# Kubernetes keeps 4096 bytes of a container's message
+_MESSAGE_BYTES = 4000
+# torchrun starts failed processes again; it counts here how often it did
+_RESTARTS_VARIABLE = "TORCHELASTIC_RESTART_COUNT"
 
 
 @dataclass(frozen=True)
@@ -26,14 +36,20 @@ class Outcome:
 
 
 def tell(step: str, exit_code: int, lines: Sequence[str]) -> None:
-    """Say why this process fails: to the parent's file if there is one and nobody was first, else on stderr."""
+    """Say why this process fails: to the parent's file if there is one and nobody was first, else on stderr.
+
+    In a pod it is left as the container's termination message too: the first one, but a fault of the user's before one
+    that only follows from it.
+    """
+    told = Outcome(step, exit_code, list(lines))
     target = os.environ.get(VARIABLE)
     if not target:
         for line in lines:
             print(f"error: {line}", file=sys.stderr, flush=True)
+        _leave_message(told)
         return
     temporary = Path(f"{target}.{os.getpid()}")
-    temporary.write_text(json.dumps(asdict(Outcome(step, exit_code, list(lines)))), encoding="utf-8")
+    temporary.write_text(json.dumps(asdict(told)), encoding="utf-8")
     try:
         os.link(temporary, target)  # one winner, and never a half-written file
     except FileExistsError:
@@ -47,3 +63,41 @@ def read(path: Path) -> Outcome | None:
     if not path.is_file():
         return None
     return Outcome(**json.loads(path.read_text(encoding="utf-8")))
+
+
+def parse(message: str) -> Outcome | None:
+    """The outcome in a container's termination message; None when it says something else."""
+    try:
+        values = json.loads(message)
+        return Outcome(str(values["step"]), int(values["exit_code"]), [str(line) for line in values["lines"]])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def told_before_restart() -> Outcome | None:
+    """The fault of the user's that ended the last try of this container's processes, if torchrun tries again."""
+    if os.environ.get(_RESTARTS_VARIABLE, "0") == "0" or not TERMINATION_LOG.is_file():
+        return None
+    told = parse(TERMINATION_LOG.read_text(encoding="utf-8", errors="replace"))
+    return told if told and told.exit_code == InputError.exit_code else None
+
+
+def _leave_message(told: Outcome) -> None:
+    lines = told.lines
+    text = json.dumps(asdict(told))
+    while len(text.encode()) > _MESSAGE_BYTES and lines:
+        # many faults: the first ones fit; one long one: its beginning does
+        lines = lines[:-1] if len(lines) > 1 else [lines[0][: len(lines[0]) // 2]]
+        text = json.dumps(asdict(Outcome(told.step, told.exit_code, lines)))
+    try:
+        with TERMINATION_LOG.open("r+", encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            first = parse(file.read())
+            if first and not (told.exit_code == InputError.exit_code != first.exit_code):
+                return
+            file.seek(0)
+            file.truncate()
+            file.write(text)
+    except OSError:
+        # not in a pod
+        return

@@ -24,6 +24,9 @@ from components.core.command import as_told
 from components.core.errors import StepFailed
 
 RUN_VARIABLE = "SHARPEN_RUN"
+# The run's id in a pod: the pipeline sets it from the pod's label, a job's launcher in the job's pods.
+RUN_ID_VARIABLE = "KFP_RUN_ID"
+NO_RUN = "local"
 # The image that every component names; `sharpen compile --image` puts another in its place.
 IMAGE = "localhost/sharpen-python:dev"
 
@@ -43,9 +46,9 @@ def output_address(artifact_uri: str, step: str) -> str:
 
 
 def run_id() -> str:
-    """The name of this run: last part of `SHARPEN_RUN`, or the run id that KFP gives to the pod, or ``local``."""
+    """The name of this run: last part of `SHARPEN_RUN`, or `KFP_RUN_ID`, or ``local``."""
     run = os.environ.get(RUN_VARIABLE, "").rstrip("/")
-    return run.rsplit("/", 1)[-1] if run else os.environ.get("KFP_RUN_ID", "local")
+    return run.rsplit("/", 1)[-1] if run else os.environ.get(RUN_ID_VARIABLE) or NO_RUN
 
 
 @cache

@@ -4,12 +4,22 @@ Annotations are not postponed in this file: kfp reads the types themselves, not 
 """
 
 from kfp import dsl
-from kfp.dsl import Metrics, Model, Output
+from kfp.dsl import Artifact, Metrics, Model, Output, TaskConfigField, TaskConfigPassthrough
 
 from components.core.place import IMAGE
 
+# What is set on the task belongs to the job's pods; the launching step itself needs only the store's secrets.
+FOR_THE_JOB = [
+    TaskConfigField.RESOURCES,
+    TaskConfigField.KUBERNETES_TOLERATIONS,
+    TaskConfigField.KUBERNETES_NODE_SELECTOR,
+    TaskConfigField.KUBERNETES_AFFINITY,
+    TaskConfigField.KUBERNETES_VOLUMES,
+    TaskConfigPassthrough(field=TaskConfigField.ENV, apply_to_task=True),
+]
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False, task_config_passthroughs=FOR_THE_JOB)
 def finetuning(
     data: str,
     negatives: str,
@@ -18,8 +28,10 @@ def finetuning(
     encoder: str,
     job: str,
     fingerprint: str,
+    task_config: dsl.TaskConfig,
     model: Output[Model],
     statistics: Output[Metrics],
+    job_manifest: Output[Artifact],
     name: str = "finetuning",
 ) -> str:
     """Train the base model on queries, positives and hard negatives; returns the address of the new model.
@@ -30,10 +42,12 @@ def finetuning(
         base_model: Folder, s3:// address or hub id of the model to start from.
         settings: Training settings as JSON.
         encoder: Encoder settings as JSON.
-        job: Processes and threads as JSON.
+        job: Where and on how many processes it runs, as JSON.
         fingerprint: Content of data, model and code; only decides whether a cached result is right.
+        task_config: What is set on the task, given by the pipeline.
         model: The trained model, a sentence-transformers folder.
         statistics: Steps, loss, speed and negatives per query.
+        job_manifest: What was started: the job's manifest on a cluster, the command on one machine.
         name: Name of this use of the step; it is part of the output's address.
     """
     from components.core.place import output_address, reported, show_metrics
@@ -42,7 +56,8 @@ def finetuning(
         from components.finetuning.launch import launch_from_json, numbers
 
         model.uri = output_address(model.uri, name)
-        facts = launch_from_json(data, negatives, base_model, model.uri, settings, encoder, job)
+        told = (settings, encoder, job)
+        facts = launch_from_json(data, negatives, base_model, model.uri, *told, vars(task_config), job_manifest.uri)
         show_metrics(statistics, numbers(facts))
         model.metadata.update(base_model=base_model, data_fingerprint=facts["data_fingerprint"], **numbers(facts))
     return model.uri

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from components.core import storage
@@ -20,6 +21,8 @@ def launch(
     training: TrainingSettings,
     encoder: EncoderSettings,
     job: JobSettings,
+    task_config: Mapping[str, Any] | None = None,
+    manifest: str = "",
 ) -> dict[str, Any]:
     """Fine-tune in a job of its own.
 
@@ -30,7 +33,9 @@ def launch(
         output: address of the new model.
         training: how to train.
         encoder: how texts become embeddings.
-        job: processes and threads.
+        job: where and on how many processes it runs.
+        task_config: what is set on the pipeline's task: the fields of ``kfp.dsl.TaskConfig``.
+        manifest: address of a file for what is started; empty: none.
 
     Returns:
         What the training wrote to ``training.json``.
@@ -42,12 +47,21 @@ def launch(
     addresses = {"data": data, "model": base_model, "output": output}
     if negatives:
         addresses["negatives"] = negatives
-    run_job("components.finetuning", {**addresses, **_options(training), **_options(encoder)}, job)
+    arguments = {**addresses, **_options(training), **_options(encoder)}
+    run_job("components.finetuning", arguments, job, task_config=task_config, manifest=manifest)
     return storage.read_json(storage.join(output, "training.json"))
 
 
 def launch_from_json(
-    data: str, negatives: str, base_model: str, output: str, settings: str, encoder: str, job: str
+    data: str,
+    negatives: str,
+    base_model: str,
+    output: str,
+    settings: str,
+    encoder: str,
+    job: str,
+    task_config: Mapping[str, Any] | None = None,
+    manifest: str = "",
 ) -> dict[str, Any]:
     """`launch` with the settings as the JSON texts that a pipeline passes; every fault of theirs is told at once."""
     parsed: list[Any] = []
@@ -63,7 +77,7 @@ def launch_from_json(
             faults += error.faults
     if faults:
         raise InputError(faults)
-    return launch(data, negatives, base_model, output, *parsed)
+    return launch(data, negatives, base_model, output, *parsed, task_config=task_config, manifest=manifest)
 
 
 def numbers(facts: dict[str, Any]) -> dict[str, float]:

@@ -3,83 +3,107 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from types import FrameType
+from typing import Any
 
 from components.core import outcome
 from components.core.errors import InputError, StepFailed
-from components.core.jobs.settings import JobSettings
+from components.core.jobs.job import Ending, Job
+
+# A job that is told to end has this long to do so.
+GRACE_SECONDS = 30
 
 
-def run_job(module: str, arguments: Mapping[str, str], settings: JobSettings) -> None:
-    """Run ``python -m <module> --name value ...`` on as many processes as asked, and wait for it.
+class LocalBackend:
+    """One job on this machine. Its output is passed on line by line."""
 
-    Output of the processes is passed on line by line. SIGTERM and Ctrl-C are passed to the job.
+    def __init__(self, job: Job) -> None:
+        settings = job.settings
+        if settings.nodes > 1:
+            raise InputError(
+                f"job.nodes: {settings.nodes} machines need a cluster; set job.backend or run in a pipeline"
+            )
+        self._job = job
+        self._processes = settings.processes or _gpus() or 1
+        self._threads = settings.threads or max(1, len(os.sched_getaffinity(0)) // self._processes)
+        self._running: subprocess.Popen[str] | None = None
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
 
-    Args:
-        module: a step, for example ``components.finetuning``.
-        arguments: option name -> value, as the step's command line takes them.
-        settings: processes and threads.
-
-    Raises:
-        InputError: a process said that the user's input is wrong.
-        StepFailed: the job failed for another reason.
-    """
-    processes = settings.processes or _gpus() or 1
-    threads = settings.threads or max(1, len(os.sched_getaffinity(0)) // processes)
-    options = [text for name, value in arguments.items() for text in (f"--{name}", value)]
-    if processes == 1:
-        command = [sys.executable, "-m", module, *options]
-    else:
-        torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-        command = [*torchrun, "-m", module, *options]
-    with tempfile.TemporaryDirectory(prefix="sharpen-job-") as folder:
-        told = Path(folder) / "outcome.json"
+    def build(self) -> dict[str, Any]:
+        """The command and the variables that it gets besides those of this process."""
+        job = self._job
+        if self._processes == 1:
+            command = [sys.executable, "-m", job.module, *job.options]
+        else:
+            torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={self._processes}"]
+            command = [sys.executable, *torchrun, "-m", job.module, *job.options]
         environment = {
-            **os.environ,
-            outcome.VARIABLE: str(told),
-            "OMP_NUM_THREADS": str(threads),
+            "OMP_NUM_THREADS": str(self._threads),
             "PYTHONUNBUFFERED": "1",
             "TOKENIZERS_PARALLELISM": "false",
         }
-        code = _run(command, environment, told)
-        reason = outcome.read(told)
-    if code == 0:
-        return
-    if reason and reason.exit_code == InputError.exit_code:
-        raise InputError(reason.lines)
-    if reason:
-        raise StepFailed("; ".join(reason.lines))
-    raise StepFailed(f"the job of {processes} process(es) ended with exit code {code}; its output above says why")
+        return {"command": command, "environment": environment}
 
+    def submit(self, built: Mapping[str, Any]) -> None:
+        """Start it."""
+        self._folder = tempfile.TemporaryDirectory(prefix="sharpen-job-")
+        self._running = subprocess.Popen(
+            built["command"],
+            env={**os.environ, outcome.VARIABLE: str(self._told), **built["environment"]},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        )
 
-def _run(command: list[str], environment: dict[str, str], told: Path) -> int:
-    with subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
-    ) as job:
-
-        def pass_on(number: int, _: FrameType | None) -> None:
-            job.send_signal(number)
-
-        before = signal.signal(signal.SIGTERM, pass_on)
-        try:
-            assert job.stdout is not None
-            for line in job.stdout:
+    def watch(self) -> Ending:
+        """Pass on its output until it ends."""
+        assert self._running is not None
+        assert self._running.stdout is not None
+        with self._running.stdout as lines:
+            for line in lines:
                 # Once a process has told why it fails, torchrun's own traceback adds nothing.
-                if not told.exists():
+                if not self._told.exists():
                     print(line, end="", flush=True)
-            return job.wait()
-        except KeyboardInterrupt:
-            job.send_signal(signal.SIGINT)
-            job.wait()
-            raise
-        finally:
-            signal.signal(signal.SIGTERM, before)
+        code = self._running.wait()
+        told = outcome.read(self._told)
+        self._clean_up()
+        if code == 0:
+            return Ending("succeeded")
+        reason = f"the job of {self._processes} process(es) ended with exit code {code}; its output above says why"
+        return Ending("failed", [reason], told)
+
+    def cancel(self) -> None:
+        """Tell it to end, and end it if it does not."""
+        if self._running is not None and self._running.poll() is None:
+            self._running.terminate()
+            try:
+                self._running.communicate(timeout=GRACE_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._running.kill()
+                self._running.communicate()
+        self._clean_up()
+
+    def result(self, ending: Ending) -> None:
+        """Raise what a process told, or that it failed."""
+        if ending.state == "succeeded":
+            return
+        if ending.outcome and ending.outcome.exit_code == InputError.exit_code:
+            raise InputError(ending.outcome.lines)
+        raise StepFailed("; ".join(ending.outcome.lines if ending.outcome else ending.reasons))
+
+    @property
+    def _told(self) -> Path:
+        assert self._folder is not None
+        return Path(self._folder.name) / "outcome.json"
+
+    def _clean_up(self) -> None:
+        if self._folder is not None:
+            self._folder.cleanup()
 
 
 def _gpus() -> int:

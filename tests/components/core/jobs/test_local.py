@@ -33,7 +33,7 @@ PROGRAM = """
 @pytest.fixture
 def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     (tmp_path / "a_job_of_the_test.py").write_text(textwrap.dedent(PROGRAM))
-    here = str(Path(__file__).parents[3])
+    here = str(Path(__file__).parents[4])
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), here]))
     return "a_job_of_the_test"
 

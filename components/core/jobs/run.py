@@ -1,0 +1,94 @@
+"""`run_job`: a step's program on several processes, here or on a cluster, and the same way everywhere."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from components.core import storage
+from components.core.errors import InputError, StepFailed
+from components.core.jobs.job import Backend, Job
+from components.core.jobs.local import LocalBackend
+from components.core.jobs.settings import JobSettings
+from components.core.jobs.surroundings import in_pipeline_pod
+
+
+class _ToldToEnd(BaseException):
+    """SIGTERM came. Not an Exception, so that nothing on the way up takes it for a failed call."""
+
+
+def run_job(
+    module: str,
+    arguments: Mapping[str, str],
+    settings: JobSettings,
+    *,
+    task_config: Mapping[str, Any] | None = None,
+    manifest: str = "",
+) -> None:
+    """Run ``module --name value ...`` on as many processes and machines as asked, and wait for it.
+
+    SIGTERM and Ctrl-C end the job.
+
+    Args:
+        module: a step, for example ``components.finetuning``.
+        arguments: option name -> value, as the step's command line takes them; `output` is the address of its output.
+        settings: where and on how many processes it runs.
+        task_config: what the pipeline's author set on the task: the fields of ``kfp.dsl.TaskConfig``.
+        manifest: address of a file for what is started, written before it is; empty: none.
+
+    Raises:
+        InputError: a process said that the user's input is wrong, or the settings do not go together.
+        StepFailed: the job failed for another reason.
+    """
+    import yaml
+
+    backend = backend_for(Job(module, arguments, settings, task_config or {}))
+    built = backend.build()
+    if manifest:
+        storage.write_bytes(manifest, yaml.safe_dump(built, sort_keys=False, allow_unicode=True, width=120).encode())
+    with _cancelled_when_told(backend):
+        backend.submit(built)
+        ending = backend.watch()
+    backend.result(ending)
+
+
+def backend_for(job: Job) -> Backend:
+    """What runs this job. auto: a PyTorchJob for a step of a pipeline on a cluster, this machine elsewhere."""
+    chosen = job.settings.backend
+    if chosen == "auto":
+        chosen = "pytorchjob" if in_pipeline_pod() else "local"
+    if chosen == "local":
+        # the environment is applied to the launching pod as well
+        unused = sorted(name for name, value in job.task_config.items() if value and name != "env")
+        if unused and in_pipeline_pod():
+            raise InputError(
+                f"job.backend: local trains in the launching pod, which {', '.join(unused)} of the task are not "
+                "applied to; use pytorchjob or trainjob"
+            )
+        return LocalBackend(job)
+    from components.core.jobs.cluster import ClusterBackend
+
+    return ClusterBackend(job, chosen)
+
+
+@contextmanager
+def _cancelled_when_told(backend: Backend) -> Iterator[None]:
+    def told(number: int, _: FrameType | None) -> None:
+        # Once is enough: a second signal must not break the cancelling.
+        signal.signal(number, signal.SIG_IGN)
+        raise _ToldToEnd
+
+    before = signal.signal(signal.SIGTERM, told)
+    try:
+        yield
+    except _ToldToEnd:
+        backend.cancel()
+        raise StepFailed("the step was told to end (SIGTERM); its job was cancelled") from None
+    except KeyboardInterrupt:
+        backend.cancel()
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -24,8 +24,10 @@ from components.core.command import as_told
 from components.core.errors import StepFailed
 
 RUN_VARIABLE = "SHARPEN_RUN"
-# The image that every component names; `sharpen compile --image` puts another in its place.
-IMAGE = "localhost/sharpen-python:dev"
+# The images that components name: of steps that compute, and of those that only ask, decide and wait, which
+# needs no torch. `pipeline.images` puts others in their place. kfp.local wants "python" in an image's name.
+IMAGE = "localhost/sharpen-python-cpu:dev"
+LAUNCHER_IMAGE = "localhost/sharpen-python-launcher:dev"
 
 
 def output_address(artifact_uri: str, step: str) -> str:

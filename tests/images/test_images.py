@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -87,13 +88,15 @@ set -eu
 test "$(id -u)" = 1234567890
 ! touch /opt/sharpen/x 2>/dev/null
 python -m components.data_prep --train_data /given/examples.jsonl --output /tmp/data --test_share 0.25
-torchrun --standalone --nproc-per-node 2 -m components.finetuning --data /tmp/data --model /model --output /tmp/model \\
-    --train_group_size 2 --train_batch_size 16 --max_steps 4 --temperature 0.05 {lengths}
+torchrun --standalone --nproc-per-node 2 -m components.finetuning --data /tmp/data --model /given/model \\
+    --output /tmp/model --train_group_size 2 --train_batch_size 16 --max_steps 4 --temperature 0.05 {lengths}
 python -m components.evaluation --model /tmp/model --data /tmp/data --split test --output /tmp/evaluation {lengths}
 cat /tmp/evaluation/metrics.json
 """
-    tmp_path.chmod(0o755)
-    options = [f"--volume={tmp_path}:/given:ro", f"--volume={tiny_model}:/model:ro", "--env=OMP_NUM_THREADS=1"]
+    shutil.copytree(tiny_model, tmp_path / "model")
+    for path in (tmp_path, *tmp_path.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    options = [f"--volume={tmp_path}:/given:ro", "--env=OMP_NUM_THREADS=1"]
     done = engine.run(cpu_image, "sh", "-c", script, options=options)
     metrics = json.loads(done.stdout[done.stdout.rindex("\n{") :])
     assert 0 < metrics["ndcg_at_10"] <= 1

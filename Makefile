@@ -14,7 +14,8 @@ PEER := $(if $(SHARPEN_PEER_FLAGEMBEDDING),,.venv-flagembedding/peer.done)
 HN_MINE := $(if $(SHARPEN_PEER_FLAGEMBEDDING),,.venv-flagembedding/hn_mine.py)
 BENCH ?=
 
-.PHONY: help demo test lint docs bench-finetuning bench-mining bench-quality store-down clean
+.PHONY: help demo test test-images lint docs image-locks pin-base bench-finetuning bench-mining bench-quality
+.PHONY: store-down clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
@@ -44,7 +45,10 @@ demo: $(VENV)/demo.done  ## the whole pipeline on real data, here
 	@$(BIN)/sharpen run --config pipeline/demo.yaml
 
 test: lint  ## lint, types, layer rules and all tests
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup -m "not images"
+
+test-images: $(VENV)/dev.done  ## build the container images and run the pipeline in them (Linux, root or an engine)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m images -rsP tests/images
 
 lint: $(VENV)/dev.done  ## format, lint, types, layer rules
 	@$(BIN)/ruff format --check .
@@ -54,6 +58,12 @@ lint: $(VENV)/dev.done  ## format, lint, types, layer rules
 
 docs: $(VENV)/demo.done  ## write the settings page of the README anew
 	@$(BIN)/python -m pipeline.docs
+
+image-locks: $(VENV)/dev.done  ## write the locked requirements of the images anew, after a change of the lock
+	@$(BIN)/python images/lock.py
+
+pin-base:  ## pin the images' base to what its tag means now (needs docker)
+	@images/pin-base.sh
 
 # An environment of its own: its requirements must not decide ours. What both need has the versions of the lock.
 .venv-flagembedding/peer.done: requirements.lock

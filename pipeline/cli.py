@@ -35,6 +35,9 @@ Assignments = Annotated[
     list[str] | None,
     typer.Option("--set", "-s", help="One setting, name=value; may be repeated.", metavar="NAME=VALUE"),
 ]
+LauncherImage = Annotated[
+    str, typer.Option("--launcher-image", help="Smaller image of the steps that compute nothing. Empty: --image.")
+]
 Root = Annotated[str, typer.Option("--store", help="Root address of the registry. Empty: the embedded store.")]
 Name = Annotated[str, typer.Argument(help="Name of the model.")]
 
@@ -44,12 +47,16 @@ def run(
     config: Config = None,
     assignments: Assignments = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Do every step again, even where nothing changed.")] = False,
+    image: Annotated[
+        str, typer.Option("--image", help="Run the steps in containers of this image, as a cluster does.")
+    ] = "",
+    launcher_image: LauncherImage = "",
 ) -> None:
     """Run the whole pipeline on this machine."""
     from pipeline import local, parameters, summary
 
     settings = parameters.load(config, assignments or [])
-    finished = local.run(settings, fresh=fresh)
+    finished = local.run(settings, fresh=fresh, image=image, launcher_image=launcher_image)
     summary.show(finished, settings)
     if finished.verdict != "promote":
         raise GateRejected(f"the gate did not promote the model: {'; '.join(finished.reasons)}")
@@ -67,6 +74,7 @@ def compile(
     image: Annotated[
         str, typer.Option("--image", help="Image of the steps, with a digest or a tag that never moves.")
     ] = "",
+    launcher_image: LauncherImage = "",
     config: Config = None,
     assignments: Assignments = None,
 ) -> None:
@@ -74,7 +82,9 @@ def compile(
     from pipeline import cluster, parameters
 
     settings = parameters.load(config, assignments or [])
-    cluster.compile_pipeline(settings, output, image=image, kubernetes=kind == "kubernetes")
+    cluster.compile_pipeline(
+        settings, output, image=image, launcher_image=launcher_image, kubernetes=kind == "kubernetes"
+    )
     typer.echo(f"{output}: upload it in the Kubeflow UI, or: kfp pipeline create -p sharpen {output}")
 
 

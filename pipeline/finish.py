@@ -4,10 +4,10 @@
 
 from kfp import dsl
 
-from components.core.place import IMAGE
+from components.core.place import LAUNCHER_IMAGE
 
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
+@dsl.component(base_image=LAUNCHER_IMAGE, install_kfp_package=False)
 def finish(model_name: str, status: dsl.PipelineTaskFinalStatus, summary: dsl.Output[dsl.Markdown]) -> None:
     """Say how the run ended, and delete its training jobs that go on.
 

@@ -20,6 +20,8 @@ from components.core import outcome, storage
 from components.core.errors import InputError, StepFailed
 from components.core.place import RUN_VARIABLE
 from pipeline.console import StepView
+from pipeline.containers import steps_in_containers
+from pipeline.images import assigned, chosen
 from pipeline.kfp_local import arguments_left_alone
 from pipeline.parameters import TOP_LEVEL, Settings
 from pipeline.store import BUCKET, EmbeddedStore
@@ -78,18 +80,21 @@ def opened_store(address: str) -> Iterator[str]:
         os.environ.update(before)
 
 
-def run(settings: Settings, *, fresh: bool = False) -> LocalRun:
+def run(settings: Settings, *, fresh: bool = False, image: str = "", launcher_image: str = "") -> LocalRun:
     """Run the whole pipeline here and wait for it.
 
     Args:
         settings: all settings; ``store`` empty means the embedded store under ``.sharpen/store``.
         fresh: do every step again, even where nothing changed.
+        image: run the steps in containers of this image; empty: as processes of this environment.
+        launcher_image: image of the steps that compute nothing; empty: `image` too.
 
     Raises:
         InputError: the user's input is wrong (exit code 2).
         StepFailed: a step failed (exit code 1); the line names step, cause and log.
     """
     started = time.monotonic()
+    images = chosen(image, launcher_image)
     name = f"{settings.model_name}-{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:4]}"
     folder = (WORK / "runs" / name).absolute()
     folder.mkdir(parents=True)
@@ -98,7 +103,11 @@ def run(settings: Settings, *, fresh: bool = False) -> LocalRun:
         arguments = {key: str(getattr(settings, key)) for key in TOP_LEVEL}
         arguments |= {"store": root, "overrides": settings.overrides_json()}
         cache = None if fresh else WORK / "cache" / _store_identity(root)
-        decision = _execute(arguments, settings.mining.rounds, f"{root}/runs/{name}", folder, cache, log)
+        # kfp takes a third of a second to import; the other commands do not need it.
+        from pipeline.graph import make_pipeline
+
+        sharpen = make_pipeline(settings.mining.rounds)
+        decision = _execute(sharpen, arguments, f"{root}/runs/{name}", folder, cache, log, images)
         report = folder / "report.html"
         report.write_bytes(storage.read_bytes(storage.join(decision["evaluation"], "report.html")))
         _forget_old_runs(folder.parent, keep=20)
@@ -115,7 +124,13 @@ def run(settings: Settings, *, fresh: bool = False) -> LocalRun:
 
 
 def _execute(
-    arguments: dict[str, str], rounds: int, run_address: str, folder: Path, cache: Path | None, log: Path
+    sharpen: Any,
+    arguments: dict[str, str],
+    run_address: str,
+    folder: Path,
+    cache: Path | None,
+    log: Path,
+    images: dict[str, str],
 ) -> dict[str, str]:
     told = folder / "outcome.json"
     variables = {RUN_VARIABLE: run_address, outcome.VARIABLE: str(told), "PYTHONUNBUFFERED": "1"}
@@ -123,21 +138,25 @@ def _execute(
     os.environ.update(variables)
     view = StepView(sys.stdout, log)
     try:
-        # kfp takes a third of a second to import; the other commands do not need it.
         from kfp import local
 
-        from pipeline.graph import make_pipeline
-
-        local.init(
-            local.SubprocessRunner(use_venv=False),
-            pipeline_root=str(folder / "kfp"),
-            raise_on_error=True,
-            enable_caching=cache is not None,
-            cache_root=str(cache.absolute()) if cache else None,
-        )
-        sharpen = make_pipeline(rounds)
         view.titles = _titles(sharpen)
-        with contextlib.redirect_stdout(view), _logged(view), arguments_left_alone(), warnings.catch_warnings():
+        with contextlib.ExitStack() as during:
+            runner: Any = local.SubprocessRunner(use_venv=False)
+            if images:
+                inputs = [arguments[name] for name in ("train_data", "eval_data", "base_model")]
+                runner = during.enter_context(steps_in_containers(folder, inputs, variables))
+            during.enter_context(assigned(sharpen, images))
+            local.init(
+                runner,
+                pipeline_root=str(folder / "kfp"),
+                raise_on_error=True,
+                enable_caching=cache is not None,
+                cache_root=str(cache.absolute()) if cache else None,
+            )
+            for context in (contextlib.redirect_stdout(view), _logged(view), arguments_left_alone()):
+                during.enter_context(context)
+            during.enter_context(warnings.catch_warnings())
             # that display names and resource limits mean nothing here is no news to a user
             warnings.filterwarnings("ignore", module=r"kfp\.local")
             sharpen(**arguments)

@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 from kfp import dsl
 
-from components.core.place import IMAGE
+from components.core.place import LAUNCHER_IMAGE
 
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
+@dsl.component(base_image=LAUNCHER_IMAGE, install_kfp_package=False)
 def check_settings(
     train_data: str,
     eval_data: str,

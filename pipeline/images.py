@@ -1,0 +1,67 @@
+"""Which image each step of the pipeline runs in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from components.core.errors import InputError
+from components.core.place import IMAGE, LAUNCHER_IMAGE
+
+_DIGEST = re.compile(r"@sha256:[0-9a-f]{64}$")
+_TAG = re.compile(r":([A-Za-z0-9_][A-Za-z0-9_.-]{0,127})$")
+
+
+def check_image(image: str, option: str = "--image") -> None:
+    """Refuse an image that can change behind its name: KFP caches steps by the image's name, not by its content.
+
+    Raises:
+        InputError: neither digest nor tag, or the tag ``latest``.
+    """
+    if _DIGEST.search(image):
+        return
+    tag = _TAG.search(image)
+    if not tag:
+        raise InputError(
+            f"{option} {image}: name a digest (@sha256:...) or a tag; without one it means latest, which moves"
+        )
+    if tag[1] == "latest":
+        raise InputError(
+            f"{option} {image}: latest moves, so cached steps would be wrong; name a digest or a fixed tag"
+        )
+
+
+def chosen(image: str, launcher_image: str) -> dict[str, str]:
+    """Which image takes the place of which that the components name; none where no image was given.
+
+    Args:
+        image: image of the steps that compute; empty: the development image.
+        launcher_image: image of the steps that compute nothing, a tenth of the size; empty: `image` too.
+
+    Raises:
+        InputError: an image without a fixed tag, or a launcher's image without the other.
+    """
+    if not image:
+        if launcher_image:
+            raise InputError(f"--launcher-image {launcher_image}: name the image of the other steps too, with --image")
+        return {}
+    check_image(image)
+    if launcher_image:
+        check_image(launcher_image, "--launcher-image")
+    return {IMAGE: image, LAUNCHER_IMAGE: launcher_image or image}
+
+
+@contextmanager
+def assigned(pipeline: Any, images: Mapping[str, str]) -> Iterator[None]:
+    """Let the steps of a pipeline run in these images (`chosen`) while the context lasts."""
+    containers = [executor["container"] for executor in pipeline.pipeline_spec.deployment_spec["executors"].values()]
+    before = [container["image"] for container in containers]
+    try:
+        for container, name in zip(containers, before, strict=True):
+            container["image"] = images[name] if images else name
+        yield
+    finally:
+        for container, name in zip(containers, before, strict=True):
+            container["image"] = name

@@ -1,0 +1,81 @@
+"""The files that images are built from: pinned, and clean in the eyes of the tools made for them."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.images.engine import ROOT
+
+DOCKERFILE = (ROOT / "images/Dockerfile").read_text()
+
+
+def tool(name: str) -> str:
+    """The tool of this environment, or of the machine; the test is skipped where it is not installed."""
+    found = shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
+    if not found:
+        pytest.skip(f"{name} is not installed")
+    return found
+
+
+def test_the_base_is_pinned_by_digest_and_there_is_no_other() -> None:
+    defaults = re.findall(r"^ARG PYTHON_IMAGE=(\S+)$", DOCKERFILE, re.MULTILINE)
+    assert len(defaults) == 1
+    assert re.search(r":[\w.-]+@sha256:[0-9a-f]{64}$", defaults[0])
+    stages = re.findall(r"^FROM \S+ AS (\S+)$", DOCKERFILE, re.MULTILINE)
+    sources = re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE) + re.findall(r"--from=(\S+)", DOCKERFILE)
+    assert set(sources) - set(stages) == {"${PYTHON_IMAGE}"}
+
+
+def test_nothing_is_copied_that_the_context_leaves_out() -> None:
+    """What may be copied is listed in .dockerignore; all else, secrets too, never reaches the engine."""
+    allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    lines = re.findall(r"^COPY (?!--from)(.*) \S+$", DOCKERFILE, re.MULTILINE)
+    copied = {source for line in lines for source in line.split()}
+    assert all(any(source == name or source.startswith(f"{name}/") for name in allowed) for source in copied)
+    assert all(any(source == name or source.startswith(f"{name}/") for source in copied) for name in allowed)
+    assert "*" in (ROOT / ".dockerignore").read_text().splitlines()
+
+
+def test_bake_builds_the_stages_of_the_dockerfile_with_its_arguments() -> None:
+    hcl2 = pytest.importorskip("hcl2")
+
+    def plain(value: object) -> object:
+        if isinstance(value, dict):
+            return {str(plain(key)): plain(inner) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [plain(inner) for inner in value]
+        return value.strip('"') if isinstance(value, str) else value
+
+    with (ROOT / "images/docker-bake.hcl").open() as file:
+        bake = plain(hcl2.load(file))
+    assert isinstance(bake, dict)
+    targets = {name: body for block in bake["target"] for name, body in block.items()}
+    groups = {name: body["targets"] for block in bake["group"] for name, body in block.items()}
+    assert groups == {"default": ["launcher", "cpu"], "all": ["launcher", "cpu", "cuda"]}
+    for name in groups["all"]:
+        assert targets[name]["target"] == name
+        assert f" AS {name}\n" in DOCKERFILE
+        assert targets[name]["tags"] == [f"${{REGISTRY}}/sharpen-python-{name}:${{TAG}}"]
+    assert {f"ARG {name}" for name in targets["common"]["args"] if f"ARG {name}=" not in DOCKERFILE} == set()
+    assert (ROOT / targets["common"]["dockerfile"]).samefile(ROOT / "images/Dockerfile")
+    assert "type=sbom" in targets["common"]["attest"]
+    assert "type=provenance,mode=max" in targets["common"]["attest"]
+    variables = {name: body for block in bake["variable"] for name, body in block.items()}
+    assert variables["ATTEST"]["default"] is True
+    assert 'TAG != \\"latest\\"' in variables["TAG"]["validation"][0]["condition"] or "latest" in str(variables["TAG"])
+
+
+def test_hadolint() -> None:
+    subprocess.run([tool("hadolint"), str(ROOT / "images/Dockerfile")], check=True)
+
+
+def test_shellcheck() -> None:
+    scripts = [str(path) for folder in ("images", "k8s") for path in (ROOT / folder).rglob("*.sh")]
+    assert scripts
+    subprocess.run([tool("shellcheck"), *scripts], check=True)

@@ -1,0 +1,136 @@
+"""The install scripts, with stand-ins for docker, kind, minikube and kubectl that write down how they are called.
+
+No cluster can be made here; what the scripts ask for, in which order, and what they say when it fails, can be seen.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.k8s.rendered import K8S
+
+STAND_IN = """#!/usr/bin/env bash
+echo "$(basename "$0") $*" >> "$CALLS"
+for rule in ${FAILING:-}; do
+    case "$(basename "$0")-$*" in ${rule//+/ }*) exit 1 ;; esac
+done
+case "$(basename "$0") $*" in
+    "kind get clusters") echo "${CLUSTERS:-}" ;;
+    "kubectl get pods"*) echo "ml-pipeline-x 0/1 CrashLoopBackOff 3 1m" ;;
+    "kubectl logs"*) echo "cannot reach mysql" ;;
+esac
+"""
+
+
+def run(folder: Path, script: str, *arguments: str, missing: str = "", **variables: str) -> tuple[int, str, list[str]]:
+    """Exit code, output and the calls of the stand-ins."""
+    programs = folder / "bin"
+    programs.mkdir()
+    for name in {"docker", "kind", "kubectl", "minikube"} - {missing}:
+        (programs / name).write_text(STAND_IN)
+        (programs / name).chmod(0o755)
+    calls = folder / "calls"
+    calls.touch()
+    environment = {"PATH": f"{programs}:/usr/bin:/bin", "CALLS": str(calls), "HOME": str(folder), **variables}
+    done = subprocess.run(
+        ["bash", str(K8S / "install" / script), *arguments], env=environment, capture_output=True, text=True, timeout=60
+    )
+    return done.returncode, done.stdout + done.stderr, calls.read_text().splitlines()
+
+
+def first(calls: list[str], *parts: str) -> int:
+    """The place of the first call that has all the parts."""
+    return next(number for number, call in enumerate(calls) if all(part in call for part in parts))
+
+
+@pytest.mark.parametrize("script", ["kind.sh", "minikube.sh"])
+def test_cluster_images_kubeflow_and_sharpen_in_this_order(tmp_path: Path, script: str) -> None:
+    failing = "minikube-status" if script == "minikube.sh" else ""
+    code, said, calls = run(tmp_path, script, "up", FAILING=failing)
+    assert code == 0, said
+    made = first(calls, "kind create cluster") if script == "kind.sh" else first(calls, "minikube start")
+    steps = [
+        made,
+        first(calls, "docker buildx bake", "--load"),
+        first(calls, "sharpen-python-cpu:", "load"),
+        first(calls, "cluster-scoped-resources?ref=2.17.0"),
+        first(calls, "env/platform-agnostic?ref=2.17.0"),
+        first(calls, "training-operator.git", "?ref=v1.9.4"),
+        first(calls, "wait --for=condition=Available deployment --all"),
+        first(calls, "apply", "k8s/overlays/kind"),
+        first(calls, "--from=cronjob/sharpen-store-check"),
+    ]
+    assert steps == sorted(steps)
+    assert not [call for call in calls if "trainer.git" in call]
+    assert "make kind-run" in said
+
+
+def test_a_cluster_that_is_there_is_used(tmp_path: Path) -> None:
+    code, _, calls = run(tmp_path, "kind.sh", "up", CLUSTERS="sharpen", TRAINER="v2")
+    assert code == 0
+    assert not [call for call in calls if "kind create" in call]
+    assert [call for call in calls if "trainer.git" in call and "?ref=v2.3.0" in call]
+
+
+def test_the_tag_follows_what_the_images_are_built_from(tmp_path: Path) -> None:
+    def tag(name: str) -> str:
+        (tmp_path / name).mkdir()
+        calls = run(tmp_path / name, "kind.sh", "up")[2]
+        call = calls[first(calls, "kind load")]
+        return next(word for word in call.split() if word.startswith("localhost/sharpen-python-cpu:"))
+
+    assert tag("one") == tag("two")
+    assert len(tag("three").rpartition(":")[2]) == 12
+
+
+@pytest.mark.parametrize("missing", ["docker", "kind", "kubectl"])
+def test_a_missing_program_is_named_before_anything_is_done(tmp_path: Path, missing: str) -> None:
+    code, said, calls = run(tmp_path, "kind.sh", "up", missing=missing)
+    assert code == 2
+    assert said.startswith(f"error: {missing} is not installed: http")
+    assert not [call for call in calls if call.startswith(("kind create", "kubectl"))]
+
+
+def test_docker_that_does_not_answer_is_told(tmp_path: Path) -> None:
+    code, said, _ = run(tmp_path, "kind.sh", "up", FAILING="docker-info")
+    assert code == 2
+    assert "start it, or add yourself to the group docker" in said
+
+
+def test_when_kubeflow_does_not_come_up_it_is_said_why(tmp_path: Path) -> None:
+    failing = "kubectl-wait+--for=condition=Available"
+    code, said, calls = run(tmp_path, "kind.sh", "up", FAILING=failing, WAIT_SECONDS="0")
+    assert code == 1
+    for part in (
+        "---- nodes",
+        "---- pods that do not run",
+        "ml-pipeline-x",
+        "---- latest warnings",
+        "cannot reach mysql",
+    ):
+        assert part in said
+    assert "error: Kubeflow was not ready after 0 s" in said
+    assert not [call for call in calls if "overlays/kind" in call]
+
+
+def test_a_store_that_no_pod_can_use_is_told(tmp_path: Path) -> None:
+    code, said, calls = run(tmp_path, "kind.sh", "up", FAILING="kubectl-wait+--for=condition=complete")
+    assert code == 1
+    assert len([call for call in calls if "--from=cronjob/sharpen-store-check" in call]) == 6
+    assert "error: a pod cannot use the object store" in said
+
+
+def test_down_and_a_word_that_is_not_known(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    assert run(tmp_path / "a", "kind.sh", "down")[2] == ["kind delete cluster --name sharpen"]
+    code, said, calls = run(tmp_path / "b", "kind.sh", "start")
+    assert (code, said.strip(), calls) == (2, "error: kind.sh up | down", [])
+
+
+def test_scripts_can_be_run() -> None:
+    assert all(os.access(K8S / "install" / name, os.X_OK) for name in ("kind.sh", "minikube.sh"))

@@ -12,11 +12,11 @@ from components.core.encoder import Encoder
 from components.core.errors import InputError
 from components.core.settings import EncoderSettings
 from components.finetuning.encoder_setup import check_fits, finish, set_up
-from components.finetuning.examples import Tokens
 from components.finetuning.gather import Exchange
 from components.finetuning.layout import lay_out
 from components.finetuning.settings import TrainingSettings
 from components.finetuning.step import gradient_step
+from components.finetuning.tokens import Tokens
 from components.finetuning.trainer import memory_of, objective_of
 from tests.components.core.test_models import by_hand
 from tests.components.core.tiny_models import DECODERS, ENCODERS, make_model

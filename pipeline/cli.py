@@ -14,7 +14,7 @@ import psutil
 import typer
 
 from components.core.command import run as run_with_exit_code
-from components.core.errors import GateRejected
+from components.core.errors import GateRejected, InputError
 
 app = typer.Typer(
     name="sharpen",
@@ -97,6 +97,52 @@ def settings() -> None:
     from pipeline.parameters import markdown
 
     Console().print(Markdown(markdown()))
+
+
+@app.command()
+def search(
+    text: Annotated[
+        str | None, typer.Argument(help="What to look for. Not given: one query a line from standard input.")
+    ] = None,
+    model: Annotated[str, typer.Option("--model", "-m", help="Name of the model. Empty: the last promoted.")] = "",
+    index: Annotated[
+        str, typer.Option("--index", "-i", help="Address of an index. Empty: that of the model's champion.")
+    ] = "",
+    top: Annotated[int, typer.Option("--top", "-k", min=1, max=1000, help="Passages to show.")] = 10,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a query.")] = False,
+    root: Root = "",
+) -> None:
+    """Find passages with the champion: the quickest way to see what it does."""
+    from pipeline import searching
+    from pipeline.local import opened_store
+
+    if text is not None and not text.strip():
+        raise InputError("the query is empty; write what to look for")
+    with opened_store(root) as address:
+        if index:
+            code = searching.ask_index(index, "", text, top, as_json=as_json)
+        else:
+            code = searching.ask(address, model, text, top, as_json=as_json)
+    raise typer.Exit(code)
+
+
+@app.command("index")
+def make_index(
+    name: Annotated[str, typer.Argument(help="Name of the model. Not given: the last promoted.")] = "",
+    data: Annotated[
+        str, typer.Option("--data", "-d", help="Passages to index. Empty: those that the champion was measured on.")
+    ] = "",
+    config: Config = None,
+    assignments: Assignments = None,
+    root: Root = "",
+) -> None:
+    """Index a corpus with the champion, for `sharpen search`."""
+    from pipeline import searching
+    from pipeline.local import opened_store
+
+    with opened_store(root) as address:
+        code = searching.make_index(address, name, data, config, assignments or [])
+    raise typer.Exit(code)
 
 
 @models.command("list")

@@ -27,6 +27,7 @@ from components.data_prep.component import data_prep, fingerprint
 from components.evaluation.component import evaluation
 from components.finetuning.component import finetuning
 from components.hard_negatives.component import hard_negatives
+from components.indexing.component import indexing
 from components.promotion.component import current_champion, gate, promotion
 from pipeline.finish import finish
 from pipeline.parameters import TOP_LEVEL, Settings
@@ -89,13 +90,21 @@ def _steps(inputs: dict[str, str], model_name: str, store: str, overrides: str, 
     verdict = gate(evaluation=result.outputs["Output"], settings=checked.outputs["promotion"])
     verdict.set_caching_options(False)
     with dsl.If(verdict.outputs["Output"] == "promote", name="promote"):
-        promotion(
+        promoted = promotion(
             model=tuned.outputs["Output"],
             evaluation=result.outputs["Output"],
             model_name=model_name,
             store=store,
             settings=checked.outputs["promotion"],
-        ).set_caching_options(False)
+        )
+        promoted.set_caching_options(False)
+        with dsl.If(checked.outputs["with_index"] == "yes", name="index"):
+            indexing(
+                model=promoted.outputs["Output"],
+                data=data.outputs["Output"],
+                settings=checked.outputs["indexing"],
+                **shared,
+            )
 
 
 def _rounds(

@@ -23,6 +23,7 @@ from components.data_prep.settings import DataSettings
 from components.evaluation.settings import EvaluationSettings, metric_names
 from components.finetuning.settings import TrainingSettings
 from components.hard_negatives.settings import MiningSettings
+from components.indexing.settings import StepSettings as IndexingSettings
 from components.promotion.settings import NAME_PATTERN, NAME_RULE, PromotionSettings
 
 
@@ -67,6 +68,7 @@ class Settings(SettingsModel):
     training: TrainingSettings = TrainingSettings()  # type: ignore[call-arg]
     evaluation: EvaluationSettings = EvaluationSettings()  # type: ignore[call-arg]
     promotion: PromotionSettings = PromotionSettings()  # type: ignore[call-arg]
+    indexing: IndexingSettings = IndexingSettings()  # type: ignore[call-arg]
     job: JobSettings = JobSettings()  # type: ignore[call-arg]
 
     @model_validator(mode="after")

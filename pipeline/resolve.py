@@ -30,8 +30,10 @@ def check_settings(
         ("training", str),
         ("evaluation", str),
         ("promotion", str),
+        ("indexing", str),
         ("job", str),
         ("mined_with", str),
+        ("with_index", str),
     ],
 ):
     """Check every setting; an unknown name or a value out of bounds ends the run here.
@@ -46,7 +48,8 @@ def check_settings(
         compiled_rounds: Rounds of mining and fine-tuning that the pipeline was compiled with.
 
     Returns:
-        Every group of settings as JSON, and as JSON the addresses of models and files that mining reads.
+        Every group of settings as JSON, as JSON the addresses of models and files that mining reads, and yes or no:
+        whether the promoted model's index is wanted.
     """
     import json
 
@@ -57,4 +60,5 @@ def check_settings(
         values = dict(zip(TOP_LEVEL, (train_data, eval_data, base_model, model_name, store), strict=True))
         settings = resolve(values, overrides)
         settings.check_rounds(compiled_rounds)
-    return (*(settings.group_json(group) for group in GROUPS), json.dumps(settings.mining.addresses))  # type: ignore[return-value]
+    groups = (settings.group_json(group) for group in GROUPS)
+    return (*groups, json.dumps(settings.mining.addresses), "yes" if settings.indexing.enabled else "no")  # type: ignore[return-value]

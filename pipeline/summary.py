@@ -55,6 +55,8 @@ def show(run: local.LocalRun, settings: Settings) -> None:
     name = settings.model_name
     if promoted:
         commands = [f"sharpen models show {name}", f"sharpen models pull {name} --to ./{name}"]
+        if settings.indexing.enabled:
+            commands.insert(0, f'sharpen search "YOUR QUESTION" --model {name}')
     else:
         commands = ["sharpen settings", "sharpen models list"]
     for command in (*commands, "sharpen run --set train_data=YOUR.jsonl --set model_name=YOUR-NAME"):

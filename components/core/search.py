@@ -10,7 +10,7 @@ computed pair by pair (`pair_scores`), always in the same order of additions, an
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import faiss
@@ -49,6 +49,7 @@ def top_k(
     *,
     query_block: int = QUERY_BLOCK,
     passage_block: int = PASSAGE_BLOCK,
+    device: str | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The k passages with the highest inner product for each query.
 
@@ -62,6 +63,7 @@ def top_k(
         query_block: queries that are scored at once.
         passage_block: passages that are scored at once. Memory beyond inputs and result is a few times
             ``query_block * passage_block * 4`` bytes.
+        device: the GPU that computes the matrix products, such as ``cuda``; none by default. The answer is the same.
 
     Returns:
         scores, float32 (n, k), and indices, int64 (n, k); padded with -inf and -1 when k > m.
@@ -71,7 +73,8 @@ def top_k(
     """
     scores = np.empty((len(queries), k), dtype=np.float32)
     indices = np.empty((len(queries), k), dtype=np.int64)
-    for found in top_k_blocks(queries, passages, k, query_block=query_block, passage_block=passage_block):
+    blocks = top_k_blocks(queries, passages, k, query_block=query_block, passage_block=passage_block, device=device)
+    for found in blocks:
         rows = slice(found.start, found.start + len(found.scores))
         scores[rows], indices[rows] = found.scores, found.indices
     return scores, indices
@@ -84,6 +87,7 @@ def top_k_blocks(
     *,
     query_block: int = QUERY_BLOCK,
     passage_block: int = PASSAGE_BLOCK,
+    device: str | None = None,
 ) -> Iterator[Found]:
     """`top_k`, yielding one block of queries after the other, so that a caller can write as it goes.
 
@@ -100,8 +104,8 @@ def top_k_blocks(
         )
     if len(passages) >= 1 << 32:
         raise InputError(f"{len(passages):,} passages: at most {(1 << 32) - 1:,} can be searched at once")
-    query_norms = _norms(queries, "queries", passage_block)
-    passage_norms = _norms(passages, "passages", passage_block)
+    query_norms = vector_lengths(queries, "queries", block=passage_block)
+    passage_norms = vector_lengths(passages, "passages", block=passage_block)
     longest = float(passage_norms.max(initial=0.0))
     if float(query_norms.max(initial=0.0)) * longest >= float(np.finfo(np.float32).max):
         raise InputError("the vectors are so long that their inner products overflow; normalise the embeddings")
@@ -112,7 +116,7 @@ def top_k_blocks(
     def blocks() -> Iterator[Found]:
         for start in range(0, len(queries), query_block):
             block = _floats(queries[start : start + query_block])
-            keys = _best_keys(block, slack[start : start + query_block], passages, k, passage_block)
+            keys = _best_keys(block, slack[start : start + query_block], passages, k, passage_block, device)
             yield Found(start, *_unpacked(keys))
 
     return blocks()
@@ -139,18 +143,48 @@ def pair_scores(
     return scores
 
 
-def _best_keys(queries: np.ndarray, slack: np.ndarray, passages: np.ndarray, k: int, passage_block: int) -> np.ndarray:
+def best_of(queries: np.ndarray, passages: np.ndarray, candidates: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The k best among given candidates of each query, scored and ordered as `top_k` does it.
+
+    Args:
+        queries: (n, d), any float type.
+        passages: (m, d), likewise.
+        candidates: (n, c) rows of passages in any order, none twice for one query; `NO_PASSAGE` where there is none.
+        k: how many to return per query.
+
+    Returns:
+        scores, float32 (n, k), and indices, int64 (n, k); padded with -inf and `NO_PASSAGE`.
+    """
+    keys = np.full((len(queries), max(k, candidates.shape[1])), _EMPTY_KEY, dtype=np.uint64)
+    rows, columns = np.nonzero(candidates != NO_PASSAGE)
+    numbers = candidates[rows, columns]
+    keys[rows, columns] = _packed(pair_scores(queries, passages, rows, numbers), numbers)
+    keys.sort(axis=1)
+    return _unpacked(keys[:, :k])
+
+
+def _best_keys(
+    queries: np.ndarray, slack: np.ndarray, passages: np.ndarray, k: int, passage_block: int, device: str | None
+) -> np.ndarray:
     """Keys (n, k) of the best k passages of one block of queries, ascending: the best first."""
     best = np.full((len(queries), k), _EMPTY_KEY, dtype=np.uint64)
     threshold = np.full(len(queries), -np.inf)
+    find = _finder(queries, device)
     for start in range(0, len(passages), passage_block):
         block = _floats(passages[start : start + passage_block])
-        scores = queries @ block.T
-        rows, columns = _candidates(scores, threshold - slack, slack, k)
+        rows, columns = find(block, threshold - slack, slack, k)
         exact = _pairwise(queries, block, rows, columns)
         best = _merged(best, rows, _packed(exact, columns + start), k)
         threshold = _unpacked(best[:, -1:])[0][:, 0].astype(np.float64)
     return np.sort(best, axis=1)
+
+
+def _finder(queries: np.ndarray, device: str | None) -> Callable[..., tuple[np.ndarray, np.ndarray]]:
+    if device is None:
+        return lambda block, floor, slack, k: _candidates(queries @ block.T, floor, slack, k)
+    from components.core.device_search import finder  # torch is not needed otherwise
+
+    return finder(queries, device)
 
 
 def _candidates(scores: np.ndarray, floor: np.ndarray, slack: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -213,8 +247,12 @@ def _floats(block: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(block, dtype=np.float32)
 
 
-def _norms(vectors: np.ndarray, name: str, block: int) -> np.ndarray:
-    """Euclidean lengths, float64 (n,). Raises InputError at the first row with NaN or infinity."""
+def vector_lengths(vectors: np.ndarray, name: str, *, block: int = PASSAGE_BLOCK) -> np.ndarray:
+    """Euclidean lengths, float64 (n,), read block by block.
+
+    Raises:
+        InputError: a vector holds NaN or infinity; the first such row is named.
+    """
     norms = np.empty(len(vectors))
     for start in range(0, len(vectors), block):
         part = _floats(vectors[start : start + block])

@@ -80,7 +80,9 @@ def test_the_whole_pipeline_ends_with_gain_address_report_and_next_commands(
     report = Path(re.search(r"Report: (.*)", first_run.stdout)[1])  # type: ignore[index]
     assert "<html" in report.read_text()
     after = first_run.stdout.partition("Next:")[2]
-    assert re.findall(r"^  .*sharpen'? (\w+ ?\w*)", after, flags=re.MULTILINE) == ["models show", "models pull", "run "]
+    assert re.findall(r"^  .*sharpen'? (\w+ ?\w*)", after, flags=re.MULTILINE) == [
+        *("search ", "models show", "models pull", "run ")
+    ]
 
 
 def test_the_second_step_that_needs_the_corpus_reads_its_vectors_from_the_cache(
@@ -107,6 +109,13 @@ def test_the_registry_lists_shows_and_gives_the_model(
     assert pulled.returncode == 0, pulled.stderr
     vectors = SentenceTransformer(str(workshop / "my model"), device="cpu").encode(["cats eat fish"])
     assert vectors.shape == (1, 32)
+
+
+def test_the_champion_is_indexed_and_can_be_asked(workshop: Path, first_run: subprocess.CompletedProcess[str]) -> None:
+    assert re.search(r"indexing\n.*passages in", first_run.stdout, flags=re.DOTALL)
+    asked = sharpen(workshop, "search", "what do cats eat", "--json", "--top", "3")
+    assert asked.returncode == 0, asked.stderr
+    assert all(" of the book" in hit["text"] for hit in json.loads(asked.stdout)["hits"])
 
 
 def test_a_second_run_repeats_only_what_changed_and_the_gate_can_say_no(

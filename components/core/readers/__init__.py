@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from components.core.errors import InputError
-from components.core.readers import beir, flagembedding, own
+from components.core.readers import beir, flagembedding, own, passages
 from components.core.readers.combine import combine, distinct_names
 from components.core.readers.places import Kind, Place, kind_of, locate, split_addresses, stem
 from components.core.readers.rows import REASONS, BadRow, Findings, RowFault
@@ -20,6 +20,7 @@ __all__ = [
     "distinct_names",
     "kind_of",
     "locate",
+    "read_corpus",
     "read_dataset",
     "read_place",
     "split_addresses",
@@ -44,6 +45,28 @@ def read_dataset(uri: str, split: str = "train") -> DataSet:
     places = [place for address in addresses for place in locate(address)]
     names = distinct_names([(stem(place.address), place.address) for place in places])
     parts = {name: read_place(place, name, split, findings) for name, place in zip(names, places, strict=True)}
+    return _whole(parts, findings)
+
+
+def read_corpus(uri: str) -> DataSet:
+    """As `read_dataset`, for a step that needs passages only: a corpus.jsonl without queries and judgements will do."""
+    addresses = split_addresses(uri)
+    files = {address: passages.alone(address) for address in addresses}
+    if not any(files.values()):
+        return read_dataset(uri)
+    findings = Findings()
+    names = distinct_names([(stem(address), address) for address in addresses])
+    parts = {}
+    for name, address in zip(names, addresses, strict=True):
+        if file := files[address]:
+            folder = address.rstrip("/").removesuffix(file.name) or "."
+            parts[name] = beir.read_passages(file.parent, folder, file.name, findings)
+        else:
+            parts[name] = read_dataset(address)
+    return _whole(parts, findings)
+
+
+def _whole(parts: dict[str, DataSet], findings: Findings) -> DataSet:
     if findings.counts:
         raise InputError(findings.first_faults("Repair the rows, or run data_prep, which sets bad rows aside"))
     for what, count in sorted(findings.notices.items()):

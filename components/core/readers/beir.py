@@ -54,6 +54,13 @@ def read_folder(folder: Path, shown: str, names: list[str], source: str, finding
     return reader.finish()
 
 
+def read_passages(folder: Path, shown: str, name: str, findings: Findings) -> DataSet:
+    """Read a corpus.jsonl that comes without queries and judgements; arguments as for `read_folder`."""
+    reader = _Reader(folder, shown, "", findings)
+    reader.corpus(name)
+    return reader.tables.data_set(findings, shown)
+
+
 def split_of(name: str) -> str:
     """The split that a file of qrels/ holds."""
     return SPLIT_OF_FILE[Path(name).name.removesuffix(".gz").removesuffix(".tsv")]

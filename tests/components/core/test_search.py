@@ -7,6 +7,7 @@ from pathlib import Path
 import faiss
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -147,3 +148,23 @@ def test_other_bad_input() -> None:
         top_k(np.full((1, 2), 1e20), np.full((1, 2), 1e20), 1)
     with pytest.raises(ValueError, match="at least 1"):
         top_k(vectors(2, 8, 0), vectors(2, 8, 0), 0)
+
+
+@pytest.mark.parametrize(("query_block", "passage_block"), BLOCKS)
+def test_the_code_for_a_gpu_gives_the_same_answer(query_block: int, passage_block: int) -> None:
+    """On the CPU, where there is no GPU; bit for bit, with ties and with real-valued copies of one passage."""
+    devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+    generator = np.random.default_rng(4)
+    whole = generator.integers(-2, 3, (9, 3)), generator.integers(-2, 3, (50, 3))
+    real = vectors(33, 384, 0), np.tile(vectors(40, 384, 1), (5, 1))
+    torch.set_float32_matmul_precision("medium")
+    try:
+        for queries, passages in (whole, real):
+            plain = top_k(queries, passages, 17)
+            for device in devices:
+                blocks = {"query_block": query_block, "passage_block": passage_block}
+                for ours, theirs in zip(top_k(queries, passages, 17, **blocks, device=device), plain, strict=True):
+                    np.testing.assert_array_equal(ours, theirs)
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision("highest")

@@ -1,0 +1,49 @@
+"""`python -m components.indexing`: index a corpus; with `search` in front, ask an index."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import click
+
+from components.core.command import main, step_command
+from components.core.settings import EncoderSettings
+from components.indexing.settings import IndexAddresses, IndexSettings, SearchAddresses, SearchSettings
+
+
+def _index(addresses: IndexAddresses, settings: IndexSettings, encoder: EncoderSettings) -> None:
+    from components.indexing.index import index
+    from components.indexing.show import show_index
+
+    index(addresses.data, addresses.model, addresses.output, settings, encoder)
+    show_index(addresses.output)
+
+
+def _search(addresses: SearchAddresses, settings: SearchSettings) -> None:
+    started = time.monotonic()
+    from components.indexing.search import OpenIndex
+    from components.indexing.show import show_answer
+
+    opened = OpenIndex(addresses.index, addresses.model)
+    if not settings.json_output:
+        print(f"{len(opened.found):,} passages, ready in {time.monotonic() - started:.1f} s", file=sys.stderr)
+    for text in [addresses.text] if addresses.text else map(str.strip, sys.stdin):
+        if text:
+            show_answer(opened.ask(text, settings.top), settings.json_output)
+
+
+def command(arguments: list[str]) -> tuple[click.Command, list[str]]:
+    """The command that the arguments ask for, and what is left of them."""
+    if arguments[:1] == ["search"]:
+        summary = "Find the passages of an index that answer a query."
+        return step_command("indexing search", summary, [SearchAddresses, SearchSettings], _search), arguments[1:]
+    summary = (
+        "Encode a corpus and write an index: embeddings as Parquet files for a vector database, a FAISS file, and a "
+        "manifest that says how to ask it. 'search' as first word asks an index."
+    )
+    return step_command("indexing", summary, [IndexAddresses, IndexSettings, EncoderSettings], _index), arguments
+
+
+if __name__ == "__main__":
+    main(*command(sys.argv[1:]))

@@ -1,0 +1,71 @@
+"""The indexing step between its KFP face and its logic: addresses and JSON in, small metadata out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from components.core import storage
+from components.core.errors import InputError
+from components.core.settings import EncoderSettings
+from components.indexing.settings import StepSettings
+
+NOTHING = "No model was promoted, so there is nothing to index.\n"
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What the step shows: the address ("" when there was no model), facts, figures and the page."""
+
+    address: str
+    facts: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+    page: bytes = NOTHING.encode()
+
+    def write_page(self, path: str) -> None:
+        """Write the page where KFP looks for it."""
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_bytes(self.page)
+
+
+def index_address(version: str) -> str:
+    """Where the index of a registered version is: ``models/<name>/indexes/<version>`` beside ``versions/<version>``.
+
+    Raises:
+        InputError: the address is not that of a version in a registry.
+    """
+    location, mark, query = version.partition("?")
+    folder, _, number = location.rstrip("/").rpartition("/")
+    if not folder.endswith("/versions"):
+        raise InputError(f"{version}: not a version in a registry (<root>/models/<name>/versions/<version>)")
+    return f"{folder.removesuffix('/versions')}/indexes/{number}{mark}{query}"
+
+
+def run_step(model: str, data: str, settings: str, encoder: str) -> StepResult:
+    """Index as the pipeline asks; parameters are those of the component. Raises what `index` raises."""
+    checked = StepSettings.from_json(settings, where="indexing.")
+    encoding = EncoderSettings.from_json(encoder, where="encoder.")
+    if not model:
+        print("indexing: no model was promoted, so there is nothing to index", flush=True)
+        return StepResult("")
+    from components.indexing.index import PAGE, index
+    from components.indexing.manifest import NAME
+    from components.indexing.show import show_index
+
+    address = index_address(model)
+    marker = index(data, model, address, checked, encoding)
+    show_index(address)
+    made = storage.read_json(storage.join(address, NAME))
+    facts = {"rows": marker.rows, "address": address, **marker.facts}
+    return StepResult(address, facts, figures(made), storage.read_bytes(storage.join(address, PAGE)))
+
+
+def figures(made: dict[str, Any]) -> dict[str, float]:
+    """Flat figures for the UI."""
+    found = {"passages": float(made["passages"]), "dimension": float(made["embeddings"]["dimension"])}
+    if quality := made["quality"]:
+        k = quality["k"]
+        found[f"recall_at_{k}_searched"] = quality["searched"]
+        found |= {f"recall_at_{k}_{name}": share for name, share in quality["exhaustive"].items()}
+    return found

@@ -1,0 +1,80 @@
+"""The command line of the step and of the search, as a user starts them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from components.core.command import main
+from components.core.errors import InputError
+from components.indexing import __main__ as face
+from components.indexing.step import index_address, run_step
+from tests.components.indexing.corpora import passage, write_beir
+
+ROOT = Path(__file__).parents[3]
+
+
+def command(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "100"}
+    whole = [sys.executable, "-m", "components.indexing", *arguments]
+    return subprocess.run(whole, env=environment, capture_output=True, text=True, timeout=120, **options)  # type: ignore[call-overload]
+
+
+@pytest.mark.model
+@pytest.mark.processes
+def test_index_and_search_from_a_shell(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    work = tmp_path / "a folder"
+    write_beir(work / "data")
+    monkeypatch.chdir(work)
+    options = ["--data", "data", "--model", str(tiny_model), "--output", "out", "--vector-precision", "int8"]
+    done = command(*options, cwd=work)
+    assert done.returncode == 0, done.stderr
+    assert "60 passages in" in done.stdout and "recall@10 of 10 test queries" in done.stdout
+    assert "32 of 32 dimensions, stored as int8" in (work / "out" / "README.md").read_text()
+
+    text = passage(12)["text"]
+    lines = command("search", "--index", "out", "--json-output", "true", cwd=work, input=f"{text}\n\na town\n")
+    answers = [json.loads(line) for line in lines.stdout.splitlines()]
+    assert [answer["query"] for answer in answers] == [text, "a town"]
+    assert [hit["rank"] for hit in answers[0]["hits"]] == list(range(1, 11))
+
+    assert here("search", "--index", "out", "--text", text, "--top", "3") == 0
+    table = capsys.readouterr().out
+    assert [hit["passage_id"] in table for hit in answers[0]["hits"][:4]] == [True, True, True, False]
+    for arguments, told in (
+        (["search", "--index", "data", "--text", text], "error: data: not a finished folder"),
+        ([*options, "--truncate_dim", "99"], "error: truncate_dim 99"),
+        ([*options, "--vector_precision", "int4"], "error: --vector_precision"),
+    ):
+        assert here(*arguments) == 2
+        error = capsys.readouterr().err
+        assert error.startswith(told) and len(error.splitlines()) == 1
+
+
+def here(*arguments: str) -> int:
+    """The exit code of the command, run in this process."""
+    try:
+        main(*face.command(list(arguments)))
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    return 0
+
+
+def test_an_index_stands_beside_the_version_that_made_it() -> None:
+    assert index_address("s3://b/root/models/m/versions/v0001") == "s3://b/root/models/m/indexes/v0001"
+    assert index_address("minio://b/models/m/versions/v2?x=1") == "minio://b/models/m/indexes/v2?x=1"
+    with pytest.raises(InputError, match="not a version in a registry"):
+        index_address("s3://b/runs/r/finetuning")
+
+
+def test_without_a_model_nothing_is_indexed(capsys: pytest.CaptureFixture[str]) -> None:
+    result = run_step("", "data", "{}", "{}")
+    assert (result.address, result.metrics) == ("", {})
+    assert "nothing to index" in capsys.readouterr().out

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 
@@ -38,12 +39,13 @@ def main() -> None:
     data, model = cut(prepared(), train=given.queries, test=0, passages=given.passages, seed=given.seed), str(minilm())
     top = Choices(given.number, given.margin, 0, min(given.depth, data.corpus.height), given.max_len)
     later = Choices(given.number, given.margin, given.start, top.depth, given.max_len)
-    print("scores", flush=True)
-    scorer = Scorer(data, model, given.max_len)
-    print("Sharpen", flush=True)
-    ours, ours_later = sharpen(data, model, top), sharpen(data, model, later)
-    print("sentence-transformers", flush=True)
     with tempfile.TemporaryDirectory(prefix="same-negatives-") as cache:
+        os.environ["SHARPEN_CACHE"] = f"{cache}/sharpen"
+        print("1 of 3: scores", flush=True)
+        scorer = Scorer(data, model, given.max_len)
+        print("2 of 3: Sharpen", flush=True)
+        ours, ours_later = (sharpen(data, model, one) for one in (top, later))
+        print("3 of 3: sentence-transformers", flush=True)
         theirs, theirs_later = (sentence_transformers(data, model, one, cache) for one in (top, later))
     found = compare(data, ours, theirs, scorer, top)
     start = report_of_start(data, ours_later, theirs_later, scorer, later)

@@ -188,7 +188,8 @@ class Work:
         return self._run(step, [*command, *options, *self.plan.lengths], output.with_suffix(".work"))
 
     def _run(self, name: str, command: Sequence[str], folder: Path, *, ours: bool = True) -> float:
-        environ = environment(folder, self.threads, ours=ours)
+        # one cache for all: the base model's vectors of the corpus are made once
+        environ = environment(folder, self.threads, ours=ours) | {"SHARPEN_CACHE": str(self.folder / "sharpen")}
         return run_process(name, command, folder, environ, self.limit_minutes).seconds
 
 

@@ -47,6 +47,7 @@ class Inputs:
         dev: what is evaluated on while training, or None.
         data_fingerprint: of the data set that was given.
         negatives_hash: of the mined negatives' rows; None without.
+        examples_hash: of all that decides the examples.
     """
 
     encoder: Encoder
@@ -55,6 +56,7 @@ class Inputs:
     dev: DevSet | None
     data_fingerprint: str
     negatives_hash: str | None
+    examples_hash: str
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,7 @@ def read_inputs(
         dev=None if made.dev is None else DevSet.open(_place(made.dev)),
         data_fingerprint=made.data_fingerprint,
         negatives_hash=made.negatives_hash,
+        examples_hash=hashlib.sha256(made.examples.encode()).hexdigest(),
     )
 
 

@@ -140,10 +140,10 @@ def _distinct(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _contrasts(scope: _Scope, own: np.ndarray, examples: Examples, settings: TrainingSettings) -> list[Contrast]:
     """The loss of a process's rows `own`, as places in the scope.
 
-    Rows of a source in `no_inbatch_sources` are contrasted with their own group, and neither their passages nor their
-    queries are contrasted with other rows. In-batch negatives suppose that a passage of another query is a document
-    that could have been found and is wrong; a label or a cluster's name is none. FlagEmbedding has the same loss, as it
-    puts such rows into batches of their own.
+    Rows of a source in `no_inbatch_sources` are contrasted with their own group alone, and neither their passages nor
+    their queries are contrasted with other rows. In-batch negatives suppose that a passage of another query is a
+    document that could have been found and is wrong; a label or the name of a cluster is none. In FlagEmbedding too the
+    two never meet, as it puts such rows into batches of their own.
     """
     together, apart = own[scope.in_batch[own]], own[~scope.in_batch[own]]
     masked, weight = settings.mask_false_negatives, 0.5 if settings.symmetric else 1.0

@@ -132,7 +132,7 @@ def announce(inputs: Inputs, batches: Batches, settings: TrainingSettings, excha
 
 def checkpoints_of(facts: dict[str, Any], settings: TrainingSettings, output: str) -> Checkpoints:
     """Where this run's checkpoints are: only a run with the same data, model, code and settings finds them."""
-    identity = {name: facts[name] for name in ("data_fingerprint", "negatives_hash", "base_weights", "encoder")}
+    identity = {name: facts[name] for name in ("data_fingerprint", "examples_hash", "base_weights", "encoder")}
     decisive = {name: value for name, value in facts["settings"].items() if name not in _WATCHING}
     given = decisive["training_arguments"].items()
     decisive["training_arguments"] = {name: value for name, value in given if not name.startswith("dataloader_")}
@@ -196,6 +196,7 @@ def facts_before(
         "data_fingerprint": inputs.data_fingerprint,
         "negatives": negatives,
         "negatives_hash": inputs.negatives_hash,
+        "examples_hash": inputs.examples_hash,
         "base_model": model,
         "base_weights": weights_hash(inputs.encoder),
         "code_version": code_version(),

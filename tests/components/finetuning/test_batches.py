@@ -74,9 +74,19 @@ def test_one_source_per_batch() -> None:
 
 def test_a_small_source_is_trained_and_named() -> None:
     _, batches = parts(settings(same_dataset_within_batch=True), queries=8, sources=("a", "b"))
-    assert len(batches.warnings()) == 2
-    assert "source a: 4 queries" in batches.warnings()[0]
     assert batches.per_epoch == 2
+    assert [line.split(",")[0] for line in batches.warnings()] == ["source a: 4 queries", "source b: 4 queries"]
+    told = batches.warnings()[0]
+    assert "fewer than a batch of 6; it is trained in 1 smaller batch(es) an epoch" in told
+    assert "lower train_batch_size, join it with another source, or set same_dataset_within_batch to false" in told
+    assert parts(settings(), queries=8, sources=("a", "b"))[1].warnings() == []
+
+
+def test_a_name_that_means_something_in_flagembedding_is_told() -> None:
+    sources = ("labels_no_in_batch_neg", "b")
+    (told,) = parts(settings(), sources=sources)[1].warnings()
+    assert "labels_no_in_batch_neg: a name that turns in-batch negatives off in FlagEmbedding, not here" in told
+    assert parts(settings(no_inbatch_sources=[sources[0]]), sources=sources)[1].warnings() == []
 
 
 @pytest.mark.parametrize("size", [2, 4, 9])
@@ -106,6 +116,20 @@ def test_without_cross_device_a_process_keeps_to_its_rows() -> None:
     assert len(part.shares) == 1
     assert part.total_rows == 6
     assert part.first_row == 3
+
+
+def test_a_source_apart_on_a_process_that_keeps_to_its_rows() -> None:
+    chosen = settings(negatives_cross_device=False, no_inbatch_sources=["b"])
+    examples, batches = parts(chosen, sources=("a", "b"))
+    batch = batches.batch(0)
+    part = lay_out(batch, _NoTokens(examples), chosen, 1, 2)  # type: ignore[arg-type]
+    apart = examples.source[batch.queries[3:]] == examples.sources.index("b")
+    assert apart.any() and not apart.all()
+    together, own = part.contrasts
+    assert (together.in_batch, own.in_batch) == (True, False)
+    of = np.concatenate([np.full(len(part.queries), -1), part.texts])
+    assert set(of[together.columns].tolist()) == set(batch.groups[3:][~apart].reshape(-1).tolist())
+    assert of[own.columns[own.own]].tolist() == batch.groups[3:][apart].tolist()
 
 
 def test_deal_balances_tokens() -> None:

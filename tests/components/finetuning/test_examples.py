@@ -204,3 +204,17 @@ def test_a_source_that_mining_dropped_whole_is_an_error(tmp_path: Path) -> None:
     write_table(rows, tmp_path / "inconsistent", INCONSISTENT_QUERIES)
     with pytest.raises(InputError, match="source b: mining dropped all its training queries"):
         without_dropped(data, tmp_path)
+
+
+def test_texts_of_columns_are_those_of_rows() -> None:
+    """`make_examples` joins title and text as columns; `passage_text` says what a passage is."""
+    data = small_data()
+    spaces = "\x1c\t \u2003"
+    titles = ["", "A title", f"{spaces}in spaces", None, " ", "A title"]
+    texts = [f"{spaces}as it is{spaces}", "and a text", f"both{spaces}\n", "no title", "blank title ", ""]
+    rows = [titles[row] if row < 6 else "" for row in range(60)], [*texts, *data.corpus["text"].to_list()[6:]]
+    data.corpus = data.corpus.with_columns(pl.Series("title", rows[0]), pl.Series("text", rows[1]))
+    examples = make_examples(data, None, SETTINGS)
+    # the texts that others were copies of are not there any more
+    assert list(examples.texts) == data.passage_texts()
+    assert list(examples.text_ids) == data.corpus["passage_id"].to_list()

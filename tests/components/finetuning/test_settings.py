@@ -24,6 +24,9 @@ from components.finetuning.settings import TrainingSettings
         ({"symmetric": True, "use_inbatch_neg": False}, "needs use_inbatch_neg"),
         ({"knowledge_distillation": True, "kd_loss_type": "m3_kd_loss", "kd_weight": 0.5}, "no effect with m3_kd_loss"),
         ({"save_total_limit": 1}, "save_total_limit"),
+        ({"source_temperature": 0.5}, "source_temperature"),
+        ({"no_inbatch_sources": ["a"], "use_inbatch_neg": False}, "no effect with use_inbatch_neg false"),
+        ({"no_inbatch_sources": ["a", "a"]}, "name every source once"),
     ],
 )
 def test_refused(values: dict, message: str) -> None:
@@ -56,6 +59,7 @@ def test_temperature_rule() -> None:
         ({"bf16": True}, "use encoder.precision"),
         ({"gradient_accumulation_steps": 2}, "use train_batch_size"),
         ({"deepspeed": "x.json"}, "not supported"),
+        ({"dataloader_drop_last": True}, "not supported"),
     ],
 )
 def test_training_arguments_that_are_refused(given: dict, message: str) -> None:

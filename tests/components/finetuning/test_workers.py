@@ -32,7 +32,7 @@ def data(tmp_path: Path) -> str:
 
 
 def settings(folder: Path, workers: int) -> TrainingSettings:
-    given: dict[str, Any] = {"train_batch_size": 8, "train_group_size": 4, "learning_rate": 1e-3, "max_steps": 12}
+    given: dict[str, Any] = {"train_batch_size": 14, "train_group_size": 4, "learning_rate": 1e-3, "max_steps": 12}
     given |= {"shuffle_ratio": 0.5, "source_temperature": 3, "same_dataset_within_batch": True, "save_steps": 4}
     given |= {"checkpoint_folder": str(folder / "checkpoints"), "no_inbatch_sources": ["b"]}
     return TrainingSettings.checked({**given, "training_arguments": {"dataloader_num_workers": workers}})
@@ -51,9 +51,15 @@ def assert_equal(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> No
 def test_workers_give_the_same_model_and_a_broken_run_goes_on_without_them(
     data: str, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
 ) -> None:
-    train(data, None, str(tiny_model), str(tmp_path / "without"), settings(tmp_path, 0), ENCODER)
+    facts = train(data, None, str(tiny_model), str(tmp_path / "without"), settings(tmp_path, 0), ENCODER)
     expected = weights(tmp_path / "without")
-    capfd.readouterr()
+    # 27 ** (1 / 3) : 13 ** (1 / 3) = 3 : 2.35
+    shares = {"a": {"queries": 27, "queries_per_epoch": 22}, "b": {"queries": 13, "queries_per_epoch": 18}}
+    assert facts["sources"] == shares
+    assert facts["counts"]["steps_per_epoch"] == 4
+    (warning,) = facts["warnings"]
+    assert warning.startswith("source b: 13 queries, fewer than a batch of 14; it is trained in 2 smaller batch(es)")
+    assert f"warning: {warning}" in capfd.readouterr().out
     train(data, None, str(tiny_model), str(tmp_path / "with"), settings(tmp_path, 2), ENCODER)
     assert_equal(weights(tmp_path / "with"), expected)
     told = capfd.readouterr()

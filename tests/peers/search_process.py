@@ -66,15 +66,18 @@ def sharpen(queries: np.ndarray, passages: np.ndarray, output: Path, depth: int)
     """Search, choose and write as mining does; how long after the start each part of the output was there."""
     from components.core.records import TEACHER_SCORES, empty
     from components.hard_negatives.mine import search_and_choose
+    from components.hard_negatives.output import Writer
+    from components.hard_negatives.rankings import Vectors
     from components.hard_negatives.scope import make_scope
     from components.hard_negatives.settings import MiningSettings
 
     settings = MiningSettings.checked({"range_for_sampling": f"10-{depth}", "further_ranks": 0})
     pool = synthetic_pool(len(queries), len(passages))
     scope = make_scope(settings, len(passages))
+    writer = Writer(output, pool, settings.candidate_sources, empty(TEACHER_SCORES))
     base = psutil.Process().memory_info().rss
     begun, started = time.time(), time.perf_counter()
-    figures = search_and_choose(queries, passages, pool, settings, scope, output, empty(TEACHER_SCORES))
+    figures = search_and_choose(Vectors(queries, passages), {}, pool, settings, scope, writer)
     seconds = time.perf_counter() - started
     parts = sorted((output / "negatives").glob("*.parquet"))
     return {

@@ -22,7 +22,7 @@ from components.core.readers import read_dataset
 from components.core.search import top_k
 from components.core.settings import EncoderSettings
 from components.core.trec import write_run
-from components.core.vectors import vectors_of
+from components.core.vectors import not_finite, vectors_of
 from components.evaluation import finished
 from components.evaluation.compare import compare
 from components.evaluation.finished import Evaluated, check_comparable
@@ -177,7 +177,7 @@ def software() -> dict[str, Any]:
 
 
 def _finite(embeddings: np.ndarray, kind: str, ids: list[str]) -> np.ndarray:
-    faulty = np.flatnonzero(~np.isfinite(embeddings).all(axis=1))
+    faulty = not_finite(embeddings)
     if len(faulty):
         raise StepFailed(
             f"the model's embedding of {kind} {ids[faulty[0]]} is not a number ({len(faulty)} of {len(ids)} such); "

@@ -8,10 +8,8 @@ import numpy as np
 
 from components.core.encoder import Encoder
 from components.core.errors import InputError
-from components.core.vectors import vectors_of
+from components.core.vectors import not_finite, vectors_of
 from components.hard_negatives.pool import Pool
-
-_ROWS_AT_ONCE = 1 << 16
 
 
 def embed(
@@ -31,19 +29,10 @@ def embed(
     queries = vectors_of(encoder, pool.queries, "query", instructions)
     passages = vectors_of(encoder, pool.passages, "passage")
     for kind, vectors, ids in (("query", queries, pool.query_ids), ("passage", passages, pool.passage_ids)):
-        faulty = _not_finite(vectors)
+        faulty = not_finite(vectors)
         if len(faulty):
             raise InputError(
                 f"{model}: the embedding of {kind} {ids[faulty[0]]} is not a number ({len(faulty):,} of {len(ids):,} "
                 "such): the weights are damaged; try precision=fp32, then another model"
             )
     return queries, passages
-
-
-def _not_finite(vectors: np.ndarray) -> np.ndarray:
-    """Rows that hold NaN or infinity."""
-    parts = [
-        start + np.flatnonzero(~np.isfinite(vectors[start : start + _ROWS_AT_ONCE]).all(axis=1))
-        for start in range(0, len(vectors), _ROWS_AT_ONCE)
-    ]
-    return np.concatenate([np.empty(0, dtype=np.int64), *parts])

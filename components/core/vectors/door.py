@@ -16,6 +16,8 @@ from components.core.vectors.shards import Places, ShardFolder
 from components.core.vectors.writer import ShardWriter
 
 ROWS_AT_ONCE = 1 << 16
+# Fewer texts, such as the one that a person searches for, are encoded sooner than the model's weights are hashed.
+WORTH_KEEPING = 32
 
 
 def vectors_of(
@@ -24,15 +26,16 @@ def vectors_of(
     """Embeddings (n, d, float32) of the texts, in their order; arguments as for `Encoder.tokenize`.
 
     Each distinct text is encoded once, and never again by the same encoder while the cache
-    (`EncoderSettings.vector_cache`) holds its vector. A result too large for the memory is a memory-mapped file.
-    An embedding that is not a finite number is returned as NaN and not kept: the caller knows the text's id.
+    (`EncoderSettings.vector_cache`) holds its vector; only a few texts (`WORTH_KEEPING`) are not kept. A result too
+    large for the memory is a memory-mapped file. An embedding that is not a finite number is returned as NaN and not
+    kept: the caller knows the text's id (`not_finite`).
 
     Raises:
         InputError: nothing can be written in the cache, or it holds vectors of another length.
         StepFailed: not even one text fits into the memory.
     """
     unlike = distinct(texts, instructions)
-    cache = open_cache(encoder, kind)
+    cache = open_cache(encoder, kind) if len(unlike) >= WORTH_KEEPING else None
     if cache is None:
         return _without_cache(encoder, unlike, texts, kind, instructions)
     once, own = taken(unlike.first, texts, instructions)

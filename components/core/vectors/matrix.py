@@ -12,6 +12,7 @@ from components.core import local_store
 
 # From here on a matrix is a file: 175,000 vectors of 384 numbers.
 IN_MEMORY_BYTES = 256 * 2**20
+_ROWS_AT_ONCE = 1 << 16
 
 
 def empty_matrix(rows: int, dimension: int, folder: Path | None = None) -> np.ndarray:
@@ -37,3 +38,12 @@ def empty_matrix(rows: int, dimension: int, folder: Path | None = None) -> np.nd
         else:
             file.truncate(size)
         return np.memmap(file, dtype=np.float32, mode="r+", shape=(rows, dimension))
+
+
+def not_finite(vectors: np.ndarray) -> np.ndarray:
+    """Rows, ascending, of a matrix (n, d) that hold NaN or infinity; a memory-mapped one is read block by block."""
+    parts = [
+        start + np.flatnonzero(~np.isfinite(vectors[start : start + _ROWS_AT_ONCE]).all(axis=1))
+        for start in range(0, len(vectors), _ROWS_AT_ONCE)
+    ]
+    return np.concatenate([np.empty(0, dtype=np.int64), *parts])

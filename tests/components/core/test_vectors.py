@@ -20,7 +20,7 @@ import torch
 from components.core.encoder import Encoder
 from components.core.errors import InputError
 from components.core.settings import EncoderSettings
-from components.core.vectors import matrix, vectors_of, writer
+from components.core.vectors import door, matrix, not_finite, vectors_of, writer
 from components.core.vectors.pruning import prune
 from components.core.vectors.shards import KEYS, VECTORS, ShardFolder
 
@@ -55,6 +55,7 @@ class Counted:
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SHARPEN_CACHE", str(tmp_path / "a cache"))
+    monkeypatch.setattr(door, "WORTH_KEEPING", 1)
     return tmp_path / "a cache" / "vectors"
 
 
@@ -98,6 +99,24 @@ def test_duplicates_are_computed_once_with_and_without_a_cache(tiny_model: Path)
     off = Counted(tiny_model, vector_cache="off")
     assert off.computed(TEXTS * 3) == len(TEXTS)
     assert off.computed(TEXTS) == len(TEXTS)
+
+
+def test_a_few_texts_are_encoded_without_a_look_at_the_cache(
+    tiny_model: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(door, "WORTH_KEEPING", 5)
+    counted = Counted(tiny_model)
+    assert counted.computed(TEXTS[:4] * 3) == counted.computed(TEXTS[:4]) == 4
+    assert not cache.exists()
+    assert (counted.computed(TEXTS[:5]), counted.computed(TEXTS[:5])) == (5, 0)
+
+
+def test_rows_that_are_not_numbers_are_found_in_every_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matrix, "_ROWS_AT_ONCE", 4)
+    vectors = np.ones((10, 3), dtype=np.float32)
+    assert not_finite(vectors).tolist() == not_finite(vectors[:0]).tolist() == []
+    vectors[[3, 4, 9], [0, 2, 1]] = [np.nan, np.inf, -np.inf]
+    assert not_finite(vectors).tolist() == [3, 4, 9]
 
 
 def test_nothing_to_encode(tiny_model: Path, cache: Path) -> None:

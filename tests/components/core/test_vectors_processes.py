@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from components.core.errors import StepFailed
+from components.core.jobs import JobSettings
 from components.core.settings import EncoderSettings
 from components.core.shares import Share
-from components.core.vectors import processes, vectors_of
+from components.core.vectors import door, processes, vectors_of
 from components.core.vectors.cache import open_cache
 from components.core.vectors.job import JobAddresses, work
 from components.core.vectors.request import Request
@@ -27,6 +28,7 @@ TEXTS = [f"{WORDS[number % 10]} {number}{' sea' * (number % 23)}" for number in 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SHARPEN_CACHE", str(tmp_path / "a cache"))
+    monkeypatch.setattr(door, "WORTH_KEEPING", 1)
     return tmp_path / "a cache" / "vectors"
 
 
@@ -35,6 +37,7 @@ def test_two_processes_give_bit_for_bit_what_one_gives(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(processes, "WORTH", {"cpu": 10, "cuda": 10})
+    monkeypatch.setattr(door, "WORTH_KEEPING", 1)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
     instructions = ["find " if number % 3 else None for number in range(len(TEXTS))]
     found = []
@@ -158,3 +161,16 @@ def test_as_many_processes_as_are_asked_for_have_a_core_and_enough_to_do(
     assert processes.process_count(encoder, "passage", ["four" * 8] * texts, np.arange(texts)) == expected
     encoder.address = ""
     assert processes.process_count(encoder, "passage", ["four" * 8] * texts, np.arange(texts)) == 1
+
+
+def test_the_processes_are_of_this_machine_in_a_cluster_too(
+    tiny_model: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The request lies on this machine, and a pod of its own for the corpus of one step would wait in a queue."""
+    started: list[JobSettings] = []
+    monkeypatch.setattr(processes, "run_job", lambda module, arguments, settings: started.append(settings))
+    counted = Counted(tiny_model)
+    shards = open_cache(counted.encoder, "passage")
+    assert shards is not None
+    processes.encode_on_processes(counted.encoder, shards, TEXTS, "passage", None, np.arange(5), 3)
+    assert [(settings.backend, settings.processes, settings.nodes) for settings in started] == [("local", 3, 1)]

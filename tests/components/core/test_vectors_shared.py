@@ -12,7 +12,7 @@ import pytest
 from components.core import object_store, storage
 from components.core.addresses import parse_remote
 from components.core.errors import InputError, StepFailed
-from components.core.vectors import vectors_of
+from components.core.vectors import door, vectors_of
 from components.core.vectors.shards import KEYS, VECTORS
 from tests.components.core.test_vectors import TEXTS, Counted
 
@@ -39,6 +39,7 @@ class Machines:
 
 @pytest.fixture
 def machines(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, s3: str) -> Machines:
+    monkeypatch.setattr(door, "WORTH_KEEPING", 1)
     return Machines(tiny_model, tmp_path, monkeypatch, f"{s3}/{tmp_path.name}/vectors")
 
 

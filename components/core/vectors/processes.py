@@ -62,7 +62,7 @@ def encode_on_processes(
             # the first process needs the room
             encoder.to("cpu")
             torch.cuda.empty_cache()
-        run_job(MODULE, {"request": str(folder)}, JobSettings.checked({"processes": processes}))
+        run_job(MODULE, {"request": str(folder)}, JobSettings.checked({"backend": "local", "processes": processes}))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         encoder.to(device)

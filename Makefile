@@ -14,7 +14,7 @@ PEER := $(if $(SHARPEN_PEER_FLAGEMBEDDING),,.venv-flagembedding/peer.done)
 HN_MINE := $(if $(SHARPEN_PEER_FLAGEMBEDDING),,.venv-flagembedding/hn_mine.py)
 BENCH ?=
 
-.PHONY: help demo test test-images lint docs image-locks pin-base bench-finetuning bench-mining bench-quality
+.PHONY: help demo test test-images test-two-hosts test-newest-client lint docs image-locks pin-base bench-finetuning bench-mining bench-quality
 .PHONY: store-down clean
 
 help:  ## what can be made
@@ -49,6 +49,12 @@ test: lint  ## lint, types, layer rules and all tests
 
 test-images: $(VENV)/dev.done  ## build the container images and run the pipeline in them (Linux, root or an engine)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m images -rsP tests/images
+
+test-two-hosts: $(VENV)/dev.done  ## fine-tuning on two hosts of which each is lost once (needs root and ip netns)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/two_hosts.py -rs
+
+test-newest-client: $(VENV)/dev.done  ## the job tests with the newest kubernetes client, which images carry
+	@SHARPEN_TEST_NEWEST=1 $(BIN)/python -m pytest tests/components/core/jobs/test_cluster_client.py -rs
 
 lint: $(VENV)/dev.done  ## format, lint, types, layer rules
 	@$(BIN)/ruff format --check .

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -33,15 +34,27 @@ def crd_faults(definition: Path, found: Mapping[str, Any]) -> list[str]:
     Checked are fields, types, bounds, patterns, required fields, duplicate keys of list maps, and the rules for names
     and metadata; not checked are rules in CEL.
     """
-    crd = yaml.safe_load(definition.read_text())["spec"]
+    crd = _definition(definition)
     version = found["apiVersion"].removeprefix(crd["group"] + "/")
     served = {one["name"]: one["schema"]["openAPIV3Schema"] for one in crd["versions"] if one["served"]}
     if found["kind"] != crd["names"]["kind"] or version not in served:
         return [f"{found['apiVersion']} {found['kind']} is not what {definition.name} defines"]
     schema = served[version]
-    validator = jsonschema.Draft202012Validator(_strict(schema, root=True))
+    validator = _validator(definition, version)
     faults = [f"{error.json_path}: {error.message}" for error in validator.iter_errors(found)]
     return faults + list(_duplicates(schema, found, "$"))
+
+
+@cache
+def _definition(file: Path) -> dict[str, Any]:
+    # the C parser: the files have thousands of lines
+    return yaml.load(file.read_text(), Loader=yaml.CSafeLoader)["spec"]
+
+
+@cache
+def _validator(file: Path, version: str) -> Any:
+    served = {one["name"]: one["schema"]["openAPIV3Schema"] for one in _definition(file)["versions"]}
+    return jsonschema.Draft202012Validator(_strict(served[version], root=True))
 
 
 _METADATA = {

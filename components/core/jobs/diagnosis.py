@@ -128,11 +128,13 @@ def last_words(pod: Object) -> list[str]:
     return lines
 
 
-def running(pod: Object) -> bool:
-    """True when the pod's containers run."""
-    return (pod.get("status") or {}).get("phase") == "Running" and all(
-        (container.get("state") or {}).get("running") for container in _containers(pod["status"])
-    )
+def started(pod: Object) -> bool:
+    """True when the pod's containers run, or have done their work."""
+    status = pod.get("status") or {}
+    if status.get("phase") == "Succeeded":
+        return True
+    containers = _containers(status)
+    return status.get("phase") == "Running" and all((c.get("state") or {}).get("running") for c in containers)
 
 
 def _containers(status: Object) -> list[Object]:

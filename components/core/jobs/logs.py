@@ -77,7 +77,8 @@ class LogStream:
     def __init__(self, cluster: Cluster, pod: str, container: str, key: str) -> None:
         self.pod, self.key, self._cluster, self._container = pod, key, cluster, container
         self.last_line = time.monotonic()
-        self.refused = False
+        # silence means something only while one listens
+        self.connected = False
         self._seen = Seen()
         self._lines = 0
         self._ending = threading.Event()
@@ -103,8 +104,8 @@ class LogStream:
             try:
                 self._follow()
             except ApiError as error:
+                self.connected = False
                 if error.status == 403:
-                    self.refused = True
                     print(f"note: the job's output cannot be shown ({error.message})", flush=True)
                     return
                 if error.status == 401:
@@ -114,7 +115,7 @@ class LogStream:
             if final:
                 return
             wait = WAIT_SECONDS if self._lines > before else min(LONGEST_WAIT, wait * 2)
-            self._ending.wait(wait)
+            (self._gone if self._ending.is_set() else self._ending).wait(wait)
 
     def _follow(self) -> None:
         since = None
@@ -122,6 +123,7 @@ class LogStream:
             since = int(time.monotonic() - self.last_line) + OVERLAP_SECONDS
         self._seen.begin()
         with self._cluster.log(self.pod, self._container, since) as lines:
+            self.connected = True
             for line in lines:
                 stamp, _, text = line.partition(" ")
                 try:

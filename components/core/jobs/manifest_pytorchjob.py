@@ -16,7 +16,7 @@ from components.core.jobs.plan import Plan
 PORT = 23456
 PORT_NAME = "pytorchjob-port"
 # How long a pod looks for the first one, whose name is known before it runs; then the container starts again.
-CONNECT_SECONDS = 600
+CONNECT_SECONDS = 300
 
 
 def pytorchjob(plan: Plan) -> dict[str, Any]:

@@ -193,6 +193,10 @@ def _env(settings: JobSettings, task: list[dict[str, Any]], run: str, threads: i
         "PYTHONUNBUFFERED": "1",
         "TOKENIZERS_PARALLELISM": "false",
     }
+    if settings.nodes > 1:
+        # In torch 2.13 an agent that stays while another is replaced does not tell the new one the address of the store
+        # that they share, and both wait for ever; without sharing, each round has a store of its own.
+        plain["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
     plain |= settings.env
     found |= {name: {"name": name, "value": value} for name, value in plain.items()}
     for name, source in settings.secret_env.items():

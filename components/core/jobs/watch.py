@@ -145,7 +145,7 @@ class Watch:
             self._say(f"note: {trouble.line}")
         if final := [trouble.line for trouble in troubles if trouble.final]:
             return self._given_up(pods, final)
-        silent_since = None if self._stream is None or self._stream.refused else self._stream.last_line
+        silent_since = self._stream.last_line if self._stream and self._stream.connected else None
         if spent := self._budgets.spent(state, silent_since):
             return self._given_up(pods, [spent, *(trouble.line for trouble in troubles)])
         return None
@@ -153,7 +153,7 @@ class Watch:
     def _state(self, phase: str, pods: Sequence[Mapping[str, Any]]) -> str:
         if phase == "queued":
             return "queued"
-        started = sum(diagnosis.running(pod) for pod in pods)
+        started = sum(diagnosis.started(pod) for pod in pods)
         return "running" if started >= self._settings.nodes else "pending"
 
     def _troubles(self, pods: Sequence[Mapping[str, Any]], state: str) -> list[Trouble]:

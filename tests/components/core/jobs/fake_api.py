@@ -10,6 +10,7 @@ import copy
 import json
 import re
 import socket
+import ssl
 import threading
 import time
 import uuid
@@ -67,7 +68,7 @@ class FakeApi:
 
     newest: FakeApi
 
-    def __init__(self, token: str = "first-token") -> None:
+    def __init__(self, token: str = "first-token", tls: ssl.SSLContext | None = None) -> None:
         self.tokens = {token}
         self.objects: dict[tuple[str, str, str], dict[str, Object]] = {}
         self.known = {
@@ -95,6 +96,8 @@ class FakeApi:
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
+        if tls:
+            self.server.socket = tls.wrap_socket(self.server.socket, server_side=True)
 
     def __enter__(self) -> FakeApi:
         FakeApi.newest = self
@@ -213,7 +216,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._serve("DELETE")
 
     def _serve(self, method: str) -> None:
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError, ssl.SSLError):
             self._answer(method)
 
     def _answer(self, method: str) -> None:

@@ -43,7 +43,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 def test_every_process_runs_with_its_share_of_threads(module: str, tmp_path: Path, processes: int) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    run_job(module, {"out": str(out), "kind": "good"}, JobSettings(processes=processes, threads=3))
+    run_job(module, {"out": str(out), "kind": "good"}, JobSettings.checked({"processes": processes, "threads": 3}))
     assert {path.name: path.read_text() for path in out.iterdir()} == {str(rank): "3" for rank in range(processes)}
 
 
@@ -53,7 +53,9 @@ def test_the_users_fault_comes_out_as_the_users_fault_once(
     module: str, tmp_path: Path, processes: int, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(InputError) as caught:
-        run_job(module, {"out": str(tmp_path), "kind": "input"}, JobSettings(processes=processes, threads=1))
+        run_job(
+            module, {"out": str(tmp_path), "kind": "input"}, JobSettings.checked({"processes": processes, "threads": 1})
+        )
     assert caught.value.faults == ["data.jsonl:3: no positive"]
     assert "Traceback" not in capfd.readouterr().out
 
@@ -61,4 +63,4 @@ def test_the_users_fault_comes_out_as_the_users_fault_once(
 @pytest.mark.processes
 def test_a_defect_fails_the_step(module: str, tmp_path: Path) -> None:
     with pytest.raises(StepFailed, match="exit code 1"):
-        run_job(module, {"out": str(tmp_path), "kind": "defect"}, JobSettings(processes=1, threads=1))
+        run_job(module, {"out": str(tmp_path), "kind": "defect"}, JobSettings.checked({"processes": 1, "threads": 1}))

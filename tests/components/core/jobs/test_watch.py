@@ -238,7 +238,7 @@ def test_each_budget_ends_the_job(
                     api.write(story.pod_name(0), "still going")
 
     with told(act), pytest.raises(StepFailed, match=line):
-        run(a_job(nodes=2, **settings))
+        run(a_job("s3://bucket/out", nodes=2, **settings))
     assert api.all("kubeflow.org", "pytorchjobs") == []
     if which == "no_progress_seconds":
         # what every pod said last, since one of them may know why

@@ -13,9 +13,10 @@ export TOKENIZERS_PARALLELISM := false
 PEER := $(if $(SHARPEN_PEER_FLAGEMBEDDING),,.venv-flagembedding/peer.done)
 HN_MINE := $(if $(SHARPEN_PEER_FLAGEMBEDDING),,.venv-flagembedding/hn_mine.py)
 BENCH ?=
+RUN ?=
 
-.PHONY: help demo test test-images test-two-hosts test-newest-client lint docs image-locks pin-base bench-finetuning bench-mining bench-quality
-.PHONY: store-down clean
+.PHONY: help demo test test-images test-two-hosts test-newest-client lint docs image-locks pin-base
+.PHONY: bench-finetuning bench-mining bench-quality kind kind-run kind-down store-down clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
@@ -64,6 +65,15 @@ lint: $(VENV)/dev.done  ## format, lint, types, layer rules
 
 docs: $(VENV)/demo.done  ## write the settings page of the README anew
 	@$(BIN)/python -m pipeline.docs
+
+kind:  ## a cluster on this machine with Kubeflow Pipelines and Sharpen (needs docker, kind, kubectl)
+	@k8s/install/kind.sh up
+
+kind-run: $(VENV)/demo.done  ## the whole pipeline on real data, in that cluster
+	@PATH="$(CURDIR)/$(BIN):$$PATH" k8s/install/run.sh $(RUN)
+
+kind-down:  ## remove that cluster
+	@k8s/install/kind.sh down
 
 image-locks: $(VENV)/dev.done  ## write the locked requirements of the images anew, after a change of the lock
 	@$(BIN)/python images/lock.py

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from components.core.errors import InputError
-from pipeline.images import assigned, chosen
+from pipeline.images import chosen, put_images
 from pipeline.parameters import TOP_LEVEL, Settings
 
 
@@ -31,6 +31,7 @@ def compile_pipeline(
     from pipeline.graph import make_pipeline
 
     sharpen = make_pipeline(settings.mining.rounds)
+    put_images(sharpen, images, jobs_elsewhere=settings.job.backend != "local")
     defaults = {name: str(getattr(settings, name)) for name in TOP_LEVEL} | {"overrides": settings.overrides_json()}
     options: dict[str, object] = {}
     if kubernetes:
@@ -44,10 +45,9 @@ def compile_pipeline(
         raise InputError(f"--output {output}: the name must end with .yaml")
     if not output.absolute().parent.is_dir():
         raise InputError(f"--output {output}: the folder {output.absolute().parent} does not exist")
-    with assigned(sharpen, images):
-        compiler.Compiler().compile(
-            sharpen,
-            str(output),
-            pipeline_parameters=defaults,
-            **options,  # type: ignore[arg-type]
-        )
+    compiler.Compiler().compile(
+        sharpen,
+        str(output),
+        pipeline_parameters=defaults,
+        **options,  # type: ignore[arg-type]
+    )

@@ -81,6 +81,7 @@ def _engine() -> Any:
     """A client of the engine that `DOCKER_HOST` names, or of Docker on this machine."""
     try:
         import docker
+        import docker.errors
     except ModuleNotFoundError as error:
         raise InputError(
             "--image: to run steps in containers, install the package docker: pip install docker"
@@ -98,7 +99,7 @@ def _engine() -> Any:
 
 @contextlib.contextmanager
 def _refusals_told(image: str) -> Iterator[None]:
-    import docker
+    import docker.errors
 
     try:
         yield

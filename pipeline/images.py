@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 from components.core.errors import InputError
-from components.core.place import IMAGE, LAUNCHER_IMAGE
+from components.core.place import IMAGE, JOB_IMAGE_VARIABLE, LAUNCHER_IMAGE
 
 _DIGEST = re.compile(r"@sha256:[0-9a-f]{64}$")
 _TAG = re.compile(r":([A-Za-z0-9_][A-Za-z0-9_.-]{0,127})$")
@@ -53,15 +52,24 @@ def chosen(image: str, launcher_image: str) -> dict[str, str]:
     return {IMAGE: image, LAUNCHER_IMAGE: launcher_image or image}
 
 
-@contextmanager
-def assigned(pipeline: Any, images: Mapping[str, str]) -> Iterator[None]:
-    """Let the steps of a pipeline run in these images (`chosen`) while the context lasts."""
-    containers = [executor["container"] for executor in pipeline.pipeline_spec.deployment_spec["executors"].values()]
-    before = [container["image"] for container in containers]
-    try:
-        for container, name in zip(containers, before, strict=True):
-            container["image"] = images[name] if images else name
-        yield
-    finally:
-        for container, name in zip(containers, before, strict=True):
-            container["image"] = name
+def put_images(pipeline: Any, images: Mapping[str, str], *, jobs_elsewhere: bool = False) -> None:
+    """Let the steps of a pipeline, as `make_pipeline` makes it, run in these images (`chosen`).
+
+    Args:
+        pipeline: changed in place.
+        images: image that the components name -> image to run in; empty: nothing changes.
+        jobs_elsewhere: steps that start a job only launch it and wait, so the launcher's image is enough for them; the
+            job's own pods run the image of the steps that compute, whose name the launching step is told.
+    """
+    if not images:
+        return
+    spec = pipeline.pipeline_spec
+    for component in spec.components.values():
+        if not component.executor_label:
+            continue
+        container = spec.deployment_spec["executors"][component.executor_label]["container"]
+        launches = jobs_elsewhere and "job" in component.input_definitions.parameters
+        container["image"] = images[LAUNCHER_IMAGE if launches else container["image"]]
+        if launches:
+            variables = list(container["env"]) if "env" in container else []
+            container["env"] = [*variables, {"name": JOB_IMAGE_VARIABLE, "value": images[IMAGE]}]

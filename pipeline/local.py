@@ -11,7 +11,7 @@ import sys
 import time
 import uuid
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from components.core.errors import InputError, StepFailed
 from components.core.place import RUN_VARIABLE
 from pipeline.console import StepView
 from pipeline.containers import steps_in_containers
-from pipeline.images import assigned, chosen
+from pipeline.images import chosen, put_images
 from pipeline.kfp_local import arguments_left_alone
 from pipeline.parameters import TOP_LEVEL, Settings
 from pipeline.store import BUCKET, EmbeddedStore
@@ -103,11 +103,10 @@ def run(settings: Settings, *, fresh: bool = False, image: str = "", launcher_im
         arguments = {key: str(getattr(settings, key)) for key in TOP_LEVEL}
         arguments |= {"store": root, "overrides": settings.overrides_json()}
         cache = None if fresh else WORK / "cache" / _store_identity(root)
-        # kfp takes a third of a second to import; the other commands do not need it.
-        from pipeline.graph import make_pipeline
-
-        sharpen = make_pipeline(settings.mining.rounds)
-        decision = _execute(sharpen, arguments, f"{root}/runs/{name}", folder, cache, log, images)
+        pipeline = _pipeline(settings.mining.rounds, images)
+        variables = {RUN_VARIABLE: f"{root}/runs/{name}", outcome.VARIABLE: str(folder / "outcome.json")}
+        with _runner(folder, settings, variables, in_containers=bool(images)) as runner:
+            decision = _execute(pipeline, arguments, runner, folder, cache, log)
         report = folder / "report.html"
         report.write_bytes(storage.read_bytes(storage.join(decision["evaluation"], "report.html")))
         _forget_old_runs(folder.parent, keep=20)
@@ -123,50 +122,59 @@ def run(settings: Settings, *, fresh: bool = False, image: str = "", launcher_im
     )
 
 
-def _execute(
-    sharpen: Any,
-    arguments: dict[str, str],
-    run_address: str,
-    folder: Path,
-    cache: Path | None,
-    log: Path,
-    images: dict[str, str],
-) -> dict[str, str]:
-    told = folder / "outcome.json"
-    variables = {RUN_VARIABLE: run_address, outcome.VARIABLE: str(told), "PYTHONUNBUFFERED": "1"}
+def _pipeline(rounds: int, images: Mapping[str, str]) -> Any:
+    # kfp takes a third of a second to import; the other commands do not need it.
+    from pipeline.graph import make_pipeline
+
+    pipeline = make_pipeline(rounds)
+    put_images(pipeline, images)
+    return pipeline
+
+
+@contextlib.contextmanager
+def _runner(folder: Path, settings: Settings, variables: Mapping[str, str], *, in_containers: bool) -> Iterator[Any]:
+    """What runs a step: a process of this environment, or a container of its image; both see the variables."""
+    if in_containers:
+        mined_with = [address.removeprefix("file:") for address in settings.mining.addresses]
+        inputs = [settings.train_data, settings.eval_data, settings.base_model, *mined_with]
+        with steps_in_containers(folder, inputs, variables) as runner:
+            yield runner
+        return
+    from kfp import local
+
     before = dict(os.environ)
-    os.environ.update(variables)
+    os.environ.update({**variables, "PYTHONUNBUFFERED": "1"})
+    try:
+        yield local.SubprocessRunner(use_venv=False)
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _execute(
+    pipeline: Any, arguments: dict[str, str], runner: Any, folder: Path, cache: Path | None, log: Path
+) -> dict[str, str]:
+    from kfp import local
+
     view = StepView(sys.stdout, log)
     try:
-        from kfp import local
-
-        view.titles = _titles(sharpen)
-        with contextlib.ExitStack() as during:
-            runner: Any = local.SubprocessRunner(use_venv=False)
-            if images:
-                inputs = [arguments[name] for name in ("train_data", "eval_data", "base_model")]
-                runner = during.enter_context(steps_in_containers(folder, inputs, variables))
-            during.enter_context(assigned(sharpen, images))
-            local.init(
-                runner,
-                pipeline_root=str(folder / "kfp"),
-                raise_on_error=True,
-                enable_caching=cache is not None,
-                cache_root=str(cache.absolute()) if cache else None,
-            )
-            for context in (contextlib.redirect_stdout(view), _logged(view), arguments_left_alone()):
-                during.enter_context(context)
-            during.enter_context(warnings.catch_warnings())
+        local.init(
+            runner,
+            pipeline_root=str(folder / "kfp"),
+            raise_on_error=True,
+            enable_caching=cache is not None,
+            cache_root=str(cache.absolute()) if cache else None,
+        )
+        view.titles = _titles(pipeline)
+        with contextlib.redirect_stdout(view), _logged(view), arguments_left_alone(), warnings.catch_warnings():
             # that display names and resource limits mean nothing here is no news to a user
             warnings.filterwarnings("ignore", module=r"kfp\.local")
-            sharpen(**arguments)
+            pipeline(**arguments)
     except RuntimeError as error:
-        _raise_reason(outcome.read(told), view.failed, error, log)
+        _raise_reason(outcome.read(folder / "outcome.json"), view.failed, error, log)
         raise
     finally:
         view.close()
-        os.environ.clear()
-        os.environ.update(before)
     return _decision(folder)
 
 

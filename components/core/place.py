@@ -31,6 +31,8 @@ NO_RUN = "local"
 # needs no torch. `pipeline.images` puts others in their place. kfp.local wants "python" in an image's name.
 IMAGE = "localhost/sharpen-python-cpu:dev"
 LAUNCHER_IMAGE = "localhost/sharpen-python-launcher:dev"
+# The image of a job's pods, for a step that only launches it.
+JOB_IMAGE_VARIABLE = "SHARPEN_JOB_IMAGE"
 
 
 def output_address(artifact_uri: str, step: str) -> str:

@@ -6,11 +6,14 @@ No cluster can be made here; what the scripts ask for, in which order, and what 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
+from pipeline.parameters import load
 from tests.k8s.rendered import K8S
 
 STAND_IN = """#!/usr/bin/env bash
@@ -22,20 +25,28 @@ case "$(basename "$0") $*" in
     "kind get clusters") echo "${CLUSTERS:-}" ;;
     "kubectl get pods"*) echo "ml-pipeline-x 0/1 CrashLoopBackOff 3 1m" ;;
     "kubectl logs"*) echo "cannot reach mysql" ;;
+    "kubectl get workflows"*) echo -n "${PHASE:-Succeeded}" ;;
+    "kubectl port-forward"*) exec sleep "${FORWARD:-30}" ;;
 esac
 """
+# What the scripts take from every Linux; a real kubectl beside them must not be found.
+ORDINARY = (
+    "awk basename bash cat cut date dirname env find grep head mktemp rm sed seq sha256sum sleep sort tail xargs"
+).split()
 
 
 def run(folder: Path, script: str, *arguments: str, missing: str = "", **variables: str) -> tuple[int, str, list[str]]:
     """Exit code, output and the calls of the stand-ins."""
     programs = folder / "bin"
     programs.mkdir()
-    for name in {"docker", "kind", "kubectl", "minikube"} - {missing}:
+    for name in {"docker", "kind", "kubectl", "minikube", "sharpen", "kfp", "curl"} - {missing}:
         (programs / name).write_text(STAND_IN)
         (programs / name).chmod(0o755)
+    for name in ORDINARY:
+        (programs / name).symlink_to(str(shutil.which(name)))
     calls = folder / "calls"
     calls.touch()
-    environment = {"PATH": f"{programs}:/usr/bin:/bin", "CALLS": str(calls), "HOME": str(folder), **variables}
+    environment = {"PATH": str(programs), "CALLS": str(calls), "HOME": str(folder), **variables}
     done = subprocess.run(
         ["bash", str(K8S / "install" / script), *arguments], env=environment, capture_output=True, text=True, timeout=60
     )
@@ -132,5 +143,46 @@ def test_down_and_a_word_that_is_not_known(tmp_path: Path) -> None:
     assert (code, said.strip(), calls) == (2, "error: kind.sh up | down", [])
 
 
+def test_a_run_uses_the_images_that_the_cluster_has_and_its_end_is_told(tmp_path: Path) -> None:
+    (tmp_path / "up").mkdir()
+    (tmp_path / "run").mkdir()
+    handed_over = run(tmp_path / "up", "kind.sh", "up")[2]
+    loaded = handed_over[first(handed_over, "kind load")].split()
+    code, said, calls = run(tmp_path / "run", "run.sh", "--set", "training.max_steps=9")
+    assert code == 0, said
+    compiled = calls[first(calls, "sharpen compile")].split()
+    assert {compiled[compiled.index(option) + 1] for option in ("--image", "--launcher-image")} <= set(loaded)
+    assert compiled[compiled.index("--set") + 1] == "training.max_steps=9"
+    package = compiled[compiled.index("--output") + 1]
+    assert first(calls, "kubectl port-forward") < first(
+        calls, "kfp", "run create", f"--package-file {package}", "--watch"
+    )
+    assert not Path(package).parent.exists()
+    assert "the run succeeded" in said
+
+
+def test_a_run_that_fails_fails_the_command(tmp_path: Path) -> None:
+    code, said, _ = run(tmp_path, "run.sh", PHASE="Failed")
+    assert code == 1
+    assert "error: the run ended as Failed" in said
+
+
+def test_a_way_to_the_api_that_ends_is_told(tmp_path: Path) -> None:
+    code, said, calls = run(tmp_path, "run.sh", FORWARD="0", FAILING="curl-")
+    assert code == 1
+    assert "error: no way to Kubeflow's API" in said
+    assert not [call for call in calls if call.startswith("kfp")]
+
+
+def test_the_settings_of_the_run_are_those_of_the_demo_and_hold() -> None:
+    demo = yaml.safe_load((K8S.parent / "pipeline/demo.yaml").read_text())
+    settings = yaml.safe_load((K8S / "kind/run.yaml").read_text())
+    store = yaml.safe_load_all((K8S / "base/store.yaml").read_text())
+    assert settings.pop("store") in [document["data"].get("SHARPEN_STORE") for document in store]
+    settings.pop("job")
+    assert settings == demo
+    load(K8S / "kind/run.yaml", [])
+
+
 def test_scripts_can_be_run() -> None:
-    assert all(os.access(K8S / "install" / name, os.X_OK) for name in ("kind.sh", "minikube.sh"))
+    assert all(os.access(K8S / "install" / name, os.X_OK) for name in ("kind.sh", "minikube.sh", "run.sh"))

@@ -8,15 +8,19 @@ from typing import Any
 import pytest
 
 from components.core.errors import InputError
-from components.core.place import IMAGE, LAUNCHER_IMAGE
+from components.core.jobs import JobSettings, run_job
+from components.core.jobs.job import Job
+from components.core.jobs.plan import make_plan
+from components.core.jobs.surroundings import Surroundings
+from components.core.place import JOB_IMAGE_VARIABLE
 from pipeline import images
 from tests.pipeline.test_cluster import compiled
 from tests.pipeline.test_local import sharpen
 
 CPU = "registry.example/sharpen-python-cpu@sha256:" + "0" * 64
 LAUNCHER = "registry.example/sharpen-python-launcher:0.1.0"
-# They ask, decide and tell; the others read data or run a model.
-COMPUTE_NOTHING = {"check-settings", "current-champion", "gate", "promotion", "finish"}
+# They ask, decide, launch and tell; the others read data or run a model.
+COMPUTE_NOTHING = {"check-settings", "current-champion", "gate", "promotion", "finish", "finetuning"}
 
 
 def by_step(spec: dict[str, Any]) -> dict[str, str]:
@@ -30,20 +34,39 @@ def test_steps_that_compute_nothing_run_in_the_launchers_image(tmp_path: Path) -
     assert {image for step, image in found.items() if step not in COMPUTE_NOTHING} == {CPU}
 
 
-def test_images_are_put_back_afterwards() -> None:
-    from pipeline.graph import sharpen as pipeline
+def test_a_step_that_launches_a_job_is_told_the_image_of_its_pods(tmp_path: Path) -> None:
+    spec = compiled(tmp_path, "--image", CPU, "--launcher-image", LAUNCHER)[0]
+    told = {
+        name: variable["value"]
+        for name, executor in spec["deploymentSpec"]["executors"].items()
+        for variable in executor["container"].get("env", [])
+        if variable["name"] == JOB_IMAGE_VARIABLE
+    }
+    assert told == {"exec-finetuning": CPU}
 
-    def named() -> set[str]:
-        executors = pipeline.pipeline_spec.deployment_spec["executors"]
-        return {executor["container"]["image"] for executor in executors.values()}
 
-    assert named() == {IMAGE, LAUNCHER_IMAGE}
-    with pytest.raises(RuntimeError), images.assigned(pipeline, images.chosen(CPU, "")):
-        assert named() == {CPU}
-        raise RuntimeError
-    assert named() == {IMAGE, LAUNCHER_IMAGE}
-    with images.assigned(pipeline, images.chosen("", "")):
-        assert named() == {IMAGE, LAUNCHER_IMAGE}
+def test_a_job_in_the_steps_own_pod_needs_the_image_that_computes(tmp_path: Path) -> None:
+    options = ("--image", CPU, "--launcher-image", LAUNCHER, "--set", "job.backend=local")
+    found = compiled(tmp_path, *options)[0]
+    assert by_step(found)["finetuning"] == CPU
+    assert JOB_IMAGE_VARIABLE not in str(found)
+
+
+def test_a_launching_step_refuses_to_train_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(JOB_IMAGE_VARIABLE, CPU)
+    with pytest.raises(InputError, match="launch a job elsewhere"):
+        run_job("components.finetuning", {"output": "unused"}, JobSettings(backend="local"))
+
+
+def test_the_pods_of_a_launched_job_run_the_image_that_computes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(JOB_IMAGE_VARIABLE, CPU)
+    addresses = {"data": "s3://b/data", "model": "s3://b/model", "output": "s3://b/output"}
+    around = Surroundings("team", "run-1", image=LAUNCHER)
+    plan = make_plan(Job("components.finetuning", addresses, JobSettings(), {}), around)
+    assert plan.image == CPU
+    assert JOB_IMAGE_VARIABLE not in str(plan.env)
+    chosen = make_plan(Job("components.finetuning", addresses, JobSettings(image="registry.example/own:1"), {}), around)
+    assert chosen.image == "registry.example/own:1"
 
 
 @pytest.mark.parametrize("image", ["repo/sharpen", "repo/sharpen:latest", "host:5000/sharpen"])

@@ -13,6 +13,7 @@ from typing import Any
 from components.core import outcome
 from components.core.errors import InputError, StepFailed
 from components.core.jobs.job import Ending, Job
+from components.core.place import JOB_IMAGE_VARIABLE
 
 # A job that is told to end has this long to do so.
 GRACE_SECONDS = 30
@@ -26,6 +27,11 @@ class LocalBackend:
         if settings.nodes > 1:
             raise InputError(
                 f"job.nodes: {settings.nodes} machines need a cluster; set job.backend or run in a pipeline"
+            )
+        if os.environ.get(JOB_IMAGE_VARIABLE):
+            raise InputError(
+                "job.backend: this step was compiled to launch a job elsewhere, in an image that cannot train; compile "
+                "with job.backend=local, or without --launcher-image"
             )
         self._job = job
         self._processes = settings.processes or _gpus() or 1

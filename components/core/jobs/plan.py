@@ -16,7 +16,7 @@ from components.core.jobs.job import Job, job_name
 from components.core.jobs.settings import JobSettings
 from components.core.jobs.surroundings import POD_NAME_VARIABLE, Surroundings
 from components.core.outcome import VARIABLE as OUTCOME_VARIABLE
-from components.core.place import RUN_ID_VARIABLE, RUN_VARIABLE
+from components.core.place import JOB_IMAGE_VARIABLE, RUN_ID_VARIABLE, RUN_VARIABLE
 
 APP_LABEL = "app.kubernetes.io/name"
 RUN_LABEL = "sharpen/run"
@@ -27,7 +27,15 @@ QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 # Where the store is, is no secret; who may use it comes from secrets or the service account.
 _STORE_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION")
 # Facts of the launching pod, which the job's pods must not take for theirs.
-_LAUNCHERS_OWN = (POD_NAME_VARIABLE, "KFP_POD_UID", "NAMESPACE", RUN_ID_VARIABLE, RUN_VARIABLE, OUTCOME_VARIABLE)
+_LAUNCHERS_OWN = (
+    POD_NAME_VARIABLE,
+    "KFP_POD_UID",
+    "NAMESPACE",
+    RUN_ID_VARIABLE,
+    RUN_VARIABLE,
+    OUTCOME_VARIABLE,
+    JOB_IMAGE_VARIABLE,
+)
 
 
 @dataclass(frozen=True)
@@ -85,7 +93,7 @@ def make_plan(job: Job, around: Surroundings) -> Plan:
     """
     settings = job.settings
     faults = _local_addresses(job)
-    image = settings.image or around.image
+    image = settings.image or os.environ.get(JOB_IMAGE_VARIABLE) or around.image
     if not image:
         faults.append("job.image: the image of this step is not known here; name the image that the pods run")
     if faults:

@@ -85,7 +85,10 @@ class JobSettings(SettingsModel):
         {}, max_length=16, description="Further resources of each pod, such as rdma/hca: 1."
     )
     image: str = Field(
-        "", max_length=1024, pattern=r"^\S*$", description="Image of the pods; empty: that of the pipeline's step."
+        "",
+        max_length=1024,
+        pattern=r"^\S*$",
+        description="Image of the pods; empty: the one that `sharpen compile --image` named, else the step's own.",
     )
     image_pull_secrets: list[ObjectName] = Field(
         [], max_length=8, description="Names of the secrets that the image is pulled with."

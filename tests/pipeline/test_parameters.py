@@ -136,7 +136,8 @@ def test_other_rounds_than_compiled_are_refused_in_one_line(
 
 def test_what_mining_reads_besides_data_and_model_is_named() -> None:
     overrides = {"candidate_sources": "model,bm25,model:a/b,file:s3://x/run", "rescoring_model": "c"}
-    assert json.loads(checked(json.dumps({"mining": overrides}), 1)[-1]) == ["a/b", "file:s3://x/run", "c"]
+    *_, mined_with, _ = checked(json.dumps({"mining": overrides}), 1)
+    assert json.loads(mined_with) == ["a/b", "file:s3://x/run", "c"]
 
 
 def test_every_setting_has_help() -> None:

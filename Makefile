@@ -95,6 +95,7 @@ pin-base:  ## pin the images' base to what its tag means now (needs docker)
 		https://raw.githubusercontent.com/FlagOpen/FlagEmbedding/1bfdf2cbb05838fc91248b2d9e863751065f0bcf/scripts/hn_mine.py
 
 bench-finetuning: $(VENV)/dev.done $(PEER)  ## speed and memory beside the peers (hours), into tests/peers/RESULTS.md
+	@$(BIN)/python -m tests.peers.check_export
 	@$(BIN)/python -m tests.peers.bench_loss_memory
 	@$(BIN)/python -m tests.peers.bench_cached_step
 	@$(BIN)/python -m tests.peers.bench_large_batch

@@ -24,6 +24,8 @@ def check_fits(encoder: Encoder, settings: TrainingSettings, model: str) -> None
         raise InputError(
             f"gradient_checkpointing: {type(encoder.model).__name__} cannot do it; lower micro_batch_tokens instead"
         )
+    if settings.fix_position_embedding and not position_embeddings(encoder.model):
+        raise InputError(f"fix_position_embedding: {type(encoder.model).__name__} has none; leave it false")
 
 
 def set_up(encoder: Encoder, settings: TrainingSettings) -> None:
@@ -38,9 +40,8 @@ def set_up(encoder: Encoder, settings: TrainingSettings) -> None:
         if settings.dropout is not None:
             set_dropout(tower, settings.dropout)
         if settings.fix_position_embedding:
-            for name, parameter in tower.named_parameters():
-                if "position_embeddings" in name:
-                    parameter.requires_grad_(False)
+            for parameter in position_embeddings(tower):
+                parameter.requires_grad_(False)
     if settings.lora_rank:
         lora.add_adapters(encoder, settings)
     if settings.gradient_checkpointing:
@@ -54,6 +55,12 @@ def finish(encoder: Encoder, settings: TrainingSettings) -> None:
     if settings.lora_rank:
         lora.merge_adapters(encoder)
     encoder.eval()
+
+
+def position_embeddings(model: nn.Module) -> list[nn.Parameter]:
+    """The weights of learned positions, by the names that transformers' models have for them."""
+    names = ("position_embeddings", "embed_positions", "wpe")
+    return [weights for name, weights in model.named_parameters() if any(part in names for part in name.split("."))]
 
 
 def set_dropout(model: nn.Module, share: float) -> None:

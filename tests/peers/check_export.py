@@ -1,8 +1,9 @@
 """The same texts through an exported folder here, in sentence-transformers, transformers and FlagEmbedding.
 
 ``python -m tests.peers.check_export [--model FOLDER ...]`` prints the largest difference of any number of any vector
-and ends with exit code 1 where one is above 1e-5. Without ``--model``: MiniLM with a query instruction, and tiny random
-models of every architecture that FlagEmbedding's two classes read, one of them with two towers.
+and ends with exit code 1 where one is above 1e-5. Without ``--model``: MiniLM and tiny random models of the
+architectures that FlagEmbedding's two classes read, with a query instruction, some with two towers; that goes into
+RESULTS.md.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +23,15 @@ import torch
 
 from components.core import model_facts
 from components.core.encoder import Encoder
+from components.core.loading import quiet
 from components.core.settings import EncoderSettings
 from tests.components.core.tiny_models import make_model
-from tests.peers.results import table
+from tests.peers.results import table, write_section
 from tests.peers.rows import ROOT, minilm, stop
 
 LIMIT = 1e-5
+# Tokens: the long text is cut, and the tiny models have positions enough.
+LONGEST = 48
 TEXTS = [
     "What are the symptoms of high blood pressure?",
     "",
@@ -67,7 +72,19 @@ def main() -> None:
             rows += [
                 [f"{name}, {kind}", *(f"{value:.1e}" for value in values.values())] for kind, values in found.items()
             ]
-    print(table(["largest difference", "sentence-transformers", "transformers", "FlagEmbedding"], rows))
+    compared = table(["largest difference", "sentence-transformers", "transformers", "FlagEmbedding"], rows)
+    if given.model:
+        print(compared)
+    else:
+        names = ("sentence-transformers", "torch", "transformers")
+        versions = ", ".join(f"{name} {metadata.version(name)}" for name in names)
+        told = (
+            f"{len(TEXTS)} texts (an empty one, one that is cut, one that begins with a space, several scripts), fp32, "
+            f"at most {LONGEST} tokens; tiny models are random. "
+            "transformers: AutoModel, AutoTokenizer and the pooling by hand."
+        )
+        command = f"Command: `python -m tests.peers.check_export`. Versions: FlagEmbedding 1.4.2, {versions}."
+        write_section("Exported folders in other libraries", f"{told}\n\n{command}\n\n{compared}")
     sys.exit(int(worst > LIMIT))
 
 
@@ -96,11 +113,12 @@ def differences(folder: Path, python: Path) -> dict[str, dict[str, float]]:
     from sentence_transformers import SentenceTransformer
 
     facts = model_facts.read_facts(folder)
-    lengths = {"query_max_len": 64, "passage_max_len": 64}
+    lengths = {"query_max_len": LONGEST, "passage_max_len": LONGEST}
     settings = EncoderSettings.checked({**lengths, "precision": "fp32", "normalize_embeddings": facts.normalize})
     encoder = Encoder.load(str(folder), settings, device="cpu")
-    theirs = SentenceTransformer(str(folder), device="cpu")
-    theirs.max_seq_length = 64
+    with quiet():
+        theirs = SentenceTransformer(str(folder), device="cpu")
+    theirs.max_seq_length = LONGEST
     found = {}
     for kind in ("query", "passage"):
         ours = encoder.encode(TEXTS, kind)
@@ -118,7 +136,8 @@ def by_hand(tower: Path, encoder: Encoder, prompt: str, longest: int) -> np.ndar
     """AutoModel, AutoTokenizer and the pooling in three lines."""
     from transformers import AutoModel, AutoTokenizer
 
-    tokenizer, model = AutoTokenizer.from_pretrained(tower), AutoModel.from_pretrained(tower).eval()
+    with quiet():
+        tokenizer, model = AutoTokenizer.from_pretrained(tower), AutoModel.from_pretrained(tower).eval()
     texts = [prompt + text for text in TEXTS]
     batch = tokenizer(texts, padding=True, truncation=True, max_length=longest, return_tensors="pt")
     with torch.inference_mode():

@@ -36,10 +36,17 @@ OWN: dict[str, dict[str, Any]] = {
     "roberta": {},
     "xlm-roberta": {},
     "mpnet": {},
-    "modernbert": {"cls_token_id": 0, "sep_token_id": 2, "global_attn_every_n_layers": 2, "local_attention": 8},
-    "qwen2": {"num_key_value_heads": 2},
-    "llama": {"num_key_value_heads": 2},
-    "mistral": {"num_key_value_heads": 2, "sliding_window": 16},
+    "modernbert": {
+        "cls_token_id": 0,
+        "sep_token_id": 2,
+        "global_attn_every_n_layers": 2,
+        "local_attention": 8,
+        "attention_dropout": 0.1,
+        "mlp_dropout": 0.1,
+    },
+    "qwen2": {"num_key_value_heads": 2, "attention_dropout": 0.1},
+    "llama": {"num_key_value_heads": 2, "attention_dropout": 0.1},
+    "mistral": {"num_key_value_heads": 2, "attention_dropout": 0.1, "sliding_window": 16},
     "gpt2": {"n_inner": 48},
 }
 ENCODERS = ("bert", "roberta", "xlm-roberta", "mpnet", "modernbert")

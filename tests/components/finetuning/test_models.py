@@ -19,7 +19,7 @@ from components.finetuning.step import gradient_step
 from components.finetuning.tokens import Tokens
 from components.finetuning.trainer import memory_of, objective_of
 from tests.components.core.test_models import by_hand
-from tests.components.core.tiny_models import DECODERS, ENCODERS, make_model
+from tests.components.core.tiny_models import DECODERS, ENCODERS, POSITIONS, make_model
 from tests.components.finetuning.small_data import parts
 
 pytestmark = pytest.mark.model
@@ -69,3 +69,28 @@ def test_recomputing_layers_that_a_model_cannot_recompute_is_told(tmp_path: Path
     check_fits(encoder, TrainingSettings(), "m")
     with pytest.raises(InputError, match="gradient_checkpointing: MPNetModel cannot"):
         check_fits(encoder, TrainingSettings(gradient_checkpointing=True), "m")
+
+
+@pytest.mark.parametrize("kind", [*ENCODERS, *DECODERS])
+def test_positions_that_shall_stay_are_found_or_told(kind: str, tmp_path: Path) -> None:
+    settings = TrainingSettings(fix_position_embedding=True)
+    encoder = Encoder.load(str(make_model(tmp_path / "base", kind)), ENCODER, training=True)
+    if kind in ("modernbert", "qwen2", "llama", "mistral"):
+        with pytest.raises(InputError, match=r"fix_position_embedding: \w+ has none"):
+            check_fits(encoder, settings, "m")
+        return
+    check_fits(encoder, settings, "m")
+    set_up(encoder, settings)
+    frozen = [weights.shape for weights in encoder.parameters() if not weights.requires_grad]
+    assert frozen == [(POSITIONS, 32)]
+
+
+@pytest.mark.parametrize("kind", [*ENCODERS, *DECODERS])
+def test_the_share_of_dropout_reaches_every_part(kind: str, tmp_path: Path) -> None:
+    base = make_model(tmp_path / "base", kind)
+    for share in (None, 0.0):
+        encoder = Encoder.load(str(base), ENCODER, training=True)
+        set_up(encoder, TrainingSettings(dropout=share))
+        encoder.train()
+        batch = encoder.pad(encoder.tokenize(TEXTS, "passage"))
+        assert torch.equal(encoder(**batch), encoder(**batch)) == (share == 0.0)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +77,22 @@ def _first_position(model: nn.Module) -> int:
         if isinstance(padding, int) and isinstance(getattr(module, "position_embeddings", None), nn.Embedding):
             return padding + 1
     return 0
+
+
+def content_hash(tokenizer: Any) -> str:
+    """Of what is in the tokenizer's files, not of where they lie: pods load the same model from different folders."""
+    facts: list[Any] = [type(tokenizer).__name__, tokenizer.truncation_side, tokenizer.pad_token_id]
+    if tokenizer.is_fast:
+        content = json.loads(tokenizer.backend_tokenizer.to_str())
+        # left there by the last call
+        content.update(truncation=None, padding=None)
+        facts.append(content)
+    else:
+        with tempfile.TemporaryDirectory(prefix="sharpen-") as folder:
+            paths = tokenizer.save_vocabulary(folder)
+            facts.append({Path(path).name: hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in paths})
+        facts += [tokenizer.get_added_vocab(), tokenizer.special_tokens_map]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def save(tokenizer: Any, folder: Path, *, padding_side: str) -> None:

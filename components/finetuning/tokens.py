@@ -6,9 +6,6 @@ shuffled are tokenised while training.
 
 from __future__ import annotations
 
-import hashlib
-import json
-import tempfile
 from collections.abc import Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -17,6 +14,7 @@ from typing import Any
 import numpy as np
 from datasets import Dataset, Features, List, Value
 
+from components.core import tokenizing
 from components.core.encoder import Encoder, Kind
 from components.core.progress import progress
 from components.finetuning.arrow import Lists, without_bars
@@ -93,29 +91,14 @@ def tokenised(examples: Examples, encoder: Encoder, kind: Kind, file: Path | Non
 
 
 def tokenizer_facts(encoder: Encoder) -> dict[str, Any]:
-    """What decides the token ids of a text: equal facts, equal ids."""
-    digest = hashlib.sha256()
-    with tempfile.TemporaryDirectory() as folder:
-        encoder.tokenizer.save_pretrained(folder)
-        for path in sorted(Path(folder).rglob("*")):
-            if path.is_file():
-                digest.update(f"{path.name}\0".encode())
-                digest.update(_without_state(path))
+    """What decides the token ids of a text, apart from the code: equal facts, equal ids."""
     return {
-        "tokenizer": digest.hexdigest(),
+        "tokenizer": tokenizing.content_hash(encoder.tokenizer),
         "tokenizers": metadata.version("tokenizers"),
         "prompts": dict(encoder.prompts),
         "format": encoder.settings.query_instruction_format,
         "lengths": dict(encoder.max_lengths),
     }
-
-
-def _without_state(path: Path) -> bytes:
-    """A tokenizer's file, without the truncation and padding of its last call."""
-    if path.name != "tokenizer.json":
-        return path.read_bytes()
-    values = json.loads(path.read_text(encoding="utf-8"))
-    return json.dumps({**values, "truncation": None, "padding": None}, sort_keys=True).encode()
 
 
 def _file(folder: Path, kind: str) -> Path:

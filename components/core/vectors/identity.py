@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
@@ -42,7 +41,7 @@ def facts_of(encoder: Encoder, kind: Kind) -> dict[str, Any]:
         "kind": kind,
         "weights": _weights(encoder.towers.get(kind, encoder.model)),
         "architecture": _architecture(encoder),
-        "tokenizer": _tokenizer(encoder.tokenizer),
+        "tokenizer": tokenizing.content_hash(encoder.tokenizer),
         "pooling": encoder.pooling,
         "normalize": encoder.normalize,
         "prompt": encoder.prompts[kind],
@@ -73,20 +72,6 @@ def _architecture(encoder: Encoder) -> str:
             if values not in found.values():
                 found[name] = values
     return _hashed(found)
-
-
-def _tokenizer(tokenizer: Any) -> str:
-    """Of what is in the tokenizer's files, not of where they lie: pods load the same model from different folders."""
-    settings = [type(tokenizer).__name__, tokenizer.truncation_side, tokenizer.pad_token_id]
-    if tokenizer.is_fast:
-        content = json.loads(tokenizer.backend_tokenizer.to_str())
-        # left there by the last call
-        content.update(truncation=None, padding=None)
-        return _hashed([settings, content])
-    with tempfile.TemporaryDirectory(prefix="sharpen-") as folder:
-        paths = tokenizer.save_vocabulary(folder)
-        content = {Path(path).name: hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in paths}
-    return _hashed([settings, content, tokenizer.get_added_vocab(), tokenizer.special_tokens_map])
 
 
 def _code() -> str:

@@ -31,7 +31,7 @@ def main() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     extras = project["project"]["optional-dependencies"]
     core = [line for line in project["project"]["dependencies"] if not _alone(line)]
-    steps = [*core, *extras["steps"]]
+    steps = [*core, *extras["steps"], *extras["lora"]]
     executor = _compiled([line for line in project["project"]["dependencies"] if _alone(line)], "--no-deps")
     model = _compiled([line for line in extras["demo"] if _alone(line)], "--no-deps")
 

@@ -45,7 +45,7 @@ def model() -> list[str]:
     ("name", "requirements"),
     [
         ("launcher.txt", PROJECT["dependencies"]),
-        ("cpu.txt", [*PROJECT["dependencies"], *EXTRAS["steps"], *model()]),
+        ("cpu.txt", [*PROJECT["dependencies"], *EXTRAS["steps"], *EXTRAS["lora"], *model()]),
     ],
 )
 def test_a_list_is_complete_and_has_nothing_more(name: str, requirements: list[str]) -> None:

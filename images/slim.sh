@@ -9,11 +9,12 @@ find botocore/data -mindepth 1 -maxdepth 1 -type d \
     ! -name s3 ! -name sts ! -name sso ! -name sso-oidc -exec rm -r {} +
 [ -d torch ] || exit 0
 
-# test suites, C++ headers and test programs
+# test suites, C++ headers and test programs, sources and stubs that only compilers and editors read
 for package in networkx numpy pandas pyarrow scipy sympy; do
     find "$package" -type d -name tests -prune -exec rm -r {} +
 done
 rm -r pyarrow/include torch/include torch/test
+find . -type f \( -name '*.pyi' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.pxi' \) -delete
 find torch/bin -type f ! -name torch_shm_manager -delete
 
 # Arrow's own clients of remote stores and services

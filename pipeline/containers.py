@@ -84,7 +84,7 @@ def _engine() -> Any:
         import docker.errors
     except ModuleNotFoundError as error:
         raise InputError(
-            "--image: to run steps in containers, install the package docker: pip install docker"
+            "--image: to run steps in containers, install the package docker: pip install 'sharpen[containers]'"
         ) from error
     try:
         client = docker.from_env()

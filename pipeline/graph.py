@@ -31,6 +31,7 @@ from components.indexing.component import indexing
 from components.promotion.component import current_champion, gate, promotion
 from pipeline.finish import finish
 from pipeline.parameters import TOP_LEVEL, Settings
+from pipeline.pods import prepare_all
 from pipeline.resolve import check_settings
 
 PIPELINE_NAME = "sharpen"
@@ -47,6 +48,7 @@ def make_pipeline(rounds: int = 1) -> GraphComponent:
         inputs = {"train_data": train_data, "eval_data": eval_data, "base_model": base_model}
         with dsl.ExitHandler(at_the_end, name="run"):
             _steps(inputs, model_name, store, overrides, rounds)
+        prepare_all()
 
     return dsl.pipeline(name=PIPELINE_NAME)(_with_inputs_from_settings(graph))
 

@@ -75,7 +75,7 @@ def test_the_launcher_knows_no_torch_and_decides(engine: Engine, launcher_image:
         "print(resolve({'model_name': 'm'}, '{\"training.temperature\": 0.05}').training.temperature)\n"
     )
     assert engine.run(launcher_image, "python", "-c", program).stdout == "0.05\n"
-    assert "sharpen run" not in engine.run(launcher_image, "sharpen", "models", "list", "--help").stdout
+    assert "List all models" in engine.run(launcher_image, "sharpen", "models", "list", "--help").stdout
 
 
 def test_data_training_and_evaluation_as_an_unknown_user_without_network(

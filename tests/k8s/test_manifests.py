@@ -11,8 +11,9 @@ import pytest
 import yaml
 
 from tests.crd_schema import crd_faults, crd_file
-from tests.k8s.rendered import COMPONENTS, K8S, OVERLAYS, of_kind, pods, render, tool, with_component
+from tests.k8s.rendered import COMPONENTS, K8S, OVERLAYS, of_kind, pods, render, with_component
 from tests.pod_security import restricted_faults
+from tests.tools import tool
 
 DEFINITIONS = {
     "kueue.x-k8s.io/ResourceFlavor": "kueue-resourceflavors.crd.yaml",

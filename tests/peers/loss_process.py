@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import time
 
 import psutil
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from components.finetuning.loss import Contrast, Objective, loss_and_gradient
 from tests.peers.loss_reference import Reference, reference
+from tests.peers.memory import high_water
 
 TEMPERATURE = 0.02
 
@@ -39,7 +39,7 @@ def main() -> None:
     started = time.perf_counter()
     outcome = loss_and_gradient(embeddings, [contrast], objective, given.queries)
     seconds = time.perf_counter() - started
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = high_water()
     facts = {
         "seconds": seconds,
         "extra_gib": (peak - before - outcome.gradient.nbytes) / 2**30,

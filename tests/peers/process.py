@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 
+from tests.peers.memory import high_water
 from tests.peers.rows import ROOT, stop
 
 LOG, LAST_LINES = "log.txt", 60
@@ -89,14 +90,6 @@ def last_lines(folder: Path) -> str:
     return "\n".join(lines[-LAST_LINES:])
 
 
-def peak_of_this_process() -> int:
-    """The highest resident memory of this process, in bytes.
-
-    `getrusage` would not do: across an exec it keeps the high-water mark of the process that started this one.
-    """
-    return _high_water(os.getpid())
-
-
 def _watched(process: subprocess.Popen[bytes], deadline: float) -> tuple[int | None, float, int]:
     """Exit code (None: not done in time), CPU seconds and peak memory in bytes."""
     root = psutil.Process(process.pid)
@@ -118,17 +111,10 @@ def _resident(root: psutil.Process) -> int:
     try:
         for one in [root, *root.children(recursive=True)]:
             now += one.memory_info().rss
-            highest = max(highest, _high_water(one.pid))
+            highest = max(highest, high_water(one.pid))
     except (psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
         pass  # it ended while it was looked at
     return max(now, highest)
-
-
-def _high_water(pid: int) -> int:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    return 0
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 import psutil
 
-from tests.peers.process import peak_of_this_process
+from tests.peers.memory import high_water
 
 QUERIES, PASSAGES = "queries.npy", "passages.npy"
 # The share of queries with a second positive: those take part in the estimate of false negatives.
@@ -35,7 +35,7 @@ def main() -> None:
     run = sharpen if given.engine == "Sharpen" else flat
     with Heap() as heap:
         facts = run(queries, passages, given.output, given.depth)
-    facts |= {"peak_gib": peak_of_this_process() / 2**30, "heap_gib": heap.peak / 2**30}
+    facts |= {"peak_gib": high_water() / 2**30, "heap_gib": heap.peak / 2**30}
     (given.output / "facts.json").write_text(json.dumps(facts))
 
 

@@ -151,7 +151,7 @@ def test_kill_and_resume_gives_the_same_weights(
 def test_two_processes_through_the_pipelines_face_give_the_model_of_one(
     data: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from kfp.dsl import Metrics, Model
+    from kfp.dsl import Artifact, Metrics, Model, TaskConfig
 
     from components.finetuning.component import finetuning
 
@@ -166,8 +166,10 @@ def test_two_processes_through_the_pipelines_face_give_the_model_of_one(
         encoder=ENCODER.model_dump_json(),
         job='{"processes": 2}',
         fingerprint="",
+        task_config=TaskConfig(),
         model=model,
         statistics=statistics,
+        job_manifest=Artifact(uri=str(tmp_path / "manifest")),
     )
     assert address == model.uri == str(tmp_path / "run" / "finetuning")
     assert json.loads((Path(address) / "training.json").read_text())["world_size"] == 2

@@ -21,7 +21,8 @@ LABELS = {"app.kubernetes.io/name": "sharpen", "app.kubernetes.io/component": "s
 
 def prepare_all() -> None:
     """Prepare every task of the pipeline that is being made."""
-    for task in pipeline_context.Pipeline.get_default_pipeline().tasks.values():
+    made: pipeline_context.Pipeline = pipeline_context.Pipeline.get_default_pipeline()  # type: ignore[assignment]
+    for task in made.tasks.values():
         prepare(task)
 
 

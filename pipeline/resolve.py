@@ -53,6 +53,7 @@ def check_settings(
     """
     import json
 
+    from components.core.jobs import check_job
     from components.core.place import reported
     from pipeline.parameters import GROUPS, TOP_LEVEL, resolve
 
@@ -60,5 +61,6 @@ def check_settings(
         values = dict(zip(TOP_LEVEL, (train_data, eval_data, base_model, model_name, store), strict=True))
         settings = resolve(values, overrides)
         settings.check_rounds(compiled_rounds)
+        check_job(settings.job)
     groups = (settings.group_json(group) for group in GROUPS)
     return (*groups, json.dumps(settings.mining.addresses), "yes" if settings.indexing.enabled else "no")  # type: ignore[return-value]

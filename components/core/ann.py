@@ -24,6 +24,7 @@ from components.core.errors import InputError
 from components.core.progress import progress
 from components.core.search import NO_PASSAGE, Found, best_of, top_k, vector_lengths
 
+AUTO, EXACT = "auto", "exact"
 WANTED_RECALL = 0.95
 SAMPLED_QUERIES = 256
 
@@ -58,6 +59,24 @@ class Effort:
     recall: float
     k: int
     queries: int
+
+
+def chosen_factory(index: str, exact_up_to: int, passages: int, dimension: int) -> str:
+    """What a user's choice comes to: ``exact``, or the string of a FAISS index that can be made.
+
+    Args:
+        index: ``auto``, ``exact`` or a factory string.
+        exact_up_to: passages up to which ``auto`` is exact.
+        passages, dimension: size of the corpus and length of its vectors.
+
+    Raises:
+        InputError: as `check_factory`.
+    """
+    if index == EXACT or (index == AUTO and passages <= exact_up_to):
+        return EXACT
+    factory = suggested_factory(passages, dimension) if index == AUTO else index
+    check_factory(factory, dimension, passages)
+    return factory
 
 
 def suggested_factory(passages: int, dimension: int) -> str:

@@ -11,6 +11,11 @@ import torch
 Finder = Callable[[np.ndarray, np.ndarray, np.ndarray, int], tuple[np.ndarray, np.ndarray]]
 
 
+def gpu_of(device: torch.device) -> str | None:
+    """The name of the GPU that a model is on, for `search.top_k`; None if it is on none."""
+    return str(device) if device.type == "cuda" else None
+
+
 def finder(queries: np.ndarray, device: str) -> Finder:
     """What finds the candidates of these queries in one block of passages after the other.
 

@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 
 from components.core import storage
+from components.core.device_search import gpu_of
 from components.core.encoder import Encoder, weights_hash
 from components.core.errors import StepFailed
 from components.core.place import code_version, run_id
@@ -132,7 +133,7 @@ def search(
     encoded = time.monotonic()
     depth = max(*settings.cutoffs, SHOWN_DEPTH)
     # one hit more, so that depth are left when the query's own passage is taken out
-    scores, indices = top_k(queries, passages, depth + settings.ignore_identical_ids)
+    scores, indices = top_k(queries, passages, depth + settings.ignore_identical_ids, device=gpu_of(encoder.device))
     rankings = {}
     for query_id, query_scores, query_indices in zip(judged.query_ids, scores.tolist(), indices.tolist(), strict=True):
         hits = [(judged.passage_ids[i], score) for i, score in zip(query_indices, query_scores, strict=True) if i >= 0]

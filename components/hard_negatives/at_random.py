@@ -46,7 +46,8 @@ def draw(
 ) -> Drawn:
     """Draw negatives from the corpus without replacement.
 
-    A corpus of up to 4,096 passages is gone through to the last one before a query is left short.
+    A corpus of up to 4,096 passages is gone through to the last one before a query is left short; not so with a
+    cross-encoder, which would be asked about each of them.
 
     Args:
         ranking: the queries, and what the search found for them.
@@ -60,7 +61,7 @@ def draw(
     rows, columns = np.nonzero(barred & (ranking.passages >= 0))
     unwanted = Pairs.of(rows, pool.text_of[ranking.passages[rows, columns]], pool.text_count)
     places, passages, scores = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0, np.float32)]
-    for purpose in (Purpose.CORPUS, Purpose.CORPUS_AGAIN):
+    for purpose in (Purpose.CORPUS, Purpose.CORPUS_AGAIN)[: 1 if rescore else 2]:
         short = np.flatnonzero(taken < wanted)
         missing = (wanted - taken)[short]
         sizes = 4 * missing + 16 if purpose is Purpose.CORPUS else np.full(len(short), _LAST_DRAWS)

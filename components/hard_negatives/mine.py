@@ -12,12 +12,15 @@ from typing import Any
 import numpy as np
 
 from components.core import storage
+from components.core.ann import chosen_factory
+from components.core.device_search import gpu_of
 from components.core.encoder import Encoder, weights_hash
 from components.core.errors import InputError
 from components.core.place import run_id
 from components.core.readers import read_dataset
 from components.core.settings import EncoderSettings
-from components.hard_negatives.candidates.sources import open_sources, rank_all
+from components.hard_negatives.approximate import approximated, search_facts
+from components.hard_negatives.candidates.sources import open_sources, rank_all, searched
 from components.hard_negatives.choose import choose
 from components.hard_negatives.embeddings import embed
 from components.hard_negatives.output import PAGE, REPORT, Writer
@@ -28,7 +31,7 @@ from components.hard_negatives.report import Figures
 from components.hard_negatives.rescore import QUERIES_AT_ONCE, Rescorer, make_rescorer, rescored
 from components.hard_negatives.rules import UNRANKED
 from components.hard_negatives.scope import Scope, make_scope
-from components.hard_negatives.settings import MiningSettings
+from components.hard_negatives.settings import MODEL, MiningSettings
 
 
 def mine(data: str, model: str, output: str, settings: MiningSettings, encoder: EncoderSettings) -> storage.Marker:
@@ -65,10 +68,13 @@ def mine(data: str, model: str, output: str, settings: MiningSettings, encoder: 
         tempfile.TemporaryDirectory(prefix="sharpen-") as scratch,
     ):
         loaded = Encoder.load(model, encoder)
+        factory = chosen_factory(settings.index, settings.exact_up_to, len(pool.passage_ids), loaded.dimension)
         others = rank_all(sources, pool, scope.reach, Path(scratch))
         ranked = time.monotonic()
-        vectors = Vectors(*embed(loaded, pool, model, pool.instructions))
+        embedded = embed(loaded, pool, model, pool.instructions)
         encoded = time.monotonic()
+        index = approximated(*embedded, scope.depth, factory, settings.seed)
+        vectors = Vectors(*embedded, index, gpu_of(loaded.device))
 
         writer = Writer(folder, pool, settings.candidate_sources, dataset.teacher_scores)
         figures = search_and_choose(vectors, others, pool, settings, scope, writer, rescorer)
@@ -86,10 +92,13 @@ def mine(data: str, model: str, output: str, settings: MiningSettings, encoder: 
         report = {
             **figures.report(),
             **facts,
+            "search": {MODEL: search_facts(index)} | searched(sources),
             "seconds": {name: round(value, 2) for name, value in seconds.items()},
             "settings": settings.model_dump(mode="json"),
             "encoder": encoder.model_dump(mode="json"),
         }
+        if rescorer:
+            report["rescoring"] |= {"pairs_scored": rescorer.scored, "hash": rescorer.cross_encoder.identity}
         (folder / REPORT).write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         (folder / PAGE).write_text(render_page(report), encoding="utf-8")
     return storage.read_marker(output)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from components.core.progress import progress
-from components.core.search import pair_scores, top_k_blocks
+from components.core.search import Found, pair_scores, top_k_blocks
+from components.hard_negatives.approximate import Approximate
 from components.hard_negatives.candidates.merge import merge
 from components.hard_negatives.pool import Pool
 from components.hard_negatives.rules import UNRANKED, Ranking
@@ -23,10 +24,20 @@ class Vectors:
     Attributes:
         queries: (n, d).
         passages: (m, d); may be memory-mapped.
+        approximate: an index of the passages; None: the search is exact.
+        device: the GPU that searches exactly, if there is one.
     """
 
     queries: np.ndarray
     passages: np.ndarray
+    approximate: Approximate | None = None
+    device: str | None = None
+
+    def nearest(self, depth: int) -> Iterator[Found]:
+        """The `depth` best passages of every query, a block of consecutive queries at a time."""
+        if self.approximate:
+            return self.approximate.blocks(self.queries, self.passages, depth)
+        return top_k_blocks(self.queries, self.passages, depth, device=self.device)
 
     def score(self, query_rows: np.ndarray, passage_rows: np.ndarray) -> np.ndarray:
         """Scores of pairs, float32: the same that the search gives them."""
@@ -61,7 +72,7 @@ def rankings(
     starts = np.searchsorted(pool.positives.keys, np.arange(len(pool.query_ids)) * pool.positives.width)
     anchors = np.minimum.reduceat(positive_scores, starts)
     with progress("Searching and choosing", len(pool.query_ids), "queries") as reporter:
-        for found in top_k_blocks(vectors.queries, vectors.passages, scope.depth):
+        for found in vectors.nearest(scope.depth):
             rows = np.arange(found.start, found.start + len(found.scores))
             named = {MODEL: found.indices[:, : scope.reach], **{name: table[rows] for name, table in others.items()}}
             merged = merge([named[source] for source in settings.candidate_sources])

@@ -55,6 +55,19 @@ class MiningSettings(SettingsModel):
         description="Ranks to take negatives from, as start-end: the first `start` passages of the ranking are left "
         "out and so is everything after the first `end`. Ranks are those of the whole corpus, known positives counted.",
     )
+    index: str = Field(
+        "auto",
+        min_length=1,
+        max_length=200,
+        description="auto: exact search up to exact_up_to passages, above that an approximate FAISS index; exact; "
+        "or a FAISS factory string such as HNSW32 or IVF4096,PQ48. The report says what an approximate one finds.",
+    )
+    exact_up_to: int = Field(
+        2_000_000,
+        ge=0,
+        le=2**32 - 1,
+        description="Passages up to which index=auto is exact; 100,000 queries then take about 45 minutes of one core.",
+    )
     negative_number: int = Field(15, ge=1, le=10_000, description="Negatives to mine for each query.")
     sampling: Literal["random", "top"] = Field(
         "random", description="random: drawn from what the filters leave of the range; top: its highest ranks."

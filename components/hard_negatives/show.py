@@ -31,6 +31,12 @@ def summary(report: Mapping[str, Any]) -> list[str]:
         + ", ".join(f"{k} of {share:.1%}" for k, share in top.items())
         + " of the queries",
     ]
+    lines += [
+        f"approximate search {search['index']}: finds {search['recall']:.1%} of the exact top {search['ranks']}, over "
+        f"{search['queries']:,} sampled queries"
+        for search in report["search"].values()
+        if search["index"] != "exact"
+    ]
     if len(report["sources"]) > 1:
         found = (f"{row['negatives']:,} of {row['candidates']:,} by {row['source']}" for row in report["sources"])
         lines.append("negatives of candidates: " + ", ".join(found))

@@ -57,4 +57,6 @@ def figures(report: Mapping[str, Any]) -> dict[str, float]:
     if rescoring := report["rescoring"]:
         rates = {name: rate for name, rate in rescoring.items() if name.startswith("rate_") and rate is not None}
         found |= {f"cross_encoder_{name}": rate for name, rate in rates.items()}
+    if "recall" in (search := report["search"]["model"]):
+        found["search_recall"] = search["recall"]
     return found

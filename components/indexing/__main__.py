@@ -28,6 +28,8 @@ def _search(addresses: SearchAddresses, settings: SearchSettings) -> None:
     opened = OpenIndex(addresses.index, addresses.model)
     if not settings.json_output:
         print(f"{len(opened.found):,} passages, ready in {time.monotonic() - started:.1f} s", file=sys.stderr)
+    if not addresses.text and sys.stdin.isatty():
+        print("one query a line; Ctrl-D ends", file=sys.stderr)
     for text in [addresses.text] if addresses.text else map(str.strip, sys.stdin):
         if text:
             show_answer(opened.ask(text, settings.top), settings.json_output)

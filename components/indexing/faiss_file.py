@@ -16,11 +16,10 @@ import faiss
 import numpy as np
 
 from components.core import ann
-from components.core.ann import Effort
+from components.core.ann import EXACT, Effort
 from components.core.errors import InputError
 from components.core.search import best_of
 from components.indexing.codes import Codec, computed
-from components.indexing.settings import EXACT
 
 NAME = "index.faiss"
 # Exact indexes too propose more than is asked for: bits are scored again as vectors, and floats in the fixed order of

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from components.core import ann, storage
-from components.core.ann import Effort
+from components.core.ann import EXACT
 from components.core.encoder import Encoder, weights_hash
 from components.core.errors import InputError
 from components.core.place import code_version, run_id
@@ -19,9 +20,10 @@ from components.indexing import faiss_file, manifest, quality, shards
 from components.indexing.codes import codec_for, computed, cut, largest_value
 from components.indexing.corpus import Corpus, read
 from components.indexing.faiss_file import Searchable
-from components.indexing.manifest import Manifest
+from components.indexing.manifest import Manifest, Shard
 from components.indexing.page import render_page
-from components.indexing.settings import AUTO, EXACT, IndexSettings
+from components.indexing.quality import Embedded
+from components.indexing.settings import IndexSettings
 
 PAGE = "README.md"
 # An approximate index is measured at more ranks than are usually asked for, which is the harder question.
@@ -53,22 +55,9 @@ def index(data: str, model: str, output: str, settings: IndexSettings, encoder: 
         loaded = Encoder.load(model, encoder)
         dimension = stored_dimension(settings, loaded)
         factory = chosen_factory(settings, dimension, len(corpus.passages))
-        whole = vectors_of(loaded, corpus.texts, "passage")
-        short = computed(whole, dimension, partial(cut, dimension=dimension, normalize=loaded.normalize))
-        codec = codec_for(settings.vector_precision, dimension, largest := largest_value(short, corpus.ids))
-        asked, asked_are = sample_queries(loaded, corpus, whole, settings)
+        embedded = embed(loaded, corpus, dimension, settings)
         encoded = time.monotonic()
-
-        files = shards.write(folder, corpus.passages, short, codec, texts=settings.store_texts)
-        blocks = (shards.read_codes(folder, file, codec) for file in files)
-        proposer, store = faiss_file.build(blocks, short, codec, factory, settings.seed)
-        faiss_file.write(proposer, store, folder / faiss_file.NAME)
-        short_asked = cut(asked, dimension, normalize=loaded.normalize)
-        effort = chosen_effort(proposer, short_asked, short, factory, settings.seed)
-        found = Searchable(proposer, store, codec, factory, effort)
-        measured = None
-        if settings.quality_queries:
-            measured = {"asked": asked_are, **quality.measure(asked, whole, short_asked, short, largest, found)}
+        files, found, largest = store(folder, corpus, embedded, factory, settings)
         facts["model_hash"] = weights_hash(loaded)
         made = Manifest(
             format_version=manifest.FORMAT_VERSION,
@@ -76,9 +65,9 @@ def index(data: str, model: str, output: str, settings: IndexSettings, encoder: 
             data=data,
             data_fingerprint=corpus.fingerprint,
             passages=len(corpus.passages),
-            embeddings=manifest.embeddings_facts(codec, files, shards.columns_of(folder, files[0])),
-            faiss=manifest.faiss_facts(faiss_file.NAME, codec, factory, effort),
-            quality=measured,
+            embeddings=manifest.embeddings_facts(found.codec, files, shards.columns_of(folder, files[0])),
+            faiss=manifest.faiss_facts(faiss_file.NAME, found.codec, factory, found.effort),
+            quality=quality.measure(embedded, largest, found) if settings.quality_queries else None,
             settings=settings.model_dump(mode="json"),
             code_version=code_version(),
         )
@@ -90,36 +79,54 @@ def index(data: str, model: str, output: str, settings: IndexSettings, encoder: 
 
 
 def stored_dimension(settings: IndexSettings, encoder: Encoder) -> int:
-    """How many dimensions are kept. Raises InputError when the model has fewer."""
+    """How many dimensions are kept. Raises InputError when the model has fewer, or they cannot be stored so."""
     wanted = settings.truncate_dim or encoder.dimension
     if wanted > encoder.dimension:
         raise InputError(f"truncate_dim {wanted}: the model's embeddings have {encoder.dimension} dimensions")
+    codec_for(settings.vector_precision, wanted, 0.0)
     return wanted
 
 
 def chosen_factory(settings: IndexSettings, dimension: int, passages: int) -> str:
     """``exact`` or a FAISS factory string that was checked. Raises InputError when it cannot be made."""
-    if settings.index == EXACT or settings.vector_precision == "binary":
+    if settings.vector_precision == "binary":
         return EXACT
-    if settings.index == AUTO:
-        return EXACT if passages <= settings.exact_up_to else ann.suggested_factory(passages, dimension)
-    ann.check_factory(settings.index, dimension, passages)
-    return settings.index
+    return ann.chosen_factory(settings.index, settings.exact_up_to, passages, dimension)
 
 
-def sample_queries(
-    encoder: Encoder, corpus: Corpus, passages: np.ndarray, settings: IndexSettings
-) -> tuple[np.ndarray, str]:
-    """Embeddings (n, D) of what the index is measured with, and what it is: sampled queries, else sampled passages."""
+def embed(encoder: Encoder, corpus: Corpus, dimension: int, settings: IndexSettings) -> Embedded:
+    """Embeddings of the passages, and of what the index is measured with: sampled queries, else sampled passages."""
+    passages = vectors_of(encoder, corpus.texts, "passage")
     if corpus.queries:
-        return vectors_of(encoder, corpus.queries, "query", corpus.instructions), f"{corpus.split} queries"
-    size = settings.quality_queries or ann.SAMPLED_QUERIES
-    drawn = np.random.default_rng(settings.seed).permutation(len(passages))[:size]
-    return np.asarray(passages[np.sort(drawn)]), "passages"
+        asked, asked_are = vectors_of(encoder, corpus.queries, "query", corpus.instructions), f"{corpus.split} queries"
+    else:
+        size = settings.quality_queries or ann.SAMPLED_QUERIES
+        drawn = np.random.default_rng(settings.seed).permutation(len(passages))[:size]
+        asked, asked_are = np.asarray(passages[np.sort(drawn)]), "passages"
+    shorten = partial(cut, dimension=dimension, normalize=encoder.normalize)
+    return Embedded(passages, computed(passages, dimension, shorten), asked, shorten(asked), asked_are)
 
 
-def chosen_effort(proposer: Any, queries: np.ndarray, passages: np.ndarray, factory: str, seed: int) -> Effort:
-    """How hard the FAISS index must be searched; an exact one has no such knob."""
-    if factory == EXACT:
-        return faiss_file.EXACT_EFFORT
-    return ann.measured_recall(proposer, queries, passages, EFFORT_RANKS, factory=factory, seed=seed)
+def store(
+    folder: Path, corpus: Corpus, embedded: Embedded, factory: str, settings: IndexSettings
+) -> tuple[list[Shard], Searchable, float]:
+    """Write the Parquet files and the FAISS file.
+
+    Returns:
+        The Parquet files, the index as it is searched, and the largest |x| of the stored dimensions.
+
+    Raises:
+        InputError: an embedding is not a number, or cannot be stored so.
+    """
+    vectors = embedded.short_passages
+    largest = largest_value(vectors, corpus.ids)
+    codec = codec_for(settings.vector_precision, vectors.shape[1], largest)
+    files = shards.write(folder, corpus.passages, vectors, codec, texts=settings.store_texts)
+    blocks = (shards.read_codes(folder, file, codec) for file in files)
+    proposer, held = faiss_file.build(blocks, vectors, codec, factory, settings.seed)
+    faiss_file.write(proposer, held, folder / faiss_file.NAME)
+    effort = faiss_file.EXACT_EFFORT
+    if factory != EXACT:
+        asked = embedded.short_queries
+        effort = ann.measured_recall(proposer, asked, vectors, EFFORT_RANKS, factory=factory, seed=settings.seed)
+    return files, Searchable(proposer, held, codec, factory, effort), largest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, get_args
 
 import numpy as np
@@ -15,30 +16,40 @@ from components.indexing.settings import Precision
 RANKS = 10
 
 
-def measure(
-    queries: np.ndarray,
-    passages: np.ndarray,
-    short_queries: np.ndarray,
-    short_passages: np.ndarray,
-    largest: float,
-    index: Searchable,
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Embedded:
+    """Embeddings of passages, and of queries that stand for those to come.
+
+    Attributes:
+        passages, queries: (m, D) and (n, D), the model's whole embeddings.
+        short_passages, short_queries: (m, d) and (n, d), cut to the stored dimensions.
+        asked: what the queries are, in words.
+    """
+
+    passages: np.ndarray
+    short_passages: np.ndarray
+    queries: np.ndarray
+    short_queries: np.ndarray
+    asked: str
+
+
+def measure(embedded: Embedded, largest: float, index: Searchable) -> dict[str, Any]:
     """Recall@10 of each precision, and of the index as it is searched.
 
     Truth is the exact search with the model's whole embeddings in float32.
 
     Args:
-        queries, passages: (n, D) and (m, D), whole.
-        short_queries, short_passages: (n, d) and (m, d), cut to the stored dimensions.
-        largest: the largest |x| of `short_passages`.
+        embedded: passages and queries.
+        largest: the largest |x| of the stored dimensions.
         index: what was made of them.
 
     Returns:
-        ``k``, ``queries``, ``exhaustive`` (precision -> recall of a float32 query against all stored vectors),
-        ``codes_only`` (precision -> recall if the query is coded too and codes are compared with codes), ``searched``
-        (recall of the index).
+        ``k``, ``queries``, ``asked``, ``exhaustive`` (precision -> recall of a float32 query against all stored
+        vectors), ``codes_only`` (precision -> recall if the query is coded too and codes are compared with codes),
+        ``searched`` (recall of the index).
     """
-    _, truth = top_k(queries, passages, RANKS)
+    short_queries, short_passages = embedded.short_queries, embedded.short_passages
+    _, truth = top_k(embedded.queries, embedded.passages, RANKS)
     exhaustive: dict[str, float] = {}
     codes_only: dict[str, float] = {}
     for precision in get_args(Precision):
@@ -53,7 +64,8 @@ def measure(
             codes_only[precision] = recall(truth, top_k(coded, stored, RANKS)[1])
     return {
         "k": RANKS,
-        "queries": len(queries),
+        "queries": len(short_queries),
+        "asked": embedded.asked,
         "exhaustive": exhaustive,
         "codes_only": codes_only,
         "searched": recall(truth, index.search(short_queries, RANKS)[1]),

@@ -95,7 +95,8 @@ def opened(address: str) -> tuple[Path, Manifest]:
 
 
 def _loaded(model: str, made: Manifest, address: str) -> Encoder:
-    encoder = Encoder.load(model, made.encoder)
+    # a lone query is not worth a file in the cache
+    encoder = Encoder.load(model, made.encoder.model_copy(update={"vector_cache": "off"}))
     if encoder.dimension != made.model.dimension:
         raise InputError(
             f"{address}: made with a model of {made.model.dimension} dimensions, {model} has {encoder.dimension}; "

@@ -9,7 +9,6 @@ from pydantic import Field, model_validator
 from components.core.settings import SettingsModel
 
 Precision = Literal["fp32", "fp16", "int8", "binary"]
-EXACT, AUTO = "exact", "auto"
 
 
 class IndexAddresses(SettingsModel):
@@ -40,7 +39,7 @@ class IndexSettings(SettingsModel):
         "get length 1 again if they had it. Unset: all.",
     )
     index: str = Field(
-        AUTO,
+        "auto",
         min_length=1,
         max_length=200,
         description="auto: exact up to exact_up_to passages, above it an approximate FAISS index by size; exact; or a "
@@ -61,7 +60,7 @@ class IndexSettings(SettingsModel):
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
-        if self.vector_precision == "binary" and self.index not in (AUTO, EXACT):
+        if self.vector_precision == "binary" and self.index not in ("auto", "exact"):
             raise ValueError(f"index {self.index!r} cannot be made of binary vectors; use auto, or another precision")
         if self.vector_precision == "binary" and self.truncate_dim is not None and self.truncate_dim % 8:
             raise ValueError(f"truncate_dim {self.truncate_dim} does not fill whole bytes of bits; use a multiple of 8")

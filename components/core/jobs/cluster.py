@@ -8,7 +8,8 @@ from functools import cached_property
 from typing import Any
 
 from components.core.errors import StepFailed
-from components.core.jobs.cluster_client import ApiError, Cluster, explained
+from components.core.jobs.api_errors import ApiError, explained
+from components.core.jobs.cluster_client import Cluster
 from components.core.jobs.job import Ending, Job
 from components.core.jobs.kinds import PYTORCHJOB, TRAINJOB, Kind, phase_of
 from components.core.jobs.manifest import HASH_ANNOTATION, differences
@@ -38,8 +39,8 @@ class ClusterBackend:
         pace: how often the job is looked at.
     """
 
-    def __init__(self, job: Job, backend: str, *, cluster: Cluster | None = None, pace: Pace = Pace()) -> None:  # noqa: B008
-        self._job, self._pace = job, pace
+    def __init__(self, job: Job, backend: str, *, cluster: Cluster | None = None, pace: Pace | None = None) -> None:
+        self._job, self._pace = job, pace or Pace()
         self._kind, self._build = _BUILDERS[backend]
         self._cluster = cluster or Cluster(job.settings.namespace)
         self._found: Mapping[str, Any] | None = None

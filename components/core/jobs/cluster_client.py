@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import random
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from components.core.errors import InputError, StepFailed
+from components.core.jobs.api_errors import ApiError, as_api_errors, raise_for_status
+from components.core.jobs.connection import connect, own_namespace
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState
@@ -32,27 +31,7 @@ READ_SECONDS = 60
 STREAM_SECONDS = 300
 # a token that is refused this often in a row is not one that was just rotated
 REFUSALS = 4
-_PASSING = (0, 408, 410, 425, 429, 500, 502, 503, 504)
-_TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 _log = logging.getLogger(__name__)
-
-
-class ApiError(Exception):
-    """The API refused a call, or could not be reached (status 0)."""
-
-    def __init__(self, status: int, reason: str, message: str, retry_after: float = 0.0) -> None:
-        super().__init__(f"{status} {reason}: {message}")
-        self.status, self.reason, self.message, self.retry_after = status, reason, message, retry_after
-
-    @property
-    def passing(self) -> bool:
-        """True if the same call may succeed later."""
-        return self.status in (401, *_PASSING) or (self.status == 409 and self.reason != "AlreadyExists")
-
-
-def in_cluster() -> bool:
-    """True in a pod that has a token for the API."""
-    return bool(os.environ.get("KUBERNETES_SERVICE_HOST")) and _TOKEN.is_file()
 
 
 class Cluster:
@@ -71,8 +50,8 @@ class Cluster:
         self._patience, self._first_wait = patience, first_wait
         # The client's own log repeats whole responses.
         logging.getLogger("kubernetes").setLevel(logging.WARNING)
-        self._client = _connect()
-        self.namespace = namespace or _own_namespace()
+        self._client = connect()
+        self.namespace = namespace or own_namespace()
 
     # jobs
 
@@ -141,7 +120,7 @@ class Cluster:
         from kubernetes import client as api
 
         meta = job["metadata"]
-        with _as_api_errors():
+        with as_api_errors():
             stream = api.CustomObjectsApi(self._client).list_namespaced_custom_object(
                 kind.group,
                 kind.version,
@@ -155,7 +134,7 @@ class Cluster:
                 _request_timeout=(CONNECT_SECONDS, seconds + 5),
             )
             with closing(stream):
-                _raise_for_status(stream)
+                raise_for_status(stream)
                 next(_lines(stream), None)
 
     # pods
@@ -193,11 +172,11 @@ class Cluster:
         from kubernetes import client as api
 
         try:
-            with _as_api_errors():
+            with as_api_errors():
                 response = api.CoreV1Api(self._client).read_namespaced_pod_log(
                     pod, self.namespace, container=container, tail_lines=lines, previous=previous, **_PLAIN
                 )
-                _raise_for_status(response)
+                raise_for_status(response)
                 return response.data.decode(errors="replace").splitlines()
         except ApiError as error:
             _log.debug("no log of %s: %s", pod, error)
@@ -218,7 +197,7 @@ class Cluster:
         from kubernetes import client as api
 
         options = {} if since_seconds is None else {"since_seconds": since_seconds}
-        with _as_api_errors():
+        with as_api_errors():
             response = api.CoreV1Api(self._client).read_namespaced_pod_log(
                 pod,
                 self.namespace,
@@ -230,14 +209,14 @@ class Cluster:
                 **options,
             )
             with closing(response):
-                _raise_for_status(response)
+                raise_for_status(response)
                 yield _lines(response)
 
     # how calls are made
 
     def renew(self) -> None:
         """Connect anew, with the token as it is now."""
-        self._client = _connect()
+        self._client = connect()
 
     def _call(self, call: Callable[[Any], Any], passing: Callable[[ApiError], bool] | None = None) -> Any:
         from tenacity import Retrying, retry_if_exception
@@ -250,9 +229,9 @@ class Cluster:
             from kubernetes import client as api
 
             try:
-                with _as_api_errors():
+                with as_api_errors():
                     response = call(api)
-                    _raise_for_status(response)
+                    raise_for_status(response)
                     return json.loads(response.data)
             except ApiError as error:
                 refused = refused + 1 if error.status == 401 else 0
@@ -283,19 +262,6 @@ class Cluster:
 _PLAIN: dict[str, Any] = {"_preload_content": False, "_request_timeout": (CONNECT_SECONDS, READ_SECONDS)}
 
 
-def explained(error: ApiError, what: str) -> StepFailed:
-    """A call that was refused for good, in one line with what to do."""
-    hints = {
-        0: "the API server cannot be reached",
-        401: "the service account's token is refused",
-        403: "the step's service account needs the rights in k8s/, or a quota or admission rule says no",
-        404: "the cluster does not know this kind; install its operator or choose another job.backend",
-        422: "the cluster refuses the manifest",
-    }
-    hint = f" ({hints[error.status]})" if error.status in hints else ""
-    return StepFailed(f"{what}: {error.message}{hint}")
-
-
 def _tell(state: RetryCallState) -> None:
     error = state.outcome.exception() if state.outcome else None
     if state.attempt_number in (3, 10) and error is not None:
@@ -311,48 +277,6 @@ def _or_none(call: Callable[[], T]) -> T | None:
         raise
 
 
-def _connect() -> Any:
-    from kubernetes import client, config
-
-    settings = client.Configuration()
-    try:
-        if in_cluster():
-            config.load_incluster_config(client_configuration=settings)
-        else:
-            named = os.environ.get("KUBECONFIG", "").split(os.pathsep)[0] or str(Path("~/.kube/config").expanduser())
-            config.load_kube_config(config_file=named, client_configuration=settings)
-    except config.ConfigException as error:
-        raise InputError(
-            f"job.backend: no cluster to run on ({error}); run in a pod, name a KUBECONFIG, or use backend local"
-        ) from None
-    # Repeating is done here, where it is known which calls may be repeated and for how long.
-    settings.retries = False  # type: ignore[assignment]
-    return client.ApiClient(settings)
-
-
-def _own_namespace() -> str:
-    if in_cluster():
-        return (_TOKEN.parent / "namespace").read_text(encoding="utf-8").strip()
-    from kubernetes import config
-
-    named = os.environ.get("KUBECONFIG", "").split(os.pathsep)[0] or str(Path("~/.kube/config").expanduser())
-    _, active = config.list_kube_config_contexts(config_file=named)
-    return active["context"].get("namespace") or "default"
-
-
-@contextmanager
-def _as_api_errors() -> Iterator[None]:
-    from kubernetes.client.exceptions import ApiException
-    from urllib3.exceptions import HTTPError
-
-    try:
-        yield
-    except ApiException as error:
-        raise _from_body(error.status or 0, error.body, error.reason, dict(error.headers or {})) from None
-    except (HTTPError, OSError) as error:
-        raise ApiError(0, type(error).__name__, str(error)) from None
-
-
 def _lines(response: Any) -> Iterator[str]:
     """Whole lines as they come; the API streams in chunks, which end anywhere."""
     rest = b""
@@ -362,23 +286,3 @@ def _lines(response: Any) -> Iterator[str]:
             yield line.decode(errors="replace")
     if rest:
         yield rest.decode(errors="replace")
-
-
-def _raise_for_status(response: Any) -> None:
-    # the client raises by itself in some versions only, when it is asked for plain responses
-    if response.status >= 400:
-        raise _from_body(response.status, response.data, response.reason, dict(response.headers))
-
-
-def _from_body(status: int, body: bytes | str | None, reason: str | None, headers: dict[str, str]) -> ApiError:
-    text = body.decode(errors="replace") if isinstance(body, bytes) else body or ""
-    try:
-        said = json.loads(text)
-    except ValueError:
-        said = {}
-    if not isinstance(said, dict):
-        said = {}
-    named = {name.lower(): value for name, value in headers.items()}
-    asked = named.get("retry-after") or (said.get("details") or {}).get("retryAfterSeconds") or 0
-    seconds = float(asked) if str(asked).replace(".", "", 1).isdigit() else 0.0
-    return ApiError(status, said.get("reason") or reason or "", said.get("message") or text[:500], seconds)

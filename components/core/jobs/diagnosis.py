@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +31,8 @@ _NEVER_STARTS = {
     "RunContainerError": "the container's program cannot be started",
     "StartError": "the container's program cannot be started",
 }
+# of events about pods that are placed but do not get their volumes, network or sandbox
+_STARTING = ("FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox", "NetworkNotReady")
 
 
 @dataclass(frozen=True)
@@ -69,11 +70,15 @@ def pod_troubles(pods: Sequence[Object]) -> Iterator[Trouble]:
                 )
 
 
-def event_troubles(events: Sequence[Object], job: str) -> Iterator[Trouble]:
-    """What events say about pods of a job that could not even be made; the newest of each kind of object."""
+def event_troubles(events: Sequence[Object], job: Object) -> Iterator[Trouble]:
+    """What events say about a job's pods that cannot be made or started, oldest first.
+
+    Events outlive what they are about: those from before the job are of an earlier one of its name.
+    """
+    name, born = job["metadata"]["name"], job["metadata"].get("creationTimestamp") or ""
     for event in sorted(events, key=_event_time):
         about = (event.get("involvedObject") or {}).get("name", "")
-        if about != job and not about.startswith(f"{job}-"):
+        if (about != name and not about.startswith(f"{name}-")) or "" < _event_time(event) < born:
             continue
         message = event.get("message") or ""
         if "violates PodSecurity" in message:
@@ -86,6 +91,8 @@ def event_troubles(events: Sequence[Object], job: str) -> Iterator[Trouble]:
             yield Trouble(f"an admission rule refuses the pods: {message}", final=True)
         elif "is forbidden" in message:
             yield Trouble(f"the pods may not be made: {message}", final=True)
+        elif event.get("reason") in _STARTING:
+            yield Trouble(f"{about} does not start: {message}")
 
 
 def told_by(pod: Object) -> Outcome | None:
@@ -164,4 +171,4 @@ def _memory(pod: Object) -> str:
 
 
 def _event_time(event: Object) -> str:
-    return json.dumps(event.get("lastTimestamp") or event.get("eventTime") or "")
+    return event.get("lastTimestamp") or event.get("eventTime") or ""

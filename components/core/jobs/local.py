@@ -17,6 +17,8 @@ from components.core.place import JOB_IMAGE_VARIABLE
 
 # A job that is told to end has this long to do so.
 GRACE_SECONDS = 30
+# The settings that mean something here; the others are about a cluster's pods.
+_HERE = {"backend", "processes", "threads", "nodes"}
 
 
 class LocalBackend:
@@ -24,10 +26,6 @@ class LocalBackend:
 
     def __init__(self, job: Job) -> None:
         settings = job.settings
-        if settings.nodes > 1:
-            raise InputError(
-                f"job.nodes: {settings.nodes} machines need a cluster; set job.backend or run in a pipeline"
-            )
         if os.environ.get(JOB_IMAGE_VARIABLE):
             raise InputError(
                 "job.backend: this step was compiled to launch a job elsewhere, in an image that cannot train; compile "
@@ -42,6 +40,8 @@ class LocalBackend:
     def build(self) -> dict[str, Any]:
         """The command and the variables that it gets besides those of this process."""
         job = self._job
+        if unused := sorted(job.settings.model_fields_set - _HERE):
+            print(f"note: of no effect on this machine: {', '.join(f'job.{name}' for name in unused)}", flush=True)
         if self._processes == 1:
             command = [sys.executable, "-m", job.module, *job.options]
         else:
@@ -88,10 +88,11 @@ class LocalBackend:
         if self._running is not None and self._running.poll() is None:
             self._running.terminate()
             try:
-                self._running.communicate(timeout=GRACE_SECONDS)
+                rest, _ = self._running.communicate(timeout=GRACE_SECONDS)
             except subprocess.TimeoutExpired:
                 self._running.kill()
-                self._running.communicate()
+                rest, _ = self._running.communicate()
+            print(rest, end="", flush=True)
         self._clean_up()
 
     def result(self, ending: Ending) -> None:

@@ -8,7 +8,8 @@ import time
 from dataclasses import dataclass
 from datetime import datetime
 
-from components.core.jobs.cluster_client import ApiError, Cluster
+from components.core.jobs.api_errors import ApiError
+from components.core.jobs.cluster_client import Cluster
 
 # A reconnect asks for what was written since the last line, and a little more: clocks of machines differ.
 OVERLAP_SECONDS = 10

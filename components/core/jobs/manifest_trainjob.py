@@ -13,6 +13,7 @@ from components.core.jobs import pod
 from components.core.jobs.kinds import TRAINJOB
 from components.core.jobs.manifest import wrap
 from components.core.jobs.plan import Plan
+from components.core.jobs.settings import JobSettings
 
 MANAGER = "sharpen/launcher"
 # Settings that release 2.3 has no field for, and where the runtime can say it.
@@ -23,6 +24,21 @@ _NOT_SAYABLE = {
 }
 
 
+def not_sayable(settings: JobSettings) -> list[str]:
+    """A line for every setting that was given and that a TrainJob cannot express."""
+    faults = [
+        f"job.{name}: a TrainJob of Trainer 2.3 cannot say this ({instead}); leave it out or use backend pytorchjob"
+        for name, instead in _NOT_SAYABLE.items()
+        if name in settings.model_fields_set
+    ]
+    if not settings.service_account:
+        faults.append(
+            "job.service_account: a TrainJob cannot keep the API token from its pods; name a service account that has "
+            "automountServiceAccountToken: false"
+        )
+    return faults
+
+
 def trainjob(plan: Plan) -> dict[str, Any]:
     """The manifest.
 
@@ -30,17 +46,7 @@ def trainjob(plan: Plan) -> dict[str, Any]:
         InputError: a setting was given that a TrainJob cannot express; one line each.
     """
     settings = plan.settings
-    faults = [
-        f"job.{name}: a TrainJob of Trainer 2.3 cannot say this ({instead}); leave it out or use backend pytorchjob"
-        for name, instead in _NOT_SAYABLE.items()
-        if name in plan.given
-    ]
-    if not settings.service_account:
-        faults.append(
-            "job.service_account: a TrainJob cannot keep the API token from its pods; name a service account that has "
-            "automountServiceAccountToken: false"
-        )
-    if faults:
+    if faults := not_sayable(settings):
         raise InputError(faults)
     node = {
         "name": TRAINJOB.container,

@@ -13,7 +13,7 @@ from components.core import storage
 from components.core.addresses import scheme_of
 from components.core.errors import InputError
 from components.core.jobs.job import Job, job_name
-from components.core.jobs.settings import JobSettings
+from components.core.jobs.settings import JobSettings, looks_secret
 from components.core.jobs.surroundings import POD_NAME_VARIABLE, Surroundings
 from components.core.outcome import VARIABLE as OUTCOME_VARIABLE
 from components.core.place import JOB_IMAGE_VARIABLE, RUN_ID_VARIABLE, RUN_VARIABLE
@@ -53,7 +53,6 @@ class Plan:
         env: environment variables of the container, as Kubernetes writes them.
         resources: requests and limits of the container.
         node_selector, tolerations, affinity, volumes, volume_mounts: of the pods.
-        given: names of the settings that were given, not defaults.
     """
 
     name: str
@@ -70,7 +69,6 @@ class Plan:
     affinity: dict[str, Any]
     volumes: list[dict[str, Any]]
     volume_mounts: list[dict[str, Any]]
-    given: frozenset[str]
 
     @property
     def labels(self) -> dict[str, str]:
@@ -93,12 +91,17 @@ def make_plan(job: Job, around: Surroundings) -> Plan:
     """
     settings = job.settings
     faults = _local_addresses(job)
+    task = {name: whole_numbers(value) for name, value in job.task_config.items() if value}
+    faults += [
+        f"{variable['name']}: is set on the task as plain text, which everybody can read; take it from a secret"
+        for variable in task.get("env") or []
+        if looks_secret(variable["name"]) and variable.get("value")
+    ]
     image = settings.image or os.environ.get(JOB_IMAGE_VARIABLE) or around.image
     if not image:
         faults.append("job.image: the image of this step is not known here; name the image that the pods run")
     if faults:
         raise InputError(faults)
-    task = {name: whole_numbers(value) for name, value in job.task_config.items() if value}
     resources = _resources(settings, task.get("resources") or {})
     processes = settings.processes or _gpus(settings, resources) or 1
     cores = _cores((resources.get("requests") or {}).get("cpu", settings.cpu))
@@ -118,7 +121,6 @@ def make_plan(job: Job, around: Surroundings) -> Plan:
         affinity=task.get("affinity", {}),
         volumes=task.get("volumes", []),
         volume_mounts=task.get("volume_mounts", []),
-        given=frozenset(settings.model_fields_set),
     )
 
 

@@ -6,7 +6,8 @@ had no time to. The run's exit task calls this.
 
 from __future__ import annotations
 
-from components.core.jobs.cluster_client import ApiError, Cluster
+from components.core.jobs.api_errors import ApiError
+from components.core.jobs.cluster_client import Cluster
 from components.core.jobs.kinds import KINDS, phase_of
 from components.core.jobs.plan import RUN_LABEL, label_value
 from components.core.jobs.surroundings import in_pipeline_pod, look_around

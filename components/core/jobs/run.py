@@ -55,23 +55,46 @@ def run_job(
     backend.result(ending)
 
 
+def check_job(settings: JobSettings) -> None:
+    """Refuse what no job here can do, before the work that comes before the job.
+
+    Raises:
+        InputError: several machines without a cluster, or what the chosen kind of job cannot express.
+    """
+    chosen = _backend_name(settings)
+    faults: list[str] = []
+    if chosen == "local" and settings.nodes > 1:
+        faults = [f"job.nodes: {settings.nodes} machines need a cluster; set job.backend or run in a pipeline"]
+    if chosen == "trainjob":
+        from components.core.jobs.manifest_trainjob import not_sayable
+
+        faults = not_sayable(settings)
+    if faults:
+        raise InputError(faults)
+
+
 def backend_for(job: Job) -> Backend:
     """What runs this job. auto: a PyTorchJob for a step of a pipeline on a cluster, this machine elsewhere."""
-    chosen = job.settings.backend
-    if chosen == "auto":
-        chosen = "pytorchjob" if in_pipeline_pod() else "local"
-    if chosen == "local":
-        # the environment is applied to the launching pod as well
-        unused = sorted(name for name, value in job.task_config.items() if value and name != "env")
-        if unused and in_pipeline_pod():
-            raise InputError(
-                f"job.backend: local trains in the launching pod, which {', '.join(unused)} of the task are not "
-                "applied to; use pytorchjob or trainjob"
-            )
-        return LocalBackend(job)
-    from components.core.jobs.cluster import ClusterBackend
+    check_job(job.settings)
+    chosen = _backend_name(job.settings)
+    if chosen != "local":
+        from components.core.jobs.cluster import ClusterBackend
 
-    return ClusterBackend(job, chosen)
+        return ClusterBackend(job, chosen)
+    # the environment is applied to the launching pod as well
+    unused = sorted(name for name, value in job.task_config.items() if value and name != "env")
+    if unused and in_pipeline_pod():
+        raise InputError(
+            f"job.backend: local trains in the launching pod, which {', '.join(unused)} of the task are not applied "
+            "to; use pytorchjob or trainjob"
+        )
+    return LocalBackend(job)
+
+
+def _backend_name(settings: JobSettings) -> str:
+    if settings.backend != "auto":
+        return settings.backend
+    return "pytorchjob" if in_pipeline_pod() else "local"
 
 
 @contextmanager

@@ -31,9 +31,16 @@ OptionalName = Annotated[str, StringConstraints(pattern=rf"^({_DNS_NAME})?$", ma
 VariableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=253)]
 SecretKey = Annotated[str, StringConstraints(pattern=rf"^{_DNS_NAME}/[A-Za-z0-9._-]{{1,253}}$")]
 
-_SECRET_WORDS = re.compile(r"SECRET|PASSWORD|PASSWD|TOKEN|CREDENTIAL|ACCESS_KEY|API_KEY|PRIVATE_KEY", re.IGNORECASE)
+_SECRET_NAME = re.compile(
+    r"(^|_)(SECRET|PASSWORD|PASSWD|TOKEN|CREDENTIALS?|ACCESS_KEY|API_?KEY|PRIVATE_KEY)(_|$)", re.IGNORECASE
+)
 # What torchrun and the operators set themselves; a value given here would split the processes.
 _DECIDED_VARIABLES = re.compile(r"^(PET_.*|MASTER_ADDR|MASTER_PORT|WORLD_SIZE|RANK|LOCAL_RANK|KFP_.*|SHARPEN_RUN)$")
+
+
+def looks_secret(name: str) -> bool:
+    """True for the name of an environment variable that commonly holds a secret."""
+    return bool(_SECRET_NAME.search(name))
 
 
 class Toleration(SettingsModel):
@@ -147,7 +154,7 @@ class JobSettings(SettingsModel):
         for name in self.env:
             if _DECIDED_VARIABLES.match(name):
                 raise ValueError(f"env: {name} is set by the job itself")
-            if _SECRET_WORDS.search(name):
+            if looks_secret(name):
                 raise ValueError(f"env: {name} looks like a secret; name its secret and key in secret_env")
         if both := sorted(self.env.keys() & self.secret_env.keys()):
             raise ValueError(f"env and secret_env both set {', '.join(both)}")

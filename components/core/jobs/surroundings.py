@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from components.core import place
-from components.core.jobs.cluster_client import ApiError, Cluster
+from components.core.jobs.api_errors import ApiError
+from components.core.jobs.cluster_client import Cluster
 
 # What Kubeflow Pipelines gives every pod of a run.
 POD_NAME_VARIABLE = "KFP_POD_NAME"

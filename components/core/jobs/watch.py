@@ -9,7 +9,8 @@ from typing import Any
 
 from components.core.errors import InputError
 from components.core.jobs import diagnosis
-from components.core.jobs.cluster_client import ApiError, Cluster
+from components.core.jobs.api_errors import ApiError
+from components.core.jobs.cluster_client import Cluster
 from components.core.jobs.diagnosis import Trouble
 from components.core.jobs.job import Ending
 from components.core.jobs.kinds import Kind, phase_of
@@ -110,6 +111,7 @@ class Watch:
         self._budgets = Budgets(settings)
         self._witness = Witness()
         self._stream: LogStream | None = None
+        self._told_state = ""
         self._told: set[str] = set()
         self._pulling_since: float | None = None
 
@@ -139,10 +141,14 @@ class Watch:
             return self._ending("stopped", ["the user's input is wrong, so no restart mends it"])
         self._follow(pods)
         state = self._state(phase, pods)
-        self._say(f"job {self._name}: {state}")
-        troubles = self._troubles(pods, state)
+        if state != self._told_state:
+            self._told_state = state
+            print(f"job {self._name}: {state}", flush=True)
+        troubles = self._troubles(job, pods, state)
         for trouble in troubles:
-            self._say(f"note: {trouble.line}")
+            if trouble.line not in self._told:
+                self._told.add(trouble.line)
+                print(f"note: {trouble.line}", flush=True)
         if final := [trouble.line for trouble in troubles if trouble.final]:
             return self._given_up(pods, final)
         silent_since = self._stream.last_line if self._stream and self._stream.connected else None
@@ -156,10 +162,10 @@ class Watch:
         started = sum(diagnosis.started(pod) for pod in pods)
         return "running" if started >= self._settings.nodes else "pending"
 
-    def _troubles(self, pods: Sequence[Mapping[str, Any]], state: str) -> list[Trouble]:
+    def _troubles(self, job: Mapping[str, Any], pods: Sequence[Mapping[str, Any]], state: str) -> list[Trouble]:
         troubles = list(diagnosis.pod_troubles(pods))
-        if state == "pending" and len(pods) < self._settings.nodes:
-            troubles += diagnosis.event_troubles(self._cluster.warnings(), self._name)
+        if state == "pending":
+            troubles += diagnosis.event_troubles(self._cluster.warnings(), job)
         now = time.monotonic()
         if not any(trouble.pulling for trouble in troubles):
             self._pulling_since = None
@@ -191,11 +197,6 @@ class Watch:
             time.sleep(min(self._pace.longest, error.retry_after))
         # Changes may come thick and fast.
         time.sleep(max(0.0, self._pace.shortest - (time.monotonic() - began)))
-
-    def _say(self, line: str) -> None:
-        if line not in self._told:
-            self._told.add(line)
-            print(line, flush=True)
 
     def _given_up(self, pods: Sequence[Mapping[str, Any]], reasons: list[str]) -> Ending:
         for pod in pods:

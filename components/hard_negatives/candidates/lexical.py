@@ -1,4 +1,4 @@
-"""BM25 over the corpus, with the library bm25s: Lucene's variant, k1 1.5, b 0.75, on stemmed words."""
+"""BM25 over the corpus, with the library bm25s: Lucene's variant on stemmed words, with Anserini's k1 and b."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from components.hard_negatives.pool import Pool
 
 # Single letters and digits count, unlike in the library's own pattern: "vitamin C" is not "vitamin D".
 WORD = r"(?u)\w+"
+# The defaults of Anserini, the baseline of BEIR and MS MARCO; passages differ less in length than the web's pages.
+K1, B = 0.9, 0.4
 
 
 class Bm25:
@@ -37,7 +39,7 @@ class Bm25:
             stemmer=self.stemmer,  # pyright: ignore[reportArgumentType]
             show_progress=False,
         )
-        self.index = bm25s.BM25(method="lucene", k1=1.5, b=0.75)
+        self.index = bm25s.BM25(method="lucene", k1=K1, b=B)
         self.index.index(tokens, show_progress=False)
         self.numbers: dict[str, int] = self.index.vocab_dict
         self.word = re.compile(WORD)

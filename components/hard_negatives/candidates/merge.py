@@ -38,43 +38,36 @@ def merge(rankings: Sequence[np.ndarray]) -> Merged:
     Args:
         rankings: of each source, (n, depth) rows of distinct passages, best first; `NO_PASSAGE` after the last.
     """
-    columns = sorted((rank, source) for source, found in enumerate(rankings) for rank in range(found.shape[1]))
-    count = len(rankings[0])
-    passages = np.empty((count, len(columns)), dtype=np.int64)
-    for column, (rank, source) in enumerate(columns):
-        passages[:, column] = rankings[source][:, rank]
-    ranks = np.array([rank + 1 for rank, _ in columns], dtype=np.int32)
-    sources = np.array([source for _, source in columns], dtype=np.int8)
-    bits = (1 << sources.astype(np.int64)).astype(np.uint8)
-    if len(rankings) == 1:
-        return _without_empty(passages, np.argsort(passages < 0, axis=1, kind="stable"), ranks, sources, bits[None, :])
-
-    by_passage = np.argsort(passages, axis=1, kind="stable")
-    sorted_passages = np.take_along_axis(passages, by_passage, axis=1)
-    first = np.ones(passages.shape, dtype=bool)
-    first[:, 1:] = sorted_passages[:, 1:] != sorted_passages[:, :-1]
-    starts = np.flatnonzero(first)
-    every = np.bitwise_or.reduceat(bits[by_passage].ravel(), starts) if passages.size else bits[:0]
-    found_by = np.zeros(passages.shape, dtype=np.uint8)
-    kept = np.zeros(passages.shape, dtype=bool)
-    rows = starts // passages.shape[1]
-    kept[rows, by_passage.ravel()[starts]] = True
-    found_by[rows, by_passage.ravel()[starts]] = every
-    passages[~kept] = NO_PASSAGE
-    return _without_empty(passages, np.argsort(passages < 0, axis=1, kind="stable"), ranks, sources, found_by)
-
-
-def _without_empty(
-    passages: np.ndarray, order: np.ndarray, ranks: np.ndarray, sources: np.ndarray, found_by: np.ndarray
-) -> Merged:
-    """With empty places moved to the end of each row, and all columns but one left out that are empty in all rows."""
-    width = max(1, int((passages >= 0).sum(axis=1).max(initial=0)))
-    order = order[:, :width]
-    taken = np.take_along_axis(passages, order, axis=1)
+    count, depth = rankings[0].shape
+    ranks = np.repeat(np.arange(1, depth + 1, dtype=np.int32), len(rankings))
+    sources = np.tile(np.arange(len(rankings), dtype=np.int8), depth)
+    # all first ranks, then all second ones ...
+    passages = np.stack(rankings, axis=2).reshape(count, -1).astype(np.int64)
+    found_by = np.broadcast_to((1 << sources.astype(np.int64)).astype(np.uint8), passages.shape)
+    columns = np.broadcast_to(np.arange(len(ranks)), passages.shape)
+    if len(rankings) > 1:
+        passages, found_by = _once(passages, found_by)
+        columns = np.argsort(passages < 0, axis=1, kind="stable")
+        columns = columns[:, : max(1, int((passages >= 0).sum(axis=1).max(initial=0)))]
+    taken = np.take_along_axis(passages, columns, axis=1)
     empty = taken < 0
     return Merged(
         passages=taken,
-        ranks=np.where(empty, 0, ranks[order]),
-        sources=np.where(empty, -1, sources[order]),
-        found_by=np.where(empty, 0, np.take_along_axis(np.broadcast_to(found_by, passages.shape), order, axis=1)),
+        ranks=np.where(empty, 0, ranks[columns]),
+        sources=np.where(empty, -1, sources[columns]),
+        found_by=np.where(empty, 0, np.take_along_axis(found_by, columns, axis=1)),
     )
+
+
+def _once(passages: np.ndarray, found_by: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each passage of a row in the first of its places only, with the bits of all; `NO_PASSAGE` in the others."""
+    by_passage = np.argsort(passages, axis=1, kind="stable")
+    ordered = np.take_along_axis(passages, by_passage, axis=1)
+    first = np.ones(passages.shape, dtype=bool)
+    first[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    starts = np.flatnonzero(first)
+    rows, columns = starts // passages.shape[1], by_passage.ravel()[starts]
+    once, bits = np.full(passages.shape, NO_PASSAGE, dtype=np.int64), np.zeros(passages.shape, dtype=np.uint8)
+    once[rows, columns] = ordered.ravel()[starts]
+    bits[rows, columns] = np.bitwise_or.reduceat(np.take_along_axis(found_by, by_passage, axis=1).ravel(), starts)
+    return once, bits

@@ -7,20 +7,23 @@ than one index or one model's vectors are held.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from components.core import model_folder
+from components.core.ann import chosen_factory
+from components.core.device_search import gpu_of
 from components.core.encoder import Encoder
 from components.core.progress import progress
-from components.core.search import top_k_blocks
 from components.core.settings import EncoderSettings
+from components.hard_negatives.approximate import approximated, search_facts
 from components.hard_negatives.candidates.files import RankedFile
 from components.hard_negatives.embeddings import embed
 from components.hard_negatives.pool import Pool
+from components.hard_negatives.rankings import Vectors
 from components.hard_negatives.settings import BM25, FILE, MODEL, MiningSettings
 
 
@@ -47,18 +50,26 @@ class Lexical:
 
 @dataclass(frozen=True)
 class OtherModel:
-    """Another embedding model, with its own pooling and prompts; lengths and precision are the mining model's."""
+    """Another embedding model, with its own pooling and prompts; lengths, precision and index are the mining model's.
+
+    `facts` says how it was searched, once it was.
+    """
 
     address: str
     encoder: EncoderSettings
+    settings: MiningSettings
+    facts: dict[str, Any] = field(default_factory=dict)
 
     def ranked(self, pool: Pool, depth: int) -> Iterator[np.ndarray]:
-        """Encode with the model and search exactly."""
+        """Encode with the model and search."""
         encoder = Encoder.load(self.address, self.encoder)
-        queries, passages = embed(encoder, pool, self.address, None)
+        factory = chosen_factory(self.settings.index, self.settings.exact_up_to, len(pool.passages), encoder.dimension)
+        embedded, device = embed(encoder, pool, self.address, None), gpu_of(encoder.device)
         del encoder
-        with progress(f"Searching with {self.address}", len(queries), "queries") as reporter:
-            for found in top_k_blocks(queries, passages, depth):
+        vectors = Vectors(*embedded, approximated(*embedded, depth, factory, self.settings.seed), device)
+        self.facts.update(search_facts(vectors.approximate))
+        with progress(f"Searching with {self.address}", len(vectors.queries), "queries") as reporter:
+            for found in vectors.nearest(depth):
                 yield from found.indices
                 reporter.advance(len(found.indices))
 
@@ -81,11 +92,16 @@ def open_sources(settings: MiningSettings, encoder: EncoderSettings, pool: Pool)
         elif kind == MODEL and address:
             model_folder.locate(address)
             own = {"sentence_pooling_method": "auto"} | dict.fromkeys(_INSTRUCTIONS)
-            sources[name] = OtherModel(address, encoder.model_copy(update=own))
+            sources[name] = OtherModel(address, encoder.model_copy(update=own), settings)
     return sources, notices
 
 
 _INSTRUCTIONS = ("query_instruction_for_retrieval", "passage_instruction_for_retrieval")
+
+
+def searched(sources: Mapping[str, Source]) -> dict[str, dict[str, Any]]:
+    """How each other embedding model was searched, for the report."""
+    return {name: source.facts for name, source in sources.items() if isinstance(source, OtherModel)}
 
 
 def rank_all(sources: Mapping[str, Source], pool: Pool, depth: int, folder: Path) -> dict[str, np.ndarray]:

@@ -126,7 +126,7 @@ class Slow:
         barred = {self.texts[row[0]] for row in chosen} | {self.texts[p] for p, rank, _ in ranking if rank <= start}
         for purpose, size in ((Purpose.CORPUS, 4 * wanted + 16), (Purpose.CORPUS_AGAIN, 4096)):
             generator = draws.generator(settings.seed, query_id, purpose)
-            if not wanted:
+            if not wanted or (self.second and purpose is Purpose.CORPUS_AGAIN):
                 break
             seen = set()
             for row in generator.choice(len(passage_ids), size=min(size, len(passage_ids)), replace=False):

@@ -117,6 +117,7 @@ def test_the_page_escapes_texts_and_needs_nothing_else(tmp_path: Path) -> None:
         "model_hash": "h",
         "data": "d",
         "data_fingerprint": "f",
+        "search": {"model": {"index": "exact"}},
         "seconds": {"total": 1.0},
         "settings": settings.model_dump(mode="json"),
         "encoder": EncoderSettings.checked({}).model_dump(mode="json"),

@@ -81,6 +81,16 @@ def test_no_more_pairs_are_scored_than_the_choice_needs(tmp_path: Path) -> None:
     assert len(judge.asked) == len(set(judge.asked)) < 30
 
 
+def test_a_query_whose_label_is_wrong_does_not_have_the_corpus_scored(tmp_path: Path) -> None:
+    passages = [(f"p{number:04}", f"text {number}", [1000.0 - number]) for number in range(1000)]
+    made = world([("q", "query", [1.0])], passages, [("q", "p0000")])
+    rules = MiningSettings.checked({"range_for_sampling": "0-20", "further_ranks": 10, "negative_number": 5})
+    judge = Judge(lambda query, passage: -1.0 if passage == "text 0" else 1.0, "wrong label")
+    rows, figures = mined(made, rules, tmp_path, judge=judge)
+    assert rows == [] and figures.missing == 5
+    assert len(judge.asked) <= 30 + 4 * 5 + 16 + 15
+
+
 def test_a_killed_run_goes_on_and_a_second_one_scores_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(step, "QUERIES_AT_ONCE", 4)
     monkeypatch.setenv("SHARPEN_CACHE", str(tmp_path / "cache"))
@@ -161,5 +171,6 @@ def test_the_scores_reach_distillation(tiny_model: Path, cross_encoder: Path, tm
     assert report["rescoring"]["judged_queries"] == 30 and report["rescoring"]["rate_as_set"] == 0.0
     assert sum(report["rescoring"]["positive_scores"]["counts"]) == report["positives"]
     assert sum(report["rescoring"]["negative_scores"]["counts"]) == report["negatives"] == table.height
+    assert report["rescoring"]["pairs_scored"] >= table.height + report["positives"]
     assert any("teacher scores of the data are not used" in notice for notice in report["notices"])
     assert pl.read_parquet(tmp_path / "out" / "negatives")["source"].unique().sort().to_list() == ["model"]

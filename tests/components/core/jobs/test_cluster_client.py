@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 from kubernetes.config import incluster_config
 
-from components.core.jobs import cluster_client
-from components.core.jobs.cluster_client import ApiError, Cluster, explained
+from components.core.jobs import connection
+from components.core.jobs.api_errors import ApiError, explained
+from components.core.jobs.cluster_client import Cluster
 from components.core.jobs.kinds import PYTORCHJOB
 from tests.components.core.jobs.fake_api import FakeApi, Fault
 
@@ -59,7 +60,7 @@ def in_pod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeApi]
     context.load_cert_chain(authority(tmp_path))
     (tmp_path / "token").write_text("first-token")
     (tmp_path / "namespace").write_text("team\n")
-    monkeypatch.setattr(cluster_client, "_TOKEN", tmp_path / "token")
+    monkeypatch.setattr(connection, "_TOKEN", tmp_path / "token")
     monkeypatch.setattr(incluster_config, "SERVICE_TOKEN_FILENAME", str(tmp_path / "token"))
     monkeypatch.setattr(incluster_config, "SERVICE_CERT_FILENAME", str(tmp_path / "ca.crt"))
     with FakeApi(tls=context) as api:

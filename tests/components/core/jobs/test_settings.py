@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from components.core.errors import InputError
-from components.core.jobs import JobSettings, run_job
+from components.core.jobs import JobSettings, check_job, run_job
 from components.core.jobs.cluster import ClusterBackend
 from components.core.jobs.job import Job
 from components.core.jobs.local import LocalBackend
@@ -60,12 +60,26 @@ def test_no_cluster_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> N
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
     with pytest.raises(InputError, match=r"job.backend: no cluster to run on .*use backend local"):
-        run_job("m", {"output": "s3://b/o"}, JobSettings.checked({"backend": "trainjob"}))
+        run_job("m", {"output": "s3://b/o"}, JobSettings.checked({"backend": "pytorchjob"}))
 
 
-def test_several_machines_need_a_cluster() -> None:
+def test_what_cannot_run_here_is_told_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match="2 machines need a cluster"):
-        run_job("m", {}, JobSettings.checked({"nodes": 2}))
+        check_job(JobSettings.checked({"nodes": 2}))
+    with pytest.raises(InputError, match="ttl_seconds: a TrainJob"):
+        check_job(JobSettings.checked({"backend": "trainjob", "service_account": "a", "ttl_seconds": 5}))
+    monkeypatch.setenv("KFP_POD_NAME", "p")
+    check_job(JobSettings.checked({"nodes": 2}))
+
+
+def test_settings_of_pods_are_told_to_mean_nothing_here(capsys: pytest.CaptureFixture[str]) -> None:
+    LocalBackend(Job("m", {}, JobSettings.checked({"memory": "1Gi", "processes": 1, "queue": "q"}))).build()
+    assert capsys.readouterr().out == "note: of no effect on this machine: job.memory, job.queue\n"
+
+
+@pytest.mark.parametrize("name", ["TOKENIZERS_PARALLELISM", "NCCL_DEBUG", "KEYBOARD", "HF_HUB_OFFLINE"])
+def test_what_is_no_secret_may_be_set(name: str) -> None:
+    assert JobSettings.checked({"env": {name: "1"}}).env == {name: "1"}
 
 
 def test_training_in_the_launching_pod_does_not_lose_what_is_set_on_the_task(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,7 +27,7 @@ def a_pool(passages: list[str], queries: list[str]) -> Pool:
     return make_pool(made.data, "data")
 
 
-def formula(passages: list[str], query: str, k1: float = 1.5, b: float = 0.75) -> list[float]:
+def formula(passages: list[str], query: str, k1: float = 0.9, b: float = 0.4) -> list[float]:
     """BM25 as Lucene computes it (Kamphuis et al. 2020), without its constant factor k1 + 1."""
     texts = [re.findall(r"\w+", passage.lower()) for passage in passages]
     mean = sum(map(len, texts)) / len(texts)

@@ -40,7 +40,8 @@ rankings = st.integers(1, 8).flatmap(
 @settings(max_examples=200, deadline=None)
 @given(rankings, st.integers(0, 3))
 def test_equals_the_definition(found: list[list[list[int]]], spare: int) -> None:
-    merged = merge([table(rows, max(map(len, rows)) + spare) for rows in found])
+    depth = 1 + spare + max(len(row) for rows in found for row in rows)
+    merged = merge([table(rows, depth) for rows in found])
     for query in range(len(found[0])):
         columns = (merged.passages, merged.ranks, merged.sources, merged.found_by)
         rows = list(zip(*(column[query].tolist() for column in columns), strict=True))
@@ -51,5 +52,6 @@ def test_equals_the_definition(found: list[list[list[int]]], spare: int) -> None
 
 def test_one_source_keeps_its_ranks() -> None:
     merged = merge([np.array([[5, 3, 9, -1], [7, -1, -1, -1]])])
-    assert merged.passages.tolist() == [[5, 3, 9], [7, -1, -1]]
-    assert merged.ranks.tolist() == [[1, 2, 3], [1, 0, 0]]
+    assert merged.passages.tolist() == [[5, 3, 9, -1], [7, -1, -1, -1]]
+    assert merged.ranks.tolist() == [[1, 2, 3, 0], [1, 0, 0, 0]]
+    assert merged.sources.tolist() == [[0, 0, 0, -1], [0, -1, -1, -1]]

@@ -1,0 +1,115 @@
+"""Mining with an approximate index: what it finds is judged as ever, and what it misses is told."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from components.core.errors import InputError
+from components.core.search import top_k
+from components.core.settings import EncoderSettings
+from components.hard_negatives.approximate import approximated, search_facts
+from components.hard_negatives.mine import mine
+from components.hard_negatives.rankings import Vectors
+from components.hard_negatives.settings import MiningSettings
+from components.hard_negatives.show import summary
+
+ENCODER = EncoderSettings.checked({"query_max_len": 32, "passage_max_len": 32, "precision": "fp32"})
+WORDS = "river tree moon milk winter train doctor yellow number sugar stone light paper road summer horse".split()
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Forty queries whose positive is among 440 passages of different words."""
+    draw = np.random.default_rng(3)
+    texts = list(dict.fromkeys(" ".join(draw.choice(WORDS, 6)) for _ in range(500)))[:440]
+    rows = [
+        {"query": f"{texts[n]} at home", "pos": [texts[n]], "neg": texts[40 + 10 * n : 50 + 10 * n]} for n in range(40)
+    ]
+    path = tmp_path_factory.mktemp("data") / "train.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def settings(**values: object) -> MiningSettings:
+    return MiningSettings.checked({"range_for_sampling": "3-60", "negative_number": 5, **values})
+
+
+def mined(data: str, model: Path, output: Path, **values: object) -> tuple[pl.DataFrame, dict]:
+    mine(data, str(model), str(output), settings(**values), ENCODER)
+    return pl.read_parquet(output / "negatives"), json.loads((output / "report.json").read_text())
+
+
+@pytest.mark.model
+def test_an_index_that_finds_everything_changes_nothing(data: str, tiny_model: Path, tmp_path: Path) -> None:
+    exact, report = mined(data, tiny_model, tmp_path / "exact")
+    assert report["search"] == {"model": {"index": "exact"}}
+    assert not any("approximate" in line for line in summary(report))
+    # four bits a dimension: coarse candidates, all of which are scored anew
+    all_found, report = mined(data, tiny_model, tmp_path / "all", index="SQ4")
+    assert report["search"]["model"]["recall"] == 1.0
+    assert all_found.equals(exact)
+
+
+@pytest.mark.model
+def test_what_an_approximate_index_finds_is_told(data: str, tiny_model: Path, tmp_path: Path) -> None:
+    exact, _ = mined(data, tiny_model, tmp_path / "exact", sampling="top", relative_margin=None)
+    options = {
+        "sampling": "top",
+        "relative_margin": None,
+        "index": "IVF16,Flat",
+        "candidate_sources": f"model,model:{tiny_model}",
+    }
+    near, report = mined(data, tiny_model, tmp_path / "near", **options)
+    for name in ("model", f"model:{tiny_model}"):
+        facts = report["search"][name]
+        assert facts["index"] == "IVF16,Flat" and 0.95 <= facts["recall"] <= 1
+        assert (facts["ranks"] >= 60, facts["queries"]) == (True, 40)
+    page = (tmp_path / "near" / "report.html").read_text()
+    assert "Approximate search (IVF16,Flat): it finds" in page and f"Approximate search with {tiny_model}" in page
+    assert sum("approximate search IVF16,Flat: finds" in line for line in summary(report)) == 2
+    both = near.join(exact, on=["query_id", "passage_id"], suffix="_exact")
+    assert len(both) >= 0.9 * len(exact)
+    assert (both["score"] == both["score_exact"]).all() and (
+        both["positive_score"] == both["positive_score_exact"]
+    ).all()
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("index", ["nonsense", "IVF5000,Flat", "IVF4,PQ7"])
+def test_an_index_that_cannot_be_made_is_told_before_any_work(
+    index: str, data: str, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(InputError, match=f"index '{index}'"):
+        mine(data, str(tiny_model), str(tmp_path / "out"), settings(index=index), ENCODER)
+    assert not list(tmp_path.iterdir())
+    assert "Encoding" not in capsys.readouterr().out
+
+
+def test_auto_is_exact_up_to_a_size() -> None:
+    from components.core.ann import chosen_factory
+
+    assert chosen_factory("auto", 1000, 1000, 32) == "exact"
+    assert chosen_factory("auto", 1000, 1001, 32) == "IVF128,SQ8"
+    assert chosen_factory("exact", 10, 10**9, 32) == "exact"
+    assert chosen_factory("HNSW8", 10**9, 10, 32) == "HNSW8"
+
+
+def test_lists_that_hold_too_little_leave_empty_places_at_the_end() -> None:
+    draw = np.random.default_rng(0)
+    queries, passages = (draw.standard_normal((rows, 8)).astype(np.float32) for rows in (20, 300))
+    found = approximated(queries, passages, 250, "IVF64,Flat", seed=0)
+    assert found is not None
+    vectors = Vectors(queries, passages, found)
+    indices = np.concatenate([block.indices for block in vectors.nearest(250)])
+    empty = indices < 0
+    assert (np.diff(empty.astype(int), axis=1) >= 0).all()
+    assert search_facts(found)["recall"] == pytest.approx(
+        np.mean(
+            [np.isin(row, hits).mean() for row, hits in zip(top_k(queries, passages, 250)[1], indices, strict=True)]
+        )
+    )

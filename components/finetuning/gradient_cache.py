@@ -66,15 +66,19 @@ class Encoding:
 
     def backward(self, gradient: Tensor) -> None:
         """Add to the weights' gradients what d loss / d embeddings (n, d) gives."""
-        # Kept activations first: they are free before the first micro-batch is made again.
-        for piece in reversed(self.pieces):
-            embeddings, piece.embeddings = piece.embeddings, None
-            if embeddings is None:
-                assert piece.random is not None
-                with piece.random.replayed():
-                    embeddings = _forward(self.encoder, self.tokens, piece)
-            embeddings.backward(gradient[torch.tensor(piece.rows, device=gradient.device)])
-            del embeddings
+        # One block of autocast: it casts the weights once, and not for each micro-batch.
+        with self.encoder.autocast():
+            # Kept activations first: they are free before the first micro-batch is made again.
+            for piece in reversed(self.pieces):
+                embeddings, piece.embeddings = piece.embeddings, None
+                if embeddings is None:
+                    assert piece.random is not None
+                    with piece.random.replayed():
+                        embeddings = _forward(self.encoder, self.tokens, piece)
+                # a gradient is computed in the types of its forward pass
+                with torch.autocast(gradient.device.type, enabled=False):
+                    embeddings.backward(gradient[torch.tensor(piece.rows, device=gradient.device)])
+                del embeddings
 
 
 def encode(encoder: Encoder, tokens: Sequence[TokenIds], memory: Memory, queries: int | None = None) -> Encoding:
@@ -91,15 +95,16 @@ def encode(encoder: Encoder, tokens: Sequence[TokenIds], memory: Memory, queries
     """
     pieces = _pieces(encoder, tokens, memory, queries)
     encoding = Encoding(encoder, tokens, torch.empty(len(tokens), encoder.dimension, device=encoder.device), pieces)
-    kept = _kept([_size(tokens, piece.rows) for piece in pieces], memory)
-    for number, piece in enumerate(pieces):
-        keep = number >= len(pieces) - kept
-        if not keep:
-            piece.random = RandomState(encoder)
-        with torch.set_grad_enabled(keep):
-            embeddings = _forward(encoder, tokens, piece)
-        piece.embeddings = embeddings if keep else None
-        encoding.embeddings[torch.tensor(piece.rows, device=encoder.device)] = embeddings.detach()
+    dropped = len(pieces) - _kept([_size(tokens, piece.rows) for piece in pieces], memory)
+    # A block of autocast each: weights that it cast without gradient would be taken again where one is needed.
+    for keep, part in ((False, pieces[:dropped]), (True, pieces[dropped:])):
+        with encoder.autocast(), torch.set_grad_enabled(keep):
+            for piece in part:
+                if not keep:
+                    piece.random = RandomState(encoder)
+                embeddings = _forward(encoder, tokens, piece)
+                piece.embeddings = embeddings if keep else None
+                encoding.embeddings[torch.tensor(piece.rows, device=encoder.device)] = embeddings.detach()
     return encoding
 
 
@@ -108,7 +113,7 @@ def embed(encoder: Encoder, tokens: Sequence[TokenIds], memory: Memory, queries:
     was_training = encoder.training
     encoder.eval()
     embeddings = torch.empty(len(tokens), encoder.dimension, device=encoder.device)
-    with torch.inference_mode():
+    with torch.inference_mode(), encoder.autocast():
         for piece in _pieces(encoder, tokens, memory, queries):
             embeddings[torch.tensor(piece.rows, device=encoder.device)] = _forward(encoder, tokens, piece)
     encoder.train(was_training)

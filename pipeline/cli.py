@@ -15,6 +15,9 @@ import typer
 
 from components.core.command import run as run_with_exit_code
 from components.core.errors import GateRejected, InputError
+from pipeline.cluster import commands
+from pipeline.cluster.options import Assignments, Config, LauncherImage
+from pipeline.cluster.schedule_commands import schedule
 
 app = typer.Typer(
     name="sharpen",
@@ -29,15 +32,8 @@ models = typer.Typer(help="The registry: versions of models and the champion.", 
 store = typer.Typer(help="The embedded S3 store of this folder.", no_args_is_help=True)
 app.add_typer(models, name="models")
 app.add_typer(store, name="store")
+app.add_typer(schedule, name="schedule")
 
-Config = Annotated[Path | None, typer.Option("--config", "-c", help="YAML file with settings.")]
-Assignments = Annotated[
-    list[str] | None,
-    typer.Option("--set", "-s", help="One setting, name=value; may be repeated.", metavar="NAME=VALUE"),
-]
-LauncherImage = Annotated[
-    str, typer.Option("--launcher-image", help="Smaller image of the steps that compute nothing. Empty: --image.")
-]
 Root = Annotated[str, typer.Option("--store", help="Root address of the registry. Empty: the embedded store.")]
 Name = Annotated[str, typer.Argument(help="Name of the model.")]
 
@@ -79,13 +75,17 @@ def compile(
     assignments: Assignments = None,
 ) -> None:
     """Write the pipeline for a cluster; settings given here become the defaults of its run form."""
-    from pipeline import cluster, parameters
+    from pipeline import parameters
+    from pipeline.cluster.compiling import compile_pipeline
 
     settings = parameters.load(config, assignments or [])
-    cluster.compile_pipeline(
-        settings, output, image=image, launcher_image=launcher_image, kubernetes=kind == "kubernetes"
-    )
-    typer.echo(f"{output}: upload it in the Kubeflow UI, or: kfp pipeline create -p sharpen {output}")
+    compile_pipeline(settings, output, image=image, launcher_image=launcher_image, kubernetes=kind == "kubernetes")
+    typer.echo(f"{output}: upload it in the Kubeflow UI; `sharpen submit` compiles, uploads and runs in one go")
+
+
+app.command()(commands.submit)
+app.command()(commands.status)
+app.command()(commands.cancel)
 
 
 @app.command()

@@ -114,7 +114,10 @@ TOP_LEVEL = tuple(name for name in Settings.model_fields if name not in GROUPS)
 
 
 def load(
-    config: Path | None = None, assignments: Sequence[str] = (), base: Mapping[str, Any] | None = None
+    config: Path | None = None,
+    assignments: Sequence[str] = (),
+    base: Mapping[str, Any] | None = None,
+    over: Mapping[str, Any] | None = None,
 ) -> Settings:
     """Settings from a YAML file and ``name=value`` assignments; the later wins.
 
@@ -122,6 +125,7 @@ def load(
         config: YAML file with top-level settings and groups.
         assignments: for example ``training.temperature=0.05``.
         base: values below both.
+        over: values above the file and below the assignments, as the file holds them.
 
     Raises:
         InputError: one line per fault: an unknown setting, a value out of bounds, a file that is no YAML mapping.
@@ -129,7 +133,8 @@ def load(
     values: dict[str, Any] = {}
     _merge(values, dict(base or {}))
     if config is not None:
-        _merge(values, _read_yaml(config))
+        _merge(values, read_yaml(config))
+    _merge(values, dict(over or {}))
     faults = []
     for assignment in assignments:
         name, sign, text = assignment.partition("=")
@@ -162,7 +167,8 @@ def resolve(top_level: Mapping[str, str], overrides: str) -> Settings:
     return Settings.checked(values)
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping that a YAML file holds. Raises InputError when it cannot be read or holds something else."""
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -6,6 +6,7 @@ or a plain path. A remote address may end with ``?endpoint=URL`` and ``&region=N
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,3 +126,22 @@ def safe_name(name: str, where: str) -> str:
     if "\\" in name or "\0" in name or any(part in ("", ".", "..") for part in name.split("/")):
         raise InputError(f"{where}: the file name {name!r} leaves its folder; nothing was read")
     return name
+
+
+def split_addresses(text: str | list[str]) -> list[str]:
+    """The addresses in a text: a JSON list, or addresses separated by commas. A list is returned as it is.
+
+    A path that exists is one address, even with a comma in it.
+    """
+    if isinstance(text, list):
+        found = text
+    elif text.lstrip().startswith("["):
+        try:
+            found = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise InputError(f"addresses: not a valid JSON list ({error}): {text[:80]}") from None
+    else:
+        found = [text] if "," in text and Path(text).expanduser().exists() else text.split(",")
+    if not all(isinstance(address, str) for address in found):
+        raise InputError(f"addresses: a list of texts is expected: {str(text)[:80]}")
+    return list(dict.fromkeys(address.strip() for address in found if address.strip()))

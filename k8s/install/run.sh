@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Run the pipeline in the cluster that kind.sh or minikube.sh made, and wait for its end: run.sh [--set name=value ...]
-# The kubectl context chooses the cluster. Needs `sharpen` and `kfp` in the PATH (make kind-run sets it).
+# The kubectl context chooses the cluster. Needs `sharpen` in the PATH (make kind-run sets it).
 set -euo pipefail
 # shellcheck source=common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -13,10 +13,8 @@ forward=""
 trap 'rm -rf "$folder"; [ -z "$forward" ] || kill "$forward" 2>/dev/null || true' EXIT
 
 tag=$(tag)
-sharpen compile --config "$ROOT/k8s/kind/run.yaml" "$@" --output "$folder/pipeline.yaml" \
-    --image "localhost/sharpen-python-cpu:$tag" --launcher-image "localhost/sharpen-python-launcher:$tag" >/dev/null
-
-kubectl port-forward --namespace "$NAMESPACE" service/ml-pipeline "$PORT:8888" >"$folder/forward.log" 2>&1 &
+# The pages' service answers for the API too, so the links that are printed work while this runs.
+kubectl port-forward --namespace "$NAMESPACE" service/ml-pipeline-ui "$PORT:80" >"$folder/forward.log" 2>&1 &
 forward=$!
 for _ in $(seq 60); do
     curl --silent --fail --output /dev/null "http://localhost:$PORT/apis/v2beta1/healthz" && break
@@ -24,13 +22,9 @@ for _ in $(seq 60); do
     sleep 1
 done
 
-say "running; every step and its log: kubectl port-forward --namespace $NAMESPACE service/ml-pipeline-ui 8080:80"
-kfp --endpoint "http://localhost:$PORT" run create --experiment-name sharpen --run-name "sharpen-$tag" \
-    --package-file "$folder/pipeline.yaml" --watch
-phase=$(kubectl get workflows --namespace "$NAMESPACE" --sort-by .metadata.creationTimestamp \
-    --output jsonpath='{.items[-1:].status.phase}')
-if [ "$phase" != Succeeded ]; then
-    diagnose
-    fail 1 "the run ended as ${phase:-unknown}; the step that failed is red in Kubeflow's pages"
-fi
-say "the run succeeded"
+code=0
+sharpen submit --endpoint "http://localhost:$PORT" --wait --config "$ROOT/k8s/kind/run.yaml" "$@" \
+    --image "localhost/sharpen-python-cpu:$tag" --launcher-image "localhost/sharpen-python-launcher:$tag" || code=$?
+# 1: a step failed; 2 and 3 say by themselves what is wrong
+[ "$code" != 1 ] || diagnose
+exit "$code"

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pipeline.cluster.submitting import check_reachable
 from pipeline.parameters import load
 from tests.k8s.rendered import K8S
 
@@ -25,7 +26,7 @@ case "$(basename "$0") $*" in
     "kind get clusters") echo "${CLUSTERS:-}" ;;
     "kubectl get pods"*) echo "ml-pipeline-x 0/1 CrashLoopBackOff 3 1m" ;;
     "kubectl logs"*) echo "cannot reach mysql" ;;
-    "kubectl get workflows"*) echo -n "${PHASE:-Succeeded}" ;;
+    "sharpen submit"*) exit "${ENDS:-0}" ;;
     "kubectl port-forward"*) exec sleep "${FORWARD:-30}" ;;
 esac
 """
@@ -39,7 +40,7 @@ def run(folder: Path, script: str, *arguments: str, missing: str = "", **variabl
     """Exit code, output and the calls of the stand-ins."""
     programs = folder / "bin"
     programs.mkdir()
-    for name in {"docker", "kind", "kubectl", "minikube", "sharpen", "kfp", "curl"} - {missing}:
+    for name in {"docker", "kind", "kubectl", "minikube", "sharpen", "curl"} - {missing}:
         (programs / name).write_text(STAND_IN)
         (programs / name).chmod(0o755)
     for name in ORDINARY:
@@ -150,28 +151,30 @@ def test_a_run_uses_the_images_that_the_cluster_has_and_its_end_is_told(tmp_path
     loaded = handed_over[first(handed_over, "kind load")].split()
     code, said, calls = run(tmp_path / "run", "run.sh", "--set", "training.max_steps=9")
     assert code == 0, said
-    compiled = calls[first(calls, "sharpen compile")].split()
-    assert {compiled[compiled.index(option) + 1] for option in ("--image", "--launcher-image")} <= set(loaded)
-    assert compiled[compiled.index("--set") + 1] == "training.max_steps=9"
-    package = compiled[compiled.index("--output") + 1]
-    assert first(calls, "kubectl port-forward") < first(
-        calls, "kfp", "run create", f"--package-file {package}", "--watch"
-    )
-    assert not Path(package).parent.exists()
-    assert "the run succeeded" in said
+    submitted = calls[first(calls, "sharpen submit")].split()
+    assert {submitted[submitted.index(option) + 1] for option in ("--image", "--launcher-image")} <= set(loaded)
+    assert submitted[submitted.index("--set") + 1] == "training.max_steps=9"
+    assert submitted[submitted.index("--endpoint") + 1] == "http://localhost:8888"
+    assert "--wait" in submitted
+    assert first(calls, "kubectl port-forward", "8888:80") < first(calls, "sharpen submit")
+    assert not [call for call in calls if call.startswith("kfp ")]
 
 
-def test_a_run_that_fails_fails_the_command(tmp_path: Path) -> None:
-    code, said, _ = run(tmp_path, "run.sh", PHASE="Failed")
-    assert code == 1
-    assert "error: the run ended as Failed" in said
+@pytest.mark.parametrize(("ends", "diagnosed"), [(1, True), (2, False), (3, False)])
+def test_a_run_that_fails_fails_the_command(tmp_path: Path, ends: int, diagnosed: bool) -> None:
+    code, said, _ = run(tmp_path, "run.sh", ENDS=str(ends))
+    assert (code, "---- pods that do not run" in said) == (ends, diagnosed)
+
+
+def test_what_the_script_submits_can_be_submitted() -> None:
+    check_reachable(load(K8S / "kind/run.yaml", []))
 
 
 def test_a_way_to_the_api_that_ends_is_told(tmp_path: Path) -> None:
     code, said, calls = run(tmp_path, "run.sh", FORWARD="0", FAILING="curl-")
     assert code == 1
     assert "error: no way to Kubeflow's API" in said
-    assert not [call for call in calls if call.startswith("kfp")]
+    assert not [call for call in calls if call.startswith("sharpen")]
 
 
 def test_the_settings_of_the_run_are_those_of_the_demo_and_hold() -> None:

@@ -14,7 +14,7 @@ from components.core.jobs.plan import make_plan
 from components.core.jobs.surroundings import Surroundings
 from components.core.place import JOB_IMAGE_VARIABLE
 from pipeline import images
-from tests.pipeline.test_cluster import compiled
+from tests.pipeline.cluster.test_compiling import compiled
 from tests.pipeline.test_local import sharpen
 
 CPU = "registry.example/sharpen-python-cpu@sha256:" + "0" * 64

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from components.core.place import RUN_ID_VARIABLE
-from tests.pipeline.test_cluster import IMAGE, compiled
+from tests.pipeline.cluster.test_compiling import IMAGE, compiled
 
 BASE = Path(__file__).parents[2] / "k8s" / "base"
 

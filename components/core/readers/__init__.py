@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from components.core.addresses import split_addresses
 from components.core.errors import InputError
 from components.core.readers import beir, flagembedding, own, passages
 from components.core.readers.combine import combine, distinct_names
-from components.core.readers.places import Kind, Place, kind_of, locate, split_addresses, stem
+from components.core.readers.places import Kind, Place, kind_of, locate, stem
 from components.core.readers.rows import REASONS, BadRow, Findings, RowFault
 from components.core.records import DataSet
 

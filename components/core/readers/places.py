@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -50,25 +49,6 @@ class Place:
     def shown(self, name: str) -> str:
         """The address of one of the files, for reports."""
         return self.address if self.kind is Kind.FLAGEMBEDDING else storage.join(self.address, name)
-
-
-def split_addresses(text: str | list[str]) -> list[str]:
-    """The addresses in a text: a JSON list, or addresses separated by commas. A list is returned as it is.
-
-    A path that exists is one address, even with a comma in it.
-    """
-    if isinstance(text, list):
-        found = text
-    elif text.lstrip().startswith("["):
-        try:
-            found = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise InputError(f"addresses: not a valid JSON list ({error}): {text[:80]}") from None
-    else:
-        found = [text] if "," in text and Path(text).expanduser().exists() else text.split(",")
-    if not all(isinstance(address, str) for address in found):
-        raise InputError(f"addresses: a list of texts is expected: {str(text)[:80]}")
-    return list(dict.fromkeys(address.strip() for address in found if address.strip()))
 
 
 def locate(address: str) -> list[Place]:

@@ -1,4 +1,4 @@
-"""The pipeline on a cluster: compile it from the same graph as the local run."""
+"""The pipeline as a file for a cluster, compiled from the same graph as the local run."""
 
 from __future__ import annotations
 

@@ -1,0 +1,143 @@
+"""`sharpen submit`, `sharpen status` and `sharpen cancel`."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Annotated
+
+import typer
+
+from components.core.errors import InputError
+from pipeline.cluster.options import (
+    Assignments,
+    Backend,
+    Config,
+    Experiment,
+    Image,
+    LauncherImage,
+    PipelineName,
+    ServiceAccount,
+    with_backend,
+)
+
+EXPERIMENT = PIPELINE = "sharpen"
+
+
+@with_backend
+def submit(
+    backend: Backend,
+    config: Config = None,
+    assignments: Assignments = None,
+    image: Image = "",
+    launcher_image: LauncherImage = "",
+    experiment: Experiment = EXPERIMENT,
+    run_name: Annotated[str, typer.Option("--run-name", help="Name of the run. Empty: the model's and the time.")] = "",
+    pipeline_name: PipelineName = PIPELINE,
+    service_account: ServiceAccount = "",
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the run's end and tell its steps.")] = False,
+) -> None:
+    """Run the pipeline on a cluster; a version is uploaded only if there is none of its content yet."""
+    from pipeline import parameters
+    from pipeline.cluster import experiments, show
+    from pipeline.cluster.submitting import check_reachable, create_run
+    from pipeline.cluster.versions import version_of
+
+    settings = parameters.load(config, assignments or [])
+    check_reachable(settings)
+    if not image:
+        raise InputError("--image: name the image of the steps, which the cluster can pull; images/README.md makes it")
+    api = backend.open()
+    version = version_of(api, settings, image=image, launcher_image=launcher_image, pipeline_name=pipeline_name)
+    show.line(f"version:  {version.name}{' (uploaded)' if version.uploaded else ' (was there)'}", "")
+    group = experiments.find_or_create(api, experiment)
+    run = create_run(api, settings, version, experiment=group, name=run_name, service_account=service_account)
+    identity = str(run["run_id"])
+    show.line(f"run:      {run.get('display_name')} {identity}", "")
+    show.line(f"page:     {api.link('runs', identity)}", "")
+    if wait:
+        _wait(backend, identity)
+    else:
+        show.line(f"next:     sharpen status {identity}{_same_backend(backend)}", "")
+
+
+@with_backend
+def status(
+    backend: Backend,
+    run: Annotated[str, typer.Argument(help="Id or name of a run. Not given: the latest runs.")] = "",
+    experiment: Experiment = EXPERIMENT,
+    count: Annotated[int, typer.Option("--count", "-n", min=1, max=200, help="How many of the latest runs.")] = 10,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the run's end and tell its steps.")] = False,
+) -> None:
+    """Show the latest runs on a cluster, or the steps of one."""
+    from pipeline.cluster import experiments, runs, show
+
+    if wait and not run:
+        raise InputError("--wait: name the run to wait for")
+    api = backend.open()
+    group = experiments.find(api, experiment)
+    if run:
+        found = runs.find(api, run, experiment=group)
+        if wait:
+            _wait(backend, str(found["run_id"]))
+        else:
+            show.one_run(api, found)
+        return
+    latest = runs.latest(api, group, count) if group else []
+    if not latest:
+        show.line(f"no runs in the experiment {experiment} yet; `sharpen submit` makes one", "")
+        return
+    show.runs_table(latest)
+
+
+@with_backend
+def cancel(
+    backend: Backend,
+    run: Annotated[str, typer.Argument(help="Id or name of the run.")] = "",
+    every: Annotated[bool, typer.Option("--all", help="All runs of the experiment that have not ended.")] = False,
+    experiment: Experiment = EXPERIMENT,
+) -> None:
+    """End a run on a cluster; its training job is removed by the run's last step."""
+    from pipeline.cluster import experiments, runs, show
+
+    if bool(run) == every:
+        raise InputError("name one run, or give --all")
+    api = backend.open()
+    group = experiments.find(api, experiment)
+    if run:
+        chosen = [runs.find(api, run, experiment=group)]
+    else:
+        chosen = list(runs.unfinished(api, group)) if group else []
+        if not chosen:
+            show.line(f"no run of the experiment {experiment} is going on", "")
+    for one in chosen:
+        if ended := runs.cancel(api, one):
+            show.line(f"{one.get('display_name')}: had ended already ({ended.lower()})", "")
+        else:
+            show.line(f"{one.get('display_name')}: is being cancelled", "CANCELED")
+
+
+def _wait(backend: Backend, identity: str) -> None:
+    from pipeline.cluster import show, waiting
+
+    try:
+        waiting.wait(backend.open(), identity, show.line)
+    except KeyboardInterrupt:
+        show.line("\nno longer waiting; the run goes on", "")
+        show.line(f"  cancel it: sharpen cancel {identity}{_same_backend(backend)}", "")
+        show.line(f"  wait on:   sharpen status {identity} --wait{_same_backend(backend)}", "")
+        raise typer.Exit(130) from None
+    show.line("the run succeeded", "SUCCEEDED")
+
+
+def _same_backend(backend: Backend) -> str:
+    """The connection's options for another command, but for what the environment says anyway."""
+    import os
+
+    from pipeline.cluster.settings import OPTIONS, ConnectionSettings, variable
+
+    told = ""
+    for name in OPTIONS:
+        value = getattr(backend.settings, name)
+        if value and os.environ.get(variable(ConnectionSettings.model_fields[name])) != value:
+            told += f" --{name.replace('_', '-')} {shlex.quote(value)}"
+    return told

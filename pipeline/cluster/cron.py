@@ -1,0 +1,169 @@
+"""Cron expressions: five fields as everybody writes them -> six as Kubeflow reads them, and when they fire.
+
+Kubeflow reads schedules with robfig/cron version 1, whose first field is the second. It takes five fields too, and then
+reads the minute as the second: ``0 2 * * *`` would fire every hour. So a sixth field, 0, is put in front, and whatever
+that library reads otherwise than cron(8), or cron programs read in different ways, is refused.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+import zoneinfo
+from dataclasses import dataclass
+from itertools import islice
+
+from components.core.errors import InputError
+
+# robfig/cron v1 has its own @ names; these are what cron(8) means by them
+NICKNAMES = {
+    "@hourly": "0 * * * *",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@weekly": "0 0 * * 0",
+    "@monthly": "0 0 1 * *",
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+}
+_ITEM = re.compile(
+    r"(?P<any>\*)(?:/(?P<any_step>\d{1,2}))?|(?P<low>\d{1,2})(?:-(?P<high>\d{1,2})(?:/(?P<step>\d{1,2}))?)?", re.ASCII
+)
+_INTERVAL = re.compile(r"(?:(\d{1,4})d)?(?:(\d{1,4})h)?(?:(\d{1,5})m)?")
+
+
+@dataclass(frozen=True)
+class _Field:
+    name: str
+    low: int
+    high: int
+
+
+# Sunday is 0 and 7 in cron(8); robfig/cron v1 knows only 0.
+_FIELDS = (
+    _Field("minute", 0, 59),
+    _Field("hour", 0, 23),
+    _Field("day of month", 1, 31),
+    _Field("month", 1, 12),
+    _Field("day of week", 0, 7),
+)
+
+
+def six_fields(expression: str) -> str:
+    """The expression as Kubeflow must get it: ``0 2 * * 7`` -> ``0 0 2 * * 0``.
+
+    Args:
+        expression: five fields of numbers, ``*``, lists, ranges and steps; or a name such as ``@daily``.
+
+    Raises:
+        InputError: anything else, one line that says what to write; or a day that never comes.
+    """
+    text = " ".join(expression.split())
+    if text.startswith("@"):
+        if text.lower() not in NICKNAMES:
+            hint = "for a fixed interval use --every, such as --every 6h" if "every" in text else "write five fields"
+            raise InputError(f"cron {text!r}: not known; {hint}, or one of {', '.join(NICKNAMES)}")
+        text = NICKNAMES[text.lower()]
+    parts = text.split(" ")
+    if len(parts) != 5:
+        more = "; leave out the seconds, they are put in for you" if len(parts) == 6 else ""
+        raise InputError(
+            f"cron {text!r}: has {len(parts)} fields, five are needed (minute, hour, day of month, month, day of week)"
+            f"{more}"
+        )
+    read = [_read(part, field, text) for part, field in zip(parts, _FIELDS, strict=True)]
+    if parts[2] != "*" and parts[4] != "*":
+        raise InputError(
+            f"cron {text!r}: restricts both day of month and day of week; some cron programs then want both to match "
+            "and others either. Leave one of them *; for either make two schedules"
+        )
+    if next_firings(text, 1) == []:
+        raise InputError(f"cron {text!r}: never fires; no such day is in those months")
+    return " ".join(["0", *read])
+
+
+def next_firings(
+    expression: str, count: int, *, after: datetime.datetime | None = None, zone: str = "UTC"
+) -> list[datetime.datetime]:
+    """The next times at which a five-field expression fires.
+
+    Args:
+        expression: five fields.
+        count: how many times, at most.
+        after: time after which; None: now.
+        zone: time zone that the server reads schedules in.
+
+    Raises:
+        InputError: there is no such time zone.
+    """
+    from cronsim import CronSim, CronSimError
+
+    try:
+        clock = zoneinfo.ZoneInfo(zone)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError):
+        raise InputError(f"--time-zone {zone}: no such time zone; write for example UTC or Europe/Berlin") from None
+    start = (after or datetime.datetime.now(datetime.UTC)).astimezone(clock)
+    text = NICKNAMES.get(expression.strip().lower(), expression)
+    try:
+        return list(islice(CronSim(text, start), count))
+    except CronSimError:
+        # a day that no month has
+        return []
+
+
+def interval_seconds(text: str) -> int:
+    """An interval such as ``6h``, ``90m`` or ``1d12h`` in seconds.
+
+    Raises:
+        InputError: written otherwise, or under a minute.
+    """
+    found = _INTERVAL.fullmatch(text.strip().lower())
+    if not found or not text.strip():
+        raise InputError(f"interval {text!r}: write days, hours and minutes, such as 6h, 90m or 1d12h")
+    days, hours, minutes = (int(part or 0) for part in found.groups())
+    seconds = ((days * 24 + hours) * 60 + minutes) * 60
+    if seconds < 60:
+        raise InputError(f"interval {text!r}: must be a minute or more")
+    return seconds
+
+
+def _read(part: str, field: _Field, text: str) -> str:
+    """One field, checked; as Kubeflow must get it."""
+    if part == "*":
+        return part
+    try:
+        items = [_item(item, field) for item in part.split(",")]
+        if len(items) > 1 and any(item.startswith("*") for item in items):
+            raise ValueError("a * in a list is read in different ways; write one of the two")
+    except ValueError as error:
+        raise InputError(f"cron {text!r}: {field.name} {part!r}: {error}") from None
+    return ",".join(items)
+
+
+def _item(item: str, field: _Field) -> str:
+    """A number, range or step of a field; ValueError says what to write instead."""
+    found = _ITEM.fullmatch(item)
+    if not found:
+        if re.fullmatch(r"\d{1,2}/\d{1,2}", item):
+            start, step = item.split("/")
+            raise ValueError(f"programs disagree about {item}; write {start}-{field.high}/{step}")
+        if re.search(r"[A-Za-z]{3}", item):
+            raise ValueError("write numbers instead of names; Sunday is 0, January is 1")
+        if re.search(r"[?LW#]", item.upper()):
+            raise ValueError("?, L, W and # mean different things to different programs; write numbers or *")
+        raise ValueError("write numbers, *, ranges such as 1-5, steps such as */15, joined by commas")
+    step = int(found["any_step"] or found["step"] or 1)
+    if not 1 <= step <= field.high:
+        raise ValueError(f"a step must be between 1 and {field.high}")
+    if found["any"]:
+        return f"*/{step}" if found["any_step"] else "*"
+    low = int(found["low"])
+    high = int(found["high"] or low)
+    if not field.low <= low <= high <= field.high:
+        raise ValueError(f"must be between {field.low} and {field.high}, the smaller number first")
+    if found["step"] and low == high:
+        raise ValueError(f"programs disagree about {item}; write {low}")
+    if field.name == "day of week" and high == 7:
+        return ",".join(str(day % 7) for day in range(low, high + 1, step))
+    if not found["high"]:
+        return str(low)
+    return f"{low}-{high}/{step}" if found["step"] else f"{low}-{high}"

@@ -1,0 +1,135 @@
+"""What a person sees of runs and schedules."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable, Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from components.core.progress import clock
+from pipeline.cluster import runs, schedules
+from pipeline.cluster.api import Api, Object
+from pipeline.cluster.cron import next_firings
+from pipeline.cluster.waiting import WORDS
+
+_STYLES = {"SUCCEEDED": "green", "FAILED": "bold red", "RUNNING": "cyan", "CANCELED": "yellow", "ENABLED": "green"}
+# of a pipe or a file: nothing is cut off that a program may look for
+_WIDE = 300
+
+
+def console() -> Console:
+    """Standard output: coloured on a terminal, plain and never wrapped elsewhere."""
+    made = Console(highlight=False)
+    return made if made.is_terminal else Console(highlight=False, width=_WIDE)
+
+
+def line(text: str, state: str) -> None:
+    """A line about something in this state."""
+    out = console()
+    out.print(Text(text, style=_STYLES.get(state, "")), soft_wrap=True)
+
+
+def runs_table(found: Sequence[Object]) -> None:
+    """The runs, one a row."""
+    rows = [
+        (
+            str(run.get("display_name")),
+            runs.state(run),
+            _at(run.get("created_at")),
+            _duration(runs.moment(run.get("created_at")), runs.moment(run.get("finished_at"))),
+            str(run["run_id"]),
+        )
+        for run in found
+    ]
+    _table(("run", "state", "created (UTC)", "took", "id"), rows, state=1)
+
+
+def one_run(api: Api, run: Object) -> None:
+    """A run with its steps, what went wrong, and the gate's verdict."""
+    graph = runs.graph_of(api, run)
+    tasks = runs.tasks_of(run, graph)
+    line(f"{run.get('display_name')}: {runs.state(run).lower()}", runs.state(run))
+    for label, value in (
+        ("id", str(run["run_id"])),
+        ("created", f"{_at(run.get('created_at'))} UTC"),
+        ("took", _duration(runs.moment(run.get("created_at")), runs.moment(run.get("finished_at")))),
+        ("page", api.link("runs", str(run["run_id"]))),
+        ("verdict", {"promote": "promoted", "reject": "not promoted"}.get(runs.verdict(run, graph), "")),
+    ):
+        if value:
+            line(f"{label + ':':<9} {value}", "")
+    rows = [
+        (task.title, WORDS.get(task.state, task.state), _clock(task.started), _duration(task.started, task.ended))
+        for task in tasks
+    ]
+    if rows:
+        _table(("step", "state", "started", "took"), rows, state=1)
+    failed = [(task.title, task.error) for task in tasks if task.error and task.state in ("FAILED", "CANCELED")]
+    if not failed and (said := runs.error_of(run)):
+        failed = [("run", said)]
+    for title, error in failed:
+        line(f"{title}: {error}", "FAILED")
+
+
+def schedules_table(found: Iterable[Object], zone: str) -> None:
+    """The schedules, one a row."""
+    rows = []
+    for one in found:
+        times = schedules.next_times(one, zone, 1) if schedules.is_enabled(one) else []
+        rows.append(
+            (
+                str(one.get("display_name")),
+                str(one.get("status") or "DISABLED"),
+                _when(one),
+                times[0].strftime("%Y-%m-%d %H:%M") if times else "",
+                "sharpen" if schedules.hash_of(one) else "others",
+                str(one["recurring_run_id"]),
+            )
+        )
+    _table(("schedule", "state", "when", f"next ({zone})", "made by", "id"), rows, state=1)
+
+
+def firings(wanted: schedules.ScheduleSettings, zone: str) -> None:
+    """When a schedule fires next."""
+    if wanted.every:
+        line(f"  every {wanted.every}, counted from its creation or its last run", "")
+        return
+    times = next_firings(wanted.cron, 3, after=wanted.start, zone=zone)
+    shown = [time for time in times if not wanted.end or time <= wanted.end]
+    told = ", ".join(time.strftime("%a %Y-%m-%d %H:%M") for time in shown) or "none before its end"
+    line(f"  cron on the server: {wanted.trigger['cron_schedule']['cron']} (seconds first)", "")
+    line(f"  next: {told} ({zone}, as CRON_SCHEDULE_TIMEZONE of the server should say)", "")
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, state: int) -> None:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(column, no_wrap=column == "id", overflow="fold")
+    for row in rows:
+        style = _STYLES.get(row[state], "")
+        table.add_row(*(Text(cell, style=style if place == state else "") for place, cell in enumerate(row)))
+    console().print(table)
+
+
+def _when(one: Object) -> str:
+    trigger = one.get("trigger") or {}
+    if "cron_schedule" in trigger:
+        return str(trigger["cron_schedule"].get("cron"))
+    seconds = int((trigger.get("periodic_schedule") or {}).get("interval_second") or 0)
+    return f"every {datetime.timedelta(seconds=seconds)}"
+
+
+def _at(text: str | None) -> str:
+    time = runs.moment(text)
+    return time.strftime("%Y-%m-%d %H:%M") if time else ""
+
+
+def _clock(time: datetime.datetime | None) -> str:
+    return time.strftime("%H:%M:%S") if time else ""
+
+
+def _duration(start: datetime.datetime | None, end: datetime.datetime | None) -> str:
+    return clock((end - start).total_seconds()) if start and end else ""

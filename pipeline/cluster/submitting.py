@@ -1,0 +1,92 @@
+"""Send the pipeline to a cluster: one run of one version."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from components.core.addresses import is_remote, split_addresses
+from components.core.errors import InputError, StepFailed
+from components.core.model_folder import PACKAGE_SCHEME, is_hub_id
+from pipeline.cluster.api import Api, Object
+from pipeline.cluster.faults import ApiFault
+from pipeline.cluster.versions import Version, parameters_of
+from pipeline.parameters import Settings
+
+PYTHON_SOURCE = "python-source:"
+
+
+def check_reachable(settings: Settings) -> None:
+    """Refuse addresses that only this machine can read.
+
+    Raises:
+        InputError: one line per field that holds a local path, or no store.
+    """
+    faults = [
+        f"{field}: {address} is on this machine, where no pod can read it; copy it to the cluster's store and write "
+        "s3://bucket/key"
+        for field, address in _on_this_machine(settings)
+    ]
+    if not settings.store:
+        faults.append("store: is empty, which means the store of one machine; write the cluster's, s3://bucket/key")
+    elif not is_remote(settings.store):
+        faults.append(f"store: {settings.store} is on this machine; write the cluster's, s3://bucket/key")
+    if faults:
+        raise InputError(faults)
+
+
+def _on_this_machine(settings: Settings) -> Iterator[tuple[str, str]]:
+    """(setting, address) of everything that steps would read and no pod can."""
+    for field in ("train_data", "eval_data"):
+        for address in split_addresses(getattr(settings, field)):
+            source = address.removeprefix(PYTHON_SOURCE)
+            if not is_remote(address) and (source == address or "/" in source):
+                yield field, address
+    models = [("base_model", settings.base_model)]
+    for source in settings.mining.candidate_sources:
+        kind, _, address = source.partition(":")
+        if kind == "file" and not is_remote(address):
+            yield "mining.candidate_sources", address
+        elif kind == "model":
+            models.append(("mining.candidate_sources", address))
+    models.append(("mining.rescoring_model", settings.mining.rescoring_model or ""))
+    for field, model in models:
+        if model and not is_remote(model) and not model.startswith(PACKAGE_SCHEME) and not is_hub_id(model):
+            yield field, model
+
+
+def create_run(
+    api: Api, settings: Settings, version: Version, *, experiment: str, name: str = "", service_account: str = ""
+) -> Object:
+    """Create a run and return it as the server describes it.
+
+    Args:
+        api: the API.
+        settings: become the run's inputs.
+        version: what to run.
+        experiment: id of the experiment.
+        name: name of the run; empty: the model's and the time.
+        service_account: account of the steps' pods; empty: the server's default.
+
+    Raises:
+        InputError: the server refuses it.
+        StepFailed: it is not known whether there is a run now.
+    """
+    name = name or f"{settings.model_name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    body: Object = {
+        "display_name": name,
+        "experiment_id": experiment,
+        "pipeline_version_reference": version.reference,
+        "runtime_config": {"parameters": parameters_of(settings)},
+    }
+    if service_account:
+        body["service_account"] = service_account
+    try:
+        return api.ask_once("create the run", api.runs.run_service_create_run, run=body)
+    except ApiFault as fault:
+        if fault.passing and fault.status != 429:
+            raise StepFailed(
+                f"creating the run: {fault}; it may exist all the same: look with `sharpen status {name}` before you "
+                "submit again"
+            ) from None
+        raise api.explained(fault) from None

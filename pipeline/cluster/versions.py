@@ -1,0 +1,125 @@
+"""The pipeline on the server: one version for each content, named by its hash."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from components.core.errors import StepFailed
+from pipeline.cluster.api import Api, Object, equals
+from pipeline.cluster.compiling import compile_pipeline
+from pipeline.cluster.faults import ApiFault
+from pipeline.parameters import TOP_LEVEL, Settings
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version of the pipeline on the server.
+
+    Attributes:
+        pipeline: id of the pipeline.
+        identity: id of the version.
+        name: its name, which holds the hash of its content.
+        uploaded: whether it was not there before.
+    """
+
+    pipeline: str
+    identity: str
+    name: str
+    uploaded: bool = False
+
+    @property
+    def reference(self) -> Object:
+        """As a run or a schedule refers to it."""
+        return {"pipeline_id": self.pipeline, "pipeline_version_id": self.identity}
+
+
+def parameters_of(settings: Settings) -> dict[str, str]:
+    """The settings as the inputs of a run."""
+    return {name: str(getattr(settings, name)) for name in TOP_LEVEL} | {"overrides": settings.overrides_json()}
+
+
+def version_of(api: Api, settings: Settings, *, image: str, launcher_image: str, pipeline_name: str) -> Version:
+    """The version for these settings and images; uploaded unless the server has it.
+
+    Only what shapes the graph is compiled in (rounds, where jobs run, images). All other settings are inputs of the
+    run, so that runs with different settings are runs of one version, which the server can compare.
+
+    Raises:
+        InputError: an image without a fixed tag; or the server refuses.
+        StepFailed: it could not be found out whether the upload took effect.
+    """
+    shape = Settings.checked({"mining": {"rounds": settings.mining.rounds}, "job": {"backend": settings.job.backend}})
+    with tempfile.TemporaryDirectory(prefix="sharpen-") as folder:
+        package = Path(folder) / "pipeline.yaml"
+        compile_pipeline(shape, package, image=image, launcher_image=launcher_image)
+        name = f"{pipeline_name}-{hashlib.sha256(package.read_bytes()).hexdigest()[:12]}"
+        pipeline = _pipeline(api, pipeline_name)
+        return _find(api, pipeline, name) or _upload(api, pipeline, name, package)
+
+
+def _pipeline(api: Api, name: str) -> str:
+    """Id of the pipeline, which is created if there is none of this name."""
+    if found := _named(api, name):
+        return found
+    body: Any = {
+        "name": name,
+        "display_name": name,
+        "description": "Fine-tunes a text-embedding model for retrieval. Uploaded by `sharpen submit`.",
+    }
+    if api.namespace:
+        body["namespace"] = api.namespace
+    try:
+        made = api.ask_once("create the pipeline", api.pipelines.pipeline_service_create_pipeline, pipeline=body)
+        return str(made["pipeline_id"])
+    except ApiFault as fault:
+        # somebody else was first, or the answer was lost
+        if found := _named(api, name):
+            return found
+        raise api.explained(fault) from None
+
+
+def _named(api: Api, name: str) -> str | None:
+    listed = api.every(
+        "list pipelines",
+        "pipelines",
+        api.pipelines.pipeline_service_list_pipelines,
+        namespace=api.namespace or None,
+        filter=equals("display_name", name),
+    )
+    return next((str(found["pipeline_id"]) for found in listed if found.get("display_name") == name), None)
+
+
+def _find(api: Api, pipeline: str, name: str) -> Version | None:
+    listed = api.every(
+        "list the pipeline's versions",
+        "pipeline_versions",
+        api.pipelines.pipeline_service_list_pipeline_versions,
+        pipeline_id=pipeline,
+        filter=equals("display_name", name),
+    )
+    ids = (str(found["pipeline_version_id"]) for found in listed if found.get("display_name") == name)
+    return next((Version(pipeline, identity, name) for identity in ids), None)
+
+
+def _upload(api: Api, pipeline: str, name: str, package: Path) -> Version:
+    try:
+        made = api.ask_once(
+            "upload the pipeline",
+            api.uploads.upload_pipeline_version,
+            uploadfile=str(package),
+            name=name,
+            display_name=name,
+            pipelineid=pipeline,
+        )
+        return Version(pipeline, str(made["pipeline_version_id"]), name, uploaded=True)
+    except ApiFault as fault:
+        # named by content: whoever uploaded it, it is the same
+        if found := _find(api, pipeline, name):
+            return found
+        if fault.status == 0:
+            raise StepFailed(f"uploading the pipeline to {api.endpoint}: {fault}; run the command again") from None
+        raise api.explained(fault) from None

@@ -1,0 +1,107 @@
+"""The fake Kubeflow Pipelines API, and the `sharpen` command in this process."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from components.core.command import run as run_with_exit_code
+from pipeline.cli import app
+from pipeline.cluster import api, compiling, versions, waiting
+from pipeline.cluster.settings import ConnectionSettings, variable
+from tests.pipeline.cluster import openapi
+from tests.pipeline.cluster.fake_kfp import FakeKfp
+
+IMAGE = "registry.example/sharpen-python@sha256:" + "0" * 64
+ON_THE_STORE = (
+    *("--image", IMAGE, "--set", "train_data=s3://data/train.jsonl"),
+    *("--set", "base_model=BAAI/bge-small-en-v1.5", "--set", "store=s3://models/sharpen"),
+)
+
+
+class Done(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+Sharpen = Callable[..., Done]
+
+
+def only_line(text: str) -> str:
+    """The one line that a fault is told in."""
+    (line,) = text.splitlines()
+    return line.removeprefix("error: ")
+
+
+@pytest.fixture
+def kfp() -> Iterator[FakeKfp]:
+    """A fresh API. A request or an answer that the published OpenAPI does not allow fails the test."""
+    openapi.needed()
+    with FakeKfp() as fake:
+        yield fake
+    assert fake.faults == []
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No long waits, no settings from outside, and each shape of the graph compiled once."""
+    monkeypatch.setattr(api, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(waiting, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(versions, "compile_pipeline", _compile_once)
+    for field in ConnectionSettings.model_fields.values():
+        monkeypatch.delenv(variable(field), raising=False)
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    monkeypatch.delenv("CRON_SCHEDULE_TIMEZONE", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+@functools.cache
+def _compiled(settings: str, image: str, launcher_image: str) -> bytes:
+    import tempfile
+
+    from pipeline.parameters import Settings
+
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "pipeline.yaml"
+        compiling.compile_pipeline(
+            Settings.model_validate_json(settings), target, image=image, launcher_image=launcher_image
+        )
+        return target.read_bytes()
+
+
+def _compile_once(settings: object, output: Path, *, image: str = "", launcher_image: str = "") -> None:
+    text = settings.model_dump_json(exclude_unset=True)  # type: ignore[attr-defined]
+    output.write_bytes(_compiled(text, image, launcher_image))
+
+
+@pytest.fixture
+def sharpen(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Sharpen:
+    """Run `sharpen` here, with the exit code that a shell sees."""
+
+    def call(*arguments: str) -> Done:
+        monkeypatch.setattr(sys, "argv", ["sharpen", *arguments])
+        capsys.readouterr()
+        code: object = 0
+        try:
+            run_with_exit_code(app, "sharpen")
+        except SystemExit as ended:
+            code = ended.code or 0
+        said = capsys.readouterr()
+        assert isinstance(code, int)
+        return Done(code, said.out, said.err)
+
+    return call
+
+
+@pytest.fixture
+def on(sharpen: Sharpen, kfp: FakeKfp) -> Sharpen:
+    """Run `sharpen` against the fake."""
+    return lambda *arguments: sharpen(*arguments, "--endpoint", kfp.url)

@@ -1,0 +1,243 @@
+"""`sharpen submit` against an API that checks every request."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.pipeline.cluster.conftest import IMAGE, ON_THE_STORE, Sharpen
+from tests.pipeline.cluster.fake_backend import Object
+from tests.pipeline.cluster.fake_kfp import FakeKfp
+
+
+def only_run(kfp: FakeKfp) -> Object:
+    (run,) = kfp.state.runs.values()
+    return run
+
+
+def test_a_first_submit_makes_pipeline_version_experiment_and_run(kfp: FakeKfp, on: Sharpen) -> None:
+    done = on("submit", *ON_THE_STORE, "--set", "training.temperature=0.05", "--service-account", "sharpen-pipeline")
+    assert done.code == 0, done.err
+    run = only_run(kfp)
+    (version,) = kfp.state.versions.values()
+    (experiment,) = kfp.state.experiments.values()
+    assert experiment["display_name"] == "sharpen"
+    assert run["pipeline_version_reference"]["pipeline_version_id"] == version["pipeline_version_id"]
+    assert run["service_account"] == "sharpen-pipeline"
+    parameters = run["runtime_config"]["parameters"]
+    assert parameters["train_data"] == "s3://data/train.jsonl"
+    assert json.loads(parameters["overrides"]) == {"training": {"temperature": 0.05}}
+    assert run["run_id"] in done.out
+    assert f"{kfp.url}/#/runs/details/{run['run_id']}" in done.out
+    assert f"sharpen status {run['run_id']} --endpoint {kfp.url}" in done.out
+    images = {
+        executor["container"]["image"]
+        for executor in version["pipeline_spec"]["pipeline_spec"]["deploymentSpec"]["executors"].values()
+    }
+    assert images == {IMAGE}
+
+
+def test_twice_the_same_is_two_runs_of_one_version(kfp: FakeKfp, on: Sharpen) -> None:
+    assert on("submit", *ON_THE_STORE).code == 0
+    # other settings are inputs, not another pipeline
+    again = on("submit", *ON_THE_STORE, "--set", "training.temperature=0.5", "--run-name", "again")
+    assert "(was there)" in again.out
+    assert len(kfp.state.versions) == len(kfp.state.experiments) == len(kfp.state.pipelines) == 1
+    assert len(kfp.state.runs) == 2
+    assert "again" in {run["display_name"] for run in kfp.state.runs.values()}
+
+
+def test_another_image_or_more_rounds_are_other_versions(kfp: FakeKfp, on: Sharpen) -> None:
+    on("submit", *ON_THE_STORE)
+    on("submit", *ON_THE_STORE, "--set", "mining.rounds=2")
+    on("submit", *ON_THE_STORE, "--launcher-image", "registry.example/launcher:v1")
+    assert len({version["name"] for version in kfp.state.versions.values()}) == 3
+
+
+def test_names_are_found_on_any_page(kfp: FakeKfp, on: Sharpen) -> None:
+    kfp.page_size = 1
+    for name in ("one", "two", "three"):
+        assert on("submit", *ON_THE_STORE, "--experiment", name, "--pipeline-name", name).code == 0
+        assert on("submit", *ON_THE_STORE, "--experiment", name, "--pipeline-name", name).code == 0
+    assert (len(kfp.state.pipelines), len(kfp.state.versions), len(kfp.state.experiments)) == (3, 3, 3)
+    assert len(kfp.state.runs) == 6
+
+
+def test_what_only_this_machine_can_read_is_refused_before_anything_is_sent(
+    kfp: FakeKfp, on: Sharpen, tmp_path: Path
+) -> None:
+    (tmp_path / "rows.jsonl").touch()
+    (tmp_path / "model").mkdir()
+    done = on(
+        *("submit", "--image", IMAGE, "--set", "train_data=rows.jsonl,python-source:./here,s3://a/b"),
+        *("--set", f"eval_data={tmp_path}/eval", "--set", "base_model=model"),
+        *("--set", "mining.candidate_sources=model,file:found.jsonl,model:/other"),
+        *("--set", "mining.rescoring_model=~/cross"),
+    )
+    assert done.code == 2
+    lines = done.err.splitlines()
+    assert [line.removeprefix("error: ").split(" is ")[0] for line in lines] == [
+        "train_data: rows.jsonl",
+        "train_data: python-source:./here",
+        f"eval_data: {tmp_path}/eval",
+        "mining.candidate_sources: found.jsonl",
+        "base_model: model",
+        "mining.candidate_sources: /other",
+        "mining.rescoring_model: ~/cross",
+        "store:",
+    ]
+    assert kfp.calls == []
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (ON_THE_STORE[2:], "--image: name the image"),
+        (("--image", "x/y:latest", *ON_THE_STORE[2:]), "latest moves"),
+        ((*ON_THE_STORE, "--set", "store=here"), "store: here is on this machine"),
+        ((*ON_THE_STORE, "--set", "training.temprature=1"), "did you mean temperature?"),
+    ],
+)
+def test_wrong_input_is_told(kfp: FakeKfp, on: Sharpen, given: tuple[str, ...], said: str) -> None:
+    done = on("submit", *given)
+    assert (done.code, kfp.state.runs) == (2, {})
+    assert said in done.err
+
+
+def test_calls_that_read_are_repeated_and_those_that_create_are_not(kfp: FakeKfp, on: Sharpen) -> None:
+    for status, headers in ((429, {"retry-after": "0"}), (500, {}), (503, {}), (0, {})):
+        kfp.misbehave(".*List.*", status=status, headers=headers)
+    assert on("submit", *ON_THE_STORE).code == 0
+    kfp.misbehave("RunService_CreateRun", status=500)
+    done = on("submit", *ON_THE_STORE, "--run-name", "second")
+    assert done.code == 1
+    assert "it may exist all the same: look with `sharpen status second`" in done.err
+    assert len(kfp.made("RunService_CreateRun")) == 2
+    kfp.misbehave("RunService_CreateRun", status=429)
+    assert "try again later" in on("submit", *ON_THE_STORE).err
+    assert len(kfp.made("RunService_CreateRun")) == 3
+
+
+@pytest.mark.parametrize(
+    "operation", ["PipelineService_CreatePipeline", "UploadPipelineVersion", "ExperimentService_CreateExperiment"]
+)
+def test_an_answer_that_is_lost_makes_nothing_twice(kfp: FakeKfp, on: Sharpen, operation: str) -> None:
+    kfp.misbehave(operation, status=0, done=True)
+    done = on("submit", *ON_THE_STORE)
+    assert done.code == 0, done.err
+    assert (len(kfp.state.pipelines), len(kfp.state.versions), len(kfp.state.experiments)) == (1, 1, 1)
+    assert len(kfp.made(operation)) == 1
+
+
+def test_an_upload_that_is_refused_is_told(kfp: FakeKfp, on: Sharpen) -> None:
+    kfp.misbehave("UploadPipelineVersion", status=400, body=b'{"error_message": "pipeline spec is invalid"}')
+    done = on("submit", *ON_THE_STORE)
+    assert (done.code, done.err) == (2, "error: cannot upload the pipeline: 400 pipeline spec is invalid\n")
+
+
+# waiting
+
+
+def story(kfp: FakeKfp, *states: tuple[str, tuple[Object, ...]]) -> None:
+    """What a run's state and tasks are at each look; the last stays."""
+    left = list(states)
+
+    def act(run: Object) -> None:
+        state, tasks = left.pop(0) if len(left) > 1 else left[0]
+        run["state"] = state
+        kfp.set_tasks(run, *(dict(task) for task in tasks))
+
+    kfp.on_get_run = act
+
+
+def task(name: str, state: str, **more: object) -> Object:
+    return {"display_name": name, "state": state, **more}
+
+
+def test_waiting_tells_every_change_once_and_ends_with_success(kfp: FakeKfp, on: Sharpen) -> None:
+    story(
+        kfp,
+        ("PENDING", ()),
+        ("RUNNING", (task("check-settings", "RUNNING"),)),
+        ("RUNNING", (task("check-settings", "RUNNING"),)),
+        ("RUNNING", (task("check-settings", "SUCCEEDED"), task("evaluation", "RUNNING"))),
+        ("SUCCEEDED", (task("check-settings", "SUCCEEDED"), task("evaluation", "SUCCEEDED"))),
+    )
+    kfp.misbehave("RunService_GetRun", status=0)
+    kfp.misbehave("RunService_GetRun", status=502, body=b"<html>bad gateway</html>", kind="text/html")
+    done = on("submit", *ON_THE_STORE, "--wait")
+    assert done.code == 0, done.err
+    told = [line for line in done.out.splitlines() if "check-settings" in line or "evaluate" in line]
+    assert [line.split(None, 1)[1].split(" in ")[0] for line in told] == [
+        "check-settings: runs",
+        "check-settings: done",
+        "evaluate base model: runs",
+        "evaluate base model: done",
+    ]
+    assert "-driver" not in done.out
+    assert done.out.endswith("the run succeeded\n")
+
+
+def test_a_run_that_fails_names_its_steps_and_why(kfp: FakeKfp, on: Sharpen) -> None:
+    story(
+        kfp,
+        (
+            "FAILED",
+            (
+                task("fingerprint", "FAILED", error={"code": 13, "message": "s3://data/train.jsonl:\nnot there"}),
+                task("finetuning", "FAILED", state_history=[{"state": "FAILED", "error": {"message": "OOMKilled"}}]),
+                task("gate", "FAILED"),
+                task("promotion", "RUNTIME_STATE_UNSPECIFIED"),
+            ),
+        ),
+    )
+    done = on("submit", *ON_THE_STORE, "--wait", "--run-name", "nightly")
+    assert done.code == 1
+    (line,) = done.err.splitlines()
+    assert line.startswith(
+        "error: run nightly failed: fingerprint: s3://data/train.jsonl: not there; finetuning: OOMKilled; "
+        "gate: its log says why. "
+    )
+    assert f"/#/runs/details/{only_run(kfp)['run_id']}" in line
+    assert "promotion" not in done.out
+
+
+def test_a_run_that_is_cancelled_elsewhere_fails_the_command(kfp: FakeKfp, on: Sharpen) -> None:
+    story(kfp, ("CANCELED", ()))
+    done = on("submit", *ON_THE_STORE, "--wait")
+    assert done.code == 1
+    assert "was cancelled" in done.err
+
+
+def test_a_model_that_the_gate_rejects_has_an_exit_code_of_its_own(kfp: FakeKfp, on: Sharpen) -> None:
+    story(kfp, ("SUCCEEDED", (task("gate", "SUCCEEDED"), task("condition-2", "SKIPPED"))))
+    done = on("submit", *ON_THE_STORE, "--wait")
+    assert done.code == 3
+    assert "the gate did not promote the model" in done.err
+    story(kfp, ("SUCCEEDED", (task("gate", "SUCCEEDED"), task("condition-2", "SUCCEEDED"))))
+    assert on("submit", *ON_THE_STORE, "--wait").code == 0
+
+
+@pytest.mark.processes
+def test_ctrl_c_stops_the_waiting_and_not_the_run(kfp: FakeKfp, on: Sharpen) -> None:
+    on("submit", *ON_THE_STORE)
+    run = only_run(kfp)
+    story(kfp, ("RUNNING", (task("data-prep", "RUNNING"),)))
+    command = [sys.executable, "-m", "pipeline.cli", "status", run["run_id"], "--wait"]
+    environment = {**os.environ, "KFP_ENDPOINT": kfp.url, "PYTHONPATH": str(Path(__file__).parents[3])}
+    waiting = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert waiting.stdout is not None
+    first = waiting.stdout.readline()
+    waiting.send_signal(signal.SIGINT)
+    out, err = waiting.communicate(timeout=30)
+    assert "data-prep: runs" in first
+    assert (waiting.returncode, err) == (130, "")
+    assert f"sharpen cancel {run['run_id']}\n" in out
+    assert run["state"] == "RUNNING"
+    assert not kfp.made("RunService_TerminateRun")

@@ -98,7 +98,8 @@ def next_firings(
     from cronsim import CronSim, CronSimError
 
     try:
-        clock = zoneinfo.ZoneInfo(zone)
+        # a small image may have no file of time zones
+        clock = datetime.UTC if zone == "UTC" else zoneinfo.ZoneInfo(zone)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError):
         raise InputError(f"--time-zone {zone}: no such time zone; write for example UTC or Europe/Berlin") from None
     start = (after or datetime.datetime.now(datetime.UTC)).astimezone(clock)

@@ -74,12 +74,13 @@ def find(api: Api, run: str, *, experiment: str | None = None) -> Object:
     Raises:
         InputError: there is none, or there are several of the name.
     """
+    place = " in the experiment" if experiment else ""
     if _ID.fullmatch(run.lower()):
         run = run.lower()
     else:
         named = [found for found in latest(api, experiment, 1000, name=run) if found.get("storage_state") != "ARCHIVED"]
         if not named:
-            raise InputError(f"{run}: no run has this id or name; `sharpen status` lists the latest")
+            raise InputError(f"{run}: no run{place} has this id or name; `sharpen status` lists the latest")
         if len(named) > 1:
             ids = ", ".join(str(found["run_id"]) for found in named[:5])
             raise InputError(f"{run}: {len(named)} runs have this name; give the id of one: {ids}")

@@ -66,7 +66,7 @@ def test_a_run_that_is_not_there_or_not_one(kfp: FakeKfp, on: Sharpen, runs: lis
     twins = on(command, "twin")
     assert twins.code == 2
     assert all(run["run_id"] in twins.err for run in runs[1:])
-    assert "no run has this id or name" in on(command, "gone").err
+    assert "gone: no run in the experiment has this id or name" in on(command, "gone").err
     assert "there is no such run" in on(command, "00000000-0000-0000-0000-000000000000").err
     assert not kfp.made("RunService_TerminateRun")
 

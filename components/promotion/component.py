@@ -2,29 +2,38 @@
 
 # No `from __future__ import annotations`: kfp reads the annotations as objects.
 
+from typing import NamedTuple
+
 from kfp import dsl
 
 from components.core.place import LAUNCHER_IMAGE
 
 
 @dsl.component(base_image=LAUNCHER_IMAGE, install_kfp_package=False)
-def current_champion(model_name: str, store: str) -> str:
-    """Look up the model in use, which a new one must beat.
+def current_champion(model_name: str, store: str, base_model: str, start_from: str) -> NamedTuple(
+    "Champion", [("champion", str), ("start_model", str), ("last_run", str)]
+):  # type: ignore[valid-type]
+    """Look up the model in use, which a new one must beat, and what the last finished run trained with.
 
     Args:
         model_name: Name of the model in the registry.
         store: Root of the registry.
+        base_model: Model to start from where it is not the champion.
+        start_from: base or champion.
 
     Returns:
-        Address of the champion; empty while no version was promoted.
+        Address of the champion, empty while no version was promoted; of the model that training starts from; record of
+        the last finished run as JSON, empty if there is none.
     """
     from components.core.place import reported
+    from components.promotion.last_run import read
     from components.promotion.registry import champion_address
 
     with reported("current_champion"):
-        address = champion_address(store, model_name)
-        print(f"champion: {address or 'none yet'}")
-    return address
+        address, last = champion_address(store, model_name), read(store, model_name)
+        start = address if start_from == "champion" and address else base_model
+        print(f"champion: {address or 'none yet'}; training starts from {start}")
+    return address, start, last.as_json() if last else ""  # type: ignore[return-value]
 
 
 @dsl.component(base_image=LAUNCHER_IMAGE, install_kfp_package=False)
@@ -80,3 +89,26 @@ def promotion(
         promoted.metadata.update(address=address, model_name=model_name)
         print(f"champion: {address}" if address else "dry run: nothing was promoted")
     return address
+
+
+@dsl.component(base_image=LAUNCHER_IMAGE, install_kfp_package=False)
+def remember(model_name: str, store: str, seen: str, verdict: str, version: str = "", reason: str = "") -> str:
+    """Record in the registry what a finished run trained with, or why a run was skipped; the next run reads it.
+
+    Args:
+        model_name: Name of the model in the registry.
+        store: Root of the registry.
+        seen: What the run trained with, as JSON.
+        verdict: promote, reject or skip.
+        version: Address of the version that was promoted; empty for none.
+        reason: Why the run was skipped.
+
+    Returns:
+        The record as JSON.
+    """
+    from components.core.last_run import Seen
+    from components.core.place import reported
+    from components.promotion.last_run import settle
+
+    with reported("remember"):
+        return settle(store, model_name, Seen.from_json(seen), verdict, version, reason)

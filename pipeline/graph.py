@@ -76,11 +76,12 @@ def _steps(inputs: dict[str, str], registry: dict[str, str], overrides: str, com
         min_new_examples=checked.outputs["min_new_examples"],
         **inputs,
     ).set_display_name("fingerprint")
-    # kfp.local 2.17 finds an output that a condition looks at only under the name Output
+    # kfp.local 2.17 finds an output that a condition looks at only under the name Output. Two conditions, not if and
+    # else: Kubeflow would put those a level deeper, and each level starts a pod of its own.
     with dsl.If(seen.outputs["Output"] == "train", name="train"):
         _train(int(compiled["compiled_rounds"]), inputs, registry, checked, champion, seen)
-    with dsl.Else(name="skip"):
-        remember(seen=seen.outputs["seen"], verdict="skip", reason=seen.outputs["reason"], **registry)
+    with dsl.If(seen.outputs["Output"] == "skip", name="skip"):
+        _remember(seen=seen.outputs["seen"], verdict="skip", reason=seen.outputs["reason"], **registry)
 
 
 def _train(
@@ -133,11 +134,15 @@ def _train(
                 settings=checked.outputs["indexing"],
                 **shared,
             )
-            remember(verdict="promote", version=promoted.outputs["Output"], **ended).after(made)
-        with dsl.Else(name="no-index"):
-            remember(verdict="promote", version=promoted.outputs["Output"], **ended)
-    with dsl.Else(name="reject"):
-        remember(verdict="reject", **ended)
+            _remember(verdict="promote", version=promoted.outputs["Output"], **ended).after(made)
+        with dsl.If(checked.outputs["with_index"] == "no", name="no-index"):
+            _remember(verdict="promote", version=promoted.outputs["Output"], **ended)
+    with dsl.If(verdict.outputs["Output"] == "reject", name="reject"):
+        _remember(verdict="reject", **ended)
+
+
+def _remember(**inputs: PipelineChannel | str) -> PipelineTask:
+    return remember(**inputs).set_display_name("remember")
 
 
 def _rounds(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -112,11 +111,10 @@ def test_from_addresses_to_the_answer(tmp_path: Path) -> None:
         (tmp_path / name / "model.safetensors").write_text(name)
     rows = write_rows(tmp_path / "a.jsonl", [pair(number) for number in range(20)])
 
-    def look(last: LastRun | None, start: str = "base", settings: str = "s", **more: Any) -> tuple[str, Newness]:
+    def look(last: LastRun | None, start: str = "base", settings: str = "s") -> tuple[str, Newness]:
         models = (str(tmp_path / "base"), str(tmp_path / start), "[]")
-        return look_and_compare(
-            str(rows), "", *models, settings, last.as_json() if last else "", 5, target=str(tmp_path / "out"), **more
-        )
+        target = str(tmp_path / ("later" if last else "first"))
+        return look_and_compare(str(rows), "", *models, settings, last.as_json() if last else "", 5, target=target)
 
     found, first = look(None)
     last = LastRun("run", "", "promote", "v0001", first.seen)

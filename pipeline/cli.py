@@ -42,7 +42,7 @@ Name = Annotated[str, typer.Argument(help="Name of the model.")]
 def run(
     config: Config = None,
     assignments: Assignments = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Do every step again, even where nothing changed.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Do every step again, even where nothing is new.")] = False,
     image: Annotated[
         str, typer.Option("--image", help="Run the steps in containers of this image, as a cluster does.")
     ] = "",
@@ -54,7 +54,7 @@ def run(
     settings = parameters.load(config, assignments or [])
     finished = local.run(settings, fresh=fresh, image=image, launcher_image=launcher_image)
     summary.show(finished, settings)
-    if finished.verdict != "promote":
+    if finished.verdict == "reject":
         raise GateRejected(f"the gate did not promote the model: {'; '.join(finished.reasons)}")
 
 

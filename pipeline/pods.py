@@ -1,14 +1,20 @@
-"""What every step's pod gets on a cluster, besides its image: store, labels, rights. Names are those of `k8s/base`.
+"""What every step's pod gets on a cluster besides its image: store, labels, rights, and what `resources` says it needs.
 
-On one machine none of it means anything, and kfp.local leaves it out.
+Names are those of `k8s/base`. On one machine nothing of it is set but what may be taken from an earlier run: a step
+that fails there is told at once, and tried again by whoever is told.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 from kfp import kubernetes
 from kfp.dsl import PipelineTask, pipeline_context
 
 from components.core.place import RUN_ID_VARIABLE
+from pipeline.parameters import Settings
+from pipeline.resources import Needs, needs_of
+from pipeline.settings import PodSettings
 
 # The secret that Kubeflow Pipelines makes for its own store; optional, since a cloud's identity needs none.
 STORE_SECRET = "mlpipeline-minio-artifact"  # noqa: S105 - its name
@@ -19,11 +25,19 @@ STORE_PLACES = ("AWS_ENDPOINT_URL_S3", "AWS_REGION")
 LABELS = {"app.kubernetes.io/name": "sharpen", "app.kubernetes.io/component": "step"}
 
 
-def prepare_all() -> None:
-    """Prepare every task of the pipeline that is being made."""
-    made: pipeline_context.Pipeline = pipeline_context.Pipeline.get_default_pipeline()  # type: ignore[assignment]
-    for task in made.tasks.values():
+def cache_all() -> None:
+    """Say of every task of the pipeline that is being made whether an earlier result may stand for it."""
+    needs = needs_of(PodSettings())  # type: ignore[call-arg]
+    for task in _tasks():
+        task.set_caching_options(needs[task.component_spec.name].cached)
+
+
+def prepare_all(settings: Settings) -> None:
+    """Prepare every task of the pipeline that is being made for a cluster."""
+    needs = needs_of(settings.pods)
+    for task in _tasks():
         prepare(task)
+        provide(task, needs[task.component_spec.name], settings.job.gpu_resource)
 
 
 def prepare(task: PipelineTask) -> None:
@@ -34,3 +48,23 @@ def prepare(task: PipelineTask) -> None:
     for name, value in LABELS.items():
         kubernetes.add_pod_label(task, name, value)
     kubernetes.set_security_context(task, run_as_non_root=True)
+
+
+def provide(task: PipelineTask, needs: Needs, gpu_resource: str) -> None:
+    """Give a step's pod what it needs."""
+    if needs.retries:
+        task.set_retry(needs.retries, backoff_duration="60s", backoff_factor=2, backoff_max_duration="1800s")
+    if needs.seconds:
+        kubernetes.set_timeout(task, needs.seconds)
+    if needs.cpu:
+        task.set_cpu_request(needs.cpu)
+    if needs.memory:
+        task.set_memory_request(needs.memory).set_memory_limit(needs.memory)
+    if needs.threads:
+        task.set_env_variable("OMP_NUM_THREADS", str(needs.threads))
+    if needs.gpus:
+        task.set_accelerator_type(gpu_resource).set_accelerator_limit(needs.gpus)
+
+
+def _tasks() -> Iterable[PipelineTask]:
+    return pipeline_context.Pipeline.get_default_pipeline().tasks.values()

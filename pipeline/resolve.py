@@ -21,6 +21,7 @@ def check_settings(
     store: str,
     overrides: str,
     compiled_rounds: int,
+    compiled_pods: str = "",
 ) -> NamedTuple(  # type: ignore[valid-type]
     "Checked",
     [
@@ -34,6 +35,9 @@ def check_settings(
         ("job", str),
         ("mined_with", str),
         ("with_index", str),
+        ("start_from", str),
+        ("min_new_examples", int),
+        ("settings_hash", str),
     ],
 ):
     """Check every setting; an unknown name or a value out of bounds ends the run here.
@@ -41,26 +45,31 @@ def check_settings(
     Args:
         train_data: Addresses of training data.
         eval_data: Addresses of evaluation data.
-        base_model: Model to start from.
+        base_model: Model to improve.
         model_name: Name in the registry.
         store: Root of the registry.
         overrides: Any other setting, as a JSON object.
         compiled_rounds: Rounds of mining and fine-tuning that the pipeline was compiled with.
+        compiled_pods: Settings of pods that the pipeline was compiled with, as JSON; empty on one machine.
 
     Returns:
-        Every group of settings as JSON, as JSON the addresses of models and files that mining reads, and yes or no:
-        whether the promoted model's index is wanted.
+        Every group of settings that a step needs as JSON, as JSON the addresses of models and files that mining reads,
+        yes or no: whether the promoted model's index is wanted, the model to start from, the fewest new examples that
+        are worth a run, and a hash of the settings that a result depends on.
     """
     import json
 
     from components.core.jobs import check_job
     from components.core.place import reported
-    from pipeline.parameters import GROUPS, TOP_LEVEL, resolve
+    from pipeline.parameters import STEP_GROUPS, TOP_LEVEL, resolve
 
     with reported("check_settings"):
         values = dict(zip(TOP_LEVEL, (train_data, eval_data, base_model, model_name, store), strict=True))
         settings = resolve(values, overrides)
-        settings.check_rounds(compiled_rounds)
+        settings.check_compiled(compiled_rounds, compiled_pods)
         check_job(settings.job)
-    groups = (settings.group_json(group) for group in GROUPS)
-    return (*groups, json.dumps(settings.mining.addresses), "yes" if settings.indexing.enabled else "no")  # type: ignore[return-value]
+    groups = (settings.group_json(group) for group in STEP_GROUPS)
+    mined_with, with_index = json.dumps(settings.mining.addresses), "yes" if settings.indexing.enabled else "no"
+    again = settings.retraining
+    rest = (mined_with, with_index, again.start_from, again.min_new_examples, settings.results_hash(compiled_rounds))
+    return (*groups, *rest)  # type: ignore[return-value]

@@ -22,6 +22,9 @@ SHOWN_METRICS = ("ndcg_at_10", "mrr_at_10", "recall_at_10", "recall_at_100", "ma
 def show(run: local.LocalRun, settings: Settings) -> None:
     """The gain, the promoted model's address, the report's path and what to try next."""
     console = Console(highlight=False)
+    if run.verdict == "skip":
+        _show_skipped(run, settings, console)
+        return
     with local.opened_store(settings.store) as root:
         metrics = local.comparison(run)
         champion = registry.read_champion(root, settings.model_name)
@@ -61,6 +64,21 @@ def show(run: local.LocalRun, settings: Settings) -> None:
         commands = ["sharpen settings", "sharpen models list"]
     for command in (*commands, "sharpen run --set train_data=YOUR.jsonl --set model_name=YOUR-NAME"):
         console.print(f"  {_program()}{command.removeprefix('sharpen')}", soft_wrap=True)
+
+
+def _show_skipped(run: local.LocalRun, settings: Settings, console: Console) -> None:
+    with local.opened_store(settings.store) as root:
+        champion = registry.read_champion(root, settings.model_name)
+    (reason,) = run.reasons
+    console.print(f"\n[bold]Finished in {clock(run.seconds)}[/bold]\n\n[bold]{reason}[/bold]", soft_wrap=True)
+    console.print(f"Model:  {champion.address if champion else 'none was promoted yet'}", soft_wrap=True)
+    console.print("\nNext:")
+    for command in (
+        f"models show {settings.model_name}",
+        "run ... --set retraining.min_new_examples=0",
+        "run ... --fresh",
+    ):
+        console.print(f"  {_program()} {command}", soft_wrap=True)
 
 
 def _program() -> str:

@@ -2,33 +2,58 @@
 
 # no `from __future__ import annotations`: kfp needs the annotations as objects
 
+from typing import NamedTuple
+
 from kfp import dsl
 
 from components.core.place import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
-def fingerprint(train_data: str, eval_data: str, base_model: str, mined_with: str = "[]") -> str:
-    """Check that data and model are there, and hash their content, so that cached steps are used only while it lasts.
+def fingerprint(
+    train_data: str,
+    eval_data: str,
+    base_model: str,
+    examples: dsl.Output[dsl.Artifact],
+    statistics: dsl.Output[dsl.Metrics],
+    page: dsl.Output[dsl.Markdown],
+    mined_with: str = "[]",
+    start_model: str = "",
+    settings_hash: str = "",
+    last_run: str = "",
+    min_new_examples: int = 0,
+) -> NamedTuple("Seen", [("Output", str), ("fingerprint", str), ("seen", str), ("reason", str)]):  # type: ignore[valid-type]
+    """Check that data and models are there, hash their content, and decide whether there is anything new to train on.
 
     Args:
         train_data: Addresses of the training data, separated by commas or as a JSON list.
         eval_data: Addresses of the evaluation data; may be empty.
-        base_model: Model to start from: a folder, an s3:// address or a hub id.
+        base_model: Model that results are compared with: a folder, an s3:// address or a hub id.
+        examples: Hashes of the examples, for the next run's decision.
+        statistics: Examples, how many are new and how many gone.
+        page: The decision in words.
         mined_with: Other models, and files with file: before them, that mining reads, as a JSON list.
+        start_model: Model that training starts from; empty for the base model.
+        settings_hash: Hash of the settings that a result depends on.
+        last_run: Record of the last finished run of this model as JSON; empty if there is none.
+        min_new_examples: Fewest new examples that are worth a run; 0 to run always.
 
     Returns:
-        SHA-256 of data, model and code version.
+        The decision, train or skip; SHA-256 of data, models and code version, which makes caching right; what is
+        trained with, as JSON for the record; the reason in words.
     """
-    import json
-
-    from components.core.place import code_version, reported
-    from components.data_prep.fingerprint import fingerprint as content_fingerprint
+    from components.core.place import output_address, reported, show_metrics
+    from components.data_prep.newness import look_and_compare
 
     with reported("fingerprint"):
-        found = content_fingerprint(train_data, eval_data, base_model, code_version(), json.loads(mined_with))
-        print(f"content fingerprint: {found}")
-    return found
+        examples.uri = output_address(examples.uri, "examples")
+        models = (base_model, start_model, mined_with)
+        rules = (settings_hash, last_run, min_new_examples)
+        found, answer = look_and_compare(train_data, eval_data, *models, *rules, target=examples.uri)
+        show_metrics(statistics, answer.metrics)
+        answer.write_page(page.path)
+        print(f"content fingerprint: {found}\n{answer.reason}")
+    return answer.decision, found, answer.seen.as_json(), answer.reason  # type: ignore[return-value]
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
@@ -39,6 +64,7 @@ def data_prep(
     fingerprint: str,
     data: dsl.Output[dsl.Dataset],
     statistics: dsl.Output[dsl.Metrics],
+    page: dsl.Output[dsl.Markdown],
 ) -> str:
     """Turn the user's data into a checked, de-duplicated and split data set.
 
@@ -49,6 +75,7 @@ def data_prep(
         fingerprint: Content fingerprint of the input; it makes caching right and is not read.
         data: The data set: passages, queries, judgements, quarantine, statistics.
         statistics: Its numbers.
+        page: What was read, merged, left out and held out, in words.
 
     Returns:
         Address of the data set.
@@ -57,6 +84,7 @@ def data_prep(
     from components.core.readers import split_addresses
     from components.data_prep.prepare import prepare
     from components.data_prep.settings import DataSettings
+    from components.data_prep.statistics import write_page
 
     with reported("data_prep"):
         address = output_address(data.uri, "data_prep")
@@ -65,4 +93,5 @@ def data_prep(
         data.uri = address
         data.metadata.update(rows=marker.rows, fingerprint=marker.facts["fingerprint"])
         show_metrics(statistics, marker.facts["metrics"])
+        write_page(address, page.path)
     return address

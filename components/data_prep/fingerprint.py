@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from components.core import model_folder, object_store, storage
@@ -18,14 +19,36 @@ from components.data_prep.python_source import python_version
 FILE = "file:"
 
 
-def fingerprint(
+@dataclass(frozen=True)
+class Content:
+    """What stands behind the addresses of a run, each as a text that is equal for equal content.
+
+    Attributes:
+        train, eval: data of the two roles.
+        base_model: the model that results are compared with.
+        start_model: the model that training starts from, where it is another; else empty.
+        mining: other models, and files, that mining reads.
+    """
+
+    train: str
+    eval: str
+    base_model: str
+    start_model: str
+    mining: str
+
+    def fingerprint(self, code_version: str) -> str:
+        """SHA-256 (hex) of all of it and of the code's version."""
+        return digest([*asdict(self).values(), code_version])
+
+
+def look(
     train_data: str | list[str],
     eval_data: str | list[str],
     base_model: str,
-    code_version: str,
     mined_with: Sequence[str] = (),
-) -> str:
-    """SHA-256 (hex) of the content of data and models, and of the code's version.
+    start_model: str = "",
+) -> Content:
+    """Find out what stands behind the addresses of a run.
 
     Local files count by name and content, remote ones by name, size and ETag (nothing is downloaded), Python code by
     content and interpreter, a model of the hub by its id and revision. Neither the order of the addresses nor the
@@ -35,38 +58,43 @@ def fingerprint(
         train_data: addresses as `split_addresses` takes them.
         eval_data: the same; may be empty.
         base_model: what `Encoder.load` takes.
-        code_version: version of the code that will read the data.
         mined_with: other models that mining uses, and after ``file:`` the files that it reads.
+        start_model: model that training starts from; empty: the base model.
 
     Raises:
         InputError: something is missing, empty or of no known kind, no access, store unreachable. All faults are told
             together, so that a run can be mended at once.
     """
     faults: list[str] = []
-    parts: dict[str, list[object]] = {"train": [], "eval": [], "model": [], "mining": []}
     trained = split_addresses(train_data)
     if not trained:
         faults.append("train_data: no address given; name a file, a folder or python-source:stdlib")
-    for role, addresses in (("train", trained), ("eval", split_addresses(eval_data))):
+
+    def known(role: str, addresses: Sequence[str], content: Callable[[str], list[object]]) -> str:
+        parts = []
         for address in addresses:
             try:
-                parts[role].append(content_of(address))
+                parts.append(json.dumps(content(address)))
             except InputError as error:
-                faults += [f"{role}_data: {line}" for line in error.faults]
-    try:
-        parts["model"].append(_model(base_model))
-    except InputError as error:
-        faults += [f"base_model: {line}" for line in error.faults]
-    for address in mined_with:
-        try:
-            named = address.removeprefix(FILE)
-            parts["mining"].append(_file(named) if named != address else _model(address))
-        except InputError as error:
-            faults += [f"mining: {line}" for line in error.faults]
+                faults.extend(f"{role}: {line}" for line in error.faults)
+        return json.dumps(sorted(parts))
+
+    other_start = [start_model] if start_model and start_model != base_model else []
+    found = Content(
+        train=known("train_data", trained, content_of),
+        eval=known("eval_data", split_addresses(eval_data), content_of),
+        base_model=known("base_model", [base_model], _model),
+        start_model=known("start model", other_start, _model),
+        mining=known("mining", mined_with, _model_or_file),
+    )
     if faults:
         raise InputError(faults)
-    known = {role: sorted(json.dumps(part) for part in found) for role, found in parts.items()}
-    return hashlib.sha256(json.dumps([known, code_version], sort_keys=True).encode()).hexdigest()
+    return found
+
+
+def digest(value: object) -> str:
+    """SHA-256 (hex) of a value that JSON can hold."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def content_of(address: str) -> list[object]:
@@ -86,7 +114,7 @@ def content_of(address: str) -> list[object]:
 
 def content_hash(address: str) -> str:
     """SHA-256 (hex) of one input's content; errors as `fingerprint`."""
-    return hashlib.sha256(json.dumps(content_of(address)).encode()).hexdigest()
+    return digest(content_of(address))
 
 
 def _remote_files(address: str) -> list[tuple[str, int, str]]:
@@ -126,6 +154,11 @@ def _file(address: str) -> list[object]:
     return [_digest((file.name, _sha256(file)) for file in paths)]
 
 
+def _model_or_file(address: str) -> list[object]:
+    named = address.removeprefix(FILE)
+    return _file(named) if named != address else _model(address)
+
+
 def _model(model: str) -> list[object]:
     if not model:
         raise InputError("no model given; name a folder, an s3:// address or a hub id")
@@ -162,4 +195,4 @@ def _sha256(path: Path) -> str:
 
 
 def _digest(rows: Iterable[tuple]) -> str:
-    return hashlib.sha256(json.dumps(sorted(rows)).encode()).hexdigest()
+    return digest(sorted(rows))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from math import ceil
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import polars as pl
 
+from components.core import storage
 from components.core.readers import Findings
 from components.core.records import SPLITS, DataSet
 from components.data_prep.leaks import Leaks
@@ -111,3 +113,18 @@ def metrics(stats: dict[str, Any]) -> dict[str, float]:
         }
     flat["leaking_queries_removed"] = stats["dropped"]["leaking_queries"]
     return {name: float(value) for name, value in flat.items()}
+
+
+def write_page(address: str, path: str) -> None:
+    """Write what `stats.json` of a prepared data set says as Markdown, for the UI."""
+    stats = storage.read_json(storage.join(address, "stats.json"))
+    lines = ["| split | queries | judged pairs | positive pairs |", "|---|---:|---:|---:|"]
+    for split, found in stats["splits"].items():
+        lines.append(f"| {split} | {found['queries']:,} | {found['pairs']:,} | {found['positive_pairs']:,} |")
+    lines += ["", *(f"- {line}" for line in summary(stats, address)), "", "| input | kind | role | rows | queries |"]
+    lines.append("|---|---|---|---:|---:|")
+    for fact in stats["inputs"]:
+        lines.append(
+            f"| `{fact['address']}` | {fact['kind']} | {fact['role']} | {fact['rows']:,} | {fact['queries']:,} |"
+        )
+    Path(path).write_text("\n".join(lines) + "\n", encoding="utf-8")

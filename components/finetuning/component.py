@@ -4,7 +4,7 @@ Annotations are not postponed in this file: kfp reads the types themselves, not 
 """
 
 from kfp import dsl
-from kfp.dsl import Artifact, Metrics, Model, Output, TaskConfigField, TaskConfigPassthrough
+from kfp.dsl import Artifact, Markdown, Metrics, Model, Output, TaskConfigField, TaskConfigPassthrough
 
 from components.core.place import IMAGE
 
@@ -31,6 +31,7 @@ def finetuning(
     task_config: dsl.TaskConfig,
     model: Output[Model],
     statistics: Output[Metrics],
+    page: Output[Markdown],
     job_manifest: Output[Artifact],
     name: str = "finetuning",
 ) -> str:
@@ -47,17 +48,19 @@ def finetuning(
         task_config: What is set on the task, given by the pipeline.
         model: The trained model, a sentence-transformers folder.
         statistics: Steps, loss, speed and negatives per query.
+        page: What was trained on what, and the loss along the way.
         job_manifest: What was started: the job's manifest on a cluster, the command on one machine.
         name: Name of this use of the step; it is part of the output's address.
     """
     from components.core.place import output_address, reported, show_metrics
 
     with reported(name):
-        from components.finetuning.launch import launch_from_json, numbers
+        from components.finetuning.launch import launch_from_json, numbers, write_page
 
         model.uri = output_address(model.uri, name)
         told = (settings, encoder, job)
         facts = launch_from_json(data, negatives, base_model, model.uri, *told, vars(task_config), job_manifest.uri)
         show_metrics(statistics, numbers(facts))
+        write_page(facts, page.path)
         model.metadata.update(base_model=base_model, data_fingerprint=facts["data_fingerprint"], **numbers(facts))
     return model.uri

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from components.core import storage
@@ -11,6 +12,8 @@ from components.core.errors import InputError
 from components.core.jobs import JobSettings, run_job
 from components.core.settings import EncoderSettings, SettingsModel
 from components.finetuning.settings import TrainingSettings
+
+SHOWN_POINTS = 20
 
 
 def launch(
@@ -85,6 +88,28 @@ def numbers(facts: dict[str, Any]) -> dict[str, float]:
     names = ("steps", "seconds", "queries_per_second", "first_loss", "last_loss", "negatives_per_query")
     found = {name: facts.get(name) for name in (*names, "random_negatives_per_query", "dev_ndcg_at_10")}
     return {name: float(value) for name, value in found.items() if value is not None}
+
+
+def write_page(facts: dict[str, Any], path: str) -> None:
+    """Write what `training.json` says as Markdown, for the UI: what was trained on what, and the loss along the way."""
+    lines = [
+        f"Base model `{facts['base_model']}`, data `{facts['data']}`, negatives `{facts['negatives'] or 'none'}`; "
+        f"{facts['world_size']} process(es) on {facts['device']}, code {facts['code_version']}",
+        "",
+        "| figure | value |",
+        "|---|---:|",
+        *(f"| {name.replace('_', ' ')} | {value:,.4g} |" for name, value in numbers(facts).items()),
+        "",
+        *(f"- {warning}" for warning in facts["warnings"]),
+        "",
+        "| step | loss |",
+        "|---:|---:|",
+    ]
+    points = [point for point in facts["log"] if "loss" in point]
+    # the first, the last, and some of those between
+    shown = points[:: max(1, len(points) // SHOWN_POINTS)]
+    lines += [f"| {point['step']} | {point['loss']:.4f} |" for point in shown]
+    Path(path).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _options(settings: SettingsModel) -> dict[str, str]:

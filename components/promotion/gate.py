@@ -36,11 +36,14 @@ class Decision:
         verdict: ``promote`` or ``reject``.
         reasons: one line a rule: those that failed, or all that held.
         facts: the reference and every rule, for the provenance of the model.
+        figures: the numbers that it rests on: ``promoted`` (0 or 1), ``gain``, ``gain_ci_low``, ``gain_ci_high``,
+            ``queries``.
     """
 
     verdict: Literal["promote", "reject"]
     reasons: list[str]
     facts: dict[str, Any]
+    figures: dict[str, float]
 
     @property
     def promoted(self) -> bool:
@@ -72,6 +75,7 @@ def decide(measured: Measured, settings: PromotionSettings) -> Decision:
     else:
         rules = list(_rules(measured, name, reference, settings))
     holds = all(rule.holds for rule in rules)
+    main = reference.metrics[settings.metric]
     return Decision(
         verdict=PROMOTE if holds else REJECT,
         reasons=[rule.text for rule in rules if rule.holds == holds],
@@ -80,6 +84,13 @@ def decide(measured: Measured, settings: PromotionSettings) -> Decision:
             "reference": reference.model,
             "metric": settings.metric,
             "rules": {rule.name: {"holds": rule.holds, "text": rule.text} for rule in rules},
+        },
+        figures={
+            "promoted": float(holds),
+            "gain": main["difference"],
+            "gain_ci_low": main["ci_low"],
+            "gain_ci_high": main["ci_high"],
+            "queries": float(main["queries"]),
         },
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from components.promotion.gate import Decision
 from components.promotion.measured import Measured, Reference
 
@@ -22,6 +24,21 @@ def results_section(decision: Decision, measured: Measured) -> str:
         lines += ["", *_table(name, reference, measured)]
     lines += ["", "Promoted because:", "", *(f"- {reason}" for reason in decision.reasons)]
     return "\n".join(lines) + "\n"
+
+
+def write_promotion_page(path: str, address: str, name: str, root: str) -> None:
+    """Write where a promoted model is, and how it is fetched or taken back, as Markdown for the UI.
+
+    Args:
+        path: of the file to write.
+        address: of the registered version; empty on a dry run.
+        name, root: of the model and of the registry.
+    """
+    lines = ["Dry run: the gate passed, nothing was promoted."]
+    if address:
+        lines = [f"## {name}: {address.rpartition('/')[2]} is the champion", "", f"`{address}`", "", "```"]
+        lines += [f"sharpen models pull {name} --store {root}", f"sharpen models rollback {name} --store {root}", "```"]
+    Path(path).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _table(name: str, reference: Reference, measured: Measured) -> list[str]:

@@ -15,7 +15,7 @@ def compile_pipeline(
     """Write the pipeline's YAML.
 
     Args:
-        settings: become the defaults of the run form; ``mining.rounds`` is built in.
+        settings: become the defaults of the run form; ``mining.rounds`` and ``pods`` are built in.
         output: file to write.
         image: image of the steps; a local development image by default.
         launcher_image: image of the steps that compute nothing; empty: `image` for all.
@@ -30,7 +30,7 @@ def compile_pipeline(
 
     from pipeline.graph import make_pipeline
 
-    sharpen = make_pipeline(settings.mining.rounds)
+    sharpen = make_pipeline(settings.mining.rounds, settings)
     put_images(sharpen, images, jobs_elsewhere=settings.job.backend != "local")
     defaults = {name: str(getattr(settings, name)) for name in TOP_LEVEL} | {"overrides": settings.overrides_json()}
     options: dict[str, object] = {}

@@ -10,7 +10,7 @@ import pytest
 from components.core.errors import InputError
 from components.core.settings import EncoderSettings
 from pipeline import parameters
-from pipeline.parameters import GROUPS, Settings, load, resolve
+from pipeline.parameters import GROUPS, STEP_GROUPS, Settings, load, resolve
 from pipeline.resolve import check_settings
 
 
@@ -116,7 +116,7 @@ def checked(overrides: str, compiled: int) -> tuple[str, ...]:
 
 @pytest.mark.parametrize(("overrides", "compiled"), [("{}", 1), ("{}", 3), ('{"mining.rounds": 3}', 3)])
 def test_a_run_may_leave_the_rounds_to_the_compiled_pipeline(overrides: str, compiled: int) -> None:
-    assert checked(overrides, compiled)[GROUPS.index("mining")] == "{}"
+    assert checked(overrides, compiled)[STEP_GROUPS.index("mining")] == "{}"
 
 
 @pytest.mark.parametrize(("wanted", "compiled"), [(1, 2), (3, 1)])
@@ -136,8 +136,8 @@ def test_other_rounds_than_compiled_are_refused_in_one_line(
 
 def test_what_mining_reads_besides_data_and_model_is_named() -> None:
     overrides = {"candidate_sources": "model,bm25,model:a/b,file:s3://x/run", "rescoring_model": "c"}
-    *_, mined_with, _ = checked(json.dumps({"mining": overrides}), 1)
-    assert json.loads(mined_with) == ["a/b", "file:s3://x/run", "c"]
+    found = checked(json.dumps({"mining": overrides}), 1)
+    assert json.loads(found[len(STEP_GROUPS)]) == ["a/b", "file:s3://x/run", "c"]
 
 
 def test_every_setting_has_help() -> None:

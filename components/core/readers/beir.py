@@ -101,7 +101,7 @@ class _Reader:
     def qrels(self, name: str, split: str) -> None:
         first = True
         for number, line in read_lines(self.folder / name, self.shown(name), self.findings.on_bytes):
-            if first and _is_header(line):
+            if first and is_header(line):
                 first = False
                 continue
             first = False
@@ -189,6 +189,7 @@ def _passage(values: dict[str, Any]) -> tuple[str, str]:
     return passage
 
 
-def _is_header(line: bytes) -> bool:
+def is_header(line: bytes) -> bool:
+    """Whether the first line of a file of qrels/ names columns."""
     columns = line.decode("utf-8", "replace").split("\t")
     return columns[0].strip().lower() in HEADERS and not columns[-1].strip().lstrip("-").isdigit()

@@ -80,7 +80,7 @@ from pipeline.kfp_local import arguments_left_alone
 @dsl.pipeline(name="data")
 def data(train_data: str, base_model: str, settings: str) -> str:
     found = fingerprint(train_data=train_data, eval_data="", base_model=base_model)
-    made = data_prep(train_data=train_data, eval_data="", settings=settings, fingerprint=found.output)
+    made = data_prep(train_data=train_data, eval_data="", settings=settings, fingerprint=found.outputs["fingerprint"])
     return made.outputs["Output"]
 
 if __name__ == "__main__":

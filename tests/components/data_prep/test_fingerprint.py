@@ -11,8 +11,12 @@ import pytest
 from components.core import storage
 from components.core.errors import InputError
 from components.core.readers import read_dataset
-from components.data_prep.fingerprint import fingerprint
+from components.data_prep.fingerprint import look
 from tests.components.core.input_files import pair, passage, question, write_beir, write_rows
+
+
+def fingerprint(train, evaluation, model: str, version: str, mined_with=(), start: str = "") -> str:
+    return look(train, evaluation, model, mined_with, start).fingerprint(version)
 
 
 @pytest.fixture

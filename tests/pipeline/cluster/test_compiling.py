@@ -38,22 +38,6 @@ def test_the_yaml_is_the_same_every_time(tmp_path: Path) -> None:
     assert compiled(tmp_path / "a", "--image", IMAGE) == compiled(tmp_path / "b", "--image", IMAGE)
 
 
-def test_decisions_are_never_cached_and_work_is(tmp_path: Path) -> None:
-    spec = compiled(tmp_path, "--image", IMAGE)[0]
-    dags = [spec["root"]["dag"], *(c["dag"] for c in spec["components"].values() if "dag" in c)]
-    cached = {
-        name: task.get("cachingOptions", {}).get("enableCache", False)
-        for dag in dags
-        for name, task in dag["tasks"].items()
-        if "dag" not in spec["components"][task["componentRef"]["name"]]
-    }
-    assert {name for name, value in cached.items() if not value} == {
-        *("check-settings", "current-champion", "finish", "fingerprint", "gate", "promotion")
-    }
-    exit_task = spec["root"]["dag"]["tasks"]["finish"]
-    assert exit_task["triggerPolicy"]["strategy"] == "ALL_UPSTREAM_TASKS_COMPLETED"
-
-
 @pytest.mark.parametrize("rounds", [1, 2, 3])
 def test_rounds_are_unrolled(tmp_path: Path, rounds: int) -> None:
     spec = compiled(tmp_path, "--image", IMAGE, "--set", f"mining.rounds={rounds}")[0]
@@ -66,21 +50,27 @@ def test_rounds_are_unrolled(tmp_path: Path, rounds: int) -> None:
 
     names = [f"-{number}" if number > 1 else "" for number in range(1, rounds + 1)]
     assert {name for name in tasks if "hard-negatives" in name} == {f"hard-negatives{name}" for name in names}
-    miner = {"componentInputParameter": "pipelinechannel--base_model"}
+    start = miner = {"componentInputParameter": "pipelinechannel--current-champion-start_model"}
     for name in names:
         mined, tuned = inputs(f"hard-negatives{name}"), inputs(f"finetuning{name}")
         assert mined["model"] == miner
         assert mined["name"]["runtimeValue"]["constant"] == f"hard_negatives{name}"
         assert tuned["name"]["runtimeValue"]["constant"] == f"finetuning{name}"
-        # every round trains the base model, with the negatives of its own round
-        assert tuned["base_model"] == {"componentInputParameter": "pipelinechannel--base_model"}
+        # every round trains the model that training starts from, with the negatives of its own round
+        assert tuned["base_model"] == start
         assert tuned["negatives"]["taskOutputParameter"]["producerTask"] == f"hard-negatives{name}"
         miner = {"taskOutputParameter": {"outputParameterKey": "Output", "producerTask": f"finetuning{name}"}}
-    (measured,) = (
-        name for name in tasks if inputs(name).get("name", {}).get("runtimeValue") == {"constant": "evaluation-tuned"}
+    measured = {inputs(name)["name"]["runtimeValue"]["constant"]: inputs(name) for name in tasks if "eval" in name}
+    assert measured["evaluation-tuned"]["model"] == miner
+    # wherever training starts, results are compared with the base model and with the champion
+    assert measured["evaluation-base"]["model"] == {"componentInputParameter": "pipelinechannel--base_model"}
+    champion = {"componentInputParameter": "pipelinechannel--current-champion-champion"}
+    assert measured["evaluation-champion"]["model"] == champion
+    (first,) = (
+        c["dag"]["tasks"] for c in spec["components"].values() if "check-settings" in c.get("dag", {}).get("tasks", {})
     )
-    assert inputs(measured)["model"] == miner
-    assert inputs("check-settings")["compiled_rounds"]["runtimeValue"]["constant"] == rounds
+    constant = first["check-settings"]["inputs"]["parameters"]["compiled_rounds"]["runtimeValue"]["constant"]
+    assert constant == rounds
 
 
 def test_kubernetes_objects_for_gitops(tmp_path: Path) -> None:

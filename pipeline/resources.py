@@ -1,0 +1,96 @@
+"""What each step needs: cache, retries, time, processors, memory; the one table of it, with the reasons.
+
+Retries. Kubeflow Pipelines tries a step again whatever its exit code, so wrong input (exit code 2) is found wrong as
+often. Wrong settings therefore end in the one step that never retries, and the next that can find input wrong, the
+fingerprint, is cheap. What retries are for: a store or an API that does not answer for a minute, a node that goes.
+Every step may be done twice: outputs are complete or not there, a training job that runs already is adopted, the
+registry is changed by conditional writes.
+
+Time is that of one try, its wait for a node included. It ends what hangs; what is only slow must never meet it.
+
+Processors are requested and not limited: a step that finds idle cores may use them, and a limit only slows it down.
+Memory is requested as high as it is limited: a step that is killed for what its node had promised to others has
+lost hours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipeline.settings import PodSettings
+
+_MINUTE, _HOUR = 60, 3600
+
+
+@dataclass(frozen=True)
+class Needs:
+    """Needs of a step.
+
+    Attributes:
+        cached: whether an earlier result may stand for the step's.
+        retries: how often it is tried again.
+        seconds: longest time of one try; 0: no limit.
+        cpu, memory: of its pod; empty: none is named.
+        threads: how many compute; 0: as the libraries like.
+        gpus: of its pod.
+    """
+
+    cached: bool
+    retries: int
+    seconds: int
+    cpu: str
+    memory: str
+    threads: int = 0
+    gpus: int = 0
+
+
+# Python, boto3 and pydantic take 100 MB. Half a core, since a pod's start is mostly imports.
+_SMALL = {"cpu": "500m", "memory": "512Mi"}
+
+
+def needs_of(pods: PodSettings) -> dict[str, Needs]:
+    """Component's name -> its needs."""
+    retries = pods.retries
+    asking = Needs(cached=False, retries=retries, seconds=15 * _MINUTE, **_SMALL)
+    computing = Needs(
+        # the content fingerprint and the step's own settings are inputs, so a hit is always right
+        cached=True,
+        retries=retries,
+        seconds=pods.timeout_seconds,
+        cpu=pods.cpu,
+        memory=pods.memory,
+        # without a limit on processors, libraries would start a thread for every core of the node
+        threads=whole_cores(pods.cpu),
+        gpus=pods.gpus,
+    )
+    return {
+        # looks at its arguments only: what is wrong once stays wrong
+        "check-settings": Needs(cached=False, retries=0, seconds=15 * _MINUTE, **_SMALL),
+        # one small object each, which others may change at any time
+        "current-champion": asking,
+        "gate": asking,
+        "remember": asking,
+        # looks at what may have changed outside. Reads all data once, row by row, and keeps 8 bytes an example and the
+        # texts of one row; a finished data set, its judged passages
+        "fingerprint": Needs(cached=False, retries=retries, seconds=6 * _HOUR, cpu="1", memory="4Gi"),
+        # the whole data set in memory, in Python's objects; nothing of it uses a GPU or more than a core or two
+        "data-prep": Needs(True, retries, pods.timeout_seconds, pods.cpu, pods.memory, computing.threads),
+        # passages, and the vectors of the corpus
+        "hard-negatives": computing,
+        "evaluation": computing,
+        "indexing": computing,
+        # Launches the job and waits. What is set on this task is handed on to the job's pods (`dsl.TaskConfig`), which
+        # have settings of their own (`job.`), so nothing is: the waiting pod gets the namespace's defaults.
+        # Its budgets (queued, pending, running, no progress) end it, and say which was spent.
+        # A retry adopts the job of the try before.
+        "finetuning": Needs(cached=True, retries=retries, seconds=0, cpu="", memory=""),
+        # A decision is made anew in every run. Copies the model through its disk, in pieces through its memory
+        "promotion": Needs(cached=False, retries=retries, seconds=2 * _HOUR, cpu="500m", memory="1Gi"),
+        # must say how the run ended and delete its jobs, also while the API recovers
+        "finish": asking,
+    }
+
+
+def whole_cores(cpu: str) -> int:
+    """Cores of a quantity as whole threads, at least one."""
+    return max(1, int(float(cpu[:-1]) / 1000 if cpu.endswith("m") else float(cpu)))

@@ -1,0 +1,63 @@
+"""Settings of the graph itself, which no step knows of."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from components.core.jobs.settings import Quantity
+from components.core.settings import SettingsModel
+from components.hard_negatives.settings import MiningSettings
+
+
+class RoundsOfMining(MiningSettings):
+    """Mining, and what of it the graph decides: a step knows of no rounds."""
+
+    rounds: int = Field(
+        1,
+        ge=1,
+        le=4,
+        description="How often is mined and fine-tuned: the first time with the model that training starts from, then "
+        "with the model of the round before. Every round fine-tunes the model that training starts from.",
+    )
+
+
+class RetrainingSettings(SettingsModel):
+    """Runs that are repeated: whether one is worth its cost, and where its training starts."""
+
+    min_new_examples: int = Field(
+        1,
+        ge=0,
+        le=1_000_000_000,
+        description="Fewest examples (a query with one of its positives) that must be new or gone since the last run "
+        "of this model that finished, with equal settings, code and base model; else the run is skipped. 0: never.",
+    )
+    start_from: Literal["base", "champion"] = Field(
+        "base",
+        description="Model that training starts from and that mining scores with: base_model, or the model in use; "
+        "base_model too while there is none. Results are always compared with both.",
+    )
+
+
+class PodSettings(SettingsModel):
+    """Pods of a cluster's steps that compute; those of training jobs have `job.`. `sharpen compile` builds them in."""
+
+    memory: Quantity = Field(
+        "8Gi",
+        description="Memory of each pod of data_prep, hard_negatives, evaluation and indexing, requested and at most; "
+        "they hold passages, and vectors in 4 bytes a dimension.",
+    )
+    cpu: Quantity = Field("2", description="Cores that each of these pods requests; as many threads compute.")
+    gpus: int = Field(
+        0, ge=0, le=16, description="GPUs (job.gpu_resource) of each pod of hard_negatives, evaluation and indexing."
+    )
+    timeout_seconds: int = Field(
+        86_400,
+        ge=60,
+        le=31 * 86_400,
+        description="Longest time of one try of these steps, waiting for a node included.",
+    )
+    retries: int = Field(
+        2, ge=0, le=10, description="How often a step that failed is tried again, after 1, 2, 4 ... minutes."
+    )

@@ -1,0 +1,264 @@
+"""The compiled pipeline as Kubeflow Pipelines' own protobuf reads it: what a backend will be told to do."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.protobuf import json_format
+from kfp.kubernetes import kubernetes_executor_config_pb2 as kubernetes_pb2
+from kfp.pipeline_spec import pipeline_spec_pb2
+
+from pipeline import parameters
+from pipeline.resources import needs_of
+from pipeline.settings import PodSettings
+from tests.pipeline.test_cluster import IMAGE, compiled
+
+LAUNCHER = "registry.example/sharpen-python-launcher:1.0"
+SETTINGS = (
+    *("--set", "pods.memory=48Gi", "--set", "pods.cpu=6", "--set", "pods.gpus=1", "--set", "pods.retries=3"),
+    *("--set", "pods.timeout_seconds=7200", "--set", "job.gpu_resource=amd.com/gpu", "--set", "job.backend=pytorchjob"),
+)
+COMPUTE = {"data-prep", "hard-negatives", "evaluation", "indexing"}
+ON_GPUS = COMPUTE - {"data-prep"}
+
+Spec = pipeline_spec_pb2.PipelineSpec
+
+
+@pytest.fixture(scope="module")
+def documents(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    return compiled(tmp_path_factory.mktemp("ir"), "--image", IMAGE, "--launcher-image", LAUNCHER, *SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def spec(documents: list[dict[str, Any]]) -> Spec:
+    """Strictly: a field that the protobuf does not know is an error."""
+    return json_format.ParseDict(documents[0], Spec())
+
+
+def deployment(spec: Spec) -> Any:
+    return json_format.ParseDict(
+        json_format.MessageToDict(spec.deployment_spec), pipeline_spec_pb2.PipelineDeploymentConfig()
+    )
+
+
+@pytest.fixture(scope="module")
+def containers(spec: Spec) -> dict[str, Any]:
+    """Component's name -> its container."""
+    found = {name.removeprefix("exec-"): e.container for name, e in deployment(spec).executors.items()}
+    # a component that is used twice stands there twice, with a number
+    return {re.sub(r"-\d+$", "", name): container for name, container in found.items()}
+
+
+@pytest.fixture(scope="module")
+def pods(documents: list[dict[str, Any]]) -> dict[str, Any]:
+    """Component's name -> its pod."""
+    executors = documents[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    config = kubernetes_pb2.KubernetesExecutorConfig
+    return {
+        re.sub(r"-\d+$", "", name.removeprefix("exec-")): json_format.ParseDict(values, config())
+        for name, values in executors.items()
+    }
+
+
+def tasks(spec: Spec) -> Iterator[tuple[str, Any]]:
+    """Component's name and task, over all levels of the graph; the levels themselves are left out."""
+    for dag in (spec.root.dag, *(component.dag for component in spec.components.values())):
+        for task in dag.tasks.values():
+            if spec.components[task.component_ref.name].executor_label:
+                yield re.sub(r"-\d+$", "", task.component_ref.name.removeprefix("comp-")), task
+
+
+def level(spec: Spec, task: str) -> Any:
+    """The level of the graph that holds a task."""
+    (dag,) = (c.dag for c in (spec.root, *spec.components.values()) if task in c.dag.tasks)
+    return dag
+
+
+def test_the_form_is_flat_small_and_documented(spec: Spec) -> None:
+    inputs = spec.root.input_definitions.parameters
+    assert set(inputs) == {*parameters.TOP_LEVEL, "overrides"} and len(inputs) <= 6
+    assert not spec.root.input_definitions.artifacts
+    for name, field in inputs.items():
+        assert field.parameter_type == pipeline_spec_pb2.ParameterType.STRING
+        assert len(field.description) > 20
+        # a form with every default untouched can be sent
+        assert field.HasField("default_value") and field.default_value.HasField("string_value"), name
+
+
+def test_images_are_pinned_and_the_small_one_is_where_nothing_computes(containers: dict[str, Any]) -> None:
+    small = {name for name, container in containers.items() if container.image == LAUNCHER}
+    assert {container.image for container in containers.values()} == {IMAGE, LAUNCHER}
+    assert small == {*("check-settings", "current-champion", "gate", "promotion", "remember", "finish", "finetuning")}
+
+
+def test_every_task_is_in_the_table_and_is_cached_as_it_says(spec: Spec) -> None:
+    needs = needs_of(PodSettings())  # type: ignore[call-arg]
+    found = {name: task.caching_options.enable_cache for name, task in tasks(spec)}
+    assert found == {name: need.cached for name, need in needs.items()}
+    assert {name for name, cached in found.items() if cached} == {*COMPUTE, "finetuning"}
+
+
+def test_what_is_cached_takes_the_content_fingerprint(spec: Spec) -> None:
+    for name, task in tasks(spec):
+        if task.caching_options.enable_cache:
+            given = task.inputs.parameters["fingerprint"].component_input_parameter
+            assert given == "pipelinechannel--fingerprint-fingerprint", name
+
+
+def test_retries_wait_longer_each_time_and_what_cannot_change_is_not_retried(spec: Spec) -> None:
+    for name, task in tasks(spec):
+        policy = task.retry_policy
+        if name == "check-settings":
+            assert not policy.max_retry_count
+            continue
+        assert policy.max_retry_count == 3, name
+        assert (policy.backoff_duration.seconds, policy.backoff_factor) == (60, 2)
+        assert policy.backoff_max_duration.seconds == 1800
+
+
+def test_every_try_ends_but_that_of_the_job_which_has_budgets_of_its_own(pods: dict[str, Any]) -> None:
+    seconds = {name: pod.active_deadline_seconds for name, pod in pods.items()}
+    assert {name for name, value in seconds.items() if not value} == {"finetuning"}
+    assert {seconds[name] for name in COMPUTE} == {7200}
+    assert all(60 <= value <= 86_400 for name, value in seconds.items() if name != "finetuning")
+
+
+def test_processors_are_requested_and_memory_is_limited_to_what_is_requested(containers: dict[str, Any]) -> None:
+    for name, container in containers.items():
+        given = container.resources
+        if name == "finetuning":
+            # on the task it would be the job's (`dsl.TaskConfig`)
+            assert not container.HasField("resources")
+            continue
+        assert given.resource_cpu_request and not given.resource_cpu_limit, name
+        assert given.resource_memory_request == given.resource_memory_limit != "", name
+        assert bool(given.HasField("accelerator")) == (name in ON_GPUS)
+    for name in COMPUTE:
+        given = containers[name].resources
+        assert (given.resource_cpu_request, given.resource_memory_limit) == ("6", "48Gi")
+        assert {variable.name: variable.value for variable in containers[name].env} == {"OMP_NUM_THREADS": "6"}
+    for name in ON_GPUS:
+        accelerator = containers[name].resources.accelerator
+        assert (accelerator.resource_type, accelerator.resource_count) == ("amd.com/gpu", "1")
+
+
+def test_small_settings_are_small(tmp_path: Path) -> None:
+    spec = json_format.ParseDict(compiled(tmp_path, "--image", IMAGE, "--set", "pods.retries=0")[0], Spec())
+    assert not any(task.retry_policy.max_retry_count for _, task in tasks(spec))
+    containers = [executor.container for executor in deployment(spec).executors.values()]
+    assert not any(container.resources.HasField("accelerator") for container in containers)
+
+
+def test_secrets_are_references_and_no_value_is_anywhere(
+    spec: Spec, pods: dict[str, Any], containers: dict[str, Any], documents: list[dict[str, Any]]
+) -> None:
+    for pod in pods.values():
+        (secret,) = pod.secret_as_env
+        assert {key.env_var for key in secret.key_to_env} == {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
+        assert not pod.secret_as_volume
+    named = {variable.name for container in containers.values() for variable in container.env}
+    assert named <= {"OMP_NUM_THREADS", "SHARPEN_JOB_IMAGE"}
+    assert not any(re.search("secret|password|token|key", name, re.IGNORECASE) for name in inputs_of(spec))
+    assert not re.search(r"AKIA[0-9A-Z]{16}|BEGIN [A-Z ]*PRIVATE KEY", str(documents))
+
+
+def inputs_of(spec: Spec) -> set[str]:
+    return {name for component in spec.components.values() for name in component.input_definitions.parameters}
+
+
+def test_the_exit_task_runs_whatever_happened(spec: Spec) -> None:
+    tasks_of_root = spec.root.dag.tasks
+    assert set(tasks_of_root) == {"finish", "run"} or set(tasks_of_root) == {"finish", "exit-handler-1"}
+    end = tasks_of_root["finish"]
+    strategy = pipeline_spec_pb2.PipelineTaskSpec.TriggerPolicy.TriggerStrategy
+    assert end.trigger_policy.strategy == strategy.ALL_UPSTREAM_TASKS_COMPLETED
+    (body,) = set(tasks_of_root) - {"finish"}
+    assert end.inputs.parameters["status"].task_final_status.producer_task == body
+    assert list(end.dependent_tasks) == [body]
+
+
+def test_a_run_with_nothing_new_does_only_the_cheap_steps(spec: Spec) -> None:
+    first = level(spec, "fingerprint")
+    work = {name: task for name, task in first.tasks.items() if task.trigger_policy.condition}
+    assert set(first.tasks) - set(work) == {"check-settings", "current-champion", "fingerprint"}
+    conditions = {task.trigger_policy.condition for task in work.values()}
+    decision = "inputs.parameter_values['pipelinechannel--fingerprint-Output']"
+    assert conditions == {f"{decision} == 'train'", f"{decision} == 'skip'"}
+    (skipped,) = (task for task in work.values() if task.trigger_policy.condition.endswith("'skip'"))
+    (only,) = spec.components[skipped.component_ref.name].dag.tasks.values()
+    assert only.inputs.parameters["verdict"].runtime_value.constant.string_value == "skip"
+
+
+def test_every_end_of_a_run_is_recorded_once(spec: Spec) -> None:
+    """Each branch that a run can end in holds one task that records it, after everything else in it."""
+    recorded = []
+    for component in spec.components.values():
+        for task in component.dag.tasks.values():
+            if task.component_ref.name.startswith("comp-remember"):
+                recorded.append(task.inputs.parameters["verdict"].runtime_value.constant.string_value)
+                others = {name for name in component.dag.tasks if not name.startswith("remember")}
+                assert others == set(task.dependent_tasks)
+    assert sorted(recorded) == ["promote", "promote", "reject", "skip"]
+
+
+def test_what_people_look_at_is_an_artifact_that_the_ui_shows(spec: Spec) -> None:
+    shown = {
+        name: {
+            artifact: kind.artifact_type.schema_title.removeprefix("system.")
+            for artifact, kind in spec.components[task.component_ref.name].output_definitions.artifacts.items()
+        }
+        for name, task in tasks(spec)
+    }
+    kinds = {"Metrics", "HTML", "Markdown"}
+    assert {name: {a: k for a, k in found.items() if k in kinds} for name, found in shown.items()} == {
+        "check-settings": {},
+        "current-champion": {},
+        "fingerprint": {"statistics": "Metrics", "page": "Markdown"},
+        "data-prep": {"statistics": "Metrics", "page": "Markdown"},
+        "hard-negatives": {"statistics": "Metrics", "report": "HTML"},
+        "finetuning": {"statistics": "Metrics", "page": "Markdown"},
+        "evaluation": {"metrics": "Metrics", "report": "HTML"},
+        "gate": {"decision": "Markdown", "figures": "Metrics"},
+        "promotion": {"page": "Markdown"},
+        "indexing": {"statistics": "Metrics", "page": "Markdown"},
+        "remember": {},
+        "finish": {"summary": "Markdown"},
+    }
+
+
+def test_every_step_says_what_it_is(spec: Spec, containers: dict[str, Any]) -> None:
+    """The UI shows a component's description, and that of its inputs."""
+    told_by_kfp = {"task_config", "status"}
+    for name, task in tasks(spec):
+        for parameter, field in spec.components[task.component_ref.name].input_definitions.parameters.items():
+            assert field.description or parameter in told_by_kfp, (name, parameter)
+
+
+def test_the_launching_step_hands_on_what_is_set_on_its_task(spec: Spec) -> None:
+    (passed,) = (
+        component.task_config_passthroughs for name, component in spec.components.items() if name == "comp-finetuning"
+    )
+    fields = pipeline_spec_pb2.TaskConfigPassthroughType
+    assert {fields.TaskConfigPassthroughTypeEnum.Name(p.field) for p in passed} >= {"RESOURCES", "ENV"}
+
+
+def test_no_component_installs_anything_when_it_starts(containers: dict[str, Any]) -> None:
+    for name, container in containers.items():
+        assert "pip install" not in " ".join([*container.command, *container.args]), name
+
+
+def test_bodies_of_components_are_short() -> None:
+    import ast
+
+    root = Path(inspect.getfile(parameters)).parents[1]
+    for path in [*root.glob("components/*/component.py"), root / "pipeline/finish.py", root / "pipeline/resolve.py"]:
+        for function in ast.walk(ast.parse(path.read_text())):
+            if isinstance(function, ast.FunctionDef) and function.decorator_list:
+                lines = function.body[-1].end_lineno - function.body[0].end_lineno  # type: ignore[operator]
+                # an empty line between imports and body is none of it
+                assert lines <= 18, (path, function.name, lines)

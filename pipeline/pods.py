@@ -67,4 +67,5 @@ def provide(task: PipelineTask, needs: Needs, gpu_resource: str) -> None:
 
 
 def _tasks() -> Iterable[PipelineTask]:
-    return pipeline_context.Pipeline.get_default_pipeline().tasks.values()
+    made: pipeline_context.Pipeline = pipeline_context.Pipeline.get_default_pipeline()  # type: ignore[assignment]
+    return made.tasks.values()

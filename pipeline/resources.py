@@ -45,13 +45,13 @@ class Needs:
 
 
 # Python, boto3 and pydantic take 100 MB. Half a core, since a pod's start is mostly imports.
-_SMALL = {"cpu": "500m", "memory": "512Mi"}
+_CPU, _MEMORY = "500m", "512Mi"
 
 
 def needs_of(pods: PodSettings) -> dict[str, Needs]:
     """Component's name -> its needs."""
     retries = pods.retries
-    asking = Needs(cached=False, retries=retries, seconds=15 * _MINUTE, **_SMALL)
+    asking = Needs(cached=False, retries=retries, seconds=15 * _MINUTE, cpu=_CPU, memory=_MEMORY)
     computing = Needs(
         # the content fingerprint and the step's own settings are inputs, so a hit is always right
         cached=True,
@@ -65,7 +65,7 @@ def needs_of(pods: PodSettings) -> dict[str, Needs]:
     )
     return {
         # looks at its arguments only: what is wrong once stays wrong
-        "check-settings": Needs(cached=False, retries=0, seconds=15 * _MINUTE, **_SMALL),
+        "check-settings": Needs(cached=False, retries=0, seconds=15 * _MINUTE, cpu=_CPU, memory=_MEMORY),
         # one small object each, which others may change at any time
         "current-champion": asking,
         "gate": asking,

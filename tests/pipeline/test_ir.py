@@ -16,7 +16,7 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 from pipeline import parameters
 from pipeline.resources import needs_of
 from pipeline.settings import PodSettings
-from tests.pipeline.test_cluster import IMAGE, compiled
+from tests.pipeline.cluster.test_compiling import IMAGE, compiled
 
 LAUNCHER = "registry.example/sharpen-python-launcher:1.0"
 SETTINGS = (

@@ -85,7 +85,7 @@ def test_other_content_is_counted(tmp_path: Path, last: LastRun, numbers: range,
 def test_whatever_else_changed_makes_it_run(
     tmp_path: Path, last: LastRun, changed: dict[str, str], reason: str
 ) -> None:
-    answer = asked(tmp_path, last, least=1000, **changed)
+    answer = asked(tmp_path, last, range(100), 1000, "one", **changed)
     assert (answer.decision, answer.reason) == ("train", reason)
     assert answer.seen == replace(last.seen, identity=IDENTITY | changed)
 

@@ -15,6 +15,7 @@ import typer
 
 from components.core.command import run as run_with_exit_code
 from components.core.errors import GateRejected, InputError
+from pipeline.doctor.command import doctor
 
 app = typer.Typer(
     name="sharpen",
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 models = typer.Typer(help="The registry: versions of models and the champion.", no_args_is_help=True)
 store = typer.Typer(help="The embedded S3 store of this folder.", no_args_is_help=True)
+app.command()(doctor)
 app.add_typer(models, name="models")
 app.add_typer(store, name="store")
 

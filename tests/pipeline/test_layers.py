@@ -17,7 +17,9 @@ FACES = sorted(
 SETTINGS = sorted(
     str(p.relative_to(ROOT).with_suffix("")).replace("/", ".") for p in ROOT.glob("components/*/settings.py")
 )
-PIPELINE = sorted(f"pipeline.{p.stem}" for p in ROOT.glob("pipeline/*.py") if p.stem != "__init__")
+PIPELINE = sorted(
+    ".".join(p.relative_to(ROOT).with_suffix("").parts) for p in ROOT.glob("pipeline/**/*.py") if p.stem != "__init__"
+)
 
 PROGRAM = """
 import json, sys, time

@@ -14,13 +14,15 @@ from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
+from tests.components.core.jobs.fake_questions import answer_to, review
+
 if TYPE_CHECKING:
     from tests.components.core.jobs.fake_api import FakeApi, Fault
 
 Object = dict[str, Any]
 
 _PATH = re.compile(
-    r"^/(?:api/v1|apis/(?P<group>[^/]+)/(?P<version>[^/]+))/namespaces/(?P<namespace>[^/]+)"
+    r"^/(?:api/v1|apis/(?P<group>[^/]+)/(?P<version>[^/]+))(?:/namespaces/(?P<namespace>[^/]+)(?=/))?"
     r"/(?P<plural>[^/]+)(?:/(?P<name>[^/]+)(?:/(?P<sub>[^/]+))?)?$"
 )
 
@@ -61,6 +63,8 @@ class ApiHandler(BaseHTTPRequestHandler):
         query = {name: values[-1] for name, values in parse_qs(url.query).items()}
         length = int(self.headers.get("Content-Length") or 0)
         body = json.loads(self.rfile.read(length)) if length else {}
+        if question := answer_to(api, method, url.path, self.headers.get("Authorization", "")):
+            return self._json(*question)
         parts = _PATH.match(url.path)
         assert parts is not None, f"no such path: {url.path}"
         group, plural, name, sub = (parts[key] or "" for key in ("group", "plural", "name", "sub"))
@@ -80,9 +84,13 @@ class ApiHandler(BaseHTTPRequestHandler):
         fault = api.take_fault(call)
         if fault and not fault.done and fault.after_lines is None and fault.event is None:
             return self._cut() if fault.status == 0 else self._fault(fault)
-        if (group, plural) not in api.known:
+        if (group, plural) not in api.known and not plural.endswith("accessreviews"):
             return self._status(404, "NotFound", "the server could not find the requested resource")
-        key = (group, plural, parts["namespace"])
+        key = (group, plural, parts["namespace"] or "")
+        if method == "POST" and plural.endswith("accessreviews"):
+            return self._json(201, {"spec": body["spec"], "status": {"allowed": review(api, body["spec"])}})
+        if method == "POST" and query.get("dryRun") == "All":
+            return self._json(201, body)
         if method == "POST":
             return self._create(key, body, fault)
         if method == "DELETE":

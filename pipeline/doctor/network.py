@@ -58,7 +58,13 @@ def _types(policy: Mapping[str, Any]) -> list[str]:
 
 def _open(policies: Policies, way: str, protocol: str, port: int) -> bool:
     rules = _rules(policies, way)
-    return rules is None or any(_has_port(rule, protocol, port) for rule in rules)
+    return rules is None or any(_has_port(rule, protocol, port) and _is_for_others(rule) for rule in rules)
+
+
+def _is_for_others(rule: Mapping[str, Any]) -> bool:
+    """True unless the rule is about the job's own pods only."""
+    peers = rule.get("to")
+    return not peers or any(not peer.get("podSelector") or not _is_training_pod(peer) for peer in peers)
 
 
 def _port_of_store(visit: Visit) -> int | None:

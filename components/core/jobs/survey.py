@@ -124,11 +124,15 @@ class Survey(Cluster):
 
     def through_service(self, namespace: str, service: str, port: int, path: str) -> Any:
         """What a service of the cluster answers to GET with JSON, through the API server; None: no such service."""
-        return self._found(
-            lambda api: api.CoreV1Api(self._client).connect_get_namespaced_service_proxy_with_path(
+
+        def ask(api: Any) -> Any:
+            # else the client writes the path's slashes as %2F, which not every proxy on the way understands
+            self._client.configuration.safe_chars_for_path_param = "/:"
+            return api.CoreV1Api(self._client).connect_get_namespaced_service_proxy_with_path(
                 f"{service}:{port}", namespace, path, **_PLAIN
             )
-        )
+
+        return self._found(ask)
 
     # rights
 

@@ -72,7 +72,7 @@ def _trials(visit: Visit) -> Iterator[Trial]:
         "tolerations": [toleration.model_dump(exclude_none=True) for toleration in job.tolerations],
     }
     chosen = {name: value for name, value in spec.items() if value}
-    yield Trial("pod that trains", visit.jobs, visit.job_image, labels, chosen)
+    yield Trial("training pod", visit.jobs, visit.job_image, labels, chosen)
 
 
 def manifest(trial: Trial, root: str) -> dict[str, Any]:
@@ -127,7 +127,7 @@ def _run(trial: Trial, root: str) -> Iterator[Finding]:
     yield Finding(trial.check, "pass", f"{trial.image} was pulled and runs")
     for word, rest in told:
         operation, _, fault = rest.partition(": ")
-        check = f"store from a {trial.check.removeprefix('pod of a ').removeprefix('pod that ')}, {operation}"
+        check = f"store from a {trial.check.removeprefix('pod of a ')}, {operation}"
         yield Finding(
             check, "fail" if word == "fault" else "pass", fault or root, "see the README: store" if fault else ""
         )

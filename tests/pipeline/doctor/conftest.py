@@ -39,10 +39,12 @@ def cluster(served: FakeApi, s3: str) -> Applied:
 
 
 @pytest.fixture
-def examine(cluster: Applied) -> Examine:
-    """All findings of a configuration."""
+def examine(cluster: Applied, monkeypatch: pytest.MonkeyPatch) -> Examine:
+    """The findings of a configuration; `without` names checks that take long and are not looked at."""
 
-    def findings(*assignments: str, **options: object) -> list[Finding]:
+    def findings(*assignments: str, without: tuple[str, ...] = (), **options: object) -> list[Finding]:
+        kept = {name: check for name, check in examining.CHECKS.items() if name not in without}
+        monkeypatch.setattr(examining, "CHECKS", kept)
         settings = load(None, [f"store={cluster.store}", *assignments])
         given = {"account": "sharpen-pipeline", "image": IMAGE, "launcher_image": LAUNCHER, **options}
         return list(examining.examine(examining.visit(settings, **given)))  # type: ignore[arg-type]

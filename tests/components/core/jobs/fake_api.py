@@ -142,11 +142,11 @@ class FakeApi:
             act(found)
             self.put(group, plural, found)
 
-    def remove(self, group: str, plural: str, name: str) -> None:
+    def remove(self, group: str, plural: str, name: str, namespace: str = "team") -> None:
         """Take an object away."""
         with self.changed:
             self._version += 1
-            self.objects[group, plural, "team"].pop(name, None)
+            self.objects[group, plural, namespace].pop(name, None)
             self.changed.notify_all()
 
     def clear(self) -> None:

@@ -96,7 +96,7 @@ class ApiHandler(BaseHTTPRequestHandler):
         if method == "DELETE":
             return self._delete(key, name, body)
         if sub == "log":
-            return self._log(name, query, fault)
+            return self._log(key, name, query, fault)
         if name:
             found = api.objects.get(key, {}).get(name)
             return self._json(200, found) if found else self._missing(plural, name)
@@ -132,7 +132,7 @@ class ApiHandler(BaseHTTPRequestHandler):
                 found["metadata"]["deletionTimestamp"] = "2026-11-21T08:00:00Z"
                 api.put(key[0], key[1], found)
             else:
-                api.remove(key[0], key[1], name)
+                api.remove(key[0], key[1], name, key[2])
         return self._json(200, {"kind": "Status", "status": "Success"})
 
     def _watch(self, key: tuple[str, str, str], query: dict[str, str], fault: Fault | None) -> None:
@@ -165,9 +165,9 @@ class ApiHandler(BaseHTTPRequestHandler):
                     self._chunk(json.dumps({"type": kind, "object": found}) + "\n")
         return self._end_stream()
 
-    def _log(self, pod: str, query: dict[str, str], fault: Fault | None) -> None:
+    def _log(self, key: tuple[str, str, str], pod: str, query: dict[str, str], fault: Fault | None) -> None:
         api = self.server_api
-        found = api.objects.get(("", "pods", "team"), {}).get(pod)
+        found = api.objects.get(key, {}).get(pod)
         if found is None:
             return self._missing("pods", pod)
         if (found.get("status") or {}).get("phase") == "Pending":
@@ -176,7 +176,7 @@ class ApiHandler(BaseHTTPRequestHandler):
         if previous and pod not in api.old_logs:
             return self._status(400, "BadRequest", "previous terminated container not found")
         self._begin_stream()
-        for sent, (stamp, line) in enumerate(self._lines(pod, query, previous)):
+        for sent, (stamp, line) in enumerate(self._lines(key, pod, query, previous)):
             if fault and fault.after_lines == sent:
                 return self._cut()
             text = f"{stamp} {line}" if query.get("timestamps", "").lower() == "true" else line
@@ -185,7 +185,9 @@ class ApiHandler(BaseHTTPRequestHandler):
             self._chunk(text[len(text) // 2 :] + "\n")
         return self._end_stream()
 
-    def _lines(self, pod: str, query: dict[str, str], previous: bool) -> Iterator[tuple[str, str]]:
+    def _lines(
+        self, key: tuple[str, str, str], pod: str, query: dict[str, str], previous: bool
+    ) -> Iterator[tuple[str, str]]:
         api = self.server_api
         if previous:
             yield from api.old_logs[pod]
@@ -197,7 +199,7 @@ class ApiHandler(BaseHTTPRequestHandler):
         while True:
             with api.changed:
                 new = api.logs.get(pod, [])[at:]
-                found = api.objects.get(("", "pods", "team"), {}).get(pod)
+                found = api.objects.get(key, {}).get(pod)
                 ended = found is None or (found.get("status") or {}).get("phase") in ("Succeeded", "Failed")
                 if not new:
                     if not follow or ended or api.closing:

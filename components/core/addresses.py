@@ -30,6 +30,14 @@ class NotFound(InputError):
     """Nothing is stored at the address."""
 
 
+class Unreachable(InputError):
+    """No connection to the store from here."""
+
+
+class NoCredentials(InputError):
+    """Nothing here says who asks."""
+
+
 @dataclass(frozen=True)
 class StoredFile:
     """A file of a store: its address, its name relative to the listed folder, size in bytes, and ETag (content tag)."""

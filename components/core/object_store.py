@@ -14,7 +14,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from components.core.addresses import NotFound, PreconditionFailed, Remote, StoredFile, join, scheme_of
+from components.core.addresses import (
+    NoCredentials,
+    NotFound,
+    PreconditionFailed,
+    Remote,
+    StoredFile,
+    Unreachable,
+    join,
+    scheme_of,
+)
 from components.core.errors import InputError, StepFailed
 
 if TYPE_CHECKING:
@@ -95,7 +104,8 @@ def told(remote: Remote) -> Iterator[None]:
 
     Raises:
         NotFound, PreconditionFailed: as named.
-        InputError: bucket, key, secret, rights or endpoint are wrong, or the store is full.
+        Unreachable, NoCredentials: as named (both InputErrors).
+        InputError: bucket, key, secret or rights are wrong, or the store is full.
         StepFailed: the store failed after the retries.
     """
     from boto3.exceptions import Boto3Error
@@ -106,14 +116,14 @@ def told(remote: Remote) -> Iterator[None]:
     except faults.ClientError as error:
         raise _told_answer(remote, error) from None
     except (faults.NoCredentialsError, faults.PartialCredentialsError, faults.ProfileNotFound) as error:
-        raise InputError(
+        raise NoCredentials(
             f"{remote.uri}: no credentials for the object store ({_line(error)}); "
             "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
         ) from None
     except (faults.ReadTimeoutError, faults.ConnectionClosedError, faults.IncompleteReadError) as error:
         raise StepFailed(f"{remote.uri}: {endpoint_of(remote)} stopped answering ({_line(error)}); try again") from None
     except (faults.ConnectionError, faults.HTTPClientError) as error:
-        raise InputError(
+        raise Unreachable(
             f"{remote.uri}: cannot reach the object store at {endpoint_of(remote)} ({_reason(error)}); "
             "is it running, and is AWS_ENDPOINT_URL_S3 right?"
         ) from None

@@ -45,7 +45,7 @@ def hashes_of(train_data: list[str], eval_data: list[str]) -> np.ndarray:
     """
     found = array("Q")
     roles: tuple[tuple[Role, list[str]], ...] = (("train", train_data), ("eval", eval_data))
-    addresses = [(role, address) for role, named in roles for address in dict.fromkeys(named)]
+    addresses: list[tuple[Role, str]] = [(role, address) for role, named in roles for address in dict.fromkeys(named)]
     with progress("counting examples", len(addresses), "inputs") as reporter:
         for role, address in addresses:
             for query, passage, split in _examples(address, SPLIT_OF_ROLE[role]):

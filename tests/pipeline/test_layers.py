@@ -18,9 +18,7 @@ SETTINGS = sorted(
     str(p.relative_to(ROOT).with_suffix("")).replace("/", ".") for p in ROOT.glob("components/*/settings.py")
 )
 PIPELINE = sorted(
-    str(p.relative_to(ROOT).with_suffix("")).replace("/", ".")
-    for p in ROOT.glob("pipeline/**/*.py")
-    if p.stem != "__init__"
+    ".".join(p.relative_to(ROOT).with_suffix("").parts) for p in ROOT.glob("pipeline/**/*.py") if p.stem != "__init__"
 )
 
 PROGRAM = """

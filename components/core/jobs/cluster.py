@@ -20,7 +20,7 @@ from components.core.jobs.result import check_output, raise_failure
 from components.core.jobs.surroundings import Surroundings, look_around
 from components.core.jobs.watch import Pace, Watch
 
-_BUILDERS: dict[str, tuple[Kind, Callable[[Plan], dict[str, Any]]]] = {
+BUILDERS: dict[str, tuple[Kind, Callable[[Plan], dict[str, Any]]]] = {
     "pytorchjob": (PYTORCHJOB, pytorchjob),
     "trainjob": (TRAINJOB, trainjob),
 }
@@ -41,7 +41,7 @@ class ClusterBackend:
 
     def __init__(self, job: Job, backend: str, *, cluster: Cluster | None = None, pace: Pace | None = None) -> None:
         self._job, self._pace = job, pace or Pace()
-        self._kind, self._build = _BUILDERS[backend]
+        self._kind, self._build = BUILDERS[backend]
         self._cluster = cluster or Cluster(job.settings.namespace)
         self._found: Mapping[str, Any] | None = None
         self._name = ""

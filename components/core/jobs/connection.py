@@ -22,6 +22,7 @@ def connect() -> Any:
     Raises:
         InputError: neither in a pod nor a usable kubeconfig.
     """
+    import yaml
     from kubernetes import client, config
 
     settings = client.Configuration()
@@ -30,9 +31,10 @@ def connect() -> Any:
             config.load_incluster_config(client_configuration=settings)
         else:
             config.load_kube_config(config_file=_kubeconfig(), client_configuration=settings)
-    except config.ConfigException as error:
+    except (config.ConfigException, yaml.YAMLError) as error:
+        why = " ".join(str(error).split())
         raise InputError(
-            f"job.backend: no cluster to run on ({error}); run in a pod, name a KUBECONFIG, or use backend local"
+            f"job.backend: no cluster to run on ({why}); run in a pod, name a KUBECONFIG, or use backend local"
         ) from None
     # Repeating is done here, where it is known which calls may be repeated and for how long.
     settings.retries = False  # type: ignore[assignment]
@@ -47,6 +49,16 @@ def own_namespace() -> str:
 
     _, active = config.list_kube_config_contexts(config_file=_kubeconfig())
     return active["context"].get("namespace") or "default"
+
+
+def whence() -> str:
+    """Where the connection comes from, in words: the kubeconfig's context, or the pod's account."""
+    if in_cluster():
+        return "the pod's service account"
+    from kubernetes import config
+
+    _, active = config.list_kube_config_contexts(config_file=_kubeconfig())
+    return f"context {active['name']}"
 
 
 def _kubeconfig() -> str:

@@ -1,10 +1,11 @@
-"""What the launching step may do in its namespace, and no more: one source for the roles in `k8s/`.
+"""What the accounts of a run may do in its namespace, and no more: one source for the roles in `k8s/`.
 
-A test compares this list with the calls that the code really makes.
+Tests compare the launching step's list with the calls that the code really makes, and both with the roles.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from components.core.jobs.kinds import KINDS
@@ -31,3 +32,11 @@ LAUNCHER: frozenset[Permission] = frozenset(
         Permission("", "events", "list"),
     ]
 )
+
+# What Kubeflow Pipelines does in every pod of a run with the run's account, and on which objects; empty: on any.
+STEP: Mapping[Permission, str] = {
+    Permission("argoproj.io", "workflowtaskresults", "create"): "",
+    Permission("argoproj.io", "workflowtaskresults", "patch"): "",
+    Permission("", "configmaps", "get"): "kfp-launcher",
+    Permission("", "secrets", "get"): "mlpipeline-minio-artifact",
+}

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 
 from components.core.jobs import logs
 from components.core.jobs.permissions import LAUNCHER, Permission
@@ -31,18 +30,7 @@ def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeApi]:
     monkeypatch.setattr(logs, "LONGEST_WAIT", 0.1)
     monkeypatch.setattr(logs, "QUIET_SECONDS", 0.5)
     with FakeApi() as served:
-        token = tmp_path / "token"
-        token.write_text("first-token")
-        config = {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{served.port}"}}],
-            "users": [{"name": "u", "user": {"tokenFile": str(token)}}],
-            "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u", "namespace": "team"}}],
-            "current-context": "x",
-        }
-        (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
-        monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
+        monkeypatch.setenv("KUBECONFIG", str(served.kubeconfig(tmp_path)))
         monkeypatch.setenv("KFP_POD_NAME", "sharpen-x1-impl-1")
         meta = {"name": "sharpen-x1-impl-1", "labels": {"pipeline/runid": RUN}, "ownerReferences": [OWNER]}
         containers = [{"name": "wait", "image": "argoexec"}, {"name": "main", "image": IMAGE}]

@@ -1,6 +1,7 @@
 """A small Kubernetes API on loopback: objects with uid and resourceVersion, selectors, watches, logs, and misbehaviour.
 
 It speaks real HTTP to the real client. It knows no kinds: whatever is stored under a group and plural is served.
+Objects of no namespace are stored under the namespace "".
 """
 
 from __future__ import annotations
@@ -12,7 +13,10 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 from tests.components.core.jobs.fake_handler import ApiHandler, Call, Object
 
@@ -66,6 +70,9 @@ class FakeApi:
         self.calls: list[Call] = []
         self.requests: list[tuple[str, dict[str, str]]] = []
         self.forbidden: set[Call] = set()
+        self.versions = {"kubeflow.org": ["v1"], "trainer.kubeflow.org": ["v1alpha1"]}
+        self.services: dict[str, Any] = {}
+        self.rights: Callable[[str, dict[str, str]], bool] = lambda user, call: True
         self.on_create: Callable[[Object], None] = lambda _: None
         self.changed = threading.Condition(threading.RLock())
         self.closing = False
@@ -98,6 +105,22 @@ class FakeApi:
     def port(self) -> int:
         return self.server.server_address[1]
 
+    def kubeconfig(self, folder: Path, namespace: str = "team") -> Path:
+        """A kubeconfig for it in the folder, beside the file that the token is read from."""
+        token = folder / "token"
+        token.write_text(next(iter(self.tokens)))
+        config = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{self.port}"}}],
+            "users": [{"name": "u", "user": {"tokenFile": str(token)}}],
+            "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u", "namespace": namespace}}],
+            "current-context": "x",
+        }
+        file = folder / "kubeconfig"
+        file.write_text(yaml.safe_dump(config))
+        return file
+
     # what tests do to it
 
     def put(self, group: str, plural: str, found: Object) -> Object:
@@ -119,11 +142,11 @@ class FakeApi:
             act(found)
             self.put(group, plural, found)
 
-    def remove(self, group: str, plural: str, name: str) -> None:
+    def remove(self, group: str, plural: str, name: str, namespace: str = "team") -> None:
         """Take an object away."""
         with self.changed:
             self._version += 1
-            self.objects[group, plural, "team"].pop(name, None)
+            self.objects[group, plural, namespace].pop(name, None)
             self.changed.notify_all()
 
     def clear(self) -> None:

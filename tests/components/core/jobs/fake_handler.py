@@ -14,13 +14,15 @@ from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
+from tests.components.core.jobs.fake_questions import answer_to, review
+
 if TYPE_CHECKING:
     from tests.components.core.jobs.fake_api import FakeApi, Fault
 
 Object = dict[str, Any]
 
 _PATH = re.compile(
-    r"^/(?:api/v1|apis/(?P<group>[^/]+)/(?P<version>[^/]+))/namespaces/(?P<namespace>[^/]+)"
+    r"^/(?:api/v1|apis/(?P<group>[^/]+)/(?P<version>[^/]+))(?:/namespaces/(?P<namespace>[^/]+)(?=/))?"
     r"/(?P<plural>[^/]+)(?:/(?P<name>[^/]+)(?:/(?P<sub>[^/]+))?)?$"
 )
 
@@ -61,6 +63,8 @@ class ApiHandler(BaseHTTPRequestHandler):
         query = {name: values[-1] for name, values in parse_qs(url.query).items()}
         length = int(self.headers.get("Content-Length") or 0)
         body = json.loads(self.rfile.read(length)) if length else {}
+        if question := answer_to(api, method, url.path, self.headers.get("Authorization", "")):
+            return self._json(*question)
         parts = _PATH.match(url.path)
         assert parts is not None, f"no such path: {url.path}"
         group, plural, name, sub = (parts[key] or "" for key in ("group", "plural", "name", "sub"))
@@ -80,15 +84,19 @@ class ApiHandler(BaseHTTPRequestHandler):
         fault = api.take_fault(call)
         if fault and not fault.done and fault.after_lines is None and fault.event is None:
             return self._cut() if fault.status == 0 else self._fault(fault)
-        if (group, plural) not in api.known:
+        if (group, plural) not in api.known and not plural.endswith("accessreviews"):
             return self._status(404, "NotFound", "the server could not find the requested resource")
-        key = (group, plural, parts["namespace"])
+        key = (group, plural, parts["namespace"] or "")
+        if method == "POST" and plural.endswith("accessreviews"):
+            return self._json(201, {"spec": body["spec"], "status": {"allowed": review(api, body["spec"])}})
+        if method == "POST" and query.get("dryRun") == "All":
+            return self._json(201, body)
         if method == "POST":
             return self._create(key, body, fault)
         if method == "DELETE":
             return self._delete(key, name, body)
         if sub == "log":
-            return self._log(name, query, fault)
+            return self._log(key, name, query, fault)
         if name:
             found = api.objects.get(key, {}).get(name)
             return self._json(200, found) if found else self._missing(plural, name)
@@ -124,7 +132,7 @@ class ApiHandler(BaseHTTPRequestHandler):
                 found["metadata"]["deletionTimestamp"] = "2026-11-21T08:00:00Z"
                 api.put(key[0], key[1], found)
             else:
-                api.remove(key[0], key[1], name)
+                api.remove(key[0], key[1], name, key[2])
         return self._json(200, {"kind": "Status", "status": "Success"})
 
     def _watch(self, key: tuple[str, str, str], query: dict[str, str], fault: Fault | None) -> None:
@@ -157,9 +165,9 @@ class ApiHandler(BaseHTTPRequestHandler):
                     self._chunk(json.dumps({"type": kind, "object": found}) + "\n")
         return self._end_stream()
 
-    def _log(self, pod: str, query: dict[str, str], fault: Fault | None) -> None:
+    def _log(self, key: tuple[str, str, str], pod: str, query: dict[str, str], fault: Fault | None) -> None:
         api = self.server_api
-        found = api.objects.get(("", "pods", "team"), {}).get(pod)
+        found = api.objects.get(key, {}).get(pod)
         if found is None:
             return self._missing("pods", pod)
         if (found.get("status") or {}).get("phase") == "Pending":
@@ -168,7 +176,7 @@ class ApiHandler(BaseHTTPRequestHandler):
         if previous and pod not in api.old_logs:
             return self._status(400, "BadRequest", "previous terminated container not found")
         self._begin_stream()
-        for sent, (stamp, line) in enumerate(self._lines(pod, query, previous)):
+        for sent, (stamp, line) in enumerate(self._lines(key, pod, query, previous)):
             if fault and fault.after_lines == sent:
                 return self._cut()
             text = f"{stamp} {line}" if query.get("timestamps", "").lower() == "true" else line
@@ -177,7 +185,9 @@ class ApiHandler(BaseHTTPRequestHandler):
             self._chunk(text[len(text) // 2 :] + "\n")
         return self._end_stream()
 
-    def _lines(self, pod: str, query: dict[str, str], previous: bool) -> Iterator[tuple[str, str]]:
+    def _lines(
+        self, key: tuple[str, str, str], pod: str, query: dict[str, str], previous: bool
+    ) -> Iterator[tuple[str, str]]:
         api = self.server_api
         if previous:
             yield from api.old_logs[pod]
@@ -189,7 +199,7 @@ class ApiHandler(BaseHTTPRequestHandler):
         while True:
             with api.changed:
                 new = api.logs.get(pod, [])[at:]
-                found = api.objects.get(("", "pods", "team"), {}).get(pod)
+                found = api.objects.get(key, {}).get(pod)
                 ended = found is None or (found.get("status") or {}).get("phase") in ("Succeeded", "Failed")
                 if not new:
                     if not follow or ended or api.closing:

@@ -1,0 +1,1 @@
+"""Is a cluster ready for the pipeline with these settings? `sharpen doctor`."""

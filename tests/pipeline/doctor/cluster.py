@@ -1,0 +1,108 @@
+"""A cluster that the project's own manifests were applied to, as a fake Kubernetes API serves it."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+from tests.components.core.jobs.fake_api import FakeApi
+from tests.k8s.rbac import Asked, Rbac
+from tests.k8s.rendered import K8S, render
+
+STORE_PASSWORD = "c2VjcmV0LXZhbHVlLW9mLXRoZS1zdG9yZQ=="
+ADMINISTRATOR = "me"
+PLURALS = {
+    "ConfigMap": ("", "configmaps"),
+    "ServiceAccount": ("", "serviceaccounts"),
+    "Namespace": ("", "namespaces"),
+    "NetworkPolicy": ("networking.k8s.io", "networkpolicies"),
+    "ResourceQuota": ("", "resourcequotas"),
+    "LimitRange": ("", "limitranges"),
+    "LocalQueue": ("kueue.x-k8s.io", "localqueues"),
+    "ClusterTrainingRuntime": ("trainer.kubeflow.org", "clustertrainingruntimes"),
+}
+NAMELESS = {"Namespace", "ClusterTrainingRuntime"}
+
+
+class Applied:
+    """The API of a cluster with Kubeflow and one of our overlays.
+
+    Args:
+        api: serves it.
+        overlay: name of the overlay.
+        store: root address of a store that is really there.
+    """
+
+    def __init__(self, api: FakeApi, overlay: str, store: str) -> None:
+        self.api, self.store = api, store
+        documents = copy.deepcopy(render(K8S / "overlays" / overlay))
+        self.namespace = next(d["metadata"]["namespace"] for d in documents if d["kind"] == "ConfigMap")
+        api.known |= set(PLURALS.values()) | {
+            ("", "secrets"),
+            ("", "nodes"),
+            ("", "services"),
+            ("argoproj.io", "workflows"),
+            ("scheduling.k8s.io", "priorityclasses"),
+        }
+        api.known.discard(("trainer.kubeflow.org", "trainjobs"))
+        api.versions |= {"argoproj.io": ["v1alpha1"], "kueue.x-k8s.io": ["v1beta2", "v1beta1"]}
+        for document in documents:
+            self.put(document)
+        if not self.get("namespaces", self.namespace):
+            self.put({"kind": "Namespace", "metadata": {"name": self.namespace}, "status": {"phase": "Active"}})
+        self.put_secret("mlpipeline-minio-artifact", accesskey="bWluaW8=", secretkey=STORE_PASSWORD)
+        seaweedfs = {"metadata": {"name": "seaweedfs", "namespace": "kubeflow"}}
+        api.put("", "services", seaweedfs | {"spec": {"ports": [{"port": 9000, "targetPort": 8333}]}})
+        self.put_node("worker-1")
+        self.put_node("worker-2")
+        rbac = Rbac(documents)
+
+        def rights(user: str, call: dict[str, str]) -> bool:
+            if user == ADMINISTRATOR:
+                return True
+            _, _, home, account = user.split(":")
+            resource = "/".join(filter(None, (call["resource"], call.get("subresource"))))
+            asked = Asked(call["group"], resource, call["verb"], call["namespace"], call.get("name", ""))
+            return rbac.may(account, home, asked)
+
+        api.rights = rights
+        api.services["kubeflow/ml-pipeline/8888/apis/v2beta1/healthz"] = {"tag_name": "2.17.0", "multi_user": False}
+
+    def put(self, document: dict[str, Any]) -> None:
+        """Store an object as kubectl apply would."""
+        if document["kind"] in PLURALS:
+            group, plural = PLURALS[document["kind"]]
+            document["metadata"]["namespace"] = "" if document["kind"] in NAMELESS else self.namespace
+            self.api.put(group, plural, document)
+
+    def put_secret(self, name: str, **data: str) -> None:
+        """A secret with these keys and values."""
+        meta = {"name": name, "namespace": self.namespace}
+        self.api.put("", "secrets", {"metadata": meta, "type": "Opaque", "data": data})
+
+    def put_node(self, name: str, labels: dict[str, str] | None = None, **more: Any) -> None:
+        """A node with 8 cores and 32 GiB; `gpus`, `taints`, `unschedulable` as given."""
+        allocatable = {"cpu": "7910m", "memory": "32779416Ki", "pods": "110"}
+        if gpus := more.pop("gpus", 0):
+            allocatable["nvidia.com/gpu"] = str(gpus)
+        meta = {"name": name, "namespace": "", "labels": labels or {}}
+        self.api.put("", "nodes", {"metadata": meta, "spec": more, "status": {"allocatable": allocatable}})
+
+    def get(self, plural: str, name: str, group: str = "") -> dict[str, Any]:
+        """A stored object; empty when there is none."""
+        for (of, kind, _), found in self.api.objects.items():
+            if (of, kind) == (group, plural) and name in found:
+                return found[name]
+        return {}
+
+    def drop(self, plural: str, name: str, group: str = "") -> None:
+        """Take an object away."""
+        for (of, kind, _), found in self.api.objects.items():
+            if (of, kind) == (group, plural):
+                found.pop(name, None)
+
+
+def kubeconfig(api: FakeApi, folder: Path, namespace: str) -> str:
+    """Where the API is, as KUBECONFIG names it."""
+    return str(api.kubeconfig(folder, namespace))

@@ -1,0 +1,136 @@
+"""`sharpen doctor` as a user calls it: exit codes, output, addresses of Kubeflow, and no secret anywhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline.doctor import mends
+from tests.components.core.jobs.fake_api import Call, FakeApi
+from tests.k8s.rendered import K8S
+from tests.pipeline.doctor.cluster import STORE_PASSWORD, Applied
+from tests.pipeline.doctor.conftest import Examine, Invoke, of
+
+pytestmark = pytest.mark.store
+ROOT = Path(__file__).parents[3]
+
+
+def program(*options: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pipeline.cli", "doctor", *options]
+    return subprocess.run(
+        command, cwd=ROOT, env={**os.environ, **variables}, capture_output=True, text=True, timeout=120
+    )
+
+
+def test_exit_code_0_when_nothing_failed_and_1_when_something_did(cluster: Applied, sharpen: Invoke) -> None:
+    ready = sharpen()
+    assert ready.exit_code == 0, ready.output
+    assert ready.output.splitlines()[-1].startswith("ready: 1 not checked, ")
+    assert ready.output.splitlines()[0].startswith(
+        "pass         API server               Kubernetes v1.35.0 at http://"
+    )
+    cluster.drop("secrets", "mlpipeline-minio-artifact")
+    broken = sharpen()
+    assert broken.exit_code == 1
+    assert broken.output.splitlines()[-1].startswith("not ready: 1 failed")
+
+
+def test_machines_get_json_and_nobody_gets_a_secret(cluster: Applied, sharpen: Invoke) -> None:
+    told = sharpen("--format", "json")
+    assert told.exit_code == 0
+    assert json.loads(told.stdout)["ready"] is True
+    password = os.environ["AWS_SECRET_ACCESS_KEY"]
+    for output in (told.output, sharpen().output):
+        assert STORE_PASSWORD not in output
+        assert password not in output
+
+
+def test_bad_input_is_one_line_and_exit_code_2(served: FakeApi, tmp_path: Path) -> None:
+    def one_line(done: subprocess.CompletedProcess[str]) -> str:
+        assert done.returncode == 2
+        assert done.stdout == ""
+        (line,) = done.stderr.splitlines()
+        return line
+
+    assert "no cluster to run on" in one_line(program(KUBECONFIG=str(tmp_path / "none")))
+    (tmp_path / "broken").write_text("a: [")
+    assert "no cluster to run on" in one_line(program(KUBECONFIG=str(tmp_path / "broken")))
+    config = yaml.safe_load(Path(os.environ["KUBECONFIG"]).read_text())
+    config["clusters"][0]["cluster"]["server"] = "http://127.0.0.1:9"
+    (tmp_path / "nobody").write_text(yaml.safe_dump(config))
+    assert "http://127.0.0.1:9: the API server cannot be reached" in one_line(
+        program(KUBECONFIG=str(tmp_path / "nobody"))
+    )
+    assert "job.nodez: unknown setting; did you mean nodes?" in one_line(program("--set", "job.nodez=2"))
+    assert "write the whole address" in one_line(program("--endpoint", "localhost:8888"))
+    served.tokens = {"another"}
+    assert "does not let you in (401)" in one_line(program())
+
+
+def test_a_server_that_may_not_be_asked_for_its_version_is_no_traceback(cluster: Applied, sharpen: Invoke) -> None:
+    cluster.api.forbidden |= {Call("", resource, verb) for resource in ("nodes", "secrets") for verb in ("get", "list")}
+    told = sharpen()
+    assert told.exit_code == 0, told.output
+    assert "not checked  nodes" in told.output
+
+
+def test_kubeflow_at_an_address(cluster: Applied, examine: Examine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fake API stands in for Kubeflow's: what matters is the path and the answer."""
+    without = ("store",)
+    proxy = f"http://127.0.0.1:{cluster.api.port}/api/v1/namespaces/kubeflow/services/ml-pipeline:8888/proxy"
+    monkeypatch.setenv("KFP_TOKEN", "first-token")
+    finding = of(examine(endpoint=proxy, without=without), "Kubeflow Pipelines")
+    assert (finding.state, finding.found) == ("pass", f"version 2.17.0 at {proxy}, one user")
+    monkeypatch.delenv("KFP_TOKEN")
+    monkeypatch.setenv("KFP_ENDPOINT", f"http://127.0.0.1:{cluster.api.port}/api/v1/namespaces/kubeflow/pods/x")
+    finding = of(examine(without=without), "Kubeflow Pipelines")
+    assert finding.state == "fail"
+    assert "answers 401, not as the API does" in finding.found
+    finding = of(examine(endpoint="http://127.0.0.1:9", without=without), "Kubeflow Pipelines")
+    assert finding.state == "fail"
+    assert "does not answer" in finding.found
+    assert "kubectl port-forward --namespace kubeflow service/ml-pipeline 8888:8888" in finding.mend
+
+
+def test_a_store_that_only_the_cluster_reaches_is_not_checked_from_here(
+    cluster: Applied, examine: Examine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AWS_ENDPOINT_URL_S3")
+    cluster.get("configmaps", "sharpen-store")["data"]["AWS_ENDPOINT_URL_S3"] = "http://127.0.0.1:9"
+    finding = of(examine(), "store")
+    assert finding.state == "not checked"
+    assert "--pull asks from a pod" in finding.mend
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
+    assert of(examine(), "store").state == "fail"
+
+
+def test_a_namespace_of_jobs_of_their_own(cluster: Applied, examine: Examine) -> None:
+    findings = examine("job.namespace=elsewhere", without=("store",))
+    assert [f.found for f in findings if f.check == "namespace"][1] == "elsewhere does not exist"
+    rights = of(findings, "rights of the launcher")
+    assert rights.state == "fail"
+    assert rights.mend == (
+        "kubectl create rolebinding sharpen-launcher-sharpen-pipeline --namespace elsewhere --role sharpen-launcher "
+        "--serviceaccount kubeflow:sharpen-pipeline"
+    )
+
+
+def test_versions_in_commands_are_those_of_the_install_scripts() -> None:
+    lines = (K8S / "install/versions.env").read_text().splitlines()
+    pinned = dict(line.split("=", 1) for line in lines if not line.startswith("#"))
+    for name in ("KFP_VERSION", "TRAINING_OPERATOR_VERSION", "TRAINER_VERSION"):
+        assert getattr(mends, name) == pinned[name]
+    script = (K8S / "install/common.sh").read_text()
+    for command in (mends.INSTALL_TRAINING_OPERATOR, mends.INSTALL_TRAINER):
+        url = command.split('"')[1].partition("?")[0]
+        assert url in script
+    for overlay in ("kind", "production"):
+        assert (K8S / "overlays" / overlay / "kustomization.yaml").is_file()
+    for component in ("kueue", "trainer-v2"):
+        assert (K8S / "components" / component).is_dir()

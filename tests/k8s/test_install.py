@@ -183,6 +183,8 @@ def test_the_settings_of_the_run_are_those_of_the_demo_and_hold() -> None:
     store = yaml.safe_load_all((K8S / "base/store.yaml").read_text())
     assert settings.pop("store") in [document["data"].get("SHARPEN_STORE") for document in store]
     settings.pop("job")
+    # the demo shows its result each time; a run in the cluster may have nothing to do
+    demo.pop("retraining")
     assert settings == demo
     load(K8S / "kind/run.yaml", [])
 

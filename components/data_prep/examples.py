@@ -45,10 +45,10 @@ def hashes_of(train_data: list[str], eval_data: list[str]) -> np.ndarray:
     """
     found = array("Q")
     roles: tuple[tuple[Role, list[str]], ...] = (("train", train_data), ("eval", eval_data))
-    addresses: list[tuple[Role, str]] = [(role, address) for role, named in roles for address in dict.fromkeys(named)]
+    addresses = [(SPLIT_OF_ROLE[role], role, address) for role, named in roles for address in dict.fromkeys(named)]
     with progress("counting examples", len(addresses), "inputs") as reporter:
-        for role, address in addresses:
-            for query, passage, split in _examples(address, SPLIT_OF_ROLE[role]):
+        for default, role, address in addresses:
+            for query, passage, split in _examples(address, default):
                 found.append(_hash(role, split, f"{query:x}", f"{passage:x}"))
             reporter.advance(1)
     return np.unique(np.frombuffer(found, dtype=np.uint64))

@@ -125,4 +125,4 @@ def test_bad_settings_fail_the_component_with_one_line(tmp_path: Path) -> None:
     done = run_pipeline(tmp_path, rows, {"test_shares": 0.5})
     assert done.returncode != 0
     assert "data.test_shares: unknown setting; did you mean test_share?" in done.stdout + done.stderr
-    assert not (tmp_path / "run").exists()
+    assert not (tmp_path / "run" / "data_prep").exists()

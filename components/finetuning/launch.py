@@ -107,7 +107,7 @@ def write_page(facts: dict[str, Any], path: str) -> None:
     ]
     points = [point for point in facts["log"] if "loss" in point]
     # the first, the last, and some of those between
-    shown = points[:: max(1, len(points) // SHOWN_POINTS)]
+    shown = points[: -1 : max(1, len(points) // SHOWN_POINTS)] + points[-1:]
     lines += [f"| {point['step']} | {point['loss']:.4f} |" for point in shown]
     Path(path).write_text("\n".join(lines) + "\n", encoding="utf-8")
 

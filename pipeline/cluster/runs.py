@@ -41,10 +41,15 @@ class Task:
 
 @dataclass(frozen=True)
 class Graph:
-    """What the pipeline's definition says about the tasks of a run: their titles, and which of them decides."""
+    """What the pipeline's definition says about the tasks of a run.
+
+    Attributes:
+        titles: of the steps, by name.
+        branches: what it means that a condition held, by its name: ``promote``, ``reject`` or ``skip``.
+    """
 
     titles: dict[str, str]
-    promoting: frozenset[str]
+    branches: dict[str, str]
 
     @classmethod
     def of(cls, spec: Object) -> Graph:
@@ -52,15 +57,15 @@ class Graph:
         spec = spec.get("pipeline_spec") or spec
         components: Object = spec.get("components") or {}
         dags = [part.get("dag") or {} for part in (spec.get("root") or {}, *components.values())]
-        titles, promoting = {}, set()
+        titles, branches = {}, {}
         for name, task in (item for dag in dags for item in (dag.get("tasks") or {}).items()):
             title = (task.get("taskInfo") or {}).get("name") or name
             component = components.get(str((task.get("componentRef") or {}).get("name"))) or {}
             if "dag" not in component:
                 titles[name] = title
-            elif title == "promote":
-                promoting.add(name)
-        return cls(titles, frozenset(promoting))
+            elif title in ("promote", "reject", "skip"):
+                branches[name] = title
+        return cls(titles, branches)
 
 
 def find(api: Api, run: str, *, experiment: str | None = None) -> Object:
@@ -175,17 +180,19 @@ def tasks_of(run: Object, graph: Graph) -> list[Task]:
 
 
 def verdict(run: Object, graph: Graph) -> str:
-    """``promote`` or ``reject`` once the gate has spoken; empty before. It is read from which way the run went on."""
+    """Which way the run went: ``promote`` or ``reject`` once the gate has spoken, ``skip`` where nothing was new.
+
+    Empty before. A branch that the run did not take is there as skipped; of one that it took, the task runs or ran.
+    """
     states = {
         detail.get("display_name"): detail.get("state")
         for detail in (run.get("run_details") or {}).get("task_details") or []
     }
-    if states.get("gate") != "SUCCEEDED":
-        return ""
-    branch = {states[name] for name in graph.promoting if name in states}
-    if branch & {"RUNNING", "SUCCEEDED", "FAILED", "PENDING"}:
-        return "promote"
-    return "reject" if branch == {"SKIPPED"} else ""
+    seen = {way: states[name] for name, way in graph.branches.items() if name in states}
+    for way, said in seen.items():
+        if said in ("PENDING", "RUNNING", "SUCCEEDED", "FAILED"):
+            return way
+    return "reject" if states.get("gate") == "SUCCEEDED" and seen.get("promote") == "SKIPPED" else ""
 
 
 def state(run: Object) -> str:

@@ -16,6 +16,7 @@ from pipeline.cluster.cron import next_firings
 from pipeline.cluster.waiting import WORDS
 
 _STYLES = {"SUCCEEDED": "green", "FAILED": "bold red", "RUNNING": "cyan", "CANCELED": "yellow", "ENABLED": "green"}
+VERDICTS = {"promote": "promoted", "reject": "not promoted", "skip": "nothing new to train on"}
 # of a pipe or a file: nothing is cut off that a program may look for
 _WIDE = 300
 
@@ -57,7 +58,7 @@ def one_run(api: Api, run: Object) -> None:
         ("created", f"{_at(run.get('created_at'))} UTC"),
         ("took", _duration(runs.moment(run.get("created_at")), runs.moment(run.get("finished_at")))),
         ("page", api.link("runs", str(run["run_id"]))),
-        ("verdict", {"promote": "promoted", "reject": "not promoted"}.get(runs.verdict(run, graph), "")),
+        ("verdict", VERDICTS.get(runs.verdict(run, graph), "")),
     ):
         if value:
             line(f"{label + ':':<9} {value}", "")

@@ -57,7 +57,12 @@ def wait(api: Api, identity: str, tell: Callable[[str, str], None]) -> None:
             if runs.state(run) in runs.FINISHED:
                 break
             time.sleep(POLL_SECONDS)
-    _end(api, run, tasks, runs.verdict(run, graph))
+    verdict = runs.verdict(run, graph)
+    if verdict == "skip":
+        tell(
+            "nothing was new to train on, so the champion stays: the step fingerprint says what it compared", "SKIPPED"
+        )
+    _end(api, run, tasks, verdict)
 
 
 def _line(task: Task) -> str:

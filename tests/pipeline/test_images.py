@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,17 @@ from tests.pipeline.test_local import sharpen
 CPU = "registry.example/sharpen-python-cpu@sha256:" + "0" * 64
 LAUNCHER = "registry.example/sharpen-python-launcher:0.1.0"
 # They ask, decide, launch and tell; the others read data or run a model.
-COMPUTE_NOTHING = {"check-settings", "current-champion", "gate", "promotion", "finish", "finetuning"}
+COMPUTE_NOTHING = {"check-settings", "current-champion", "gate", "promotion", "remember", "finish", "finetuning"}
 
 
 def by_step(spec: dict[str, Any]) -> dict[str, str]:
     executors = spec["deploymentSpec"]["executors"]
-    return {name.removeprefix("exec-"): executor["container"]["image"] for name, executor in executors.items()}
+    images: dict[str, str] = {}
+    for name, executor in executors.items():
+        # a step used several times is numbered
+        step, image = re.sub(r"^exec-|-\d+$", "", name), executor["container"]["image"]
+        assert images.setdefault(step, image) == image
+    return images
 
 
 def test_steps_that_compute_nothing_run_in_the_launchers_image(tmp_path: Path) -> None:

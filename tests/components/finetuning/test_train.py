@@ -151,7 +151,7 @@ def test_kill_and_resume_gives_the_same_weights(
 def test_two_processes_through_the_pipelines_face_give_the_model_of_one(
     data: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from kfp.dsl import Artifact, Metrics, Model, TaskConfig
+    from kfp.dsl import Artifact, Markdown, Metrics, Model, TaskConfig
 
     from components.finetuning.component import finetuning
 
@@ -169,11 +169,13 @@ def test_two_processes_through_the_pipelines_face_give_the_model_of_one(
         task_config=TaskConfig(),
         model=model,
         statistics=statistics,
+        page=Markdown(uri=str(tmp_path / "page.md")),
         job_manifest=Artifact(uri=str(tmp_path / "manifest")),
     )
     assert address == model.uri == str(tmp_path / "run" / "finetuning")
     assert json.loads((Path(address) / "training.json").read_text())["world_size"] == 2
     assert statistics.metadata["steps"] == model.metadata["steps"] == 4
+    assert (tmp_path / "page.md").read_text().splitlines()[-1].startswith("| 4 | ")
     run(data, tiny_model, tmp_path / "one", chosen)
     one, two = weights(tmp_path / "one"), weights(Path(address))
     for name in one:

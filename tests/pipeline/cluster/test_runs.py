@@ -7,7 +7,7 @@ import pytest
 from tests.pipeline.cluster.conftest import ON_THE_STORE, Sharpen
 from tests.pipeline.cluster.fake_backend import Object
 from tests.pipeline.cluster.fake_kfp import FakeKfp
-from tests.pipeline.cluster.test_submitting import task
+from tests.pipeline.cluster.test_submitting import branch, task
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def test_a_run_is_shown_with_its_steps_and_the_gates_verdict(kfp: FakeKfp, on: S
         task("check-settings", "SUCCEEDED"),
         task("evaluation-2", "SUCCEEDED"),
         task("gate", "SUCCEEDED"),
-        task("condition-2", "SUCCEEDED"),
+        task(branch(kfp, "promote"), "SUCCEEDED"),
         task("promotion", "FAILED", error={"message": "the store is [full]"}),
     )
     runs[0]["state"] = "FAILED"
@@ -47,9 +47,12 @@ def test_a_run_is_shown_with_its_steps_and_the_gates_verdict(kfp: FakeKfp, on: S
     steps = [line for line in lines if " done " in line or " failed " in line]
     assert [line.split("  ")[0] for line in steps] == ["check-settings", "evaluate champion", "gate", "promotion"]
     assert lines[-1] == "promotion: the store is [full]"
-    runs[0]["run_details"]["task_details"][-3]["state"] = "SKIPPED"
-    assert runs[0]["run_details"]["task_details"][-3]["display_name"] == "condition-2"
+    kfp.set_tasks(runs[0], task("gate", "SUCCEEDED"), task(branch(kfp, "promote"), "SKIPPED"))
     assert "verdict:  not promoted" in on("status", "first").out
+    kfp.set_tasks(runs[0], task(branch(kfp, "train"), "SKIPPED"), task(branch(kfp, "skip"), "SUCCEEDED"))
+    assert "verdict:  nothing new to train on" in on("status", "first").out
+    kfp.set_tasks(runs[0], task("gate", "RUNNING"), task(branch(kfp, "train"), "RUNNING"))
+    assert "verdict" not in on("status", "first").out
 
 
 def test_a_run_without_its_version_is_shown_all_the_same(kfp: FakeKfp, on: Sharpen, runs: list[Object]) -> None:

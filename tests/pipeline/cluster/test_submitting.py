@@ -160,6 +160,14 @@ def task(name: str, state: str, **more: object) -> Object:
     return {"display_name": name, "state": state, **more}
 
 
+def branch(kfp: FakeKfp, condition: str) -> str:
+    """The name that the compiler gave to a condition of the uploaded pipeline."""
+    spec = next(iter(kfp.state.versions.values()))["pipeline_spec"]["pipeline_spec"]
+    dags = [part["dag"] for part in (spec["root"], *spec["components"].values()) if "dag" in part]
+    (name,) = (name for dag in dags for name, task in dag["tasks"].items() if task["taskInfo"]["name"] == condition)
+    return name
+
+
 def test_waiting_tells_every_change_once_and_ends_with_success(kfp: FakeKfp, on: Sharpen) -> None:
     story(
         kfp,
@@ -216,12 +224,21 @@ def test_a_run_that_is_cancelled_elsewhere_fails_the_command(kfp: FakeKfp, on: S
 
 
 def test_a_model_that_the_gate_rejects_has_an_exit_code_of_its_own(kfp: FakeKfp, on: Sharpen) -> None:
-    story(kfp, ("SUCCEEDED", (task("gate", "SUCCEEDED"), task("condition-2", "SKIPPED"))))
+    assert on("submit", *ON_THE_STORE).code == 0
+    story(kfp, ("SUCCEEDED", (task("gate", "SUCCEEDED"), task(branch(kfp, "promote"), "SKIPPED"))))
     done = on("submit", *ON_THE_STORE, "--wait")
     assert done.code == 3
     assert "the gate did not promote the model" in done.err
-    story(kfp, ("SUCCEEDED", (task("gate", "SUCCEEDED"), task("condition-2", "SUCCEEDED"))))
+    story(kfp, ("SUCCEEDED", (task("gate", "SUCCEEDED"), task(branch(kfp, "promote"), "SUCCEEDED"))))
     assert on("submit", *ON_THE_STORE, "--wait").code == 0
+
+
+def test_a_run_with_nothing_new_says_so_and_succeeds(kfp: FakeKfp, on: Sharpen) -> None:
+    assert on("submit", *ON_THE_STORE).code == 0
+    story(kfp, ("SUCCEEDED", (task(branch(kfp, "train"), "SKIPPED"), task(branch(kfp, "skip"), "SUCCEEDED"))))
+    done = on("submit", *ON_THE_STORE, "--wait")
+    assert done.code == 0, done.err
+    assert "nothing was new to train on" in done.out
 
 
 @pytest.mark.processes

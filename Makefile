@@ -46,7 +46,7 @@ demo: $(VENV)/demo.done  ## the whole pipeline on real data, here
 	@$(BIN)/sharpen run --config pipeline/demo.yaml
 
 test: lint  ## lint, types, layer rules and all tests
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup -m "not images"
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not images"
 
 test-images: $(VENV)/dev.done  ## build the container images and run the pipeline in them (Linux, root or an engine)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m images -rsP tests/images

@@ -18,6 +18,7 @@ al. 2021, arXiv 2007.00808) would train for longer with every round and keep wha
 # No `from __future__ import annotations`: kfp reads the annotations as objects.
 
 import inspect
+import json
 from collections.abc import Callable
 
 from kfp import dsl
@@ -53,7 +54,8 @@ def make_pipeline(rounds: int = 1, cluster: Settings | None = None) -> GraphComp
         at_the_end = finish(model_name=model_name, store=store).set_display_name("finish")
         inputs = {"train_data": train_data, "eval_data": eval_data, "base_model": base_model}
         registry = {"model_name": model_name, "store": store}
-        compiled = {"compiled_rounds": rounds, "compiled_pods": cluster.pods.model_dump_json() if cluster else ""}
+        built = json.dumps(cluster.built_into_pods(), sort_keys=True) if cluster else ""
+        compiled = {"compiled_rounds": rounds, "compiled_pods": built}
         with dsl.ExitHandler(at_the_end, name="run"):
             _steps(inputs, registry, overrides, compiled)
         cache_all()

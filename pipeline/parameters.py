@@ -16,9 +16,10 @@ import yaml
 from pydantic import BaseModel, Field, model_validator
 from pydantic.fields import FieldInfo
 
+from components.core.addresses import is_remote
 from components.core.command import describe_bounds, parse_value, shown
 from components.core.errors import InputError
-from components.core.jobs.settings import JobSettings
+from components.core.jobs.settings import OF_ONE_POD, JobSettings
 from components.core.settings import EncoderSettings, SettingsModel
 from components.data_prep.settings import DataSettings
 from components.evaluation.settings import EvaluationSettings, metric_names
@@ -81,17 +82,38 @@ class Settings(SettingsModel):
             values.setdefault("encoding_processes", self.job.processes)
         return json.dumps(values, sort_keys=True)
 
+    def built_into_pods(self) -> dict[str, object]:
+        """Settings that compiling for a cluster builds into its pods: full name -> value, as in JSON."""
+        built = {f"pods.{name}": value for name, value in self.pods.model_dump(mode="json").items()}
+        built["job.backend"] = self.job.backend
+        if self.job.backend == "local":
+            job = self.job.model_dump(mode="json", include=set(OF_ONE_POD))
+            built |= {f"job.{name}": value for name, value in job.items()}
+        return built
+
+    def check_store(self) -> None:
+        """Raise InputError when the store is not one that the pods of a cluster can reach."""
+        if not self.store:
+            said = "store: is empty, which means the store of one machine; write the cluster's, s3://bucket/key"
+            raise InputError(said)
+        if not is_remote(self.store):
+            raise InputError(f"store: {self.store} is on this machine; write the cluster's, s3://bucket/key")
+
     def check_compiled(self, rounds: int, pods: str) -> None:
         """Raise InputError when the user set something else than what was built into the pipeline.
 
         Args:
             rounds: of mining and fine-tuning.
-            pods: `pods` as JSON; empty on one machine, where they mean nothing.
+            pods: `built_into_pods` as JSON; empty on one machine, where they mean nothing.
         """
-        built = {"mining.rounds": (self.mining, "rounds", rounds)}
-        built |= {f"pods.{name}": (self.pods, name, value) for name, value in json.loads(pods or "{}").items()}
+        built = {"mining.rounds": rounds, **json.loads(pods or "{}")}
+        if "local" not in (self.job.backend, built.get("job.backend")):
+            # any other backend finds the same pod, which launches
+            built.pop("job.backend", None)
         faults = []
-        for full, (group, name, value) in built.items():
+        for full, value in built.items():
+            group_name, name = full.split(".")
+            group = getattr(self, group_name)
             wanted = getattr(group, name)
             if name in group.model_fields_set and wanted != value:
                 faults.append(

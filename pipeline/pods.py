@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from kfp import kubernetes
 from kfp.dsl import PipelineTask, pipeline_context
 
+from components.core.jobs.settings import JobSettings
 from components.core.place import RUN_ID_VARIABLE
 from pipeline.parameters import Settings
 from pipeline.resources import Needs, needs_of
@@ -27,14 +28,14 @@ LABELS = {"app.kubernetes.io/name": "sharpen", "app.kubernetes.io/component": "s
 
 def cache_all() -> None:
     """Say of every task of the pipeline that is being made whether an earlier result may stand for it."""
-    needs = needs_of(PodSettings())  # type: ignore[call-arg]
+    needs = needs_of(PodSettings(), JobSettings())  # type: ignore[call-arg]
     for task in _tasks():
         task.set_caching_options(needs[task.component_spec.name].cached)
 
 
 def prepare_all(settings: Settings) -> None:
     """Prepare every task of the pipeline that is being made for a cluster."""
-    needs = needs_of(settings.pods)
+    needs = needs_of(settings.pods, settings.job)
     for task in _tasks():
         prepare(task)
         provide(task, needs[task.component_spec.name], settings.job.gpu_resource)
@@ -64,6 +65,10 @@ def provide(task: PipelineTask, needs: Needs, gpu_resource: str) -> None:
         task.set_env_variable("OMP_NUM_THREADS", str(needs.threads))
     if needs.gpus:
         task.set_accelerator_type(gpu_resource).set_accelerator_limit(needs.gpus)
+        # nodes with GPUs keep others away by a taint of the resource's name, as a rule
+        kubernetes.add_toleration(task, key=gpu_resource, operator="Exists", effect="NoSchedule")
+    if needs.shm:
+        kubernetes.empty_dir_mount(task, "shm", "/dev/shm", medium="Memory", size_limit=needs.shm)  # noqa: S108
 
 
 def _tasks() -> Iterable[PipelineTask]:

@@ -50,7 +50,7 @@ def check_settings(
         store: Root of the registry.
         overrides: Any other setting, as a JSON object.
         compiled_rounds: Rounds of mining and fine-tuning that the pipeline was compiled with.
-        compiled_pods: Settings of pods that the pipeline was compiled with, as JSON; empty on one machine.
+        compiled_pods: Settings that were built into the pods, as JSON; empty on one machine.
 
     Returns:
         Every group of settings that a step needs as JSON, as JSON the addresses of models and files that mining reads,
@@ -67,6 +67,8 @@ def check_settings(
         values = dict(zip(TOP_LEVEL, (train_data, eval_data, base_model, model_name, store), strict=True))
         settings = resolve(values, overrides)
         settings.check_compiled(compiled_rounds, compiled_pods)
+        if compiled_pods:
+            settings.check_store()
         check_job(settings.job)
     groups = (settings.group_json(group) for group in STEP_GROUPS)
     mined_with, with_index = json.dumps(settings.mining.addresses), "yes" if settings.indexing.enabled else "no"

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from components.core.jobs.settings import JobSettings
 from pipeline.settings import PodSettings
 
 _MINUTE, _HOUR = 60, 3600
@@ -33,6 +34,7 @@ class Needs:
         cpu, memory: of its pod; empty: none is named.
         threads: how many compute; 0: as the libraries like.
         gpus: of its pod.
+        shm: memory of its pod that processes share; empty: what the container runtime gives.
     """
 
     cached: bool
@@ -42,13 +44,14 @@ class Needs:
     memory: str
     threads: int = 0
     gpus: int = 0
+    shm: str = ""
 
 
 # Python, boto3 and pydantic take 100 MB. Half a core, since a pod's start is mostly imports.
 _CPU, _MEMORY = "500m", "512Mi"
 
 
-def needs_of(pods: PodSettings) -> dict[str, Needs]:
+def needs_of(pods: PodSettings, job: JobSettings) -> dict[str, Needs]:
     """Component's name -> its needs."""
     retries = pods.retries
     asking = Needs(cached=False, retries=retries, seconds=15 * _MINUTE, cpu=_CPU, memory=_MEMORY)
@@ -79,16 +82,33 @@ def needs_of(pods: PodSettings) -> dict[str, Needs]:
         "hard-negatives": computing,
         "evaluation": computing,
         "indexing": computing,
-        # Launches the job and waits. What is set on this task is handed on to the job's pods (`dsl.TaskConfig`), which
-        # have settings of their own (`job.`), so nothing is: the waiting pod gets the namespace's defaults.
-        # Its budgets (queued, pending, running, no progress) end it, and say which was spent.
-        # A retry adopts the job of the try before.
-        "finetuning": Needs(cached=True, retries=retries, seconds=0, cpu="", memory=""),
+        "finetuning": _training(retries, job),
         # A decision is made anew in every run. Copies the model through its disk, in pieces through its memory
         "promotion": Needs(cached=False, retries=retries, seconds=2 * _HOUR, cpu="500m", memory="1Gi"),
         # must say how the run ended and delete its jobs, also while the API recovers
         "finish": asking,
     }
+
+
+def _training(retries: int, job: JobSettings) -> Needs:
+    """Its budgets (queued, pending, running, no progress) end it, and say which was spent.
+
+    Where it launches a job and waits, what is set on the task is handed on to the job's pods (`dsl.TaskConfig`). They
+    have settings of their own (`job.`), so nothing is set: the waiting pod gets the namespace's defaults. A retry
+    adopts the job of the try before.
+    """
+    if job.backend != "local":
+        return Needs(cached=True, retries=retries, seconds=0, cpu="", memory="")
+    return Needs(
+        cached=True,
+        retries=retries,
+        seconds=0,
+        cpu=job.cpu,
+        memory=job.memory,
+        threads=whole_cores(job.cpu),
+        gpus=job.gpus_per_node,
+        shm=job.shm_size,
+    )
 
 
 def whole_cores(cpu: str) -> int:

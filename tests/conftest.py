@@ -38,6 +38,16 @@ winter wire with wood word work world write year yellow yes yield you young zero
 """.split()
 
 
+# Minutes each: begun first, so that no worker is left alone with them at the end.
+LONGEST = ("test_local.py", "test_retraining.py", "test_processes.py", "test_checkpoints.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files of LONGEST first; the rest stays in its order."""
+    ranks = {name: rank for rank, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: ranks.get(item.path.name, len(ranks)))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A download cache of the test run's own, so that no test reads what an earlier run left."""

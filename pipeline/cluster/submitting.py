@@ -27,10 +27,10 @@ def check_reachable(settings: Settings) -> None:
         "s3://bucket/key"
         for field, address in _on_this_machine(settings)
     ]
-    if not settings.store:
-        faults.append("store: is empty, which means the store of one machine; write the cluster's, s3://bucket/key")
-    elif not is_remote(settings.store):
-        faults.append(f"store: {settings.store} is on this machine; write the cluster's, s3://bucket/key")
+    try:
+        settings.check_store()
+    except InputError as error:
+        faults += error.faults
     if faults:
         raise InputError(faults)
 

@@ -13,6 +13,7 @@ from google.protobuf import json_format
 from kfp.kubernetes import kubernetes_executor_config_pb2 as kubernetes_pb2
 from kfp.pipeline_spec import pipeline_spec_pb2
 
+from components.core.jobs.settings import JobSettings
 from pipeline import parameters
 from pipeline.resources import needs_of
 from pipeline.settings import PodSettings
@@ -97,7 +98,7 @@ def test_images_are_pinned_and_the_small_one_is_where_nothing_computes(container
 
 
 def test_every_task_is_in_the_table_and_is_cached_as_it_says(spec: Spec) -> None:
-    needs = needs_of(PodSettings())  # type: ignore[call-arg]
+    needs = needs_of(PodSettings(), JobSettings())  # type: ignore[call-arg]
     found = {name: task.caching_options.enable_cache for name, task in tasks(spec)}
     assert found == {name: need.cached for name, need in needs.items()}
     assert {name for name, cached in found.items() if cached} == {*COMPUTE, "finetuning"}
@@ -128,7 +129,9 @@ def test_every_try_ends_but_that_of_the_job_which_has_budgets_of_its_own(pods: d
     assert all(60 <= value <= 86_400 for name, value in seconds.items() if name != "finetuning")
 
 
-def test_processors_are_requested_and_memory_is_limited_to_what_is_requested(containers: dict[str, Any]) -> None:
+def test_processors_are_requested_and_memory_is_limited_to_what_is_requested(
+    containers: dict[str, Any], pods: dict[str, Any]
+) -> None:
     for name, container in containers.items():
         given = container.resources
         if name == "finetuning":
@@ -143,8 +146,29 @@ def test_processors_are_requested_and_memory_is_limited_to_what_is_requested(con
         assert (given.resource_cpu_request, given.resource_memory_limit) == ("6", "48Gi")
         assert {variable.name: variable.value for variable in containers[name].env} == {"OMP_NUM_THREADS": "6"}
     for name in ON_GPUS:
+        assert [(t.key, t.operator, t.effect) for t in pods[name].tolerations] == [
+            ("amd.com/gpu", "Exists", "NoSchedule")
+        ]
         accelerator = containers[name].resources.accelerator
         assert (accelerator.resource_type, accelerator.resource_count) == ("amd.com/gpu", "1")
+
+
+def test_training_in_the_steps_own_pod_gets_what_a_pod_of_the_job_would_get(tmp_path: Path) -> None:
+    chosen = {"backend": "local", "cpu": "12500m", "memory": "96Gi", "gpus_per_node": "2", "shm_size": "16Gi"}
+    options = [part for name, value in chosen.items() for part in ("--set", f"job.{name}={value}")]
+    spec, platform = compiled(tmp_path, "--image", IMAGE, *options)
+    container = spec["deploymentSpec"]["executors"]["exec-finetuning"]["container"]
+    assert container["resources"]["resourceMemoryLimit"] == container["resources"]["resourceMemoryRequest"] == "96Gi"
+    assert container["resources"]["resourceCpuRequest"] == "12500m"
+    assert (
+        container["resources"]["accelerator"].items()
+        >= {"resourceType": "nvidia.com/gpu", "resourceCount": "2"}.items()
+    )
+    assert {"name": "OMP_NUM_THREADS", "value": "12"} in container["env"]
+    pod = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]["exec-finetuning"]
+    (shared,) = pod["emptyDirMounts"]
+    assert (shared["mountPath"], shared["medium"], shared["sizeLimit"]) == ("/dev/shm", "Memory", "16Gi")
+    assert [toleration["key"] for toleration in pod["tolerations"]] == ["nvidia.com/gpu"]
 
 
 def test_small_settings_are_small(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 from components.core import storage
 from pipeline.store import EmbeddedStore
 
-pytestmark = [pytest.mark.model, pytest.mark.store, pytest.mark.processes, pytest.mark.xdist_group("pipeline")]
+pytestmark = [pytest.mark.model, pytest.mark.store, pytest.mark.processes]
 
 ROOT = Path(__file__).parents[2]
 NOUNS = "cats dogs birds fish horses cows sheep goats ducks mice frogs bears wolves foxes lions tigers".split()

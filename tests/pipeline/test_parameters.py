@@ -108,10 +108,10 @@ def test_rounds_are_the_graphs_and_no_step_hears_of_them() -> None:
         load(None, ["mining.rounds=5"])
 
 
-def checked(overrides: str, compiled: int) -> tuple[str, ...]:
+def checked(overrides: str, compiled: int, pods: str = "", store: str = "s3://s") -> tuple[str, ...]:
     """The graph's first task, called as a function."""
-    values = {"train_data": "a", "eval_data": "", "base_model": "b", "model_name": "m", "store": "s3://s"}
-    return check_settings.python_func(**values, overrides=overrides, compiled_rounds=compiled)
+    values = {"train_data": "a", "eval_data": "", "base_model": "b", "model_name": "m", "store": store}
+    return check_settings.python_func(**values, overrides=overrides, compiled_rounds=compiled, compiled_pods=pods)
 
 
 @pytest.mark.parametrize(("overrides", "compiled"), [("{}", 1), ("{}", 3), ('{"mining.rounds": 3}', 3)])
@@ -132,6 +132,45 @@ def test_other_rounds_than_compiled_are_refused_in_one_line(
         f"error: mining.rounds: {wanted} wanted, but this pipeline was compiled with {compiled}; "
         f"compile it again with --set mining.rounds={wanted}"
     )
+
+
+@pytest.mark.parametrize(
+    ("compiled", "wanted", "refused"),
+    [
+        ("auto", {"backend": "pytorchjob", "memory": "9Gi"}, ""),
+        (
+            "pytorchjob",
+            {"backend": "local"},
+            "job.backend: local wanted, but this pipeline was compiled with pytorchjob",
+        ),
+        (
+            "local",
+            {"backend": "pytorchjob"},
+            "job.backend: pytorchjob wanted, but this pipeline was compiled with local",
+        ),
+        ("local", {"memory": "9Gi"}, "job.memory: 9Gi wanted, but this pipeline was compiled with 8Gi"),
+        ("local", {"pending_seconds": 60}, ""),
+    ],
+)
+def test_what_was_built_into_the_pods_cannot_be_another_in_a_run(
+    compiled: str, wanted: dict[str, object], refused: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pods = json.dumps(load(None, [f"job.backend={compiled}"]).built_into_pods())
+    if not refused:
+        checked(json.dumps({"job": wanted}), 1, pods)
+        return
+    with pytest.raises(SystemExit):
+        checked(json.dumps({"job": wanted}), 1, pods)
+    assert refused in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("store", ["", "/data/store"])
+def test_a_cluster_has_no_store_of_its_own(store: str, capsys: pytest.CaptureFixture[str]) -> None:
+    checked("{}", 1, store=store)
+    with pytest.raises(SystemExit) as ended:
+        checked("{}", 1, json.dumps(load(None, []).built_into_pods()), store)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith("error: store: ")
 
 
 def test_what_mining_reads_besides_data_and_model_is_named() -> None:

@@ -15,7 +15,7 @@ from components.promotion import last_run, registry
 from pipeline.store import EmbeddedStore
 from tests.pipeline.test_local import sharpen, write_examples
 
-pytestmark = [pytest.mark.model, pytest.mark.store, pytest.mark.processes, pytest.mark.xdist_group("pipeline")]
+pytestmark = [pytest.mark.model, pytest.mark.store, pytest.mark.processes]
 
 CHEAP = ["check-settings", "current champion", "fingerprint", "remember", "finish"]
 

@@ -13,12 +13,13 @@ from typing import Any
 from components.core import outcome
 from components.core.errors import InputError, StepFailed
 from components.core.jobs.job import Ending, Job
+from components.core.jobs.settings import OF_ONE_POD
 from components.core.place import JOB_IMAGE_VARIABLE
 
 # A job that is told to end has this long to do so.
 GRACE_SECONDS = 30
 # The settings that mean something here; the others are about a cluster's pods.
-_HERE = {"backend", "processes", "threads", "nodes"}
+_HERE = frozenset({"backend", "processes", "threads", "nodes"})
 
 
 class LocalBackend:
@@ -33,14 +34,17 @@ class LocalBackend:
             )
         self._job = job
         self._processes = settings.processes or _gpus() or 1
-        self._threads = settings.threads or max(1, len(os.sched_getaffinity(0)) // self._processes)
+        # a pod sees every core of its node and is told by this variable how many are its own
+        cores = int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
+        self._threads = settings.threads or max(1, cores // self._processes)
         self._running: subprocess.Popen[str] | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     def build(self) -> dict[str, Any]:
         """The command and the variables that it gets besides those of this process."""
         job = self._job
-        if unused := sorted(job.settings.model_fields_set - _HERE):
+        used = _HERE | OF_ONE_POD if os.environ.get("KUBERNETES_SERVICE_HOST") else _HERE
+        if unused := sorted(job.settings.model_fields_set - used):
             print(f"note: of no effect on this machine: {', '.join(f'job.{name}' for name in unused)}", flush=True)
         if self._processes == 1:
             command = [sys.executable, "-m", job.module, *job.options]

@@ -67,6 +67,10 @@ class Toleration(SettingsModel):
         return self
 
 
+# What the step's own pod gets where its job runs in it: a local job on a cluster.
+OF_ONE_POD = frozenset({"cpu", "memory", "gpus_per_node", "gpu_resource", "shm_size"})
+
+
 class JobSettings(SettingsModel):
     """Processes of a job, and the pods that they run in on a cluster."""
 

@@ -48,6 +48,8 @@ class Api:
         import kfp_server_api as kfp
 
         self.endpoint, self.ui, self.namespace = endpoint, ui, ""
+        # what it says of itself: version, one user or several
+        self.served: Object = {}
         self.health = kfp.HealthzServiceApi(client)
         self.pipelines = kfp.PipelineServiceApi(client)
         self.uploads = kfp.PipelineUploadServiceApi(client)

@@ -46,7 +46,7 @@ def connect(settings: ConnectionSettings) -> Api:
         proof = "the pod's service account"
     api = Api(client, endpoint=endpoint, ui=settings.ui or endpoint, proof=proof, sign_in=_sign_in(endpoint, settings))
     with api.patience(HEALTH_PATIENCE_SECONDS):
-        served = _health(api)
+        served = api.served = _health(api)
     if served.get("apiServerReady") is False:
         raise StepFailed(f"{endpoint}: Kubeflow's pages answer, but its API is not ready; try again in a minute")
     # the pages' server answers this call itself, and has used both names

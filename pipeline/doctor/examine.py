@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 from components.core.errors import InputError
 from components.core.jobs.api_errors import ApiError
 from components.core.jobs.survey import Survey
+from pipeline.cluster.settings import ConnectionSettings
 from pipeline.doctor.finding import Check, Finding, Visit
 from pipeline.doctor.images import images
 from pipeline.doctor.installed import api_server, job_kinds, namespaces, pipelines, queue
@@ -55,15 +55,14 @@ def visit(
     """Go to the cluster that the kubeconfig or this pod names.
 
     Raises:
-        InputError: no cluster is known here.
+        InputError: no cluster is known here, or the way to Kubeflow Pipelines cannot be one.
     """
-    runs = Survey(namespace or os.environ.get("KFP_NAMESPACE", "").strip())
+    connection = ConnectionSettings.given(endpoint=endpoint, namespace=namespace)
+    runs = Survey(connection.namespace)
     elsewhere = settings.job.namespace
     jobs = Survey(elsewhere) if elsewhere and elsewhere != runs.namespace else runs
-    endpoint = endpoint or os.environ.get("KFP_ENDPOINT", "").strip()
-    if endpoint and not endpoint.startswith(("http://", "https://")):
-        raise InputError(f"--endpoint {endpoint}: write the whole address, such as http://localhost:8888")
-    return Visit(runs, jobs, settings, account, endpoint, image, launcher_image, pull)
+    connection = connection.model_copy(update={"namespace": runs.namespace})
+    return Visit(runs, jobs, settings, account, connection, image, launcher_image, pull)
 
 
 def examine(found: Visit) -> Iterator[Finding]:

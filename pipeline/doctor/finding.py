@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from components.core.jobs.survey import Survey
+from pipeline.cluster.settings import ConnectionSettings
 from pipeline.parameters import Settings
 
 State = Literal["pass", "fail", "warn", "not checked"]
@@ -38,7 +39,7 @@ class Visit:
         jobs: the namespace of the training jobs, usually the same.
         settings: of the run.
         account: service account of the run's steps.
-        endpoint: address of the Kubeflow Pipelines API; empty: through the API server.
+        connection: to the Kubeflow Pipelines API; without an endpoint it is asked through the API server.
         image: image of the steps; empty: not known.
         launcher_image: image of the steps that compute nothing; empty: `image`.
         pull: start pods that use images and store.
@@ -48,7 +49,7 @@ class Visit:
     jobs: Survey
     settings: Settings
     account: str
-    endpoint: str = ""
+    connection: ConnectionSettings
     image: str = ""
     launcher_image: str = ""
     pull: bool = False

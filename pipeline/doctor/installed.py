@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Iterator
 from typing import Any
 
+from components.core.errors import SharpenError
 from components.core.jobs.api_errors import ApiError
 from components.core.jobs.connection import whence
 from components.core.jobs.kinds import KINDS, TRAINJOB
@@ -55,7 +54,7 @@ def pipelines(visit: Visit) -> Iterator[Finding]:
         yield Finding("Argo Workflows", "pass", "argoproj.io/v1alpha1 workflows")
     else:
         yield Finding("Argo Workflows", "fail", "workflows.argoproj.io is not installed", mends.INSTALL_KFP)
-    yield from _api_of_endpoint(visit) if visit.endpoint else _api_of_service(visit)
+    yield from _api_of_endpoint(visit) if visit.connection.endpoint else _api_of_service(visit)
 
 
 def _api_of_service(visit: Visit) -> Iterator[Finding]:
@@ -81,32 +80,22 @@ def _api_of_service(visit: Visit) -> Iterator[Finding]:
 
 
 def _api_of_endpoint(visit: Visit) -> Iterator[Finding]:
-    import urllib3
+    """As `sharpen submit` would reach it, credentials included."""
+    from pipeline.cluster.connection import connect
 
-    token = os.environ.get("KFP_TOKEN", "").strip()
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-    forward = f"kubectl port-forward --namespace {_HOME} service/{_SERVICE} 8888:{_PORT}"
-    with urllib3.PoolManager(timeout=urllib3.Timeout(connect=5, read=15), retries=1) as pool:
-        try:
-            response = pool.request("GET", f"{visit.endpoint.rstrip('/')}/{_HEALTH}", headers=headers, redirect=False)
-        except urllib3.exceptions.HTTPError as error:
-            reason = getattr(error, "reason", None) or error
-            yield Finding("Kubeflow Pipelines", "fail", f"{visit.endpoint} does not answer ({reason})", forward)
-            return
     try:
-        answer = json.loads(response.data) if response.status == 200 else None
-    except ValueError:
-        answer = None
-    if not isinstance(answer, dict):
-        said = f"{visit.endpoint} answers {response.status}, not as the API does; a login page, or another service"
-        yield Finding("Kubeflow Pipelines", "fail", said, f"sign in with KFP_TOKEN, or: {forward}")
+        api = connect(visit.connection)
+    except SharpenError as error:
+        forward = f"kubectl port-forward --namespace {_HOME} service/{_SERVICE} 8888:{_PORT}"
+        yield Finding("Kubeflow Pipelines", "fail", str(error), f"{forward}, and --endpoint http://localhost:8888")
         return
-    yield _api(answer, visit.endpoint)
+    yield _api(api.served, api.endpoint)
 
 
 def _api(answer: dict[str, Any], where: str) -> Finding:
-    version = str(answer.get("tag_name") or "unknown")
-    users = "several users" if answer.get("multi_user") else "one user"
+    # the pages' server, asked in the API's stead, has names of its own
+    version = str(answer.get("tag_name") or answer.get("apiServerTagName") or "unknown")
+    users = "several users" if answer.get("multi_user") or answer.get("apiServerMultiUser") else "one user"
     found = f"version {version} at {where}, {users}"
     tried = mends.KFP_VERSION.rpartition(".")[0]
     if version.removeprefix("v").startswith(f"{tried}."):

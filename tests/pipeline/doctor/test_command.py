@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from components.core.errors import InputError
 from pipeline.doctor import mends
 from tests.components.core.jobs.fake_api import Call, FakeApi
 from tests.k8s.rendered import K8S
@@ -88,8 +89,20 @@ def test_kubeflow_at_an_address(cluster: Applied, examine: Examine, monkeypatch:
     assert (finding.state, finding.found) == ("pass", f"version 2.17.0 at {proxy}, one user")
     finding = of(examine(endpoint="http://127.0.0.1:9", without=without), "Kubeflow Pipelines")
     assert finding.state == "fail"
-    assert "does not answer" in finding.found
+    assert "http://127.0.0.1:9" in finding.found
     assert "kubectl port-forward --namespace kubeflow service/ml-pipeline 8888:8888" in finding.mend
+    # the credentials are those of `sharpen submit`, and a wrong one is told by the variable that holds it
+    monkeypatch.setenv("KFP_TOKEN", "another-token")
+    finding = of(examine(endpoint=proxy, without=without), "Kubeflow Pipelines")
+    assert finding.state == "fail"
+    assert "KFP_TOKEN" in finding.found and "another-token" not in finding.found
+
+
+def test_who_is_not_let_in_is_told_so_and_where(cluster: Applied, sharpen: Invoke) -> None:
+    cluster.api.tokens.clear()
+    told = sharpen()
+    assert isinstance(told.exception, InputError)
+    assert "the API server does not let you in (401); renew your login" in str(told.exception)
 
 
 def test_a_store_that_only_the_cluster_reaches_is_not_checked_from_here(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 
 from rich.console import Console
 
@@ -31,6 +32,33 @@ def test_plain_lines_where_nobody_looks() -> None:
     written = io.StringIO()
     assert show(iter(FINDINGS), Console(file=written, width=60)) == FINDINGS
     assert written.getvalue() == PLAIN
+
+
+TABLE = f"""\
+               check         found
+pass           API server    Kubernetes v1.35.0
+fail           namespace     team does not exist
+warn           artifacts     [no ConfigMap]
+not checked    nodes         you may not list nodes
+
+namespace: fail
+  kubectl create namespace team
+
+artifacts: warn
+  kubectl apply -k {"long/" * 30}
+
+not ready: 1 failed, 1 warned of, 1 not checked, 1 passed
+"""
+
+
+def test_a_table_on_a_terminal_whose_commands_stay_in_one_piece() -> None:
+    written = io.StringIO()
+    terminal = Console(file=written, width=60, force_terminal=True, color_system=None)
+    assert show(iter(FINDINGS), terminal) == FINDINGS
+    # what the spinner draws and takes away again
+    screen = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\r", "", written.getvalue())
+    table = screen[screen.index("               check") :]
+    assert "\n".join(line.rstrip() for line in table.splitlines()) + "\n" == TABLE
 
 
 def test_json_for_machines() -> None:

@@ -65,8 +65,12 @@ class ApiHandler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(length)) if length else {}
         if question := answer_to(api, method, url.path, self.headers.get("Authorization", "")):
             return self._json(*question)
+        known = self.headers.get("Authorization", "").removeprefix("Bearer ").removeprefix("bearer ") in api.tokens
         parts = _PATH.match(url.path)
-        assert parts is not None, f"no such path: {url.path}"
+        if parts is None:
+            return (
+                self._status(404, "NotFound", url.path) if known else self._status(401, "Unauthorized", "Unauthorized")
+            )
         group, plural, name, sub = (parts[key] or "" for key in ("group", "plural", "name", "sub"))
         watching = query.get("watch", "").lower() == "true"
         verb = {"POST": "create", "DELETE": "delete"}.get(method) or (
@@ -77,7 +81,7 @@ class ApiHandler(BaseHTTPRequestHandler):
             api.calls.append(call)
             api.requests.append((url.path, query))
             api.changed.notify_all()
-        if self.headers.get("Authorization", "").removeprefix("Bearer ").removeprefix("bearer ") not in api.tokens:
+        if not known:
             return self._status(401, "Unauthorized", "Unauthorized")
         if call in api.forbidden:
             return self._status(403, "Forbidden", f'{call.resource} is forbidden: User "tester" cannot {call.verb} it')

@@ -13,6 +13,7 @@ export TOKENIZERS_PARALLELISM := false
 PEER := $(if $(SHARPEN_PEER_FLAGEMBEDDING),,.venv-flagembedding/peer.done)
 HN_MINE := $(if $(SHARPEN_PEER_FLAGEMBEDDING),,.venv-flagembedding/hn_mine.py)
 BENCH ?=
+comma := ,
 RUN ?=
 
 .PHONY: help demo test test-images test-two-hosts test-newest-client lint docs image-locks pin-base
@@ -30,17 +31,22 @@ define pip_install
 	|| { echo "error: pip failed; the whole log: $(VENV)/pip.log"; exit 1; }
 endef
 
+define make_venv
+@echo "Setting up $(VENV) (about two minutes, once)"
+@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) not found; name another with make PYTHON=python3.12"; exit 2; }
+@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+endef
+
 $(VENV)/demo.done: pyproject.toml requirements.lock
-	@echo "Setting up $(VENV) (about two minutes, once)"
-	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) not found; name another with make PYTHON=python3.12"; exit 2; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(make_venv)
 	$(call pip_install,.[demo])
 	@touch $@
 
-$(VENV)/dev.done: pyproject.toml requirements.lock $(VENV)/demo.done
-	@echo "Adding the tools of the tests"
-	$(call pip_install,.[dev])
-	@touch $@
+# With what the demo needs, so that pip works out what fits together once.
+$(VENV)/dev.done: pyproject.toml requirements.lock
+	$(make_venv)
+	$(call pip_install,.[demo$(comma)dev])
+	@touch $(VENV)/demo.done $@
 
 demo: $(VENV)/demo.done  ## the whole pipeline on real data, here
 	@$(BIN)/sharpen run --config pipeline/demo.yaml

@@ -86,10 +86,24 @@ class Settings(SettingsModel):
         """Settings that compiling for a cluster builds into its pods: full name -> value, as in JSON."""
         built = {f"pods.{name}": value for name, value in self.pods.model_dump(mode="json").items()}
         built["job.backend"] = self.job.backend
+        if self.pods.gpus:
+            built["job.gpu_resource"] = self.job.gpu_resource
         if self.job.backend == "local":
             job = self.job.model_dump(mode="json", include=set(OF_ONE_POD))
             built |= {f"job.{name}": value for name, value in job.items()}
         return built
+
+    def shape(self) -> Settings:
+        """What of the settings shapes the compiled pipeline; everything else is an input of its runs.
+
+        Settings that differ only in what a run is told have equal shapes.
+        """
+        plain, values = Settings.checked({}), {}
+        for full, value in {"mining.rounds": self.mining.rounds, **self.built_into_pods()}.items():
+            group, name = full.split(".")
+            if value != getattr(getattr(plain, group), name):
+                values.setdefault(group, {})[name] = value
+        return Settings.checked(values)
 
     def check_store(self) -> None:
         """Raise InputError when the store is not one that the pods of a cluster can reach."""

@@ -229,7 +229,7 @@ def _complete(api: Api, wanted: ScheduleFile, settings: list[Settings], experime
     versions = {}
     complete = []
     for one, chosen in zip(wanted.schedules, settings, strict=True):
-        shape = (chosen.mining.rounds, chosen.job.backend)
+        shape = chosen.shape().model_dump_json()
         if shape not in versions:
             versions[shape] = version_of(
                 api,

@@ -45,17 +45,16 @@ def parameters_of(settings: Settings) -> dict[str, str]:
 def version_of(api: Api, settings: Settings, *, image: str, launcher_image: str, pipeline_name: str) -> Version:
     """The version for these settings and images; uploaded unless the server has it.
 
-    Only what shapes the graph is compiled in (rounds, where jobs run, images). All other settings are inputs of the
-    run, so that runs with different settings are runs of one version, which the server can compare.
+    Only what shapes the graph is compiled in (`Settings.shape`, images). All other settings are inputs of the run, so
+    that runs with different settings are runs of one version, which the server can compare.
 
     Raises:
         InputError: an image without a fixed tag; or the server refuses.
         StepFailed: it could not be found out whether the upload took effect.
     """
-    shape = Settings.checked({"mining": {"rounds": settings.mining.rounds}, "job": {"backend": settings.job.backend}})
     with tempfile.TemporaryDirectory(prefix="sharpen-") as folder:
         package = Path(folder) / "pipeline.yaml"
-        compile_pipeline(shape, package, image=image, launcher_image=launcher_image)
+        compile_pipeline(settings.shape(), package, image=image, launcher_image=launcher_image)
         name = f"{pipeline_name}-{hashlib.sha256(package.read_bytes()).hexdigest()[:12]}"
         pipeline = _pipeline(api, pipeline_name)
         return _find(api, pipeline, name) or _upload(api, pipeline, name, package)

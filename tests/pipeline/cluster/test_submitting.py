@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.resolve import check_settings
 from tests.pipeline.cluster.conftest import IMAGE, ON_THE_STORE, Sharpen
 from tests.pipeline.cluster.fake_backend import Object
 from tests.pipeline.cluster.fake_kfp import FakeKfp
@@ -51,6 +52,25 @@ def test_twice_the_same_is_two_runs_of_one_version(kfp: FakeKfp, on: Sharpen) ->
     assert len(kfp.state.versions) == len(kfp.state.experiments) == len(kfp.state.pipelines) == 1
     assert len(kfp.state.runs) == 2
     assert "again" in {run["display_name"] for run in kfp.state.runs.values()}
+
+
+def test_what_is_built_into_pods_is_what_the_run_asks_for(kfp: FakeKfp, on: Sharpen) -> None:
+    given = ("pods.memory=48Gi", "pods.gpus=1", "job.gpu_resource=amd.com/gpu", "mining.rounds=2", "job.backend=local")
+    assert on("submit", *ON_THE_STORE).code == 0
+    done = on("submit", *ON_THE_STORE, *(part for one in given for part in ("--set", one)))
+    assert done.code == 0, done.err
+    _, version = kfp.state.versions.values()
+    spec = version["pipeline_spec"]["pipeline_spec"]
+    mining = spec["deploymentSpec"]["executors"]["exec-hard-negatives"]["container"]["resources"]
+    assert mining["resourceMemoryLimit"] == "48Gi"
+    assert mining["accelerator"]["resourceType"] == "amd.com/gpu"
+    # the first task compares the two, and must find nothing
+    *_, run = kfp.state.runs.values()
+    dags = (part.get("dag", {}).get("tasks", {}) for part in spec["components"].values())
+    (first,) = (tasks["check-settings"] for tasks in dags if "check-settings" in tasks)
+    inputs = first["inputs"]["parameters"]
+    compiled = {name: inputs[name]["runtimeValue"]["constant"] for name in ("compiled_rounds", "compiled_pods")}
+    check_settings.python_func(**run["runtime_config"]["parameters"], **compiled)
 
 
 def test_another_image_or_more_rounds_are_other_versions(kfp: FakeKfp, on: Sharpen) -> None:

@@ -19,8 +19,9 @@ import torch
 from components.core.distinct import distinct
 from components.core.encoder import Encoder, Kind
 from components.core.errors import StepFailed
+from components.core.lanes import side_by_side
 from components.core.progress import Reporter
-from components.core.shares import Share, cut
+from components.core.shares import Share, Work, cut
 
 # Most tokens of a chunk: 128 MiB as int32, and two thousand micro-batches of the default size.
 CHUNK_TOKENS = 2**25
@@ -122,10 +123,22 @@ def encode_rows(
         expected = Expected(reporter, sum(len(texts[row]) for row in rows.tolist()))
         for chunk, work in ahead(lambda chunk: share.of(chunk, tokens_of, asked), chunks):
             expected.add(sum(len(texts[row]) for row in chunk.tolist()), work.tokens_of_all)
-            for batch in work.batches:
-                for part, vectors in computed(encoder, kind, work.tokens, batch, budget):
+            for parts in _side_by_side(encoder, kind, work, budget):
+                for part, vectors in parts:
                     done(work.rows[part], vectors)
                     reporter.advance(work.counts_for * sum(len(work.tokens[row]) for row in part))
+
+
+def _side_by_side(
+    encoder: Encoder, kind: Kind, work: Work, budget: Budget
+) -> Iterator[list[tuple[np.ndarray, np.ndarray]]]:
+    """What `computed` gives for each micro-batch; on a CPU every core has one of its own."""
+
+    def piece(batch: np.ndarray) -> Callable[[], list[tuple[np.ndarray, np.ndarray]]]:
+        return lambda: list(computed(encoder, kind, work.tokens, batch, budget))
+
+    lanes = min(torch.get_num_threads(), len(work.batches)) if encoder.device.type == "cpu" else 1
+    return side_by_side(map(piece, work.batches), max(1, lanes), lambda: computing(encoder))
 
 
 def title(kind: Kind) -> str:
@@ -220,17 +233,24 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 @contextmanager
 def evaluating(encoder: Encoder) -> Iterator[None]:
-    """The encoder without dropout and gradients; weights that are computed with in bf16 are cast once, not each time.
-
-    The cast weights stay in memory meanwhile: half of what the weights themselves take.
-    """
+    """The encoder without dropout and gradients."""
     was_training = encoder.training
     encoder.eval()
     try:
-        with torch.inference_mode(), encoder.autocast():
+        with computing(encoder):
             yield
     finally:
         encoder.train(was_training)
+
+
+@contextmanager
+def computing(encoder: Encoder) -> Iterator[None]:
+    """No gradients in this thread; weights that are computed with in bf16 are cast once, not each time.
+
+    The cast weights stay in memory meanwhile: half of what the weights themselves take.
+    """
+    with torch.inference_mode(), encoder.autocast():
+        yield
 
 
 class Expected:

@@ -50,7 +50,11 @@ class PodSettings(SettingsModel):
     )
     cpu: Quantity = Field("2", description="Cores that each of these pods requests; as many threads compute.")
     gpus: int = Field(
-        0, ge=0, le=16, description="GPUs (job.gpu_resource) of each pod of hard_negatives, evaluation and indexing."
+        0,
+        ge=0,
+        le=16,
+        description="GPUs (job.gpu_resource) of each pod of hard_negatives, evaluation and indexing; a node's taint of "
+        "that name is tolerated.",
     )
     timeout_seconds: int = Field(
         86_400,

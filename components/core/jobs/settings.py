@@ -77,7 +77,8 @@ class JobSettings(SettingsModel):
     backend: Literal["auto", "local", "pytorchjob", "trainjob"] = Field(
         "auto",
         description="What starts the processes. auto: pytorchjob in a pod of a pipeline, local elsewhere; trainjob: "
-        "Kubeflow Trainer v2.",
+        "Kubeflow Trainer v2. local on a cluster: in the step's own pod, which is given job.cpu, job.memory, "
+        "job.gpus_per_node and job.shm_size when the pipeline is compiled.",
     )
     processes: int = Field(0, ge=0, le=1024, description="Processes on each machine. 0: one a GPU, else one.")
     threads: int = Field(0, ge=0, le=1024, description="Threads of each process. 0: cores divided by processes.")

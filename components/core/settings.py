@@ -112,7 +112,8 @@ class EncoderSettings(SettingsModel):
     attn_implementation: Literal["auto", "eager", "sdpa", "flash_attention_2"] = Field(
         "auto",
         description="Attention as transformers names it. auto: flash_attention_2 on a GPU that has it and bf16, if it "
-        "gives the same embeddings; else sdpa; eager to train on a CPU with texts of at most 512 tokens.",
+        "gives the same embeddings; else sdpa; on a CPU eager to train with texts of at most 512 tokens, and to encode "
+        "up to 256 in bf16.",
     )
 
     vector_cache: str = Field(

@@ -34,8 +34,10 @@ CPU: dict[str, Any] = {**GPU, "device": "cpu", "flash": False}
         ({**CPU, "flash": True}, "eager"),
         ({**CPU, "longest": 512}, "eager"),
         ({**CPU, "longest": 513}, "sdpa"),
-        ({**CPU, "training": False}, "sdpa"),
-        ({**CPU, "training": False, "flash": True}, "sdpa"),
+        ({**CPU, "training": False}, "eager"),
+        ({**CPU, "training": False, "flash": True}, "eager"),
+        ({**CPU, "training": False, "longest": 257}, "sdpa"),
+        ({**CPU, "training": False, "half": False}, "sdpa"),
         ({**GPU, "device": "mps"}, "sdpa"),
     ],
 )

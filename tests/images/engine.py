@@ -11,6 +11,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -67,14 +68,15 @@ class Engine:
         """Make the stand-in for the base image, unless it is there."""
         if self("image", "exists", BASE, check=False).returncode == 0:
             return
-        system, archive = self.folder / "system", self.folder / "system.tar"
-        shutil.rmtree(system, ignore_errors=True)
+        archive = self.folder / "system.tar"
         packages = "ca-certificates,python3,python3-venv"
-        _sh("debootstrap", "--variant=minbase", f"--include={packages}", "bookworm", str(system))
-        (system / "usr/local/bin/python").symlink_to("/usr/bin/python3")
-        left_out = [f"--exclude=./{name}/*" for name in LEFT_OUT]
-        _sh("tar", "--create", "--directory", str(system), *left_out, "--file", str(archive), ".")
-        shutil.rmtree(system)
+        # debootstrap takes no path with a space
+        with tempfile.TemporaryDirectory(prefix="sharpen-base-", dir="/var/tmp") as folder:
+            system = Path(folder) / "system"
+            _sh("debootstrap", "--variant=minbase", f"--include={packages}", "bookworm", str(system))
+            (system / "usr/local/bin/python").symlink_to("/usr/bin/python3")
+            left_out = [f"--exclude=./{name}/*" for name in LEFT_OUT]
+            _sh("tar", "--create", "--directory", str(system), *left_out, "--file", str(archive), ".")
         changes = ["ENV=PATH=/usr/local/bin:/usr/bin:/bin", "ENV=LANG=C.UTF-8"]
         self("import", *(f"--change={change}" for change in changes), str(archive), BASE)
         archive.unlink()

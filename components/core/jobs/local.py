@@ -35,7 +35,9 @@ class LocalBackend:
         self._job = job
         self._processes = settings.processes or _gpus() or 1
         # a pod sees every core of its node and is told by this variable how many are its own
-        cores = int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
+        # (of a list, one for each level of nesting, the first counts)
+        told = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+        cores = int(told) if told.isdecimal() else len(os.sched_getaffinity(0))
         self._threads = settings.threads or max(1, cores // self._processes)
         self._running: subprocess.Popen[str] | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None

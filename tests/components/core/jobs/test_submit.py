@@ -164,7 +164,7 @@ def test_an_own_pod_that_may_not_be_read_leaves_the_job_without_owner(
 
 def test_local_addresses_are_refused_before_anything_is_created(api: FakeApi, tmp_path: Path) -> None:
     job = a_job(str(tmp_path / "out"))
-    arguments = {**job.arguments, "data": "work/data", "negatives": "/work/negatives", "model": str(tmp_path)}
+    arguments = {**job.arguments, "data": "work/data", "negatives": "/data/negatives", "model": str(tmp_path)}
     with pytest.raises(InputError) as caught:
         run_job(job.module, arguments, job.settings)
     assert [fault.split(":")[0] for fault in caught.value.faults] == ["data", "negatives", "output", "model"]

@@ -17,7 +17,7 @@ from components.finetuning.settings import TrainingSettings
 _DECIDED = {
     "per_device_train_batch_size": "train_batch_size",
     "gradient_accumulation_steps": "train_batch_size (the gradient cache makes any size fit)",
-    "auto_find_batch_size": "micro_batch_tokens",
+    "auto_find_batch_size": "activation_gib",
     "bf16": "encoder.precision",
     "fp16": "encoder.precision",
     "activation_checkpointing": "gradient_checkpointing",

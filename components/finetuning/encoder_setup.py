@@ -22,7 +22,7 @@ def check_fits(encoder: Encoder, settings: TrainingSettings, model: str) -> None
         )
     if settings.gradient_checkpointing and not encoder.model.supports_gradient_checkpointing:
         raise InputError(
-            f"gradient_checkpointing: {type(encoder.model).__name__} cannot do it; lower micro_batch_tokens instead"
+            f"gradient_checkpointing: {type(encoder.model).__name__} cannot do it; lower activation_gib instead"
         )
     if settings.fix_position_embedding and not position_embeddings(encoder.model):
         raise InputError(f"fix_position_embedding: {type(encoder.model).__name__} has none; leave it false")

@@ -2,14 +2,14 @@
 
 Gradient cache (Gao et al. 2021, arXiv 2101.06983): texts are encoded without activations, the loss gives the gradient
 of each embedding, and then each micro-batch is encoded again, with the same random numbers, and its part of the
-gradient is propagated into the weights. Texts that fit into the budget keep their activations from the first pass,
-so a batch that fits whole is encoded once.
+gradient is propagated into the weights. As many texts as fit into memory keep their activations from the first pass,
+so a batch that fits whole is encoded once. Which do changes no bit of the gradient.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -18,12 +18,14 @@ import torch
 from torch import Tensor, nn
 
 from components.core.encoder import Encoder, Kind, micro_batches
+from components.core.encoding import is_out_of_memory
+from components.finetuning.activations import Room
 
 TokenIds = Sequence[int] | np.ndarray
 
-# Tokens of one micro-batch on a CPU: more only adds padding and misses its caches. Measured with MiniLM, 6,500 tokens,
+# Tokens of one micro-batch. On a CPU more only adds padding and misses its caches: measured with MiniLM, 6,500 tokens,
 # one thread, bf16: 2.5 s a step in one piece, 2.1 s in pieces of 2,048, 1.9 s in pieces of 1,024.
-CPU_PIECE = 1024
+_PIECE = {"cpu": 1024, "cuda": 16384}
 
 
 @dataclass(frozen=True)
@@ -31,14 +33,17 @@ class Memory:
     """How much is encoded at once; the fields are those of `TrainingSettings`.
 
     Attributes:
-        tokens: tokens, padding included, whose activations are held at once.
+        tokens: most tokens of a micro-batch, padding included; None: what suits the device.
         rows: most texts of a micro-batch; None: only tokens limit it.
-        cache: ``auto``, ``on`` (nothing keeps its activations) or ``off`` (everything does).
+        cache: ``auto`` (what fits into `room` keeps its activations), ``on`` (nothing does) or ``off``
+            (everything does).
+        room: for activations that are kept.
     """
 
-    tokens: int = 16384
+    tokens: int | None = None
     rows: int | None = None
     cache: str = "auto"
+    room: Room = field(default_factory=Room)
 
 
 @dataclass
@@ -64,12 +69,16 @@ class Encoding:
     embeddings: Tensor
     pieces: list[_Piece] = field(default_factory=list)
 
+    def put(self, piece: _Piece, embeddings: Tensor) -> None:
+        """Take over what the first pass gave for a micro-batch."""
+        self.embeddings[torch.tensor(piece.rows, device=self.embeddings.device)] = embeddings.detach()
+
     def backward(self, gradient: Tensor) -> None:
         """Add to the weights' gradients what d loss / d embeddings (n, d) gives."""
         # One block of autocast: it casts the weights once, and not for each micro-batch.
         with self.encoder.autocast():
-            # Kept activations first: they are free before the first micro-batch is made again.
-            for piece in reversed(self.pieces):
+            # Those that were kept come first: they are free before the first micro-batch is made again.
+            for piece in self.pieces:
                 embeddings, piece.embeddings = piece.embeddings, None
                 if embeddings is None:
                     assert piece.random is not None
@@ -95,17 +104,47 @@ def encode(encoder: Encoder, tokens: Sequence[TokenIds], memory: Memory, queries
     """
     pieces = _pieces(encoder, tokens, memory, queries)
     encoding = Encoding(encoder, tokens, torch.empty(len(tokens), encoder.dimension, device=encoder.device), pieces)
-    dropped = len(pieces) - _kept([_size(tokens, piece.rows) for piece in pieces], memory)
-    # A block of autocast each: weights that it cast without gradient would be taken again where one is needed.
-    for keep, part in ((False, pieces[:dropped]), (True, pieces[dropped:])):
-        with encoder.autocast(), torch.set_grad_enabled(keep):
-            for piece in part:
-                if not keep:
-                    piece.random = RandomState(encoder)
-                embeddings = _forward(encoder, tokens, piece)
-                piece.embeddings = embeddings if keep else None
-                encoding.embeddings[torch.tensor(piece.rows, device=encoder.device)] = embeddings.detach()
+    begun = RandomState(encoder)
+    while True:
+        try:
+            kept = _keeping(encoding, memory)
+            break
+        except (RuntimeError, MemoryError) as error:
+            if (
+                memory.cache != "auto"
+                or not is_out_of_memory(error)
+                or not any(p.embeddings is not None for p in pieces)
+            ):
+                raise
+        # outside of the handler: there the traceback still holds activations
+        memory.room.shrink()
+        begun.restore()
+        for piece in pieces:
+            piece.embeddings = None
+        print("note: memory ran out; training goes on with half as many activations kept", flush=True)
+    # A block of autocast of its own: weights that it cast without gradient would be taken again where one is needed.
+    with encoder.autocast(), torch.no_grad():
+        for piece in pieces[kept:]:
+            piece.random = RandomState(encoder)
+            encoding.put(piece, _forward(encoder, tokens, piece))
     return encoding
+
+
+def _keeping(encoding: Encoding, memory: Memory) -> int:
+    """Encode micro-batches with activations as long as there is room for them; how many that were."""
+    if memory.cache == "on":
+        return 0
+    encoder, pieces = encoding.encoder, encoding.pieces
+    memory.room.open(encoder)
+    with encoder.autocast(), torch.enable_grad():
+        for number, piece in enumerate(pieces):
+            size = _size(encoding.tokens, piece.rows)
+            if memory.cache == "auto" and not memory.room.has(size):
+                return number
+            with memory.room.taking(encoder, size) if memory.cache == "auto" else nullcontext():
+                piece.embeddings = _forward(encoder, encoding.tokens, piece)
+            encoding.put(piece, piece.embeddings)
+    return len(pieces)
 
 
 def embed(encoder: Encoder, tokens: Sequence[TokenIds], memory: Memory, queries: int | None = None) -> Tensor:
@@ -139,7 +178,7 @@ def _pieces(encoder: Encoder, tokens: Sequence[TokenIds], memory: Memory, querie
 def plan(tokens: Sequence[TokenIds], memory: Memory, device: torch.device) -> list[list[int]]:
     """Micro-batches as lists of text numbers, from long texts to short."""
     order = sorted(range(len(tokens)), key=lambda row: -len(tokens[row]))
-    budget = min(memory.tokens, CPU_PIECE) if device.type == "cpu" else memory.tokens
+    budget = memory.tokens or _PIECE.get(device.type, max(_PIECE.values()))
     pieces = []
     for start, end in micro_batches([len(tokens[row]) for row in order], budget):
         step = memory.rows or end - start
@@ -149,19 +188,6 @@ def plan(tokens: Sequence[TokenIds], memory: Memory, device: torch.device) -> li
 
 def _size(tokens: Sequence[TokenIds], rows: list[int]) -> int:
     return len(rows) * max(len(tokens[row]) for row in rows)
-
-
-def _kept(sizes: list[int], memory: Memory) -> int:
-    """How many of the last micro-batches keep their activations."""
-    if memory.cache != "auto":
-        return len(sizes) if memory.cache == "off" else 0
-    kept = total = 0
-    for size in reversed(sizes):
-        total += size
-        if total > memory.tokens:
-            break
-        kept += 1
-    return kept
 
 
 class RandomState:
@@ -177,7 +203,11 @@ class RandomState:
     def replayed(self) -> Iterator[None]:
         """A block in which the generators stand as they did; afterwards they are where they were before it."""
         with torch.random.fork_rng(devices=[device.index or 0 for device in self.devices]):
-            torch.set_rng_state(self.cpu)
-            for device, state in zip(self.devices, self.states, strict=True):
-                torch.cuda.set_rng_state(state, device)
+            self.restore()
             yield
+
+    def restore(self) -> None:
+        """Put the generators where they stood."""
+        torch.set_rng_state(self.cpu)
+        for device, state in zip(self.devices, self.states, strict=True):
+            torch.cuda.set_rng_state(state, device)

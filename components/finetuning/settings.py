@@ -73,10 +73,21 @@ class TrainingSettings(SettingsModel):
     # memory
     gradient_cache: Literal["auto", "on", "off"] = Field(
         "auto",
-        description="Encode twice, first without activations. auto: only what does not fit into micro_batch_tokens.",
+        description="Encode twice, first without activations. auto: only what does not fit into activation_gib.",
     )
-    micro_batch_tokens: int = Field(
-        16384, ge=16, le=16_777_216, description="Tokens, padding included, whose activations are held at once."
+    activation_gib: float | None = Field(
+        None,
+        gt=0,
+        le=1e6,
+        description="Memory of a process for activations kept from the first pass; unset: of what is free 60 % on "
+        "a GPU, 25 % on a CPU.",
+    )
+    micro_batch_tokens: int | None = Field(
+        None,
+        ge=16,
+        le=16_777_216,
+        description="Most tokens, padding included, of one micro-batch; unset: 16384 on a GPU, 1024 on a CPU, where "
+        "more is slower.",
     )
     sub_batch_size: int | None = Field(
         None, ge=1, le=1_048_576, description="Most texts that are encoded at once; unset: only tokens limit it."
@@ -179,6 +190,8 @@ class TrainingSettings(SettingsModel):
         unused = [name for name in _OF_LORA if getattr(self, name) != type(self).model_fields[name].default]
         if unused and not self.lora_rank:
             raise ValueError(f"{unused[0]} has no effect without lora_rank; set it, for example to 16")
+        if self.activation_gib is not None and self.gradient_cache != "auto":
+            raise ValueError(f"activation_gib has no effect with gradient_cache {self.gradient_cache}; leave it auto")
         if self.max_steps == 0:
             raise ValueError("max_steps: 0 trains nothing; use -1 to go by num_train_epochs")
         return self

@@ -31,6 +31,7 @@ from transformers import (
 from components.core.encoder import Encoder
 from components.core.progress import progress
 from components.finetuning import softening
+from components.finetuning.activations import Room
 from components.finetuning.batches import Batches
 from components.finetuning.checkpoints import Checkpoints
 from components.finetuning.dev_score import METRIC, DevSet
@@ -80,7 +81,8 @@ def objective_of(settings: TrainingSettings, *, normalize: bool, softenings: Seq
 
 def memory_of(settings: TrainingSettings) -> Memory:
     """How much the settings let be encoded at once."""
-    return Memory(settings.micro_batch_tokens, settings.sub_batch_size, settings.gradient_cache)
+    room = Room(None if settings.activation_gib is None else settings.activation_gib * 2**30)
+    return Memory(settings.micro_batch_tokens, settings.sub_batch_size, settings.gradient_cache, room)
 
 
 def steps_of(settings: TrainingSettings, per_epoch: int) -> int:

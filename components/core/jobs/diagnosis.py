@@ -65,7 +65,7 @@ def pod_troubles(pods: Sequence[Object]) -> Iterator[Trouble]:
                 # batches are the same after a restart, so it would end there again
                 yield Trouble(
                     f"pod {name} ran out of memory (OOMKilled; its limit is {_memory(pod)}): raise job.memory, or "
-                    "lower training.micro_batch_tokens",
+                    "lower training.activation_gib",
                     final=True,
                 )
 

@@ -31,7 +31,7 @@ ADAPTERS = {"lora_rank": 4, "lora_dropout": 0.0}
 VARIANTS: dict[str, tuple[dict[str, Any], int]] = {
     "plain": ({}, 0),
     "cached": ({"gradient_cache": "on", "micro_batch_tokens": 40}, 0),
-    "partly cached": ({"micro_batch_tokens": 200, "sub_batch_size": 3}, 0),
+    "partly cached": ({"activation_gib": 0.0005, "sub_batch_size": 3}, 0),
     "unmasked": ({"mask_false_negatives": False}, 0),
     "margin": ({"false_negative_margin": 0.05}, 0),
     "matryoshka": ({"matryoshka_dims": [8, 32]}, 0),

@@ -16,7 +16,7 @@ import yaml
 from pydantic import BaseModel, Field, model_validator
 from pydantic.fields import FieldInfo
 
-from components.core.addresses import is_remote
+from components.core.addresses import is_remote, join
 from components.core.command import describe_bounds, parse_value, shown
 from components.core.errors import InputError
 from components.core.jobs.settings import OF_ONE_POD, JobSettings
@@ -73,13 +73,21 @@ class Settings(SettingsModel):
             )
         return self
 
-    def group_json(self, name: str) -> str:
-        """What the user set in one group, as the JSON text that a step receives; equal settings are equal text."""
+    def group_json(self, name: str, *, on_cluster: bool = False) -> str:
+        """What the user set in one group, as the JSON text that a step receives; equal settings are equal text.
+
+        Args:
+            name: of the group.
+            on_cluster: whether every step has a machine of its own, which is empty when the step begins.
+        """
         group: SettingsModel = getattr(self, name)
         values = group.model_dump(mode="json", exclude_unset=True, exclude={"rounds"} if name == "mining" else None)
         if name == "encoder" and self.job.processes:
             # the steps that encode have no other part of the job's settings to depend on
             values.setdefault("encoding_processes", self.job.processes)
+        if name == "encoder" and on_cluster and self.encoder.vector_cache == "auto":
+            # else each step, and each retry of one, would encode again what another has encoded
+            values["vector_cache"] = join(self.store, "vectors")
         return json.dumps(values, sort_keys=True)
 
     def built_into_pods(self) -> dict[str, object]:

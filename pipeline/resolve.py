@@ -70,7 +70,7 @@ def check_settings(
         if compiled_pods:
             settings.check_store()
         check_job(settings.job)
-    groups = (settings.group_json(group) for group in STEP_GROUPS)
+    groups = (settings.group_json(group, on_cluster=bool(compiled_pods)) for group in STEP_GROUPS)
     mined_with, with_index = json.dumps(settings.mining.addresses), "yes" if settings.indexing.enabled else "no"
     again = settings.retraining
     rest = (mined_with, with_index, again.start_from, again.min_new_examples, settings.results_hash(compiled_rounds))

@@ -119,7 +119,8 @@ class EncoderSettings(SettingsModel):
     vector_cache: str = Field(
         "auto",
         description="Where vectors are kept, so that a model encodes no text twice. auto: in $SHARPEN_CACHE on this "
-        "machine; off: nowhere; else a folder or s3:// address, which several machines can share.",
+        "machine, in a pipeline on a cluster in vectors/ of its store; off: nowhere; else a folder or s3:// address, "
+        "which several machines can share.",
     )
 
     vector_cache_gib: float = Field(

@@ -195,3 +195,15 @@ def test_the_processes_of_the_job_encode_too_unless_it_is_said_otherwise() -> No
     assert encoder("job.processes=4").encoding_processes == 4
     assert encoder("job.processes=4", "encoder.encoding_processes=1").encoding_processes == 1
     assert load(assignments=["job.threads=3"]).group_json("encoder") == "{}"
+
+
+def test_steps_of_a_cluster_share_their_vectors_through_the_store() -> None:
+    def cache(overrides: str, store: str, *, cluster: bool) -> str:
+        pods = json.dumps(load().built_into_pods()) if cluster else ""
+        group = checked(overrides, 1, pods, store)[STEP_GROUPS.index("encoder")]
+        return EncoderSettings.from_json(group).vector_cache
+
+    assert cache("{}", "s3://bucket/key/", cluster=True) == "s3://bucket/key/vectors"
+    assert cache('{"encoder.vector_cache": "auto"}', "s3://bucket/key", cluster=True) == "s3://bucket/key/vectors"
+    assert cache('{"encoder.vector_cache": "off"}', "s3://bucket/key", cluster=True) == "off"
+    assert cache("{}", "s3://bucket/key", cluster=False) == "auto"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from pipeline.cli import app
 from pipeline.docs import README, with_settings
 
 TEXT = README.read_text(encoding="utf-8")
-STEP_COMMANDS = re.findall(r"-m (components\.\w+)(( score)?[^\n#`]*(?:\\\n[^\n#`]*)*)", TEXT)
+STEP_COMMANDS = re.findall(r"-m (components\.\w+)((?:\\\n|[^\n#`])*)", TEXT)
 
 
 def test_the_settings_page_is_made_from_the_settings() -> None:
@@ -38,17 +39,23 @@ def test_every_sharpen_command_exists() -> None:
     assert isinstance(app, typer.Typer)
 
 
-@pytest.mark.parametrize(("module", "rest"), [(m, r) for m, r, _ in STEP_COMMANDS if "<" not in m + r])
+@pytest.mark.parametrize(("module", "rest"), [(m, r) for m, r in STEP_COMMANDS if "<" not in m + r])
 def test_every_option_of_a_step_in_the_readme_exists(module: str, rest: str) -> None:
-    words = [module, *(["score"] if rest.strip().startswith("score") else []), "--help"]
-    done = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True, cwd=README.parent, check=True)
-    for option in re.findall(r"--(\w+)", rest):
-        assert f"--{option}" in done.stdout
+    words = shlex.split(rest.replace("\\\n", " "))
+    word = [words.pop(0)] if words and not words[0].startswith("-") else []
+    command = [sys.executable, "-m", module, *word, "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=README.parent, check=True)
+    assert " ".join(["Usage: python -m", module, *word, "[OPTIONS]"]) in done.stdout
+    for place, text in enumerate(words):
+        if text.startswith("--"):
+            assert text in done.stdout
+        else:
+            assert place and words[place - 1].startswith("--"), f"{text}: steps take options only"
 
 
 def test_there_is_a_command_for_every_step() -> None:
     steps = {path.parent.name for path in (README.parent / "components").glob("*/__main__.py")}
-    named = {module.removeprefix("components.") for module, _, _ in STEP_COMMANDS}
+    named = {module.removeprefix("components.") for module, _ in STEP_COMMANDS}
     assert steps - {"promotion"} <= named
 
 

@@ -94,6 +94,17 @@ def _usage(encoder: Encoder) -> str:
         "```\n\n"
         f"{note}\n"
         f"- Longest query {encoder.max_lengths['query']} tokens, longest passage {encoder.max_lengths['passage']}."
+        f"{_one_limit(encoder)}"
+    )
+
+
+def _one_limit(encoder: Encoder) -> str:
+    longest = max(encoder.max_lengths.values())
+    if encoder.query_model is not None or min(encoder.max_lengths.values()) == longest:
+        return ""
+    return (
+        f" A folder of one encoder knows one limit, {longest}, to which sentence-transformers cuts both: a text beyond "
+        "the limit of its kind has another vector there than it had in training."
     )
 
 

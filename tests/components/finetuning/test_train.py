@@ -88,6 +88,7 @@ def test_a_training_from_start_to_sentence_transformers(data: Path, tiny_model: 
     assert card.startswith("---\nlibrary_name: sentence-transformers\n")
     assert '`"find text: "`' in card
     assert facts["data_fingerprint"] in card
+    assert "Longest query 16 tokens, longest passage 32. A folder of one encoder knows one limit, 32" in card
 
 
 def test_training_lowers_the_loss(data: Path, tiny_model: Path, tmp_path: Path) -> None:

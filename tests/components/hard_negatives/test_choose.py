@@ -174,7 +174,7 @@ def test_a_sample_is_uniform_over_what_the_filters_leave() -> None:
     passages = [(f"p{number:02}", f"text {number}", [float(-number)]) for number in range(12)]
     queries = [(f"q{number:04}", f"query {number}", [1.0]) for number in range(3000)]
     made = world(queries, passages, [(query_id, "p00") for query_id, _, _ in queries])
-    rules = {"range_for_sampling": "2-10", "negative_number": 2, "top_up": "off"}
+    rules = {"range_for_sampling": "2-10", "sampling": "random", "negative_number": 2, "top_up": "off"}
     found, _ = run(made, MiningSettings.checked(rules))
     counts: dict[str, int] = defaultdict(int)
     for rows in found.values():

@@ -153,7 +153,7 @@ def test_a_small_corpus_is_clipped_and_said_so(
     tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = [{"query": "river tree", "pos": ["river"], "neg": []}, {"query": "moon", "pos": ["milk"], "neg": []}]
-    settings = MiningSettings.checked({"relative_margin": None})
+    settings = MiningSettings.checked({"relative_margin": None, "range_for_sampling": "10-210"})
     mine(write(tmp_path, rows), str(tiny_model), str(tmp_path / "out"), settings, ENCODER)
     printed = capsys.readouterr().out
     assert "the corpus has 2 passages, so 10-210 became 0-2" in printed
@@ -258,7 +258,7 @@ def test_help_shows_defaults_and_bounds_and_the_faces_load_nothing_heavy() -> No
     done = command("--help")
     assert done.returncode == 0
     shown = " ".join(done.stdout.split())
-    assert "default: 10-210" in shown and "default: random; random | top" in shown
+    assert "default: 0-210" in shown and "default: top; random | top" in shown
     imported = subprocess.run(
         [
             sys.executable,

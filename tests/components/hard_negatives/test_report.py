@@ -56,7 +56,7 @@ def test_hidden_positives_on_data_with_a_known_answer(tmp_path: Path) -> None:
         ({"range_for_sampling": "5-20", "relative_margin": None}, {"above_the_range"}),
         ({"max_score": 3.0, "relative_margin": None, "range_for_sampling": "0-20"}, {"max_score"}),
         ({"range_for_sampling": "0-2", "relative_margin": None, "negative_number": 1, "sampling": "top"}, {"picked"}),
-        ({"range_for_sampling": "0-20", "relative_margin": None}, {"not_drawn", "picked"}),
+        ({"range_for_sampling": "0-20", "relative_margin": None, "sampling": "random"}, {"not_drawn", "picked"}),
     ],
 )
 def test_where_hidden_positives_go(values: dict, outcome: set[str], tmp_path: Path) -> None:

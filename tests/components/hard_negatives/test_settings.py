@@ -9,9 +9,9 @@ from components.hard_negatives.scope import make_scope
 from components.hard_negatives.settings import MiningSettings
 
 
-def test_defaults_are_those_of_the_reference() -> None:
+def test_defaults_take_the_highest_ranks_that_the_margin_leaves() -> None:
     settings = MiningSettings.checked({})
-    assert settings.ranks == (10, 210) and settings.negative_number == 15 and settings.sampling == "random"
+    assert settings.ranks == (0, 210) and settings.negative_number == 15 and settings.sampling == "top"
     assert settings.relative_margin == 0.05
     assert MiningSettings.checked({"range_for_sampling": " 0 - 20 "}).range_for_sampling == "0-20"
 
@@ -51,7 +51,7 @@ def test_bad_settings(values: dict, message: str) -> None:
     ],
 )
 def test_the_range_is_clipped_to_a_small_corpus_and_said_so(passages: int, expected: tuple, notices: int) -> None:
-    scope = make_scope(MiningSettings.checked({}), passages)
+    scope = make_scope(MiningSettings.checked({"range_for_sampling": "10-210"}), passages)
     assert (scope.start, scope.end, scope.further, scope.depth) == expected
     assert len(scope.notices) == notices
 

@@ -45,7 +45,8 @@ def sharpen(task: MiningTask) -> list[str]:
         *[sys.executable, "-m", "components.hard_negatives", "--data", str(task.data.folder)],
         *["--model", str(task.model), "--output", str(task.folder / task.output)],
         *["--query_max_len", str(query_max_len), "--passage_max_len", str(passage_max_len)],
-        *["--precision", task.precision, "--range_for_sampling", RANGE, "--negative_number", str(NEGATIVES)],
+        *["--precision", task.precision, "--range_for_sampling", RANGE, "--sampling", "random"],
+        *["--negative_number", str(NEGATIVES)],
         *["--relative_margin", str(MARGIN), "--further_ranks", "0"],
     ]
 

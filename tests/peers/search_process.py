@@ -71,7 +71,7 @@ def sharpen(queries: np.ndarray, passages: np.ndarray, output: Path, depth: int)
     from components.hard_negatives.scope import make_scope
     from components.hard_negatives.settings import MiningSettings
 
-    settings = MiningSettings.checked({"range_for_sampling": f"10-{depth}", "further_ranks": 0})
+    settings = MiningSettings.checked({"range_for_sampling": f"10-{depth}", "sampling": "random", "further_ranks": 0})
     pool = synthetic_pool(len(queries), len(passages))
     scope = make_scope(settings, len(passages))
     writer = Writer(output, pool, settings.candidate_sources, empty(TEACHER_SCORES))

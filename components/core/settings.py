@@ -109,11 +109,11 @@ class EncoderSettings(SettingsModel):
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="Arithmetic of the encoder. auto: bf16 where the processor or GPU has fast bf16."
     )
-    attn_implementation: Literal["auto", "eager", "sdpa", "flash_attention_2"] = Field(
+    attn_implementation: Literal["auto", "eager", "eager_bf16", "sdpa", "flash_attention_2"] = Field(
         "auto",
-        description="Attention as transformers names it. auto: flash_attention_2 on a GPU that has it and bf16, if it "
-        "gives the same embeddings; else sdpa; on a CPU eager to train with texts of at most 512 tokens, and to encode "
-        "up to 256 in bf16.",
+        description="Attention as transformers names it; eager_bf16 is ours. auto: flash_attention_2 on a GPU that has "
+        "it and bf16, if it gives the same embeddings; else sdpa; on a CPU with texts of at most 512 tokens eager_bf16 "
+        "in bf16, and eager to train in fp32.",
     )
 
     vector_cache: str = Field(

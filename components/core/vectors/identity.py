@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from components.core import attention, device, distinct, encoding, loading, pooling, prompts, tokenizing
+from components.core import attention, cpu_attention, device, distinct, encoding, loading, pooling, prompts, tokenizing
 from components.core import encoder as encoder_module
 from components.core.device import use_bf16
 from components.core.encoder import Encoder, Kind
@@ -77,7 +77,18 @@ def _architecture(encoder: Encoder) -> str:
 def _code() -> str:
     """Of the files that compute a vector from a text."""
     digest = hashlib.sha256()
-    for module in (attention, device, distinct, encoder_module, encoding, loading, pooling, prompts, tokenizing):
+    for module in (
+        attention,
+        cpu_attention,
+        device,
+        distinct,
+        encoder_module,
+        encoding,
+        loading,
+        pooling,
+        prompts,
+        tokenizing,
+    ):
         digest.update(Path(str(module.__file__)).read_bytes())
     return digest.hexdigest()
 

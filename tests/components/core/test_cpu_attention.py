@@ -1,0 +1,105 @@
+"""Attention in bf16 on a CPU against float64, and the models' own eager attention, in values and gradients."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from components.core import cpu_attention
+from components.core.encoder import Encoder
+from components.core.settings import EncoderSettings
+from tests.components.core.tiny_models import make_model
+
+TEXTS = ["sun", "", "moon river stone bread milk sugar", "train " * 30, "winter summer " * 9]
+
+
+class Layer(nn.Module):
+    """What the function asks of the layer that it works for."""
+
+
+def eager_attention_forward(*given: Any, **named: Any) -> tuple[str, Any]:
+    """Stands for the function of a model's own module, which this file is to `Layer`."""
+    return "own", (given, named)
+
+
+def drawn(*shape: int) -> Tensor:
+    return torch.randn(*shape).bfloat16()
+
+
+@pytest.mark.parametrize("groups", [1, 3])
+@pytest.mark.parametrize("scaling", [None, 0.3])
+def test_values_and_gradients_against_float64(groups: int, scaling: float | None) -> None:
+    torch.manual_seed(1)
+    heads, tokens, size = 6, 17, 8
+    query = drawn(2, heads, tokens, size).requires_grad_()
+    key, value = (drawn(2, heads // groups, tokens, size).requires_grad_() for _ in range(2))
+    mask = torch.zeros(2, 1, tokens, tokens)
+    mask[1, :, :, 9:] = torch.finfo(torch.float32).min
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed, weights = cpu_attention._attention(Layer(), query, key, value, mask, scaling, sliding_window=None)
+    assert mixed.shape == (2, tokens, heads, size) and mixed.dtype == weights.dtype == torch.bfloat16
+    towards = torch.randn(mixed.shape)
+    found = torch.autograd.grad((mixed.float() * towards).sum(), [query, key, value])
+
+    exact = [tensor.detach().double().requires_grad_() for tensor in (query, key, value)]
+    q, k, v = exact[0], exact[1].repeat_interleave(groups, 1), exact[2].repeat_interleave(groups, 1)
+    scores = torch.einsum("bhid,bhjd->bhij", q, k) * (size**-0.5 if scaling is None else scaling)
+    scores = scores.masked_fill(mask < 0, float("-inf"))
+    expected = torch.einsum("bhij,bhjd->bihd", scores.softmax(-1), v)
+    wanted = torch.autograd.grad((expected * towards.double()).sum(), exact)
+    for one, other in zip([mixed, *found], [expected, *wanted], strict=True):
+        # bf16 keeps 8 bits
+        assert (one.double() - other).norm() < 0.01 * other.norm()
+    assert weights[1, :, :, 9:].eq(0).all()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "more"),
+    [(torch.float32, {}), (torch.bfloat16, {"softcap": 30.0}), (torch.bfloat16, {"s_aux": torch.ones(1)})],
+)
+def test_what_it_does_not_know_is_left_to_the_model(dtype: torch.dtype, more: dict[str, Any]) -> None:
+    query = torch.ones(1, 2, 3, 4, dtype=dtype)
+    answer, (given, named) = cpu_attention._attention(Layer(), query, query, query, None, 0.5, 0.1, **more)
+    assert answer == "own"
+    assert given[1] is query and named == {"scaling": 0.5, "dropout": 0.1, **more}
+
+
+def test_dropout_is_drawn_in_training_only() -> None:
+    query = drawn(1, 2, 30, 4)
+    layer = Layer()
+    still = cpu_attention._attention(layer.eval(), query, query, query, None, dropout=0.5)[1]
+    dropped = cpu_attention._attention(layer.train(), query, query, query, None, dropout=0.5)[1]
+    assert still.gt(0).all()
+    assert 0.3 < dropped.eq(0).float().mean() < 0.7
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("kind", ["bert", "roberta", "xlm-roberta", "mpnet", "modernbert", "qwen2", "mistral", "gpt2"])
+def test_a_model_gives_the_embeddings_and_gradients_of_its_own_attention(kind: str, tmp_path: Path) -> None:
+    base = str(make_model(tmp_path, kind))
+    values = {"query_max_len": 40, "passage_max_len": 40, "sentence_pooling_method": "mean"}
+
+    def found(name: str, precision: str) -> tuple[Tensor, Tensor]:
+        settings = EncoderSettings.checked({**values, "precision": precision, "attn_implementation": name})
+        encoder = Encoder.load(base, settings, device="cpu", training=True)
+        embeddings = encoder(**encoder.pad(encoder.tokenize(TEXTS, "passage")))
+        embeddings.backward(torch.linspace(-1, 1, embeddings.numel()).view_as(embeddings))
+        gradients = [weight.grad.flatten() for weight in encoder.parameters() if weight.grad is not None]
+        return embeddings.detach().double(), torch.cat(gradients).double()
+
+    exact, own, ours = found("eager", "fp32"), found("eager", "bf16"), found("auto", "bf16")
+    for reference, theirs, found_by_us in zip(exact, own, ours, strict=True):
+        assert (found_by_us - reference).norm() <= 1.5 * (theirs - reference).norm()
+        assert (found_by_us - reference).norm() < 0.1 * reference.norm()
+
+
+@pytest.mark.model
+def test_a_saved_model_does_not_name_it(tiny_model: Path, tmp_path: Path) -> None:
+    encoder = Encoder.load(str(tiny_model), EncoderSettings.checked({"precision": "bf16"}), device="cpu")
+    assert encoder.attention == cpu_attention.NAME
+    encoder.save(tmp_path / "saved")
+    assert cpu_attention.NAME not in (tmp_path / "saved" / "config.json").read_text()

@@ -15,8 +15,8 @@ FLASH = "flash_attention_2"
 # What others are measured against: written in torch itself, with the padding mask as every model has it.
 REFERENCES = ("sdpa", "eager")
 # Texts up to here have on a CPU an attention that keeps the scores: in bf16 for training and encoding (a layer of
-# MiniLM, 1,024 tokens: 4 ms beside 7 of `sdpa` at 256 tokens a text, 8 beside 13 at 512, 29 beside 27 at 1,024), in fp32
-# for training only, where the backward pass of `sdpa` takes twice as long.
+# MiniLM, 1,024 tokens: 4 ms beside 7 of `sdpa` at 256 tokens a text, 8 beside 13 at 512, 29 beside 27 at 1,024); in
+# fp32 for training only, where the backward pass of `sdpa` takes twice as long.
 LONG_ON_CPU = 512
 # Least cosine of two embeddings of one text, one per implementation. bf16 keeps 8 bits: two right implementations
 # agree to 0.9999 in it; one that sees padding, or not all of the text, does not come near.

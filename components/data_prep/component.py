@@ -87,11 +87,10 @@ def data_prep(
     from components.data_prep.statistics import write_page
 
     with reported("data_prep"):
-        address = output_address(data.uri, "data_prep")
+        data.uri = output_address(data.uri, "data_prep")
         checked = DataSettings.from_json(settings, where="data.")
-        marker = prepare(split_addresses(train_data), split_addresses(eval_data), address, checked)
-        data.uri = address
+        marker = prepare(split_addresses(train_data), split_addresses(eval_data), data.uri, checked)
         data.metadata.update(rows=marker.rows, fingerprint=marker.facts["fingerprint"])
         show_metrics(statistics, marker.facts["metrics"])
-        write_page(address, page.path)
-    return address
+        write_page(data.uri, page.path)
+    return data.uri

@@ -45,12 +45,12 @@ def evaluation(
     Returns:
         The address of the evaluation.
     """
-    from components.core.place import reported, show_metrics
+    from components.core.place import output_address, reported, show_metrics
     from components.evaluation.step import run_step
 
     with reported(name):
+        evaluation.uri = output_address(evaluation.uri, name)
         result = run_step(evaluation.uri, name, model, data, split, settings, encoder, base, champion, negatives)
-        evaluation.uri = result.address or evaluation.uri
         evaluation.metadata.update(result.facts)
         show_metrics(metrics, result.metrics)
         result.write_page(report.path)

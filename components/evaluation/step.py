@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from components.core import storage
-from components.core.place import output_address
 from components.core.settings import EncoderSettings
 from components.evaluation import finished
 from components.evaluation.settings import EvaluationSettings
@@ -31,7 +30,7 @@ class StepResult:
 
 
 def run_step(
-    artifact_uri: str,
+    address: str,
     name: str,
     model: str,
     data: str,
@@ -42,7 +41,7 @@ def run_step(
     champion: str,
     negatives: str,
 ) -> StepResult:
-    """Evaluate as the pipeline asks; parameters are those of the component. Raises what `evaluate` raises."""
+    """Evaluate into `address` as the pipeline asks; the rest is the component's. Raises what `evaluate` raises."""
     checked = EvaluationSettings.from_json(settings, where="evaluation.")
     encoding = EncoderSettings.from_json(encoder, where="encoder.")
     if not model:
@@ -50,7 +49,6 @@ def run_step(
         return StepResult("")
     from components.evaluation.evaluate import evaluate
 
-    address = output_address(artifact_uri, name)
     references = {"base": base, "champion": champion}
     marker = evaluate(
         model, data, split, address, checked, encoding, references=references, context={"negatives": negatives}

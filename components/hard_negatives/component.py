@@ -35,12 +35,13 @@ def hard_negatives(
     Returns:
         The address of the negatives.
     """
-    from components.core.place import reported, show_metrics
+    from components.core.place import output_address, reported, show_metrics
     from components.hard_negatives.step import run_step
 
     with reported(name):
-        result = run_step(negatives.uri, name, data, model, settings, encoder)
-        negatives.uri, negatives.metadata = result.address, {**negatives.metadata, **result.facts}
+        negatives.uri = output_address(negatives.uri, name)
+        result = run_step(negatives.uri, data, model, settings, encoder)
+        negatives.metadata.update(result.facts)
         show_metrics(statistics, result.metrics)
         result.write_page(report.path)
         return result.address

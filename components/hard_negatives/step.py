@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from components.core import storage
-from components.core.place import output_address
 from components.core.settings import EncoderSettings
 from components.hard_negatives.settings import MiningSettings
 
@@ -28,15 +27,14 @@ class StepResult:
         Path(path).write_bytes(self.page)
 
 
-def run_step(artifact_uri: str, name: str, data: str, model: str, settings: str, encoder: str) -> StepResult:
-    """Mine as the pipeline asks; parameters are those of the component. Raises what `mine` raises."""
+def run_step(address: str, data: str, model: str, settings: str, encoder: str) -> StepResult:
+    """Mine into `address` as the pipeline asks; the rest is the component's. Raises what `mine` raises."""
     checked = MiningSettings.from_json(settings, where="mining.")
     encoding = EncoderSettings.from_json(encoder, where="encoder.")
     from components.hard_negatives.mine import mine
     from components.hard_negatives.output import PAGE, REPORT
     from components.hard_negatives.show import show
 
-    address = output_address(artifact_uri, name)
     marker = mine(data, model, address, checked, encoding)
     show(address)
     report = storage.read_json(storage.join(address, REPORT))

@@ -26,7 +26,7 @@ def indexing(
         settings: Indexing settings as JSON.
         encoder: Encoder settings as JSON.
         fingerprint: Fingerprint of data, models and code; it only makes caching right.
-        index: Folder with embeddings, FAISS file and manifest, beside the version in the registry.
+        index: Says where the folder with embeddings, FAISS file and manifest is: beside the version in the registry.
         statistics: How many passages, and what the storage loses.
         page: What the index holds and how it is used.
 
@@ -38,8 +38,8 @@ def indexing(
 
     with reported("indexing"):
         result = run_step(model, data, settings, encoder)
-        index.uri = result.address or index.uri
         index.metadata.update(result.facts)
         show_metrics(statistics, result.metrics)
+        result.write_facts(index.path)
         result.write_page(page.path)
         return result.address

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,15 @@ class StepResult:
         """Write the page where KFP looks for it."""
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_bytes(self.page)
+
+    def write_facts(self, path: str) -> None:
+        """Write the facts, the address among them, as the artifact's file.
+
+        The folder is outside of the pipeline's root, where KFP's launcher takes no artifact; and kfp.local takes an
+        artifact without a file for lost, and the step for not cached.
+        """
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_text(json.dumps(self.facts, indent=2) + "\n", encoding="utf-8")
 
 
 def index_address(version: str) -> str:

@@ -185,20 +185,17 @@ def test_a_broken_model_names_the_text(tiny_model: Path, tmp_path: Path) -> None
     assert not storage.exists(str(tmp_path / "out"))
 
 
-def test_the_step_as_the_pipeline_calls_it(
-    data: str, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SHARPEN_RUN", str(tmp_path / "run"))
+def test_the_step_as_the_pipeline_calls_it(data: str, tiny_model: Path, tmp_path: Path) -> None:
     settings = json.dumps({"range_for_sampling": "0-30", "negative_number": 4})
-    name, model = "hard_negatives-2", str(tiny_model)
-    result = run_step(str(tmp_path / "artifact"), name, data, model, settings, ENCODER.model_dump_json())
-    assert result.address == str(tmp_path / "run" / "hard_negatives-2")
+    address, model = str(tmp_path / "run" / "hard_negatives-2"), str(tiny_model)
+    result = run_step(address, data, model, settings, ENCODER.model_dump_json())
+    assert result.address == address
     assert storage.is_finished(result.address)
     assert result.metrics["negatives"] == result.facts["rows"]["negatives"] > 0
     result.write_page(str(tmp_path / "ui" / "report.html"))
     assert (tmp_path / "ui" / "report.html").read_bytes().startswith(b"<!doctype html>")
     with pytest.raises(InputError, match=r"mining\.negative_numbr: unknown setting; did you mean negative_number"):
-        run_step(str(tmp_path / "artifact"), name, data, model, '{"negative_numbr": 4}', "{}")
+        run_step(address, data, model, '{"negative_numbr": 4}', "{}")
 
 
 @pytest.mark.store

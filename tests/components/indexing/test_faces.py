@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from kfp.dsl import Artifact, Markdown, Metrics
 
 from components.core.command import main
 from components.core.errors import InputError
 from components.indexing import __main__ as face
+from components.indexing.component import indexing
 from components.indexing.step import index_address, run_step
 from tests.components.indexing.corpora import passage, write_beir
 
@@ -72,6 +75,28 @@ def test_an_index_stands_beside_the_version_that_made_it() -> None:
     assert index_address("minio://b/models/m/versions/v2?x=1") == "minio://b/models/m/indexes/v2?x=1"
     with pytest.raises(InputError, match="not a version in a registry"):
         index_address("s3://b/runs/r/finetuning")
+
+
+@pytest.mark.model
+def test_the_artifact_stays_where_kfp_put_it_and_says_where_the_index_is(tiny_model: Path, tmp_path: Path) -> None:
+    """KFP's launcher refuses an artifact outside of the pipeline's root, and the registry is outside of it."""
+    version = tmp_path / "models" / "m" / "versions" / "v0001"
+    shutil.copytree(tiny_model, version)
+    index, statistics = Artifact(uri=str(tmp_path / "kfp" / "index")), Metrics(uri=str(tmp_path / "kfp" / "statistics"))
+    address = indexing.python_func(  # type: ignore[attr-defined]
+        model=str(version),
+        data=str(write_beir(tmp_path / "data")),
+        settings="{}",
+        encoder='{"query_max_len": 32, "passage_max_len": 32}',
+        fingerprint="",
+        index=index,
+        statistics=statistics,
+        page=Markdown(uri=str(tmp_path / "kfp" / "page")),
+    )
+    assert address == str(tmp_path / "models" / "m" / "indexes" / "v0001") == index.metadata["address"]
+    assert index.uri == str(tmp_path / "kfp" / "index")
+    assert json.loads(Path(index.path).read_text()) == index.metadata
+    assert statistics.metadata["passages"] == 60
 
 
 def test_without_a_model_nothing_is_indexed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -34,6 +34,9 @@ def prune(root: Path, limit: int) -> None:
     for used, size, folder in sorted(folders):
         if total <= limit or now - used < IN_USE_SECONDS:
             return
+        # it may have come into use since it was looked at
+        if _last_use(folder) > used:
+            continue
         local_store.delete(folder)
         total -= size
         print(f"note: removed vectors that were not used for longest ({size / 2**30:,.1f} GiB, {folder})", flush=True)

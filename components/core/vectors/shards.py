@@ -44,7 +44,7 @@ class Places:
 
 
 class ShardFolder:
-    """The shards of one encoder and kind of text; opening them notes that they are in use.
+    """The shards of one encoder and kind of text; opening them, and each shard that comes, notes that they are in use.
 
     Args:
         folder: where they are; made if need be.
@@ -58,13 +58,19 @@ class ShardFolder:
     def __init__(self, folder: Path, facts: Mapping[str, Any], dimension: int) -> None:
         self.folder, self.dimension = folder, dimension
         self._sound: set[str] = set()
-        description = folder / DESCRIPTION
+        self._described = described(facts, dimension)
         with local_store.told(folder):
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            if not description.exists():
-                local_store.write(description, described(facts, dimension))
+            self._note_use()
+            check_description((folder / DESCRIPTION).read_bytes(), str(folder), dimension)
+
+    def _note_use(self) -> None:
+        """Tell other runs that the folder is in use, and make it anew if one of them, or a person, removed it."""
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        description = self.folder / DESCRIPTION
+        try:
             os.utime(description)
-            check_description(description.read_bytes(), str(folder), dimension)
+        except FileNotFoundError:
+            local_store.write(description, self._described)
 
     def names(self) -> list[str]:
         """The complete shards, sorted."""
@@ -77,6 +83,7 @@ class ShardFolder:
             InputError: the disk is full, or nothing may be written here.
         """
         with local_store.told(self.folder):
+            self._note_use()
             fresh = local_store.beside(self.folder / "shard")
             fresh.mkdir(mode=0o700)
             try:

@@ -107,6 +107,7 @@ class SharedShards(ShardFolder):
         """Bring a shard here; False: it is not what its name says."""
         fresh = local_store.beside(self.folder / "shard")
         with local_store.told(self.folder):
+            self._note_use()
             fresh.mkdir(mode=0o700)
             try:
                 for ending in (KEYS, VECTORS):

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 
+from components.core import local_store
 from components.core.encoder import Encoder
 from components.core.errors import InputError
 from components.core.settings import EncoderSettings
@@ -415,6 +416,60 @@ def test_the_cache_stays_below_the_size_that_was_set(tiny_model: Path, cache: Pa
     assert counted.computed(TEXTS) == len(TEXTS)
     assert not old.exists()
     assert counted.computed(TEXTS) == 0
+
+
+def test_a_run_of_hours_keeps_its_folder(tiny_model: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An encoder that was loaded hours ago and still writes is not removed by another run that makes room."""
+    monkeypatch.setattr(writer, "SHARD_BYTES", 1)
+    monkeypatch.setattr("components.core.encoding.CPU_PIECE", 64)
+    whole, written = ShardFolder.add, []
+
+    def add(self: ShardFolder, keys: np.ndarray, vectors: np.ndarray) -> str:
+        os.utime(self.folder / "encoder.json", (0, 0))  # the last shard was long ago
+        name = whole(self, keys, vectors)
+        prune(cache, 0)
+        written.append(len(keys))
+        return name
+
+    monkeypatch.setattr(ShardFolder, "add", add)
+    assert Counted(tiny_model).computed(TEXTS) == sum(written) == len(TEXTS)
+    assert len(written) > 3
+
+
+def test_a_folder_that_vanished_under_a_run_is_made_anew(
+    tiny_model: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "SHARD_BYTES", 1)
+    monkeypatch.setattr("components.core.encoding.CPU_PIECE", 64)
+    counted = Counted(tiny_model)
+    expected = vectors_of(counted.encoder, TEXTS, "passage")
+    (folder,) = cache.iterdir()
+    shutil.rmtree(folder)
+    whole, written = ShardFolder.add, []
+
+    def add(self: ShardFolder, keys: np.ndarray, vectors: np.ndarray) -> str:
+        if len(written) == 2:
+            shutil.rmtree(self.folder)
+        written.append(len(keys))
+        return whole(self, keys, vectors)
+
+    monkeypatch.setattr(ShardFolder, "add", add)
+    np.testing.assert_allclose(vectors_of(counted.encoder, TEXTS, "passage"), expected, atol=1e-6)
+    assert sum(written) == len(TEXTS) + sum(written[:2])  # what was removed is computed again
+    assert counted.computed(TEXTS) == 0 and (folder / "encoder.json").exists()
+
+
+def test_what_comes_into_use_while_room_is_made_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = (folder_used(tmp_path, name, ago) for name, ago in (("first", 8000), ("second", 7000)))
+    whole = local_store.delete
+
+    def delete(folder: Path) -> None:
+        whole(folder)
+        os.utime(second / "encoder.json")
+
+    monkeypatch.setattr(local_store, "delete", delete)
+    prune(tmp_path, 0)
+    assert (first.exists(), second.exists()) == (False, True)
 
 
 def test_reading_a_cache_notes_that_it_is_in_use(tiny_model: Path, cache: Path) -> None:

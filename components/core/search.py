@@ -22,7 +22,8 @@ QUERY_BLOCK = 1024
 PASSAGE_BLOCK = 4096
 NO_PASSAGE = -1
 
-_PAIRS_AT_ONCE = 1 << 18
+# Of the rows of queries and passages that pairs are scored from at once.
+_PAIR_BYTES = 256 * 2**20
 _EMPTY_KEY = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
 _INDEX_BITS = np.uint64(32)
 
@@ -132,15 +133,24 @@ def pair_scores(
         passages: (., d), likewise.
         query_rows: row of the query of each pair, (n,).
         passage_rows: row of the passage of each pair, (n,).
+
+    Memory beyond inputs and result: about 256 MiB, whatever d and n are.
     """
     scores = np.empty(len(query_rows), dtype=np.float32)
-    for start in range(0, len(query_rows), _PAIRS_AT_ONCE):
-        part = slice(start, start + _PAIRS_AT_ONCE)
-        own_queries, query_of = np.unique(query_rows[part], return_inverse=True)
-        own_passages, passage_of = np.unique(passage_rows[part], return_inverse=True)
-        left, right = _floats(queries[own_queries]), _floats(passages[own_passages])
-        scores[part] = _pairwise(left, right, query_of, passage_of)
+    at_once = max(1, _PAIR_BYTES // (2 * queries.shape[1] * np.dtype(np.float32).itemsize))
+    for start in range(0, len(query_rows), at_once):
+        part = slice(start, start + at_once)
+        scores[part] = _gathered(queries, passages, query_rows[part], passage_rows[part])
     return scores
+
+
+def _gathered(
+    queries: np.ndarray, passages: np.ndarray, query_rows: np.ndarray, passage_rows: np.ndarray
+) -> np.ndarray:
+    """Scores of some pairs, whose rows are copied while this runs."""
+    own_queries, query_of = np.unique(query_rows, return_inverse=True)
+    own_passages, passage_of = np.unique(passage_rows, return_inverse=True)
+    return _pairwise(_floats(queries[own_queries]), _floats(passages[own_passages]), query_of, passage_of)
 
 
 def best_of(queries: np.ndarray, passages: np.ndarray, candidates: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import faiss
@@ -11,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from components.core import search
 from components.core.errors import InputError
 from components.core.search import NO_PASSAGE, pair_scores, top_k, top_k_blocks
 
@@ -128,6 +130,21 @@ def test_pair_scores_are_bit_for_bit_those_of_the_search() -> None:
     rows = np.repeat(np.arange(20), 30)
     np.testing.assert_array_equal(pair_scores(queries, passages, rows, indices.ravel()), scores.ravel())
     assert pair_scores(queries, passages, rows[:0], rows[:0]).shape == (0,)
+
+
+def test_pair_scores_need_bounded_memory_and_are_the_same_for_every_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    queries, passages = vectors(900, 2048, 0), vectors(1000, 2048, 1)
+    draw = np.random.default_rng(2)
+    rows = (draw.permutation(900), draw.permutation(1000)[:900])
+    whole = pair_scores(queries, passages, *rows)
+    for size in (1, 7 * 2 * 2048 * 4, 2**20):
+        monkeypatch.setattr(search, "_PAIR_BYTES", size)
+        tracemalloc.start()
+        scores = pair_scores(queries, passages, *rows)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        np.testing.assert_array_equal(scores, whole)
+        assert peak < size + 100_000
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

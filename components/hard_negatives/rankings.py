@@ -66,11 +66,13 @@ def rankings(
         most: queries in a block; None: as the search gives them.
 
     Yields:
-        the candidates, and (n,) the rank of each query's best positive in the mining model's search, `UNRANKED` below
-        the searched ranks.
+        the candidates, and `best_positive_ranks`.
     """
     starts = np.searchsorted(pool.positives.keys, np.arange(len(pool.query_ids)) * pool.positives.width)
     anchors = np.minimum.reduceat(positive_scores, starts)
+    # sorted by query, then as the search ranks: the first of each query is its best
+    highest = np.lexsort((pool.positives.numbers, -positive_scores, pool.positives.queries))[starts]
+    best_positives, best_scores = pool.positives.numbers[highest], positive_scores[highest]
     with progress("Searching and choosing", len(pool.query_ids), "queries") as reporter:
         for found in vectors.nearest(scope.depth):
             rows = np.arange(found.start, found.start + len(found.scores))
@@ -82,7 +84,7 @@ def rankings(
             ranking = Ranking(
                 rows, merged.passages, merged.ranks, merged.sources, merged.found_by, scores, anchors[rows]
             )
-            best = best_positive_ranks(rows, found.indices, pool)
+            best = best_positive_ranks(found, best_positives[rows], best_scores[rows])
             for start in range(0, len(rows), most or len(rows)):
                 part = slice(start, start + (most or len(rows)))
                 yield ranking.rows(part), best[part]
@@ -97,7 +99,17 @@ def _scored(vectors: Vectors, rows: np.ndarray, found: np.ndarray) -> np.ndarray
     return scores
 
 
-def best_positive_ranks(rows: np.ndarray, found: np.ndarray, pool: Pool) -> np.ndarray:
-    """Rank of each query's best own positive in `found` (n, depth), from 1; `UNRANKED` where it is not in it."""
-    met = pool.positives.has(rows[:, None], found)
-    return np.where(met.any(axis=1), met.argmax(axis=1) + 1, UNRANKED)
+def best_positive_ranks(found: Found, positives: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Rank of each query's best positive (n,), from 1, in the mining model's search; `UNRANKED` below what it returned.
+
+    A positive that an approximate index missed has the rank that its score gives it among the hits, which is no lower
+    than its rank in the exact search: that the index missed it says nothing about its label.
+
+    Args:
+        found: the hits of n queries.
+        positives, scores: (n,) row of each query's best positive, and its score.
+    """
+    score, passage = scores[:, None], positives[:, None]
+    before = (found.scores > score) | ((found.scores == score) & (found.indices < passage))
+    ranks = before.sum(axis=1) + 1
+    return np.where(ranks <= found.scores.shape[1], ranks, UNRANKED)

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from components.core.records import CORPUS, GIVEN_NEGATIVES, QRELS, QUERIES, TEACHER_SCORES, DataSet
+from components.hard_negatives.approximate import Approximate
 from components.hard_negatives.mine import search_and_choose
 from components.hard_negatives.output import Writer
 from components.hard_negatives.pool import Pool, make_pool
@@ -126,9 +127,14 @@ class Judge:
 
 
 def mined(
-    made: World, settings: MiningSettings, folder: Path, others: Rankings | None = None, judge: Judge | None = None
+    made: World,
+    settings: MiningSettings,
+    folder: Path,
+    others: Rankings | None = None,
+    judge: Judge | None = None,
+    index: Callable[[np.ndarray], Approximate] | None = None,
 ) -> tuple[list[dict], Figures]:
-    """The rows of the negatives table, and the figures."""
+    """The rows of the negatives table, and the figures; `index` makes an approximate one of the passages' vectors."""
     pool = make_pool(made.data, "data")
     queries = np.array([made.query_vectors[query_id] for query_id in pool.query_ids], dtype=np.float32)
     passages = np.array([made.passage_vectors[passage_id] for passage_id in pool.passage_ids], dtype=np.float32)
@@ -137,7 +143,8 @@ def mined(
     folder.mkdir(parents=True, exist_ok=True)
     writer = Writer(folder, pool, settings.candidate_sources, made.data.teacher_scores)
     rescorer = Rescorer(judge, pool) if judge else None  # type: ignore[arg-type]
-    figures = search_and_choose(Vectors(queries, passages), tables, pool, settings, scope, writer, rescorer)
+    vectors = Vectors(queries, passages, index(passages) if index else None)
+    figures = search_and_choose(vectors, tables, pool, settings, scope, writer, rescorer)
     return pl.read_parquet(folder / "negatives").rows(named=True), figures
 
 

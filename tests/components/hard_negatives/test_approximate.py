@@ -10,15 +10,19 @@ import polars as pl
 import pytest
 
 from components.core.errors import InputError
-from components.core.search import top_k
+from components.core.search import Found, top_k
+from components.core import ann
+from components.core.ann import Effort
 from components.core.settings import EncoderSettings
-from components.hard_negatives.approximate import approximated, search_facts
+from components.hard_negatives.approximate import Approximate, approximated, search_facts
 from components.hard_negatives.mine import mine
-from components.hard_negatives.rankings import Vectors
+from components.hard_negatives.rankings import Vectors, best_positive_ranks
 from components.hard_negatives.settings import MiningSettings
 from components.hard_negatives.show import summary
 
 ENCODER = EncoderSettings.checked({"query_max_len": 32, "passage_max_len": 32, "precision": "fp32"})
+from tests.components.hard_negatives import corpora
+from tests.components.hard_negatives.corpora import world
 WORDS = "river tree moon milk winter train doctor yellow number sugar stone light paper road summer horse".split()
 
 
@@ -113,3 +117,46 @@ def test_lists_that_hold_too_little_leave_empty_places_at_the_end() -> None:
             [np.isin(row, hits).mean() for row, hits in zip(top_k(queries, passages, 250)[1], indices, strict=True)]
         )
     )
+
+
+def test_a_positive_that_the_index_missed_does_not_make_its_query_inconsistent(tmp_path: Path) -> None:
+    """One of 32 lists is read: most positives are missed, though the exact search ranks half of them in the top 10."""
+    draw = np.random.default_rng(5)
+    passages = draw.standard_normal((600, 12)).astype(np.float32)
+    queries = draw.standard_normal((80, 12)).astype(np.float32)
+    exact = top_k(queries, passages, 600)[1]
+    # the best of two positives has the rank 1, 2, ..., 20 and 1 again
+    ranks = [query % 20 for query in range(80)]
+    positives = [(query, int(exact[query, rank])) for query, best in enumerate(ranks) for rank in (best, 300)]
+    made = world(
+        [(f"q{number:02}", f"query {number}", row.tolist()) for number, row in enumerate(queries)],
+        [(f"p{number:03}", f"text {number}", row.tolist()) for number, row in enumerate(passages)],
+        [(f"q{query:02}", f"p{passage:03}") for query, passage in positives],
+    )
+
+    def poor(vectors: np.ndarray) -> Approximate:
+        index = ann.build_index(vectors, "IVF32,Flat", seed=0)
+        return Approximate(index, "IVF32,Flat", Effort(looked_at=1, candidates_per_hit=1, recall=0, k=1, queries=1))
+
+    indices = np.concatenate([block.indices for block in poor(passages).blocks(queries, passages, 100)])
+    missed = sum(exact[query, rank] not in indices[query] for query, rank in enumerate(ranks))
+    assert missed > 40
+    rules = settings(consistency_top=10, on_inconsistent="drop", relative_margin=None)
+    _, figures = corpora.mined(made, rules, tmp_path, index=poor)
+    listed = pl.read_parquet(tmp_path / "inconsistent")
+    good = {f"q{query:02}" for query, rank in enumerate(ranks) if rank < 10}
+    assert not good & set(listed["query_id"])
+    # never ranked lower than the exact search ranks them, and below what was found where they are
+    assert all(0 < best <= rank + 1 for best, rank in zip(np.concatenate(figures.best_ranks), ranks, strict=True))
+
+    _, figures = corpora.mined(made, rules, tmp_path / "exact")
+    assert np.concatenate(figures.best_ranks).tolist() == [rank + 1 for rank in ranks]
+    assert figures.dropped_queries == 40
+
+
+def test_a_tied_positive_has_the_rank_that_the_search_gives_it() -> None:
+    found = Found(0, np.array([[3.0, 2.0, 2.0], [3.0, 2.0, -np.inf]], np.float32), np.array([[7, 4, 6], [7, 4, -1]]))
+    for passage, expected in ((3, [2, 2]), (4, [2, 2]), (5, [3, 3]), (6, [3, 3]), (8, [0, 3])):
+        ranks = best_positive_ranks(found, np.array([passage] * 2), np.array([2.0, 2.0], np.float32))
+        assert ranks.tolist() == expected
+    assert best_positive_ranks(found, np.array([1, 1]), np.array([4.0, 1.0], np.float32)).tolist() == [1, 3]

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
-from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
-from components.core import storage
-from components.core.download_cache import cache_folder
+from components.core.distinct import distinct, text_keys
 from components.core.settings import EncoderSettings
 from components.hard_negatives.cross_encoder import CrossEncoder
 from components.hard_negatives.pool import Pool
 from components.hard_negatives.rules import Ranking, ScorePairs
+from components.hard_negatives.score_cache import ScoreCache
 from components.hard_negatives.settings import MiningSettings
 
 # Queries whose pairs are scored, chosen from and kept together.
@@ -25,55 +21,54 @@ QUERIES_AT_ONCE = 128
 
 
 class Rescorer:
-    """Scores pairs of the pool, each pair once.
+    """Scores pairs of the pool, each pair of texts once.
 
-    What was scored is kept in the cache under a hash of model, settings, passages and the block's queries, so that a
-    second run, whether the first was killed or has other mining settings, scores only what is new.
+    A second run, whether the first was killed, has other mining settings or more data, scores only what is new.
 
     Args:
         cross_encoder: the model.
         pool: queries and passages.
+        cache: where its scores are kept.
 
     Attributes:
         positives: float32, the score of each pair of ``pool.positives`` in the blocks so far.
         scored: how many pairs the model scored; those from the cache are not among them.
     """
 
-    def __init__(self, cross_encoder: CrossEncoder, pool: Pool) -> None:
-        self.cross_encoder, self.pool = cross_encoder, pool
+    def __init__(self, cross_encoder: CrossEncoder, pool: Pool, cache: ScoreCache) -> None:
+        self.cross_encoder, self.pool, self.cache = cross_encoder, pool, cache
         self.positives = np.full(len(pool.positives), np.nan, dtype=np.float32)
         self.scored = 0
-        digest = hashlib.sha256(cross_encoder.identity.encode())
-        for passage in pool.passages:
-            digest.update(hashlib.sha256(passage.encode()).digest())
-        self.folder = cache_folder() / "rescoring" / digest.hexdigest()[:40]
+        self.texts = distinct(pool.passages)
+        self.sorted = np.argsort(self.texts.keys)
 
     @contextmanager
     def block(self, ranking: Ranking) -> Iterator[tuple[Ranking, ScorePairs]]:
         """The ranking of a run of consecutive queries with its `rescored_anchors`, and what scores their pairs."""
         first, last = int(ranking.queries[0]), int(ranking.queries[-1]) + 1
-        scores = _Scores(self, first, self._path(first, last))
-        pairs = self.pool.positives.within(first, last)
-        low = int(np.searchsorted(self.pool.positives.keys, first * self.pool.positives.width))
-        found = scores(pairs.queries, pairs.numbers)
-        self.positives[low : low + len(pairs)] = found
-        anchors = np.full(last - first, np.inf, dtype=np.float32)
-        np.minimum.at(anchors, pairs.queries - first, found)
+        scores = _Scores(self, first, last)
         try:
+            pairs = self.pool.positives.within(first, last)
+            low = int(np.searchsorted(self.pool.positives.keys, first * self.pool.positives.width))
+            found = scores(pairs.queries, pairs.numbers)
+            self.positives[low : low + len(pairs)] = found
+            anchors = np.full(last - first, np.inf, dtype=np.float32)
+            np.minimum.at(anchors, pairs.queries - first, found)
             yield replace(ranking, rescored_anchors=anchors), scores
-        finally:
-            scores.keep()
-
-    def _path(self, first: int, last: int) -> Path:
-        texts = "\0".join(self.pool.queries[first:last])
-        return self.folder / f"{hashlib.sha256(texts.encode()).hexdigest()[:40]}.npz"
+        except BaseException:
+            # the error that broke the work off is the one to tell
+            with suppress(Exception):
+                scores.keep()
+            raise
+        scores.keep()
 
 
 def make_rescorer(settings: MiningSettings, encoder: EncoderSettings, pool: Pool) -> Rescorer | None:
     """The cross-encoder of the settings, or None. Raises InputError as `CrossEncoder.load`."""
     if not settings.rescoring_model:
         return None
-    return Rescorer(CrossEncoder.load(settings.rescoring_model, settings.rescoring_max_len, encoder), pool)
+    cross_encoder = CrossEncoder.load(settings.rescoring_model, settings.rescoring_max_len, encoder)
+    return Rescorer(cross_encoder, pool, ScoreCache(cross_encoder.identity, encoder.vector_cache_gib))
 
 
 @contextmanager
@@ -87,39 +82,45 @@ def rescored(rescorer: Rescorer | None, ranking: Ranking) -> Iterator[tuple[Rank
 
 
 class _Scores:
-    """The scores of one block, by key: row of the query in the block x passages + row of the passage."""
+    """The scores of the queries first, ..., last - 1.
 
-    def __init__(self, rescorer: Rescorer, first: int, path: Path) -> None:
-        self.rescorer, self.first, self.path = rescorer, first, path
-        self.keys, self.values = _load(path)
-        self.kept = len(self.keys)
+    They are held by number: that of the query's text among the block's x passages' texts + that of the passage's text.
+    """
+
+    def __init__(self, rescorer: Rescorer, first: int, last: int) -> None:
+        self.rescorer, self.first = rescorer, first
+        self.queries = rescorer.pool.queries[first:last]
+        self.query_keys, self.query_first, self.query_of = np.unique(
+            text_keys(self.queries), return_index=True, return_inverse=True
+        )
+        places, passages, scores = rescorer.cache.find(self.query_keys)
+        texts, order = rescorer.texts, rescorer.sorted
+        numbers = order[np.minimum(np.searchsorted(texts.keys, passages, sorter=order), len(texts) - 1)]
+        held = texts.keys[numbers] == passages
+        self.keys, once = np.unique(places[held] * len(texts) + numbers[held], return_index=True)
+        self.values = scores[held][once]
+        self.new = np.empty(0, dtype=np.int64)
 
     def __call__(self, query_rows: np.ndarray, passage_rows: np.ndarray) -> np.ndarray:
         """Scores float32 (n,) of pairs of the block's queries."""
-        pool = self.rescorer.pool
-        wanted = (query_rows.astype(np.int64) - self.first) * len(pool.passages) + passage_rows
+        rescorer, texts = self.rescorer, self.rescorer.texts
+        wanted = self.query_of[query_rows - self.first] * len(texts) + texts.place[passage_rows]
         if len(new := np.setdiff1d(wanted, self.keys)):
-            queries, passages = self.first + new // len(pool.passages), new % len(pool.passages)
-            scores = self.rescorer.cross_encoder.scores(
-                [pool.queries[row] for row in queries], [pool.passages[row] for row in passages]
+            queries, passages = np.divmod(new, len(texts))
+            scores = rescorer.cross_encoder.scores(
+                [self.queries[row] for row in self.query_first[queries]],
+                [rescorer.pool.passages[row] for row in texts.first[passages]],
             )
-            self.rescorer.scored += len(new)
+            rescorer.scored += len(new)
             keys, values = np.concatenate([self.keys, new]), np.concatenate([self.values, scores])
             order = np.argsort(keys)
             self.keys, self.values = keys[order], values[order]
+            self.new = np.union1d(self.new, new)
         return self.values[np.searchsorted(self.keys, wanted)]
 
     def keep(self) -> None:
-        """Write the scores, if there are new ones."""
-        if len(self.keys) > self.kept:
-            data = io.BytesIO()
-            np.savez_compressed(data, keys=self.keys, values=self.values)
-            storage.write_bytes(str(self.path), data.getvalue())
-
-
-def _load(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as kept:
-            return kept["keys"], kept["values"]
-    except (OSError, ValueError, KeyError, BadZipFile):
-        return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32)
+        """Write the scores that were not kept before."""
+        texts = self.rescorer.texts
+        queries, passages = np.divmod(self.new, len(texts))
+        values = self.values[np.searchsorted(self.keys, self.new)]
+        self.rescorer.cache.add(self.query_keys[queries], texts.keys[passages], values)

@@ -18,6 +18,7 @@ from components.hard_negatives.rankings import Vectors
 from components.hard_negatives.report import Figures
 from components.hard_negatives.rescore import Rescorer
 from components.hard_negatives.scope import make_scope
+from components.hard_negatives.score_cache import ScoreCache
 from components.hard_negatives.settings import MiningSettings
 
 
@@ -142,7 +143,7 @@ def mined(
     tables = {source: as_rows(found, pool, scope.reach) for source, found in (others or {}).items()}
     folder.mkdir(parents=True, exist_ok=True)
     writer = Writer(folder, pool, settings.candidate_sources, made.data.teacher_scores)
-    rescorer = Rescorer(judge, pool) if judge else None  # type: ignore[arg-type]
+    rescorer = Rescorer(judge, pool, ScoreCache(judge.identity, 20)) if judge else None  # type: ignore[arg-type]
     vectors = Vectors(queries, passages, index(passages) if index else None)
     figures = search_and_choose(vectors, tables, pool, settings, scope, writer, rescorer)
     return pl.read_parquet(folder / "negatives").rows(named=True), figures

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import shutil
 import tempfile
+import time
 from functools import partial
 from pathlib import Path
 
@@ -14,15 +17,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from components.core.distinct import text_keys
 from components.core.readers import read_dataset
 from components.core.records import NEGATIVES, TEACHER_SCORES, read_table
 from components.core.settings import EncoderSettings
+from components.core.vectors.shards import ShardFolder
 from components.finetuning.inputs import with_teacher
 from components.finetuning.numbering import make_examples
 from components.finetuning.settings import TrainingSettings
 from components.hard_negatives import mine as step
 from components.hard_negatives.hidden import NO_FILTERS
 from components.hard_negatives.mine import mine
+from components.hard_negatives.score_cache import ScoreCache
 from components.hard_negatives.settings import MiningSettings
 from tests.components.hard_negatives.corpora import Judge, World, mined, random_rankings, random_world, world
 from tests.components.hard_negatives.slow_choice import Slow
@@ -114,10 +120,94 @@ def test_a_killed_run_goes_on_and_a_second_one_scores_nothing(tmp_path: Path, mo
     assert mined(made, rules, tmp_path / "third", judge=third)[0] == expected
     assert third.asked == []
 
-    for damaged in (tmp_path / "cache" / "rescoring").rglob("*.npz"):
+    for damaged in (tmp_path / "cache" / "vectors").rglob("*.npz"):
         damaged.write_bytes(damaged.read_bytes()[:40])
     assert mined(made, rules, tmp_path / "fourth", judge=third)[0] == expected
     assert len(third.asked) == len(whole.asked)
+
+
+def test_added_data_has_only_its_own_pairs_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """New passages and queries, in other places of the corpus and of other blocks, leave what is unchanged valid."""
+    monkeypatch.setattr(step, "QUERIES_AT_ONCE", 4)
+    monkeypatch.setenv("SHARPEN_CACHE", str(tmp_path / "cache"))
+    rules = MiningSettings.checked({"range_for_sampling": "0-40", "negative_number": 30, "sampling": "top"})
+    passages = [(f"p{number:02}", f"text {number}", [float(number)]) for number in range(40)]
+    queries = [(f"q{number:02}", f"query {number}", [1.0]) for number in range(20)]
+    positives = [(query_id, "p00") for query_id, _, _ in queries]
+    made = world(queries, passages, positives)
+    passages = [("o", "text new", [5.5]), *passages]
+    queries = [queries[0], ("q00a", "query new", [1.0]), *queries[1:]]
+    more = world(queries, passages, [*positives, ("q00a", "p01")])
+
+    first, second = (Judge(partial(few_scores, 1), "same") for _ in range(2))
+    mined(made, rules, tmp_path / "first", judge=first)
+    rows, _ = mined(more, rules, tmp_path / "second", judge=second)
+    assert not set(first.asked) & set(second.asked)
+    assert all("new" in "".join(pair) for pair in second.asked) and second.asked
+    whole = Judge(partial(few_scores, 1), "another")
+    assert rows == mined(more, rules, tmp_path / "whole", judge=whole)[0]
+    assert len(second.asked) < len(whole.asked) / 5
+
+
+def replaced_by_a_file(cache: Path) -> None:
+    """What lies where the vectors are is a file from now on, so that nothing can be written there, root or not."""
+    shutil.rmtree(cache / "vectors", ignore_errors=True)
+    (cache / "vectors").write_text("")
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_a_cache_that_cannot_be_written_is_a_note_and_ends_no_run(
+    when: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(step, "QUERIES_AT_ONCE", 4)
+    monkeypatch.setenv("SHARPEN_CACHE", str(tmp_path / "cache"))
+    made, rules = random_world(3, queries=20, passages=60), MiningSettings.checked({"range_for_sampling": "2-20"})
+    expected, _ = mined(made, rules, tmp_path / "whole", judge=Judge(partial(few_scores, 1), "whole"))
+
+    def scored(query: str, passage: str) -> float:
+        if len(judge.asked) > 100 and not (tmp_path / "cache" / "vectors").is_file():
+            replaced_by_a_file(tmp_path / "cache")
+        return few_scores(1, query, passage)
+
+    judge = Judge(scored, "same")
+    if when == "before":
+        replaced_by_a_file(tmp_path / "cache")
+    assert mined(made, rules, tmp_path / "out", judge=judge)[0] == expected
+    assert capsys.readouterr().out.count("note: scores of the cross-encoder are not kept (") == 1
+
+
+def test_a_cache_that_cannot_be_written_hides_no_other_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHARPEN_CACHE", str(tmp_path / "cache"))
+
+    def killed(query: str, passage: str) -> float:
+        if len(judge.asked) > 300:
+            replaced_by_a_file(tmp_path / "cache")
+            raise ZeroDivisionError
+        return few_scores(1, query, passage)
+
+    judge = Judge(killed, "same")
+    rules = MiningSettings.checked({"range_for_sampling": "2-20"})
+    with pytest.raises(ZeroDivisionError):
+        mined(random_world(3, queries=20, passages=60), rules, tmp_path / "out", judge=judge)
+
+
+def test_scores_and_vectors_are_kept_below_one_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHARPEN_CACHE", str(tmp_path))
+    keys, scores = text_keys([f"text {number}" for number in range(50)]), np.zeros(50, dtype=np.float32)
+
+    def folder(identity: str, ago: float) -> Path:
+        cache = ScoreCache(identity, 20)
+        cache.add(np.sort(keys), keys, scores)
+        os.utime(tmp_path / "vectors" / f"scores-{identity}", (time.time() - ago,) * 2)
+        return tmp_path / "vectors" / f"scores-{identity}"
+
+    old, vectors, recent = folder("old", 8000), tmp_path / "vectors" / "0123", folder("recent", 1000)
+    ShardFolder(vectors, {}, 2)
+    os.utime(vectors / "encoder.json", (time.time() - 7000,) * 2)
+    ScoreCache("new", 20)
+    assert old.exists() and vectors.exists()
+    ScoreCache("new", 0)
+    assert (old.exists(), vectors.exists(), recent.exists()) == (False, False, True)
 
 
 def test_a_hidden_positive_is_judged_by_the_cross_encoder(tmp_path: Path) -> None:

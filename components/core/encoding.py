@@ -38,9 +38,19 @@ Done = Callable[[np.ndarray, np.ndarray], None]
 
 @dataclass
 class Budget:
-    """Tokens of one micro-batch, padding included. It shrinks when memory runs out, and stays so."""
+    """Tokens of one micro-batch, padding included. It shrinks when memory runs out, and stays so.
+
+    Attributes:
+        tokens: how many there may be.
+        work: what is done with them, for messages.
+        single: what cannot be done at all when a single row does not fit.
+        lower: the settings that make a row shorter.
+    """
 
     tokens: int
+    work: str = "encoding"
+    single: str = "encode a single text"
+    lower: str = "encoder.passage_max_len or encoder.query_max_len"
 
     @classmethod
     def of(cls, encoder: Encoder) -> Budget:
@@ -52,15 +62,15 @@ class Budget:
         """Take half of the micro-batch that did not fit.
 
         Raises:
-            StepFailed: it was a single text.
+            StepFailed: it was a single row.
         """
         if rows == 1:
             raise StepFailed(
-                f"not enough memory to encode a single text of {width:,} tokens; lower encoder.passage_max_len or "
-                "encoder.query_max_len, close what else uses the memory, or take a smaller model"
+                f"not enough memory to {self.single} of {width:,} tokens; lower {self.lower}, close what else uses the "
+                "memory, or take a smaller model"
             )
         self.tokens = max(width, rows * width // 2)
-        print(f"note: memory ran out; encoding goes on with {self.tokens:,} tokens at once", flush=True)
+        print(f"note: memory ran out; {self.work} goes on with {self.tokens:,} tokens at once", flush=True)
 
 
 def encode(encoder: Encoder, texts: Sequence[str], kind: Kind, instructions: Sequence[str | None] | None) -> np.ndarray:

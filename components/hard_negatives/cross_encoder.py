@@ -12,10 +12,12 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from transformers.utils import logging
 
 from components.core import model_folder
-from components.core.encoder import default_device, micro_batches, use_bf16
+from components.core.device import default_device, use_bf16
+from components.core.encoding import Budget, is_out_of_memory
 from components.core.errors import InputError
 from components.core.local_store import sha256_of
 from components.core.settings import EncoderSettings
+from components.core.shares import cut, longest_first
 
 # Token ids of so many pairs are held at once.
 _PAIRS_AT_ONCE = 1 << 14
@@ -30,7 +32,10 @@ class CrossEncoder:
 
     def __init__(self, model: Any, tokenizer: Any, max_len: int, encoder: EncoderSettings, identity: str) -> None:
         self.model, self.tokenizer = model, tokenizer
-        self.max_len, self.batch_tokens, self.precision = max_len, encoder.batch_tokens, encoder.precision
+        self.max_len, self.precision = max_len, encoder.precision
+        self.budget = Budget(
+            encoder.batch_tokens, work="scoring pairs", single="score a single pair", lower="mining.rescoring_max_len"
+        )
         self.identity = identity
 
     @classmethod
@@ -79,7 +84,11 @@ class CrossEncoder:
         """Scores float32 (n,) of the pairs: the one output, or the second less the first, which are log-odds.
 
         Pairs are sorted by their true token count and cut into batches of at most ``batch_tokens`` tokens, padding
-        included.
+        included; of fewer from then on when memory runs out.
+
+        Raises:
+            InputError: a score is not a number.
+            StepFailed: not even one pair fits into the memory.
         """
         found = np.empty(len(queries), dtype=np.float32)
         for start in range(0, len(queries), _PAIRS_AT_ONCE):
@@ -89,24 +98,43 @@ class CrossEncoder:
 
     def _scores(self, queries: list[str], passages: list[str]) -> np.ndarray:
         encoded = self.tokenizer(queries, passages, truncation="longest_first", max_length=self.max_len)
-        lengths = [len(ids) for ids in encoded["input_ids"]]
-        order = sorted(range(len(lengths)), key=lambda row: -lengths[row])
+        lengths = np.fromiter(map(len, encoded["input_ids"]), np.int64, len(queries))
         found = np.empty(len(lengths), dtype=np.float32)
         device = self.model.device
         bf16 = use_bf16(self.precision, device)
+        waiting = [longest_first(lengths)]
         with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
-            for start, end in micro_batches([lengths[row] for row in order], self.batch_tokens):
-                rows = order[start:end]
-                batch = {name: [values[row] for row in rows] for name, values in encoded.items()}
-                padded = self.tokenizer.pad(batch, return_tensors="pt").to(device)
-                outputs = self.model(**padded).logits.float()
-                last = outputs[:, -1] - outputs[:, 0] if outputs.shape[1] == 2 else outputs[:, 0]
-                found[rows] = last.cpu().numpy()
+            while waiting:
+                rows = waiting.pop()
+                if len(parts := cut(rows, lengths, self.budget.tokens)) > 1:
+                    waiting += reversed(parts)
+                    continue
+                scores = self._attempt({name: [values[row] for row in rows] for name, values in encoded.items()})
+                if scores is not None:
+                    found[rows] = scores
+                    continue
+                # outside of the handler: there the traceback still holds the activations
+                if device.type == "cuda":
+                    torch.cuda.empty_cache()
+                self.budget.shrink(len(rows), int(lengths[rows[0]]))
+                waiting.append(rows)
         if not np.isfinite(found).all():
             raise InputError(
                 "rescoring_model: a score is not a number: its weights are damaged; try precision=fp32, then another"
             )
         return found
+
+    def _attempt(self, batch: dict[str, Any]) -> np.ndarray | None:
+        """Scores float32 (m,) of tokenised pairs; None: the memory does not suffice."""
+        try:
+            padded = self.tokenizer.pad(batch, return_tensors="pt").to(self.model.device)
+            outputs = self.model(**padded).logits.float()
+            last = outputs[:, -1] - outputs[:, 0] if outputs.shape[1] == 2 else outputs[:, 0]
+            return last.cpu().numpy()
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            return None
 
 
 def _longest(wanted: int, model: Any, tokenizer: Any) -> int:

@@ -11,6 +11,7 @@ import polars as pl
 
 from components.core.records import CORPUS, GIVEN_NEGATIVES, QRELS, QUERIES, TEACHER_SCORES, DataSet
 from components.hard_negatives.approximate import Approximate
+from components.hard_negatives.cross_encoder import CrossEncoder
 from components.hard_negatives.mine import search_and_choose
 from components.hard_negatives.output import Writer
 from components.hard_negatives.pool import Pool, make_pool
@@ -132,7 +133,7 @@ def mined(
     settings: MiningSettings,
     folder: Path,
     others: Rankings | None = None,
-    judge: Judge | None = None,
+    judge: Judge | CrossEncoder | None = None,
     index: Callable[[np.ndarray], Approximate] | None = None,
 ) -> tuple[list[dict], Figures]:
     """The rows of the negatives table, and the figures; `index` makes an approximate one of the passages' vectors."""

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from components.core.errors import InputError
+from components.core.errors import InputError, StepFailed
 from components.core.settings import EncoderSettings
 from components.hard_negatives.cross_encoder import CrossEncoder
+from components.hard_negatives.settings import MiningSettings
 from tests.components.hard_negatives.conftest import make_cross_encoder
+from tests.components.hard_negatives.corpora import mined, random_world
 
 pytestmark = pytest.mark.model
 
@@ -90,3 +94,85 @@ def test_what_is_no_cross_encoder_is_refused(tmp_path: Path, tiny_model: Path) -
         with pytest.raises(InputError, match=told) as caught:
             CrossEncoder.load(address, 64, ENCODER)
         assert len(caught.value.faults) == 1
+
+
+def sizes(model: CrossEncoder, monkeypatch: pytest.MonkeyPatch, most: int, error: Callable[[], Exception]) -> list[int]:
+    """Tokens of each forward call that is tried; those with more than `most` fail."""
+    tried: list[int] = []
+    whole = model.model.forward
+
+    def forward(input_ids: torch.Tensor, **others: Any) -> Any:
+        tried.append(input_ids.numel())
+        if input_ids.numel() > most:
+            raise error()
+        return whole(input_ids=input_ids, **others)
+
+    monkeypatch.setattr(model.model, "forward", forward)
+    return tried
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        lambda: torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        lambda: RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 68719476736 bytes."),
+        lambda: MemoryError(),
+    ],
+)
+def test_when_memory_runs_out_batches_shrink_and_the_scores_stay(
+    cross_encoder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Any
+) -> None:
+    queries, passages = pairs(60, 40)
+    model = CrossEncoder.load(str(cross_encoder), 64, ENCODER)
+    expected = model.scores(queries, passages)
+    tried = sizes(model, monkeypatch, 90, error)
+    np.testing.assert_allclose(model.scores(queries, passages), expected, atol=1e-5)
+    failed = [size for size in tried if size > 90]
+    assert failed and tried[: len(failed)] == failed  # never tried again at a size that had failed
+    assert "note: memory ran out; scoring pairs goes on with" in capsys.readouterr().out
+    tried.clear()
+    model.scores(queries, passages)
+    assert max(tried) <= 90  # it stays small
+
+
+def test_a_single_pair_that_does_not_fit_is_one_clear_line(
+    cross_encoder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = CrossEncoder.load(str(cross_encoder), 64, ENCODER)
+    sizes(model, monkeypatch, 5, lambda: torch.OutOfMemoryError("CUDA out of memory"))
+    with pytest.raises(
+        StepFailed, match=r"memory to score a single pair of \d+ tokens; lower mining.rescoring_max_len"
+    ):
+        model.scores(*pairs(20, 40))
+
+
+def test_another_error_of_torch_is_not_taken_for_lack_of_memory(
+    cross_encoder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = CrossEncoder.load(str(cross_encoder), 64, ENCODER)
+    tried = sizes(model, monkeypatch, 0, lambda: RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    with pytest.raises(RuntimeError, match="shapes"):
+        model.scores(*pairs(20, 40))
+    assert len(tried) == 1
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_scores_that_are_not_numbers_are_one_clear_line(cross_encoder: Path, value: float) -> None:
+    model = CrossEncoder.load(str(cross_encoder), 64, ENCODER)
+    with torch.no_grad():
+        model.model.classifier.bias.fill_(value)
+    with pytest.raises(InputError, match="rescoring_model: a score is not a number: its weights are damaged") as caught:
+        model.scores(*pairs(20, 40))
+    assert len(caught.value.faults) == 1
+
+
+def test_pairs_of_many_queries_share_the_forward_calls(cross_encoder: Path, tmp_path: Path) -> None:
+    """Mining asks for a block of queries at once, not for one after the other."""
+    model = CrossEncoder.load(str(cross_encoder), 64, EncoderSettings.checked({"precision": "fp32"}))
+    calls = []
+    model.model.register_forward_hook(lambda *_: calls.append(1))
+    made = random_world(5, queries=200, passages=80)
+    rules = MiningSettings.checked({"range_for_sampling": "2-30", "negative_number": 5})
+    _, figures = mined(made, rules, tmp_path, judge=model)
+    queries = len(figures.pool.query_ids)
+    assert queries > 100 and 0 < len(calls) < queries / 3

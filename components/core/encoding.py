@@ -142,13 +142,17 @@ def encode_rows(
 def _side_by_side(
     encoder: Encoder, kind: Kind, work: Work, budget: Budget
 ) -> Iterator[list[tuple[np.ndarray, np.ndarray]]]:
-    """What `computed` gives for each micro-batch; on a CPU every core has one of its own."""
+    """What `computed` gives for each micro-batch; on a CPU every core has one of its own, a single one too.
+
+    With all cores on one micro-batch its last bits would depend on their number.
+    """
 
     def piece(batch: np.ndarray) -> Callable[[], list[tuple[np.ndarray, np.ndarray]]]:
         return lambda: list(computed(encoder, kind, work.tokens, batch, budget))
 
-    lanes = min(torch.get_num_threads(), len(work.batches)) if encoder.device.type == "cpu" else 1
-    return side_by_side(map(piece, work.batches), max(1, lanes), lambda: computing(encoder))
+    threads = torch.get_num_threads()
+    lanes = min(threads, len(work.batches)) if encoder.device.type == "cpu" and threads > 1 else 0
+    return side_by_side(map(piece, work.batches), lanes, lambda: computing(encoder))
 
 
 def title(kind: Kind) -> str:

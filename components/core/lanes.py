@@ -10,7 +10,7 @@ import queue
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from typing import TypeVar
 
 import torch
@@ -27,13 +27,13 @@ def side_by_side(
 
     Args:
         pieces: taken one by one, at most two for each lane ahead of the result that is asked for.
-        lanes: threads; with 1 the pieces are computed by the caller's thread, in its own surroundings.
+        lanes: threads; 0: the pieces are computed by the caller's thread, in its own surroundings.
         surroundings: entered once by each thread: modes of torch hold for one thread only.
 
     Raises:
-        BaseException: what a piece raised, at its turn.
+        BaseException: what a piece raised, at its turn, or what `surroundings` raised.
     """
-    if lanes == 1:
+    if lanes == 0:
         for piece in pieces:
             yield piece()
         return
@@ -63,12 +63,19 @@ def side_by_side(
 
 def _serve(jobs: _Jobs[T], surroundings: Callable[[], AbstractContextManager[object]]) -> None:
     torch.set_num_threads(1)
-    with surroundings():
+    with ExitStack() as entered:
+        fault: BaseException | None = None
+        try:
+            entered.enter_context(surroundings())
+        except BaseException as error:
+            fault = error  # for whoever waits for a piece
         while (job := jobs.get()) is not None:
             future, piece = job
             if not future.set_running_or_notify_cancel():
                 continue
             try:
+                if fault is not None:
+                    raise fault
                 future.set_result(piece())
             except BaseException as error:
                 future.set_exception(error)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -71,7 +72,7 @@ def test_few_pieces_are_begun_ahead(threads: None) -> None:
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("lane")]
 
 
-@pytest.mark.parametrize("lanes", [1, 3])
+@pytest.mark.parametrize("lanes", [0, 1, 3])
 def test_a_fault_comes_at_its_turn_and_nothing_is_left_running(lanes: int, threads: None) -> None:
     def piece(number: int) -> int:
         if number == 4:
@@ -84,6 +85,46 @@ def test_a_fault_comes_at_its_turn_and_nothing_is_left_running(lanes: int, threa
             found.append(result)
     assert found == [0, 1, 2, 3]
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("lane")]
+
+
+@pytest.mark.parametrize("lanes", [1, 3])
+def test_surroundings_that_cannot_be_entered_are_an_error_and_not_for_ever(lanes: int, threads: None) -> None:
+    @contextmanager
+    def surroundings() -> Iterator[None]:
+        raise ValueError("no surroundings")
+        yield
+
+    told: list[BaseException] = []
+
+    def caller() -> None:
+        try:
+            list(side_by_side((lambda: 0 for _ in range(5)), lanes, surroundings))
+        except ValueError as error:
+            told.append(error)
+
+    thread = threading.Thread(target=caller, daemon=True)
+    thread.start()
+    thread.join(timeout=20)
+    assert [str(error) for error in told] == ["no surroundings"]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("lane")]
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("texts", [1, 200])
+def test_every_micro_batch_is_computed_on_one_core(
+    texts: int, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, threads: None
+) -> None:
+    """A single one too, whose last bits would depend on the number of cores otherwise."""
+    encoder = loaded(tiny_model, "fp32")
+    whole, cores = encoder.forward, []
+
+    def forward(*given: Any, **more: Any) -> torch.Tensor:
+        cores.append(torch.get_num_threads())
+        return whole(*given, **more)
+
+    monkeypatch.setattr(encoder, "forward", forward)
+    encoder.encode([f"some water {number}" for number in range(texts)], "passage")
+    assert set(cores) == {1} and torch.get_num_threads() == 3
 
 
 @pytest.mark.model

@@ -26,8 +26,9 @@ RULE_NAMES = {
 }
 PICKED_NAMES = {
     "search": "sampled from the range",
-    "further_rank": "topped up from further ranks",
-    "random": "drawn from the corpus",
+    "further_rank": "topped up from the ranks after the range",
+    "random_share": "drawn from the whole corpus, as random_share asks",
+    "random_top_up": "topped up from the whole corpus, at random",
     "given": "given with the data",
 }
 WAY_NAMES = {
@@ -57,7 +58,7 @@ def render_page(report: Mapping[str, Any]) -> str:
             chart=_chart(report),
             second_chart=_chart(rescoring) if rescoring else None,
             dropped=counted(report["dropped_by_rule"], RULE_NAMES, report["candidates"]),
-            picked=counted(report["picked_by"], PICKED_NAMES, report["negatives"]),
+            picked=counted(origins(report), PICKED_NAMES, report["negatives"]),
             hidden_rates=rates(hidden) if hidden else [],
             judged_rates=rates(rescoring) if rescoring else [],
             outcome=counted(hidden["outcome"], OUTCOME_NAMES, hidden["queries"]) if hidden else [],
@@ -72,6 +73,18 @@ def render_page(report: Mapping[str, Any]) -> str:
 def _chart(scores: Mapping[str, Any]) -> Markup:
     series = [(f"{kind}s", kind, scores[f"{kind}_scores"]) for kind in ("positive", "negative")]
     return overlaid_histograms(series)
+
+
+def origins(report: Mapping[str, Any]) -> dict[str, int]:
+    """How many negatives came from where; random draws by the reason for which they were made."""
+    picked = report["picked_by"]
+    return {
+        "search": picked["search"],
+        "further_rank": picked["further_rank"],
+        "random_share": report["drawn_for_random_share"],
+        "random_top_up": report["topped_up"]["at_random"],
+        "given": picked["given"],
+    }
 
 
 def rates(estimate: Mapping[str, Any]) -> list[tuple[str, float]]:

@@ -40,6 +40,11 @@ def summary(report: Mapping[str, Any]) -> list[str]:
     if len(report["sources"]) > 1:
         found = (f"{row['negatives']:,} of {row['candidates']:,} by {row['source']}" for row in report["sources"])
         lines.append("negatives of candidates: " + ", ".join(found))
+    if (topped_up := report["topped_up"])["queries"]:
+        lines.append(
+            f"{topped_up['queries']:,} queries were topped up: {topped_up['from_further_ranks']:,} negatives from "
+            f"further ranks, {topped_up['at_random']:,} at random"
+        )
     if short["queries"]:
         missing = f"{short['negatives_missing']:,} negatives"
         lines.append(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 
 from components.core.text import normalised
@@ -69,6 +71,67 @@ class Slow:
         if settings.absolute_margin is not None and score > positive - settings.absolute_margin:
             return False
         return settings.relative_margin is None or score <= positive - abs(positive) * settings.relative_margin
+
+    def margin(self, query_id: str, passage_id: str, settings: MiningSettings) -> str | None:
+        """The margin that filters a passage out."""
+        score, positive = self.rescored(query_id, passage_id), self.rescored_anchor(query_id)
+        if settings.absolute_margin is not None and score > positive - settings.absolute_margin:
+            return "absolute_margin"
+        if settings.relative_margin is not None and score > positive - abs(positive) * settings.relative_margin:
+            return "relative_margin"
+        return None
+
+    def rule(self, query_id: str, passage_id: str, above: list[str], settings: MiningSettings) -> str | None:
+        """The first rule but for the margins that filters a passage out below passages with the texts `above`."""
+        text, score = self.texts[passage_id], self.score(query_id, passage_id)
+        own = normalised(self.queries[query_id]["text"])
+        same = [other for other, row in self.queries.items() if normalised(row["text"]) == own]
+        if any(passage_id in self.positives.get(other, ()) for other in same):
+            return "known_positive_id"
+        if text in self.known_texts(query_id):
+            return "known_positive_text"
+        if text == own:
+            return "query_text"
+        if text in {self.texts[given] for given in self.given(query_id)}:
+            return "given_negative"
+        if text in above:
+            return "repeated_text"
+        if settings.max_score is not None and score > settings.max_score:
+            return "max_score"
+        if settings.min_score is not None and score < settings.min_score:
+            return "min_score"
+        return None
+
+    def dropped(self, query_id: str, settings: MiningSettings, others: Rankings | None = None) -> Counter[str]:
+        """How many candidates of the range each rule filters out; the cross-encoder's, of those it was asked about."""
+        start, end = self.range(settings)
+        ranking = self.ranking(query_id, settings, others)
+        above: list[str] = []
+        found: Counter[str] = Counter()
+        left = []
+        for passage_id, rank, _ in ranking:
+            rule = self.rule(query_id, passage_id, above, settings)
+            above.append(self.texts[passage_id])
+            if start < rank <= end:
+                left.append(None if rule else passage_id)
+                found.update([rule] if rule else [])
+        if self.second is None:
+            fit = [passage_id for passage_id in left if passage_id]
+            return found + Counter(rule for p in fit if (rule := self.margin(query_id, p, settings)))
+        if settings.sampling == "random":
+            priority = draws.generator(settings.seed, query_id, Purpose.SAMPLE).random(len(left))
+            left = [left[place] for place in np.argsort(priority)]
+        waiting = [passage_id for passage_id in left if passage_id]
+        wanted = settings.negative_number - int(np.floor(settings.random_share * settings.negative_number + 0.5))
+        # as many as are missing, then twice as many as are still missing, then four times ...
+        more = 1
+        while wanted > 0 and waiting:
+            asked, waiting = waiting[: more * wanted], waiting[more * wanted :]
+            rules = [self.margin(query_id, passage_id, settings) for passage_id in asked]
+            found.update(rule for rule in rules if rule)
+            wanted -= rules.count(None)
+            more *= 2
+        return found
 
     def range(self, settings: MiningSettings) -> tuple[int, int]:
         start, end = settings.ranks

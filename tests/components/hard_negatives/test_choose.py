@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
-from collections import defaultdict
+from collections import Counter, defaultdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -16,9 +18,25 @@ from components.core import search
 from components.core.text import normalised
 from components.hard_negatives import rankings
 from components.hard_negatives.report import Figures
+from components.hard_negatives.rules import RULES
 from components.hard_negatives.settings import MiningSettings
-from tests.components.hard_negatives.corpora import Rankings, World, mined, random_rankings, random_world, world
+from tests.components.hard_negatives.corpora import (
+    Judge,
+    Rankings,
+    Second,
+    World,
+    mined,
+    random_rankings,
+    random_world,
+    world,
+)
 from tests.components.hard_negatives.slow_choice import Slow
+
+
+def few_scores(query: str, passage: str) -> float:
+    """One of seven scores, some negative, for a pair of texts."""
+    return hashlib.sha256(f"{query} {passage}".encode()).digest()[0] % 7 - 3.0
+
 
 limits = st.none() | st.sampled_from([-4.0, -1.0, 0.0, 2.0])
 mining = st.builds(
@@ -73,6 +91,48 @@ def test_equals_the_slow_choice(made: World, rules: MiningSettings, seed: int) -
     mined_count = {q: sum(row[1] != "given" for row in rows) for q, rows in expected.items()}
     assert figures.missing == sum(rules.negative_number - count for count in mined_count.values())
     assert figures.short_queries == sum(count < rules.negative_number for count in mined_count.values())
+    assert counts(figures) == expected_counts(slow, figures.pool.query_ids, rules, others)
+
+
+def expected_counts(
+    slow: Slow, query_ids: list[str], rules: MiningSettings, others: Rankings | None = None
+) -> dict[str, Any]:
+    """What the report says of rules, topping up and random draws, counted over the slow choice."""
+    at_random = int(rules.random_share * rules.negative_number + 0.5)
+    further, topped_up, share, dropped = [], [], [], Counter[str]()
+    for query_id in query_ids:
+        picked = Counter(row[1] for row in slow.choose(query_id, rules, others))
+        further.append(picked["further_rank"])
+        share.append(min(at_random, picked["random"]))
+        topped_up.append(picked["random"] - share[-1])
+        dropped += slow.dropped(query_id, rules, others)
+    queries = sum(a + b > 0 for a, b in zip(further, topped_up, strict=True))
+    return {
+        "dropped_by_rule": {rule: dropped[rule] for rule in RULES},
+        "topped_up": {"from_further_ranks": sum(further), "at_random": sum(topped_up), "queries": queries},
+        "drawn_for_random_share": sum(share),
+    }
+
+
+def counts(figures: Figures) -> dict[str, Any]:
+    report = figures.report()
+    return {name: report[name] for name in ("dropped_by_rule", "topped_up", "drawn_for_random_share")}
+
+
+@pytest.mark.parametrize("second", [None, few_scores])
+def test_every_rule_and_every_way_of_topping_up_is_counted(second: Second | None, tmp_path: Path) -> None:
+    made = random_world(11, queries=80, passages=60)
+    values = {"max_score": 12.0, "min_score": -6.0, "absolute_margin": 1.0, "relative_margin": 0.8}
+    number = {"further_ranks": 6, "negative_number": 8, "random_share": 0.2}
+    total: Counter[str] = Counter()
+    for ranks in ("2-20", "20-55"):
+        rules = MiningSettings.checked({**values, **number, "range_for_sampling": ranks})
+        judge = Judge(second, "counted") if second else None
+        _, figures = mined(made, rules, tmp_path / ranks, judge=judge)
+        found = counts(figures)
+        assert found == expected_counts(Slow(made, second), figures.pool.query_ids, rules)
+        total.update(found["dropped_by_rule"] | found["topped_up"] | {"share": found["drawn_for_random_share"]})
+    assert [name for name, count in total.items() if not count] == []
 
 
 @settings(max_examples=150, deadline=None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -14,7 +15,7 @@ from components.hard_negatives import draws
 from components.hard_negatives.draws import Purpose
 from components.hard_negatives.histogram import BINS, histograms
 from components.hard_negatives.page import render_page
-from components.hard_negatives.report import shortened
+from components.hard_negatives.report import Figures, shortened
 from components.hard_negatives.settings import MiningSettings
 from components.hard_negatives.show import summary
 from components.hard_negatives.step import figures as step_figures
@@ -106,12 +107,9 @@ def test_histograms_share_their_edges_and_lose_nothing() -> None:
     assert sum(same["counts"]) == 3
 
 
-def test_the_page_escapes_texts_and_needs_nothing_else(tmp_path: Path) -> None:
-    made = two_positives(5)
-    made.data.queries = made.data.queries.with_columns(text=pl.lit("<script>alert('x')</script> & ") + pl.col("text"))
-    settings = MiningSettings.checked({"negative_number": 3, "consistency_top": 1})
-    _, figures = mined(made, settings, tmp_path)
-    report = {
+def whole(figures: Figures, settings: MiningSettings) -> dict[str, Any]:
+    """The figures as they stand in report.json, with what `mine` adds."""
+    return {
         **figures.report(),
         "model": "m",
         "model_hash": "h",
@@ -122,6 +120,37 @@ def test_the_page_escapes_texts_and_needs_nothing_else(tmp_path: Path) -> None:
         "settings": settings.model_dump(mode="json"),
         "encoder": EncoderSettings.checked({}).model_dump(mode="json"),
     }
+
+
+def test_the_page_tells_topping_up_from_the_random_share(tmp_path: Path) -> None:
+    """Ten negatives a query: two drawn for random_share, three of the range, four after it, and one more at random."""
+    passages = [("a", "A", [50.0]), *((f"p{number:02}", f"text {number}", [20.0 - number]) for number in range(40))]
+    queries = [(f"q{number}", f"query {number}", [1.0]) for number in range(5)]
+    made = world(queries, passages, [(query_id, "a") for query_id, _, _ in queries])
+    values = {"range_for_sampling": "1-4", "further_ranks": 4, "negative_number": 10, "random_share": 0.2}
+    settings = MiningSettings.checked(values)
+    _, figures = mined(made, settings, tmp_path)
+    report = whole(figures, settings)
+    assert report["topped_up"] == {"from_further_ranks": 20, "at_random": 5, "queries": 5}
+    assert report["drawn_for_random_share"] == 10
+    page = render_page(report)
+    for name, count in (
+        ("sampled from the range", 15),
+        ("topped up from the ranks after the range", 20),
+        ("drawn from the whole corpus, as random_share asks", 10),
+        ("topped up from the whole corpus, at random", 5),
+    ):
+        assert f'<th scope="row">{name}</th><td class="number">{count}</td>' in page
+    assert "5 queries were topped up, because the filters left too few passages of the range" in page
+    assert "5 queries were topped up: 20 negatives from further ranks, 5 at random" in summary(report)
+
+
+def test_the_page_escapes_texts_and_needs_nothing_else(tmp_path: Path) -> None:
+    made = two_positives(5)
+    made.data.queries = made.data.queries.with_columns(text=pl.lit("<script>alert('x')</script> & ") + pl.col("text"))
+    settings = MiningSettings.checked({"negative_number": 3, "consistency_top": 1})
+    _, figures = mined(made, settings, tmp_path)
+    report = whole(figures, settings)
     json.dumps(report, allow_nan=False)
     page = render_page(report)
     assert "<script" not in page and "&lt;script&gt;" in page

@@ -32,7 +32,7 @@ from components.hard_negatives.score_cache import ScoreCache
 from components.hard_negatives.settings import MiningSettings
 from tests.components.hard_negatives.corpora import Judge, World, mined, random_rankings, random_world, world
 from tests.components.hard_negatives.slow_choice import Slow
-from tests.components.hard_negatives.test_choose import mining, worlds
+from tests.components.hard_negatives.test_choose import counts, expected_counts, mining, worlds
 
 
 def few_scores(seed: int, query: str, passage: str) -> float:
@@ -58,6 +58,8 @@ def test_equals_the_slow_choice_and_emits_nothing_filtered(made: World, rules: M
         if row["picked_by"] != "given":
             assert slow.passes(row["query_id"], row["passage_id"], rules)
     assert positives == [(q, p, slow.rescored(q, p)) for q in figures.pool.query_ids for p in sorted(slow.positives[q])]
+
+    assert counts(figures) == expected_counts(slow, asked, rules, others)
 
     # the estimate judges what each way chooses by the same scores
     top = {"range_for_sampling": f"0-{rules.negative_number}", "sampling": "top", "random_share": 0.0, "top_up": "off"}

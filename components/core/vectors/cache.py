@@ -14,13 +14,18 @@ from components.core.vectors.shards import ShardFolder
 from components.core.vectors.shared import SharedShards
 
 
-def open_cache(encoder: Encoder, kind: Kind) -> ShardFolder | None:
-    """The encoder's shards; None when `EncoderSettings.vector_cache` is ``off``.
+def open_cache(encoder: Encoder, kind: Kind, address: str | None = None) -> ShardFolder | None:
+    """The encoder's shards; None when they shall be kept nowhere.
+
+    Args:
+        encoder: the model.
+        kind: of the texts.
+        address: as `EncoderSettings.vector_cache`, which it is by default.
 
     Raises:
         InputError: vectors of another length are kept there, or nothing can be written at the address that was set.
     """
-    address = encoder.settings.vector_cache
+    address = encoder.settings.vector_cache if address is None else address
     if address in ("off", ""):
         return None
     try:
@@ -45,7 +50,10 @@ def _opened(encoder: Encoder, kind: Kind, address: str) -> ShardFolder:
     return ShardFolder(root / name, facts, encoder.dimension)
 
 
-def make_room(encoder: Encoder, shards: ShardFolder) -> None:
-    """Remove what was used longest ago when this machine's cache is too large; a folder of the user's is the user's."""
-    if cache_folder() in shards.folder.parents:
+def make_room(encoder: Encoder, shards: ShardFolder, address: str) -> None:
+    """Remove what was used longest ago when this machine's cache is too large; a folder of the user's is the user's.
+
+    Arguments as for `open_cache`, which gave the shards.
+    """
+    if address == "auto" or storage.is_remote(address):
         prune(shards.folder.parent, int(encoder.settings.vector_cache_gib * 2**30))

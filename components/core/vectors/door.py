@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 
 import numpy as np
@@ -35,19 +36,38 @@ def vectors_of(
         StepFailed: not even one text fits into the memory.
     """
     unlike = distinct(texts, instructions)
-    cache = open_cache(encoder, kind) if len(unlike) >= WORTH_KEEPING else None
-    if cache is None:
-        return _without_cache(encoder, unlike, texts, kind, instructions)
     once, own = taken(unlike.first, texts, instructions)
+    cache = open_cache(encoder, kind) if len(unlike) >= WORTH_KEEPING else None
+    if cache is not None:
+        return _through(cache, encoder.settings.vector_cache, encoder, unlike, once, kind, own)
+    if process_count(encoder, kind, once, np.arange(len(unlike))) == 1:
+        return _without_cache(encoder, unlike, once, kind, own)
+    # what several processes compute must meet somewhere
+    with tempfile.TemporaryDirectory(prefix="sharpen-vectors-") as folder:
+        passing = open_cache(encoder, kind, folder)
+        assert passing is not None
+        return _through(passing, folder, encoder, unlike, once, kind, own)
+
+
+def _through(
+    cache: ShardFolder,
+    place: str,
+    encoder: Encoder,
+    unlike: Distinct,
+    once: list[str],
+    kind: Kind,
+    own: list[str | None] | None,
+) -> np.ndarray:
+    """The embeddings of texts of which `once` are the different ones, by way of the cache at a place."""
     unfit = np.zeros(len(unlike), dtype=bool)
     places = cache.find(unlike.keys)
     if cached := int((places.shard >= 0).sum()):
         print(f"{title(kind)}: {cached:,} of {len(unlike):,} are in the cache", flush=True)
     missing = np.flatnonzero(places.shard < 0)
     if len(missing):
-        make_room(encoder, cache)
+        make_room(encoder, cache, place)
     if (processes := process_count(encoder, kind, once, missing)) > 1:
-        encode_on_processes(encoder, cache, once, kind, own, missing, processes)
+        encode_on_processes(encoder, cache, once, kind, own, missing, processes, place)
         places = cache.find(unlike.keys)
     # what is left: all, what the processes could not keep, or what another process removed meanwhile
     while len(missing := np.flatnonzero((places.shard < 0) & ~unfit)):
@@ -73,19 +93,18 @@ def _assembled(cache: ShardFolder, places: Places, place: np.ndarray) -> np.ndar
 
 
 def _without_cache(
-    encoder: Encoder, unlike: Distinct, texts: Sequence[str], kind: Kind, instructions: Sequence[str | None] | None
+    encoder: Encoder, unlike: Distinct, once: list[str], kind: Kind, own: list[str | None] | None
 ) -> np.ndarray:
     vectors = empty_matrix(len(unlike), encoder.dimension)
 
     def keep(rows: np.ndarray, found: np.ndarray) -> None:
         vectors[rows] = found
 
-    once, own = taken(unlike.first, texts, instructions)
     encode_rows(encoder, once, kind, own, np.arange(len(unlike)), keep)
-    if len(unlike) == len(texts):
+    if len(unlike) == len(unlike.place):
         return vectors
-    out = empty_matrix(len(texts), encoder.dimension)
-    for start in range(0, len(texts), ROWS_AT_ONCE):
+    out = empty_matrix(len(unlike.place), encoder.dimension)
+    for start in range(0, len(out), ROWS_AT_ONCE):
         part = slice(start, start + ROWS_AT_ONCE)
         out[part] = vectors[unlike.place[part]]
     return out

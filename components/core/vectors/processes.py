@@ -47,8 +47,17 @@ def encode_on_processes(
     instructions: list[str | None] | None,
     rows: np.ndarray,
     processes: int,
+    place: str,
 ) -> None:
     """Let several processes encode some rows of the texts and keep them in the cache.
+
+    Args:
+        encoder: the model; its weights are out of a GPU meanwhile.
+        cache: where the vectors will be.
+        texts, kind, instructions: as for `Encoder.tokenize`.
+        rows: which of the texts.
+        processes: how many.
+        place: of the cache, as `EncoderSettings.vector_cache` says it.
 
     Raises: as `run_job`.
     """
@@ -57,7 +66,7 @@ def encode_on_processes(
     try:
         with local_store.told(folder):
             folder.mkdir(mode=0o700)
-            Request.of(encoder, cache.folder.name, texts, kind, instructions, rows).write(folder)
+            Request.of(encoder, cache.folder.name, texts, kind, instructions, rows, place).write(folder)
         if device.type == "cuda":
             # the first process needs the room
             encoder.to("cpu")

@@ -22,7 +22,7 @@ class Request:
 
     Attributes:
         model: address of the model.
-        settings: how texts become embeddings.
+        settings: how texts become embeddings, and where these are kept.
         identity: of the encoder that asked; another one must not answer.
         kind: of the texts.
         texts, instructions: the texts in their places; those that are not asked for are empty.
@@ -46,9 +46,11 @@ class Request:
         kind: Kind,
         instructions: list[str | None] | None,
         rows: np.ndarray,
+        place: str,
     ) -> Request:
-        """A request of this encoder."""
-        return cls(encoder.address, encoder.settings, identity, kind, texts, instructions, rows)
+        """A request of this encoder, whose answer is kept at a place, as `EncoderSettings.vector_cache` says it."""
+        settings = encoder.settings.model_copy(update={"vector_cache": place})
+        return cls(encoder.address, settings, identity, kind, texts, instructions, rows)
 
     def write(self, folder: Path) -> None:
         """Write it into a folder."""

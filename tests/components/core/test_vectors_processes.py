@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from components.core.errors import StepFailed
 from components.core.jobs import JobSettings
@@ -57,12 +62,28 @@ def test_two_processes_give_bit_for_bit_what_one_gives(
     assert not list(tmp_path.rglob("*writing*"))
 
 
+@pytest.mark.processes
+def test_without_a_cache_several_processes_encode_too_and_leave_nothing(
+    tiny_model: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(processes, "WORTH", {"cpu": 10, "cuda": 10})
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    (tmp_path / "temporary files").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary files"))
+    counted = Counted(tiny_model, vector_cache="off", encoding_processes=2)
+    texts = [*TEXTS[:100], *TEXTS[:50]]
+    found = vectors_of(counted.encoder, texts, "passage")
+    assert counted.texts == 0 and "Encoding passages on 2 processes: 100 %" in capsys.readouterr().out
+    np.testing.assert_allclose(found, counted.encoder.encode(texts, "passage"), atol=1e-6)
+    assert not cache.exists() and not list((tmp_path / "temporary files").iterdir())
+
+
 def asked(counted: Counted, folder: Path) -> JobAddresses:
     """A request to encode ten texts with this encoder, as `work` receives it."""
     shards = open_cache(counted.encoder, "passage")
     assert shards is not None
     folder.mkdir()
-    Request.of(counted.encoder, shards.folder.name, TEXTS, "passage", None, np.arange(10)).write(folder)
+    Request.of(counted.encoder, shards.folder.name, TEXTS, "passage", None, np.arange(10), "auto").write(folder)
     return JobAddresses(request=str(folder))
 
 
@@ -172,5 +193,57 @@ def test_the_processes_are_of_this_machine_in_a_cluster_too(
     counted = Counted(tiny_model)
     shards = open_cache(counted.encoder, "passage")
     assert shards is not None
-    processes.encode_on_processes(counted.encoder, shards, TEXTS, "passage", None, np.arange(5), 3)
+    processes.encode_on_processes(counted.encoder, shards, TEXTS, "passage", None, np.arange(5), 3, "auto")
     assert [(settings.backend, settings.processes, settings.nodes) for settings in started] == [("local", 3, 1)]
+
+
+@pytest.mark.parametrize(
+    ("asked", "gpus", "texts", "expected"),
+    [
+        (0, 4, 1000, 4),
+        (3, 4, 1000, 3),
+        (9, 4, 1000, 4),
+        (0, 1, 1000, 1),
+        (0, 8, 100, 2),
+        (0, 8, 10, 1),
+        (1, 4, 1000, 1),
+    ],
+)
+def test_one_process_a_gpu_whatever_the_cores(
+    monkeypatch: pytest.MonkeyPatch, asked: int, gpus: int, texts: int, expected: int
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
+    monkeypatch.setattr(processes, "WORTH", {"cpu": 1, "cuda": 500})
+    encoder: Any = SimpleNamespace(
+        address="a model",
+        device=torch.device("cuda", 0),
+        settings=EncoderSettings.checked({"encoding_processes": asked}),
+        max_lengths={"passage": 256},
+    )
+    assert processes.process_count(encoder, "passage", ["four" * 8] * texts, np.arange(texts)) == expected
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_first_process_has_the_gpu_while_the_job_runs(
+    tiny_model: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    """The weights of the process that waits leave the GPU, their memory is given back, and they return in any case."""
+    counted = Counted(tiny_model)
+    shards = open_cache(counted.encoder, "passage")
+    assert shards is not None
+    happened: list[str] = []
+
+    def run_job(module: str, arguments: dict[str, str], settings: JobSettings) -> None:
+        happened.append(f"{settings.processes} processes")
+        if fails:
+            raise StepFailed("the job failed")
+
+    monkeypatch.setattr(processes, "run_job", run_job)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: happened.append("emptied"))
+    monkeypatch.setattr(type(counted.encoder), "device", torch.device("cuda", 0))
+    monkeypatch.setattr(counted.encoder, "to", lambda device: happened.append(f"to {device}"))
+    with pytest.raises(StepFailed) if fails else nullcontext():
+        processes.encode_on_processes(counted.encoder, shards, TEXTS, "passage", None, np.arange(5), 2, "auto")
+    assert happened == ["to cpu", "emptied", "2 processes", "to cuda:0"]
+    assert not list(shards.folder.glob(".*"))

@@ -53,6 +53,16 @@ def shared_tokenizer(folders: Sequence[Path], told: str) -> Any:
     return found[0]
 
 
+def embedding_size(folder: Path, told: str) -> int:
+    """Length of the embeddings of a transformers model, from its configuration alone.
+
+    Raises:
+        InputError: there is none that can be read.
+    """
+    with readable(told):
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False).hidden_size
+
+
 def _load(folder: Path, implementation: str) -> Any:
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     if config.is_encoder_decoder:

@@ -13,10 +13,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from components.core import model_folder
+from components.core import model_facts, model_folder
 from components.core.ann import chosen_factory
 from components.core.device_search import gpu_of
 from components.core.encoder import Encoder
+from components.core.errors import InputError
+from components.core.loading import embedding_size
 from components.core.progress import progress
 from components.core.settings import EncoderSettings
 from components.hard_negatives.approximate import approximated, search_facts
@@ -78,7 +80,8 @@ def open_sources(settings: MiningSettings, encoder: EncoderSettings, pool: Pool)
     """The sources other than the mining model, in their order, and a notice for what of a file is not used.
 
     Raises:
-        InputError: a file or model that is not there or cannot be read; nothing was computed yet.
+        InputError: a file or model that is not there or cannot be read, or an index that cannot be made of a model's
+            vectors; nothing was computed yet.
     """
     sources: dict[str, Source] = {}
     notices: list[str] = []
@@ -90,10 +93,21 @@ def open_sources(settings: MiningSettings, encoder: EncoderSettings, pool: Pool)
             sources[name] = file = RankedFile(address, pool)
             notices += file.notices
         elif kind == MODEL and address:
-            model_folder.locate(address)
+            _check_model(address, settings, pool)
             own = {"sentence_pooling_method": "auto"} | dict.fromkeys(_INSTRUCTIONS)
             sources[name] = OtherModel(address, encoder.model_copy(update=own), settings)
     return sources, notices
+
+
+def _check_model(address: str, settings: MiningSettings, pool: Pool) -> None:
+    """Whether there is a model, and its vectors fit into the index of the settings."""
+    folder = model_folder.locate(address)
+    tower = model_facts.read_facts(folder).towers["passage"]
+    dimension = embedding_size(folder / tower, address)
+    try:
+        chosen_factory(settings.index, settings.exact_up_to, len(pool.passages), dimension)
+    except InputError as error:
+        raise InputError(f"{MODEL}:{address}, {dimension} dimensions: {fault}" for fault in error.faults) from None
 
 
 _INSTRUCTIONS = ("query_instruction_for_retrieval", "passage_instruction_for_retrieval")

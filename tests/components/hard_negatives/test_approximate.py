@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+from transformers import BertConfig, BertModel
 
-from components.core.errors import InputError
-from components.core.search import Found, top_k
 from components.core import ann
 from components.core.ann import Effort
+from components.core.errors import InputError
+from components.core.search import Found, top_k
 from components.core.settings import EncoderSettings
 from components.hard_negatives.approximate import Approximate, approximated, search_facts
 from components.hard_negatives.mine import mine
 from components.hard_negatives.rankings import Vectors, best_positive_ranks
 from components.hard_negatives.settings import MiningSettings
 from components.hard_negatives.show import summary
-
-ENCODER = EncoderSettings.checked({"query_max_len": 32, "passage_max_len": 32, "precision": "fp32"})
 from tests.components.hard_negatives import corpora
 from tests.components.hard_negatives.corpora import world
+
+ENCODER = EncoderSettings.checked({"query_max_len": 32, "passage_max_len": 32, "precision": "fp32"})
 WORDS = "river tree moon milk winter train doctor yellow number sugar stone light paper road summer horse".split()
 
 
@@ -92,6 +94,24 @@ def test_an_index_that_cannot_be_made_is_told_before_any_work(
         mine(data, str(tiny_model), str(tmp_path / "out"), settings(index=index), ENCODER)
     assert not list(tmp_path.iterdir())
     assert "Encoding" not in capsys.readouterr().out
+
+
+@pytest.mark.model
+def test_an_index_that_another_models_vectors_do_not_fit_is_told_before_any_work(
+    data: str, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """PQ16 cuts 32 dimensions into 16 parts, but not the 24 of the other model; bm25 before it is not begun."""
+    other = tmp_path / "other"
+    shutil.copytree(tiny_model, other)
+    BertModel(BertConfig(vocab_size=400, hidden_size=24, num_attention_heads=2, num_hidden_layers=1)).save_pretrained(
+        other
+    )
+    options = {"index": "IVF4,PQ16", "candidate_sources": f"model,bm25,model:{other}"}
+    with pytest.raises(InputError, match=f"^model:{other}, 24 dimensions: index 'IVF4,PQ16'"):
+        mine(data, str(tiny_model), str(tmp_path / "out"), settings(**options), ENCODER)
+    assert not (tmp_path / "out").exists()
+    said = capsys.readouterr().out
+    assert "Searching with BM25" not in said and "Encoding" not in said
 
 
 def test_auto_is_exact_up_to_a_size() -> None:

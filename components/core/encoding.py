@@ -31,6 +31,7 @@ TOKENIZED_AT_ONCE = 2048
 # MedQuAD, one thread: 6,200 tokens/s in pieces of 16,384, 8,700 of 2,048, 9,000 of 1,024 and 8,800 of 512 (bf16);
 # 2,600, 3,500, 3,600 and 3,500 (fp32).
 CPU_PIECE = 1024
+GPU_PIECE = 16384
 
 T = TypeVar("T")
 Done = Callable[[np.ndarray, np.ndarray], None]
@@ -54,9 +55,8 @@ class Budget:
 
     @classmethod
     def of(cls, encoder: Encoder) -> Budget:
-        """What the settings allow, on a CPU at most `CPU_PIECE`."""
-        asked = encoder.settings.batch_tokens
-        return cls(min(asked, CPU_PIECE) if encoder.device.type == "cpu" else asked)
+        """What was asked for, else what suits the device."""
+        return cls(encoder.settings.batch_tokens or (CPU_PIECE if encoder.device.type == "cpu" else GPU_PIECE))
 
     def shrink(self, rows: int, width: int) -> None:
         """Take half of the micro-batch that did not fit.

@@ -103,8 +103,11 @@ class EncoderSettings(SettingsModel):
         None, description="Put before every passage. Unset: the prompt in the model's own folder, if any."
     )
     passage_instruction_format: str = Field("{}{}", description="How instruction and passage are joined.")
-    batch_tokens: int = Field(
-        16384, ge=64, description="Tokens (padding included) that are encoded at once without gradients."
+    batch_tokens: int | None = Field(
+        None,
+        ge=64,
+        description="Tokens (padding included) that are encoded at once without gradients; unset: 16384, on a CPU "
+        "1024, where more is slower.",
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="Arithmetic of the encoder. auto: bf16 where the processor or GPU has fast bf16."

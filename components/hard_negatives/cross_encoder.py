@@ -13,7 +13,7 @@ from transformers.utils import logging
 
 from components.core import model_folder
 from components.core.device import default_device, use_bf16
-from components.core.encoding import Budget, is_out_of_memory
+from components.core.encoding import GPU_PIECE, Budget, is_out_of_memory
 from components.core.errors import InputError
 from components.core.local_store import sha256_of
 from components.core.settings import EncoderSettings
@@ -34,7 +34,10 @@ class CrossEncoder:
         self.model, self.tokenizer = model, tokenizer
         self.max_len, self.precision = max_len, encoder.precision
         self.budget = Budget(
-            encoder.batch_tokens, work="scoring pairs", single="score a single pair", lower="mining.rescoring_max_len"
+            encoder.batch_tokens or GPU_PIECE,
+            work="scoring pairs",
+            single="score a single pair",
+            lower="mining.rescoring_max_len",
         )
         self.identity = identity
 

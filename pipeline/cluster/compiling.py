@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from components.core.errors import InputError
-from pipeline.images import chosen, put_images
+from pipeline.images import check_job_image, chosen, put_images
 from pipeline.parameters import TOP_LEVEL, Settings
 
 
@@ -26,8 +26,9 @@ def compile_pipeline(
             named by its content, so that after any change another one is applied beside it.
 
     Raises:
-        InputError: the image has no fixed tag, or the file cannot be written.
+        InputError: an image has no fixed tag, or the file cannot be written.
     """
+    check_job_image(settings.job.image)
     images = chosen(image, launcher_image)
     # kfp takes a third of a second to import; wrong input should not wait for it.
     from kfp import compiler

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline.cluster.submitting import check_reachable
+from pipeline.cluster.submitting import check_submittable
 from pipeline.parameters import load
 from tests.k8s.rendered import K8S
 
@@ -167,7 +167,7 @@ def test_a_run_that_fails_fails_the_command(tmp_path: Path, ends: int, diagnosed
 
 
 def test_what_the_script_submits_can_be_submitted() -> None:
-    check_reachable(load(K8S / "kind/run.yaml", []))
+    check_submittable(load(K8S / "kind/run.yaml", []))
 
 
 def test_a_way_to_the_api_that_ends_is_told(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from pipeline import parameters
+from tests.pipeline.cluster.conftest import Sharpen, only_line
 
 IMAGE = "registry.example/sharpen-python@sha256:" + "0" * 64
 
@@ -78,6 +79,23 @@ def test_rounds_are_unrolled(tmp_path: Path, rounds: int) -> None:
     )
     constant = first["check-settings"]["inputs"]["parameters"]["compiled_rounds"]["runtimeValue"]["constant"]
     assert constant == rounds
+
+
+@pytest.mark.parametrize("image", ["repo/x", "repo/x:latest", "host:5000/x"])
+def test_an_image_of_the_job_that_moves_is_refused(sharpen: Sharpen, image: str) -> None:
+    done = sharpen("compile", "--image", IMAGE, "--set", f"job.image={image}")
+    assert done.code == 2
+    assert only_line(done.err).startswith(f"job.image {image}: ")
+    assert not Path("pipeline.yaml").exists()
+
+
+def test_without_an_image_it_is_said_which_ones_are_named(sharpen: Sharpen) -> None:
+    done = sharpen("compile")
+    assert done.code == 0
+    (note,) = done.err.splitlines()
+    assert "localhost/sharpen-python-cpu:dev and localhost/sharpen-python-launcher:dev" in note
+    assert note.endswith("compile again with --image")
+    assert sharpen("compile", "--image", IMAGE).err == ""
 
 
 def test_kubernetes_objects_for_gitops(tmp_path: Path) -> None:

@@ -95,6 +95,7 @@ def test_creating_it_again_changes_nothing_and_another_is_refused(kfp: FakeKfp, 
             "is not after start",
         ),
         (("--cron", "@daily", "--time-zone", "Mars"), "no such time zone"),
+        (("--cron", "@daily", "--set", "job.image=x/y"), "nightly: job.image x/y: name a digest"),
         (("--cron", "@daily", "--set", "train_data=here.jsonl"), "train_data: here.jsonl is on this machine"),
     ],
 )
@@ -253,6 +254,10 @@ def test_every_fault_of_a_file_is_told_before_anything_is_sent(kfp: FakeKfp, on:
     assert (done.code, kfp.calls) == (2, [])
     assert "nightly: train_data: rows.jsonl" in done.err
     assert "nightly: store: is empty" in done.err
+    moves = {**WEEKLY, "settings": {**RUNS, "job": {"image": "x/y:latest"}}}
+    done = on("schedule", "apply", write(tmp_path, NIGHTLY, moves))
+    assert (done.code, kfp.calls) == (2, [])
+    assert done.err.startswith("error: weekly: job.image x/y:latest: latest moves")
     wrong = write(tmp_path, {**NIGHTLY, "settings": {"trainn_data": "x"}}, {**WEEKLY, "config": "gone.yaml"})
     lines = on("schedule", "apply", wrong).err.splitlines()
     assert [line.split(": ")[2] for line in lines] == ["nightly", "weekly"]

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from tests.crd_schema import crd_faults, crd_file
+from tests.k8s.rbac import Asked, Rbac
 from tests.k8s.rendered import COMPONENTS, K8S, OVERLAYS, of_kind, pods, render, with_component
 from tests.pod_security import restricted_faults
 from tests.tools import tool
@@ -24,6 +25,7 @@ DEFINITIONS = {
 VERSIONS = dict(
     line.split("=", 1) for line in (K8S / "install/versions.env").read_text().splitlines() if not line.startswith("#")
 )
+GROUPS = {"kubeflow.org", "trainer.kubeflow.org"}
 KUBERNETES = VERSIONS["KUBERNETES_VERSION"].removeprefix("v").rpartition(".")[0]
 
 
@@ -95,6 +97,16 @@ def test_a_launching_step_may_do_what_its_code_does_and_no_more(tmp_path: Path) 
     base = granted(render(K8S / "base"), "sharpen-launcher")
     assert base == {permission for permission in permissions.LAUNCHER if permission.group != "trainer.kubeflow.org"}
     assert granted(with_component("trainer-v2", tmp_path), "sharpen-launcher") == permissions.LAUNCHER
+
+
+@pytest.mark.parametrize(("overlay", "kinds"), [("kind", {"kubeflow.org"}), ("kind-trainer-v2", GROUPS)])
+def test_the_account_that_runs_go_under_on_one_machine_may_launch(overlay: str, kinds: set[str]) -> None:
+    """Kubeflow Pipelines standalone runs everything as pipeline-runner; what it has from there is not counted on."""
+    permissions = pytest.importorskip("components.core.jobs.permissions")
+    rbac = Rbac(render(K8S / "overlays" / overlay))
+    for account in ("pipeline-runner", "sharpen-pipeline"):
+        may = {p for p in permissions.LAUNCHER if rbac.may(account, "kubeflow", Asked(*p, "kubeflow"))}
+        assert may == {p for p in permissions.LAUNCHER if p.group in kinds | {""}}
 
 
 def test_training_pods_have_an_account_without_rights(documents: list[dict[str, Any]]) -> None:

@@ -135,7 +135,9 @@ class JobSettings(SettingsModel):
     backoff_limit: int = Field(3, ge=0, le=100, description="Restarts after failures before the job fails.")
     queued_seconds: int = Field(_DAY, ge=1, le=_MONTH, description="Longest wait in the queue.")
     pending_seconds: int = Field(1800, ge=1, le=_MONTH, description="Longest wait for pods to be placed and started.")
-    running_seconds: int = Field(3 * _DAY, ge=1, le=_MONTH, description="Longest time from the first start to the end.")
+    running_seconds: int = Field(
+        3 * _DAY, ge=1, le=_MONTH, description="Longest time that all pods run, waits after a restart not counted."
+    )
     no_progress_seconds: int = Field(
         3600, ge=1, le=_MONTH, description="Longest time without a line of output while all pods run."
     )
@@ -143,14 +145,15 @@ class JobSettings(SettingsModel):
         None,
         ge=1,
         le=2 * _MONTH,
-        description="When the cluster ends the job by itself; unset: pending_seconds + running_seconds.",
+        description="When the cluster ends the job by itself, counted from its admission; unset: running_seconds and "
+        "pending_seconds for each of its backoff_limit + 1 starts.",
     )
     ttl_seconds: int = Field(_DAY, ge=0, le=_MONTH, description="How long a finished job is kept for a look at it.")
 
     @property
     def deadline(self) -> int:
-        """Seconds after which the cluster ends the job by itself."""
-        return self.active_deadline_seconds or self.pending_seconds + self.running_seconds
+        """Seconds after which the cluster ends the job by itself: never before one of the budgets is spent."""
+        return self.active_deadline_seconds or (self.backoff_limit + 1) * self.pending_seconds + self.running_seconds
 
     @model_validator(mode="after")
     def _agree(self) -> Self:

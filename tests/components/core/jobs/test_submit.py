@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from components.core import storage
+from components.core.command import as_told
 from components.core.errors import InputError, StepFailed
 from components.core.jobs import cluster, run_job
 from components.core.jobs.cluster import ClusterBackend
@@ -120,6 +121,34 @@ def test_a_refusal_is_one_line_and_not_repeated(api: FakeApi, fault: Fault, line
     with pytest.raises(StepFailed, match=line):
         run(a_job())
     assert api.count("create", "pytorchjobs") == 1
+
+
+@pytest.mark.parametrize(
+    ("there", "faults", "line"),
+    [
+        (False, [Fault("get", "pods", 9, 401, "Unauthorized", "no")], "own pod .*: no .*token is refused"),
+        (False, [Fault("get", "pods", 9, 422, "Invalid", "no")], "this step's own pod cannot be looked at: no"),
+        (
+            True,
+            [Fault("get", "pytorchjobs", 1, 403, "Forbidden", "no get")],
+            "cannot be adopted: no get .*needs the ri",
+        ),
+        (True, [Fault("delete", "pytorchjobs", 1, 403, "Forbidden", "no delete")], "cannot be adopted: no delete"),
+    ],
+)
+def test_whatever_is_refused_ends_in_a_line(api: FakeApi, there: bool, faults: list[Fault], line: str) -> None:
+    """The first call of all, and those for a job that is there already."""
+    if there:
+        first = backend(a_job())
+        first.submit(first.build())
+        Story(api).fail()
+    api.faults += faults
+    with pytest.raises(StepFailed, match=line) as caught:
+        run(a_job())
+    told = as_told(caught.value)
+    assert told is not None
+    assert (told[0], len(told[1]), "\n" in told[1][0]) == (1, 1, False)
+    assert len(api.all("kubeflow.org", "pytorchjobs")) == there
 
 
 def test_a_cluster_without_the_operator_is_told(api: FakeApi) -> None:

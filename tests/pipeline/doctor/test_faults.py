@@ -231,7 +231,7 @@ CASES: dict[str, tuple[Callable[[Applied], Any], list[str], str, str, str, str]]
         "fail", "providers.minio.default.credentials needs", "kubectl apply",
     ),
     "no sharpen-store": (
-        dropped("configmaps", "sharpen-store"), [], "place of the store", "fail", "steps do not know where",
+        dropped("configmaps", "sharpen-store"), [], "place of the store", "fail", "pods there do not know where",
         "kubectl apply",
     ),
     "no secret": (

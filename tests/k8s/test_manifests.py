@@ -26,6 +26,8 @@ VERSIONS = dict(
     line.split("=", 1) for line in (K8S / "install/versions.env").read_text().splitlines() if not line.startswith("#")
 )
 GROUPS = {"kubeflow.org", "trainer.kubeflow.org"}
+# kubeadm's and kind's port of the API server, and minikube's: https://minikube.sigs.k8s.io/docs/commands/start/
+API_SERVERS = {6443, 8443}
 KUBERNETES = VERSIONS["KUBERNETES_VERSION"].removeprefix("v").rpartition(".")[0]
 
 
@@ -115,6 +117,11 @@ def test_training_pods_have_an_account_without_rights(documents: list[dict[str, 
     assert "sharpen-training" not in subjects
 
 
+def open_to_all(policy: dict[str, Any]) -> set[int]:
+    """Ports that may be called wherever they are."""
+    return {port["port"] for rule in policy["spec"]["egress"] if not rule.get("to") for port in rule["ports"]}
+
+
 def test_network_policies_choose_our_pods_only_and_deny_the_rest(documents: list[dict[str, Any]]) -> None:
     policies = of_kind(documents, "NetworkPolicy")
     chosen = {name: policy["spec"]["podSelector"]["matchLabels"] for name, policy in policies.items()}
@@ -126,7 +133,10 @@ def test_network_policies_choose_our_pods_only_and_deny_the_rest(documents: list
     for policy in policies.values():
         assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
         for rule in policy["spec"].get("egress", []):
-            assert rule.get("to") or {port["port"] for port in rule["ports"]} <= {53, 443, 6443}
+            assert rule.get("to") or {port["port"] for port in rule["ports"]} <= {53, 443, *API_SERVERS}
+    assert open_to_all(policies["sharpen-step"]) == {53, 443, *API_SERVERS}
+    # training pods have no token for it
+    assert open_to_all(policies["sharpen-training"]) == {53, 443}
     assert "ingress" not in policies["sharpen-step"]["spec"]
     for metadata, _ in (pod for document in documents for pod in pods(document) if document["kind"] == "CronJob"):
         assert {name: metadata["labels"][name] for name in ("app.kubernetes.io/name", component)} in chosen.values()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -197,6 +199,40 @@ def test_what_others_made_is_left_alone(kfp: FakeKfp, on: Sharpen, tmp_path: Pat
     assert kfp.state.recurring[mine["recurring_run_id"]] == mine
     listed = on("schedule", "list").out
     assert "others" in next(line for line in listed.splitlines() if line.startswith("weekly"))
+
+
+@pytest.mark.parametrize(
+    ("cron", "said", "minutes", "hours"),
+    [
+        ("0 2 * * *", "0 2 * * * (five fields: Kubeflow reads them with seconds first)  ", {2}, set(range(24))),
+        ("0 30 4 * * ?", "0 30 4 * * ?  ", {30}, {4}),
+        ("0 30 4 * * *", "0 30 4 * * *  ", {30}, {4}),
+    ],
+)
+def test_the_list_shows_when_a_schedule_of_others_really_fires(
+    kfp: FakeKfp, on: Sharpen, tmp_path: Path, cron: str, said: str, minutes: set[int], hours: set[int]
+) -> None:
+    """The server takes five fields and reads the minute as the second: "at two" fires every hour at two past."""
+    on("schedule", "apply", write(tmp_path, NIGHTLY))
+    by_hand(kfp, "others")["trigger"] = {"cron_schedule": {"cron": cron}}
+    (row,) = (line for line in on("schedule", "list").out.splitlines() if line.startswith("others "))
+    assert said in row
+    (fires,) = re.findall(r"\d{4}-\d\d-\d\d \d\d:\d\d", row)
+    fires = datetime.datetime.fromisoformat(f"{fires}+00:00")
+    assert (fires.minute in minutes, fires.hour in hours) == (True, True)
+    soon = datetime.timedelta(hours=1 if len(hours) > 1 else 24)
+    assert datetime.timedelta(0) < fires - datetime.datetime.now(datetime.UTC) <= soon
+
+
+def test_what_fires_next_is_never_in_the_past(kfp: FakeKfp, on: Sharpen) -> None:
+    given = ("schedule", "create", "nightly", "--cron", "0 2 * * *", *ON_THE_STORE)
+    (line,) = (line for line in on(*given, "--start", "2020-01-01T00:00:00Z").out.splitlines() if "next: " in line)
+    times = [datetime.datetime.fromisoformat(f"{one}+00:00") for one in re.findall(r"\d{4}-\d\d-\d\d 02:00", line)]
+    assert len(times) == 3
+    now = datetime.datetime.now(datetime.UTC)
+    assert all(datetime.timedelta(0) < time - now <= datetime.timedelta(days=3) for time in times)
+    later = on("schedule", "create", "later", *given[3:], "--start", "2077-01-01T00:00:00Z").out
+    assert "Fri 2077-01-01 02:00" in later
 
 
 def test_a_half_done_replacement_is_finished_by_the_next(kfp: FakeKfp, on: Sharpen, tmp_path: Path) -> None:

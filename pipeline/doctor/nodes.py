@@ -69,6 +69,9 @@ def _unfit(node: Mapping[str, Any], pods: Pods) -> str:
     for name, value in pods.node_selector.items():
         if labels.get(name) != value:
             return f"no label {name}={value}"
+    for name in pods.topology:
+        if name not in labels:
+            return f"no label {name}"
     if taint := _blocking_taint(node, pods):
         value = f"={taint['value']}" if taint.get("value") else ""
         return f"taint {taint['key']}{value}:{taint['effect']} is not tolerated"

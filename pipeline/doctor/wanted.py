@@ -23,6 +23,7 @@ class Pods:
         resources: what each requests; limits on memory are equal.
         settings: resource -> the setting that asks for it.
         node_selector, tolerations: of each.
+        topology: labels that a node must have some value of.
     """
 
     of: str
@@ -33,6 +34,7 @@ class Pods:
     settings: Mapping[str, str]
     node_selector: Mapping[str, str] = field(default_factory=dict)
     tolerations: Sequence[Toleration] = ()
+    topology: Sequence[str] = ()
 
 
 def wanted(visit: Visit) -> Iterator[Pods]:
@@ -49,8 +51,17 @@ def wanted(visit: Visit) -> Iterator[Pods]:
         if job.gpus_per_node:
             resources[job.gpu_resource] = str(job.gpus_per_node)
         asked |= dict.fromkeys(job.extra_resources, "job.extra_resources")
+        spread = [one.topologyKey for one in job.topology_spread if one.whenUnsatisfiable == "DoNotSchedule"]
         yield Pods(
-            "", "the job's pods", visit.jobs, job.nodes, resources, asked, job.node_selector, tuple(job.tolerations)
+            "",
+            "the job's pods",
+            visit.jobs,
+            job.nodes,
+            resources,
+            asked,
+            job.node_selector,
+            job.tolerations,
+            [*filter(None, [job.same_topology]), *spread],
         )
     asked = dict(zip(names, ("pods.cpu", "pods.memory", "pods.gpus"), strict=True))
     computing = needs["hard-negatives"]

@@ -67,6 +67,19 @@ class Toleration(SettingsModel):
         return self
 
 
+class TopologySpread(SettingsModel):
+    """How evenly the pods of a job are spread over the values of a label of nodes; Kubernetes' own fields.
+
+    https://kubernetes.io/docs/concepts/scheduling-eviction/topology-spread-constraints/
+    """
+
+    topologyKey: PrefixedName = Field(description="Label of nodes, such as kubernetes.io/hostname.")
+    maxSkew: int = Field(1, ge=1, le=512, description="How many pods more one value may have than another.")
+    whenUnsatisfiable: Literal["DoNotSchedule", "ScheduleAnyway"] = Field(
+        "DoNotSchedule", description="DoNotSchedule: pods wait for such nodes; ScheduleAnyway: only preferred."
+    )
+
+
 # What the step's own pod gets where its job runs in it: a local job on a cluster.
 OF_ONE_POD = frozenset({"cpu", "memory", "gpus_per_node", "gpu_resource", "shm_size"})
 
@@ -119,6 +132,14 @@ class JobSettings(SettingsModel):
         {}, max_length=32, description="Labels that nodes must have to run the pods."
     )
     tolerations: list[Toleration] = Field([], max_length=32, description="Taints of nodes that the pods tolerate.")
+    same_topology: Annotated[str, StringConstraints(pattern=rf"^({_PREFIXED})?$", max_length=317)] = Field(
+        "",
+        description="Label of nodes that all pods of a job share the value of, such as that of a rack or an NVLink "
+        "domain; empty: none.",
+    )
+    topology_spread: list[TopologySpread] = Field(
+        [], max_length=8, description="How the pods of a job are spread over nodes; not for a trainjob."
+    )
     annotations: dict[PrefixedName, str] = Field(
         {}, max_length=32, description="Annotations of the pods, such as Kueue's topology or an RDMA network."
     )

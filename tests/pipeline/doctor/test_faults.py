@@ -296,6 +296,13 @@ CASES: dict[str, tuple[Callable[[Applied], Any], list[str], str, str, str, str]]
         "no label zone=b: n0, n1",
         "ask for less",
     ),
+    "nodes without the label of the topology": (
+        nodes({"labels": {"rack": "a"}}, {}), ["job.same_topology=rack", "job.nodes=4"], "nodes", "fail",
+        r"room for 3 pods, 4 wanted \(no label rack: n1\)", "ask for less",
+    ),
+    "nodes without the label that pods are spread over": (
+        nothing, ['job.topology_spread=[{"topologyKey": "zone"}]'], "nodes", "fail", "no label zone: worker-1", "ask",
+    ),
     "nodes that are too small": (
         nothing, ["job.memory=64Gi"], "nodes", "fail", "memory 32779416Ki is too little",
         "job.memory",

@@ -15,6 +15,7 @@ import typer
 
 from components.core.command import run as run_with_exit_code
 from components.core.errors import GateRejected, InputError
+from components.core.place import IMAGE, LAUNCHER_IMAGE
 from pipeline.cluster import commands
 from pipeline.cluster.options import Assignments, Config, LauncherImage
 from pipeline.cluster.schedule_commands import schedule
@@ -82,6 +83,12 @@ def compile(
 
     settings = parameters.load(config, assignments or [])
     compile_pipeline(settings, output, image=image, launcher_image=launcher_image, kubernetes=kind == "kubernetes")
+    if not image:
+        typer.echo(
+            f"note: without --image the steps run in {IMAGE} and {LAUNCHER_IMAGE}, which no cluster can pull; "
+            "to run it, compile again with --image",
+            err=True,
+        )
     typer.echo(f"{output}: upload it in the Kubeflow UI; `sharpen submit` compiles, uploads and runs in one go")
 
 

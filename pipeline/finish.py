@@ -8,12 +8,19 @@ from components.core.place import LAUNCHER_IMAGE
 
 
 @dsl.component(base_image=LAUNCHER_IMAGE, install_kfp_package=False)
-def finish(model_name: str, store: str, status: dsl.PipelineTaskFinalStatus, summary: dsl.Output[dsl.Markdown]) -> None:
+def finish(
+    model_name: str,
+    store: str,
+    overrides: str,
+    status: dsl.PipelineTaskFinalStatus,
+    summary: dsl.Output[dsl.Markdown],
+) -> None:
     """Say how the run ended, and delete its training jobs that go on.
 
     Args:
         model_name: Name of the model in the registry.
         store: Root of the registry.
+        overrides: Settings of the run, which say in which namespace its jobs are.
         status: State of the run, given by the pipeline.
     """
     from pathlib import Path
@@ -21,9 +28,11 @@ def finish(model_name: str, store: str, status: dsl.PipelineTaskFinalStatus, sum
     from components.core.jobs.reap import reap_jobs
     from components.core.place import reported, run_id
     from components.promotion.last_run import told_of
+    from pipeline.parameters import job_namespace
 
     with reported("finish"):
-        deleted = "".join(f"\n- training job `{name}` was still there and was deleted" for name in reap_jobs())
+        reaped = reap_jobs(job_namespace(overrides))
+        deleted = "".join(f"\n- training job `{name}` was still there and was deleted" for name in reaped)
         end = told_of(store, model_name, run_id()) or status.state.lower()
         told = f"\n\n{status.error_message}" if status.error_message else ""
         text = f"## {model_name}: {end}\n\nRun `{status.pipeline_job_resource_name}`{told}\n{deleted}\n"

@@ -51,7 +51,7 @@ def make_pipeline(rounds: int = 1, cluster: Settings | None = None) -> GraphComp
     def graph(
         train_data: str, eval_data: str, base_model: str, model_name: str, store: str, overrides: str = "{}"
     ) -> None:
-        at_the_end = finish(model_name=model_name, store=store).set_display_name("finish")
+        at_the_end = finish(model_name=model_name, store=store, overrides=overrides).set_display_name("finish")
         inputs = {"train_data": train_data, "eval_data": eval_data, "base_model": base_model}
         registry = {"model_name": model_name, "store": store}
         built = json.dumps(cluster.built_into_pods(), sort_keys=True) if cluster else ""

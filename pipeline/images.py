@@ -32,6 +32,16 @@ def check_image(image: str, option: str = "--image") -> None:
         )
 
 
+def check_job_image(image: str) -> None:
+    """Refuse a `job.image` that can change behind its name; empty is the image of the steps.
+
+    Raises:
+        InputError: as `check_image`.
+    """
+    if image:
+        check_image(image, "job.image")
+
+
 def chosen(image: str, launcher_image: str) -> dict[str, str]:
     """Which image takes the place of which that the components name; none where no image was given.
 

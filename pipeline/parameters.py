@@ -227,6 +227,14 @@ def resolve(top_level: Mapping[str, str], overrides: str) -> Settings:
     return Settings.checked(values)
 
 
+def job_namespace(overrides: str) -> str:
+    """The setting `job.namespace` of a run; empty, too, for overrides that its first task refused: it made no job."""
+    try:
+        return resolve({}, overrides).job.namespace
+    except InputError:
+        return ""
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping that a YAML file holds. Raises InputError when it cannot be read or holds something else."""
     try:

@@ -15,6 +15,11 @@ fail() { # CODE MESSAGE
     exit "$1"
 }
 
+TRAINER=${TRAINER:-}
+[ -z "$TRAINER" ] || [ "$TRAINER" = v2 ] || fail 2 "TRAINER=$TRAINER: write v2 for Kubeflow Trainer too, or leave it out"
+# A training pod must get no token for the API, which a TrainJob itself cannot say.
+TRAINJOB="--set job.backend=trainjob --set job.runtime=sharpen-torch --set job.service_account=sharpen-training"
+
 need() { # PROGRAM WHERE-TO-GET-IT
     command -v "$1" >/dev/null || fail 2 "$1 is not installed: $2"
 }
@@ -53,7 +58,10 @@ install_trainer() {
     say "Kubeflow Trainer $TRAINER_VERSION"
     kubectl apply --server-side --force-conflicts -k \
         "github.com/kubeflow/trainer.git/manifests/overlays/manager?ref=$TRAINER_VERSION"
+    # its webhook checks the runtimes
     kubectl wait --for=condition=Available deployment --all --namespace kubeflow-system --timeout=600s
+    kubectl apply --server-side --force-conflicts -k \
+        "github.com/kubeflow/trainer.git/manifests/overlays/runtimes?ref=$TRAINER_VERSION"
 }
 
 wait_for_deployments() {
@@ -89,8 +97,13 @@ diagnose() {
 }
 
 install_sharpen() {
+    local overlay=kind
+    if [ -n "$TRAINER" ]; then
+        install_trainer
+        overlay=kind-trainer-v2
+    fi
     say "accounts, roles, store and network policies of Sharpen"
-    kubectl apply --server-side --force-conflicts -k "$ROOT/k8s/overlays/kind"
+    kubectl apply --server-side --force-conflicts -k "$ROOT/k8s/overlays/$overlay"
     check_store
 }
 
@@ -119,5 +132,8 @@ Ready. Kubeflow's pages: kubectl port-forward --namespace $NAMESPACE service/ml-
 Next:
   make kind-run
 TEXT
+    if [ -n "$TRAINER" ]; then
+        echo "  make kind-run RUN='$TRAINJOB'"
+    fi
     say "images: localhost/sharpen-python-cpu:$1, localhost/sharpen-python-launcher:$1"
 }

@@ -23,7 +23,6 @@ up() {
     kind load docker-image --name "$CLUSTER" "localhost/sharpen-python-cpu:$tag" \
         "localhost/sharpen-python-launcher:$tag" localhost/sharpen-python-launcher:kind
     install_kubeflow
-    if [ "${TRAINER:-}" = v2 ]; then install_trainer; fi
     install_sharpen
     next_commands "$tag"
 }

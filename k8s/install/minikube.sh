@@ -25,7 +25,6 @@ up() {
         minikube image load --profile "$PROFILE" "localhost/sharpen-python-$image"
     done
     install_kubeflow
-    if [ "${TRAINER:-}" = v2 ]; then install_trainer; fi
     install_sharpen
     next_commands "$tag"
 }

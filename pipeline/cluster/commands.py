@@ -39,11 +39,11 @@ def submit(
     """Run the pipeline on a cluster; a version is uploaded only if there is none of its content yet."""
     from pipeline import parameters
     from pipeline.cluster import experiments, show
-    from pipeline.cluster.submitting import check_reachable, create_run
+    from pipeline.cluster.submitting import check_submittable, create_run
     from pipeline.cluster.versions import version_of
 
     settings = parameters.load(config, assignments or [])
-    check_reachable(settings)
+    check_submittable(settings)
     if not image:
         raise InputError("--image: name the image of the steps, which the cluster can pull; images/README.md makes it")
     api = backend.open()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import tempfile
+from functools import partial
 from pathlib import Path
 
 from components.core.errors import InputError
-from pipeline.images import chosen, put_images
+from pipeline.images import check_job_image, chosen, put_images
 from pipeline.parameters import TOP_LEVEL, Settings
 
 
@@ -19,35 +22,45 @@ def compile_pipeline(
         output: file to write.
         image: image of the steps; a local development image by default.
         launcher_image: image of the steps that compute nothing; empty: `image` for all.
-        kubernetes: write `Pipeline` and `PipelineVersion` objects (pipelines.kubeflow.org/v2beta1).
+        kubernetes: write `Pipeline` and `PipelineVersion` objects (pipelines.kubeflow.org/v2beta1). The version is
+            named by its content, so that after any change another one is applied beside it.
 
     Raises:
-        InputError: the image has no fixed tag, or the file cannot be written.
+        InputError: an image has no fixed tag, or the file cannot be written.
     """
+    check_job_image(settings.job.image)
     images = chosen(image, launcher_image)
     # kfp takes a third of a second to import; wrong input should not wait for it.
     from kfp import compiler
 
-    from pipeline.graph import make_pipeline
+    from pipeline.graph import PIPELINE_NAME, make_pipeline
 
     sharpen = make_pipeline(settings.mining.rounds, settings)
     put_images(sharpen, images, jobs_elsewhere=settings.job.backend != "local")
     defaults = {name: str(getattr(settings, name)) for name in TOP_LEVEL} | {"overrides": settings.overrides_json()}
-    options: dict[str, object] = {}
-    if kubernetes:
-        from kfp.compiler.compiler_utils import KubernetesManifestOptions
-
-        options = {
-            "kubernetes_manifest_format": True,
-            "kubernetes_manifest_options": KubernetesManifestOptions(include_pipeline_manifest=True),
-        }
     if output.suffix not in (".yaml", ".yml"):
         raise InputError(f"--output {output}: the name must end with .yaml")
     if not output.absolute().parent.is_dir():
         raise InputError(f"--output {output}: the folder {output.absolute().parent} does not exist")
-    compiler.Compiler().compile(
-        sharpen,
-        str(output),
-        pipeline_parameters=defaults,
-        **options,  # type: ignore[arg-type]
-    )
+    compile_to = partial(compiler.Compiler().compile, sharpen, pipeline_parameters=defaults)
+    if not kubernetes:
+        compile_to(str(output))
+        return
+    from kfp.compiler.compiler_utils import KubernetesManifestOptions
+
+    with tempfile.TemporaryDirectory(prefix="sharpen-") as folder:
+        plain = Path(folder) / "pipeline.yaml"
+        compile_to(str(plain))
+        version = version_name(PIPELINE_NAME, plain)
+    named = KubernetesManifestOptions(pipeline_version_name=version, include_pipeline_manifest=True)
+    compile_to(str(output), kubernetes_manifest_format=True, kubernetes_manifest_options=named)
+
+
+def version_name(pipeline_name: str, package: Path) -> str:
+    """The name of a version, which no other content has: a server lets no version change.
+
+    Args:
+        pipeline_name: name of the pipeline, as RFC 1123 has labels.
+        package: the compiled pipeline.
+    """
+    return f"{pipeline_name}-{hashlib.sha256(package.read_bytes()).hexdigest()[:12]}"

@@ -81,13 +81,23 @@ def six_fields(expression: str) -> str:
     return " ".join(["0", *read])
 
 
+def as_kubeflow_reads(expression: str) -> str:
+    """An expression that the server holds as that library reads it: seconds first; of five fields the last is missing.
+
+    Args:
+        expression: whatever somebody gave the server; descriptors such as ``@daily`` stay as they are.
+    """
+    fields = expression.replace("?", "*").split()
+    return " ".join([*fields, "*"] if len(fields) == 5 else fields)
+
+
 def next_firings(
     expression: str, count: int, *, after: datetime.datetime | None = None, zone: str = "UTC"
 ) -> list[datetime.datetime]:
-    """The next times at which a five-field expression fires.
+    """The next times at which an expression fires.
 
     Args:
-        expression: five fields.
+        expression: five fields as in cron(8), or six with the seconds first.
         count: how many times, at most.
         after: time after which; None: now.
         zone: time zone that the server reads schedules in.

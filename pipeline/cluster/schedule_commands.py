@@ -195,13 +195,13 @@ def _make(backend: Backend, wanted: ScheduleFile, settings: list[Settings], zone
     """Bring the schedules to the server, after everything that can be wrong here was looked at."""
     from pipeline.cluster import experiments, schedules, show
     from pipeline.cluster.cron import next_firings
-    from pipeline.cluster.submitting import check_reachable
+    from pipeline.cluster.submitting import check_submittable
 
     next_firings("* * * * *", 1, zone=zone)
     faults = []
     for one, chosen in zip(wanted.schedules, settings, strict=True):
         try:
-            check_reachable(chosen)
+            check_submittable(chosen)
         except InputError as error:
             faults += [f"{one.name}: {line}" for line in error.faults]
     if not wanted.image:

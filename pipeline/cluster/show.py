@@ -12,7 +12,6 @@ from rich.text import Text
 from components.core.progress import clock
 from pipeline.cluster import runs, schedules
 from pipeline.cluster.api import Api, Object
-from pipeline.cluster.cron import next_firings
 from pipeline.cluster.waiting import WORDS
 
 _STYLES = {"SUCCEEDED": "green", "FAILED": "bold red", "RUNNING": "cyan", "CANCELED": "yellow", "ENABLED": "green"}
@@ -98,9 +97,8 @@ def firings(wanted: schedules.ScheduleSettings, zone: str) -> None:
     if wanted.every:
         line(f"  every {wanted.every}, counted from its creation or its last run", "")
         return
-    times = next_firings(wanted.cron, 3, after=wanted.start, zone=zone)
-    shown = [time for time in times if not wanted.end or time <= wanted.end]
-    told = ", ".join(time.strftime("%a %Y-%m-%d %H:%M") for time in shown) or "none before its end"
+    times = schedules.next_times({"trigger": wanted.trigger}, zone)
+    told = ", ".join(time.strftime("%a %Y-%m-%d %H:%M") for time in times) or "none before its end"
     line(f"  cron on the server: {wanted.trigger['cron_schedule']['cron']} (seconds first)", "")
     line(f"  next: {told} ({zone}, as CRON_SCHEDULE_TIMEZONE of the server should say)", "")
 
@@ -118,7 +116,10 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, state: int)
 def _when(one: Object) -> str:
     trigger = one.get("trigger") or {}
     if "cron_schedule" in trigger:
-        return str(trigger["cron_schedule"].get("cron"))
+        expression = str(trigger["cron_schedule"].get("cron"))
+        # somebody meant cron(8), as a rule
+        trap = " (five fields: Kubeflow reads them with seconds first)" if len(expression.split()) == 5 else ""
+        return f"{expression}{trap}"
     seconds = int((trigger.get("periodic_schedule") or {}).get("interval_second") or 0)
     return f"every {datetime.timedelta(seconds=seconds)}"
 

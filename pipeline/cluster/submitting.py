@@ -11,26 +11,28 @@ from components.core.model_folder import PACKAGE_SCHEME, is_hub_id
 from pipeline.cluster.api import Api, Object
 from pipeline.cluster.faults import ApiFault
 from pipeline.cluster.versions import Version, parameters_of
+from pipeline.images import check_job_image
 from pipeline.parameters import Settings
 
 PYTHON_SOURCE = "python-source:"
 
 
-def check_reachable(settings: Settings) -> None:
-    """Refuse addresses that only this machine can read.
+def check_submittable(settings: Settings) -> None:
+    """Refuse what no run on a cluster can use: addresses that only this machine can read, an image that moves.
 
     Raises:
-        InputError: one line per field that holds a local path, or no store.
+        InputError: one line per field that holds a local path, for no store, or for a job's image without a fixed tag.
     """
     faults = [
         f"{field}: {address} is on this machine, where no pod can read it; copy it to the cluster's store and write "
         "s3://bucket/key"
         for field, address in _on_this_machine(settings)
     ]
-    try:
-        settings.check_store()
-    except InputError as error:
-        faults += error.faults
+    for check in (settings.check_store, lambda: check_job_image(settings.job.image)):
+        try:
+            check()
+        except InputError as error:
+            faults += error.faults
     if faults:
         raise InputError(faults)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 from components.core.errors import StepFailed
 from pipeline.cluster.api import Api, Object, equals
-from pipeline.cluster.compiling import compile_pipeline
+from pipeline.cluster.compiling import compile_pipeline, version_name
 from pipeline.cluster.faults import ApiFault
 from pipeline.parameters import TOP_LEVEL, Settings
 
@@ -55,7 +54,7 @@ def version_of(api: Api, settings: Settings, *, image: str, launcher_image: str,
     with tempfile.TemporaryDirectory(prefix="sharpen-") as folder:
         package = Path(folder) / "pipeline.yaml"
         compile_pipeline(settings.shape(), package, image=image, launcher_image=launcher_image)
-        name = f"{pipeline_name}-{hashlib.sha256(package.read_bytes()).hexdigest()[:12]}"
+        name = version_name(pipeline_name, package)
         pipeline = _pipeline(api, pipeline_name)
         return _find(api, pipeline, name) or _upload(api, pipeline, name, package)
 

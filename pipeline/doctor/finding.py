@@ -55,6 +55,11 @@ class Visit:
     pull: bool = False
 
     @property
+    def surveys(self) -> list[Survey]:
+        """The namespaces of runs and jobs, each once."""
+        return list({survey.namespace: survey for survey in (self.runs, self.jobs)}.values())
+
+    @property
     def backend(self) -> str:
         """What starts the processes of a job on a cluster."""
         chosen = self.settings.job.backend

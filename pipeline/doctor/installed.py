@@ -24,7 +24,7 @@ def api_server(visit: Visit) -> Iterator[Finding]:
 
 def namespaces(visit: Visit) -> Iterator[Finding]:
     """The namespaces of runs and jobs, and their Pod Security."""
-    for survey in {visit.runs.namespace: visit.runs, visit.jobs.namespace: visit.jobs}.values():
+    for survey in visit.surveys:
         name = survey.namespace
         found = survey.namespace_object()
         if found is None:

@@ -1,4 +1,4 @@
-"""Would quotas, limits and priorities of the namespace stop the training job?"""
+"""Would quotas, limits and priorities of the namespace stop the training job, or the steps that compute?"""
 
 from __future__ import annotations
 
@@ -8,11 +8,8 @@ from typing import Any
 
 from components.core.jobs.kinds import KINDS
 from components.core.jobs.quantities import quantity
-from components.core.jobs.settings import JobSettings
 from pipeline.doctor.finding import Finding, Visit
-from pipeline.doctor.nodes import wanted
-
-_RAISE = "ask for less (--set job.nodes, job.cpu, job.memory), wait for others to end, or: kubectl edit resourcequota"
+from pipeline.doctor.wanted import Pods, wanted
 
 # short for
 _SAME = {"cpu": "requests.cpu", "memory": "requests.memory"}
@@ -20,19 +17,10 @@ _SAME = {"cpu": "requests.cpu", "memory": "requests.memory"}
 
 def limits(visit: Visit) -> Iterator[Finding]:
     """ResourceQuotas, LimitRanges and the PriorityClass."""
-    if visit.backend == "local":
-        return
-    ranges = [limit for found in visit.jobs.limit_ranges() for limit in found["spec"].get("limits") or []]
-    faults = [*_over_limits(visit.settings.job, ranges)]
-    quotas = [quota for quota in visit.jobs.quotas() if not _scoped(quota)]
-    for quota in quotas:
-        faults += _over_quota(visit, quota, ranges)
-    yield from faults
-    if not faults:
-        said = f"{len(quotas)} quotas and {len(ranges)} limits of namespace {visit.jobs.namespace} leave room"
-        yield Finding("quota", "pass", said)
+    for pods in wanted(visit):
+        yield from _room(visit, pods)
     name = visit.settings.job.priority_class
-    if not name:
+    if not name or visit.backend == "local":
         return
     if visit.jobs.priority_class(name):
         yield Finding("priority class", "pass", name)
@@ -41,53 +29,74 @@ def limits(visit: Visit) -> Iterator[Finding]:
         yield Finding("priority class", "fail", said, "kubectl get priorityclasses, and --set job.priority_class=...")
 
 
+def _room(visit: Visit, pods: Pods) -> Iterator[Finding]:
+    ranges = [limit for found in pods.survey.limit_ranges() for limit in found["spec"].get("limits") or []]
+    faults = [*_over_limits(pods, ranges)]
+    quotas = [quota for quota in pods.survey.quotas() if not _scoped(quota)]
+    needs = _needs(visit, pods)
+    for quota in quotas:
+        faults += _over_quota(pods, needs, quota, ranges)
+    yield from faults
+    if not faults:
+        said = f"{len(quotas)} quotas and {len(ranges)} limits of namespace {pods.survey.namespace} leave room"
+        yield Finding(f"quota{pods.of}", "pass", said)
+
+
 def _scoped(quota: Mapping[str, Any]) -> bool:
     # counts only some pods, which ones the cluster decides
     return bool(quota["spec"].get("scopes") or quota["spec"].get("scopeSelector"))
 
 
-def _over_quota(visit: Visit, quota: Mapping[str, Any], ranges: list[Any]) -> Iterator[Finding]:
-    name, settings = quota["metadata"]["name"], visit.settings.job
+def _over_quota(
+    pods: Pods, needs: Mapping[str, Decimal], quota: Mapping[str, Any], ranges: list[Any]
+) -> Iterator[Finding]:
+    name, check = quota["metadata"]["name"], f"quota{pods.of}"
     hard = quota["spec"].get("hard") or {}
     used = (quota.get("status") or {}).get("used") or {}
-    needs = _needs(visit)
-    mend = f"{_RAISE} {name} --namespace {visit.jobs.namespace}"
+    less = ", ".join(dict.fromkeys(pods.settings[resource] for resource in pods.resources))
+    if pods.count > 1:
+        less = f"job.nodes, {less}"
+    mend = (
+        f"ask for less (--set {less}), wait for others to end, or: kubectl edit resourcequota {name} "
+        f"--namespace {pods.survey.namespace}"
+    )
     if "limits.cpu" in hard and not _defaulted(ranges, "cpu"):
-        said = f"{name} counts limits.cpu, which training pods do not name, so it refuses them"
-        yield Finding("quota", "fail", said, "give the namespace a LimitRange with default.cpu, or drop limits.cpu")
+        said = f"{name} counts limits.cpu, which {pods.who} do not name, so it refuses them"
+        yield Finding(check, "fail", said, "give the namespace a LimitRange with default.cpu, or drop limits.cpu")
     for resource, most in hard.items():
         need = needs.get(str(_SAME.get(resource, resource)))
         if need is None:
             continue
-        asked = f"{settings.nodes} pods need {_shown(need)}"
+        asked = f"{pods.count} pods need {_shown(need)}"
         if need > quantity(most):
-            yield Finding("quota", "fail", f"{name} allows {resource} {most}, {asked}", mend)
+            yield Finding(check, "fail", f"{name} allows {resource} {most}, {asked}", mend)
         elif need + quantity(used.get(resource, "0")) > quantity(most):
             said = f"{name} allows {resource} {most}, {used[resource]} are used, {asked}"
-            yield Finding("quota", "warn", said, mend)
+            yield Finding(check, "warn", said, mend)
 
 
-def _needs(visit: Visit) -> dict[str, Decimal]:
-    settings = visit.settings.job
-    needs = {f"requests.{name}": quantity(amount) * settings.nodes for name, amount in wanted(settings).items()}
+def _needs(visit: Visit, pods: Pods) -> dict[str, Decimal]:
+    needs = {f"requests.{name}": quantity(amount) * pods.count for name, amount in pods.resources.items()}
     needs["limits.memory"] = needs["requests.memory"]
-    needs["pods"] = needs["count/pods"] = Decimal(settings.nodes)
+    needs["pods"] = needs["count/pods"] = Decimal(pods.count)
     for kind in KINDS:
-        if kind.name.lower() == visit.backend:
+        if kind.name.lower() == visit.backend and not pods.of:
             needs[f"count/{kind.plural}.{kind.group}"] = Decimal(1)
     return needs
 
 
-def _over_limits(settings: JobSettings, ranges: list[Any]) -> Iterator[Finding]:
+def _over_limits(pods: Pods, ranges: list[Any]) -> Iterator[Finding]:
     for limit in ranges:
         if limit.get("type") not in ("Container", "Pod"):
             continue
         for resource, most in (limit.get("max") or {}).items():
-            amount = wanted(settings).get(resource)
+            amount = pods.resources.get(resource)
             if amount and quantity(amount) > quantity(most):
-                said = f"a {limit['type'].lower()} may have {resource} {most}, the job's pods want {amount}"
-                mend = f"--set job.{resource}={most}, or raise the LimitRange" if resource in ("cpu", "memory") else ""
-                yield Finding("limits", "fail", said, mend or "ask for less, or raise the LimitRange")
+                said = f"a {limit['type'].lower()} may have {resource} {most}, {pods.who} want {amount}"
+                mend = f"--set {pods.settings[resource]}={most}, or raise the LimitRange"
+                if resource not in ("cpu", "memory"):
+                    mend = f"ask for less with --set {pods.settings[resource]}=..., or raise the LimitRange"
+                yield Finding(f"limits{pods.of}", "fail", said, mend)
 
 
 def _defaulted(ranges: list[Any], resource: str) -> bool:

@@ -1,4 +1,4 @@
-"""Would network policies cut training pods off from DNS, the store, or each other?
+"""Would network policies cut training pods, or steps, off from DNS, the store, or each other?
 
 Only what can be told from the policies is judged: which ports are open, and whether the pods of the job may talk with
 each other. Which machine an address belongs to, and whether the network plugin heeds policies at all, is not known.
@@ -13,37 +13,42 @@ from urllib.parse import urlsplit
 
 from components.core.jobs.api_errors import ApiError
 from components.core.jobs.plan import APP_LABEL
+from components.core.jobs.survey import Survey
 from pipeline.doctor import mends
 from pipeline.doctor.finding import Finding, Visit
 from pipeline.pods import STORE_CONFIG
 
-_LABELS = {APP_LABEL: "sharpen", "app.kubernetes.io/component": "training"}
+Labels = Mapping[str, str]
 Policies = list[Mapping[str, Any]]
 
 
 def network(visit: Visit) -> Iterator[Finding]:
     """DNS, the store, and each other."""
-    if visit.backend == "local":
-        return
-    found = visit.jobs.network_policies()
-    ours = [policy["spec"] for policy in found if _selects(policy["spec"].get("podSelector") or {}, _LABELS)]
-    if not ours:
-        yield Finding("network policies", "pass", f"none of {len(found)} chooses training pods; they may call anybody")
-        return
     port = _port_of_store(visit)
+    if visit.backend != "local":
+        yield _reach("network policies", "training", visit.jobs, port, among=visit.settings.job.nodes > 1)
+    yield _reach("network policies of steps", "step", visit.runs, port)
+
+
+def _reach(check: str, component: str, survey: Survey, port: int | None, *, among: bool = False) -> Finding:
+    """What the pods with this label can reach; `among`: they must reach each other."""
+    labels = {APP_LABEL: "sharpen", "app.kubernetes.io/component": component}
+    found = survey.network_policies()
+    ours = [policy["spec"] for policy in found if _selects(policy["spec"].get("podSelector") or {}, labels)]
+    if not ours:
+        return Finding(check, "pass", f"none of {len(found)} chooses {component} pods; they may call anybody")
     cut = []
-    if not _open(ours, "Egress", "UDP", 53):
+    if not _open(ours, "Egress", "UDP", 53, labels):
         cut.append("DNS (UDP 53)")
-    if port and not _open(ours, "Egress", "TCP", port):
+    if port and not _open(ours, "Egress", "TCP", port, labels):
         cut.append(f"the store (TCP {port})")
-    if visit.settings.job.nodes > 1 and not all(_among(ours, way) for way in ("Egress", "Ingress")):
+    if among and not all(_among(ours, way, labels) for way in ("Egress", "Ingress")):
         cut.append("each other")
     names = ", ".join(sorted(policy["metadata"]["name"] for policy in found if policy["spec"] in ours))
     if cut:
-        said = f"{names}: training pods cannot reach {' nor '.join(cut)}"
-        yield Finding("network policies", "fail", said, mends.apply(visit.jobs.namespace))
-    else:
-        yield Finding("network policies", "pass", f"{names}: training pods reach what they need")
+        said = f"{names}: {component} pods cannot reach {' nor '.join(cut)}"
+        return Finding(check, "fail", said, mends.apply(survey.namespace))
+    return Finding(check, "pass", f"{names}: {component} pods reach what they need")
 
 
 def _rules(policies: Policies, way: str) -> list[Mapping[str, Any]] | None:
@@ -56,15 +61,15 @@ def _types(policy: Mapping[str, Any]) -> list[str]:
     return policy.get("policyTypes") or ["Ingress", *(["Egress"] if policy.get("egress") else [])]
 
 
-def _open(policies: Policies, way: str, protocol: str, port: int) -> bool:
+def _open(policies: Policies, way: str, protocol: str, port: int, own: Labels) -> bool:
     rules = _rules(policies, way)
-    return rules is None or any(_has_port(rule, protocol, port) and _is_for_others(rule) for rule in rules)
+    return rules is None or any(_has_port(rule, protocol, port) and _is_for_others(rule, own) for rule in rules)
 
 
-def _is_for_others(rule: Mapping[str, Any]) -> bool:
-    """True unless the rule is about the job's own pods only."""
+def _is_for_others(rule: Mapping[str, Any], own: Labels) -> bool:
+    """True unless the rule is about the pods with our own labels only."""
     peers = rule.get("to")
-    return not peers or any(not peer.get("podSelector") or not _is_training_pod(peer) for peer in peers)
+    return not peers or any(not peer.get("podSelector") or not _is_own(peer, own) for peer in peers)
 
 
 def _port_of_store(visit: Visit) -> int | None:
@@ -99,22 +104,22 @@ def _has_port(rule: Mapping[str, Any], protocol: str, port: int) -> bool:
     return False
 
 
-def _among(policies: Policies, way: str) -> bool:
+def _among(policies: Policies, way: str, own: Labels) -> bool:
     rules = _rules(policies, way)
     side = "to" if way == "Egress" else "from"
     return rules is None or any(
-        not rule.get("ports") and (not rule.get(side) or any(_is_training_pod(peer) for peer in rule[side]))
+        not rule.get("ports") and (not rule.get(side) or any(_is_own(peer, own) for peer in rule[side]))
         for rule in rules
     )
 
 
-def _is_training_pod(peer: Mapping[str, Any]) -> bool:
+def _is_own(peer: Mapping[str, Any], own: Labels) -> bool:
     if "ipBlock" in peer or peer.get("namespaceSelector"):
         return False
-    return _selects(peer.get("podSelector") or {}, _LABELS)
+    return _selects(peer.get("podSelector") or {}, own)
 
 
-def _selects(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
+def _selects(selector: Mapping[str, Any], labels: Labels) -> bool:
     for name, value in (selector.get("matchLabels") or {}).items():
         if labels.get(name) != value:
             return False

@@ -11,6 +11,7 @@ import yaml
 
 from components.core.errors import InputError
 from components.core.jobs.api_errors import ApiError
+from components.core.jobs.survey import Survey
 from pipeline.doctor import mends
 from pipeline.doctor.finding import Finding, Visit
 from pipeline.pods import STORE_CONFIG, STORE_KEYS, STORE_PLACES, STORE_SECRET
@@ -21,8 +22,7 @@ _PULL_KEY = ".dockerconfigjson"
 
 def config_maps(visit: Visit) -> Iterator[Finding]:
     """What tells Kubeflow's launcher and our steps where the store is."""
-    namespace = visit.runs.namespace
-    mend = mends.apply(namespace)
+    mend = mends.apply(visit.runs.namespace)
     launcher = visit.runs.config_map(_LAUNCHER_CONFIG)
     if launcher is None:
         said = f"there is no ConfigMap {_LAUNCHER_CONFIG}: artifacts go to Kubeflow's default place"
@@ -34,15 +34,17 @@ def config_maps(visit: Visit) -> Iterator[Finding]:
             yield Finding("artifacts", "pass", f"ConfigMap {_LAUNCHER_CONFIG}: {root}")
         except InputError as error:
             yield Finding("artifacts", "fail", f"ConfigMap {_LAUNCHER_CONFIG}: {error}", mend)
-    ours = visit.runs.config_map(STORE_CONFIG)
-    if ours is None:
-        said = f"there is no ConfigMap {STORE_CONFIG}: steps do not know where the store is"
-        yield Finding("place of the store", "fail", said, mend)
-    else:
-        places = ", ".join(f"{name}={ours[name]}" for name in STORE_PLACES if name in ours)
-        yield Finding(
-            "place of the store", "pass", f"ConfigMap {STORE_CONFIG}: {places or 'Amazon, its default region'}"
-        )
+    # the pods of a job take it, by its name, from the namespace that they are in
+    for survey in visit.surveys:
+        ours = survey.config_map(STORE_CONFIG)
+        if ours is None:
+            missing = f"no ConfigMap {STORE_CONFIG} in namespace {survey.namespace}"
+            said = f"{missing}: pods there do not know where the store is"
+            yield Finding("place of the store", "fail", said, mends.apply(survey.namespace))
+        else:
+            places = ", ".join(f"{name}={ours[name]}" for name in STORE_PLACES if name in ours)
+            said = f"ConfigMap {STORE_CONFIG}: {places or 'Amazon, its default region'}"
+            yield Finding("place of the store", "pass", said)
 
 
 def secrets(visit: Visit) -> Iterator[Finding]:
@@ -56,18 +58,20 @@ def secrets(visit: Visit) -> Iterator[Finding]:
     else:
         # Kubeflow's launcher reads the one that it is told; the steps have theirs by a name that is fixed
         for name, keys in dict([named, (STORE_SECRET, set(STORE_KEYS))]).items():
-            yield _secret(visit, visit.runs.namespace, name, keys)
+            yield _secret(visit.runs, name, keys)
+        if visit.jobs is not visit.runs:
+            yield _secret(visit.jobs, STORE_SECRET, set(STORE_KEYS))
     others: dict[str, set[str]] = {}
     for source in visit.settings.job.secret_env.values():
         name, _, key = source.partition("/")
         others.setdefault(name, set()).add(key)
     others |= {name: {_PULL_KEY} for name in visit.settings.job.image_pull_secrets}
     for name, keys in sorted(others.items()):
-        yield _secret(visit, visit.jobs.namespace, name, keys)
+        yield _secret(visit.jobs, name, keys)
 
 
-def _secret(visit: Visit, namespace: str, name: str, keys: set[str]) -> Finding:
-    survey = visit.runs if namespace == visit.runs.namespace else visit.jobs
+def _secret(survey: Survey, name: str, keys: set[str]) -> Finding:
+    namespace = survey.namespace
     try:
         there = survey.secret_keys(name)
     except ApiError as error:

@@ -64,6 +64,8 @@ def account_rights(visit: Visit) -> Iterator[Finding]:
         yield _step_rights(visit.runs, account)
         if visit.backend != "local":
             yield _launcher_rights(visit, account, home)
+            if visit.jobs is not visit.runs:
+                yield _own_pod(visit.runs, account)
         if visit.runs.account_may(account, Permission("", "secrets", "get")):
             said = f"{account} may read every secret of namespace {home}; {_OURS} reads only the store's"
             yield Finding("rights to secrets", "warn", said, f"submit with --service-account {_OURS}")
@@ -80,14 +82,25 @@ def _launcher_rights(visit: Visit, account: str, home: str) -> Finding:
     other = {kind.group for kind in KINDS if kind.name.lower() != visit.backend}
     wanted = sorted(permission for permission in LAUNCHER if permission.group not in other)
     missing = [p for p in wanted if not visit.jobs.account_may(account, p, home=home)]
+    where = f" in namespace {namespace}" if namespace != home else ""
     if not missing:
-        return Finding("rights of the launcher", "pass", f"{account} may start, follow and delete {visit.backend}s")
+        said = f"{account} may start, follow and delete {visit.backend}s{where}"
+        return Finding("rights of the launcher", "pass", said)
     trainjobs = visit.backend == "trainjob" and any(p.group for p in missing)
     if account == _OURS and home == namespace:
         mend = mends.add_component("trainer-v2", namespace) if trainjobs else mends.apply(namespace)
     else:
         mend = mends.bind("sharpen-launcher-trainjobs" if trainjobs else "sharpen-launcher", account, namespace, home)
-    return Finding("rights of the launcher", "fail", f"{account} may not {_told(missing)}", mend)
+    return Finding("rights of the launcher", "fail", f"{account} may not {_told(missing)}{where}", mend)
+
+
+def _own_pod(survey: Survey, account: str) -> Finding:
+    """With its job elsewhere, a launching step still reads its own pod: its image, and the run that it is of."""
+    home = survey.namespace
+    if survey.account_may(account, Permission("", "pods", "get")):
+        return Finding("rights to the own pod", "pass", f"{account} may get pods in namespace {home}")
+    mend = mends.apply(home) if account == _OURS else mends.bind("sharpen-launcher", account, home, home)
+    return Finding("rights to the own pod", "fail", f"{account} may not get pods in namespace {home}", mend)
 
 
 def _step_rights(survey: Survey, account: str) -> Finding:

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline.cluster.submitting import check_reachable
+from components.core.jobs import check_job
+from pipeline.cluster.submitting import check_submittable
 from pipeline.parameters import load
-from tests.k8s.rendered import K8S
+from tests.k8s.rendered import K8S, of_kind, render
 
 STAND_IN = """#!/usr/bin/env bash
 echo "$(basename "$0") $*" >> "$CALLS"
@@ -82,10 +83,38 @@ def test_cluster_images_kubeflow_and_sharpen_in_this_order(tmp_path: Path, scrip
 
 
 def test_a_cluster_that_is_there_is_used(tmp_path: Path) -> None:
-    code, _, calls = run(tmp_path, "kind.sh", "up", CLUSTERS="sharpen", TRAINER="v2")
+    code, _, calls = run(tmp_path, "kind.sh", "up", CLUSTERS="sharpen")
     assert code == 0
     assert not [call for call in calls if "kind create" in call]
-    assert [call for call in calls if "trainer.git" in call and "?ref=v2.3.0" in call]
+
+
+@pytest.mark.parametrize("script", ["kind.sh", "minikube.sh"])
+def test_trainer_comes_with_its_runtimes_and_the_rights_to_its_jobs(tmp_path: Path, script: str) -> None:
+    code, said, calls = run(tmp_path, script, "up", TRAINER="v2")
+    assert code == 0, said
+    steps = [
+        first(calls, "overlays/standalone"),
+        first(calls, "trainer.git/manifests/overlays/manager?ref=v2.3.0"),
+        first(calls, "wait --for=condition=Available deployment --all --namespace kubeflow-system"),
+        first(calls, "trainer.git/manifests/overlays/runtimes?ref=v2.3.0"),
+        first(calls, "apply", "k8s/overlays/kind-trainer-v2"),
+    ]
+    assert steps == sorted(steps)
+    assert not [call for call in calls if call.endswith("k8s/overlays/kind")]
+    # what it says to do next makes a TrainJob, of the runtime that the overlay brings
+    (told,) = (line for line in said.splitlines() if "job.backend" in line)
+    words = told.partition("RUN='")[2].rstrip("'").split()
+    settings = load(K8S / "kind/run.yaml", words[1::2])
+    check_job(settings.job)
+    overlay = render(K8S / "overlays/kind-trainer-v2")
+    assert settings.job.runtime in of_kind(overlay, "ClusterTrainingRuntime")
+    assert settings.job.service_account in of_kind(overlay, "ServiceAccount")
+
+
+def test_a_trainer_that_is_not_known_is_refused(tmp_path: Path) -> None:
+    code, said, calls = run(tmp_path, "kind.sh", "up", TRAINER="v3")
+    assert (code, calls) == (2, [])
+    assert said.startswith("error: TRAINER=v3: write v2")
 
 
 def test_the_tag_follows_what_the_images_are_built_from(tmp_path: Path) -> None:
@@ -167,7 +196,7 @@ def test_a_run_that_fails_fails_the_command(tmp_path: Path, ends: int, diagnosed
 
 
 def test_what_the_script_submits_can_be_submitted() -> None:
-    check_reachable(load(K8S / "kind/run.yaml", []))
+    check_submittable(load(K8S / "kind/run.yaml", []))
 
 
 def test_a_way_to_the_api_that_ends_is_told(tmp_path: Path) -> None:

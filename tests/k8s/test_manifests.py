@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from tests.crd_schema import crd_faults, crd_file
+from tests.k8s.rbac import Asked, Rbac
 from tests.k8s.rendered import COMPONENTS, K8S, OVERLAYS, of_kind, pods, render, with_component
 from tests.pod_security import restricted_faults
 from tests.tools import tool
@@ -24,6 +25,9 @@ DEFINITIONS = {
 VERSIONS = dict(
     line.split("=", 1) for line in (K8S / "install/versions.env").read_text().splitlines() if not line.startswith("#")
 )
+GROUPS = {"kubeflow.org", "trainer.kubeflow.org"}
+# kubeadm's and kind's port of the API server, and minikube's: https://minikube.sigs.k8s.io/docs/commands/start/
+API_SERVERS = {6443, 8443}
 KUBERNETES = VERSIONS["KUBERNETES_VERSION"].removeprefix("v").rpartition(".")[0]
 
 
@@ -97,10 +101,25 @@ def test_a_launching_step_may_do_what_its_code_does_and_no_more(tmp_path: Path) 
     assert granted(with_component("trainer-v2", tmp_path), "sharpen-launcher") == permissions.LAUNCHER
 
 
+@pytest.mark.parametrize(("overlay", "kinds"), [("kind", {"kubeflow.org"}), ("kind-trainer-v2", GROUPS)])
+def test_the_account_that_runs_go_under_on_one_machine_may_launch(overlay: str, kinds: set[str]) -> None:
+    """Kubeflow Pipelines standalone runs everything as pipeline-runner; what it has from there is not counted on."""
+    permissions = pytest.importorskip("components.core.jobs.permissions")
+    rbac = Rbac(render(K8S / "overlays" / overlay))
+    for account in ("pipeline-runner", "sharpen-pipeline"):
+        may = {p for p in permissions.LAUNCHER if rbac.may(account, "kubeflow", Asked(*p, "kubeflow"))}
+        assert may == {p for p in permissions.LAUNCHER if p.group in kinds | {""}}
+
+
 def test_training_pods_have_an_account_without_rights(documents: list[dict[str, Any]]) -> None:
     assert of_kind(documents, "ServiceAccount")["sharpen-training"]["automountServiceAccountToken"] is False
     subjects = [s["name"] for binding in of_kind(documents, "RoleBinding").values() for s in binding["subjects"]]
     assert "sharpen-training" not in subjects
+
+
+def open_to_all(policy: dict[str, Any]) -> set[int]:
+    """Ports that may be called wherever they are."""
+    return {port["port"] for rule in policy["spec"]["egress"] if not rule.get("to") for port in rule["ports"]}
 
 
 def test_network_policies_choose_our_pods_only_and_deny_the_rest(documents: list[dict[str, Any]]) -> None:
@@ -114,7 +133,10 @@ def test_network_policies_choose_our_pods_only_and_deny_the_rest(documents: list
     for policy in policies.values():
         assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
         for rule in policy["spec"].get("egress", []):
-            assert rule.get("to") or {port["port"] for port in rule["ports"]} <= {53, 443, 6443}
+            assert rule.get("to") or {port["port"] for port in rule["ports"]} <= {53, 443, *API_SERVERS}
+    assert open_to_all(policies["sharpen-step"]) == {53, 443, *API_SERVERS}
+    # training pods have no token for it
+    assert open_to_all(policies["sharpen-training"]) == {53, 443}
     assert "ingress" not in policies["sharpen-step"]["spec"]
     for metadata, _ in (pod for document in documents for pod in pods(document) if document["kind"] == "CronJob"):
         assert {name: metadata["labels"][name] for name in ("app.kubernetes.io/name", component)} in chosen.values()

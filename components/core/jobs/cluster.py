@@ -48,7 +48,10 @@ class ClusterBackend:
 
     @cached_property
     def _around(self) -> Surroundings:
-        return look_around(self._cluster)
+        try:
+            return look_around(self._cluster)
+        except ApiError as error:
+            raise explained(error, "this step's own pod cannot be looked at") from None
 
     def build(self) -> dict[str, Any]:
         """The manifest."""
@@ -70,7 +73,11 @@ class ClusterBackend:
                 if error.status != 409:
                     self._name = ""
                     raise explained(error, f"the {self._kind.name} {name} cannot be created") from None
-                self._adopt(built, deadline)
+                try:
+                    self._adopt(built, deadline)
+                except ApiError as refused:
+                    self._name = ""
+                    raise explained(refused, f"the {self._kind.name} {name} is there and cannot be adopted") from None
 
     def watch(self) -> Ending:
         """Follow it; one that was given up is deleted, so that it takes no more machines."""

@@ -12,6 +12,7 @@ import logging
 import random
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from copy import copy
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from components.core.jobs.api_errors import ApiError, as_api_errors, raise_for_status
@@ -52,6 +53,12 @@ class Cluster:
         logging.getLogger("kubernetes").setLevel(logging.WARNING)
         self._client = connect()
         self.namespace = namespace or own_namespace()
+
+    def beside(self, namespace: str) -> Cluster:
+        """The same API, as another namespace sees it."""
+        other = copy(self)
+        other.namespace = namespace
+        return other
 
     # jobs
 

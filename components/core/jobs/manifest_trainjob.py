@@ -20,6 +20,7 @@ MANAGER = "sharpen/launcher"
 _NOT_SAYABLE = {
     "backoff_limit": "the runtime's failurePolicy decides restarts",
     "ttl_seconds": "the JobSet of the runtime decides how long a finished job stays",
+    "topology_spread": "set topologySpreadConstraints in the runtime, or use same_topology",
     "priority_class": "set priorityClassName in the runtime, or use queue with a Kueue priority",
 }
 

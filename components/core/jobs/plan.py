@@ -106,8 +106,9 @@ def make_plan(job: Job, around: Surroundings) -> Plan:
     processes = settings.processes or _gpus(settings, resources) or 1
     cores = _cores((resources.get("requests") or {}).get("cpu", settings.cpu))
     threads = settings.threads or max(1, math.floor(cores) // processes)
+    name = job_name(job.task, around.run, job.output)
     return Plan(
-        name=job_name(job.task, around.run, job.output),
+        name=name,
         task=job.task,
         around=around,
         settings=settings,
@@ -118,10 +119,20 @@ def make_plan(job: Job, around: Surroundings) -> Plan:
         resources=resources,
         node_selector={**task.get("node_selector", {}), **settings.node_selector},
         tolerations=[*task.get("tolerations", []), *(t.model_dump(exclude_none=True) for t in settings.tolerations)],
-        affinity=task.get("affinity", {}),
+        affinity=_affinity(task.get("affinity", {}), settings.same_topology, name),
         volumes=task.get("volumes", []),
         volume_mounts=task.get("volume_mounts", []),
     )
+
+
+def _affinity(task: Mapping[str, Any], same_topology: str, name: str) -> dict[str, Any]:
+    """The task's, and that the pods of the job run together."""
+    if not same_topology:
+        return dict(task)
+    among = task.get("podAffinity") or {}
+    required = "requiredDuringSchedulingIgnoredDuringExecution"
+    term = {"labelSelector": {"matchLabels": {JOB_LABEL: name}}, "topologyKey": same_topology}
+    return {**task, "podAffinity": {**among, required: [*among.get(required, []), term]}}
 
 
 def whole_numbers(value: Any) -> Any:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from components.core.jobs.plan import Plan
+from components.core.jobs.plan import JOB_LABEL, Plan
 
 SHM, SCRATCH = "sharpen-shm", "sharpen-scratch"
 # time for a checkpoint's copy that is under way
@@ -62,6 +62,10 @@ def placement(plan: Plan) -> dict[str, Any]:
         "nodeSelector": plan.node_selector,
         "tolerations": plan.tolerations,
         "affinity": plan.affinity,
+        "topologySpreadConstraints": [
+            {**spread.model_dump(), "labelSelector": {"matchLabels": {JOB_LABEL: plan.name}}}
+            for spread in plan.settings.topology_spread
+        ],
         "serviceAccountName": plan.settings.service_account,
         "imagePullSecrets": [{"name": name} for name in plan.settings.image_pull_secrets],
     }

@@ -6,6 +6,8 @@ had no time to. The run's exit task calls this.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from components.core.jobs.api_errors import ApiError
 from components.core.jobs.cluster_client import Cluster
 from components.core.jobs.kinds import KINDS, phase_of
@@ -14,16 +16,19 @@ from components.core.jobs.surroundings import in_pipeline_pod, look_around
 from components.core.place import NO_RUN
 
 
-def reap_jobs(cluster: Cluster | None = None) -> list[str]:
+def reap_jobs(namespace: str = "", *, cluster: Cluster | None = None) -> list[str]:
     """Delete the jobs of this run that have not ended; the names of those deleted.
 
     Outside a pipeline's pod there is nothing to do. What cannot be looked at is told and left.
+
+    Args:
+        namespace: where jobs may be besides the namespace of this pod (`job.namespace`).
+        cluster: the API; by default that of the pod.
     """
     if cluster is None:
         if not in_pipeline_pod():
             return []
         cluster = Cluster(patience=120.0)
-    deleted = []
     try:
         run = look_around(cluster).run
     except ApiError as error:
@@ -32,6 +37,12 @@ def reap_jobs(cluster: Cluster | None = None) -> list[str]:
     if run == NO_RUN:
         print("warning: the run of this pod is not known; jobs of the run are left", flush=True)
         return []
+    places = {cluster.namespace: cluster, **({namespace: cluster.beside(namespace)} if namespace else {})}
+    return [name for place in places.values() for name in _reap(place, run)]
+
+
+def _reap(cluster: Cluster, run: str) -> Iterator[str]:
+    refused = 0
     for kind in KINDS:
         try:
             for job in cluster.list_jobs(kind, f"{RUN_LABEL}={label_value(run)}"):
@@ -40,8 +51,10 @@ def reap_jobs(cluster: Cluster | None = None) -> list[str]:
                     continue
                 if cluster.delete_job(kind, name, job["metadata"]["uid"]):
                     print(f"job {name}: deleted, its run has ended", flush=True)
-                    deleted.append(name)
+                    yield name
         except ApiError as error:
-            if error.status != 403:
-                print(f"warning: {kind.plural} of run {run} could not be deleted ({error})", flush=True)
-    return deleted
+            # who may launch jobs of one kind need have no right to the other
+            refused += error.status == 403
+            if error.status != 403 or refused == len(KINDS):
+                said = f"{kind.plural} of run {run} in namespace {cluster.namespace} could not be deleted ({error})"
+                print(f"warning: {said}", flush=True)

@@ -67,6 +67,19 @@ class Toleration(SettingsModel):
         return self
 
 
+class TopologySpread(SettingsModel):
+    """How evenly the pods of a job are spread over the values of a label of nodes; Kubernetes' own fields.
+
+    https://kubernetes.io/docs/concepts/scheduling-eviction/topology-spread-constraints/
+    """
+
+    topologyKey: PrefixedName = Field(description="Label of nodes, such as kubernetes.io/hostname.")
+    maxSkew: int = Field(1, ge=1, le=512, description="How many pods more one value may have than another.")
+    whenUnsatisfiable: Literal["DoNotSchedule", "ScheduleAnyway"] = Field(
+        "DoNotSchedule", description="DoNotSchedule: pods wait for such nodes; ScheduleAnyway: only preferred."
+    )
+
+
 # What the step's own pod gets where its job runs in it: a local job on a cluster.
 OF_ONE_POD = frozenset({"cpu", "memory", "gpus_per_node", "gpu_resource", "shm_size"})
 
@@ -119,6 +132,14 @@ class JobSettings(SettingsModel):
         {}, max_length=32, description="Labels that nodes must have to run the pods."
     )
     tolerations: list[Toleration] = Field([], max_length=32, description="Taints of nodes that the pods tolerate.")
+    same_topology: Annotated[str, StringConstraints(pattern=rf"^({_PREFIXED})?$", max_length=317)] = Field(
+        "",
+        description="Label of nodes that all pods of a job share the value of, such as that of a rack or an NVLink "
+        "domain; empty: none.",
+    )
+    topology_spread: list[TopologySpread] = Field(
+        [], max_length=8, description="How the pods of a job are spread over nodes; not for a trainjob."
+    )
     annotations: dict[PrefixedName, str] = Field(
         {}, max_length=32, description="Annotations of the pods, such as Kueue's topology or an RDMA network."
     )
@@ -135,7 +156,9 @@ class JobSettings(SettingsModel):
     backoff_limit: int = Field(3, ge=0, le=100, description="Restarts after failures before the job fails.")
     queued_seconds: int = Field(_DAY, ge=1, le=_MONTH, description="Longest wait in the queue.")
     pending_seconds: int = Field(1800, ge=1, le=_MONTH, description="Longest wait for pods to be placed and started.")
-    running_seconds: int = Field(3 * _DAY, ge=1, le=_MONTH, description="Longest time from the first start to the end.")
+    running_seconds: int = Field(
+        3 * _DAY, ge=1, le=_MONTH, description="Longest time that all pods run, waits after a restart not counted."
+    )
     no_progress_seconds: int = Field(
         3600, ge=1, le=_MONTH, description="Longest time without a line of output while all pods run."
     )
@@ -143,14 +166,15 @@ class JobSettings(SettingsModel):
         None,
         ge=1,
         le=2 * _MONTH,
-        description="When the cluster ends the job by itself; unset: pending_seconds + running_seconds.",
+        description="When the cluster ends the job by itself, counted from its admission; unset: running_seconds and "
+        "pending_seconds for each of its backoff_limit + 1 starts.",
     )
     ttl_seconds: int = Field(_DAY, ge=0, le=_MONTH, description="How long a finished job is kept for a look at it.")
 
     @property
     def deadline(self) -> int:
-        """Seconds after which the cluster ends the job by itself."""
-        return self.active_deadline_seconds or self.pending_seconds + self.running_seconds
+        """Seconds after which the cluster ends the job by itself: never before one of the budgets is spent."""
+        return self.active_deadline_seconds or (self.backoff_limit + 1) * self.pending_seconds + self.running_seconds
 
     @model_validator(mode="after")
     def _agree(self) -> Self:

@@ -10,6 +10,7 @@ from typing import Any
 from components.core import place
 from components.core.jobs.api_errors import ApiError
 from components.core.jobs.cluster_client import Cluster
+from components.core.jobs.connection import own_namespace
 
 # What Kubeflow Pipelines gives every pod of a run.
 POD_NAME_VARIABLE = "KFP_POD_NAME"
@@ -24,7 +25,8 @@ class Surroundings:
         namespace: where the job goes.
         run: the run's id.
         image: the pod's own image; empty when it is not known.
-        owner: owner reference to the run's Workflow, so that the job goes when the run is deleted.
+        owner: owner reference to the run's Workflow, so that the job goes when the run is deleted; none for a job in
+            another namespace, where the cluster would look for the Workflow in vain and delete the job.
     """
 
     namespace: str
@@ -39,12 +41,20 @@ def in_pipeline_pod() -> bool:
 
 
 def look_around(cluster: Cluster) -> Surroundings:
-    """Ask the API about the own pod; where it may not be read, only environment variables are known."""
+    """Ask the API about the own pod; where it may not be read, only environment variables are known.
+
+    Args:
+        cluster: where the job goes; the own pod may be in another namespace of it.
+
+    Raises:
+        ApiError: the API does not answer, or refuses with anything else than 403.
+    """
+    home = own_namespace()
     name = os.environ.get(POD_NAME_VARIABLE)
     pod: Mapping[str, Any] | None = None
     if name:
         try:
-            pod = cluster.pod(name)
+            pod = cluster.beside(home).pod(name)
         except ApiError as error:
             if error.status != 403:
                 raise
@@ -56,6 +66,11 @@ def look_around(cluster: Cluster) -> Surroundings:
     if run == place.NO_RUN:
         run = (meta.get("labels") or {}).get(_RUN_LABEL, run)
     owners = [owner for owner in meta.get("ownerReferences") or [] if owner["kind"] == "Workflow"]
+    if owners and cluster.namespace != home:
+        print(
+            f"note: the job goes to namespace {cluster.namespace}, so deleting its run does not delete it", flush=True
+        )
+        owners = []
     owner = {name: owners[0][name] for name in ("apiVersion", "kind", "name", "uid")} if owners else {}
     containers = pod["spec"]["containers"]
     # Argo calls the step's container main; beside it runs its own "wait".

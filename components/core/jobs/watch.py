@@ -59,12 +59,17 @@ class Witness:
 
 
 class Budgets:
-    """How long a job may stay in each state, and how long it has been there."""
+    """How long a job may stay in each state, and how long it has been there.
+
+    A wait in the queue or for pods is counted from its own begin. Running counts in all: the time that a job waits
+    after it was preempted, or after a pod was lost, is no running.
+    """
 
     def __init__(self, settings: JobSettings) -> None:
         self._settings = settings
-        self._state, self._since = "", time.monotonic()
-        self._first_ran: float | None = None
+        self._state = ""
+        self._since = self._seen = time.monotonic()
+        self._ran = 0.0
 
     def spent(self, state: str, silent_since: float | None) -> str | None:
         """Why the job is given up now; None while it may go on.
@@ -74,18 +79,19 @@ class Budgets:
             silent_since: when the last line of output came; None when output cannot be read.
         """
         now = time.monotonic()
+        if self._state == "running":
+            self._ran += now - self._seen
+        self._seen = now
         if state != self._state:
             self._state, self._since = state, now
-        if state == "running" and self._first_ran is None:
-            self._first_ran = now
         limits = self._settings
         here = now - self._since
         if state == "queued" and here > limits.queued_seconds:
             return f"it waited in the queue for {clock(here)} (job.queued_seconds)"
         if state == "pending" and here > limits.pending_seconds:
             return f"its pods did not all start within {clock(here)} (job.pending_seconds)"
-        if self._first_ran is not None and now - self._first_ran > limits.running_seconds:
-            return f"it ran for {clock(now - self._first_ran)} (job.running_seconds)"
+        if self._ran > limits.running_seconds:
+            return f"it ran for {clock(self._ran)} (job.running_seconds)"
         if state == "running" and silent_since is not None:
             silent = now - max(silent_since, self._since)
             if silent > limits.no_progress_seconds:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,15 +13,20 @@ import pytest
 import yaml
 
 from pipeline import parameters
+from tests.pipeline.cluster.conftest import Sharpen, only_line
 
 IMAGE = "registry.example/sharpen-python@sha256:" + "0" * 64
 
 
-def compiled(tmp_path: Path, *options: str) -> list[dict[str, Any]]:
+def compiled_text(tmp_path: Path, *options: str) -> str:
     target = tmp_path / "pipeline.yaml"
     command = [sys.executable, "-m", "pipeline.cli", "compile", "-o", str(target), *options]
     subprocess.run(command, check=True, capture_output=True, text=True)
-    return list(yaml.safe_load_all(target.read_text()))
+    return target.read_text()
+
+
+def compiled(tmp_path: Path, *options: str) -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all(compiled_text(tmp_path, *options)))
 
 
 def test_every_task_runs_our_image_and_the_form_is_documented(tmp_path: Path) -> None:
@@ -32,10 +39,11 @@ def test_every_task_runs_our_image_and_the_form_is_documented(tmp_path: Path) ->
     assert inputs["overrides"]["defaultValue"] == '{"training": {"temperature": 0.05}}'
 
 
-def test_the_yaml_is_the_same_every_time(tmp_path: Path) -> None:
-    (tmp_path / "a").mkdir()
-    (tmp_path / "b").mkdir()
-    assert compiled(tmp_path / "a", "--image", IMAGE) == compiled(tmp_path / "b", "--image", IMAGE)
+@pytest.mark.parametrize("form", ["kfp", "kubernetes"])
+def test_the_yaml_is_the_same_every_time(tmp_path: Path, form: str) -> None:
+    """Byte for byte, since versions are named by it; in processes of their own, which order sets differently."""
+    first, second = (compiled_text(tmp_path, "--image", IMAGE, "--format", form) for _ in range(2))
+    assert first == second
 
 
 @pytest.mark.parametrize("rounds", [1, 2, 3])
@@ -73,6 +81,39 @@ def test_rounds_are_unrolled(tmp_path: Path, rounds: int) -> None:
     assert constant == rounds
 
 
+@pytest.mark.parametrize("image", ["repo/x", "repo/x:latest", "host:5000/x"])
+def test_an_image_of_the_job_that_moves_is_refused(sharpen: Sharpen, image: str) -> None:
+    done = sharpen("compile", "--image", IMAGE, "--set", f"job.image={image}")
+    assert done.code == 2
+    assert only_line(done.err).startswith(f"job.image {image}: ")
+    assert not Path("pipeline.yaml").exists()
+
+
+def test_without_an_image_it_is_said_which_ones_are_named(sharpen: Sharpen) -> None:
+    done = sharpen("compile")
+    assert done.code == 0
+    (note,) = done.err.splitlines()
+    assert "localhost/sharpen-python-cpu:dev and localhost/sharpen-python-launcher:dev" in note
+    assert note.endswith("compile again with --image")
+    assert sharpen("compile", "--image", IMAGE).err == ""
+
+
 def test_kubernetes_objects_for_gitops(tmp_path: Path) -> None:
-    documents = compiled(tmp_path, "--format", "kubernetes", "--image", IMAGE)
-    assert [document["kind"] for document in documents] == ["Pipeline", "PipelineVersion"]
+    """A PipelineVersion cannot be changed once it is applied, so another content has another name."""
+    package = compiled_text(tmp_path, "--image", IMAGE)
+    pipeline, version = compiled(tmp_path, "--format", "kubernetes", "--image", IMAGE)
+    assert (pipeline["kind"], pipeline["metadata"]["name"]) == ("Pipeline", "sharpen")
+    # as `sharpen submit` names it
+    name = f"sharpen-{hashlib.sha256(package.encode()).hexdigest()[:12]}"
+    assert (version["kind"], version["metadata"]["name"]) == ("PipelineVersion", name)
+    assert re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", name)
+    assert version["spec"]["pipelineName"] == "sharpen"
+    executors = version["spec"]["pipelineSpec"]["deploymentSpec"]["executors"].values()
+    assert {executor["container"]["image"] for executor in executors} == {IMAGE}
+
+    other = IMAGE.replace("0" * 64, "1" * 64)
+    pipeline_too, version_too = compiled(tmp_path, "--format", "kubernetes", "--image", other)
+    assert pipeline_too == pipeline
+    assert version_too["metadata"]["name"] != name
+    executors = version_too["spec"]["pipelineSpec"]["deploymentSpec"]["executors"].values()
+    assert {executor["container"]["image"] for executor in executors} == {other}

@@ -12,7 +12,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from components.core.errors import InputError
-from pipeline.cluster.cron import NICKNAMES, interval_seconds, next_firings, six_fields
+from pipeline.cluster.cron import NICKNAMES, as_kubeflow_reads, interval_seconds, next_firings, six_fields
 
 UTC = datetime.UTC
 LIMITS = {"second": (0, 59), "minute": (0, 59), "hour": (0, 23), "day": (1, 31), "month": (1, 12), "weekday": (0, 6)}
@@ -200,3 +200,21 @@ def test_intervals(text: str, seconds: int) -> None:
 def test_intervals_written_otherwise_are_refused(text: str) -> None:
     with pytest.raises(InputError):
         interval_seconds(text)
+
+
+@pytest.mark.parametrize(
+    ("held", "read"),
+    [
+        ("0 2 * * *", "0 2 * * * *"),
+        ("0 0 2 * * ?", "0 0 2 * * *"),
+        ("*/30 * * * * *", "*/30 * * * * *"),
+        ("@daily", "@daily"),
+    ],
+)
+def test_what_the_server_holds_is_read_as_the_server_does(held: str, read: str) -> None:
+    """robfig/cron v1 (parser.go): a sixth field that is missing is the day of the week, and `?` is `*`."""
+    assert as_kubeflow_reads(held) == read
+    after = datetime.datetime(2027, 3, 1, 12, tzinfo=UTC)
+    times = next_firings(as_kubeflow_reads(held), 3, after=after)
+    assert len(times) == 3
+    assert all(fires(read if read[0] != "@" else "0 0 0 * * *", time) for time in times)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +97,7 @@ def test_creating_it_again_changes_nothing_and_another_is_refused(kfp: FakeKfp, 
             "is not after start",
         ),
         (("--cron", "@daily", "--time-zone", "Mars"), "no such time zone"),
+        (("--cron", "@daily", "--set", "job.image=x/y"), "nightly: job.image x/y: name a digest"),
         (("--cron", "@daily", "--set", "train_data=here.jsonl"), "train_data: here.jsonl is on this machine"),
     ],
 )
@@ -198,6 +201,40 @@ def test_what_others_made_is_left_alone(kfp: FakeKfp, on: Sharpen, tmp_path: Pat
     assert "others" in next(line for line in listed.splitlines() if line.startswith("weekly"))
 
 
+@pytest.mark.parametrize(
+    ("cron", "said", "minutes", "hours"),
+    [
+        ("0 2 * * *", "0 2 * * * (five fields: Kubeflow reads them with seconds first)  ", {2}, set(range(24))),
+        ("0 30 4 * * ?", "0 30 4 * * ?  ", {30}, {4}),
+        ("0 30 4 * * *", "0 30 4 * * *  ", {30}, {4}),
+    ],
+)
+def test_the_list_shows_when_a_schedule_of_others_really_fires(
+    kfp: FakeKfp, on: Sharpen, tmp_path: Path, cron: str, said: str, minutes: set[int], hours: set[int]
+) -> None:
+    """The server takes five fields and reads the minute as the second: "at two" fires every hour at two past."""
+    on("schedule", "apply", write(tmp_path, NIGHTLY))
+    by_hand(kfp, "others")["trigger"] = {"cron_schedule": {"cron": cron}}
+    (row,) = (line for line in on("schedule", "list").out.splitlines() if line.startswith("others "))
+    assert said in row
+    (fires,) = re.findall(r"\d{4}-\d\d-\d\d \d\d:\d\d", row)
+    fires = datetime.datetime.fromisoformat(f"{fires}+00:00")
+    assert (fires.minute in minutes, fires.hour in hours) == (True, True)
+    soon = datetime.timedelta(hours=1 if len(hours) > 1 else 24)
+    assert datetime.timedelta(0) < fires - datetime.datetime.now(datetime.UTC) <= soon
+
+
+def test_what_fires_next_is_never_in_the_past(kfp: FakeKfp, on: Sharpen) -> None:
+    given = ("schedule", "create", "nightly", "--cron", "0 2 * * *", *ON_THE_STORE)
+    (line,) = (line for line in on(*given, "--start", "2020-01-01T00:00:00Z").out.splitlines() if "next: " in line)
+    times = [datetime.datetime.fromisoformat(f"{one}+00:00") for one in re.findall(r"\d{4}-\d\d-\d\d 02:00", line)]
+    assert len(times) == 3
+    now = datetime.datetime.now(datetime.UTC)
+    assert all(datetime.timedelta(0) < time - now <= datetime.timedelta(days=3) for time in times)
+    later = on("schedule", "create", "later", *given[3:], "--start", "2077-01-01T00:00:00Z").out
+    assert "Fri 2077-01-01 02:00" in later
+
+
 def test_a_half_done_replacement_is_finished_by_the_next(kfp: FakeKfp, on: Sharpen, tmp_path: Path) -> None:
     on("schedule", "apply", write(tmp_path, NIGHTLY))
     kfp.misbehave("RecurringRunService_DisableRecurringRun", status=403, body=b'{"code": 7, "message": "no"}')
@@ -253,6 +290,10 @@ def test_every_fault_of_a_file_is_told_before_anything_is_sent(kfp: FakeKfp, on:
     assert (done.code, kfp.calls) == (2, [])
     assert "nightly: train_data: rows.jsonl" in done.err
     assert "nightly: store: is empty" in done.err
+    moves = {**WEEKLY, "settings": {**RUNS, "job": {"image": "x/y:latest"}}}
+    done = on("schedule", "apply", write(tmp_path, NIGHTLY, moves))
+    assert (done.code, kfp.calls) == (2, [])
+    assert done.err.startswith("error: weekly: job.image x/y:latest: latest moves")
     wrong = write(tmp_path, {**NIGHTLY, "settings": {"trainn_data": "x"}}, {**WEEKLY, "config": "gone.yaml"})
     lines = on("schedule", "apply", wrong).err.splitlines()
     assert [line.split(": ")[2] for line in lines] == ["nightly", "weekly"]

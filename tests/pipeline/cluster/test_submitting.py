@@ -120,6 +120,8 @@ def test_what_only_this_machine_can_read_is_refused_before_anything_is_sent(
     [
         (ON_THE_STORE[2:], "--image: name the image"),
         (("--image", "x/y:latest", *ON_THE_STORE[2:]), "latest moves"),
+        ((*ON_THE_STORE, "--set", "job.image=x/y:latest"), "job.image x/y:latest: latest moves"),
+        ((*ON_THE_STORE, "--set", "job.image=host:5000/y"), "job.image host:5000/y: name a digest"),
         ((*ON_THE_STORE, "--set", "store=here"), "store: here is on this machine"),
         ((*ON_THE_STORE, "--set", "training.temprature=1"), "did you mean temperature?"),
     ],

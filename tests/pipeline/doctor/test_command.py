@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import subprocess
@@ -126,6 +127,35 @@ def test_a_namespace_of_jobs_of_their_own(cluster: Applied, examine: Examine) ->
         "kubectl create rolebinding sharpen-launcher-sharpen-pipeline --namespace elsewhere --role sharpen-launcher "
         "--serviceaccount kubeflow:sharpen-pipeline"
     )
+    assert of(findings, "rights to the own pod").state == "pass"
+    # the pods of a job take the store's place and keys from the namespace that they are in
+    missing = [f.found for f in findings if f.check in ("place of the store", "secret") and f.state == "fail"]
+    assert missing == [
+        "no ConfigMap sharpen-store in namespace elsewhere: pods there do not know where the store is",
+        "there is no secret mlpipeline-minio-artifact in namespace elsewhere",
+    ]
+
+
+def test_a_namespace_of_jobs_that_has_everything(cluster: Applied, examine: Examine) -> None:
+    """What k8s/README.md says: the overlay there too, its secret, and the role for the account of the runs."""
+    api, before = cluster.api, cluster.api.rights
+    api.put("", "namespaces", {"metadata": {"name": "elsewhere", "namespace": ""}})
+    for plural, name in (("configmaps", "sharpen-store"), ("secrets", "mlpipeline-minio-artifact")):
+        there = copy.deepcopy(cluster.get(plural, name))
+        there["metadata"]["namespace"] = "elsewhere"
+        api.put("", plural, there)
+
+    def rights(user: str, call: dict[str, str]) -> bool:
+        # sharpen-launcher holds the same rules in both namespaces
+        return before(user, {**call, "namespace": "kubeflow"})
+
+    api.rights = rights
+    findings = examine("job.namespace=elsewhere", without=("store",))
+    assert [f for f in findings if f.state not in ("pass", "not checked")] == []
+    api.rights = lambda user, call: rights(user, call) and (user == "me" or call["namespace"] == "elsewhere")
+    finding = of(examine("job.namespace=elsewhere", without=("store",)), "rights to the own pod")
+    assert finding.found == "sharpen-pipeline may not get pods in namespace kubeflow"
+    assert finding.mend.endswith("-k k8s/overlays/kind")
 
 
 def test_versions_in_commands_are_those_of_the_install_scripts() -> None:

@@ -76,6 +76,11 @@ def a_policy(**spec: Any) -> Callable[[Applied], None]:
     return act
 
 
+def only_dns(cluster: Applied) -> None:
+    cluster.drop("networkpolicies", "sharpen-step", "networking.k8s.io")
+    a_policy(policyTypes=["Egress"], egress=[{"ports": [{"protocol": "UDP", "port": 53}]}])(cluster)
+
+
 def nodes(*given: dict[str, Any]) -> Callable[[Applied], None]:
     def act(cluster: Applied) -> None:
         cluster.drop("nodes", "worker-1")
@@ -231,7 +236,7 @@ CASES: dict[str, tuple[Callable[[Applied], Any], list[str], str, str, str, str]]
         "fail", "providers.minio.default.credentials needs", "kubectl apply",
     ),
     "no sharpen-store": (
-        dropped("configmaps", "sharpen-store"), [], "place of the store", "fail", "steps do not know where",
+        dropped("configmaps", "sharpen-store"), [], "place of the store", "fail", "pods there do not know where",
         "kubectl apply",
     ),
     "no secret": (
@@ -291,6 +296,13 @@ CASES: dict[str, tuple[Callable[[Applied], Any], list[str], str, str, str, str]]
         "no label zone=b: n0, n1",
         "ask for less",
     ),
+    "nodes without the label of the topology": (
+        nodes({"labels": {"rack": "a"}}, {}), ["job.same_topology=rack", "job.nodes=4"], "nodes", "fail",
+        r"room for 3 pods, 4 wanted \(no label rack: n1\)", "ask for less",
+    ),
+    "nodes without the label that pods are spread over": (
+        nothing, ['job.topology_spread=[{"topologyKey": "zone"}]'], "nodes", "fail", "no label zone: worker-1", "ask",
+    ),
     "nodes that are too small": (
         nothing, ["job.memory=64Gi"], "nodes", "fail", "memory 32779416Ki is too little",
         "job.memory",
@@ -340,6 +352,51 @@ CASES: dict[str, tuple[Callable[[Applied], Any], list[str], str, str, str, str]]
     ),
     "a job that may not be made": (
         may_not(("create", "pytorchjobs")), [], "job", "not checked", "may not create pytorchjobs", "",
+    ),
+    "training in a step that no node has a GPU for": (
+        nothing, ["job.backend=local", "job.gpus_per_node=1"], "nodes", "fail", "no nvidia.com/gpu: worker-1, worker-2",
+        "device plugin",
+    ),
+    "training in a step that no node is large enough for": (
+        nothing, ["job.backend=local", "job.memory=64Gi"], "nodes", "fail", "memory 32779416Ki is too little",
+        "ask for less with --set job.cpu, job.memory; or",
+    ),
+    "training in a step over the quota": (
+        a_quota(requests_memory="4Gi"), ["job.backend=local"], "quota", "fail",
+        "share allows requests.memory 4Gi, 1 pods need 8.0Gi", "--set job.cpu, job.memory",
+    ),
+    "training in a step over the limit": (
+        a_limit(max={"memory": "4Gi"}), ["job.backend=local"], "limits", "fail",
+        "may have memory 4Gi, the pod of the step that trains want 8Gi", "--set job.memory=4Gi",
+    ),
+    "training in a step that the network cuts off": (
+        only_dns, ["job.backend=local"], "network policies of steps", "fail",
+        r"p: step pods cannot reach the store \(TCP 8333\)", "kubectl apply",
+    ),
+    "steps without a GPU": (
+        nothing, ["pods.gpus=1"], "nodes of steps", "fail",
+        r"cpu 2, memory 8Gi, nvidia.com/gpu 1; room for 0 pods, 1 wanted \(no nvidia.com/gpu", "job.gpu_resource=",
+    ),
+    "steps whose pods tolerate the taint of GPUs": (
+        nodes({"gpus": 8, "taints": GPU_TAINT}), ["pods.gpus=2"], "nodes of steps", "pass",
+        "1 of 1 nodes fit.*room for 3 pods, 1 wanted", "",
+    ),
+    "steps behind another taint": (
+        nodes({"taints": [{"key": "team", "effect": "NoSchedule"}]}), [], "nodes of steps", "fail",
+        "taint team:NoSchedule is not tolerated: n0", "kubectl taint nodes NODE team:NoSchedule-",
+    ),
+    "steps that no node is large enough for": (
+        nothing, ["pods.memory=64Gi"], "nodes of steps", "fail", "memory 32779416Ki is too little",
+        "--set pods.cpu, pods.memory; or",
+    ),
+    "steps over the quota": (
+        a_quota(requests_nvidia_com__gpu="1"), ["pods.gpus=2"], "quota of steps", "fail",
+        "share allows requests.nvidia.com/gpu 1, 1 pods need 2",
+        r"--set pods.cpu, pods.memory, pods.gpus\), .* share --namespace kubeflow",
+    ),
+    "steps over the limit": (
+        a_limit(max={"cpu": "1"}), [], "limits of steps", "fail",
+        "may have cpu 1, pods of steps that compute want 2", "--set pods.cpu=1",
     ),
     "training in the step": (nothing, ["job.backend=local"], "job", "pass", "in the step's own pod", ""),
 }  # fmt: skip

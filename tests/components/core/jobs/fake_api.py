@@ -156,15 +156,15 @@ class FakeApi:
             self.objects.clear()
             self.changed.notify_all()
 
-    def get(self, group: str, plural: str, name: str) -> Object | None:
+    def get(self, group: str, plural: str, name: str, namespace: str = "team") -> Object | None:
         """A stored object."""
         with self.changed:
-            return self.objects.get((group, plural, "team"), {}).get(name)
+            return self.objects.get((group, plural, namespace), {}).get(name)
 
-    def all(self, group: str, plural: str) -> list[Object]:
+    def all(self, group: str, plural: str, namespace: str = "team") -> list[Object]:
         """All stored objects of a kind."""
         with self.changed:
-            return list(self.objects.get((group, plural, "team"), {}).values())
+            return list(self.objects.get((group, plural, namespace), {}).values())
 
     def write(self, pod: str, *lines: str, stamp: str = "") -> None:
         """Let a pod write lines of output; without a stamp each has a time of its own."""

@@ -57,13 +57,19 @@ EVERYTHING: dict[str, Any] = {
     "queue": "research",
     "node_selector": {"zone": "b"},
     "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],
+    "same_topology": "cloud.provider.com/topology-rack",
     "annotations": {"kueue.x-k8s.io/podset-required-topology": "cloud.provider.com/topology-block"},
     "env": {"NCCL_DEBUG": "INFO", "NCCL_SOCKET_IFNAME": "eth0"},
     "secret_env": {"AWS_ACCESS_KEY_ID": "mlpipeline-minio-artifact/accesskey"},
     "active_deadline_seconds": 7200,
 }
 # what only a PyTorchJob can say
-FOR_PYTORCHJOB: dict[str, Any] = {"backoff_limit": 5, "ttl_seconds": 600, "priority_class": "high"}
+FOR_PYTORCHJOB: dict[str, Any] = {
+    "backoff_limit": 5,
+    "ttl_seconds": 600,
+    "priority_class": "high",
+    "topology_spread": [{"topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway"}],
+}
 SETTINGS: dict[str, dict[str, Any]] = {
     "defaults": {},
     "one node": {"gpus_per_node": 2},

@@ -3,70 +3,27 @@
 from __future__ import annotations
 
 import importlib.metadata
-import ipaddress
 import os
-import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from kubernetes.config import incluster_config
 
-from components.core.jobs import connection
 from components.core.jobs.api_errors import ApiError, explained
 from components.core.jobs.cluster_client import Cluster
 from components.core.jobs.kinds import PYTORCHJOB
 from tests.components.core.jobs.fake_api import FakeApi, Fault
+from tests.components.core.jobs.in_pod import authority, service_account
 
 ROOT = Path(__file__).parents[4]
-x509 = pytest.importorskip("cryptography.x509")
-
-
-def authority(folder: Path) -> Path:
-    """A certificate for 127.0.0.1 that vouches for itself, with its key in the same file."""
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.oid.NameOID.COMMON_NAME, "kubernetes")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    file = folder / "server.pem"
-    encoding = serialization.Encoding.PEM
-    private = key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    file.write_bytes(certificate.public_bytes(encoding) + private)
-    (folder / "ca.crt").write_bytes(certificate.public_bytes(encoding))
-    return file
 
 
 @pytest.fixture
 def in_pod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeApi]:
-    """A pod with a service account, and the API over TLS as its certificate authority vouches for it."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(authority(tmp_path))
-    (tmp_path / "token").write_text("first-token")
-    (tmp_path / "namespace").write_text("team\n")
-    monkeypatch.setattr(connection, "_TOKEN", tmp_path / "token")
-    monkeypatch.setattr(incluster_config, "SERVICE_TOKEN_FILENAME", str(tmp_path / "token"))
-    monkeypatch.setattr(incluster_config, "SERVICE_CERT_FILENAME", str(tmp_path / "ca.crt"))
-    with FakeApi(tls=context) as api:
-        monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
-        monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(api.port))
-        yield api
+    with service_account(tmp_path, monkeypatch) as served:
+        yield served
 
 
 def test_the_service_account_of_a_pod_is_used_and_its_token_read_again(in_pod: FakeApi, tmp_path: Path) -> None:
@@ -131,7 +88,7 @@ def test_all_of_this_with_the_newest_client(tmp_path: Path) -> None:
     assert int(found.version.split(".")[0]) > 30
     environment = {name: value for name, value in os.environ.items() if name != "SHARPEN_TEST_NEWEST"}
     environment |= {"PYTHONPATH": f"{place}{os.pathsep}{ROOT}", "SHARPEN_TEST_CLIENT": found.version}
-    tests = ["test_cluster_client.py", "test_submit.py", "test_watch.py"]
+    tests = [f"test_{name}.py" for name in ("cluster_client", "diagnosis", "reap", "submit", "watch")]
     command = [sys.executable, "-m", "pytest", *(str(Path(__file__).with_name(name)) for name in tests)]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-5000:]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from components.core.errors import StepFailed
-from components.core.jobs import diagnosis
+from components.core.jobs import diagnosis, watch
+from components.core.jobs.settings import JobSettings
 from tests.components.core.jobs.fake_api import FakeApi
 from tests.components.core.jobs.stories import Story, a_job, run, told
 
@@ -132,6 +135,64 @@ def test_each_budget_ends_the_job(
     if which == "no_progress_seconds":
         # what every pod said last, since one of them may know why
         assert f"[{story_pod(api)}] step 1" in capsys.readouterr().out
+
+
+def test_what_a_job_waits_after_it_ran_is_no_running(api: FakeApi) -> None:
+    """A queue takes the machines of a job for another one, and gives them back."""
+    story = Story(api)
+
+    def suspended(value: bool) -> None:
+        api.change(
+            "kubeflow.org", "pytorchjobs", story.name, lambda job: job["spec"]["runPolicy"].update(suspend=value)
+        )
+
+    def act() -> None:
+        name = story.pod()
+        story.looked()
+        suspended(True)
+        api.remove("", "pods", name)
+        time.sleep(2.5)
+        suspended(False)
+        story.pod()
+        story.looked(3)
+        story.fail("no luck after all")
+
+    with told(act), pytest.raises(StepFailed, match="no luck after all"):
+        run(a_job(running_seconds=2, queued_seconds=60))
+
+
+def test_running_adds_up_and_waiting_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr(watch, "time", SimpleNamespace(monotonic=lambda: now))
+    budgets = watch.Budgets(JobSettings(queued_seconds=100, pending_seconds=50, running_seconds=60))
+
+    def after(seconds: float, state: str) -> str | None:
+        nonlocal now
+        now += seconds
+        return budgets.spent(state, None)
+
+    assert after(0, "queued") is None
+    assert after(99, "pending") is None
+    assert after(49, "running") is None
+    assert after(30, "running") is None
+    # preempted: two waits, neither too long by itself
+    assert after(10, "queued") is None
+    assert after(99, "pending") is None
+    assert after(49, "running") is None
+    assert after(20, "running") is None
+    assert after(1, "running") == "it ran for 1:01 (job.running_seconds)"
+    assert after(0, "queued") == "it ran for 1:01 (job.running_seconds)"
+    again = watch.Budgets(JobSettings(queued_seconds=100, pending_seconds=50, running_seconds=60))
+    assert again.spent("pending", None) is None
+    now += 51
+    assert again.spent("pending", None) == "its pods did not all start within 0:51 (job.pending_seconds)"
+
+
+def test_the_cluster_ends_no_job_before_its_budgets_do() -> None:
+    """Every start may wait for pods as long as the first."""
+    settings = JobSettings(pending_seconds=50, running_seconds=60, backoff_limit=3)
+    assert settings.deadline == 4 * 50 + 60
+    assert JobSettings(active_deadline_seconds=7).deadline == 7
 
 
 def story_pod(api: FakeApi) -> str:

@@ -125,6 +125,36 @@ def test_the_command_is_that_of_the_step(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", BUILD)
+def test_the_pods_of_a_job_run_together(kind: str) -> None:
+    """In one value of the label, beside what the author set on the task; and every pod has the label looked for."""
+    other = {"topologyKey": "zone", "labelSelector": {"matchLabels": {"app": "cache"}}}
+    required = "requiredDuringSchedulingIgnoredDuringExecution"
+    task = {"affinity": {**TASK["affinity"], "podAffinity": {required: [other]}}}
+    found = pod_of(manifest(kind, {"nodes": 2, "same_topology": "example.com/rack"}, task))
+    assert found["spec"]["affinity"]["nodeAffinity"] == {
+        "preferredDuringSchedulingIgnoredDuringExecution": [
+            {"weight": 1, "preference": {"matchExpressions": [{"key": "k", "operator": "In", "values": ["v"]}]}}
+        ]
+    }
+    first, ours = found["spec"]["affinity"]["podAffinity"][required]
+    assert first == other
+    assert ours["topologyKey"] == "example.com/rack"
+    assert ours["labelSelector"]["matchLabels"].items() <= found["metadata"]["labels"].items()
+    assert ours["labelSelector"]["matchLabels"]
+    assert "affinity" not in pod_of(manifest(kind, {}))["spec"]
+
+
+def test_the_pods_of_a_job_are_spread() -> None:
+    settings = {"nodes": 2, "topology_spread": [{"topologyKey": "kubernetes.io/hostname", "maxSkew": 2}]}
+    found = pod_of(manifest("pytorchjob", settings))
+    (spread,) = found["spec"]["topologySpreadConstraints"]
+    labels = spread.pop("labelSelector")["matchLabels"]
+    assert spread == {"topologyKey": "kubernetes.io/hostname", "maxSkew": 2, "whenUnsatisfiable": "DoNotSchedule"}
+    assert labels
+    assert labels.items() <= found["metadata"]["labels"].items()
+
+
+@pytest.mark.parametrize("kind", BUILD)
 def test_everything_that_is_asked_for_is_there(kind: str) -> None:
     found = manifest(kind, SETTINGS["everything"])
     spec, container = pod_of(found)["spec"], container_of(found)
@@ -226,7 +256,13 @@ def test_what_a_trainjob_cannot_say_is_told() -> None:
     with pytest.raises(InputError) as caught:
         trainjob(make_plan(job, AROUND))
     told = [fault.split(":")[0] for fault in caught.value.faults]
-    assert told == ["job.backoff_limit", "job.ttl_seconds", "job.priority_class", "job.service_account"]
+    assert told == [
+        "job.backoff_limit",
+        "job.ttl_seconds",
+        "job.topology_spread",
+        "job.priority_class",
+        "job.service_account",
+    ]
 
 
 def test_threads_share_the_cores_of_a_pod() -> None:

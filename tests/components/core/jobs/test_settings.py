@@ -35,6 +35,8 @@ from tests.components.core.jobs.fake_api import FakeApi
         ({"tolerations": [{"keey": "a"}]}, "job.tolerations.0.keey: unknown setting"),
         ({"node_selector": {"a b": "c"}}, "job.node_selector"),
         ({"node_selector": {"a": "c d"}}, "job.node_selector.a"),
+        ({"topology_spread": [{"maxSkew": 2}]}, "job.topology_spread.0.topologyKey: Field required"),
+        ({"same_topology": "a b"}, "job.same_topology"),
         ({"namespace": "Team"}, "job.namespace"),
         ({"image": "a b"}, "job.image"),
         ({"pending_seconds": 0}, "job.pending_seconds"),

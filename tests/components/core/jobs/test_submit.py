@@ -1,4 +1,4 @@
-"""Creating a job once: adoption, conflicts, refusals, cancelling, reaping; and the rights that all of it needs."""
+"""Creating a job once: adoption, conflicts, refusals, cancelling; and the rights that all of it needs."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from components.core import storage
+from components.core.command import as_told
 from components.core.errors import InputError, StepFailed
 from components.core.jobs import cluster, run_job
 from components.core.jobs.cluster import ClusterBackend
@@ -120,6 +121,34 @@ def test_a_refusal_is_one_line_and_not_repeated(api: FakeApi, fault: Fault, line
     with pytest.raises(StepFailed, match=line):
         run(a_job())
     assert api.count("create", "pytorchjobs") == 1
+
+
+@pytest.mark.parametrize(
+    ("there", "faults", "line"),
+    [
+        (False, [Fault("get", "pods", 9, 401, "Unauthorized", "no")], "own pod .*: no .*token is refused"),
+        (False, [Fault("get", "pods", 9, 422, "Invalid", "no")], "this step's own pod cannot be looked at: no"),
+        (
+            True,
+            [Fault("get", "pytorchjobs", 1, 403, "Forbidden", "no get")],
+            "cannot be adopted: no get .*needs the ri",
+        ),
+        (True, [Fault("delete", "pytorchjobs", 1, 403, "Forbidden", "no delete")], "cannot be adopted: no delete"),
+    ],
+)
+def test_whatever_is_refused_ends_in_a_line(api: FakeApi, there: bool, faults: list[Fault], line: str) -> None:
+    """The first call of all, and those for a job that is there already."""
+    if there:
+        first = backend(a_job())
+        first.submit(first.build())
+        Story(api).fail()
+    api.faults += faults
+    with pytest.raises(StepFailed, match=line) as caught:
+        run(a_job())
+    told = as_told(caught.value)
+    assert told is not None
+    assert (told[0], len(told[1]), "\n" in told[1][0]) == (1, 1, False)
+    assert len(api.all("kubeflow.org", "pytorchjobs")) == there
 
 
 def test_a_cluster_without_the_operator_is_told(api: FakeApi) -> None:
@@ -235,35 +264,6 @@ def test_sigterm_with_an_api_that_does_not_answer_ends_in_time(
     assert "delete it by hand" in capsys.readouterr().out
 
 
-def test_the_end_of_a_run_deletes_its_jobs_that_go_on(api: FakeApi) -> None:
-    running = backend(a_job())
-    running.submit(running.build())
-    second = backend(a_job("s3://bucket/runs/one/second", **ACCOUNT), "trainjob")
-    second.submit(second.build())
-    done = backend(a_job("s3://bucket/runs/one/done"))
-    done.submit(done.build())
-    done_name = done.build()["metadata"]["name"]
-    conditions = {"conditions": [{"type": "Succeeded", "status": "True"}]}
-    api.change("kubeflow.org", "pytorchjobs", done_name, lambda job: job.update(status=conditions))
-    foreign = {"metadata": {"name": "foreign", "labels": {"sharpen/run": "other"}}, "spec": {}}
-    api.put("kubeflow.org", "pytorchjobs", foreign)
-    names = {running.build()["metadata"]["name"], second.build()["metadata"]["name"]}
-    assert set(reap_jobs(running._cluster)) == names
-    assert {job["metadata"]["name"] for job in api.all("kubeflow.org", "pytorchjobs")} == {"foreign", done_name}
-    assert reap_jobs(running._cluster) == []
-
-
-def test_reaping_needs_no_second_kind_and_no_cluster(api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
-    api.known.discard(("trainer.kubeflow.org", "trainjobs"))
-    running = backend(a_job())
-    running.submit(running.build())
-    assert len(reap_jobs(running._cluster)) == 1
-    monkeypatch.delenv("KFP_POD_NAME")
-    calls = len(api.calls)
-    assert reap_jobs() == []
-    assert len(api.calls) == calls
-
-
 @pytest.mark.store
 def test_the_role_is_what_the_code_asks_for(s3: str, api: FakeApi) -> None:
     """Every call of both kinds' lives is in the list that the roles are made from, and nothing else is."""
@@ -283,6 +283,6 @@ def test_the_role_is_what_the_code_asks_for(s3: str, api: FakeApi) -> None:
             run(a_job(output, **ACCOUNT), kind)
         unfinished = backend(a_job(f"{output}-2", **ACCOUNT), kind)
         unfinished.submit(unfinished.build())
-        assert reap_jobs(unfinished._cluster)
+        assert reap_jobs(cluster=unfinished._cluster)
     assert {Permission(*call) for call in api.calls} == LAUNCHER
     assert storage.is_finished(f"{s3}/rights/trainjob")

@@ -90,10 +90,24 @@ def test_a_token_that_was_rotated_is_read_again(s3: str, api: FakeApi, token_fil
 
 
 def test_a_token_that_stays_refused_fails_soon(api: FakeApi) -> None:
+    """Whenever that happens: at the first call, and while the job runs."""
     api.tokens = {"another"}
-    with pytest.raises(Exception, match="401"):
+    with pytest.raises(StepFailed, match=r"own pod cannot be looked at: Unauthorized .*token is refused"):
         run(a_job())
     assert len(api.calls) < 10
+    api.tokens = {"first-token"}
+    story = Story(api)
+
+    def act() -> None:
+        story.pod()
+        story.looked()
+        with api.changed:
+            api.tokens = {"another"}
+            api.calls.clear()
+
+    with told(act), pytest.raises(StepFailed, match="cannot be watched and goes on by itself: Unauthorized"):
+        run(a_job())
+    assert len(api.calls) < 20
 
 
 def test_after_retry_after_no_call_comes_early(api: FakeApi) -> None:

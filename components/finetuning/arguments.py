@@ -83,7 +83,8 @@ def training_arguments(
             logging_nan_inf_filter=False,
             save_strategy="steps" if save_steps else "no",
             save_steps=save_steps or 1,
-            save_total_limit=settings.save_total_limit,
+            # The Trainer would delete older checkpoints before the new one is marked; `Checkpoints` does it after.
+            save_total_limit=None,
             eval_strategy="steps" if evaluate else "no",
             eval_steps=settings.eval_steps if evaluate else None,
             # What a broken run had evaluated counts once, for early stopping too.

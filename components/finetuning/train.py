@@ -138,7 +138,8 @@ def checkpoints_of(facts: dict[str, Any], settings: TrainingSettings, output: st
     decisive["training_arguments"] = {name: value for name, value in given if not name.startswith("dataloader_")}
     identity |= {"settings": decisive, "code": facts["code_version"]}
     folder = checkpoints.folder_for(settings.checkpoint_folder, identity, output)
-    return Checkpoints(folder, checkpoints.address_for(settings.checkpoint_address, identity, output))
+    address = checkpoints.address_for(settings.checkpoint_address, identity, output)
+    return Checkpoints(folder, address, settings.save_total_limit)
 
 
 def run(

@@ -5,7 +5,9 @@ Runs in one process, or in each of the processes that torchrun started; the resu
 
 from __future__ import annotations
 
+import os
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,7 +18,8 @@ from components.core.errors import InputError
 from components.core.place import code_version, run_id
 from components.core.settings import EncoderSettings
 from components.finetuning import checkpoints, export, lora, softening
-from components.finetuning.arguments import check_training_arguments, training_arguments
+from components.finetuning.allowed_arguments import faults_of
+from components.finetuning.arguments import training_arguments
 from components.finetuning.batches import Batches
 from components.finetuning.checkpoints import Checkpoints
 from components.finetuning.dev_score import METRIC
@@ -106,8 +109,10 @@ def with_temperature_rule(settings: TrainingSettings, encoder: EncoderSettings) 
 
 def check_settings(settings: TrainingSettings) -> None:
     """Raise InputError for what no bound of a single setting can say and no data are needed for."""
-    if faults := [*check_training_arguments(settings), *lora.faults(settings)]:
+    if faults := [*faults_of(settings), *lora.faults(settings)]:
         raise InputError(faults)
+    # transformers looks at the values.
+    training_arguments(settings, Path(os.curdir), 1, evaluate=settings.eval_steps > 0)
 
 
 def announce(inputs: Inputs, batches: Batches, settings: TrainingSettings, exchange: Exchange) -> None:

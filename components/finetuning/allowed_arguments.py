@@ -64,7 +64,7 @@ _WEIGHTS_ALONE = "only the encoder's own forward pass is trained"
 # What is not possible here, and why.
 _REFUSED = {
     "gradient_accumulation_steps": "small batches one after another have fewer in-batch negatives than a large one; "
-    "set train_batch_size to the queries of the whole step, which is encoded in pieces of micro_batch_tokens",
+    "set train_batch_size to the queries of the whole step, which the gradient cache encodes in pieces that fit",
     "label_smoothing_factor": _LOSS,
     "average_tokens_across_devices": _LOSS,
     "label_names": _LOSS,

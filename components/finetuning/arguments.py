@@ -1,8 +1,7 @@
-"""Our settings as transformers' `TrainingArguments`, and what of those a user may set directly."""
+"""Our settings as transformers' `TrainingArguments`."""
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from pathlib import Path
 
@@ -12,50 +11,6 @@ from transformers import TrainingArguments
 from components.core.errors import InputError
 from components.finetuning.dev_score import METRIC
 from components.finetuning.settings import TrainingSettings
-
-# TrainingArguments that our own settings or the step's arithmetic decide, and what to use instead.
-_DECIDED = {
-    "per_device_train_batch_size": "train_batch_size",
-    "gradient_accumulation_steps": "train_batch_size (the gradient cache makes any size fit)",
-    "auto_find_batch_size": "activation_gib",
-    "bf16": "encoder.precision",
-    "fp16": "encoder.precision",
-    "activation_checkpointing": "gradient_checkpointing",
-    "data_seed": "seed",
-    "eval_strategy": "eval_steps",
-    "save_strategy": "save_steps",
-    "logging_strategy": "logging_steps",
-    "output_dir": "--output",
-}
-_NOT_HERE = (
-    "deepspeed",
-    "fsdp",
-    "fsdp_config",
-    "push_to_hub",
-    "torch_compile",
-    "load_best_model_at_end",
-    "save_only_model",
-    "dataloader_drop_last",
-    "dataloader_multiprocessing_context",
-    "dataloader_pin_memory",
-)
-
-
-def check_training_arguments(settings: TrainingSettings) -> list[str]:
-    """One line per fault in `training_arguments`; needs no process group and no model."""
-    fields = {field.name for field in dataclasses.fields(TrainingArguments)}
-    faults = []
-    for name in settings.training_arguments:
-        where = f"training_arguments.{name}"
-        if name in TrainingSettings.model_fields:
-            faults.append(f"{where}: is a setting of its own; set {name} directly")
-        elif name in _DECIDED:
-            faults.append(f"{where}: cannot be set here; use {_DECIDED[name]}")
-        elif name in _NOT_HERE:
-            faults.append(f"{where}: is not supported by this trainer")
-        elif name not in fields:
-            faults.append(f"{where}: transformers' TrainingArguments has no such field")
-    return faults
 
 
 def training_arguments(
@@ -68,7 +23,7 @@ def training_arguments(
     """
     save_steps = settings.eval_steps if evaluate else settings.save_steps
     try:
-        return TrainingArguments(
+        arguments = TrainingArguments(
             output_dir=os.fspath(folder),
             max_steps=steps,
             per_device_train_batch_size=1,
@@ -83,7 +38,8 @@ def training_arguments(
             logging_nan_inf_filter=False,
             save_strategy="steps" if save_steps else "no",
             save_steps=save_steps or 1,
-            save_total_limit=settings.save_total_limit,
+            # The Trainer would delete older checkpoints before the new one is marked; `Checkpoints` does it after.
+            save_total_limit=None,
             eval_strategy="steps" if evaluate else "no",
             eval_steps=settings.eval_steps if evaluate else None,
             # What a broken run had evaluated counts once, for early stopping too.
@@ -101,6 +57,9 @@ def training_arguments(
         )
     except (TypeError, ValueError, ImportError) as error:
         raise InputError(f"training_arguments: transformers refuses them: {str(error).splitlines()[0]}") from None
+    # Of several GPUs that it sees a process uses one; more than one is DataParallel to the Trainer.
+    arguments._n_gpu = min(1, arguments.n_gpu)
+    return arguments
 
 
 def workers() -> int:

@@ -11,6 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from components.finetuning.apart import apart, told
 from components.finetuning.examples import Examples
 from components.finetuning.mixing import cut, shares, walk
 from components.finetuning.settings import TrainingSettings
@@ -40,7 +41,8 @@ class Batches:
 
     With `source_temperature` 1 each epoch takes every query once, in an order drawn from (seed, epoch); the last batch
     of an epoch, or of each source with `same_dataset_within_batch`, may be smaller. With a higher one the sources'
-    shares of an epoch are nearer to each other (`mixing`). No batch has a query twice, and no source is left out.
+    shares of an epoch are nearer to each other (`mixing`). No batch has a query twice, and no source is left out. Where
+    false negatives are not masked, queries that share their text or a positive are kept apart (`apart`).
 
     Attributes:
         per_epoch: batches of an epoch.
@@ -56,37 +58,41 @@ class Batches:
         # Batches of its own may be as many as a source needs; in mixed ones a query has one place in each.
         repeats = None if settings.same_dataset_within_batch else -(-len(examples) // settings.train_batch_size)
         self.source_shares = shares(counts, settings.source_temperature, repeats)
+        self._apart = apart(examples, settings)
         self.per_epoch = len(self._epoch(0))
         self._epoch_cached = lru_cache(maxsize=2)(self._epoch)
 
     def warnings(self) -> list[str]:
         """What is not as a user may expect, one line each, naming the source."""
-        return [line for number in range(len(self.source_rows)) for line in self._warnings_of(number)]
+        lines = [line for number in range(len(self.source_rows)) for line in self._warnings_of(number)]
+        if self._apart is not None and (meeting := told(self._apart, self._epoch(0), self.examples)):
+            lines.append(meeting)
+        return lines
 
     def _warnings_of(self, number: int) -> list[str]:
         name = self.examples.sources[number] or "(unnamed)"
         rows, size = len(self.source_rows[number]), self.settings.train_batch_size
         share, asked = int(self.source_shares[number]), int(self._asked[number])
-        told = []
+        lines = []
         if self.settings.same_dataset_within_batch and rows < size:
-            told.append(
+            lines.append(
                 f"source {name}: {rows:,} queries, fewer than a batch of {size:,}; it is trained in "
                 f"{-(-share // rows):,} smaller batch(es) an epoch, with fewer in-batch negatives and more weight for "
                 "each query; lower train_batch_size, join it with another source, or set same_dataset_within_batch to "
                 "false"
             )
         if share < asked and share == rows * self.per_epoch:
-            told.append(
+            lines.append(
                 f"source {name}: source_temperature asks for {asked:,} of its {rows:,} queries an epoch, but "
                 f"{share:,} are all that fit, since no batch has a query twice; lower source_temperature or "
                 "train_batch_size"
             )
         if "no_in_batch_neg" in name and name not in self.settings.no_inbatch_sources:
-            told.append(
+            lines.append(
                 f"source {name}: a name that turns in-batch negatives off in FlagEmbedding, not here; "
                 "set no_inbatch_sources if that is wanted"
             )
-        return told
+        return lines
 
     def batch(self, step: int) -> Batch:
         """The batch of a step."""
@@ -106,10 +112,10 @@ class Batches:
         size = self.settings.train_batch_size
         order = draw.permutation(self._queries(epoch))
         if not self.settings.same_dataset_within_batch:
-            return cut(order, size, draw)
+            return cut(order, size, draw, self._apart)
         made = []
         for source in range(len(self.source_rows)):
-            made += cut(order[self.examples.source[order] == source], size, draw)
+            made += cut(order[self.examples.source[order] == source], size, draw, self._apart)
         return [made[place] for place in draw.permutation(len(made))]
 
     def _queries(self, epoch: int) -> np.ndarray:

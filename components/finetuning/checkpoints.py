@@ -1,7 +1,7 @@
 """A run's checkpoints: a local folder, and a copy at an address that outlives the machine.
 
 Names come from content, so a run goes on only with its own checkpoints. A checkpoint counts only when it was marked
-complete; all of them are removed when the model is written.
+complete and its files are those of the mark; all of them are removed when the model is written.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from components.finetuning.processes import first_of_node_first
 
 STATE = "trainer_state.json"
 AUTO = "auto"
+ANY_SIZE = -1
 
 
 def name_of(facts: dict[str, Any]) -> str:
@@ -68,12 +69,13 @@ class Checkpoints:
     """What is kept of a training while it runs.
 
     Args:
-        folder: local folder; transformers' `Trainer` writes and rotates the checkpoints in it.
+        folder: local folder; transformers' `Trainer` writes the checkpoints into it.
         address: where they are copied to; None: nowhere.
+        limit: how many are kept; the newest and the best one always are.
     """
 
-    def __init__(self, folder: Path, address: str | None) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, address: str | None, limit: int = 2) -> None:
+        self.folder, self.limit = folder, limit
         self.copy = CheckpointCopy(address, self.steps, self.path) if address else None
 
     def path(self, step: int) -> Path:
@@ -82,11 +84,24 @@ class Checkpoints:
 
     def steps(self) -> set[int]:
         """The complete checkpoints of the local folder."""
-        return {_step(path) for path in self._all() if (path / COMPLETE).is_file()}
+        return {_step(path) for path in self._all() if not _fault(path)}
 
-    def saved(self, step: int) -> None:
-        """Every process has written its part of a checkpoint: mark it complete and copy it in the background."""
-        (self.path(step) / COMPLETE).touch()
+    def saved(self, step: int, best: int | None = None) -> None:
+        """Every process has written its part of a checkpoint: mark it, then delete older ones, then copy.
+
+        In this order a process that is killed at any point leaves a complete checkpoint. The copying goes on in the
+        background.
+
+        Args:
+            step: the checkpoint.
+            best: the checkpoint that stays although it is older; None: there is none.
+        """
+        # The last copy reads what may be deleted now.
+        self.wait()
+        _mark(self.path(step))
+        kept = {step, *({best} if best is not None else ())}
+        older = sorted(self.steps() - kept, reverse=True)
+        self._remove(self.path(one) for one in older[max(0, self.limit - len(kept)) :])
         if self.copy:
             self.copy.start()
 
@@ -98,10 +113,15 @@ class Checkpoints:
     def restore(self, exchange: Exchange) -> Path | None:
         """The newest complete checkpoint that every process can read, brought here if need be; None: there is none.
 
-        Later checkpoints, and what a process that died had begun to write, are deleted from the local folder.
+        Later checkpoints, damaged ones, and what a process that died had begun to write, are deleted from the local
+        folder.
         """
         with first_of_node_first(exchange):
-            self._remove(path for path in self._all() if not (path / COMPLETE).is_file())
+            faults = {path: _fault(path) for path in self._all()}
+            for path, fault in faults.items():
+                if fault and (path / COMPLETE).is_file():
+                    print(f"warning: the checkpoint {path} cannot be used: {fault}", flush=True)
+            self._remove(path for path, fault in faults.items() if fault)
         found: list[int] = []
         if exchange.rank == 0:
             found = sorted(self.steps() | (self.copy.steps() if self.copy else set()), reverse=True)
@@ -153,8 +173,29 @@ class Checkpoints:
             return True
         if self.copy is None or not self.copy.fetch(step):
             return False
-        (self.path(step) / COMPLETE).touch()
+        _mark(self.path(step))
         return True
+
+
+def _mark(path: Path) -> None:
+    """Say that a checkpoint is complete, and how large its files are."""
+    sizes = {file.name: file.stat().st_size for file in path.iterdir() if file.name != COMPLETE}
+    # The state is written again, whole, when the best checkpoint has come to another folder.
+    sizes[STATE] = ANY_SIZE
+    storage.write_bytes(str(path / COMPLETE), json.dumps(sizes, indent=2).encode())
+
+
+def _fault(path: Path) -> str:
+    """Why a checkpoint is not complete; empty: it is."""
+    try:
+        sizes: dict[str, int] = json.loads((path / COMPLETE).read_bytes())
+        for name, size in sizes.items():
+            found = (path / name).stat().st_size
+            if size not in (ANY_SIZE, found):
+                return f"{name} has {found:,} bytes instead of {size:,}"
+    except (OSError, ValueError) as fault:
+        return str(fault)
+    return ""
 
 
 def _step(path: Path) -> int:

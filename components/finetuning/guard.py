@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from components.core.errors import StepFailed
 from components.finetuning.examples import Examples
 from components.finetuning.layout import Layout
+from components.finetuning.loss import BLOCK_ENTRIES
 from components.finetuning.step import Step
 
 SHOWN = 3
+# Characters of a text that are shown.
+BEGINNING = 60
 ADVICE = "raise temperature, lower learning_rate, or filter the negatives; no weights were changed by this step"
 
 
@@ -43,24 +47,55 @@ def check_finite(step: Step, gradient_norm: float, layout: Layout, examples: Exa
 
 
 def extremes(step: Step, layout: Layout, examples: Examples) -> str:
-    """The texts whose embeddings are not finite, or else the pairs of this process with the most extreme scores."""
+    """The texts whose embeddings are not finite, or else the pairs with the most extreme scores.
+
+    Pairs are those that some process contrasts: every query with every passage where there are in-batch negatives,
+    else a query with its own group.
+    """
     bad = (~torch.isfinite(step.embeddings).all(dim=1)).nonzero().squeeze(1).tolist()
-    queries = len(layout.queries)
     if bad:
-        names = [
-            f"query {examples.query_ids[int(layout.queries[row])]}"
-            if row < queries
-            else f"passage {examples.text_ids[int(layout.texts[row - queries])]}"
-            for row in bad[:SHOWN]
-        ]
+        names = [_name(place, layout, examples) for place in bad[:SHOWN]]
         return f"{len(bad)} of {len(step.embeddings)} embeddings are not finite, such as {', '.join(names)}"
-    scores = torch.einsum("bd,bgd->bg", step.embeddings[layout.query_of], step.embeddings[layout.text_of])
-    worst = scores.abs().flatten().topk(min(SHOWN, scores.numel())).indices.tolist()
-    group = scores.shape[1]
-    pairs = []
-    for place in worst:
-        row = layout.first_row + place // group
-        query, text = int(layout.batch.queries[row]), int(layout.batch.groups[row, place % group])
-        score = scores.flatten()[place].item()
-        pairs.append(f"query {examples.query_ids[query]} with passage {examples.text_ids[text]} ({score:.3g})")
-    return f"most extreme scores: {', '.join(pairs)}"
+    told = [
+        f"{_name(query, layout, examples)} with {_name(text, layout, examples)} ({score:.3g})"
+        for query, text, score in _most_extreme(step.embeddings, layout)
+    ]
+    return f"most extreme scores: {', '.join(told)}"
+
+
+def _most_extreme(embeddings: Tensor, layout: Layout) -> list[tuple[int, int, float]]:
+    """(row of the query, row of the text, score) of the pairs with the largest scores, by their absolute value."""
+    found: list[tuple[int, int, float]] = []
+    queries, texts = (rows[layout.in_batch].unique() for rows in (layout.query_of, layout.text_of))
+    for block in queries.split(max(1, BLOCK_ENTRIES // max(1, len(texts)))):
+        scores = embeddings[block] @ embeddings[texts].T
+        found += [
+            (int(block[place // len(texts)]), int(texts[place % len(texts)]), float(scores.flatten()[place]))
+            for place in _largest(scores)
+        ]
+    queries, texts = layout.query_of[~layout.in_batch], layout.text_of[~layout.in_batch]
+    group = layout.text_of.shape[1]
+    step = max(1, BLOCK_ENTRIES // (group * embeddings.shape[1]))
+    for block, own in zip(queries.split(step), texts.split(step), strict=True):
+        scores = torch.einsum("bd,bgd->bg", embeddings[block], embeddings[own])
+        found += [
+            (int(block[place // group]), int(own.flatten()[place]), float(scores.flatten()[place]))
+            for place in _largest(scores)
+        ]
+    return sorted(set(found), key=lambda pair: -abs(pair[2]))[:SHOWN]
+
+
+def _largest(scores: Tensor) -> list[int]:
+    return scores.abs().flatten().topk(min(SHOWN, scores.numel())).indices.tolist()
+
+
+def _name(row: int, layout: Layout, examples: Examples) -> str:
+    """A text by its kind, id and beginning."""
+    if row < len(layout.queries):
+        number = int(layout.queries[row])
+        kind, name, text = "query", examples.query_ids[number], examples.queries[number]
+    else:
+        number = int(layout.texts[row - len(layout.queries)])
+        kind, name, text = "passage", examples.text_ids[number], examples.texts[number]
+    words = " ".join(text.split())
+    return f'{kind} {name} "{words if len(words) <= BEGINNING else words[: BEGINNING - 1] + "…"}"'

@@ -33,8 +33,8 @@ class Layout:
         mine: this process's share.
         tokens: token ids of the rows in this process's share.
         contrasts: the rows of the loss that are this process's.
-        first_row: this process's first row of the batch.
-        query_of, text_of: (b) and (b, G) rows of the matrix that hold query and group of each of its rows.
+        query_of, text_of: (n) and (n, G) rows of the matrix that hold query and group of each batch row of the scope.
+        in_batch: (n) which rows of the scope take part in in-batch negatives.
     """
 
     batch: Batch
@@ -44,9 +44,9 @@ class Layout:
     mine: int
     tokens: Lists
     contrasts: list[Contrast]
-    first_row: int
     query_of: Tensor
     text_of: Tensor
+    in_batch: Tensor
 
     @property
     def total_rows(self) -> int:
@@ -83,9 +83,9 @@ def lay_out(batch: Batch, tokens: Tokens, settings: TrainingSettings, rank: int,
         mine=mine,
         tokens=_tokens(batch, tokens, scope, ids, shares[mine].tolist()),
         contrasts=_contrasts(scope, own, examples, settings),
-        first_row=rows.start,
-        query_of=torch.from_numpy(scope.query_of[own]),
-        text_of=torch.from_numpy(scope.text_of[own] + len(scope.queries)),
+        query_of=torch.from_numpy(scope.query_of),
+        text_of=torch.from_numpy(scope.text_of + len(scope.queries)),
+        in_batch=torch.from_numpy(scope.in_batch),
     )
 
 

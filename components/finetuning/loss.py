@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-# Scores held at once: 32 MiB in float32, and about four times that while a block's gradient is made.
+# Numbers of a block, scores or gathered embeddings: 32 MiB in float32, and about four times that while the block's
+# gradient is made.
 BLOCK_ENTRIES = 2**23
 
 
@@ -125,42 +126,43 @@ def _one_contrast(
     vectors: Tensor, contrast: Contrast, objective: Objective, weight: float
 ) -> tuple[float, Tensor, float]:
     """Weighted loss, its gradient (n, d) and the negatives counted, block by block of rows."""
-    rows, columns = vectors[contrast.rows], vectors[contrast.columns]
+    rows, gradient = vectors[contrast.rows], torch.zeros_like(vectors)
+    # In-batch off needs no columns of all rows: a group is then a small batch of its own, gathered with its block.
+    columns = vectors[contrast.columns if contrast.in_batch else contrast.columns[:0]]
     row_gradient, column_gradient = torch.zeros_like(rows), torch.zeros_like(columns)
     loss = torch.zeros((), dtype=torch.float64, device=vectors.device)
     negatives = torch.zeros((), dtype=torch.int64, device=vectors.device)
     starts = _excluded_by_row(contrast)
-    # In-batch off needs the own columns only: a group is then a small batch of its own.
-    width = columns.shape[0] if contrast.in_batch else contrast.own.shape[1]
-    step = max(1, BLOCK_ENTRIES // max(1, width))
+    group = contrast.own.shape[1]
+    step = max(1, BLOCK_ENTRIES // max(1, columns.shape[0] if contrast.in_batch else group * vectors.shape[1]))
     for start in range(0, rows.shape[0], step):
         end = min(rows.shape[0], start + step)
         queries, own = rows[start:end], contrast.own[start:end]
         teacher = None if contrast.teacher is None else contrast.teacher[start:end]
-        passages = columns if contrast.in_batch else columns[own]
+        places = contrast.columns[own]
         if contrast.in_batch:
-            scores = queries @ passages.T
+            scores = queries @ columns.T
             pairs = contrast.excluded[starts[start] : starts[end]]
             scores[pairs[:, 0] - start, pairs[:, 1]] = -torch.inf
             _exclude_by_margin(scores, own, objective.margin)
         else:
-            scores = torch.einsum("bd,bgd->bg", queries, passages)
-            own = torch.arange(width, device=own.device).expand(end - start, width)
+            scores = torch.einsum("bd,bgd->bg", queries, vectors[places])
+            own = torch.arange(group, device=own.device).expand(end - start, group)
         negatives += (scores > -torch.inf).sum() - (end - start)
         scores /= objective.temperature
         block, by_score = _row_losses(scores, own, teacher, objective)
         loss += block.double() * weight
         by_score *= weight / objective.temperature
         if contrast.in_batch:
-            row_gradient[start:end] = by_score @ passages
+            row_gradient[start:end] = by_score @ columns
             column_gradient.addmm_(by_score.T, queries)
         else:
-            row_gradient[start:end] = torch.einsum("bg,bgd->bd", by_score, passages)
+            row_gradient[start:end] = torch.einsum("bg,bgd->bd", by_score, vectors[places])
             outer = by_score.unsqueeze(-1) * queries.unsqueeze(1)
-            column_gradient.index_add_(0, contrast.own[start:end].reshape(-1), outer.flatten(0, 1))
-    gradient = torch.zeros_like(vectors)
+            gradient.index_add_(0, places.reshape(-1), outer.flatten(0, 1))
     gradient.index_add_(0, contrast.rows, row_gradient)
-    gradient.index_add_(0, contrast.columns, column_gradient)
+    if contrast.in_batch:
+        gradient.index_add_(0, contrast.columns, column_gradient)
     return loss.item(), gradient, float(negatives.item())
 
 

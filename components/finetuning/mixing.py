@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from components.finetuning.apart import Apart
+
 
 def shares(counts: np.ndarray, temperature: float, repeats: int | None) -> np.ndarray:
     """How many queries of each source an epoch has.
@@ -58,21 +60,30 @@ def walk(rows: np.ndarray, share: int, epoch: int, seed: list[int]) -> np.ndarra
     return np.sort(np.concatenate([np.repeat(rows, times), circle[more]]))
 
 
-def cut(order: np.ndarray, size: int, draw: np.random.Generator) -> list[np.ndarray]:
+def cut(order: np.ndarray, size: int, draw: np.random.Generator, found: Apart | None = None) -> list[np.ndarray]:
     """Cut an epoch's queries into batches of at most `size`, none with a query twice.
 
     Where a query comes several times, all its occurrences stand together and are dealt out like cards, one to a batch,
     and the batches are put into random order; they differ in size by one at most. There are as many of them as `size`
-    asks for, or as the most frequent query has occurrences.
+    asks for, or as the most frequent query has occurrences. Queries that must not meet are dealt out together in the
+    same way; they meet only where more of them share a text than there are batches, or a long chain of shared texts
+    comes back to one.
 
     Args:
         order: queries in random order.
         size: queries of a batch.
         draw: for the order of the batches.
+        found: which queries must not meet; None: all may.
     """
     _, first, inverse, times = np.unique(order, return_index=True, return_inverse=True, return_counts=True)
-    if times.max() == 1:
+    # Families in the order in which the first of each comes, and in a family those that share a text close together.
+    keys = [first[inverse]]
+    if found is not None:
+        _, met, family = np.unique(found.family[order], return_index=True, return_inverse=True)
+        if len(met) < len(times):
+            keys = [found.place[order], met[family]]
+    if times.max() == 1 and len(keys) == 1:
         return [order[start : start + size] for start in range(0, len(order), size)]
-    dealt = order[np.argsort(first[inverse], kind="stable")]
+    dealt = order[np.lexsort(keys)]
     number = max(-(-len(order) // size), int(times.max()))
     return [dealt[start::number] for start in draw.permutation(number)]

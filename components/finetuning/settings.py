@@ -8,6 +8,9 @@ from pydantic import Field, model_validator
 
 from components.core.settings import SettingsModel
 
+# Trackers of transformers that write files where the training tells them to.
+WRITE_FILES = frozenset({"all", "codecarbon", "tensorboard"})
+
 _OF_LORA = ("lora_alpha", "lora_dropout", "lora_target_modules")
 
 
@@ -160,6 +163,12 @@ class TrainingSettings(SettingsModel):
         0, ge=0, le=1000, description="Stop after this many dev evaluations without a better nDCG@10; 0: never."
     )
     report_to: list[str] = Field([], max_length=8, description="Trackers of transformers, such as tensorboard, mlflow.")
+    logging_dir: str | None = Field(
+        None,
+        min_length=1,
+        description="Local folder for the logs of trackers that write files; unset: beside a local output, else in "
+        "the user's cache.",
+    )
 
     # when a loss or gradient is not finite
     on_divergence: Literal["stop", "soften"] = Field(
@@ -175,6 +184,8 @@ class TrainingSettings(SettingsModel):
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
+        if self.logging_dir and not WRITE_FILES & {*self.report_to}:
+            raise ValueError("logging_dir has no effect without a tracker that writes files, such as tensorboard")
         if self.early_stopping_patience and not self.eval_steps:
             raise ValueError("early_stopping_patience needs eval_steps: set how often dev is evaluated")
         if any(dim < 1 for dim in self.matryoshka_dims) or len(set(self.matryoshka_dims)) != len(self.matryoshka_dims):

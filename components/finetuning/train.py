@@ -5,7 +5,9 @@ Runs in one process, or in each of the processes that torchrun started; the resu
 
 from __future__ import annotations
 
+import os
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,8 +17,9 @@ from components.core.encoder import Encoder, weights_hash
 from components.core.errors import InputError
 from components.core.place import code_version, run_id
 from components.core.settings import EncoderSettings
-from components.finetuning import checkpoints, export, lora, softening
-from components.finetuning.arguments import check_training_arguments, training_arguments
+from components.finetuning import checkpoints, export, lora, softening, trackers
+from components.finetuning.allowed_arguments import faults_of
+from components.finetuning.arguments import training_arguments
 from components.finetuning.batches import Batches
 from components.finetuning.checkpoints import Checkpoints
 from components.finetuning.dev_score import METRIC
@@ -26,12 +29,15 @@ from components.finetuning.gather import Exchange
 from components.finetuning.guard import Diverged
 from components.finetuning.inputs import Inputs, read_inputs
 from components.finetuning.processes import joined
-from components.finetuning.settings import TrainingSettings
+from components.finetuning.settings import WRITE_FILES, TrainingSettings
 from components.finetuning.softening import Softening
 from components.finetuning.trainer import RetrievalTrainer, Work, steps_of
 
 # Settings that change what is seen of a training, but not its result.
-_WATCHING = {"logging_steps", "save_steps", "save_total_limit", "checkpoint_folder", "checkpoint_address", "report_to"}
+_WATCHING = {
+    *("logging_steps", "save_steps", "save_total_limit", "checkpoint_folder", "checkpoint_address"),
+    *("report_to", "logging_dir"),
+}
 
 
 def train(
@@ -71,16 +77,19 @@ def train(
         batches = Batches(inputs.examples, settings)
         facts = facts_before(data, negatives, model, inputs, batches, settings, encoder, exchange)
         kept = checkpoints_of(facts, settings, output)
+        logs = trackers.log_folder(settings, output, kept.folder.name)
         if exchange.rank == 0:
-            announce(inputs, batches, settings, exchange)
+            announce(inputs, batches, settings, exchange, logs)
         set_up(inputs.encoder, settings)
         facts |= trained(inputs.encoder, settings)
         started = time.monotonic()
-        trainer = run(inputs, batches, settings, kept, exchange)
+        trainer = run(inputs, batches, settings, kept, logs, exchange)
         facts |= facts_after(trainer, batches, time.monotonic() - started)
         finish(inputs.encoder, settings)
         if exchange.rank == 0:
             write(output, inputs.encoder, facts)
+            if logs is not None:
+                trackers.keep_files(kept.folder, logs)
             kept.remove()
         exchange.wait()
     return facts
@@ -106,11 +115,15 @@ def with_temperature_rule(settings: TrainingSettings, encoder: EncoderSettings) 
 
 def check_settings(settings: TrainingSettings) -> None:
     """Raise InputError for what no bound of a single setting can say and no data are needed for."""
-    if faults := [*check_training_arguments(settings), *lora.faults(settings)]:
+    if faults := [*faults_of(settings), *trackers.faults(settings), *lora.faults(settings)]:
         raise InputError(faults)
+    # transformers looks at the values.
+    training_arguments(settings, Path(os.curdir), 1, evaluate=settings.eval_steps > 0)
 
 
-def announce(inputs: Inputs, batches: Batches, settings: TrainingSettings, exchange: Exchange) -> None:
+def announce(
+    inputs: Inputs, batches: Batches, settings: TrainingSettings, exchange: Exchange, logs: Path | None
+) -> None:
     """Say what is about to happen, and what a user may not expect."""
     steps = steps_of(settings, batches.per_epoch)
     print(
@@ -126,6 +139,9 @@ def announce(inputs: Inputs, batches: Batches, settings: TrainingSettings, excha
             print(f"note: left out: {counts[name]:,} {name.replace('_', ' ')}", flush=True)
     if inputs.dev and inputs.dev.note:
         print(f"note: {inputs.dev.note}", flush=True)
+    if logs is not None:
+        names = ", ".join(name for name in settings.report_to if name in WRITE_FILES)
+        print(f"note: logs of {names}: {logs} (another place: logging_dir)", flush=True)
     for line in batches.warnings():
         print(f"warning: {line}", flush=True)
 
@@ -138,11 +154,17 @@ def checkpoints_of(facts: dict[str, Any], settings: TrainingSettings, output: st
     decisive["training_arguments"] = {name: value for name, value in given if not name.startswith("dataloader_")}
     identity |= {"settings": decisive, "code": facts["code_version"]}
     folder = checkpoints.folder_for(settings.checkpoint_folder, identity, output)
-    return Checkpoints(folder, checkpoints.address_for(settings.checkpoint_address, identity, output))
+    address = checkpoints.address_for(settings.checkpoint_address, identity, output)
+    return Checkpoints(folder, address, settings.save_total_limit)
 
 
 def run(
-    inputs: Inputs, batches: Batches, settings: TrainingSettings, kept: Checkpoints, exchange: Exchange
+    inputs: Inputs,
+    batches: Batches,
+    settings: TrainingSettings,
+    kept: Checkpoints,
+    logs: Path | None,
+    exchange: Exchange,
 ) -> RetrievalTrainer:
     """Train, from the newest complete checkpoint if there is one; the encoder is then the trained one, adapters apart.
 
@@ -165,6 +187,8 @@ def run(
         evaluate = inputs.dev is not None
         arguments = training_arguments(settings, kept.folder, steps, evaluate=evaluate, resumed=newest is not None)
         trainer = RetrievalTrainer(inputs.encoder, work, settings, arguments, exchange, inputs.dev, kept, softenings)
+        if logs is not None:
+            trackers.direct(trainer.callback_handler.callbacks, logs)
         try:
             trainer.train(resume_from_checkpoint=None if newest is None else str(newest))
             break

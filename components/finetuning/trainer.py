@@ -237,13 +237,10 @@ class RetrievalTrainer(Trainer):
         """Nothing, as nothing was saved."""
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        if self.args.should_save:
-            # Older checkpoints are deleted now; the copy must be done with them.
-            self.kept.wait()
         super()._save_checkpoint(model, trial)
         self.exchange.wait()
         if self.args.should_save:
-            self.kept.saved(self.state.global_step)
+            self.kept.saved(self.state.global_step, self.state.best_global_step)
 
 
 class _Pace(TrainerCallback):

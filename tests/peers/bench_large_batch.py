@@ -38,7 +38,6 @@ def main() -> None:
         write_model(model, SHAPES[given.shape], given.seed)
         write_rows(folder / "rows.jsonl", given.queries * given.steps, given.group, given.words, given.seed)
         for round_ in range(given.rounds):
-            rates.append(machine.matmul_rate(given.precision, given.threads))
             for size, queries in sizes.items():
                 where = folder / f"{round_}-{queries}"
                 arguments_ = training(where, model, folder / "rows.jsonl", queries, given)
@@ -48,6 +47,9 @@ def main() -> None:
                 facts |= {name: told[name] for name in ("negatives_per_query", "device")}
                 measured[size].append(facts)
                 schedule.ended(size, f"{facts['seconds'][-1]:.1f} s a step, {extra(facts):.2f} GiB beside the rest")
+            # On the device that the training said it used.
+            device = measured[LARGE][-1]["device"]
+            rates.append(machine.matmul_rate(given.precision, given.threads, device))
             title = f"Large batch, {given.precision}, {given.shape}, {given.queries:,} queries x group {given.group}"
             write_section(title, report(measured, sizes, max(rates), described, model, given))
 
@@ -136,7 +138,8 @@ def report(
             f"texts of {query} and {passage} tokens, no text twice, in-batch negatives, gradient cache as it is by "
             f"default.{gpu} The step's memory is the high-water mark from the beginning of the training on, less what "
             "was resident then (model, texts, libraries).",
-            f"Floor: FLOPs of forward and backward at {rate / 1e9:,.0f} GFLOP/s ({FORMULA}).",
+            f"Floor: FLOPs of forward and backward at {rate / 1e9:,.0f} GFLOP/s, measured on the same device "
+            f"({FORMULA}).",
         ]
     )
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 import torch.multiprocessing
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from components.core.encoder import Encoder
 from components.core.settings import EncoderSettings
@@ -96,26 +97,35 @@ def one(model: str, name: str, exchange: Exchange) -> dict[str, Any]:
     return {"loss": found.loss, "negatives": found.negatives, "gradient": torch.cat(gradient).numpy()}
 
 
-def count_collectives(model: str, exchange: Exchange) -> list[str]:
-    """Names of the collectives of a step with many micro-batches."""
-    from components.finetuning import gather
+class Collectives(TorchDispatchMode):
+    """Names of the collectives that were started, all kinds: torch sends each through its dispatcher."""
 
-    called: list[str] = []
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
 
-    def counted(name: str, function: Any) -> Any:
-        def call(*args: Any, **kwargs: Any) -> Any:
-            called.append(name)
-            return function(*args, **kwargs)
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        if func.namespace == "c10d":
+            self.names.append(func._schema.name.removeprefix("c10d::"))
+        return func(*args, **(kwargs or {}))
 
-        return call
 
-    kept = gather._all_gather, gather._reduce_scatter, dist.all_reduce
-    gather._all_gather = counted("all_gather", kept[0])
-    gather._reduce_scatter = counted("reduce_scatter", kept[1])
-    dist.all_reduce = counted("all_reduce", kept[2])
-    one(model, "cached", exchange)
-    gather._all_gather, gather._reduce_scatter, dist.all_reduce = kept
-    return called
+def collectives_of_a_step(model: str, exchange: Exchange) -> list[str]:
+    """Those of a step with many micro-batches."""
+    with Collectives() as found:
+        one(model, "cached", exchange)
+    return found.names
+
+
+def collectives_of_other_kinds(exchange: Exchange) -> list[str]:
+    """What the counter hears of collectives that no step should have."""
+    with Collectives() as found:
+        dist.barrier()
+        dist.broadcast(torch.zeros(2), src=0)
+        dist.reduce(torch.zeros(2), dst=0)
+        dist.all_gather([torch.zeros(2) for _ in range(exchange.size)], torch.zeros(2))
+        exchange.from_first("an object")
+    return found.names
 
 
 def worker(rank: int, size: int, model: str, folder: str) -> None:
@@ -126,7 +136,8 @@ def worker(rank: int, size: int, model: str, folder: str) -> None:
     for name in [*VARIANTS, "process's own"]:
         for key, value in one(model, name, exchange).items():
             found[f"{name}/{key}"] = value
-    found["collectives"] = np.array(count_collectives(model, exchange))
+    found["collectives"] = np.array(collectives_of_a_step(model, exchange))
+    found["others"] = np.array(collectives_of_other_kinds(exchange))
     np.savez(Path(folder) / f"{size}-{rank}.npz", **found)
     dist.destroy_process_group()
 

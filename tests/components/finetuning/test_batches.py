@@ -96,8 +96,9 @@ def test_same_batch_and_every_text_once_on_any_number_of_processes(size: int) ->
     batch = batches.batch(0)
     alone = lay_out(batch, _NoTokens(examples), chosen, 0, 1)  # type: ignore[arg-type]
     spread = [lay_out(batch, _NoTokens(examples), chosen, rank, size) for rank in range(size)]  # type: ignore[arg-type]
-    assert np.concatenate([part.query_of for part in spread]).tolist() == alone.query_of.tolist()
-    assert np.concatenate([part.text_of for part in spread]).tolist() == alone.text_of.tolist()
+    for part in spread:
+        assert part.query_of.tolist() == alone.query_of.tolist()
+        assert part.text_of.tolist() == alone.text_of.tolist()
     rows = [contrast.rows for part in spread for contrast in part.contrasts]
     assert np.concatenate(rows).tolist() == alone.contrasts[0].rows.tolist()
     encoded = [number for part in spread for number in part.shares[part.mine].tolist()]
@@ -115,7 +116,8 @@ def test_without_cross_device_a_process_keeps_to_its_rows() -> None:
     assert set(part.texts.tolist()) == set(batch.groups[3:].reshape(-1).tolist())
     assert len(part.shares) == 1
     assert part.total_rows == 6
-    assert part.first_row == 3
+    of = np.concatenate([np.full(len(part.queries), -1), part.texts])
+    assert of[part.text_of].tolist() == batch.groups[3:].tolist()
 
 
 def test_a_source_apart_on_a_process_that_keeps_to_its_rows() -> None:

@@ -54,12 +54,12 @@ def assert_equal_weights(one: str | Path, other: str | Path) -> None:
     assert [name for name in first if not (first[name] == second[name]).all()] == []
 
 
-def make(kept: Checkpoints, step: int, content: str = "weights") -> None:
+def make(kept: Checkpoints, step: int, content: str = "weights", best: int | None = None) -> None:
     """A local checkpoint as the Trainer leaves it."""
     kept.path(step).mkdir(parents=True)
     (kept.path(step) / "model.safetensors").write_text(f"{content} {step}")
     (kept.path(step) / "trainer_state.json").write_text(STATE)
-    kept.saved(step)
+    kept.saved(step, best)
 
 
 def stored(address: str) -> list[str]:

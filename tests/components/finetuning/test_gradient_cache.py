@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from components.core.encoder import Encoder
 from components.finetuning import gradient_cache
 from components.finetuning.activations import Room
+from components.finetuning.cpu_ops import CpuOps
 from components.finetuning.gradient_cache import Memory, embed, encode, plan
+from components.finetuning.settings import TrainingSettings
+from tests.components.finetuning.gradients import prepared
 from tests.components.finetuning.small_data import ENCODER
 
 pytestmark = pytest.mark.model
@@ -145,3 +150,82 @@ def test_nothing_to_encode(encoder: Encoder) -> None:
     encoding = encode(encoder, [], Memory())
     assert encoding.embeddings.shape == (0, encoder.dimension)
     encoding.backward(torch.zeros(0, encoder.dimension))
+
+
+class FirstCast(TorchFunctionMode):
+    """A block that keeps its first cast of each weight, made with gradient or without, as autocast before torch 2.11.
+
+    Later versions always cast with gradient, so that bf16 on one of them could not show a fault. The cast is a product
+    with 1, which changes no number.
+    """
+
+    entered: ClassVar[list[FirstCast]] = []
+
+    def __enter__(self) -> FirstCast:
+        # A block in another one has that one's casts.
+        self.casts: dict[int, Tensor] = self.entered[0].casts if self.entered else {}
+        self.entered.append(self)
+        return super().__enter__()
+
+    def __exit__(self, *fault: Any) -> None:
+        self.entered.pop()
+        super().__exit__(*fault)
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        if func is torch.nn.functional.linear and isinstance(args[1], torch.nn.Parameter):
+            numbers, weight, *bias = args
+            if id(weight) not in self.casts:
+                self.casts[id(weight)] = weight * 1
+            args = (numbers, self.casts[id(weight)], *bias)
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_weight_that_was_cast_without_gradient_is_cast_again(
+    encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encoder, "autocast", FirstCast)
+    plain, cached = (gradients(encoder, one) for one in (Memory(24, 2, "off"), Memory(24, 2, room=Room(1))))
+    assert torch.equal(plain[0], cached[0])
+    assert plain[1].shape == cached[1].shape
+    torch.testing.assert_close(plain[1], cached[1], rtol=1e-5, atol=1e-6)
+
+
+BF16 = ENCODER.model_copy(update={"precision": "bf16"})
+OF_BF16: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "checkpointed": {"gradient_checkpointing": True},
+    "adapters": {"lora_rank": 4},
+    "two towers": {"share_encoder": False},
+    "all of it": {"gradient_checkpointing": True, "lora_rank": 4, "share_encoder": False},
+}
+
+
+@pytest.mark.parametrize("name", OF_BF16)
+def test_cached_equals_plain_in_bf16(tiny_model: Path, name: str) -> None:
+    """With dropout on; `auto` has pieces that keep their activations and pieces that are encoded again."""
+    encoder = prepared(str(tiny_model), TrainingSettings.checked(OF_BF16[name]), BF16)
+    tokens = encoder.tokenize(TEXTS[:3], "query") + encoder.tokenize(TEXTS[3:], "passage")
+
+    def step(cache: str) -> tuple[Tensor, dict[str, Tensor]]:
+        encoder.zero_grad()
+        torch.manual_seed(5)
+        with CpuOps():
+            encoding = encode(encoder, tokens, Memory(24, 2, cache, Room(1)), 3)
+            target = torch.linspace(-1, 1, encoding.embeddings.numel()).view_as(encoding.embeddings)
+            encoding.backward(target)
+        kept = sum(piece.random is None for piece in encoding.pieces)
+        assert {"off": kept == len(encoding.pieces), "on": kept == 0}.get(cache, 0 < kept < len(encoding.pieces))
+        gradients = {n: p.grad.clone() for n, p in encoder.named_parameters() if p.grad is not None}
+        return encoding.embeddings.clone(), gradients
+
+    embeddings, gradients = step("off")
+    trained = {n for n, p in encoder.named_parameters() if p.requires_grad and "pooler" not in n}
+    assert trained == gradients.keys()
+    whole = torch.cat([one.flatten() for one in gradients.values()]).norm()
+    for cache in ("on", "auto"):
+        again, cached = step(cache)
+        assert torch.equal(embeddings, again)
+        assert cached.keys() == gradients.keys()
+        for weights, gradient in gradients.items():
+            # half of the last of the 8 bits of a bf16
+            assert (cached[weights] - gradient).norm() <= 2**-9 * max(gradient.norm(), 1e-3 * whole), weights

@@ -17,6 +17,7 @@ from components.finetuning.tokens import Tokens
 from components.finetuning.train import train
 from components.finetuning.trainer import memory_of, objective_of
 from tests.components.finetuning.small_data import ENCODER, parts, small_data
+from tests.components.finetuning.test_loss import _NoTokens
 
 pytestmark = pytest.mark.model
 
@@ -34,8 +35,47 @@ def test_names_the_texts_and_gives_advice(tiny_model: Path) -> None:
     name = examples.query_ids[layout.queries[1]]
     with pytest.raises(Diverged, match=f"1 of {len(broken)} embeddings are not finite, such as query {name}"):
         check_finite(Step(float("nan"), 1.0, broken), 1.0, layout, examples)
-    with pytest.raises(Diverged, match=r"most extreme scores: query q\d+ with passage p\d+ .*raise temperature"):
+    with pytest.raises(Diverged, match=r"most extreme scores: query q\d+ .* with passage p\d+ .*raise temperature"):
         check_finite(good, float("inf"), layout, examples)
+
+
+@pytest.mark.parametrize("in_batch", [True, False])
+def test_finds_the_pair_whichever_process_contrasts_it(in_batch: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Process 1 of 2 is told of a pair of process 0, of an in-batch one too, by ids and texts."""
+    from components.finetuning import guard
+
+    # several blocks
+    monkeypatch.setattr(guard, "BLOCK_ENTRIES", 40)
+    settings = TrainingSettings(train_batch_size=8, train_group_size=3, use_inbatch_neg=in_batch)
+    examples, batches = parts(settings)
+    layout = lay_out(batches.batch(0), _NoTokens(examples), settings, 1, 2)  # type: ignore[arg-type]
+    rows = len(layout.queries) + len(layout.texts)
+    embeddings = torch.nn.functional.normalize(torch.randn(rows, 8, generator=torch.Generator().manual_seed(1)), dim=1)
+    # the first row's query and a passage of the last row's group alone, or of its own
+    query, group = int(layout.query_of[0]), layout.text_of[-1 if in_batch else 0].tolist()
+    text = next(one for one in group if (layout.text_of == one).sum() == 1)
+    embeddings[query] *= 100
+    embeddings[text] = -embeddings[query]
+    # a pair that nobody contrasts without in-batch negatives
+    embeddings[int(layout.text_of[3, 1])] = embeddings[query] * (0.5 if in_batch else 10)
+    numbers = int(layout.queries[query]), int(layout.texts[text - len(layout.queries)])
+    names = f'query {examples.query_ids[numbers[0]]} "{examples.queries[numbers[0]]}"'
+    names += f' with passage {examples.text_ids[numbers[1]]} "{examples.texts[numbers[1]]}" (-1e+04)'
+    with pytest.raises(Diverged) as told:
+        check_finite(Step(1.0, 1.0, embeddings), float("inf"), layout, examples)
+    assert f"most extreme scores: {names}" in str(told.value)
+
+
+def test_a_long_text_is_cut() -> None:
+    from components.finetuning.guard import BEGINNING, _name
+
+    settings = TrainingSettings(train_batch_size=4, train_group_size=3)
+    examples, batches = parts(settings)
+    layout = lay_out(batches.batch(0), _NoTokens(examples), settings, 0, 1)  # type: ignore[arg-type]
+    examples.queries = ["a  long\ntext " * 20] * len(examples)
+    shown = _name(0, layout, examples).split('"')[1]
+    assert shown.startswith("a long text a long") and shown.endswith("…")
+    assert len(shown) == BEGINNING
 
 
 def test_training_stops_before_the_weights_move(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from components.finetuning import loss as loss_module
 from components.finetuning.batches import Batch
@@ -219,3 +222,37 @@ def test_first_loss_equals_sentence_transformers(tiny_model: object) -> None:
     own = torch.stack([torch.arange(5), torch.arange(5) + 5, torch.arange(5) + 10], dim=1)
     contrast = Contrast(torch.arange(5), torch.arange(15) + 5, own, torch.empty(0, 2, dtype=torch.long))
     assert loss_and_gradient(vectors, [contrast], Objective(0.02), 5).loss == pytest.approx(reference, abs=1e-4)
+
+
+class _Largest(TorchDispatchMode):
+    """Numbers of the largest tensor that any operation makes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numbers = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        for one in found if isinstance(found, (tuple, list)) else (found,):
+            # an expanded or transposed tensor is another one's memory
+            if isinstance(one, Tensor):
+                self.numbers = max(self.numbers, one.untyped_storage().nbytes() // one.element_size())
+        return found
+
+
+@pytest.mark.parametrize("in_batch", [True, False])
+def test_blocks_bound_what_is_held_at_once(monkeypatch: pytest.MonkeyPatch, in_batch: bool) -> None:
+    rows, group, texts, dimension, block = 600, 8, 200, 16, 4_096
+    monkeypatch.setattr(loss_module, "BLOCK_ENTRIES", block)
+    torch.manual_seed(0)
+    embeddings = functional.normalize(torch.randn(rows + texts, dimension), dim=1)
+    groups = torch.stack([torch.randperm(texts)[:group] for _ in range(rows)])
+    places = groups if in_batch else torch.arange(rows * group).reshape(rows, group)
+    columns = torch.arange(texts) if in_batch else groups.reshape(-1)
+    contrast = Contrast(
+        torch.arange(rows), columns + rows, places, torch.empty(0, 2, dtype=torch.long), in_batch=in_batch
+    )
+    with _Largest() as largest:
+        loss_and_gradient(embeddings, [contrast], Objective(0.05), rows)
+    # the embeddings and their gradient, or a block; never all rows with their groups
+    assert largest.numbers <= max((rows + texts) * dimension, block) < rows * group * dimension

@@ -111,4 +111,10 @@ def test_without_cross_device_the_loss_is_still_the_mean_over_the_global_batch(r
 
 @pytest.mark.parametrize("size", SIZES)
 def test_three_collectives_a_step_however_many_micro_batches(results: dict, size: int) -> None:
-    assert results[size, 0]["collectives"].tolist() == ["all_gather", "reduce_scatter", "all_reduce"]
+    started = results[size, 0]["collectives"].tolist()
+    assert len(started) == 3
+    for name, kind in zip(started, ("allgather", "reduce_scatter", "allreduce"), strict=True):
+        assert name.strip("_").startswith(kind)
+    # What counts them hears every other kind too.
+    others = " ".join(results[size, 0]["others"].tolist())
+    assert all(kind in others for kind in ("barrier", "broadcast_", "reduce_", "allgather_"))

@@ -51,36 +51,6 @@ def test_temperature_rule() -> None:
         with_temperature_rule(TrainingSettings(temperature=0.02), raw)
 
 
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ({"adam_beta3": 1}, "no such field"),
-        ({"learning_rate": 1}, "setting of its own"),
-        ({"bf16": True}, "use encoder.precision"),
-        ({"gradient_accumulation_steps": 2}, "use train_batch_size"),
-        ({"deepspeed": "x.json"}, "not supported"),
-        ({"dataloader_drop_last": True}, "not supported"),
-    ],
-)
-def test_training_arguments_that_are_refused(given: dict, message: str) -> None:
-    from components.finetuning.train import check_settings
-
-    with pytest.raises(InputError, match=message):
-        check_settings(TrainingSettings(training_arguments=given))
-
-
-def test_training_argument_values_are_checked_by_transformers(tmp_path: object) -> None:
-    from pathlib import Path
-
-    from components.finetuning.arguments import training_arguments
-
-    settings = TrainingSettings(training_arguments={"optim": "no_such_optimiser"})
-    with pytest.raises(InputError, match="transformers refuses"):
-        training_arguments(settings, Path(str(tmp_path)), 3, evaluate=False)
-    settings = TrainingSettings(training_arguments={"adam_beta2": 0.98})
-    assert training_arguments(settings, Path(str(tmp_path)), 3, evaluate=False).adam_beta2 == 0.98
-
-
 def test_face_and_settings_import_no_torch() -> None:
     code = (
         "import sys, components.finetuning.settings, components.finetuning.component, components.finetuning.__main__;"

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from components.core.encoder import Encoder
 from components.finetuning import gradient_cache
@@ -150,44 +149,6 @@ def test_nothing_to_encode(encoder: Encoder) -> None:
     encoding = encode(encoder, [], Memory())
     assert encoding.embeddings.shape == (0, encoder.dimension)
     encoding.backward(torch.zeros(0, encoder.dimension))
-
-
-class FirstCast(TorchFunctionMode):
-    """A block that keeps its first cast of each weight, made with gradient or without, as autocast before torch 2.11.
-
-    Later versions always cast with gradient, so that bf16 on one of them could not show a fault. The cast is a product
-    with 1, which changes no number.
-    """
-
-    entered: ClassVar[list[FirstCast]] = []
-
-    def __enter__(self) -> FirstCast:
-        # A block in another one has that one's casts.
-        self.casts: dict[int, Tensor] = self.entered[0].casts if self.entered else {}
-        self.entered.append(self)
-        return super().__enter__()
-
-    def __exit__(self, *fault: Any) -> None:
-        self.entered.pop()
-        super().__exit__(*fault)
-
-    def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        if func is torch.nn.functional.linear and isinstance(args[1], torch.nn.Parameter):
-            numbers, weight, *bias = args
-            if id(weight) not in self.casts:
-                self.casts[id(weight)] = weight * 1
-            args = (numbers, self.casts[id(weight)], *bias)
-        return func(*args, **(kwargs or {}))
-
-
-def test_a_weight_that_was_cast_without_gradient_is_cast_again(
-    encoder: Encoder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(encoder, "autocast", FirstCast)
-    plain, cached = (gradients(encoder, one) for one in (Memory(24, 2, "off"), Memory(24, 2, room=Room(1))))
-    assert torch.equal(plain[0], cached[0])
-    assert plain[1].shape == cached[1].shape
-    torch.testing.assert_close(plain[1], cached[1], rtol=1e-5, atol=1e-6)
 
 
 BF16 = ENCODER.model_copy(update={"precision": "bf16"})

@@ -207,3 +207,12 @@ def test_steps_of_a_cluster_share_their_vectors_through_the_store() -> None:
     assert cache('{"encoder.vector_cache": "auto"}', "s3://bucket/key", cluster=True) == "s3://bucket/key/vectors"
     assert cache('{"encoder.vector_cache": "off"}', "s3://bucket/key", cluster=True) == "off"
     assert cache("{}", "s3://bucket/key", cluster=False) == "auto"
+
+
+def test_an_image_of_the_job_that_moves_is_refused_in_the_run_form_too(capsys: pytest.CaptureFixture[str]) -> None:
+    pods = json.dumps(load().built_into_pods())
+    checked('{"job.image": "registry.example/sharpen:v7"}', 1, pods)
+    with pytest.raises(SystemExit) as ended:
+        checked('{"job.image": "registry.example/sharpen:latest"}', 1, pods)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith("error: job.image registry.example/sharpen:latest")

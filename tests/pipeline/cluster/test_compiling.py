@@ -89,13 +89,15 @@ def test_an_image_of_the_job_that_moves_is_refused(sharpen: Sharpen, image: str)
     assert not Path("pipeline.yaml").exists()
 
 
-def test_without_an_image_it_is_said_which_ones_are_named(sharpen: Sharpen) -> None:
-    done = sharpen("compile")
+def test_without_an_image_or_a_store_it_is_said_what_is_missing(sharpen: Sharpen) -> None:
+    with_store = ("--set", "store=s3://bucket/key")
+    done = sharpen("compile", *with_store)
     assert done.code == 0
     (note,) = done.err.splitlines()
     assert "localhost/sharpen-python-cpu:dev and localhost/sharpen-python-launcher:dev" in note
     assert note.endswith("compile again with --image")
-    assert sharpen("compile", "--image", IMAGE).err == ""
+    assert sharpen("compile", "--image", IMAGE, *with_store).err == ""
+    assert only_line(sharpen("compile", "--image", IMAGE).err).startswith("note: store has no default in this file")
 
 
 def test_kubernetes_objects_for_gitops(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from components.evaluation.settings import EvaluationSettings, metric_names
 from components.finetuning.settings import TrainingSettings
 from components.indexing.settings import StepSettings as IndexingSettings
 from components.promotion.settings import NAME_PATTERN, NAME_RULE, PromotionSettings
+from pipeline.images import check_job_image
 from pipeline.settings import PodSettings, RetrainingSettings, RoundsOfMining
 
 
@@ -113,13 +114,19 @@ class Settings(SettingsModel):
                 values.setdefault(group, {})[name] = value
         return Settings.checked(values)
 
-    def check_store(self) -> None:
-        """Raise InputError when the store is not one that the pods of a cluster can reach."""
+    def check_on_cluster(self) -> None:
+        """Raise InputError when pods cannot reach the store, or when the job's image can change behind its name."""
+        faults = []
         if not self.store:
-            said = "store: is empty, which means the store of one machine; write the cluster's, s3://bucket/key"
-            raise InputError(said)
-        if not is_remote(self.store):
-            raise InputError(f"store: {self.store} is on this machine; write the cluster's, s3://bucket/key")
+            faults.append("store: is empty, which means the store of one machine; write the cluster's, s3://bucket/key")
+        elif not is_remote(self.store):
+            faults.append(f"store: {self.store} is on this machine; write the cluster's, s3://bucket/key")
+        try:
+            check_job_image(self.job.image)
+        except InputError as error:
+            faults += error.faults
+        if faults:
+            raise InputError(faults)
 
     def check_compiled(self, rounds: int, pods: str) -> None:
         """Raise InputError when the user set something else than what was built into the pipeline.

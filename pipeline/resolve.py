@@ -61,7 +61,6 @@ def check_settings(
 
     from components.core.jobs import check_job
     from components.core.place import reported
-    from pipeline.images import check_job_image
     from pipeline.parameters import STEP_GROUPS, TOP_LEVEL, resolve
 
     with reported("check_settings"):
@@ -69,8 +68,7 @@ def check_settings(
         settings = resolve(values, overrides)
         settings.check_compiled(compiled_rounds, compiled_pods)
         if compiled_pods:
-            settings.check_store()
-            check_job_image(settings.job.image)
+            settings.check_on_cluster()
         check_job(settings.job)
     groups = (settings.group_json(group, on_cluster=bool(compiled_pods)) for group in STEP_GROUPS)
     mined_with, with_index = json.dumps(settings.mining.addresses), "yes" if settings.indexing.enabled else "no"

@@ -11,7 +11,6 @@ from components.core.model_folder import PACKAGE_SCHEME, is_hub_id
 from pipeline.cluster.api import Api, Object
 from pipeline.cluster.faults import ApiFault
 from pipeline.cluster.versions import Version, parameters_of
-from pipeline.images import check_job_image
 from pipeline.parameters import Settings
 
 PYTHON_SOURCE = "python-source:"
@@ -28,11 +27,10 @@ def check_submittable(settings: Settings) -> None:
         "s3://bucket/key"
         for field, address in _on_this_machine(settings)
     ]
-    for check in (settings.check_store, lambda: check_job_image(settings.job.image)):
-        try:
-            check()
-        except InputError as error:
-            faults += error.faults
+    try:
+        settings.check_on_cluster()
+    except InputError as error:
+        faults += error.faults
     if faults:
         raise InputError(faults)
 

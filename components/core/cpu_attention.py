@@ -38,7 +38,7 @@ def _attention(
     scaling: float | None = None,
     dropout: float = 0.0,
     **kwargs: Any,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor | None]:
     """Attention as transformers' models call it.
 
     Args:
@@ -51,7 +51,7 @@ def _attention(
         kwargs: anything else; what changes the result is left to the model's own function.
 
     Returns:
-        (b, t, h, d), and the weights (b, h, t, t).
+        (b, t, h, d), and nothing for the weights: who holds them holds the largest numbers of a layer.
     """
     meant = {name for name, given in kwargs.items() if given is not None and given is not False}
     if query.dtype != torch.bfloat16 or not meant <= _HARMLESS:
@@ -66,6 +66,7 @@ def _attention(
         if attention_mask is not None:
             scores.add_(attention_mask.to(scores.dtype))
         weights = nn.functional.softmax(scores, dim=-1)
+        del scores
         weights = nn.functional.dropout(weights, p=dropout, training=module.training)
         mixed = torch.matmul(weights, value)
-    return mixed.transpose(1, 2).contiguous(), weights
+    return mixed.transpose(1, 2).contiguous(), None

@@ -13,11 +13,11 @@ from transformers.utils import logging
 
 from components.core import model_folder
 from components.core.device import default_device, use_bf16
-from components.core.encoding import GPU_PIECE, Budget, is_out_of_memory
+from components.core.encoding import GPU_PIECE, Budget, as_it_fits
 from components.core.errors import InputError
 from components.core.local_store import sha256_of
 from components.core.settings import EncoderSettings
-from components.core.shares import cut, longest_first
+from components.core.shares import longest_first
 
 # Token ids of so many pairs are held at once.
 _PAIRS_AT_ONCE = 1 << 14
@@ -105,39 +105,21 @@ class CrossEncoder:
         found = np.empty(len(lengths), dtype=np.float32)
         device = self.model.device
         bf16 = use_bf16(self.precision, device)
-        waiting = [longest_first(lengths)]
+
+        def scores_of(rows: np.ndarray) -> np.ndarray:
+            batch = {name: [values[row] for row in rows] for name, values in encoded.items()}
+            outputs = self.model(**self.tokenizer.pad(batch, return_tensors="pt").to(device)).logits.float()
+            last = outputs[:, -1] - outputs[:, 0] if outputs.shape[1] == 2 else outputs[:, 0]
+            return last.cpu().numpy()
+
         with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
-            while waiting:
-                rows = waiting.pop()
-                if len(parts := cut(rows, lengths, self.budget.tokens)) > 1:
-                    waiting += reversed(parts)
-                    continue
-                scores = self._attempt({name: [values[row] for row in rows] for name, values in encoded.items()})
-                if scores is not None:
-                    found[rows] = scores
-                    continue
-                # outside of the handler: there the traceback still holds the activations
-                if device.type == "cuda":
-                    torch.cuda.empty_cache()
-                self.budget.shrink(len(rows), int(lengths[rows[0]]))
-                waiting.append(rows)
+            for rows, scores in as_it_fits(longest_first(lengths), lengths, self.budget, scores_of):
+                found[rows] = scores
         if not np.isfinite(found).all():
             raise InputError(
                 "rescoring_model: a score is not a number: its weights are damaged; try precision=fp32, then another"
             )
         return found
-
-    def _attempt(self, batch: dict[str, Any]) -> np.ndarray | None:
-        """Scores float32 (m,) of tokenised pairs; None: the memory does not suffice."""
-        try:
-            padded = self.tokenizer.pad(batch, return_tensors="pt").to(self.model.device)
-            outputs = self.model(**padded).logits.float()
-            last = outputs[:, -1] - outputs[:, 0] if outputs.shape[1] == 2 else outputs[:, 0]
-            return last.cpu().numpy()
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            return None
 
 
 def _longest(wanted: int, model: Any, tokenizer: Any) -> int:

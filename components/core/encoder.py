@@ -23,6 +23,7 @@ from transformers.utils.import_utils import is_flash_attn_2_available
 from components.core import attention, model_facts, model_folder, tokenizing
 from components.core.device import default_device, use_bf16
 from components.core.loading import load_transformer, quiet, shared_tokenizer
+from components.core.micro_batches import width
 from components.core.pooling import chosen_pooling, is_causal, pool
 from components.core.prompts import prompts
 from components.core.settings import EncoderSettings
@@ -172,12 +173,14 @@ class Encoder(nn.Module):
         return self.settings.query_instruction_format.format(instruction, "") if instruction else self.prompts[kind]
 
     def pad(self, rows: Sequence[Sequence[int]], side: str = "right") -> dict[str, Tensor]:
-        """``input_ids`` and ``attention_mask`` (both n x longest) on the encoder's device, padded on a side.
+        """``input_ids`` and ``attention_mask`` (both n x width) on the encoder's device, padded on a side.
 
         The right side is right for every model: a causal model's real tokens do not see padding after them, and
         absolute positions begin with the text. Padding on the left is right for models with relative positions.
         """
         longest = max(len(row) for row in rows)
+        # no wider than the model's positions
+        longest = max(longest, min(width(longest), max(self.max_lengths.values())))
         ids = torch.full((len(rows), longest), self.tokenizer.pad_token_id, dtype=torch.long)
         mask = torch.zeros((len(rows), longest), dtype=torch.long)
         for index, row in enumerate(rows):
@@ -251,21 +254,6 @@ class Encoder(nn.Module):
         if use_bf16(self.settings.precision, self.device):
             return torch.autocast(self.device.type, dtype=torch.bfloat16)
         return nullcontext()
-
-
-def micro_batches(lengths: Sequence[int], budget: int) -> list[tuple[int, int]]:
-    """Cut rows, sorted from long to short, into (start, end) slices of at most `budget` tokens with padding.
-
-    Args:
-        lengths: tokens of each row, descending; the first row of a slice sets the width of all its rows.
-        budget: most tokens of a slice; a single longer row makes a slice of its own.
-    """
-    slices, start = [], 0
-    while start < len(lengths):
-        end = min(len(lengths), start + max(1, budget // max(1, lengths[start])))
-        slices.append((start, end))
-        start = end
-    return slices
 
 
 def weights_hash(encoder: Encoder) -> str:

@@ -16,23 +16,19 @@ from typing import TypeVar, cast
 import numpy as np
 import torch
 
+from components.core import heap
 from components.core.distinct import distinct
 from components.core.encoder import Encoder, Kind
 from components.core.errors import StepFailed
-from components.core.lanes import side_by_side
+from components.core.lanes import lane_count, side_by_side
+from components.core.micro_batches import usual_piece, width
 from components.core.progress import Reporter
 from components.core.shares import Share, Work, cut
 
 # Most tokens of a chunk: 128 MiB as int32, and two thousand micro-batches of the default size.
 CHUNK_TOKENS = 2**25
 # Texts that are tokenised in one call; after it their tokens become arrays, a ninth of the size of Python's lists.
-TOKENIZED_AT_ONCE = 2048
-# Tokens of one micro-batch on a CPU: more only adds padding and misses its caches. Measured with MiniLM on passages of
-# MedQuAD, one thread: 6,200 tokens/s in pieces of 16,384, 8,700 of 2,048, 9,000 of 1,024 and 8,800 of 512 (bf16);
-# 2,600, 3,500, 3,600 and 3,500 (fp32). Training is alike: 2.5 s a step of 6,500 tokens in one piece, 2.1 s in pieces of
-# 2,048, 1.9 s in pieces of 1,024 (bf16).
-CPU_PIECE = 1024
-GPU_PIECE = 16384
+TOKENIZED_AT_ONCE = 256
 
 T = TypeVar("T")
 Done = Callable[[np.ndarray, np.ndarray], None]
@@ -59,24 +55,20 @@ class Budget:
         """What was asked for, else what suits the device."""
         return cls(encoder.settings.batch_tokens or usual_piece(encoder.device))
 
-    def shrink(self, rows: int, width: int) -> None:
-        """Take half of the micro-batch that did not fit.
+    def shrink(self, rows: int, longest: int) -> None:
+        """Take half of the micro-batch of so many rows, the longest of so many tokens, that did not fit.
 
         Raises:
             StepFailed: it was a single row.
         """
         if rows == 1:
             raise StepFailed(
-                f"not enough memory to {self.single} of {width:,} tokens; lower {self.lower}, close what else uses the "
-                "memory, or take a smaller model"
+                f"not enough memory to {self.single} of {longest:,} tokens; lower {self.lower}, close what else uses "
+                "the memory, or take a smaller model"
             )
-        self.tokens = max(width, rows * width // 2)
+        padded = width(longest)
+        self.tokens = max(padded, rows * padded // 2)
         print(f"note: memory ran out; {self.work} goes on with {self.tokens:,} tokens at once", flush=True)
-
-
-def usual_piece(device: torch.device) -> int:
-    """Tokens of one micro-batch where nobody asked for another number."""
-    return CPU_PIECE if device.type == "cpu" else GPU_PIECE
 
 
 def encode(encoder: Encoder, texts: Sequence[str], kind: Kind, instructions: Sequence[str | None] | None) -> np.ndarray:
@@ -143,22 +135,20 @@ def encode_rows(
                 for part, vectors in parts:
                     done(work.rows[part], vectors)
                     reporter.advance(work.counts_for * sum(len(work.tokens[row]) for row in part))
+    heap.give_back()
 
 
 def _side_by_side(
     encoder: Encoder, kind: Kind, work: Work, budget: Budget
 ) -> Iterator[list[tuple[np.ndarray, np.ndarray]]]:
-    """What `computed` gives for each micro-batch; on a CPU every core has one of its own, a single one too.
-
-    With all cores on one micro-batch its last bits would depend on their number.
-    """
+    """What `computed` gives for each micro-batch; on a CPU every core has one of its own."""
 
     def piece(batch: np.ndarray) -> Callable[[], list[tuple[np.ndarray, np.ndarray]]]:
         return lambda: list(computed(encoder, kind, work.tokens, batch, budget))
 
-    threads = torch.get_num_threads()
-    lanes = min(threads, len(work.batches)) if encoder.device.type == "cpu" and threads > 1 else 0
-    return side_by_side(map(piece, work.batches), lanes, lambda: computing(encoder))
+    return side_by_side(
+        map(piece, work.batches), lane_count(encoder.device, len(work.batches)), lambda: computing(encoder)
+    )
 
 
 def title(kind: Kind) -> str:

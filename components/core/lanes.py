@@ -20,6 +20,15 @@ Piece = Callable[[], T]
 _Jobs = queue.SimpleQueue[tuple[Future[T], Piece[T]] | None]
 
 
+def lane_count(device: torch.device, pieces: int) -> int:
+    """Lanes for so many pieces on a device: on a CPU one for each thread that torch may use, for a single piece too.
+
+    With all threads on one piece its last bits would depend on their number.
+    """
+    threads = torch.get_num_threads()
+    return min(threads, pieces) if device.type == "cpu" and threads > 1 else 0
+
+
 def side_by_side(
     pieces: Iterable[Piece[T]], lanes: int, surroundings: Callable[[], AbstractContextManager[object]]
 ) -> Iterator[T]:

@@ -12,7 +12,7 @@ import torch
 from transformers import MODEL_MAPPING, AutoConfig, AutoModel, AutoTokenizer
 from transformers.utils import logging
 
-from components.core import cpu_attention
+from components.core import cpu_attention, heap
 from components.core.errors import InputError
 
 
@@ -28,6 +28,7 @@ def load_transformer(folder: Path, told: str, implementations: Sequence[str]) ->
         InputError: the folder has no model that can be read safely, or none that maps a text to token vectors.
     """
     cpu_attention.register()
+    heap.keep_freed()
     *others, last = implementations
     with readable(told):
         for implementation in others:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from components.core.encoder import micro_batches
+from components.core.micro_batches import micro_batches, width
 from components.core.progress import Reporter, Silent, progress
 
 
@@ -80,7 +80,7 @@ class Share:
         owners = []
         for batch in batches:
             owner = int(self._dealt.argmin())
-            self._dealt[owner] += len(batch) * int(lengths[batch[0]])
+            self._dealt[owner] += len(batch) * width(int(lengths[batch[0]]))
             owners.append(owner)
         return owners
 

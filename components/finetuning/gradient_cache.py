@@ -17,8 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from components.core.encoder import Encoder, Kind, micro_batches
-from components.core.encoding import is_out_of_memory, usual_piece
+from components.core.encoder import Encoder, Kind
+from components.core.encoding import is_out_of_memory
+from components.core.micro_batches import micro_batches, usual_piece, width
 from components.finetuning.activations import Room
 
 TokenIds = Sequence[int] | np.ndarray
@@ -183,7 +184,7 @@ def plan(tokens: Sequence[TokenIds], memory: Memory, device: torch.device) -> li
 
 
 def _size(tokens: Sequence[TokenIds], rows: list[int]) -> int:
-    return len(rows) * max(len(tokens[row]) for row in rows)
+    return len(rows) * width(max(len(tokens[row]) for row in rows))
 
 
 class RandomState:

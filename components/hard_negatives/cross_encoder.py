@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,15 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from transformers.utils import logging
 
-from components.core import model_folder
+from components.core import heap, model_folder
 from components.core.device import default_device, use_bf16
-from components.core.encoding import GPU_PIECE, Budget, as_it_fits
+from components.core.encoding import Budget, as_it_fits
 from components.core.errors import InputError
+from components.core.lanes import lane_count, side_by_side
 from components.core.local_store import sha256_of
+from components.core.micro_batches import STEP, usual_piece
 from components.core.settings import EncoderSettings
-from components.core.shares import longest_first
+from components.core.shares import cut, longest_first
 
 # Token ids of so many pairs are held at once.
 _PAIRS_AT_ONCE = 1 << 14
@@ -34,7 +37,7 @@ class CrossEncoder:
         self.model, self.tokenizer = model, tokenizer
         self.max_len, self.precision = max_len, encoder.precision
         self.budget = Budget(
-            encoder.batch_tokens or GPU_PIECE,
+            encoder.batch_tokens or usual_piece(model.device),
             work="scoring pairs",
             single="score a single pair",
             lower="mining.rescoring_max_len",
@@ -55,6 +58,7 @@ class CrossEncoder:
         """
         folder = model_folder.locate(address)
         logging.disable_progress_bar()
+        heap.keep_freed()
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
             model, loading = AutoModelForSequenceClassification.from_pretrained(
@@ -102,24 +106,38 @@ class CrossEncoder:
     def _scores(self, queries: list[str], passages: list[str]) -> np.ndarray:
         encoded = self.tokenizer(queries, passages, truncation="longest_first", max_length=self.max_len)
         lengths = np.fromiter(map(len, encoded["input_ids"]), np.int64, len(queries))
+
+        def piece(batch: np.ndarray) -> Callable[[], list[tuple[np.ndarray, np.ndarray]]]:
+            return lambda: list(as_it_fits(batch, lengths, self.budget, lambda rows: self._forward(encoded, rows)))
+
         found = np.empty(len(lengths), dtype=np.float32)
-        device = self.model.device
-        bf16 = use_bf16(self.precision, device)
-
-        def scores_of(rows: np.ndarray) -> np.ndarray:
-            batch = {name: [values[row] for row in rows] for name, values in encoded.items()}
-            outputs = self.model(**self.tokenizer.pad(batch, return_tensors="pt").to(device)).logits.float()
-            last = outputs[:, -1] - outputs[:, 0] if outputs.shape[1] == 2 else outputs[:, 0]
-            return last.cpu().numpy()
-
-        with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
-            for rows, scores in as_it_fits(longest_first(lengths), lengths, self.budget, scores_of):
-                found[rows] = scores
+        batches = cut(longest_first(lengths), lengths, self.budget.tokens)
+        with self._computing():
+            for parts in side_by_side(
+                map(piece, batches), lane_count(self.model.device, len(batches)), self._computing
+            ):
+                for rows, scores in parts:
+                    found[rows] = scores
         if not np.isfinite(found).all():
             raise InputError(
                 "rescoring_model: a score is not a number: its weights are damaged; try precision=fp32, then another"
             )
         return found
+
+    def _forward(self, encoded: Mapping[str, Sequence[Any]], rows: np.ndarray) -> np.ndarray:
+        batch = {name: [values[row] for row in rows] for name, values in encoded.items()}
+        # no wider than the model's positions
+        multiple = STEP if self.max_len % STEP == 0 else None
+        padded = self.tokenizer.pad(batch, pad_to_multiple_of=multiple, return_tensors="pt").to(self.model.device)
+        outputs = self.model(**padded).logits.float()
+        return (outputs[:, -1] - outputs[:, 0] if outputs.shape[1] == 2 else outputs[:, 0]).cpu().numpy()
+
+    @contextmanager
+    def _computing(self) -> Iterator[None]:
+        device = self.model.device
+        bf16 = use_bf16(self.precision, device)
+        with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
+            yield
 
 
 def _longest(wanted: int, model: Any, tokenizer: Any) -> int:

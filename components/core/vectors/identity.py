@@ -12,7 +12,18 @@ from typing import Any
 import torch
 from torch import nn
 
-from components.core import attention, cpu_attention, device, distinct, encoding, loading, pooling, prompts, tokenizing
+from components.core import (
+    attention,
+    cpu_attention,
+    device,
+    distinct,
+    encoding,
+    loading,
+    micro_batches,
+    pooling,
+    prompts,
+    tokenizing,
+)
 from components.core import encoder as encoder_module
 from components.core.device import use_bf16
 from components.core.encoder import Encoder, Kind
@@ -85,6 +96,7 @@ def _code() -> str:
         encoder_module,
         encoding,
         loading,
+        micro_batches,
         pooling,
         prompts,
         tokenizing,

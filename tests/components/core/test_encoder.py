@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from components.core.encoder import Encoder, micro_batches, weights_hash
+from components.core.encoder import Encoder, weights_hash
 from components.core.errors import InputError
 from components.core.model_facts import Facts, read_facts
 from components.core.model_folder import locate
@@ -67,6 +67,16 @@ def test_a_long_text_is_cut_to_its_kinds_length(tiny_model: Path) -> None:
     assert len(encoder.tokenize([long], "passage")[0]) == 16
 
 
+@pytest.mark.model
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_padding_goes_to_a_multiple_of_eight_but_no_further_than_the_longest_text(tiny_model: Path, side: str) -> None:
+    encoder = Encoder.load(str(tiny_model), EncoderSettings.checked({"query_max_len": 8, "passage_max_len": 21}))
+    padded = encoder.pad([[2, 5, 3], [2, 5, 6, 7, 8, 9, 10, 11, 12, 3]], side)
+    assert padded["input_ids"].shape == padded["attention_mask"].shape == (2, 16)
+    assert padded["attention_mask"].sum(dim=1).tolist() == [3, 10]
+    assert encoder.pad([[2] * 19], side)["input_ids"].shape == (1, 21)
+
+
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_pooling_ignores_padding_on_either_side(side: str) -> None:
     hidden = torch.randn(1, 3, 4)
@@ -77,14 +87,6 @@ def test_pooling_ignores_padding_on_either_side(side: str) -> None:
     torch.testing.assert_close(pool(padded, mask, "mean"), hidden.mean(dim=1))
     torch.testing.assert_close(pool(padded, mask, "cls"), hidden[:, 0])
     torch.testing.assert_close(pool(padded, mask, "last_token"), hidden[:, -1])
-
-
-def test_micro_batches_cover_every_row_once_within_the_budget() -> None:
-    lengths = [300, 120, 120, 64, 10, 9, 9, 2]
-    slices = micro_batches(lengths, 256)
-    assert [row for start, end in slices for row in range(start, end)] == list(range(len(lengths)))
-    assert all(lengths[start] * (end - start) <= 256 for start, end in slices if end - start > 1)
-    assert micro_batches([], 256) == []
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from components.core import encoding
+from components.core import encoding, micro_batches
 from components.core.distinct import distinct
 from components.core.encoder import Encoder
 from components.core.errors import StepFailed
@@ -95,7 +95,7 @@ def test_a_text_that_occurs_twice_is_computed_once(encoder: Encoder, forwards: l
 def test_micro_batches_keep_within_the_budget_from_long_to_short(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch, encoder: Encoder, forwards: list[tuple[int, int]]
 ) -> None:
-    monkeypatch.setattr(encoding, "CPU_PIECE", 64)
+    monkeypatch.setattr(micro_batches, "CPU_PIECE", 64)
     encoder.encode(TEXTS, "passage")
     assert all(rows * width <= 64 for rows, width in forwards if rows > 1)
     assert [width for _, width in forwards] == sorted((width for _, width in forwards), reverse=True)
@@ -145,7 +145,7 @@ def test_when_memory_runs_out_the_budget_shrinks_and_the_vectors_stay(
     encoder: Encoder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Any
 ) -> None:
     expected = one_by_one(encoder, TEXTS)
-    monkeypatch.setattr(encoding, "CPU_PIECE", 512)
+    monkeypatch.setattr(micro_batches, "CPU_PIECE", 512)
     tried = fails_above(encoder, monkeypatch, 130, error)
     np.testing.assert_allclose(encoder.encode(TEXTS, "passage"), expected, atol=1e-6)
     assert tried[0] > 130

@@ -132,7 +132,7 @@ def test_every_micro_batch_is_computed_on_one_core(
 def test_embeddings_do_not_depend_on_the_number_of_cores(
     precision: str, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, threads: None
 ) -> None:
-    monkeypatch.setattr("components.core.encoding.CPU_PIECE", 64)
+    monkeypatch.setattr("components.core.micro_batches.CPU_PIECE", 64)
     encoder = loaded(tiny_model, precision)
     texts = [" ".join(["water"] * (1 + number % 40)) + f" {number}" for number in range(200)]
     three = encoder.encode(texts, "passage")

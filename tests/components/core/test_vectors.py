@@ -261,7 +261,7 @@ def test_shards_are_written_as_the_work_goes_and_none_is_half(
 ) -> None:
     """What was finished when the work broke off is not computed again."""
     monkeypatch.setattr(writer, "SHARD_BYTES", 1)
-    monkeypatch.setattr("components.core.encoding.CPU_PIECE", 64)
+    monkeypatch.setattr("components.core.micro_batches.CPU_PIECE", 64)
     whole = vectors_of(Counted(tiny_model, vector_cache="off").encoder, TEXTS, "passage")
     counted = Counted(tiny_model)
     forward, calls = counted.encoder.forward, []
@@ -298,14 +298,14 @@ def test_leftovers_of_killed_writers_are_no_shards_and_go_when_they_are_old(tmp_
 PROGRAM = """
     import sys
     import numpy as np
-    from components.core import encoding
+    from components.core import micro_batches
     from components.core.encoder import Encoder
     from components.core.settings import EncoderSettings
     from components.core.vectors import vectors_of, writer
     from tests.components.core.test_vectors import TEXTS
 
     model, pause, out = sys.argv[1:]
-    encoding.CPU_PIECE, writer.SHARD_BYTES = 64, 1
+    micro_batches.CPU_PIECE, writer.SHARD_BYTES = 64, 1
     settings = {"precision": "fp32", "passage_max_len": 32, "query_max_len": 32}
     encoder = Encoder.load(model, EncoderSettings.checked(settings), device="cpu")
     whole = encoder.forward
@@ -341,7 +341,7 @@ def started(tmp_path: Path, model: Path, pause: float, out: Path) -> subprocess.
 def test_a_killed_run_resumes_where_it_was(
     tiny_model: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("components.core.encoding.CPU_PIECE", 64)
+    monkeypatch.setattr("components.core.micro_batches.CPU_PIECE", 64)
     whole = vectors_of(Counted(tiny_model, vector_cache="off").encoder, TEXTS, "passage")
     first = started(tmp_path, tiny_model, 0.3, tmp_path / "first.npy")
     deadline = time.monotonic() + 60
@@ -421,7 +421,7 @@ def test_the_cache_stays_below_the_size_that_was_set(tiny_model: Path, cache: Pa
 def test_a_run_of_hours_keeps_its_folder(tiny_model: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An encoder that was loaded hours ago and still writes is not removed by another run that makes room."""
     monkeypatch.setattr(writer, "SHARD_BYTES", 1)
-    monkeypatch.setattr("components.core.encoding.CPU_PIECE", 64)
+    monkeypatch.setattr("components.core.micro_batches.CPU_PIECE", 64)
     whole, written = ShardFolder.add, []
 
     def add(self: ShardFolder, keys: np.ndarray, vectors: np.ndarray) -> str:
@@ -440,7 +440,7 @@ def test_a_folder_that_vanished_under_a_run_is_made_anew(
     tiny_model: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writer, "SHARD_BYTES", 1)
-    monkeypatch.setattr("components.core.encoding.CPU_PIECE", 64)
+    monkeypatch.setattr("components.core.micro_batches.CPU_PIECE", 64)
     counted = Counted(tiny_model)
     expected = vectors_of(counted.encoder, TEXTS, "passage")
     (folder,) = cache.iterdir()

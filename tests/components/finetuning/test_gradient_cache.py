@@ -139,8 +139,8 @@ def test_plan_keeps_to_the_budget_and_covers_every_text_once() -> None:
         assert len(piece) <= 3
         assert len(piece) * longest <= 36 or len(piece) == 1
     long = [[0] * 100] * 30
-    assert [len(piece) for piece in plan(long, Memory(), torch.device("cpu"))] == [10, 10, 10]
-    assert [len(piece) for piece in plan(long, Memory(tokens=2000), torch.device("cpu"))] == [20, 10]
+    assert [len(piece) for piece in plan(long, Memory(), torch.device("cpu"))] == [9, 9, 9, 3]
+    assert [len(piece) for piece in plan(long, Memory(tokens=2000), torch.device("cpu"))] == [19, 11]
     assert [len(piece) for piece in plan(long, Memory(), torch.device("cuda"))] == [30]
     assert plan([], Memory(), torch.device("cpu")) == []
 

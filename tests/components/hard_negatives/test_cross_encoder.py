@@ -168,7 +168,8 @@ def test_scores_that_are_not_numbers_are_one_clear_line(cross_encoder: Path, val
 
 def test_pairs_of_many_queries_share_the_forward_calls(cross_encoder: Path, tmp_path: Path) -> None:
     """Mining asks for a block of queries at once, not for one after the other."""
-    model = CrossEncoder.load(str(cross_encoder), 64, EncoderSettings.checked({"precision": "fp32"}))
+    encoder = EncoderSettings.checked({"precision": "fp32", "batch_tokens": 16384})
+    model = CrossEncoder.load(str(cross_encoder), 64, encoder)
     calls = []
     model.model.register_forward_hook(lambda *_: calls.append(1))
     made = random_world(5, queries=200, passages=80)
@@ -176,3 +177,18 @@ def test_pairs_of_many_queries_share_the_forward_calls(cross_encoder: Path, tmp_
     _, figures = mined(made, rules, tmp_path, judge=model)
     queries = len(figures.pool.query_ids)
     assert queries > 100 and 0 < len(calls) < queries / 3
+
+
+def test_scores_do_not_depend_on_the_number_of_threads(cross_encoder: Path) -> None:
+    encoder = EncoderSettings.checked({"precision": "fp32", "batch_tokens": 64})
+    model = CrossEncoder.load(str(cross_encoder), 64, encoder)
+    texts = [("cat dog " * (1 + n % 9)).strip() for n in range(60)]
+    before = torch.get_num_threads()
+    try:
+        found = []
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            found.append(model.scores(texts, texts[::-1]))
+    finally:
+        torch.set_num_threads(before)
+    np.testing.assert_array_equal(*found)

@@ -1,0 +1,42 @@
+"""Which rows are computed together, and how wide they are padded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+# Widths are multiples of this. Each other shape of a matrix product is compiled anew on a CPU, and its code is never
+# given up: 4,000 passages of MedQuAD in widths of their own took 0.3 GiB more. GPUs too like multiples of 8.
+STEP = 8
+# Tokens of one micro-batch on a CPU: more only adds padding and misses its caches. Measured with MiniLM on passages of
+# MedQuAD, one thread: 6,200 tokens/s in pieces of 16,384, 8,700 of 2,048, 9,000 of 1,024 and 8,800 of 512 (bf16);
+# 2,600, 3,500, 3,600 and 3,500 (fp32). Training is alike: 2.5 s a step of 6,500 tokens in one piece, 2.1 s in pieces of
+# 2,048, 1.9 s in pieces of 1,024 (bf16).
+CPU_PIECE = 1024
+GPU_PIECE = 16384
+
+
+def usual_piece(device: torch.device) -> int:
+    """Tokens of one micro-batch where nobody asked for another number."""
+    return CPU_PIECE if device.type == "cpu" else GPU_PIECE
+
+
+def width(longest: int) -> int:
+    """Tokens to which the rows of a micro-batch are padded."""
+    return -(-longest // STEP) * STEP
+
+
+def micro_batches(lengths: Sequence[int], budget: int) -> list[tuple[int, int]]:
+    """Cut rows, sorted from long to short, into (start, end) slices of at most `budget` tokens with padding.
+
+    Args:
+        lengths: tokens of each row, descending; the first row of a slice sets the width of all its rows.
+        budget: most tokens of a slice; a single longer row makes a slice of its own.
+    """
+    slices, start = [], 0
+    while start < len(lengths):
+        end = min(len(lengths), start + max(1, budget // max(1, width(lengths[start]))))
+        slices.append((start, end))
+        start = end
+    return slices

@@ -16,6 +16,8 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import eager_mask
 
 NAME = "eager_bf16"
+# Without gradients only so many scores are held at once, which stay in a core's cache from one product to the other.
+_SCORES = 2**20
 # What models pass along that the mask already says, or that decides only what is returned.
 _HARMLESS = frozenset(
     {"is_causal", "sliding_window", "output_attentions", "output_hidden_states", "position_ids", "use_cache"}
@@ -60,13 +62,28 @@ def _attention(
     groups = query.shape[1] // key.shape[1]
     if groups > 1:
         key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
+    query = query * (query.shape[-1] ** -0.5 if scaling is None else scaling)
+    mask = None if attention_mask is None else attention_mask.to(query.dtype).expand(len(query), -1, -1, -1)
+    dropout = dropout if module.training else 0.0
     # autocast would take the softmax in float32
     with torch.autocast(query.device.type, enabled=False):
-        scores = torch.matmul(query * (query.shape[-1] ** -0.5 if scaling is None else scaling), key.transpose(2, 3))
-        if attention_mask is not None:
-            scores.add_(attention_mask.to(scores.dtype))
-        weights = nn.functional.softmax(scores, dim=-1)
-        del scores
-        weights = nn.functional.dropout(weights, p=dropout, training=module.training)
-        mixed = torch.matmul(weights, value)
-    return mixed.transpose(1, 2).contiguous(), None
+        if torch.is_grad_enabled() or dropout:  # which draws the same numbers with and without gradients
+            return _mixed(query, key, value, mask, dropout).contiguous(), None
+        mixed = query.new_empty(*query.transpose(1, 2).shape[:3], value.shape[-1])
+        texts = max(1, _SCORES // (query.shape[1] * query.shape[2] * key.shape[2]))
+        for start in range(0, len(query), texts):
+            part = slice(start, start + texts)
+            mixed[part] = _mixed(query[part], key[part], value[part], None if mask is None else mask[part], dropout)
+    return mixed, None
+
+
+def _mixed(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: float) -> Tensor:
+    """(b, t, h, d) of scaled queries."""
+    scores = torch.matmul(query, key.transpose(2, 3))
+    if mask is not None:
+        scores.add_(mask)
+    weights = nn.functional.softmax(scores, dim=-1)
+    del scores
+    if dropout:
+        weights = nn.functional.dropout(weights, p=dropout)
+    return torch.matmul(weights, value).transpose(1, 2)

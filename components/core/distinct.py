@@ -41,6 +41,14 @@ def distinct(texts: Sequence[str], instructions: Sequence[str | None] | None = N
     return Distinct(first[order], rank[inverse], found[order])
 
 
+def taken(
+    rows: np.ndarray, texts: Sequence[str], instructions: Sequence[str | None] | None
+) -> tuple[list[str], list[str | None] | None]:
+    """Some of the texts, with their instructions."""
+    numbers: list[int] = rows.tolist()
+    return [texts[row] for row in numbers], [instructions[row] for row in numbers] if instructions else None
+
+
 def text_keys(texts: Sequence[str], instructions: Sequence[str | None] | None = None) -> np.ndarray:
     """The keys (n,) of texts with their instructions."""
     pairs = zip(texts, repeat("", len(texts)) if instructions is None else instructions, strict=True)

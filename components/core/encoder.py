@@ -13,7 +13,7 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,13 +22,12 @@ from transformers.utils.import_utils import is_flash_attn_2_available
 
 from components.core import attention, model_facts, model_folder, tokenizing
 from components.core.device import default_device, use_bf16
+from components.core.kinds import Kind
 from components.core.loading import load_transformer, quiet, shared_tokenizer
 from components.core.micro_batches import width
 from components.core.pooling import chosen_pooling, is_causal, pool
 from components.core.prompts import prompts
 from components.core.settings import EncoderSettings
-
-Kind = Literal["query", "passage"]
 
 
 class Encoder(nn.Module):
@@ -199,8 +198,10 @@ class Encoder(nn.Module):
         if kind is None and self.query_model is not None:
             raise ValueError("an encoder of two towers must be told the kind of its texts")
         model = self.towers.get(kind or "passage", self.model)
+        # a mask that hides nothing takes time; to look at it on a GPU would take more
+        mask = None if self.device.type == "cpu" and bool(attention_mask.all()) else attention_mask
         with self.autocast():
-            hidden = model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+            hidden = model(input_ids=input_ids, attention_mask=mask).last_hidden_state
         embeddings = pool(hidden.float(), attention_mask, self.pooling)
         return nn.functional.normalize(embeddings, dim=-1) if self.normalize else embeddings
 

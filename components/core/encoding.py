@@ -17,9 +17,10 @@ import numpy as np
 import torch
 
 from components.core import heap
-from components.core.distinct import distinct
-from components.core.encoder import Encoder, Kind
+from components.core.distinct import distinct, taken
+from components.core.encoder import Encoder
 from components.core.errors import StepFailed
+from components.core.kinds import Kind, title
 from components.core.lanes import lane_count, side_by_side
 from components.core.micro_batches import usual_piece, width
 from components.core.progress import Reporter
@@ -84,14 +85,6 @@ def encode(encoder: Encoder, texts: Sequence[str], kind: Kind, instructions: Seq
     return vectors[unlike.place]
 
 
-def taken(
-    rows: np.ndarray, texts: Sequence[str], instructions: Sequence[str | None] | None
-) -> tuple[list[str], list[str | None] | None]:
-    """Some of the texts, with their instructions."""
-    numbers: list[int] = rows.tolist()
-    return [texts[row] for row in numbers], [instructions[row] for row in numbers] if instructions else None
-
-
 def encode_rows(
     encoder: Encoder,
     texts: Sequence[str],
@@ -149,11 +142,6 @@ def _side_by_side(
     return side_by_side(
         map(piece, work.batches), lane_count(encoder.device, len(work.batches)), lambda: computing(encoder)
     )
-
-
-def title(kind: Kind) -> str:
-    """What a reader sees of the work."""
-    return f"Encoding {'queries' if kind == 'query' else 'passages'}"
 
 
 def chunks_of(rows: np.ndarray, max_length: int) -> list[np.ndarray]:

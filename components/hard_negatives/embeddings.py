@@ -6,14 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from components.core.encoder import Encoder
 from components.core.errors import InputError
-from components.core.vectors import not_finite, vectors_of
+from components.core.vectors import LazyEncoder, not_finite, vectors_of
 from components.hard_negatives.pool import Pool
 
 
 def embed(
-    encoder: Encoder, pool: Pool, model: str, instructions: Sequence[str] | None
+    encoder: LazyEncoder, pool: Pool, model: str, instructions: Sequence[str] | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Embeddings (n, d) of the queries and (m, d) of the passages, in the pool's order.
 

@@ -14,11 +14,11 @@ import numpy as np
 from components.core import storage
 from components.core.ann import chosen_factory
 from components.core.device_search import gpu_of
-from components.core.encoder import Encoder, weights_hash
 from components.core.errors import InputError
 from components.core.place import run_id
 from components.core.readers import read_dataset
 from components.core.settings import EncoderSettings
+from components.core.vectors import LazyEncoder
 from components.hard_negatives.approximate import approximated, search_facts
 from components.hard_negatives.candidates.sources import open_sources, rank_all, searched
 from components.hard_negatives.choose import choose
@@ -67,14 +67,15 @@ def mine(data: str, model: str, output: str, settings: MiningSettings, encoder: 
         storage.new_folder(output, producer="hard_negatives", run_id=run_id(), rows=rows, facts=facts) as folder,
         tempfile.TemporaryDirectory(prefix="sharpen-") as scratch,
     ):
-        loaded = Encoder.load(model, encoder)
-        factory = chosen_factory(settings.index, settings.exact_up_to, len(pool.passage_ids), loaded.dimension)
+        opened = LazyEncoder.open(model, encoder)
+        factory = chosen_factory(settings.index, settings.exact_up_to, len(pool.passage_ids), opened.dimension)
         others = rank_all(sources, pool, scope.reach, Path(scratch))
         ranked = time.monotonic()
-        embedded = embed(loaded, pool, model, pool.instructions)
+        embedded = embed(opened, pool, model, pool.instructions)
+        opened.put_away()
         encoded = time.monotonic()
         index = approximated(*embedded, scope.depth, factory, settings.seed)
-        vectors = Vectors(*embedded, index, gpu_of(loaded.device))
+        vectors = Vectors(*embedded, index, gpu_of(opened.device))
 
         writer = Writer(folder, pool, settings.candidate_sources, dataset.teacher_scores)
         figures = search_and_choose(vectors, others, pool, settings, scope, writer, rescorer)
@@ -87,7 +88,7 @@ def mine(data: str, model: str, output: str, settings: MiningSettings, encoder: 
             "search_and_choice": done - encoded,
             "total": done - started,
         }
-        facts |= {"model_hash": weights_hash(loaded), "dropped_queries": figures.dropped_queries}
+        facts |= {"model_hash": opened.weights_hash, "dropped_queries": figures.dropped_queries}
         rows |= {"negatives": figures.negatives, "queries": len(pool.query_ids)}
         report = {
             **figures.report(),

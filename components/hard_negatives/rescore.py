@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from components.core.distinct import distinct, text_keys
 from components.core.settings import EncoderSettings
-from components.hard_negatives.cross_encoder import CrossEncoder
 from components.hard_negatives.pool import Pool
 from components.hard_negatives.rules import Ranking, ScorePairs
 from components.hard_negatives.score_cache import ScoreCache
 from components.hard_negatives.settings import MiningSettings
+
+if TYPE_CHECKING:
+    from components.hard_negatives.cross_encoder import CrossEncoder
 
 # Queries whose pairs are scored, chosen from and kept together.
 QUERIES_AT_ONCE = 128
@@ -67,6 +70,8 @@ def make_rescorer(settings: MiningSettings, encoder: EncoderSettings, pool: Pool
     """The cross-encoder of the settings, or None. Raises InputError as `CrossEncoder.load`."""
     if not settings.rescoring_model:
         return None
+    from components.hard_negatives.cross_encoder import CrossEncoder  # and with it transformers
+
     cross_encoder = CrossEncoder.load(settings.rescoring_model, settings.rescoring_max_len, encoder)
     return Rescorer(cross_encoder, pool, ScoreCache(cross_encoder.identity, encoder.vector_cache_gib))
 

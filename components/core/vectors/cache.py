@@ -5,16 +5,16 @@ from __future__ import annotations
 from components.core import storage
 from components.core.addresses import local_path
 from components.core.download_cache import cache_folder
-from components.core.encoder import Encoder, Kind
 from components.core.errors import InputError
-from components.core.vectors.description import WrongDimension
-from components.core.vectors.identity import facts_of, identity_of
+from components.core.kinds import Kind
+from components.core.vectors.description import WrongDimension, identity_of
+from components.core.vectors.lazy_encoder import LazyEncoder
 from components.core.vectors.pruning import prune
 from components.core.vectors.shards import ShardFolder
 from components.core.vectors.shared import SharedShards
 
 
-def open_cache(encoder: Encoder, kind: Kind, address: str | None = None) -> ShardFolder | None:
+def open_cache(encoder: LazyEncoder, kind: Kind, address: str | None = None) -> ShardFolder | None:
     """The encoder's shards; None when they shall be kept nowhere.
 
     Args:
@@ -40,8 +40,8 @@ def open_cache(encoder: Encoder, kind: Kind, address: str | None = None) -> Shar
     return shards
 
 
-def _opened(encoder: Encoder, kind: Kind, address: str) -> ShardFolder:
-    facts = facts_of(encoder, kind)
+def _opened(encoder: LazyEncoder, kind: Kind, address: str) -> ShardFolder:
+    facts = encoder.facts(kind)
     name = identity_of(facts)
     shared = storage.is_remote(address)
     root = cache_folder() / "vectors" if shared or address == "auto" else local_path(address)
@@ -50,7 +50,7 @@ def _opened(encoder: Encoder, kind: Kind, address: str) -> ShardFolder:
     return ShardFolder(root / name, facts, encoder.dimension)
 
 
-def make_room(encoder: Encoder, shards: ShardFolder, address: str) -> None:
+def make_room(encoder: LazyEncoder, shards: ShardFolder, address: str) -> None:
     """Remove what was used longest ago when this machine's cache is too large; a folder of the user's is the user's.
 
     Arguments as for `open_cache`, which gave the shards.

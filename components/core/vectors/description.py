@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -14,6 +15,16 @@ DESCRIPTION = "encoder.json"
 
 class WrongDimension(InputError):
     """The cache holds vectors of another length than the model gives."""
+
+
+def identity_of(facts: Mapping[str, Any]) -> str:
+    """The name (40 hex digits) under which the vectors of an encoder with these facts are kept."""
+    return hashed(facts)[:40]
+
+
+def hashed(value: Any) -> str:
+    """SHA-256 (hex) of a value of JSON's."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def described(facts: Mapping[str, Any], dimension: int) -> bytes:

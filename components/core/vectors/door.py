@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from components.core.distinct import Distinct, distinct
-from components.core.encoder import Encoder, Kind
-from components.core.encoding import encode_rows, taken, title
+from components.core.distinct import Distinct, distinct, taken
+from components.core.kinds import Kind, title
 from components.core.vectors.cache import make_room, open_cache
+from components.core.vectors.lazy_encoder import LazyEncoder
 from components.core.vectors.matrix import empty_matrix
 from components.core.vectors.processes import encode_on_processes, process_count
 from components.core.vectors.shards import Places, ShardFolder
 from components.core.vectors.writer import ShardWriter
+
+if TYPE_CHECKING:
+    from components.core.encoder import Encoder
 
 ROWS_AT_ONCE = 1 << 16
 # Fewer texts, such as the one that a person searches for, are encoded sooner than the model's weights are hashed.
@@ -22,7 +26,10 @@ WORTH_KEEPING = 32
 
 
 def vectors_of(
-    encoder: Encoder, texts: Sequence[str], kind: Kind, instructions: Sequence[str | None] | None = None
+    encoder: Encoder | LazyEncoder,
+    texts: Sequence[str],
+    kind: Kind,
+    instructions: Sequence[str | None] | None = None,
 ) -> np.ndarray:
     """Embeddings (n, d, float32) of the texts, in their order; arguments as for `Encoder.tokenize`.
 
@@ -35,13 +42,14 @@ def vectors_of(
         InputError: nothing can be written in the cache, or it holds vectors of another length.
         StepFailed: not even one text fits into the memory.
     """
+    encoder = encoder if isinstance(encoder, LazyEncoder) else LazyEncoder.of(encoder)
     unlike = distinct(texts, instructions)
     once, own = taken(unlike.first, texts, instructions)
     cache = open_cache(encoder, kind) if len(unlike) >= WORTH_KEEPING else None
     if cache is not None:
         return _through(cache, encoder.settings.vector_cache, encoder, unlike, once, kind, own)
-    if process_count(encoder, kind, once, np.arange(len(unlike))) == 1:
-        return _without_cache(encoder, unlike, once, kind, own)
+    if process_count(encoder.awake(), kind, once, np.arange(len(unlike))) == 1:
+        return _without_cache(encoder.awake(), unlike, once, kind, own)
     # what several processes compute must meet somewhere
     with tempfile.TemporaryDirectory(prefix="sharpen-vectors-") as folder:
         passing = open_cache(encoder, kind, folder)
@@ -52,7 +60,7 @@ def vectors_of(
 def _through(
     cache: ShardFolder,
     place: str,
-    encoder: Encoder,
+    encoder: LazyEncoder,
     unlike: Distinct,
     once: list[str],
     kind: Kind,
@@ -66,13 +74,15 @@ def _through(
     missing = np.flatnonzero(places.shard < 0)
     if len(missing):
         make_room(encoder, cache, place)
-    if (processes := process_count(encoder, kind, once, missing)) > 1:
-        encode_on_processes(encoder, cache, once, kind, own, missing, processes, place)
-        places = cache.find(unlike.keys)
+        if (processes := process_count(encoder.awake(), kind, once, missing)) > 1:
+            encode_on_processes(encoder.awake(), cache, once, kind, own, missing, processes, place)
+            places = cache.find(unlike.keys)
     # what is left: all, what the processes could not keep, or what another process removed meanwhile
     while len(missing := np.flatnonzero((places.shard < 0) & ~unfit)):
+        from components.core.encoding import encode_rows  # and with it transformers
+
         with ShardWriter(cache, unlike.keys) as writer:
-            encode_rows(encoder, once, kind, own, missing, writer.add)
+            encode_rows(encoder.awake(), once, kind, own, missing, writer.add)
         unfit[writer.unfit] = True
         places = cache.find(unlike.keys)
     return _assembled(cache, places, unlike.place)
@@ -95,6 +105,8 @@ def _assembled(cache: ShardFolder, places: Places, place: np.ndarray) -> np.ndar
 def _without_cache(
     encoder: Encoder, unlike: Distinct, once: list[str], kind: Kind, own: list[str | None] | None
 ) -> np.ndarray:
+    from components.core.encoding import encode_rows
+
     vectors = empty_matrix(len(unlike), encoder.dimension)
 
     def keep(rows: np.ndarray, found: np.ndarray) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -27,17 +25,13 @@ from components.core import (
 from components.core import encoder as encoder_module
 from components.core.device import use_bf16
 from components.core.encoder import Encoder, Kind
+from components.core.vectors.description import hashed
 
 # Raised by hand when shards or keys change their form.
 LAYOUT = 1
 _LIBRARIES = ("torch", "transformers", "tokenizers")
 # What a configuration says of where the model lies and who wrote it.
 _NOT_THE_MODEL = ("_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version")
-
-
-def identity_of(facts: Mapping[str, Any]) -> str:
-    """The name (40 hex digits) under which the vectors of an encoder with these facts are kept."""
-    return _hashed(facts)[:40]
 
 
 def facts_of(encoder: Encoder, kind: Kind) -> dict[str, Any]:
@@ -82,7 +76,7 @@ def _architecture(encoder: Encoder) -> str:
             values = {key: value for key, value in config.to_dict().items() if key not in _NOT_THE_MODEL}
             if values not in found.values():
                 found[name] = values
-    return _hashed(found)
+    return hashed(found)
 
 
 def _code() -> str:
@@ -103,7 +97,3 @@ def _code() -> str:
     ):
         digest.update(Path(str(module.__file__)).read_bytes())
     return digest.hexdigest()
-
-
-def _hashed(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()

@@ -18,13 +18,14 @@ import torch.distributed as dist
 from pydantic import Field
 
 from components.core.command import main, step_command
-from components.core.distinct import KEY_TYPE, text_keys
+from components.core.distinct import KEY_TYPE, taken, text_keys
 from components.core.encoder import Encoder
-from components.core.encoding import encode_rows, taken
+from components.core.encoding import encode_rows
 from components.core.errors import StepFailed
 from components.core.settings import SettingsModel
 from components.core.shares import Share
 from components.core.vectors.cache import open_cache
+from components.core.vectors.lazy_encoder import LazyEncoder
 from components.core.vectors.request import Request
 from components.core.vectors.writer import ShardWriter
 
@@ -62,7 +63,7 @@ def work(addresses: JobAddresses) -> None:
     os.environ.update(TOKENIZERS_PARALLELISM="true", RAYON_NUM_THREADS=os.environ.get("OMP_NUM_THREADS", "1"))
     request = Request.read(Path(addresses.request))
     encoder = Encoder.load(request.model, request.settings)
-    cache = open_cache(encoder, request.kind)
+    cache = open_cache(LazyEncoder.of(encoder), request.kind)
     if cache is None or cache.folder.name != request.identity:
         raise StepFailed(f"{request.model}: the model was changed while it was in use; run again")
     keys = np.zeros(len(request.texts), dtype=KEY_TYPE)

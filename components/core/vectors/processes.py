@@ -5,15 +5,19 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from components.core import local_store
-from components.core.encoder import Encoder, Kind
 from components.core.jobs import JobSettings, run_job
+from components.core.kinds import Kind
 from components.core.vectors.request import Request
 from components.core.vectors.shards import ShardFolder
+
+if TYPE_CHECKING:
+    from components.core.encoder import Encoder
 
 MODULE = "components.core.vectors.job"
 # Tokens of each process below which its start (Python, torch and the model: ten seconds) takes longer than it saves.

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
-from components.core.encoder import Encoder, Kind
+from components.core.kinds import Kind
 from components.core.settings import EncoderSettings
+
+if TYPE_CHECKING:
+    from components.core.encoder import Encoder
 
 _TEXTS, _FACTS = "texts.parquet", "request.json"
 

@@ -16,11 +16,10 @@ import numpy as np
 from components.core import model_facts, model_folder
 from components.core.ann import chosen_factory
 from components.core.device_search import gpu_of
-from components.core.encoder import Encoder
 from components.core.errors import InputError
-from components.core.loading import embedding_size
 from components.core.progress import progress
 from components.core.settings import EncoderSettings
+from components.core.vectors import LazyEncoder
 from components.hard_negatives.approximate import approximated, search_facts
 from components.hard_negatives.candidates.files import RankedFile
 from components.hard_negatives.embeddings import embed
@@ -64,10 +63,10 @@ class OtherModel:
 
     def ranked(self, pool: Pool, depth: int) -> Iterator[np.ndarray]:
         """Encode with the model and search."""
-        encoder = Encoder.load(self.address, self.encoder)
+        encoder = LazyEncoder.open(self.address, self.encoder)
         factory = chosen_factory(self.settings.index, self.settings.exact_up_to, len(pool.passages), encoder.dimension)
         embedded, device = embed(encoder, pool, self.address, None), gpu_of(encoder.device)
-        del encoder
+        encoder.put_away()
         vectors = Vectors(*embedded, approximated(*embedded, depth, factory, self.settings.seed), device)
         self.facts.update(search_facts(vectors.approximate))
         with progress(f"Searching with {self.address}", len(vectors.queries), "queries") as reporter:
@@ -101,6 +100,8 @@ def open_sources(settings: MiningSettings, encoder: EncoderSettings, pool: Pool)
 
 def _check_model(address: str, settings: MiningSettings, pool: Pool) -> None:
     """Whether there is a model, and its vectors fit into the index of the settings."""
+    from components.core.loading import embedding_size  # and with it transformers
+
     folder = model_folder.locate(address)
     tower = model_facts.read_facts(folder).towers["passage"]
     dimension = embedding_size(folder / tower, address)

@@ -104,3 +104,23 @@ def test_a_saved_model_does_not_name_it(tiny_model: Path, tmp_path: Path) -> Non
     assert encoder.attention == cpu_attention.NAME
     encoder.save(tmp_path / "saved")
     assert cpu_attention.NAME not in (tmp_path / "saved" / "config.json").read_text()
+
+
+@pytest.mark.parametrize("masked", ["", "own mask of each text", "one mask for all"])
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_text_by_text_without_gradients_as_at_once_with_them(
+    monkeypatch: pytest.MonkeyPatch, masked: str, dropout: float
+) -> None:
+    monkeypatch.setattr(cpu_attention, "_SCORES", 2 * 4 * 24 * 24)  # two texts
+    query, key, value = (drawn(5, 4, 24, 8) for _ in range(3))
+    mask = None
+    if masked:
+        mask = torch.zeros(5 if "each" in masked else 1, 1, 24, 24)
+        mask[-1, :, :, 13:] = torch.finfo(torch.float32).min
+    found = []
+    for gradients in (True, False):
+        torch.manual_seed(3)
+        with torch.set_grad_enabled(gradients):
+            found.append(cpu_attention._attention(Layer().train(), query, key, value, mask, dropout=dropout)[0])
+    assert found[1].is_contiguous()
+    torch.testing.assert_close(found[1], found[0], rtol=0, atol=0)

@@ -77,6 +77,19 @@ def test_padding_goes_to_a_multiple_of_eight_but_no_further_than_the_longest_tex
     assert encoder.pad([[2] * 19], side)["input_ids"].shape == (1, 21)
 
 
+@pytest.mark.model
+def test_a_mask_that_hides_nothing_changes_nothing(tiny_model: Path) -> None:
+    encoder = Encoder.load(str(tiny_model), FP32, device="cpu")
+    seen = []
+    encoder.model.register_forward_pre_hook(lambda _, __, given: seen.append(given["attention_mask"]), with_kwargs=True)
+    rows = [[2, *range(5, 11), 3], [2, *range(20, 26), 3]]
+    with torch.inference_mode():
+        whole = encoder(**encoder.pad(rows))
+        padded = encoder(**encoder.pad([*rows, [2, 3]]))
+    assert seen[0] is None and seen[1] is not None
+    torch.testing.assert_close(whole, padded[:2], rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_pooling_ignores_padding_on_either_side(side: str) -> None:
     hidden = torch.randn(1, 3, 4)

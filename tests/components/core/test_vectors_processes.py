@@ -17,7 +17,7 @@ from components.core.errors import StepFailed
 from components.core.jobs import JobSettings
 from components.core.settings import EncoderSettings
 from components.core.shares import Share
-from components.core.vectors import door, processes, vectors_of
+from components.core.vectors import LazyEncoder, door, processes, vectors_of
 from components.core.vectors.cache import open_cache
 from components.core.vectors.job import JobAddresses, work
 from components.core.vectors.request import Request
@@ -80,7 +80,7 @@ def test_without_a_cache_several_processes_encode_too_and_leave_nothing(
 
 def asked(counted: Counted, folder: Path) -> JobAddresses:
     """A request to encode ten texts with this encoder, as `work` receives it."""
-    shards = open_cache(counted.encoder, "passage")
+    shards = open_cache(LazyEncoder.of(counted.encoder), "passage")
     assert shards is not None
     folder.mkdir()
     Request.of(counted.encoder, shards.folder.name, TEXTS, "passage", None, np.arange(10), "auto").write(folder)
@@ -191,7 +191,7 @@ def test_the_processes_are_of_this_machine_in_a_cluster_too(
     started: list[JobSettings] = []
     monkeypatch.setattr(processes, "run_job", lambda module, arguments, settings: started.append(settings))
     counted = Counted(tiny_model)
-    shards = open_cache(counted.encoder, "passage")
+    shards = open_cache(LazyEncoder.of(counted.encoder), "passage")
     assert shards is not None
     processes.encode_on_processes(counted.encoder, shards, TEXTS, "passage", None, np.arange(5), 3, "auto")
     assert [(settings.backend, settings.processes, settings.nodes) for settings in started] == [("local", 3, 1)]
@@ -230,7 +230,7 @@ def test_the_first_process_has_the_gpu_while_the_job_runs(
 ) -> None:
     """The weights of the process that waits leave the GPU, their memory is given back, and they return in any case."""
     counted = Counted(tiny_model)
-    shards = open_cache(counted.encoder, "passage")
+    shards = open_cache(LazyEncoder.of(counted.encoder), "passage")
     assert shards is not None
     happened: list[str] = []
 

@@ -1,0 +1,12 @@
+"""The two kinds of text that an encoder knows."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Kind = Literal["query", "passage"]
+
+
+def title(kind: Kind) -> str:
+    """What a reader sees of the work."""
+    return f"Encoding {'queries' if kind == 'query' else 'passages'}"

@@ -14,11 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import torch
 
+from components.core.device import use_bf16
 from tests.peers import machine
 from tests.peers.contestants import flagembedding_python, require_flagembedding
 from tests.peers.floor import FORMULA
-from tests.peers.miners import CACHED, MARGIN, MINERS, NEGATIVES, RANGE, MiningTask, hn_mine
+from tests.peers.miners import CACHED, DEFAULT, MARGIN, MINERS, NEGATIVES, RANGE, MiningTask, hn_mine
 from tests.peers.mining_data import MiningData, write_mining_data
 from tests.peers.process import Ended, environment, run_process
 from tests.peers.results import command, faster, spread, table, write_section
@@ -27,6 +29,7 @@ from tests.peers.rows import minilm
 
 OURS = "Sharpen"
 ENCODERS = [OURS, "sentence-transformers"]
+PRECISIONS = ["fp32", "bf16", DEFAULT]
 
 
 @dataclass
@@ -78,7 +81,13 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--passage_max_len", type=int, default=256, help="tokens")
     parser.add_argument("--rounds", type=int, default=3, help="processes per contestant, in turn")
     parser.add_argument("--parts", nargs="+", choices=["encode", "mine"], default=["encode", "mine"])
-    parser.add_argument("--precision", nargs="+", choices=["fp32", "bf16"], default=["fp32", "bf16"])
+    parser.add_argument(
+        "--precision",
+        nargs="+",
+        choices=PRECISIONS,
+        default=PRECISIONS,
+        help=f"{DEFAULT}: what each contestant takes by itself",
+    )
     parser.add_argument("--threads", type=int, default=machine.cores(), help="of every contestant")
     parser.add_argument("--batch_size", type=int, default=32, help="texts that a peer encodes at once")
     parser.add_argument(
@@ -105,7 +114,7 @@ def mine(
     schedule = Schedule(f"mining, {precision}", names, given.rounds)
     rates = []
     for round_ in range(given.rounds):
-        rates.append(machine.matmul_rate(precision, given.threads))
+        rates.append(machine.matmul_rate(fastest(precision), given.threads))
         for name in in_turn(names, round_):
             one = measured[name]
             where = folder / f"{round_}-{list(MINERS).index(name)}"
@@ -123,6 +132,13 @@ def mine(
             schedule.ended(name, f"{one.first[-1].seconds:.1f} s{again}, {one.first[-1].peak_gib:.2f} GiB")
         title = f"Mining, {precision}, {data.queries:,} queries x {data.passages:,} passages"
         write_section(title, mining_report(measured, data, precision, max(rates), described, given))
+
+
+def fastest(precision: str) -> str:
+    """The arithmetic of the floor: the fastest that a contestant computes in."""
+    if precision != DEFAULT:
+        return precision
+    return "bf16" if use_bf16("auto", torch.device("cpu")) else "fp32"
 
 
 def mining_report(
@@ -179,14 +195,15 @@ def mining_report(
 
 def settings_told(precision: str, given: argparse.Namespace) -> str:
     """What each contestant was given, in words."""
-    bf16 = (
-        "bf16 autocast of the encoder for all (FlagEmbedding computes in fp32 on a CPU by itself; autocast is put "
-        "around its script)"
-        if precision == "bf16"
-        else "fp32 for all"
-    )
+    arithmetic = {
+        "bf16": "bf16 autocast of the encoder for all (FlagEmbedding computes in fp32 on a CPU by itself; autocast is "
+        "put around its script)",
+        "fp32": "fp32 for all",
+        DEFAULT: "each computes in what it takes by itself on this CPU: Sharpen in "
+        f"{fastest(DEFAULT)} (`encoder.precision=auto`), the peers in fp32",
+    }
     return (
-        f"{bf16}; peers encode {given.batch_size} texts at once, Sharpen its default number of tokens. Sharpen and "
+        f"{arithmetic[precision]}; peers encode {given.batch_size} texts at once, Sharpen its default number of tokens. Sharpen and "
         f"sentence-transformers leave out what scores above the positive less {MARGIN:.0%}; FlagEmbedding has no such "
         "rule. Sharpen also estimates false negatives and writes a report; its further ranks are off, so that all "
         "search to the same depth."
@@ -201,7 +218,7 @@ def encode(
     schedule = Schedule(f"encoding, {precision}", ENCODERS, given.rounds)
     rates = []
     for round_ in range(given.rounds):
-        rates.append(machine.matmul_rate(precision, given.threads))
+        rates.append(machine.matmul_rate(fastest(precision), given.threads))
         for name in in_turn(ENCODERS, round_):
             where = folder / f"{round_}-{name}"
             output = where / "vectors.npy"

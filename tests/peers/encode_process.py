@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.peers.memory import high_water
+from tests.peers.miners import our_precision
 
 WARM_UP = 64
 
@@ -44,7 +45,8 @@ def ours(given: argparse.Namespace) -> Callable[[list[str]], np.ndarray]:
     from components.core.encoder import Encoder
     from components.core.settings import EncoderSettings
 
-    settings = EncoderSettings.checked({"passage_max_len": given.max_len, "precision": given.precision})
+    precision = our_precision(given.precision)
+    settings = EncoderSettings.checked({"passage_max_len": given.max_len, "precision": precision})
     encoder = Encoder.load(given.model, settings)
     return lambda texts: encoder.encode(texts, "passage")
 

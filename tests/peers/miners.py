@@ -10,6 +10,8 @@ from pathlib import Path
 from tests.peers.mining_data import MiningData
 
 HERE = Path(__file__).parent
+# What a contestant computes in when nobody says.
+DEFAULT = "default"
 RANGE, NEGATIVES, MARGIN = "10-210", 15, 0.05
 
 
@@ -23,7 +25,7 @@ class MiningTask:
         folder: where the process works; the caches of a first and a second run are the same.
         output: name of the output in it.
         lengths: longest query and passage in tokens.
-        precision: ``fp32`` or ``bf16``.
+        precision: ``fp32``, ``bf16`` or `DEFAULT`.
         batch_size: texts that a peer encodes at once.
         flagembedding: Python of FlagEmbedding's environment; ``hn_mine.py`` lies in the environment's folder.
     """
@@ -45,10 +47,15 @@ def sharpen(task: MiningTask) -> list[str]:
         *[sys.executable, "-m", "components.hard_negatives", "--data", str(task.data.folder)],
         *["--model", str(task.model), "--output", str(task.folder / task.output)],
         *["--query_max_len", str(query_max_len), "--passage_max_len", str(passage_max_len)],
-        *["--precision", task.precision, "--range_for_sampling", RANGE, "--sampling", "random"],
+        *["--precision", our_precision(task.precision), "--range_for_sampling", RANGE, "--sampling", "random"],
         *["--negative_number", str(NEGATIVES)],
         *["--relative_margin", str(MARGIN), "--further_ranks", "0"],
     ]
+
+
+def our_precision(precision: str) -> str:
+    """`EncoderSettings.precision`."""
+    return "auto" if precision == DEFAULT else precision
 
 
 def flagembedding(task: MiningTask) -> list[str]:

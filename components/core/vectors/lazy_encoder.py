@@ -58,14 +58,12 @@ class LazyEncoder:
             InputError: as `Encoder.load`.
         """
         found = cls(address, settings, None)
-        if settings.vector_cache in ("off", ""):
-            found._facts = _learn(found.awake())
-            return found
-        kept = cache_folder() / "models" / f"{_key(model_folder.locate(address), settings)}.json"
-        found._facts = _read(kept)
+        kept = _kept(address, settings)
+        found._facts = _read(kept) if kept else None
         if found._facts is None:
             found._facts = _learn(found.awake())
-            _write(kept, found._facts)
+            if kept:
+                _write(kept, found._facts)
         return found
 
     @classmethod
@@ -130,6 +128,17 @@ def _learn(encoder: Encoder) -> dict[str, Any]:
     return json.loads(json.dumps(facts))  # as they are when they are read
 
 
+def _kept(address: str, settings: EncoderSettings) -> Path | None:
+    """The file with what is known of a model; None where no vectors are kept either."""
+    folder = model_folder.locate(address)
+    if settings.vector_cache in ("off", ""):
+        return None
+    try:
+        return cache_folder() / "models" / f"{_key(folder, settings)}.json"
+    except InputError:
+        return None  # a disk that is read-only; the vector cache says so
+
+
 def _key(folder: Path, settings: EncoderSettings) -> str:
     """Of all that an encoder's facts follow from."""
     device = default_device()
@@ -165,7 +174,7 @@ def _read(kept: Path) -> dict[str, Any] | None:
 
 
 def _write(kept: Path, facts: Mapping[str, Any]) -> None:
-    # where nothing can be written, it is loaded the next time too
+    # where nothing can be written, it is loaded again the next time
     with suppress(OSError, InputError):
         kept.parent.mkdir(exist_ok=True, mode=0o700)
         local_store.write(kept, (json.dumps(facts, sort_keys=True) + "\n").encode())

@@ -183,6 +183,16 @@ def test_where_nothing_can_be_written_it_is_loaded_each_time(model: Path, loads:
     assert len(loads) == 2
 
 
+def test_a_cache_that_cannot_be_made_is_done_without(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("SHARPEN_CACHE", str(tmp_path / "file" / "cache"))
+    opened = LazyEncoder.open(str(model), settings())
+    assert vectors_of(opened, TEXTS, "passage").shape == (40, 32)
+    assert "vectors are not kept" in capsys.readouterr().out
+
+
 def test_models_of_long_ago_are_forgotten(model: Path, cache: Path) -> None:
     LazyEncoder.open(str(model), settings())
     (kept,) = (cache / "models").iterdir()

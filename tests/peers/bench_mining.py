@@ -204,10 +204,9 @@ def settings_told(precision: str, given: argparse.Namespace) -> str:
     }
     return (
         f"{arithmetic[precision]}; peers encode {given.batch_size} texts at once, Sharpen its default number of "
-        "tokens. Sharpen and "
-        f"sentence-transformers leave out what scores above the positive less {MARGIN:.0%}; FlagEmbedding has no such "
-        "rule. Sharpen also estimates false negatives and writes a report; its further ranks are off, so that all "
-        "search to the same depth."
+        "tokens. Sharpen and sentence-transformers leave out what scores above the positive less "
+        f"{MARGIN:.0%}; FlagEmbedding has no such rule. Sharpen also estimates false negatives and writes a report; "
+        "its further ranks are off, so that all search to the same depth."
     )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from components.core.errors import InputError
@@ -25,6 +26,14 @@ def identity_of(facts: Mapping[str, Any]) -> str:
 def hashed(value: Any) -> str:
     """SHA-256 (hex) of a value of JSON's."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def source_hash(files: Iterable[Path]) -> str:
+    """SHA-256 (hex) of what is in these files, one after the other."""
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 def described(facts: Mapping[str, Any], dimension: int) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -49,7 +49,7 @@ def vectors_of(
     if cache is not None:
         return _through(cache, encoder.settings.vector_cache, encoder, unlike, once, kind, own)
     if process_count(encoder.awake(), kind, once, np.arange(len(unlike))) == 1:
-        return _without_cache(encoder.awake(), unlike, once, kind, own)
+        return _without_cache(encoder, unlike, once, kind, own)
     # what several processes compute must meet somewhere
     with tempfile.TemporaryDirectory(prefix="sharpen-vectors-") as folder:
         passing = open_cache(encoder, kind, folder)
@@ -79,10 +79,8 @@ def _through(
             places = cache.find(unlike.keys)
     # what is left: all, what the processes could not keep, or what another process removed meanwhile
     while len(missing := np.flatnonzero((places.shard < 0) & ~unfit)):
-        from components.core.encoding import encode_rows  # and with it transformers
-
         with ShardWriter(cache, unlike.keys) as writer:
-            encode_rows(encoder.awake(), once, kind, own, missing, writer.add)
+            _encode(encoder, once, kind, own, missing, writer.add)
         unfit[writer.unfit] = True
         places = cache.find(unlike.keys)
     return _assembled(cache, places, unlike.place)
@@ -103,16 +101,14 @@ def _assembled(cache: ShardFolder, places: Places, place: np.ndarray) -> np.ndar
 
 
 def _without_cache(
-    encoder: Encoder, unlike: Distinct, once: list[str], kind: Kind, own: list[str | None] | None
+    encoder: LazyEncoder, unlike: Distinct, once: list[str], kind: Kind, own: list[str | None] | None
 ) -> np.ndarray:
-    from components.core.encoding import encode_rows
-
     vectors = empty_matrix(len(unlike), encoder.dimension)
 
     def keep(rows: np.ndarray, found: np.ndarray) -> None:
         vectors[rows] = found
 
-    encode_rows(encoder, once, kind, own, np.arange(len(unlike)), keep)
+    _encode(encoder, once, kind, own, np.arange(len(unlike)), keep)
     if len(unlike) == len(unlike.place):
         return vectors
     out = empty_matrix(len(unlike.place), encoder.dimension)
@@ -120,3 +116,17 @@ def _without_cache(
         part = slice(start, start + ROWS_AT_ONCE)
         out[part] = vectors[unlike.place[part]]
     return out
+
+
+def _encode(
+    encoder: LazyEncoder,
+    once: list[str],
+    kind: Kind,
+    own: list[str | None] | None,
+    rows: np.ndarray,
+    done: Callable[[np.ndarray, np.ndarray], None],
+) -> None:
+    """`encode_rows`, which is imported, and transformers with it, only where there is something to encode."""
+    from components.core.encoding import encode_rows
+
+    encode_rows(encoder.awake(), once, kind, own, rows, done)

@@ -10,26 +10,29 @@ from typing import Any
 import torch
 from torch import nn
 
-from components.core import (
-    attention,
-    cpu_attention,
-    device,
-    distinct,
-    encoding,
-    loading,
-    micro_batches,
-    pooling,
-    prompts,
-    tokenizing,
-)
-from components.core import encoder as encoder_module
+from components.core import tokenizing
 from components.core.device import use_bf16
-from components.core.encoder import Encoder, Kind
-from components.core.vectors.description import hashed
+from components.core.encoder import Encoder
+from components.core.kinds import Kind
+from components.core.vectors.description import hashed, source_hash
 
 # Raised by hand when shards or keys change their form.
 LAYOUT = 1
 _LIBRARIES = ("torch", "transformers", "tokenizers")
+_CORE = Path(__file__).parents[1]
+# The files of core that compute a vector from a text.
+_CODE = (
+    "attention",
+    "cpu_attention",
+    "device",
+    "distinct",
+    "encoder",
+    "encoding",
+    "loading",
+    "micro_batches",
+    "pooling",
+)
+_CODE += ("prompts", "tokenizing")
 # What a configuration says of where the model lies and who wrote it.
 _NOT_THE_MODEL = ("_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version")
 
@@ -55,7 +58,7 @@ def facts_of(encoder: Encoder, kind: Kind) -> dict[str, Any]:
         "attention": encoder.attention,
         "precision": "bf16" if use_bf16(encoder.settings.precision, encoder.device) else "fp32",
         "libraries": {name: metadata.version(name) for name in _LIBRARIES},
-        "code": _code(),
+        "code": source_hash(_CORE / f"{name}.py" for name in _CODE),
     }
 
 
@@ -77,23 +80,3 @@ def _architecture(encoder: Encoder) -> str:
             if values not in found.values():
                 found[name] = values
     return hashed(found)
-
-
-def _code() -> str:
-    """Of the files that compute a vector from a text."""
-    digest = hashlib.sha256()
-    for module in (
-        attention,
-        cpu_attention,
-        device,
-        distinct,
-        encoder_module,
-        encoding,
-        loading,
-        micro_batches,
-        pooling,
-        prompts,
-        tokenizing,
-    ):
-        digest.update(Path(str(module.__file__)).read_bytes())
-    return digest.hexdigest()

@@ -7,7 +7,6 @@ the model and hashing its weights take longer than all that is left to do when n
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Mapping
@@ -22,6 +21,7 @@ from components.core.download_cache import cache_folder
 from components.core.errors import InputError, StepFailed
 from components.core.kinds import Kind
 from components.core.settings import EncoderSettings
+from components.core.vectors.description import identity_of, source_hash
 
 if TYPE_CHECKING:
     import torch
@@ -130,9 +130,9 @@ def _learn(encoder: Encoder) -> dict[str, Any]:
 
 def _kept(address: str, settings: EncoderSettings) -> Path | None:
     """The file with what is known of a model; None where no vectors are kept either."""
-    folder = model_folder.locate(address)
     if settings.vector_cache in ("off", ""):
         return None
+    folder = model_folder.locate(address)
     try:
         return cache_folder() / "models" / f"{_key(folder, settings)}.json"
     except InputError:
@@ -143,17 +143,14 @@ def _key(folder: Path, settings: EncoderSettings) -> str:
     """Of all that an encoder's facts follow from."""
     device = default_device()
     files = sorted(path for path in folder.glob("**/*") if path.is_file() and path.suffix not in _NOT_READ)
-    code = hashlib.sha256()
-    for path in sorted([*_CORE.glob("*.py"), *_CORE.glob("vectors/*.py")]):
-        code.update(path.read_bytes())
     facts = {
         "files": {path.relative_to(folder).as_posix(): local_store.sha256_of(path) for path in files},
         "settings": settings.model_dump(mode="json"),
         "device": [device.type, use_bf16(settings.precision, device)],
         "libraries": {name: _version(name) for name in _LIBRARIES},
-        "code": code.hexdigest(),
+        "code": source_hash(sorted([*_CORE.glob("*.py"), *_CORE.glob("vectors/*.py")])),
     }
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:40]
+    return identity_of(facts)
 
 
 def _version(library: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,6 +24,7 @@ QUERIES = {
     "split": pl.String,
     "source": pl.String,
     "instruction": pl.String,
+    "group": pl.String,
 }
 QRELS = {"query_id": pl.String, "passage_id": pl.String, "grade": pl.Int32, "split": pl.String}
 GIVEN_NEGATIVES = {"query_id": pl.String, "passage_id": pl.String}
@@ -66,7 +67,8 @@ class DataSet:
 
     Attributes:
         corpus: one row a passage (`CORPUS`), sorted by passage_id, ids unique.
-        queries: one row a query (`QUERIES`), sorted by query_id; a query is in one split only.
+        queries: one row a query (`QUERIES`), sorted by query_id; a query is in one split only. Queries of one group
+            come from one document or belong together otherwise, so their results are not independent; null: none known.
         qrels: judged pairs (`QRELS`); grade > 0 means relevant.
         given_negatives: negatives that the user brought (`GIVEN_NEGATIVES`).
         teacher_scores: scores of a teacher for pairs, positive or negative (`TEACHER_SCORES`).
@@ -77,6 +79,11 @@ class DataSet:
     qrels: pl.DataFrame
     given_negatives: pl.DataFrame = field(default_factory=lambda: empty(GIVEN_NEGATIVES))
     teacher_scores: pl.DataFrame = field(default_factory=lambda: empty(TEACHER_SCORES))
+
+    def __post_init__(self) -> None:
+        # data sets written by earlier versions, and tables made by hand, have no groups
+        if "group" not in self.queries.columns:
+            self.queries = self.queries.with_columns(group=pl.lit(None, dtype=pl.String))
 
     def queries_of(self, split: str) -> pl.DataFrame:
         """The queries of one split, sorted by query_id."""
@@ -125,7 +132,8 @@ class DataSet:
             if name in _OPTIONAL and not (folder / name).is_dir():
                 tables[name] = empty(schema)
             else:
-                tables[name] = read_table(folder / name, schema)
+                optional = ("group",) if name == "queries" else ()
+                tables[name] = read_table(folder / name, schema, optional)
         return cls(**tables)
 
     @classmethod
@@ -142,15 +150,30 @@ def write_table(table: pl.DataFrame, folder: Path, schema: Schema) -> None:
     )
 
 
-def read_table(folder: Path, schema: Schema) -> pl.DataFrame:
-    """Read all Parquet parts of `folder` in name order; columns of `schema` only. Raises InputError."""
+def read_table(folder: Path, schema: Schema, optional: Sequence[str] = ()) -> pl.DataFrame:
+    """Read all Parquet parts of `folder` in name order; columns of `schema` only.
+
+    Args:
+        folder: of the table.
+        schema: its columns.
+        optional: those of them that the files may lack; they are null then.
+
+    Raises:
+        InputError: no file, or a column is missing.
+    """
     parts = sorted(folder.glob("*.parquet"))
     if not parts:
         raise InputError(f"{folder}: no *.parquet file; this is not a folder that Sharpen wrote")
     table = pl.concat([pl.read_parquet(part) for part in parts])
+    table = table.with_columns(pl.lit(None).alias(name) for name in optional if name not in table.columns)
     if missing := [name for name in schema if name not in table.columns]:
         raise InputError(f"{parts[0]}: column {', '.join(missing)} is missing; expected {', '.join(schema)}")
     return table.select([pl.col(name).cast(kind) for name, kind in schema.items()])
+
+
+def with_groups(queries: pl.DataFrame) -> pl.DataFrame:
+    """The queries, each without a group as a group of its own, called by its id."""
+    return queries.with_columns(group=pl.coalesce("group", "query_id"))
 
 
 def known_positives(qrels: pl.DataFrame, split: str | None = None) -> dict[str, set[str]]:

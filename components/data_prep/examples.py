@@ -22,7 +22,7 @@ from components.core.progress import progress
 from components.core.readers import Findings, Kind, Place, RowFault, flagembedding, locate
 from components.core.readers.beir import is_header, split_of
 from components.core.readers.rows import parse_object, read_lines, read_objects
-from components.core.records import CORPUS, QRELS, QUERIES, DataSet
+from components.core.records import CORPUS, QRELS, DataSet
 from components.core.text import normalised, passage_text
 from components.data_prep.python_files import is_python_source
 from components.data_prep.python_source import read_python
@@ -127,7 +127,9 @@ def _of_finished(folder: Path) -> Iterator[tuple[int, int, str]]:
     yield from _of_tables(
         DataSet(
             corpus=scan("corpus", CORPUS).join(judged, on="passage_id", how="semi").collect(engine="streaming"),
-            queries=scan("queries", QUERIES).join(judged, on="query_id", how="semi").collect(engine="streaming"),
+            queries=scan("queries", ["query_id", "text", "instruction"])
+            .join(judged, on="query_id", how="semi")
+            .collect(engine="streaming"),
             qrels=judged.collect(engine="streaming"),
         )
     )

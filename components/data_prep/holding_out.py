@@ -7,6 +7,7 @@ from dataclasses import replace
 import polars as pl
 
 from components.core.errors import InputError
+from components.core.records import with_groups
 from components.data_prep.leaks import Leaks, describe, find_leaks, refuse
 from components.data_prep.settings import DataSettings
 from components.data_prep.splitting import Slice, assign, components_of, lot
@@ -16,7 +17,8 @@ from components.data_prep.tables import Draft
 def hold_out(draft: Draft, groups: pl.DataFrame, settings: DataSettings) -> Leaks:
     """Cut the dev and test splits that the input does not bring, remove leaks, apply the limits.
 
-    Queries without a positive passage are left out first, since they can be neither trained on nor answered.
+    Queries without a positive passage are left out first, since they can be neither trained on nor answered. Every
+    query gets a group: its own, else the component by which splits are cut, else, where none are cut, its id.
 
     Args:
         draft: the data; changed in place.
@@ -30,6 +32,7 @@ def hold_out(draft: Draft, groups: pl.DataFrame, settings: DataSettings) -> Leak
     judged_twice = _one_split_each(draft, leaks)
     draft.keep(draft.data.queries.join(draft.positives, on="query_id", how="semi"), "queries_without_positive")
     _cut(draft, groups, settings)
+    draft.data = replace(draft.data, queries=with_groups(draft.data.queries))
     find_leaks(draft.queries, draft.data.qrels, leaks, passages=settings.leak_check == "query_and_passage")
     if settings.on_leak == "fail":
         refuse(leaks, draft.queries, judged_twice)
@@ -49,6 +52,10 @@ def _cut(draft: Draft, groups: pl.DataFrame, settings: DataSettings) -> None:
     if train.is_empty() or not any(part.share for part in slices):
         return
     named = train.select("query_id", component=components_of(train, draft.positives, groups))
+    # what is never cut apart is the group of queries that bring none; the first character only says what names it
+    component = named.select("query_id", own=pl.col("component").str.slice(1))
+    queries = draft.data.queries.join(component, on="query_id", how="left", maintain_order="left")
+    draft.data = replace(draft.data, queries=queries.with_columns(group=pl.coalesce("group", "own")).drop("own"))
     sizes = dict(named.group_by("component").len().iter_rows())
     taken = assign(sizes, slices, settings.seed)
     split_of = pl.DataFrame({"component": list(taken), "split": list(taken.values())}, schema=["component", "split"])

@@ -15,7 +15,7 @@ def merge(data: DataSet) -> Draft:
 
     Of several ids for one text, the smallest that the user gave is kept; an id that is a hash of the text only where
     there is no other. Queries that several sources share are merged too, because the positives of one would be false
-    negatives of the other; the merged query belongs to the first source by name.
+    negatives of the other; the merged query belongs to the first source and the first group by name.
     """
     passages = data.corpus.with_columns(
         key=pl.Series(
@@ -36,15 +36,15 @@ def merge(data: DataSet) -> Draft:
     qrels = best_of_pair(renamed["qrels"], "grade", ["query_id", "passage_id", "split"])
     negatives = renamed["given_negatives"].unique()
     kept_negatives = without_positives(negatives, qrels)
-    sources = (
-        _renamed(queries.select("query_id", "source"), passage_ids, query_ids)
+    origins = (
+        _renamed(queries.select("query_id", "source", "group"), passage_ids, query_ids)
         .group_by("query_id")
-        .agg(pl.col("source").min())
+        .agg(pl.col("source", "group").min())
     )
     merged_queries = (
         queries.join(query_ids.filter(pl.col("query_id") == pl.col("kept")), on="query_id", how="semi")
-        .drop("source")
-        .join(sources, on="query_id")
+        .drop("source", "group")
+        .join(origins, on="query_id")
         .sort("query_id")
     )
     corpus = passages.join(passage_ids.filter(pl.col("passage_id") == pl.col("kept")), on="passage_id", how="semi")

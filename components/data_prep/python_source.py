@@ -72,7 +72,7 @@ def read_python(address: str, name: str, split: str, findings: Findings) -> tupl
             vague += len(found)
             continue
         for pair in found.values():
-            query = tables.query_by_text(pair.query, split, name, "")
+            query = tables.query_by_text(pair.query, split, name, "", f"{name}/{pair.file}")
             tables.judge(query, tables.passage_by_text(pair.passage), 1, split)
             groups.add((text_id(pair.query), f"{name}/{pair.file}"))
     kept = sum(len(found) for found in passages_of.values()) - vague

@@ -11,6 +11,7 @@ from components.core.errors import InputError
 from components.core.progress import progress
 from components.core.readers import Findings, Place, combine, distinct_names, locate, read_place, stem
 from components.core.records import DataSet
+from components.core.text import text_id
 from components.data_prep.fingerprint import content_hash
 from components.data_prep.python_files import is_python_source, python_files, source_name
 from components.data_prep.python_source import GROUPS, python_version, read_python
@@ -71,6 +72,7 @@ def read_sources(train_data: list[str], eval_data: list[str], findings: Findings
                 groups.append(found)
             else:
                 data = read_place(item.place, name, split, findings)
+                groups.append(_groups_in(data))
             parts[item.role][name] = data
             facts.append(_facts(item, name, data, findings.rows - before))
     counts = _play_roles(parts)
@@ -80,6 +82,12 @@ def read_sources(train_data: list[str], eval_data: list[str], findings: Findings
         sorted(facts, key=lambda fact: (fact["role"] == "eval", fact["name"])),
         counts,
     )
+
+
+def _groups_in(data: DataSet) -> pl.DataFrame:
+    """text_key, group of the queries that bring a group."""
+    named = data.queries.filter(pl.col("group").is_not_null())
+    return pl.DataFrame({"text_key": [text_id(text) for text in named["text"]], "group": named["group"]}, schema=GROUPS)
 
 
 def _inputs(train_data: list[str], eval_data: list[str]) -> list[Input]:

@@ -83,7 +83,9 @@ def evaluate(
         rankings, timings = search(loaded, judged, settings)
         values = score(judged, rankings, settings)
         facts = {"model": model, **protocol, **model_facts(loaded), **timings, **software()}
-        pl.DataFrame({"query_id": judged.query_ids, **values}).write_parquet(folder / finished.PER_QUERY)
+        pl.DataFrame({"query_id": judged.query_ids, "group": judged.groups, **values}).write_parquet(
+            folder / finished.PER_QUERY
+        )
         write_run(folder / finished.RUN, rankings.items(), tag="sharpen")
         _write_json(folder / finished.FACTS, facts)
         _write_json(folder / finished.METRICS, means(values))

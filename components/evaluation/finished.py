@@ -36,7 +36,7 @@ class Evaluated:
         address: where it is, or will be.
         facts: the protocol, the model, the data and the versions (facts.json).
         metrics: metric name -> mean over the queries (metrics.json).
-        per_query: column query_id, sorted, and one column a metric (per_query.parquet).
+        per_query: columns query_id, sorted, group, and one column a metric (per_query.parquet).
         run_file: local path of run.trec.
     """
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from components.core.errors import InputError
-from components.core.records import DataSet
+from components.core.records import DataSet, with_groups
 from components.core.trec import field
 from components.evaluation.metrics import Qrels
 
@@ -19,6 +19,7 @@ class Judged:
     Attributes:
         query_ids, query_texts, instructions: the judged queries of the split, by id, and the instruction that a query
             brings (empty: the encoder's own).
+        groups: the group of each query: queries of one group are not independent of each other.
         passage_ids, passage_texts: the whole corpus, by id *descending*. Exact search breaks ties by the smaller
             index, so in this order it keeps the ties that trec_eval's rule would keep, at the cut too.
         qrels: query id -> passage id -> grade.
@@ -28,6 +29,7 @@ class Judged:
     query_ids: list[str]
     query_texts: list[str]
     instructions: list[str]
+    groups: list[str]
     passage_ids: list[str]
     passage_texts: list[str]
     qrels: Qrels
@@ -38,7 +40,7 @@ def select_judged(dataset: DataSet, split: str, data: str, relevance_level: int 
     """The judged queries of a split and the corpus. Raises InputError when the split has none."""
     qrels = dataset.qrels_of(split)
     queries = dataset.queries_of(split)
-    measured = queries.filter(pl.col("query_id").is_in(list(qrels)))
+    measured = with_groups(queries).filter(pl.col("query_id").is_in(list(qrels)))
     if measured.is_empty():
         splits = dataset.qrels.group_by("split").agg(pl.col("query_id").n_unique()).sort("split").rows()
         known = ", ".join(f"{name} ({count} queries)" for name, count in splits) or "none"
@@ -54,11 +56,13 @@ def select_judged(dataset: DataSet, split: str, data: str, relevance_level: int 
         query_ids=query_ids,
         query_texts=measured["text"].to_list(),
         instructions=measured["instruction"].fill_null("").to_list(),
+        groups=measured["group"].to_list(),
         passage_ids=corpus["passage_id"].to_list(),
         passage_texts=corpus["_encoded"].to_list(),
         qrels=kept,
         facts={
             "queries": len(query_ids),
+            "groups": measured["group"].n_unique(),
             "passages": corpus.height,
             "judgements": sum(map(len, kept.values())),
             "queries_without_relevant": sum(max(grades.values()) < relevance_level for grades in kept.values()),

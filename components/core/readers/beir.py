@@ -15,6 +15,7 @@ from components.core.readers.rows import (
     Findings,
     RowFault,
     checked_text,
+    group_field,
     kind_of_value,
     parse_object,
     read_lines,
@@ -72,6 +73,7 @@ class _Reader:
         self.tables = Tables()
         self.passages: dict[str, tuple[str, str]] = {}
         self.query_texts: dict[str, str] = {}
+        self.group_of_query: dict[str, str] = {}
         self.split_of_query: dict[str, str] = {}
         self.lost: set[str] = set()
 
@@ -93,8 +95,10 @@ class _Reader:
         for row_id, values, line, raw in self._identified(name):
             try:
                 text = text_field(values, "text")
+                group = _group(values)
                 if self.query_texts.setdefault(row_id, text) != text:
                     raise RowFault("repeated_id", "_id", f"{row_id} is another query on an earlier line")
+                self.group_of_query[row_id] = group
             except RowFault as fault:
                 self._set_aside(name, line, fault, raw, row_id)
 
@@ -117,7 +121,8 @@ class _Reader:
 
     def finish(self) -> DataSet:
         for query_id, split in self.split_of_query.items():
-            self.tables.add_query(query_id, self.query_texts[query_id], split, self.source, "")
+            group = self.group_of_query.get(query_id, "")
+            self.tables.add_query(query_id, self.query_texts[query_id], split, self.source, "", group)
         unjudged = len(self.query_texts) - len(self.split_of_query)
         self.findings.notice(f"{self.shown('queries.jsonl')}: query without a judgement", unjudged)
         return self.tables.data_set(self.findings, self.shown("qrels"))
@@ -171,6 +176,14 @@ def _id(values: dict[str, Any]) -> str:
     found = values["_id"]
     # qrels are text, so a number can only mean its own digits
     return str(found) if isinstance(found, int) and not isinstance(found, bool) else checked_text(found, "_id")
+
+
+def _group(values: dict[str, Any]) -> str:
+    """What a query comes from: its field `group`, or `group` in its `metadata`; empty for none."""
+    metadata = values.get("metadata")
+    if values.get("group") is None and isinstance(metadata, dict):
+        return group_field(metadata, "metadata.group")
+    return group_field(values)
 
 
 def _passage(values: dict[str, Any]) -> tuple[str, str]:

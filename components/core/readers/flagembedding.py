@@ -1,7 +1,8 @@
-"""FlagEmbedding's training format: JSON Lines with query, pos, neg, pos_scores, neg_scores and prompt.
+"""FlagEmbedding's training format: JSON Lines with query, pos, neg, pos_scores, neg_scores, prompt and, of ours, group.
 
-Every file is a source. `prompt` is the row's own query instruction. Ids are made from the normalised texts, so a
-query that stands on several rows is one query with several positives.
+Every file is a source. `prompt` is the row's own query instruction; `group` names what the query comes from, such as a
+document: queries of one group never stand in two splits and count together where models are compared. Ids are made
+from the normalised texts, so a query that stands on several rows is one query with several positives.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from components.core.readers.rows import (
     Findings,
     RowFault,
     checked_text,
+    group_field,
     kind_of_value,
     read_objects,
     refuse_positive_equal_to_query,
@@ -25,7 +27,7 @@ from components.core.readers.tables import Tables
 from components.core.records import DataSet
 from components.core.text import text_id
 
-FIELDS = frozenset({"query", "pos", "neg", "pos_scores", "neg_scores", "prompt"})
+FIELDS = frozenset({"query", "pos", "neg", "pos_scores", "neg_scores", "prompt", "group"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,7 @@ class TrainingRow:
     pos_scores: list[float] | None
     neg_scores: list[float] | None
     instruction: str
+    group: str
 
 
 def read_file(path: Path, shown: str, source: str, split: str, findings: Findings) -> DataSet:
@@ -92,6 +95,7 @@ def parse(values: dict[str, Any], key: Callable[[str], str] = text_id) -> Traini
         _scores(values.get("neg_scores"), "neg_scores", len(neg)),
         # only its emptiness is judged: a trailing space joins instruction and query
         (prompt or "") if (prompt or "").strip() else "",
+        group_field(values),
     )
 
 
@@ -117,7 +121,7 @@ def _scores(value: Any, name: str, length: int) -> list[float] | None:
 
 
 def _collect(row: TrainingRow, tables: Tables, source: str, split: str) -> None:
-    query = tables.query_by_text(row.query, split, source, row.instruction)
+    query = tables.query_by_text(row.query, split, source, row.instruction, row.group)
     for texts, scores, grade in ((row.pos, row.pos_scores, 1), (row.neg, row.neg_scores, 0)):
         for index, text in enumerate(texts):
             passage = tables.passage_by_text(text)

@@ -282,6 +282,23 @@ def checked_text(value: Any, name: str) -> str:
     return text
 
 
+def group_field(values: dict[str, Any], name: str = "group") -> str:
+    """What a query's row says it comes from; empty when it says nothing. Raises RowFault: neither text nor integer."""
+    value = values.get("group")
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = _decimal(value, name)
+    if value is not None and not isinstance(value, str):
+        raise RowFault("wrong_type", name, f"expected a text, found {kind_of_value(value)}")
+    return (value or "").strip()
+
+
+def _decimal(value: int, name: str) -> str:
+    try:
+        return str(value)
+    except ValueError:  # more digits than Python turns into text
+        raise RowFault("wrong_type", name, "expected a text, found a number of thousands of digits") from None
+
+
 def refuse_positive_equal_to_query(query_key: str, positive_key: str, name: str) -> None:
     """Raise RowFault when both texts have the same `text_id`, that is, are the same after normalisation."""
     if query_key == positive_key:

@@ -20,6 +20,7 @@ class Tables:
     def __init__(self) -> None:
         self._passages: dict[str, tuple[str, str]] = {}
         self._queries: dict[str, tuple[str, str, str, str]] = {}
+        self._groups: dict[str, str] = {}
         self._text_ids: dict[str, str] = {}
         self._qrels: dict[str, list] = {name: [] for name in QRELS}
         self._negatives: dict[str, list] = {name: [] for name in GIVEN_NEGATIVES}
@@ -37,20 +38,22 @@ class Tables:
         self._passages[passage_id] = min(("", text), self._passages.get(passage_id, ("", text)))
         return passage_id
 
-    def query_by_text(self, text: str, split: str, source: str, instruction: str) -> str:
+    def query_by_text(self, text: str, split: str, source: str, instruction: str, group: str = "") -> str:
         """Add a query and return its id, made from instruction and text: other instruction, other query."""
         query_id = self.key(f"{instruction}\n{text}" if instruction else text)
-        self.add_query(query_id, text, split, source, instruction)
+        self.add_query(query_id, text, split, source, instruction, group)
         return query_id
 
     def add_passage(self, passage_id: str, title: str, text: str) -> None:
         """Add a passage under the id that the user gave."""
         self._passages[passage_id] = (title, text)
 
-    def add_query(self, query_id: str, text: str, split: str, source: str, instruction: str) -> None:
-        """Add a query under an id."""
+    def add_query(self, query_id: str, text: str, split: str, source: str, instruction: str, group: str = "") -> None:
+        """Add a query under an id; of several groups the smallest counts, an empty one is none."""
         row = (text, split, source, instruction)
         self._queries[query_id] = min(row, self._queries.get(query_id, row))
+        if group:
+            self._groups[query_id] = min(group, self._groups.get(query_id, group))
 
     def judge(self, query_id: str, passage_id: str, grade: int, split: str) -> None:
         """Add a judgement; the highest grade of a pair counts."""
@@ -76,7 +79,9 @@ class Tables:
         findings.notice(f"{shown}: given negative is a positive of its query", given.height - negatives.height)
         return DataSet(
             corpus=_frame(self._passages, CORPUS, "passage_id"),
-            queries=_frame(self._queries, QUERIES, "query_id"),
+            queries=_frame(
+                {key: (*row, self._groups.get(key)) for key, row in self._queries.items()}, QUERIES, "query_id"
+            ),
             qrels=qrels,
             given_negatives=negatives,
             teacher_scores=best_of_pair(
@@ -85,7 +90,9 @@ class Tables:
         )
 
 
-def _frame(rows: dict[str, tuple[str, ...]], schema: Mapping[str, type[pl.DataType]], key: str) -> pl.DataFrame:
+def _frame(
+    rows: Mapping[str, tuple[str | None, ...]], schema: Mapping[str, type[pl.DataType]], key: str
+) -> pl.DataFrame:
     columns = list(zip(*rows.values(), strict=True)) or [()] * (len(schema) - 1)
     return pl.DataFrame(dict(zip(schema, [list(rows), *columns], strict=True)), schema=schema).sort(key)
 

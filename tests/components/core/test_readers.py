@@ -39,9 +39,9 @@ def test_flagembedding_rows_become_tables(tmp_path: Path) -> None:
     q1, q2, prompted = text_id("q1"), text_id("q2"), text_id("Find: \nQ1")
     ids = {text: text_id(text) for text in ("P1", "P2", "P3", "N1", "p 1")}
     assert set(data.queries.rows()) == {
-        (q1, "Q1", "train", "web", ""),
-        (q2, "Q2", "train", "web", ""),
-        (prompted, "Q1", "train", "web", "Find: "),
+        (q1, "Q1", "train", "web", "", None),
+        (q2, "Q2", "train", "web", "", None),
+        (prompted, "Q1", "train", "web", "Find: ", None),
     }
     assert {(row[0], row[2]) for row in data.corpus.rows()} == {(key, text) for text, key in ids.items()}
     assert set(data.qrels.select("query_id", "passage_id").rows()) == {
@@ -53,6 +53,39 @@ def test_flagembedding_rows_become_tables(tmp_path: Path) -> None:
     }
     assert data.given_negatives.rows() == [(q1, ids["N1"])]  # P1 is a positive of this query
     assert set(data.teacher_scores.rows()) == {(q1, ids["P1"], 3.0), (q1, ids["P2"], 1.5), (q1, ids["N1"], 0.5)}
+
+
+def test_a_query_keeps_the_group_that_its_rows_name(tmp_path: Path) -> None:
+    rows = [
+        {"query": "Q1", "pos": ["P1"], "group": "manual B"},
+        {"query": "q1", "pos": ["P2"], "group": "manual A"},
+        {"query": "Q2", "pos": ["P3"], "group": 7},
+        {"query": "Q3", "pos": ["P4"], "group": " "},
+        {"query": "Q4", "pos": ["P5"], "group": None},
+    ]
+    data = read_dataset(str(write_rows(tmp_path / "web.jsonl", rows)))
+    found = dict(data.queries.select("text", "group").iter_rows())
+    assert found == {"Q1": "manual A", "Q2": "7", "Q3": None, "Q4": None}
+    path = write_rows(tmp_path / "bad.jsonl", [{"query": "Q", "pos": ["P"], "group": ["a"]}])
+    with pytest.raises(InputError, match=r"bad\.jsonl, line 1, group: .*expected a text, found a list"):
+        read_dataset(str(path))
+    path = tmp_path / "huge.jsonl"
+    path.write_text('{"query": "Q", "pos": ["P"], "group": ' + "9" * 4000 + "}\n")
+    assert read_dataset(str(path)).queries["group"].to_list() == ["9" * 4000]
+
+
+def test_a_beir_query_keeps_the_group_of_its_row_or_of_its_metadata(tmp_path: Path) -> None:
+    queries = [
+        {"_id": "q1", "text": "one", "group": "a", "metadata": {"group": "b"}},
+        {"_id": "q2", "text": "two", "metadata": {"group": "b"}},
+        {"_id": "q3", "text": "three", "metadata": {"url": "x"}},
+    ]
+    folder = write_beir(tmp_path / "set", [passage(1)], queries, {"test": [f"q{n}\tp1\t1" for n in (1, 2, 3)]})
+    assert read_dataset(str(folder)).queries["group"].to_list() == ["a", "b", None]
+    queries[1]["metadata"] = {"group": 1.5}
+    write_beir(tmp_path / "bad", [passage(1)], queries, {"test": ["q1\tp1\t1"]})
+    with pytest.raises(InputError, match=r"line 2, metadata\.group: .*found a number"):
+        read_dataset(str(tmp_path / "bad"))
 
 
 def test_fields_that_are_not_used_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

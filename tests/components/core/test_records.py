@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from components.core.errors import InputError
-from components.core.records import CORPUS, QRELS, QUERIES, DataSet, known_positives, read_table
+from components.core.records import CORPUS, QRELS, QUERIES, DataSet, known_positives, read_table, with_groups
 from components.core.text import normalised, passage_text, text_id
 
 
@@ -16,7 +16,7 @@ def small() -> DataSet:
     return DataSet(
         corpus=pl.DataFrame([("p1", "", "one"), ("p2", "T", "two")], schema=CORPUS, orient="row"),
         queries=pl.DataFrame(
-            [("q1", "a", "train", "s", ""), ("q2", "b", "test", "s", "")], schema=QUERIES, orient="row"
+            [("q1", "a", "train", "s", "", None), ("q2", "b", "test", "s", "", None)], schema=QUERIES, orient="row"
         ),
         qrels=pl.DataFrame(
             [("q1", "p1", 1, "train"), ("q2", "p2", 2, "test"), ("q2", "p1", 0, "test")], schema=QRELS, orient="row"
@@ -45,6 +45,15 @@ def test_the_fingerprint_knows_content_and_not_order() -> None:
 def test_a_judgement_of_zero_is_no_positive() -> None:
     assert known_positives(small().qrels) == {"q1": {"p1"}, "q2": {"p2"}}
     assert known_positives(small().qrels, "train") == {"q1": {"p1"}}
+
+
+def test_a_data_set_without_groups_is_read_and_each_query_is_a_group(tmp_path: Path) -> None:
+    small().save(tmp_path)
+    part = tmp_path / "queries" / "part-00000.parquet"
+    pl.read_parquet(part).drop("group").write_parquet(part)
+    old = DataSet.load(tmp_path)
+    assert old.queries.columns == list(QUERIES)
+    assert with_groups(old.queries)["group"].to_list() == ["q1", "q2"]
 
 
 def test_a_missing_table_or_column_is_told(tmp_path: Path) -> None:

@@ -26,10 +26,10 @@ def test_merge() -> None:
         ),
         queries=frame(
             QUERIES,
-            ("q1", "Why?", "train", "b", ""),
-            ("q2", "why? ", "train", "a", ""),
-            ("q3", "why?", "test", "a", ""),
-            ("q4", "why?", "train", "a", "Find: "),
+            ("q1", "Why?", "train", "b", "", "doc 2"),
+            ("q2", "why? ", "train", "a", "", "doc 1"),
+            ("q3", "why?", "test", "a", "", None),
+            ("q4", "why?", "train", "a", "Find: ", None),
         ),
         qrels=frame(
             QRELS,
@@ -45,9 +45,9 @@ def test_merge() -> None:
     draft = merge(data)
     assert draft.data.corpus.rows() == [("d1", "", "title  body"), ("d3", "", "other"), ("d4", "", "negative")]
     assert draft.data.queries.rows() == [
-        ("q1", "Why?", "train", "a", ""),
-        ("q3", "why?", "test", "a", ""),
-        ("q4", "why?", "train", "a", "Find: "),
+        ("q1", "Why?", "train", "a", "", "doc 1"),
+        ("q3", "why?", "test", "a", "", None),
+        ("q4", "why?", "train", "a", "Find: ", None),
     ]
     assert draft.data.qrels.rows() == [
         ("q1", "d1", 3, "train"),

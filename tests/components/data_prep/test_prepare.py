@@ -231,8 +231,37 @@ def test_python_code_is_split_by_file(tmp_path: Path) -> None:
         splits_of_file.setdefault(text.split()[-1], set()).add(split)
     assert len(splits_of_file) == 30 and all(len(splits) == 1 for splits in splits_of_file.values())
     assert data.queries.height == 120
+    files = {text: f"file{text.split()[-1]}py" for text in data.queries["text"]}
+    assert all(group.endswith("/" + files[text]) for text, group in data.queries.select("text", "group").rows())
     [fact] = stats_of(tmp_path / "out")["inputs"]
     assert fact["kind"] == "Python source" and fact["python"].startswith("3.")
+
+
+def test_rows_of_one_group_stay_in_one_split_and_keep_their_group(tmp_path: Path) -> None:
+    rows = [pair(n, group=f"document {n % 30}") for n in range(240)]
+    rows += [pair(n) for n in range(240, 300)]
+    rows += [{"query": "another question to passage 299", "pos": rows[299]["pos"]}]
+    prepare([str(write_rows(tmp_path / "a.jsonl", rows))], [], str(tmp_path / "out"), HALF)
+    queries = DataSet.open(str(tmp_path / "out")).queries
+    assert set(queries["split"]) == set(SPLITS)
+    assert queries["group"].null_count() == 0
+    assert queries.group_by("group").agg(pl.col("split").n_unique())["split"].max() == 1
+    named = queries.filter(pl.col("group").str.starts_with("document"))
+    assert named.height == 240 and named["group"].n_unique() == 30
+    # of the others, those that share a passage are a group
+    assert queries.height - named.height == 61
+    assert queries["group"].n_unique() - 30 == 60
+
+
+def test_queries_of_splits_that_the_input_brings_are_groups_of_their_own(tmp_path: Path) -> None:
+    folder = write_beir(
+        tmp_path / "set",
+        [passage(n) for n in range(4)],
+        [question(n) for n in range(3)] + [{"_id": "q3", "text": "other", "group": "g"}],
+        {"train": ["q0\tp0\t1"], "test": ["q1\tp1\t1", "q2\tp1\t1", "q3\tp1\t1"]},
+    )
+    prepare([str(folder)], [], str(tmp_path / "out"), DataSettings(dev_share=0))
+    assert DataSet.open(str(tmp_path / "out")).queries["group"].to_list() == ["q0", "q1", "q2", "g"]
 
 
 def test_too_many_bad_rows_end_the_step(tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def test_the_command_gives_what_pytrec_eval_gives(tiny_model, data, tmp_path):
     expected = trec_scores(qrels, run)
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     per_query = pl.read_parquet(tmp_path / "out" / "per_query.parquet")
-    assert per_query["query_id"].to_list() == sorted(qrels)
+    assert per_query["query_id"].to_list() == per_query["group"].to_list() == sorted(qrels)
     assert len(metrics) == 30
     for name, value in metrics.items():
         values = [expected[query_id][name] for query_id in sorted(qrels)]

@@ -34,7 +34,7 @@ def small_data(queries: int = 20, passages: int = 60, seed: int = 0, sources: tu
     for number in range(queries + 4):
         split = "train" if number < queries else "dev"
         text = "the same question" if number in (1, 2) else sentence(draw, 1, 6) + f" {number}"
-        rows.append((f"q{number:03}", text, split, sources[number % len(sources)], None))
+        rows.append((f"q{number:03}", text, split, sources[number % len(sources)], None, None))
         relevant = draw.sample(range(len(texts)), 1 + number % 3)
         if number in (3, 4):
             relevant = [0]

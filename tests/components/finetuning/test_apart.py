@@ -27,7 +27,7 @@ def made(
     """Queries of some texts with some passages as positives."""
     passages = max(itertools.chain(*positives)) + 6
     corpus = {"passage_id": [f"p{n}" for n in range(passages)], "title": [""] * passages}
-    rows = [(f"q{n}", text, "train", (sources or ["a"] * len(texts))[n], None) for n, text in enumerate(texts)]
+    rows = [(f"q{n}", text, "train", (sources or ["a"] * len(texts))[n], None, None) for n, text in enumerate(texts)]
     judged = [(f"q{n}", f"p{one}", 1, "train") for n, found in enumerate(positives) for one in sorted(set(found))]
     data = DataSet(
         corpus=pl.DataFrame({**corpus, "text": [f"passage {n}" for n in range(passages)]}),

@@ -39,7 +39,7 @@ def data_set() -> tuple[DataSet, pl.DataFrame]:
 
     ids = [f"p{number:02}" for number in range(3 * QUERY_COUNT)]
     corpus = pl.DataFrame({"passage_id": ids, "title": [""] * len(ids), "text": [f"{text(50)} {one}" for one in ids]})
-    queries = [(f"q{number}", f"{text(9)} {number}", "train", "a", None) for number in range(QUERY_COUNT)]
+    queries = [(f"q{number}", f"{text(9)} {number}", "train", "a", None, None) for number in range(QUERY_COUNT)]
     judged = [(f"q{number}", ids[number], 1, "train") for number in range(QUERY_COUNT)]
     mined = [
         (f"q{number % QUERY_COUNT}", ids[number], number // QUERY_COUNT, 0.5, 0.8, None, "range")

@@ -45,7 +45,9 @@ def world(
     split_of = {query_id: (splits or {}).get(query_id, "train") for query_id, _, _ in queries}
     data = DataSet(
         corpus=pl.DataFrame([(p, "", text) for p, text, _ in passages], schema=CORPUS, orient="row"),
-        queries=pl.DataFrame([(q, text, split_of[q], "s", "") for q, text, _ in queries], schema=QUERIES, orient="row"),
+        queries=pl.DataFrame(
+            [(q, text, split_of[q], "s", "", None) for q, text, _ in queries], schema=QUERIES, orient="row"
+        ),
         qrels=pl.DataFrame([(q, p, 1, split_of.get(q, "train")) for q, p in positives], schema=QRELS, orient="row"),
         given_negatives=pl.DataFrame(list(given), schema=GIVEN_NEGATIVES, orient="row"),
         teacher_scores=pl.DataFrame(list(teacher), schema=TEACHER_SCORES, orient="row"),

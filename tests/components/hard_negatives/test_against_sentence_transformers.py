@@ -57,7 +57,7 @@ def data_set(seed: int, *, quirks: bool) -> DataSet:
             [(name, "", passage) for name, passage in zip(passage_ids, passages, strict=True)], CORPUS, orient="row"
         ),
         queries=pl.DataFrame(
-            [(name, query, "train", "s", "") for name, query in zip(query_ids, queries, strict=True)],
+            [(name, query, "train", "s", "", None) for name, query in zip(query_ids, queries, strict=True)],
             QUERIES,
             orient="row",
         ),

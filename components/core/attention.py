@@ -23,6 +23,8 @@ LONG_ON_CPU = 512
 AGREEMENT = 0.999
 # Of very different lengths, so that a batch of them is mostly padding.
 PROBES = ("river", "the quick brown fox jumps over the lazy dog", "every text has words; " * 24)
+# How configurations call the tokens that a local layer sees.
+_WINDOWS = ("sliding_window", "local_attention", "attention_window")
 
 
 def candidates(wanted: str, *, device: str, half: bool, flash: bool, longest: int, training: bool) -> list[str]:
@@ -81,6 +83,18 @@ def verified(model: Any, embed: Callable[[], Tensor]) -> str:
         flush=True,
     )
     return reference
+
+
+def probes(config: Any) -> tuple[str, ...]:
+    """Texts to compare implementations by: the longest is half as long again as a local layer's window.
+
+    A shorter one would see all of itself, and so would its padding: a wrong window would not show.
+    """
+    given = [getattr(config, name, None) for name in _WINDOWS]
+    windows = [one for value in given for one in (value if isinstance(value, (list, tuple)) else [value])]
+    widest = max((one for one in windows if isinstance(one, int)), default=0)
+    # squares repeat nothing, and each is a token at least
+    return (*PROBES, " ".join(str(number**2) for number in range(3 * widest // 2))) if widest else PROBES
 
 
 def _set_reference(model: Any) -> str:

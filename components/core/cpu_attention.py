@@ -63,7 +63,7 @@ def _attention(
     if groups > 1:
         key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
     query = query * (query.shape[-1] ** -0.5 if scaling is None else scaling)
-    mask = None if attention_mask is None else attention_mask.to(query.dtype).expand(len(query), -1, -1, -1)
+    mask = None if attention_mask is None else _in_bf16(attention_mask).expand(len(query), -1, -1, -1)
     dropout = dropout if module.training else 0.0
     # autocast would take the softmax in float32
     with torch.autocast(query.device.type, enabled=False):
@@ -75,6 +75,14 @@ def _attention(
             part = slice(start, start + texts)
             mixed[part] = _mixed(query[part], key[part], value[part], None if mask is None else mask[part], dropout)
     return mixed, None
+
+
+def _in_bf16(mask: Tensor) -> Tensor:
+    """A mask of any floating type in bf16, finite: float32's minimum would round to -inf.
+
+    A row that sees nothing (padding, in a local window) would then be NaN, and spread from layer to layer.
+    """
+    return mask.to(torch.bfloat16).clamp(min=torch.finfo(torch.bfloat16).min)
 
 
 def _mixed(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: float) -> Tensor:

@@ -246,7 +246,7 @@ class Encoder(nn.Module):
         was_training = self.training
         self.eval()
         with torch.inference_mode():
-            embeddings = self(**self.pad(self.tokenize(attention.PROBES, kind), side), kind=kind)
+            embeddings = self(**self.pad(self.tokenize(attention.probes(self.model.config), kind), side), kind=kind)
         self.train(was_training)
         return embeddings
 

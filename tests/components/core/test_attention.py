@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,35 @@ def test_only_an_implementation_with_equal_embeddings_is_used(
         wrong = name == "not_a_number" or (name == "sees_padding" and kind != "qwen2")
         assert encoder.attention == ("sdpa" if wrong else name)
         assert (f"note: {name} gives other embeddings than sdpa" in told) == wrong
+
+
+@pytest.mark.model
+@pytest.mark.parametrize(("longest", "used"), [(1600, "sdpa"), (500, "knows_no_rows_of_padding")])
+def test_an_implementation_that_is_wrong_beyond_a_local_window_is_not_used(
+    longest: int, used: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """As with a mask of -inf only, where a row sees only padding; texts within the window have no such row."""
+
+    def knows_no_rows_of_padding(module: Any, q: Any, k: Any, v: Any, mask: Any, **rest: Any) -> Any:
+        mixed, _ = sdpa_attention_forward(module, q, k, v, mask, **rest)
+        if mask is not None:
+            mixed = mixed.masked_fill(~mask.any(dim=-1).transpose(1, 2).unsqueeze(-1), float("nan"))
+        return mixed, None
+
+    base = make_model(tmp_path, "modernbert")
+    config = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps({**config, "local_attention": 1200, "max_position_embeddings": 2048}))
+    AttentionInterface.register("knows_no_rows_of_padding", knows_no_rows_of_padding)
+    AttentionMaskInterface.register("knows_no_rows_of_padding", sdpa_mask)
+    try:
+        values = {"sentence_pooling_method": "mean", "passage_max_len": longest, "query_max_len": longest}
+        encoder = Encoder.load(str(base), settings(**values), device="cpu")
+        encoder.model.set_attn_implementation("knows_no_rows_of_padding")
+        encoder._verify_attention()
+        assert encoder.attention == used
+    finally:
+        del AttentionInterface._global_mapping["knows_no_rows_of_padding"]
+        del AttentionMaskInterface._global_mapping["knows_no_rows_of_padding"]
 
 
 def test_probes_are_mostly_padding() -> None:

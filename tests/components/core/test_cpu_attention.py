@@ -98,6 +98,29 @@ def test_a_model_gives_the_embeddings_and_gradients_of_its_own_attention(kind: s
         assert (found_by_us - reference).norm() < 0.1 * reference.norm()
 
 
+def test_rows_that_see_nothing_stay_finite() -> None:
+    """Padding in a local window sees only padding; a NaN there would reach every text in the next layer."""
+    torch.manual_seed(2)
+    query, key, value = (drawn(1, 2, 6, 4) for _ in range(3))
+    mask = torch.full((1, 1, 6, 6), torch.finfo(torch.float32).min)
+    mask[:, :, :4, :4] = 0
+    for gradients in (True, False):
+        with torch.set_grad_enabled(gradients):
+            mixed, _ = cpu_attention._attention(Layer(), query, key, value, mask)
+        # as the models' own attention has it: nothing is preferred
+        torch.testing.assert_close(mixed[0, 5].float(), value[0].float().mean(dim=1), atol=0.02, rtol=0.02)
+        assert mixed.isfinite().all()
+
+
+@pytest.mark.model
+def test_a_model_with_local_windows_runs_with_it(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    base = make_model(tmp_path, "modernbert")
+    values = {"precision": "bf16", "sentence_pooling_method": "mean", "passage_max_len": 40}
+    encoder = Encoder.load(str(base), EncoderSettings.checked(values), device="cpu", training=True)
+    assert encoder.attention == cpu_attention.NAME
+    assert "gives other embeddings" not in capsys.readouterr().out
+
+
 @pytest.mark.model
 def test_a_saved_model_does_not_name_it(tiny_model: Path, tmp_path: Path) -> None:
     encoder = Encoder.load(str(tiny_model), EncoderSettings.checked({"precision": "bf16"}), device="cpu")

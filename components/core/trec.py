@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from components.core.errors import InputError
-from components.core.readers.rows import read_lines
+from components.core.readers.lines import read_lines
+from components.core.readers.rows import RowFault, parse_grade
 
 Value = TypeVar("Value", int, float)
 
@@ -30,7 +31,7 @@ def read_qrels(path: Path) -> dict[str, dict[str, int]]:
         rows = ((number, [row[0], "0", *row[1:]] if len(row) == 3 else row) for number, row in lines[1:])
     else:
         rows = iter(lines)
-    return _table(str(path), rows, ("query", "0", "passage", "grade"), value_at=3, convert=int)
+    return _table(str(path), rows, ("query", "0", "passage", "grade"), value_at=3, convert=_grade)
 
 
 def read_run(path: Path, shown: str = "") -> dict[str, dict[str, float]]:
@@ -77,16 +78,11 @@ def field(text: str) -> str:
 def _lines(path: Path, shown: str = "") -> Iterator[tuple[int, list[str]]]:
     """(line number, fields) of the lines that are not blank; a ``.gz`` file is decompressed."""
     named = shown or str(path)
-    try:
-        for number, raw in read_lines(path, named, lambda _: None):
-            try:
-                yield number, raw.decode().split()
-            except UnicodeDecodeError:
-                raise InputError(f"{named}:{number}: not UTF-8; convert the file to UTF-8") from None
-    except FileNotFoundError:
-        raise InputError(f"{named}: no such file") from None
-    except (IsADirectoryError, PermissionError) as error:
-        raise InputError(f"{named}: cannot be read ({error.strerror})") from None
+    for number, raw in read_lines(path, named, lambda _: None):
+        try:
+            yield number, raw.decode().split()
+        except UnicodeDecodeError:
+            raise InputError(f"{named}:{number}: not UTF-8; convert the file to UTF-8") from None
 
 
 def _table(
@@ -108,8 +104,8 @@ def _table(
         try:
             value = convert(text)
         except ValueError:
-            kind = "a whole number" if convert is int else "a finite number"
-            faults.append(f"{named}:{number}: {names[value_at]} {text!r} is not {kind}")
+            kind = "a whole number" if convert is _grade else "a finite number"
+            faults.append(f"{named}:{number}: {names[value_at]} {text[:40]!r} is not {kind}")
             continue
         judged = table.setdefault(query_id, {})
         if passage_id in judged:
@@ -123,8 +119,16 @@ def _table(
     return table
 
 
+def _grade(text: str) -> int:
+    try:
+        return parse_grade(text)
+    except RowFault as fault:
+        raise ValueError(text) from fault
+
+
 def _finite(text: str) -> float:
     value = float(text)
-    if not math.isfinite(value):
+    # Python reads 1_0 as 10
+    if not math.isfinite(value) or "_" in text:
         raise ValueError(text)
     return value

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,9 @@ import polars as pl
 
 from components.core.progress import progress
 from components.core.readers import Findings, Kind, Place, RowFault, flagembedding, locate
-from components.core.readers.beir import is_header, split_of
-from components.core.readers.rows import parse_object, read_lines, read_objects
+from components.core.readers.beir import id_of, is_header, parse_judgement, passage_of, query_of, split_of
+from components.core.readers.json_rows import parse_object, read_objects
+from components.core.readers.lines import read_lines
 from components.core.records import CORPUS, QRELS, DataSet
 from components.core.text import normalised, passage_text
 from components.data_prep.python_files import is_python_source
@@ -145,44 +146,58 @@ def _of_beir(place: Place) -> Iterator[tuple[int, int, str]]:
             asked.append(_hash(query_id))
             answered.append(_hash(passage_id))
         pairs_of_split.append((split_of(name), len(asked) - before))
-    query_texts = _texts_of(asked, _identified(place, queries, lambda _, text: _query_hash(text, "")))
-    passage_texts = _texts_of(answered, _identified(place, corpus, _passage_hash))
+    queries_of_ids = _hashes_of(asked, _rows(place, queries, _query_of))
+    texts_of_ids = _hashes_of(asked, _rows(place, queries, _text_of))
+    passages_of_ids = _hashes_of(answered, _rows(place, corpus, lambda values: _passage_hash(*passage_of(values))))
     at = 0
     for split, pairs in pairs_of_split:
-        for query, passage in zip(query_texts[at : at + pairs], passage_texts[at : at + pairs], strict=True):
-            if query and passage:
+        part = slice(at, at + pairs)
+        for query, text, passage in zip(queries_of_ids[part], texts_of_ids[part], passages_of_ids[part], strict=True):
+            # as the reader has it: what is trained on must not answer a query with itself
+            if query and passage and not (split == "train" and text == passage):
                 yield int(query), int(passage), split
         at += pairs
 
 
+def _query_of(values: dict[str, Any]) -> int:
+    return _query_hash(query_of(values)[0], "")
+
+
+def _text_of(values: dict[str, Any]) -> int:
+    """The hash that a passage of the query's text would have."""
+    return _passage_hash("", query_of(values)[0])
+
+
 def _judgements(place: Place, name: str) -> Iterator[tuple[str, str]]:
+    """Query id and passage id of every line with a grade above 0."""
     lines = read_lines(place.folder / name, place.shown(name), lambda _: None)
     for number, (_, line) in enumerate(lines):
-        columns = [column.strip() for column in line.decode("utf-8", "replace").split("\t")]
         if number == 0 and is_header(line):
             continue
-        if len(columns) == 3 and columns[2].lstrip("-").isdigit() and int(columns[2]) > 0:
-            yield columns[0], columns[1]
+        try:
+            query_id, passage_id, grade = parse_judgement(line)
+        except RowFault:
+            continue
+        if grade > 0:
+            yield query_id, passage_id
 
 
-def _identified(place: Place, name: str, hashed: Any) -> Iterator[tuple[int, int]]:
-    """Hash of the id and hash of the text of every row."""
+def _rows(place: Place, name: str, hashed: Callable[[dict[str, Any]], int]) -> Iterator[tuple[int, int]]:
+    """Hash of the id, and what `hashed` makes of the row, of every row that the reader takes."""
     for _, line in read_lines(place.folder / name, place.shown(name), lambda _: None):
         try:
             values = parse_object(line)
+            yield _hash(id_of(values)), hashed(values)
         except RowFault:
             continue
-        title, text = values.get("title") or "", values.get("text")
-        if "_id" in values and isinstance(title, str) and isinstance(text, str):
-            yield _hash(str(values["_id"])), hashed(title.strip(), text.strip())
 
 
-def _texts_of(wanted: array[int], rows: Iterable[tuple[int, int]]) -> np.ndarray:
-    """The text's hash of every wanted id, 0 for one that no row has."""
+def _hashes_of(wanted: array[int], rows: Iterable[tuple[int, int]]) -> np.ndarray:
+    """The hash of every wanted id's row, 0 for one that no row has; of several rows the first counts."""
     ids, places = np.unique(np.frombuffer(wanted, dtype=np.uint64), return_inverse=True)
     texts = np.zeros(ids.size, dtype=np.uint64)
     for key, text in rows:
         at = int(np.searchsorted(ids, np.uint64(key)))
-        if at < ids.size and ids[at] == key:
+        if at < ids.size and ids[at] == key and not texts[at]:
             texts[at] = text
     return texts[places]

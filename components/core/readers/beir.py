@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from components.core import storage
+from components.core.readers.json_rows import parse_object
+from components.core.readers.lines import read_lines
 from components.core.readers.rows import (
     Findings,
     RowFault,
     checked_text,
     group_field,
+    is_blank,
     kind_of_value,
-    parse_object,
-    read_lines,
+    parse_grade,
     refuse_positive_equal_to_query,
     text_field,
 )
@@ -28,7 +30,6 @@ from components.core.text import passage_text
 
 SPLIT_OF_FILE = {"train": "train", "dev": "dev", "valid": "dev", "validation": "dev", "test": "test"}
 HEADERS = frozenset({"query-id", "query_id", "queryid", "qid", "query"})
-GRADE_LIMIT = 2**31
 
 _ID_IN_RAW = re.compile(rb'"_id"\s*:\s*"([^"\\]+)"')
 
@@ -83,7 +84,7 @@ class _Reader:
     def corpus(self, name: str) -> None:
         for row_id, values, line, raw in self._identified(name):
             try:
-                passage = _passage(values)
+                passage = passage_of(values)
                 if self.passages.setdefault(row_id, passage) != passage:
                     raise RowFault("repeated_id", "_id", f"{row_id} is another passage on an earlier line")
             except RowFault as fault:
@@ -94,8 +95,7 @@ class _Reader:
     def queries(self, name: str) -> None:
         for row_id, values, line, raw in self._identified(name):
             try:
-                text = text_field(values, "text")
-                group = _group(values)
+                text, group = query_of(values)
                 if self.query_texts.setdefault(row_id, text) != text:
                     raise RowFault("repeated_id", "_id", f"{row_id} is another query on an earlier line")
                 self.group_of_query[row_id] = group
@@ -133,7 +133,7 @@ class _Reader:
             self.findings.rows += 1
             try:
                 values = parse_object(line)
-                row_id = _id(values)
+                row_id = id_of(values)
             except RowFault as fault:
                 found = _ID_IN_RAW.search(line)
                 self._set_aside(name, number, fault, line, found[1].decode("utf-8", "replace") if found else "")
@@ -146,22 +146,10 @@ class _Reader:
             self.lost.add(row_id)
 
     def _judgement(self, line: bytes, split: str) -> tuple[str, str, int]:
-        try:
-            columns = [column.strip() for column in line.decode("utf-8").split("\t")]
-        except UnicodeDecodeError as error:
-            raise RowFault("not_utf8", detail=f"byte {error.start + 1} of the line") from None
-        if len(columns) != 3:
-            raise RowFault("wrong_columns", detail=f"found {len(columns)}")
-        query_id, passage_id, grade = columns
+        query_id, passage_id, number = parse_judgement(line)
         for name, row_id, known in (("query-id", query_id, self.query_texts), ("corpus-id", passage_id, self.passages)):
             if row_id not in known:
                 raise RowFault("lost_id" if row_id in self.lost else "unknown_id", name, row_id)
-        try:
-            number = int(grade)
-        except ValueError:
-            raise RowFault("bad_grade", "score", f"found {grade[:40]!r}") from None
-        if not -GRADE_LIMIT <= number < GRADE_LIMIT:
-            raise RowFault("bad_grade", "score", f"{grade[:40]} does not fit 32 bits")
         if split == "train" and number > 0:
             # only where it would be trained on: a benchmark's test judgements are its own business
             title, text = self.passages[passage_id]
@@ -170,12 +158,29 @@ class _Reader:
         return query_id, passage_id, number
 
 
-def _id(values: dict[str, Any]) -> str:
+def parse_judgement(line: bytes) -> tuple[str, str, int]:
+    """Query id, passage id and grade of a line of qrels/. Raises RowFault."""
+    try:
+        columns = [column.strip() for column in line.decode("utf-8").split("\t")]
+    except UnicodeDecodeError as error:
+        raise RowFault("not_utf8", detail=f"byte {error.start + 1} of the line") from None
+    if len(columns) != 3:
+        raise RowFault("wrong_columns", detail=f"found {len(columns)}")
+    return columns[0], columns[1], parse_grade(columns[2])
+
+
+def id_of(values: dict[str, Any]) -> str:
+    """The id of a row of corpus.jsonl or queries.jsonl. Raises RowFault."""
     if "_id" not in values:
         raise RowFault("missing_field", "_id")
     found = values["_id"]
     # qrels are text, so a number can only mean its own digits
     return str(found) if isinstance(found, int) and not isinstance(found, bool) else checked_text(found, "_id")
+
+
+def query_of(values: dict[str, Any]) -> tuple[str, str]:
+    """Text and group of a row of queries.jsonl. Raises RowFault."""
+    return text_field(values, "text"), _group(values)
 
 
 def _group(values: dict[str, Any]) -> str:
@@ -186,8 +191,11 @@ def _group(values: dict[str, Any]) -> str:
     return group_field(values)
 
 
-def _passage(values: dict[str, Any]) -> tuple[str, str]:
-    """Title and text, stripped. Either may be empty (collections have passages of a title only), but not both."""
+def passage_of(values: dict[str, Any]) -> tuple[str, str]:
+    """Title and text, stripped. Either may be empty (collections have passages of a title only), but not both.
+
+    Raises RowFault.
+    """
     title, text = values.get("title"), values.get("text")
     if "text" not in values:
         raise RowFault("missing_field", "text")
@@ -197,7 +205,7 @@ def _passage(values: dict[str, Any]) -> tuple[str, str]:
     if text is None:
         raise RowFault("wrong_type", "text", "expected a text, found null")
     passage = ((title or "").strip(), text.strip())
-    if passage == ("", ""):
+    if is_blank(passage[0] + passage[1]):
         raise RowFault("empty_text", "text")
     return passage
 

@@ -8,18 +8,19 @@ from the normalised texts, so a query that stands on several rows is one query w
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from components.core.readers.json_rows import read_objects
 from components.core.readers.rows import (
     Findings,
     RowFault,
     checked_text,
     group_field,
     kind_of_value,
-    read_objects,
     refuse_positive_equal_to_query,
     text_field,
 )
@@ -28,6 +29,8 @@ from components.core.records import DataSet
 from components.core.text import text_id
 
 FIELDS = frozenset({"query", "pos", "neg", "pos_scores", "neg_scores", "prompt", "group"})
+# unknown fields that are told by name
+FIELDS_NAMED = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +56,26 @@ def read_file(path: Path, shown: str, source: str, split: str, findings: Finding
         split: the split that all rows get, as the format has none.
         findings: takes bad rows and notices.
     """
-    tables = Tables()
+    tables, unused = Tables(), Counter[str]()
     for line, values, raw in read_objects(path, shown, findings):
         try:
             row = parse(values, tables.key)
         except RowFault as fault:
             findings.add(shown, line, fault, raw)
             continue
-        for name in values.keys() - FIELDS:
-            findings.notice(f"{shown}: field {name!r} is not used")
+        unused.update(values.keys() - FIELDS)
         _collect(row, tables, source, split)
+    _notice_unused(unused, shown, findings)
     return tables.data_set(findings, shown)
+
+
+def _notice_unused(unused: Counter[str], shown: str, findings: Findings) -> None:
+    """Tell of the fields that are not used: the most frequent ones by name, the others by their number."""
+    ordered = sorted(unused.items(), key=lambda item: (-item[1], item[0]))
+    for name, count in ordered[:FIELDS_NAMED]:
+        findings.notice(f"{shown}: field {name[:80]!r} is not used", count)
+    if more := ordered[FIELDS_NAMED:]:
+        findings.notice(f"{shown}: {len(more):,} more fields are not used", sum(count for _, count in more))
 
 
 def parse(values: dict[str, Any], key: Callable[[str], str] = text_id) -> TrainingRow:

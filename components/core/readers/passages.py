@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from components.core import storage
 from components.core.errors import InputError
-from components.core.readers.rows import read_lines
+from components.core.readers.json_rows import parse_json
+from components.core.readers.lines import read_lines
+from components.core.readers.rows import RowFault
 
 _NAMES = ("corpus.jsonl", "corpus.jsonl.gz")
 _OF_QUERIES = ("queries.jsonl", "queries.jsonl.gz", "qrels")
@@ -36,6 +37,6 @@ def _is_passage(row: object) -> bool:
 def _first_row(path: Path, address: str) -> object:
     try:
         line = next((line for _, line in read_lines(path, address, lambda _: None)), b"")
-        return json.loads(line)
-    except (ValueError, InputError):
+        return parse_json(line)
+    except (RowFault, InputError):
         return None  # told with its place when the file is read as what it claims to be

@@ -66,6 +66,10 @@ def locate(address: str) -> list[Place]:
         if not is_rows(path.name):
             raise InputError(f"{address}: not a file that can be read; {EXPECTED}")
         places = [Place(address, Kind.FLAGEMBEDDING, path.parent, [path.name])]
+    elif not path.is_dir():
+        raise InputError(
+            f"{address}: cannot be read: it is a pipe, a socket or a device; write the data to a file and name that"
+        )
     else:
         inside = [file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()]
         kind, names = kind_of(address, inside)

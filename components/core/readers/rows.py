@@ -1,18 +1,13 @@
-"""Reading input row by row: a bad row is reported with its place and reason, and never stops the others."""
+"""Bad rows, the closed set of reasons for one, and the checks of single fields."""
 
 from __future__ import annotations
 
-import gzip
-import json
-import zlib
+import re
+import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, BinaryIO
-
-from components.core.errors import InputError
+from typing import Any
 
 RAW_CHARACTERS = 500
 KEPT_ROWS = 100_000
@@ -24,6 +19,7 @@ REASONS = {
     "not_utf8": "not UTF-8 text",
     "not_an_object": "JSON, but not an object",
     "missing_field": "a required field is missing",
+    "repeated_field": "the row names a field twice",
     "wrong_type": "a field has the wrong type",
     "empty_text": "a text is empty",
     "no_positive": "the query has no positive passage",
@@ -41,8 +37,11 @@ REASONS = {
 # Faults that follow from another row's fault: they are quarantined too, but do not count towards the allowed share.
 CONSEQUENCES = frozenset({"lost_id"})
 
-_DECODER = json.JSONDecoder()
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+# trec_eval and Parquet columns of grades have 32 bits
+GRADE_LIMIT = 2**31
+_GRADE = re.compile(r"[+-]?[0-9]{1,40}")
+# seen as nothing although Unicode counts them among the letters and marks
+_FILLERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,133 +128,6 @@ class Findings:
         return [*lines, f"{total:,} {rows} of {self.rows:,} ({self.summary()}). {advice}"]
 
 
-@contextmanager
-def _opened(path: Path, shown: str) -> Iterator[tuple[BinaryIO, BinaryIO]]:
-    """The file on disk and, for ``.gz``, its decompressed content; the same object twice for others."""
-    with path.open("rb") as file, gzip.open(file) if path.suffix == ".gz" else nullcontext(file) as content:
-        try:
-            yield file, content  # type: ignore[misc]
-        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            raise InputError(f"{shown}: damaged gzip file ({error}); compress it again") from None
-
-
-def read_lines(path: Path, shown: str, on_bytes: Callable[[int], None]) -> Iterator[tuple[int, bytes]]:
-    """Line number (from 1) and bytes of every line that is not blank, without line end and byte order mark.
-
-    A file whose name ends with ``.gz`` is decompressed; `on_bytes` counts the bytes on disk.
-
-    Raises:
-        InputError: the gzip data are damaged.
-    """
-    seen = 0
-    with _opened(path, shown) as (file, lines):
-        for number, line in enumerate(lines, 1):
-            if number % 1000 == 0:
-                on_bytes(file.tell() - seen)
-                seen = file.tell()
-            if number == 1:
-                line = line.removeprefix(_BYTE_ORDER_MARK)
-            if line := line.strip(b" \t\r\n"):
-                yield number, line
-        on_bytes(file.tell() - seen)
-
-
-def read_objects(path: Path, shown: str, findings: Findings) -> Iterator[tuple[int, dict[str, Any], bytes]]:
-    """Line number, object and raw bytes of every row that is an object; bad rows go to `findings`.
-
-    A file is read as JSON Lines; a ``.json`` file that begins with a bracket, as one array of objects.
-    """
-    if path.name.removesuffix(".gz").endswith(".json") and _starts_with_bracket(path, shown):
-        yield from _read_array(path, shown, findings)
-        return
-    for number, line in read_lines(path, shown, findings.on_bytes):
-        findings.rows += 1
-        try:
-            yield number, parse_object(line), line
-        except RowFault as fault:
-            findings.add(shown, number, fault, line)
-
-
-def _starts_with_bracket(path: Path, shown: str) -> bool:
-    with _opened(path, shown) as (_, content):
-        return content.read(4096).removeprefix(_BYTE_ORDER_MARK).lstrip().startswith(b"[")
-
-
-def _read_array(path: Path, shown: str, findings: Findings) -> Iterator[tuple[int, dict[str, Any], bytes]]:
-    """The elements of an array, with the line on which each begins; ends at the first that is not valid JSON."""
-    with _opened(path, shown) as (_, content):
-        data = content.read()
-    findings.on_bytes(path.stat().st_size)
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise InputError(f"{shown}, line {line}: {REASONS['not_utf8']}; save the file as UTF-8") from None
-    at, line, counted = _skip(text, text.index("[") + 1), 1, 0
-    while text[at : at + 1] != "]":
-        line, counted = line + text.count("\n", counted, at), at
-        findings.rows += 1
-        try:
-            value, end = _decode(text, at)
-            after = _skip(text, end)
-            if text[after : after + 1] not in ("]", ","):
-                raise RowFault("broken_json", detail=f"no comma or bracket after the object, character {end - at + 1}")
-        except RowFault as fault:
-            fault.detail += "; the rest of the file cannot be read"
-            findings.add(shown, line, fault, text[at : at + RAW_CHARACTERS])
-            return
-        raw = text[at:end].encode("utf-8", "replace")
-        try:
-            yield line, _object(value, raw), raw
-        except RowFault as fault:
-            findings.add(shown, line, fault, raw)
-        at = _skip(text, after + 1) if text[after] == "," else after
-    if rest := text[at + 1 :].strip():
-        line += text.count("\n", counted, text.index(rest[0], at + 1))
-        findings.rows += 1
-        fault = RowFault("broken_json", detail="something follows the array; it was not read")
-        findings.add(shown, line, fault, rest[:RAW_CHARACTERS])
-
-
-def parse_object(line: bytes) -> dict[str, Any]:
-    """The JSON object that a line holds. Raises RowFault."""
-    try:
-        text = line.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise RowFault("not_utf8", detail=f"byte {error.start + 1} of the line") from None
-    value, end = _decode(text, 0)
-    if text[end:].strip():
-        raise RowFault("broken_json", detail=f"something follows the object at character {end + 1}")
-    return _object(value, line)
-
-
-def _decode(text: str, at: int) -> tuple[Any, int]:
-    try:
-        return _DECODER.raw_decode(text, at)
-    except json.JSONDecodeError as error:
-        raise RowFault("broken_json", detail=f"{error.msg} at character {error.pos - at + 1}") from None
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets nested too deep
-        raise RowFault("broken_json", detail=str(error).split(";")[0]) from None
-
-
-def _object(value: Any, raw: bytes) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise RowFault("not_an_object", detail=f"found {kind_of_value(value)}")
-    # an escaped half of a surrogate pair is valid JSON, but no text that can be stored
-    if b"\\u" in raw:
-        try:
-            json.dumps(value, ensure_ascii=False).encode()
-        except UnicodeEncodeError:
-            raise RowFault("not_utf8", detail="half of a surrogate pair") from None
-    return value
-
-
-def _skip(text: str, at: int) -> int:
-    while at < len(text) and text[at] in " \t\r\n":
-        at += 1
-    return at
-
-
 def kind_of_value(value: Any) -> str:
     """The JSON name of a value's type, with its article."""
     if value is None:
@@ -263,7 +135,7 @@ def kind_of_value(value: Any) -> str:
     if isinstance(value, bool):
         return "a boolean"
     names = {str: "a text", int: "a number", float: "a number", list: "a list", dict: "an object"}
-    return names.get(type(value), type(value).__name__)
+    return next((name for kind, name in names.items() if isinstance(value, kind)), type(value).__name__)
 
 
 def text_field(row: dict[str, Any], name: str) -> str:
@@ -277,7 +149,8 @@ def checked_text(value: Any, name: str) -> str:
     """`value` stripped, if it is a text that is not empty. Raises RowFault."""
     if not isinstance(value, str):
         raise RowFault("wrong_type", name, f"expected a text, found {kind_of_value(value)}")
-    if not (text := value.strip()):
+    text = value.strip()
+    if is_blank(text):
         raise RowFault("empty_text", name)
     return text
 
@@ -286,17 +159,33 @@ def group_field(values: dict[str, Any], name: str = "group") -> str:
     """What a query's row says it comes from; empty when it says nothing. Raises RowFault: neither text nor integer."""
     value = values.get("group")
     if isinstance(value, int) and not isinstance(value, bool):
-        value = _decimal(value, name)
+        value = str(value)
     if value is not None and not isinstance(value, str):
         raise RowFault("wrong_type", name, f"expected a text, found {kind_of_value(value)}")
     return (value or "").strip()
 
 
-def _decimal(value: int, name: str) -> str:
-    try:
-        return str(value)
-    except ValueError:  # more digits than Python turns into text
-        raise RowFault("wrong_type", name, "expected a text, found a number of thousands of digits") from None
+def is_blank(text: str) -> bool:
+    """Whether nothing of a text can be seen: it is empty, or all white space, controls and zero-width characters."""
+    return not any(map(_can_be_seen, text))
+
+
+def _can_be_seen(character: str) -> bool:
+    if character.isalnum():
+        return character not in _FILLERS
+    kind = unicodedata.category(character)
+    is_variation_selector = "\ufe00" <= character <= "\ufe0f" or character >= "\U000e0100"
+    return not (kind[0] == "Z" or kind in ("Cc", "Cf") or character in _FILLERS or is_variation_selector)
+
+
+def parse_grade(text: str) -> int:
+    """The grade of a judgement: a whole number in ASCII digits that fits 32 bits. Raises RowFault."""
+    if not _GRADE.fullmatch(text):
+        raise RowFault("bad_grade", "score", f"found {text[:40]!r}")
+    number = int(text)
+    if not -GRADE_LIMIT <= number < GRADE_LIMIT:
+        raise RowFault("bad_grade", "score", f"{text[:40]} does not fit 32 bits")
+    return number
 
 
 def refuse_positive_equal_to_query(query_key: str, positive_key: str, name: str) -> None:

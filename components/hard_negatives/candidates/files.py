@@ -14,7 +14,8 @@ import polars as pl
 
 from components.core import storage, trec
 from components.core.errors import InputError
-from components.core.readers.rows import Findings, RowFault, kind_of_value, read_objects, text_field
+from components.core.readers.json_rows import read_objects
+from components.core.readers.rows import Findings, RowFault, kind_of_value, text_field
 from components.core.search import NO_PASSAGE
 from components.hard_negatives.pool import Pool
 

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from components.core.errors import InputError
-from components.core.readers import REASONS, Findings, RowFault, locate, read_place
+from components.core.readers import REASONS, Findings, RowFault, locate, read_corpus, read_dataset, read_place
 from components.core.readers.rows import KEPT_ROWS, RAW_CHARACTERS
 from tests.components.core.input_files import pair, passage, question, write_beir, write_rows
 
 BAD_ROWS = [
     (b'{"query": "a", "pos": ["b"]', "broken_json", ""),
     (b'{"query": "a", "pos": ["b"]} {}', "broken_json", ""),
-    (b'{"query": "a", "pos": ["b"], "pos_scores": [' + b"9" * 5000 + b"]}", "broken_json", ""),
+    (b'{"query": "a", "pos": ["b"], "pos_scores": [' + b"9" * 5000 + b"]}", "bad_score", "pos_scores[0]"),
+    (b'{"query": "a", "pos": ["b"], "pos_scores": [' + b"9" * 400 + b"]}", "bad_score", "pos_scores[0]"),
+    (b'{"query": "a", "pos": ["b"], "neg": ["c"], "neg_scores": [-' + b"9" * 400 + b"]}", "bad_score", "neg_scores[0]"),
+    (b'{"query": "a", "pos": ["b"], "query": "c"}', "repeated_field", "query"),
+    (b'{"query": {"a": 1, "a": 2}, "pos": ["b"]}', "wrong_type", "query"),
+    ({"query": "\u200b\ufeff \u2060", "pos": ["b"]}, "empty_text", "query"),
+    ({"query": "a", "pos": ["b", "\u3164\u200d\ufe0f"]}, "empty_text", "pos[1]"),
     (b"[" * 100_000, "broken_json", ""),
     (b'{"query": "caf\xe9", "pos": ["b"]}', "not_utf8", ""),
     (b'{"query": "half \\ud83d", "pos": ["b"]}', "not_utf8", ""),
@@ -75,6 +82,9 @@ BEIR_FAULTS = [
     ("corpus.jsonl", {"_id": True, "text": "x"}, "wrong_type", "_id"),
     ("corpus.jsonl", {"_id": "x", "title": " ", "text": ""}, "empty_text", "text"),
     ("corpus.jsonl", {"_id": "p1", "text": "another"}, "repeated_id", "_id"),
+    ("corpus.jsonl", {"_id": "x", "title": "\u200b", "text": "\u00ad"}, "empty_text", "text"),
+    ("corpus.jsonl", b'{"_id": "x", "text": "one", "text": "two"}', "repeated_field", "text"),
+    ("corpus.jsonl", b'{"_id": ' + b"1" * 400 + b', "text": "one"}', "wrong_type", "_id"),
     ("corpus.jsonl", b"{", "broken_json", ""),
     ("queries.jsonl", {"_id": "x"}, "missing_field", "text"),
     ("queries.jsonl", {"_id": "", "text": "x"}, "empty_text", "_id"),
@@ -85,6 +95,9 @@ BEIR_FAULTS = [
     ("qrels/train.tsv", "nobody\tp1\t1", "unknown_id", "query-id"),
     ("qrels/train.tsv", "q1\tnothing\t1", "unknown_id", "corpus-id"),
     ("qrels/train.tsv", "q1\tp1\t0.5", "bad_grade", "score"),
+    ("qrels/train.tsv", "q1\tp1\t\u00b2", "bad_grade", "score"),
+    ("qrels/train.tsv", "q1\tp1\t1_0", "bad_grade", "score"),
+    ("qrels/train.tsv", "q1\tp1\t" + "1" * 5000, "bad_grade", "score"),
     ("qrels/train.tsv", "q1\tp1\t", "wrong_columns", ""),
     ("qrels/train.tsv", "q1\tp1\t99999999999", "bad_grade", "score"),
     ("qrels/train.tsv", b"q\xff\tp1\t1", "not_utf8", ""),
@@ -159,20 +172,82 @@ def test_an_array_of_objects(tmp_path: Path) -> None:
     assert data.queries.height == 2 and findings.rows == 3
 
 
+ROW = '{"query": "a", "pos": ["b"]}'
+
+
 @pytest.mark.parametrize(
-    ("text", "line"),
+    ("text", "where", "what"),
     [
-        ('[{"query": "a", "pos": ["b"]}\n{"query"', 1),
-        ('[{"query": "a", "pos": ["b"]},\n{"query": }]', 2),
-        ("[", 1),
-        ('[{"query": "a", "pos": ["b"]}]\n\n[]', 3),
+        (f'[{ROW}\n{{"query"', "line 2, column 1", "no comma or bracket"),
+        (f'[{ROW},\n{{"query": }}]', "line 2, column 11", "Expecting value"),
+        (f"[{ROW},\n {ROW}", "line 2, column 30", "ends inside the array"),
+        (f"[{ROW},\n" + ROW[:9], "line 2", "ends inside the array"),
+        ("[", "line 1, column 2", "ends inside the array"),
+        (f"[{ROW},\n{'[' * 100_000}", "line 2, column 1", "recursion"),
+        (f"[{ROW}]\n\n[]", "line 3, column 1", "something follows the array"),
     ],
 )
-def test_a_broken_array_is_told_where_it_breaks(tmp_path: Path, text: str, line: int) -> None:
+def test_a_broken_array_is_refused_with_its_place(tmp_path: Path, text: str, where: str, what: str) -> None:
     path = tmp_path / "rows.json"
     path.write_text(text, "utf-8")
-    findings, _ = read(path)
-    assert [(bad.line, bad.reason) for bad in findings.bad_rows] == [(line, "broken_json")]
+    with pytest.raises(InputError, match=what) as caught:
+        read(path)
+    assert str(caught.value).startswith(f"{path}, {where}") and len(caught.value.faults) == 1
+
+
+@pytest.mark.parametrize("cut", ["comma", "end"])
+def test_an_array_with_a_fault_in_its_middle_is_not_used_up_to_there(tmp_path: Path, cut: str) -> None:
+    rows = [json.dumps(pair(number)) for number in range(2000)]
+    text = "[" + ",\n".join(rows) + "]"
+    text = text.replace(rows[999] + ",", rows[999]) if cut == "comma" else text[: text.index(rows[1000]) + 20]
+    path = tmp_path / "rows.json"
+    path.write_text(text, "utf-8")
+    with pytest.raises(InputError, match=r"line 1001, column (1: no comma|\d+: Unterminated string)"):
+        read(path)
+
+
+def test_a_whole_array_on_the_first_line_of_json_lines_is_not_one_bad_row(tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "rows.jsonl", [json.dumps([pair(1), pair(2)]).encode()])
+    with pytest.raises(InputError, match=r"line 1: a JSON array of 2 elements; name the file \*\.json"):
+        read(path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+@pytest.mark.parametrize("name", ["rows.json", "rows.jsonl"])
+def test_a_file_of_another_encoding_is_one_line(tmp_path: Path, name: str, encoding: str) -> None:
+    path = tmp_path / name
+    path.write_text(f"[{ROW}]", encoding)
+    with pytest.raises(InputError, match="is UTF-16 or UTF-32 text; save it as UTF-8"):
+        read(path)
+
+
+def test_line_ends_of_old_macs(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b"\r".join([ROW.encode(), b"{", b"", ROW.replace('"a"', '"c"').encode(), b""]))
+    findings, [data] = read(path)
+    assert [(bad.line, bad.reason) for bad in findings.bad_rows] == [(2, "broken_json")]
+    assert data.queries.height == 2 and findings.rows == 3
+
+
+def test_many_unknown_fields_are_told_in_few_lines(tmp_path: Path) -> None:
+    rows = [
+        pair(n, common=1, **{f"field_{n}_{m}": 0 for m in range(50)}, **{"x" * 9_000 + str(n): 1}) for n in range(80)
+    ]
+    findings, _ = read(write_rows(tmp_path / "rows.jsonl", rows))
+    notices = dict(findings.notices)
+    assert notices[f"{tmp_path}/rows.jsonl: field 'common' is not used"] == 80
+    assert len(notices) <= 11 and notices[f"{tmp_path}/rows.jsonl: 4,071 more fields are not used"] == 4071
+    assert max(map(len, notices)) < 300
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.json", "rows.jsonl.gz"])
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(InputError, match="pipe"):
+        read(tmp_path / name)
+    for reader in (read_corpus, read_dataset):
+        with pytest.raises(InputError, match="pipe"):
+            reader(str(tmp_path / name))
 
 
 def test_json_lines_under_the_suffix_json_are_read_as_lines(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import polars as pl
 
 from components.core.errors import InputError
 from components.core.records import with_groups
-from components.data_prep.leaks import Leaks, describe, find_leaks, refuse
+from components.data_prep.leaks import Leaks, describe, find_leaks, refuse, splits_without_passages_of_others
 from components.data_prep.settings import DataSettings
 from components.data_prep.splitting import Slice, assign, components_of, lot
 from components.data_prep.tables import Draft
@@ -31,9 +31,11 @@ def hold_out(draft: Draft, groups: pl.DataFrame, settings: DataSettings) -> Leak
     leaks = Leaks()
     judged_twice = _one_split_each(draft, leaks)
     draft.keep(draft.data.queries.join(draft.positives, on="query_id", how="semi"), "queries_without_positive")
+    brought = set(draft.data.queries["split"])
     _cut(draft, groups, settings)
     draft.data = replace(draft.data, queries=with_groups(draft.data.queries))
-    find_leaks(draft.queries, draft.data.qrels, leaks, passages=settings.leak_check == "query_and_passage")
+    passages = splits_without_passages_of_others(settings.leak_check, brought)
+    find_leaks(draft.queries, draft.data.qrels, leaks, passages=passages)
     if settings.on_leak == "fail":
         refuse(leaks, draft.queries, judged_twice)
     draft.keep(draft.data.queries.filter(~pl.col("query_id").is_in(list(leaks.query_ids))), "leaking_queries")

@@ -52,7 +52,9 @@ class DataSettings(SettingsModel):
     on_leak: Literal["drop", "fail"] = Field(
         "drop", description="Training queries that leak into dev or test: drop them and say so, or fail."
     )
-    leak_check: Literal["query_and_passage", "query"] = Field(
-        "query_and_passage",
-        description="What counts as a leak: the same query text or a shared positive passage, or the query text only.",
+    leak_check: Literal["auto", "query", "query_and_passage"] = Field(
+        "auto",
+        description="What leaks into dev or test: query: the same query text; query_and_passage: also a positive "
+        "passage that is a positive there, too. auto: query for splits that the input brings, where shared passages "
+        "are normal; query_and_passage for those that are cut here.",
     )

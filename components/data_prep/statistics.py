@@ -17,6 +17,7 @@ from components.data_prep.sources import Sources
 from components.data_prep.tables import Draft
 
 PERCENTILES = (5, 50, 95, 99)
+NOTICES_SHOWN = 30
 
 
 def statistics(draft: Draft, sources: Sources, findings: Findings, leaks: Leaks) -> dict[str, Any]:
@@ -24,7 +25,7 @@ def statistics(draft: Draft, sources: Sources, findings: Findings, leaks: Leaks)
 
     Returns:
         JSON-ready: fingerprint, passages, splits, inputs, queries_by_source, quarantine, dropped, leaks,
-        notices, words.
+        shared_positives_kept, notices, words.
     """
     data = draft.data
     bad = sum(findings.counts.values())
@@ -48,6 +49,7 @@ def statistics(draft: Draft, sources: Sources, findings: Findings, leaks: Leaks)
         },
         "dropped": dict(sorted({**sources.counts, **draft.counts}.items())),
         "leaks": leaks.counts,
+        "shared_positives_kept": leaks.kept,
         "notices": dict(sorted(findings.notices.items())),
         "words": {"query": _words(data.queries["text"]), "passage": _words(data.corpus["text"])},
     }
@@ -97,10 +99,23 @@ def summary(stats: dict[str, Any], output: str) -> list[str]:
     for split, reasons in stats["leaks"].items():
         if found := ", ".join(f"{count:,} {reason.replace('_', ' ')}" for reason, count in reasons.items() if count):
             lines.append(f"leaks removed from {split}: {found}")
-    lines += [f"note: {what} ({count:,}x)" for what, count in stats["notices"].items()]
+    for split, count in stats["shared_positives_kept"].items():
+        if count:
+            lines.append(
+                f"note: {count:,} {split} queries share a positive passage with a held-out query and were kept; "
+                "leak_check query_and_passage would remove them"
+            )
+    lines += _notices(stats["notices"])
     if not stats["splits"]["dev"]["queries"]:
         lines.append("note: there is no dev query, so training cannot be watched on held-out data")
     return [*lines, f"written to {output}"]
+
+
+def _notices(notices: dict[str, int]) -> list[str]:
+    lines = [f"note: {what} ({count:,}x)" for what, count in list(notices.items())[:NOTICES_SHOWN]]
+    if more := len(notices) - NOTICES_SHOWN:
+        lines += [f"note: {more:,} more notices; see stats.json in the output"] if more > 0 else []
+    return lines
 
 
 def metrics(stats: dict[str, Any]) -> dict[str, float]:

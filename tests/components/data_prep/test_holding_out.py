@@ -10,12 +10,14 @@ import pytest
 from components.core.errors import InputError
 from components.core.readers import read_dataset
 from components.data_prep.holding_out import hold_out
+from components.data_prep.leaks import splits_without_passages_of_others
 from components.data_prep.merging import merge
 from components.data_prep.python_source import GROUPS
 from components.data_prep.settings import DataSettings
 from components.data_prep.tables import Draft
 from tests.components.core.input_files import pair, passage, question, write_beir, write_rows
 
+STRICT = {"leak_check": "query_and_passage"}
 NO_GROUPS = pl.DataFrame(schema=GROUPS)
 
 
@@ -53,7 +55,7 @@ def leaking(tmp_path: Path) -> Draft:
 
 def test_leaks_are_dropped_and_counted(tmp_path: Path) -> None:
     draft = leaking(tmp_path)
-    leaks = hold_out(draft, NO_GROUPS, DataSettings())
+    leaks = hold_out(draft, NO_GROUPS, DataSettings(leak_check="query_and_passage"))
     assert dict(draft.data.queries.select("query_id", "split").rows()) == {
         "q1": "train",
         "q8": "train",
@@ -65,20 +67,66 @@ def test_leaks_are_dropped_and_counted(tmp_path: Path) -> None:
         "dev": {"same_text": 0, "same_normalised_text": 0, "shared_positive": 1},
         "train": {"judged_in_several_splits": 1, "same_text": 1, "same_normalised_text": 1, "shared_positive": 1},
     }
+    assert leaks.kept == {"dev": 0, "train": 0}
     assert draft.counts["leaking_queries"] == 4
     assert draft.data.qrels_of("train") == {"q1": {"p1": 1, "p3": 0}, "q8": {"p7": 1}}
     assert draft.data.corpus.height == 9
 
 
-def test_shared_passages_may_be_allowed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", [{}, {"leak_check": "auto"}, {"leak_check": "query"}])
+def test_queries_of_splits_that_the_input_brings_may_share_passages(tmp_path: Path, mode: dict) -> None:
     draft = leaking(tmp_path)
-    hold_out(draft, NO_GROUPS, DataSettings(leak_check="query"))
-    assert {"q6", "q7"} <= set(draft.data.queries["query_id"])
-    assert not {"q4", "q5"} & set(draft.data.queries["query_id"])
+    leaks = hold_out(draft, NO_GROUPS, DataSettings(**mode))
+    assert set(draft.data.queries["query_id"]) == {"q1", "q2", "q3", "q6", "q7", "q8", "q9"}
+    assert leaks.counts["train"]["same_text"] == leaks.counts["train"]["same_normalised_text"] == 1
+    assert leaks.counts["dev"]["shared_positive"] == leaks.counts["train"]["shared_positive"] == 0
+    # q7 shares with test, q6 with test, q8 with q7 of dev: what the strict check would have to look at
+    assert leaks.kept == {"dev": 1, "train": 2}
+
+
+def test_a_benchmark_whose_claims_share_abstracts_keeps_its_training_queries(tmp_path: Path) -> None:
+    """SciFact's form: many claims an abstract, so that a third of the training claims share one with test."""
+    folder = write_beir(
+        tmp_path / "scifact",
+        [passage(n) for n in range(60)],
+        [question(n) for n in range(120)],
+        {
+            "train": [f"q{n}\tp{n % 60}\t1" for n in range(90)],
+            "test": [f"q{n}\tp{n % 60}\t1" for n in range(90, 120)],
+        },
+    )
+    kept = {}
+    for mode in ("auto", "query", "query_and_passage"):
+        draft = merge(read_dataset(str(folder)))
+        leaks = hold_out(draft, NO_GROUPS, DataSettings(leak_check=mode, dev_share=0))
+        kept[mode] = (draft.data.queries_of("train").height, leaks.kept["train"])
+        assert draft.data.queries_of("test").height == 30
+    assert kept == {"auto": (90, 30), "query": (90, 30), "query_and_passage": (60, 0)}
+
+
+def test_a_split_that_is_cut_here_shares_no_passage_with_the_one_that_the_input_brings(tmp_path: Path) -> None:
+    """Test is brought, dev is cut from train: what auto allows for test it does not allow for dev."""
+    assert splits_without_passages_of_others("auto", {"train", "test"}) == {"dev"}
+    assert splits_without_passages_of_others("auto", {"train"}) == {"dev", "test"}
+    assert splits_without_passages_of_others("query", {"train"}) == set()
+    assert splits_without_passages_of_others("query_and_passage", {"train", "test", "dev"}) == {"dev", "test"}
+    folder = write_beir(
+        tmp_path / "set",
+        [passage(n) for n in range(40)],
+        [question(n) for n in range(80)],
+        {"train": [f"q{n}\tp{n % 40}\t1" for n in range(79)], "test": ["q79\tp39\t1"]},
+    )
+    draft = merge(read_dataset(str(folder)))
+    hold_out(draft, NO_GROUPS, DataSettings(dev_share=0.2))
+    answers = {split: {p for j in draft.data.qrels_of(split).values() for p in j} for split in ("train", "dev", "test")}
+    assert draft.data.queries_of("dev").height and not answers["dev"] & answers["train"]
+    assert answers["test"] <= answers["train"] | answers["dev"]
 
 
 def test_leaks_may_be_forbidden(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"^5 training or dev queries leak .*on_leak to drop"):
+        hold_out(leaking(tmp_path), NO_GROUPS, DataSettings(on_leak="fail", leak_check="query_and_passage"))
+    with pytest.raises(InputError, match=r"^3 training or dev queries leak .*2 same|judged_in_several_splits"):
         hold_out(leaking(tmp_path), NO_GROUPS, DataSettings(on_leak="fail"))
 
 
@@ -128,7 +176,7 @@ def test_a_given_test_split_is_cut_to_the_limit(tmp_path: Path) -> None:
     ("qrels", "settings", "message"),
     [
         ({"test": ["q1\tp1\t1"]}, {}, "no training query in train_data"),
-        ({"train": ["q1\tp1\t1"], "test": ["q2\tp1\t1"]}, {}, "all leak into dev or test .*leak_check to query"),
+        ({"train": ["q1\tp1\t1"], "test": ["q2\tp1\t1"]}, STRICT, "all leak into dev or test .*leak_check to query"),
         ({"train": ["q1\tp1\t1", "q2\tp2\t1"]}, {"test_share": 0}, "test_share is 0"),
         ({"train": ["q1\tp1\t1", "q2\tp1\t1"]}, {}, "hang together by shared passages"),
         ({"train": ["q1\tp1\t1"]}, {}, "too few"),

@@ -42,7 +42,7 @@ def splits_without_passages_of_others(leak_check: str, brought: Collection[str])
     """
     if leak_check == "query":
         return set()
-    return set(HELD_OUT) - (set(brought) if leak_check == "auto" else set())
+    return {split for split in HELD_OUT if leak_check != "auto" or split not in brought}
 
 
 def find_leaks(queries: pl.DataFrame, qrels: pl.DataFrame, leaks: Leaks, *, passages: Collection[str]) -> None:

@@ -104,7 +104,7 @@ def _train(
     shared = {"encoder": checked.outputs["encoder"], "fingerprint": found}
     measured = {"data": data.outputs["Output"], "split": "test", "settings": checked.outputs["evaluation"], **shared}
     alone = {"base": "", "champion": "", "negatives": "", **measured}
-    base = evaluation(model=inputs["base_model"], name="evaluation-base", **alone)
+    base = evaluation(model=inputs["base_model"], name="evaluation-base", settings_of="better", **alone)
     base.set_display_name("evaluate base model")
     reigning = evaluation(model=champion.outputs["champion"], name="evaluation-champion", **alone)
     reigning.set_display_name("evaluate champion")

@@ -57,14 +57,14 @@ def make_index(root: str, name: str, data: str, config: Path | None, assignments
         root: of the registry.
         name: of the model.
         data: address of the passages; empty: those of the champion's evaluation.
-        config, assignments: settings of the groups ``encoder`` and ``indexing``; the champion's own encoder settings
-            are below them.
+        config, assignments: settings of the groups ``encoder`` and ``indexing``; what is not set of the encoder, the
+            champion's own folder says.
 
     Raises:
         InputError: there is no champion, no data are named or known, or a setting is wrong.
     """
     name, champion = _champion(root, name)
-    settings = parameters.load(config, assignments, base={"encoder": _trained_with(champion)})
+    settings = parameters.load(config, assignments)
     indexing = settings.indexing.model_dump(include=set(IndexSettings.model_fields), exclude_unset=True)
     addresses = {
         "data": data or _evaluated_data(root, name),
@@ -89,12 +89,6 @@ def _champion(root: str, name: str) -> tuple[str, Champion]:
             "corpus, or name an index with --index"
         )
     return max(promoted, key=lambda pair: pair[1].promoted_at)
-
-
-def _trained_with(champion: Champion) -> dict[str, Any]:
-    with contextlib.suppress(storage.NotFound):
-        return dict(storage.read_json(storage.join(champion.address, "training.json")).get("encoder", {}))
-    return {}
 
 
 def _evaluated_data(root: str, name: str) -> str:

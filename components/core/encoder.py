@@ -13,14 +13,14 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers.utils.import_utils import is_flash_attn_2_available
 
-from components.core import attention, model_facts, model_folder, tokenizing
+from components.core import attention, model_config, model_facts, model_folder, tokenizing
 from components.core.device import default_device, use_bf16
 from components.core.kinds import Kind
 from components.core.loading import load_transformer, quiet, shared_tokenizer
@@ -40,6 +40,8 @@ class Encoder(nn.Module):
         pooling: ``cls``, ``mean`` or ``last_token``.
         normalize: whether embeddings have length 1.
         prompts: text put before every ``query`` and ``passage``.
+        named_prompts: name -> another text that may be put before a query, such as that of a task.
+        source_prompts: `ModelConfig.source_prompts`, which training sets.
         max_lengths: longest ``query`` and ``passage`` in tokens, prompt and special tokens included.
         dimension: length d of an embedding.
         address: where `load` found it; empty if it was made otherwise.
@@ -64,6 +66,8 @@ class Encoder(nn.Module):
         self.pooling = chosen_pooling(settings.sentence_pooling_method, facts.pooling, causal=causal)
         self.normalize = settings.normalize_embeddings
         self.prompts = prompts(settings, facts)
+        self.named_prompts = dict(facts.named_prompts)
+        self.source_prompts: dict[str, list[str]] = {}
         tokenizing.with_padding_token(tokenizer, told)
         if settings.add_eos_token or (
             settings.add_eos_token is None and self.pooling == "last_token" and causal and not facts.embedder
@@ -167,6 +171,10 @@ class Encoder(nn.Module):
         # A text without any token would have no vector.
         return [ids or [self.tokenizer.pad_token_id] for ids in encoded["input_ids"]]
 
+    def query_prompt(self, instruction: str | None) -> str:
+        """The text before a query that brings an instruction, or none."""
+        return self._prompt("query", instruction)
+
     def _prompt(self, kind: Kind, instruction: str | None) -> str:
         # never the word "None": a text without an instruction of its own has the encoder's prompt
         return self.settings.query_instruction_format.format(instruction, "") if instruction else self.prompts[kind]
@@ -216,8 +224,14 @@ class Encoder(nn.Module):
 
     def save(self, folder: Path) -> None:
         """Write a sentence-transformers folder that gives the same embeddings in sentence-transformers."""
+        config = self.as_config()
         facts = model_facts.Facts(
-            self.pooling, True, self.normalize, self.prompts, model_facts.tower_folders(list(self.towers))
+            self.pooling,
+            True,
+            self.normalize,
+            self.prompts,
+            model_facts.tower_folders(list(self.towers)),
+            self.named_prompts | model_config.prompt_names(config),
         )
         side = self._padding_side()
         for kind, tower in self.towers.items():
@@ -227,6 +241,29 @@ class Encoder(nn.Module):
                 tower.save_pretrained(place)
             tokenizing.save(self.tokenizer, place, padding_side=side)
         model_facts.write_facts(folder, facts, dimension=self.dimension, max_lengths=self.max_lengths)
+        config.write(folder)
+
+    @property
+    def precision(self) -> Literal["fp32", "bf16"]:
+        """The arithmetic that `forward` computes in."""
+        return "bf16" if use_bf16(self.settings.precision, self.device) else "fp32"
+
+    def as_config(self) -> model_config.ModelConfig:
+        """How this encoder embeds texts, as its folder says it."""
+        return model_config.ModelConfig.checked(
+            {
+                "query_max_len": self.max_lengths["query"],
+                "passage_max_len": self.max_lengths["passage"],
+                "pooling": self.pooling,
+                "normalize": self.normalize,
+                "dimension": self.dimension,
+                "precision": self.precision,
+                "query_prompt": self.prompts["query"],
+                "passage_prompt": self.prompts["passage"],
+                "query_instruction_format": self.settings.query_instruction_format,
+                "source_prompts": self.source_prompts,
+            }
+        )
 
     def _padding_side(self) -> str:
         """The tokenizer's own side, if padding on it leaves embeddings as they are with this model, else the right."""

@@ -28,6 +28,14 @@ _POOLING_NAMES = {"cls": "cls", "mean": "mean", "lasttoken": "last_token", "last
 _KNOWN = ("Transformer", "Pooling", "Normalize", "Router")
 
 
+# The file of a Transformer module with its longest text, by the names that it has had.
+_LENGTH_FILES = ("sentence_bert_config.json", "sentence_roberta_config.json", "sentence_distilbert_config.json")
+_LENGTH_FILES += ("sentence_camembert_config.json", "sentence_albert_config.json", "sentence_xlm-roberta_config.json")
+_LENGTH_FILES += ("sentence_xlnet_config.json",)
+# Names of prompts that sentence-transformers' encode_query and encode_document take.
+_PROMPT_NAMES = {"query": ("query",), "passage": ("passage", "document", "corpus")}
+
+
 @dataclass(frozen=True)
 class Facts:
     """What a model's folder says.
@@ -38,6 +46,8 @@ class Facts:
         normalize: whether embeddings are normalised.
         prompts: text before every ``query`` and ``passage``.
         towers: where in the folder the transformer of each kind of text is; one for all is of the kind ``passage``.
+        named_prompts: every other prompt by its name.
+        max_lengths: longest ``query`` and ``passage`` in tokens, where the folder says it.
     """
 
     pooling: str | None = None
@@ -45,6 +55,8 @@ class Facts:
     normalize: bool = False
     prompts: Mapping[str, str] = field(default_factory=dict)
     towers: Mapping[str, str] = field(default_factory=lambda: {"passage": ""})
+    named_prompts: Mapping[str, str] = field(default_factory=dict)
+    max_lengths: Mapping[str, int] = field(default_factory=dict)
 
 
 def read_facts(folder: Path, asked: str = "auto") -> Facts:
@@ -55,18 +67,67 @@ def read_facts(folder: Path, asked: str = "auto") -> Facts:
         asked: `EncoderSettings.sentence_pooling_method`; another one than ``auto`` stands in for the folder's own.
 
     Raises:
-        InputError: the folder asks for something that would be left out: another pooling, or other modules.
+        InputError: a file is damaged or names a path outside of the folder, or the folder asks for something that would
+            be left out: another pooling, or other modules.
     """
-    modules = _json(folder / "modules.json", [])
-    paths = _by_type(folder, [(str(module.get("type", "")), str(module.get("path", ""))) for module in modules])
+    modules = _modules(folder)
+    paths = _by_type(folder, modules)
     if "Router" in paths:
         pooling, normalize, towers = _routes(folder, paths["Router"], asked)
     else:
-        pooling, normalize, towers = _pooling(folder, paths, asked), False, {"passage": ""}
-    stored = _json(folder / "config_sentence_transformers.json", {}).get("prompts") or {}
-    names = {"query": ("query",), "passage": ("passage", "document", "corpus")}
-    prompts = {kind: next((stored[n] for n in keys if stored.get(n)), "") for kind, keys in names.items()}
-    return Facts(pooling, bool(modules), normalize or "Normalize" in paths, prompts, towers)
+        pooling, normalize = _pooling(folder, paths, asked), False
+        towers = {"passage": paths.get("Transformer", "")}
+    prompts, named = _prompts(folder / "config_sentence_transformers.json")
+    lengths = {kind: _length(folder / path) for kind, path in ({"query": towers["passage"]} | towers).items()}
+    return Facts(
+        pooling,
+        bool(modules),
+        normalize or "Normalize" in paths,
+        prompts,
+        towers,
+        named,
+        {kind: length for kind, length in lengths.items() if length is not None},
+    )
+
+
+def _modules(folder: Path) -> list[tuple[str, str]]:
+    """Type and path of each module."""
+    path = folder / "modules.json"
+    found = _json(path, [], list)
+    for entry in found:
+        if not isinstance(entry, dict) or not all(isinstance(entry.get(key, ""), str) for key in ("type", "path")):
+            raise InputError(f"{path}: each module must be an object with a type and a path, not {_short(entry)}")
+    return [(entry.get("type", ""), inside(path, entry.get("path", ""))) for entry in found]
+
+
+def inside(file: Path, path: str) -> str:
+    """`path` as it stands in a file of a model folder; raises InputError where it would leave the folder."""
+    parts = Path(path).parts
+    if Path(path).is_absolute() or ".." in parts or "\\" in path or "\0" in path:
+        raise InputError(f"{file}: the path {_short(path)} leaves the model's folder; paths must stay inside of it")
+    return path
+
+
+def _prompts(path: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """The prompts of queries and passages, and all others by name."""
+    stored = _json(path, {}, dict).get("prompts") or {}
+    if not isinstance(stored, dict) or not all(isinstance(prompt, str | None) for prompt in stored.values()):
+        raise InputError(f"{path}: prompts must be an object of texts, not {_short(stored)}")
+    prompts = {kind: next((stored[n] for n in names if stored.get(n)), "") for kind, names in _PROMPT_NAMES.items()}
+    reserved = {name for names in _PROMPT_NAMES.values() for name in names}
+    return prompts, {name: prompt or "" for name, prompt in stored.items() if name not in reserved}
+
+
+def _length(tower: Path) -> int | None:
+    for name in _LENGTH_FILES:
+        longest = _json(tower / name, {}, dict).get("max_seq_length")
+        if longest is not None:
+            if not isinstance(longest, int) or isinstance(longest, bool) or longest < 1:
+                raise InputError(
+                    f"{tower / name}: max_seq_length must be a whole number above 0, not {_short(longest)}"
+                )
+            return longest
+    return None
 
 
 def _by_type(folder: Path, modules: Sequence[tuple[str, str]]) -> dict[str, str]:
@@ -74,7 +135,7 @@ def _by_type(folder: Path, modules: Sequence[tuple[str, str]]) -> dict[str, str]
     found = {kind.rsplit(".", 1)[-1]: path for kind, path in modules}
     if unknown := [name for name in found if name not in _KNOWN]:
         raise InputError(
-            f"{folder}: has the module {', '.join(unknown)}, and without it embeddings would be others; "
+            f"{folder}: has the module {_short(', '.join(unknown))}, and without it embeddings would be others; "
             f"models are made of {', '.join(_KNOWN)}"
         )
     return found
@@ -82,20 +143,24 @@ def _by_type(folder: Path, modules: Sequence[tuple[str, str]]) -> dict[str, str]
 
 def _routes(folder: Path, path: str, asked: str) -> tuple[str | None, bool, dict[str, str]]:
     """Pooling, normalisation and towers of a `Router`."""
-    place = folder / path / ROUTER
-    router = _json(place, {})
+    file = folder / path / ROUTER
+    router = _json(file, {}, dict)
     structure, types = router.get("structure") or {}, router.get("types") or {}
+    texts = isinstance(types, dict) and all(isinstance(kind, str) for kind in types.values())
+    if not texts or not isinstance(structure, dict):
+        raise InputError(f"{file}: types and structure must be objects")
     towers, said = {}, set()
     for kind, route in ROUTES.items():
-        parts = _by_type(
-            folder, [(str(types.get(name, "")), str(Path(path, name))) for name in structure.get(route, ())]
-        )
+        names = structure.get(route) or []
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise InputError(f"{file}: the route {route} must be a list of names, not {_short(names)}")
+        parts = _by_type(folder, [(types.get(name, ""), str(Path(path, inside(file, name)))) for name in names])
         if "Transformer" not in parts:
-            raise InputError(f"{place}: the route {route} has no Transformer; two towers are routes query and document")
+            raise InputError(f"{file}: the route {route} has no Transformer; two towers are routes query and document")
         towers[kind] = parts["Transformer"]
         said.add((_pooling(folder, parts, asked), "Normalize" in parts))
     if len(said) > 1:
-        raise InputError(f"{place}: its routes differ in pooling or normalisation; make them agree")
+        raise InputError(f"{file}: its routes differ in pooling or normalisation; make them agree")
     return *said.pop(), towers
 
 
@@ -103,24 +168,35 @@ def _pooling(folder: Path, paths: Mapping[str, str], asked: str) -> str | None:
     if "Pooling" not in paths or asked != "auto":
         return None
     path = folder / paths["Pooling"] / "config.json"
-    config = _json(path, {})
+    config = _json(path, {}, dict)
     modes = {key.removeprefix("pooling_mode_") for key, on in config.items() if key.startswith("pooling_mode_") and on}
     by_key = {key.removeprefix("pooling_mode_"): name for name, key in _POOLING_KEYS.items()}
     if "pooling_mode" in config:
         mode = config["pooling_mode"]
-        modes, by_key = ({mode} if isinstance(mode, str) else set(mode)), _POOLING_NAMES
+        listed = mode if isinstance(mode, list) else [mode]
+        modes, by_key = {str(name) for name in listed}, _POOLING_NAMES
     if len(modes) != 1 or not modes <= by_key.keys() or config.get("include_prompt") is False:
         raise InputError(f"{path}: a pooling that Sharpen does not know; set encoder.sentence_pooling_method")
     return by_key[modes.pop()]
 
 
-def _json(path: Path, default: Any) -> Any:
+def _json(path: Path, default: Any, kind: type) -> Any:
+    """The JSON value in a file, which must be of a kind; `default` where there is no file."""
     if not path.is_file():
         return default
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path}: not valid JSON ({error})") from None
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not valid JSON ({_short(error)})") from None
+    if not isinstance(value, kind):
+        name = {list: "a list", dict: "an object"}[kind]
+        raise InputError(f"{path}: must hold {name}, not {_short(value)}")
+    return value
+
+
+def _short(value: Any) -> str:
+    text = str(value) if isinstance(value, str | Exception) else repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def tower_folders(kinds: Sequence[str]) -> dict[str, str]:
@@ -155,6 +231,7 @@ def write_facts(folder: Path, facts: Facts, *, dimension: int, max_lengths: Mapp
         ],
     )
     prompts = {"query": facts.prompts.get("query", ""), "document": facts.prompts.get("passage", "")}
+    prompts = dict(facts.named_prompts) | prompts
     _write(
         folder / "config_sentence_transformers.json",
         {"prompts": prompts, "default_prompt_name": None, "similarity_fn_name": "cosine" if facts.normalize else "dot"},

@@ -77,11 +77,15 @@ def _fields_at(model: type[BaseModel], path: list[str]) -> dict[str, Any]:
     return model.model_fields
 
 
+LONGEST_TEXT = 32768
+"""Tokens of a text beyond which no length can be set."""
+
+
 class EncoderSettings(SettingsModel):
     """How texts become embeddings. Mining, fine-tuning and evaluation must agree on it, so it is stated once."""
 
-    query_max_len: int = Field(64, ge=1, le=32768, description="Longest query in tokens, instruction included.")
-    passage_max_len: int = Field(256, ge=1, le=32768, description="Longest passage in tokens, title included.")
+    query_max_len: int = Field(64, ge=1, le=LONGEST_TEXT, description="Longest query in tokens, instruction included.")
+    passage_max_len: int = Field(256, ge=1, le=LONGEST_TEXT, description="Longest passage in tokens, title included.")
     sentence_pooling_method: Literal["auto", "cls", "mean", "last_token"] = Field(
         "auto",
         description="How token vectors become one vector. auto: what the model's own folder says, else last_token for "

@@ -24,6 +24,7 @@ def _evaluate(addresses: EvaluationAddresses, settings: EvaluationSettings, enco
         encoder,
         references={"base": addresses.base, "champion": addresses.champion},
         context={"negatives": addresses.negatives},
+        settings_of=addresses.settings_of,
     )
     show_evaluation(addresses, settings)
 

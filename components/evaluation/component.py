@@ -24,6 +24,7 @@ def evaluation(
     metrics: Output[Metrics],
     report: Output[HTML],
     name: str = "evaluation",
+    settings_of: str = "model",
 ) -> str:
     """Measure a model on a split, and compare it with others on the same queries.
 
@@ -32,7 +33,7 @@ def evaluation(
         data: Address of the data set.
         split: Split whose queries are searched.
         settings: Evaluation settings as JSON.
-        encoder: Encoder settings as JSON.
+        encoder: Encoder settings of the run as JSON.
         fingerprint: Fingerprint of data, models and code; it only makes caching right.
         base: Address of the finished evaluation of the base model, or empty.
         champion: Address of the finished evaluation of the present champion, or empty.
@@ -41,6 +42,8 @@ def evaluation(
         metrics: The figures, and their differences to base and champion.
         report: The report to look at.
         name: Name of this use of the step; it is part of the output's address.
+        settings_of: model: it is measured as its own folder says. better, for a base model: so, or with the run's
+            encoder settings, whichever is better on dev.
 
     Returns:
         The address of the evaluation.
@@ -50,7 +53,8 @@ def evaluation(
 
     with reported(name):
         evaluation.uri = output_address(evaluation.uri, name)
-        result = run_step(evaluation.uri, name, model, data, split, settings, encoder, base, champion, negatives)
+        what = (model, data, split, settings, encoder, base, champion, negatives)
+        result = run_step(evaluation.uri, name, *what, "better" if settings_of == "better" else "model")
         evaluation.metadata.update(result.facts)
         show_metrics(metrics, result.metrics)
         result.write_page(report.path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -20,6 +20,7 @@ from components.core.encoder import Encoder, weights_hash
 from components.core.errors import StepFailed
 from components.core.place import code_version, run_id
 from components.core.readers import read_dataset
+from components.core.records import DataSet
 from components.core.search import top_k
 from components.core.settings import EncoderSettings
 from components.core.trec import write_run
@@ -29,9 +30,13 @@ from components.evaluation.compare import compare
 from components.evaluation.finished import Evaluated, check_comparable
 from components.evaluation.judged import Judged, select_judged
 from components.evaluation.metrics import TIE_RULE, means, measure
+from components.evaluation.model_settings import Usage, better_usage, described, own_usage
 from components.evaluation.report import render_report
 from components.evaluation.report.background import read_background
-from components.evaluation.settings import EvaluationSettings
+from components.evaluation.settings import EvaluationSettings, SettingsOf
+
+# What the marker says too: the gate reads no more than that.
+MARKED = ("model", "model_hash", "data_fingerprint", "split", "relevance_level", "ignore_identical_ids", "encoding")
 
 SHOWN_DEPTH = 100
 """Every query keeps at least this many hits, so that runs can be scored again at other cutoffs."""
@@ -47,6 +52,7 @@ def evaluate(
     *,
     references: Mapping[str, str] | None = None,
     context: Mapping[str, str] | None = None,
+    settings_of: SettingsOf = "model",
 ) -> storage.Marker:
     """Evaluate a model and write the evaluation folder: metrics, per-query scores, run, comparison, report.
 
@@ -56,9 +62,11 @@ def evaluate(
         split: the queries to search; the whole corpus is searched.
         output: address of the folder to write.
         settings: what is measured and how models are compared.
-        encoder: how texts become embeddings.
+        encoder: how embeddings are computed; what is set in it of what they are stands in for what the model says.
         references: name (``base``, ``champion``) -> address of a finished evaluation of the same queries.
         context: what else the report shows: ``negatives`` -> address of the mining step's folder.
+        settings_of: ``model``: it is used as its own folder says. ``better``, for a base model: so, or with `encoder`,
+            whichever gives the better primary metric on dev, or on the split itself where there is no dev.
 
     Returns:
         the marker of the written folder.
@@ -79,24 +87,30 @@ def evaluate(
     marked: dict[str, Any] = {}
     # the output is opened before the work, so that an address that cannot be written to is told at once
     with storage.new_folder(output, producer="evaluation", run_id=run_id(), rows=rows, facts=marked) as folder:
-        loaded = Encoder.load(model, encoder)
-        rankings, timings = search(loaded, judged, settings)
+        usage = own_usage(model, encoder)
+        if settings_of == "better":
+            usage = _better(model, dataset, data, split, judged, settings, encoder)
+        loaded, instructions = usage.load(model, judged)
+        print(f"settings of the model: {usage.reason}", flush=True)
+        rankings, timings = search(loaded, judged, settings, instructions)
         values = score(judged, rankings, settings)
-        facts = {"model": model, **protocol, **model_facts(loaded), **timings, **software()}
+        hashes = {"model_hash": weights_hash(loaded), "device": str(loaded.device)}
+        encoding = described(loaded, usage, judged, instructions)
+        facts = {"model": model, **protocol, **hashes, "encoding": encoding, **timings, **software()}
         pl.DataFrame({"query_id": judged.query_ids, "group": judged.groups, **values}).write_parquet(
             folder / finished.PER_QUERY
         )
         write_run(folder / finished.RUN, rankings.items(), tag="sharpen")
         _write_json(folder / finished.FACTS, facts)
         _write_json(folder / finished.METRICS, means(values))
-        marked |= {key: facts[key] for key in ("model", "model_hash", "data_fingerprint", "split")}
+        marked |= {key: facts[key] for key in MARKED}
         marked |= {name: float(values[name].mean()) for name in settings.headline_metrics}
 
         candidate = Evaluated.load(folder, output)
         comparison = compare(candidate, others, settings) if others else {}
         if comparison:
             _write_json(folder / finished.COMPARISON, comparison)
-        page = render_report(candidate, others, comparison, judged, settings, encoder, background)
+        page = render_report(candidate, others, comparison, judged, settings, loaded.settings, background)
         (folder / finished.REPORT).write_text(page, encoding="utf-8")
     return storage.read_marker(output)
 
@@ -119,9 +133,9 @@ def protocol_facts(
 
 
 def search(
-    encoder: Encoder, judged: Judged, settings: EvaluationSettings
+    encoder: Encoder, judged: Judged, settings: EvaluationSettings, instructions: Sequence[str] | None
 ) -> tuple[dict[str, list[tuple[str, float]]], dict[str, float]]:
-    """Search the corpus with every query.
+    """Search the corpus with every query, each with its instruction if it has one.
 
     Returns:
         query id -> (passage id, score) best first, at most max(cutoffs, 100) of them; and seconds by phase.
@@ -130,7 +144,7 @@ def search(
         StepFailed: an embedding is not finite.
     """
     started = time.monotonic()
-    queries = _finite(vectors_of(encoder, judged.query_texts, "query", judged.instructions), "query", judged.query_ids)
+    queries = _finite(vectors_of(encoder, judged.query_texts, "query", instructions), "query", judged.query_ids)
     passages = _finite(vectors_of(encoder, judged.passage_texts, "passage"), "passage", judged.passage_ids)
     encoded = time.monotonic()
     depth = max(*settings.cutoffs, SHOWN_DEPTH)
@@ -155,17 +169,25 @@ def score(
     return measure(judged.qrels, found, judged.query_ids, settings.cutoffs, relevance_level=settings.relevance_level)
 
 
-def model_facts(encoder: Encoder) -> dict[str, Any]:
-    """What the encoder really used, after the model's own folder and limits were taken into account."""
-    return {
-        "model_hash": weights_hash(encoder),
-        "dimension": encoder.dimension,
-        "pooling": encoder.pooling,
-        "normalize": encoder.normalize,
-        "prompts": dict(encoder.prompts),
-        "max_lengths": dict(encoder.max_lengths),
-        "device": str(encoder.device),
-    }
+def _better(
+    model: str,
+    dataset: DataSet,
+    data: str,
+    split: str,
+    judged: Judged,
+    settings: EvaluationSettings,
+    encoder: EncoderSettings,
+) -> Usage:
+    """`better_usage` on dev, where the data set has it."""
+    dev = None
+    if split != "dev" and dataset.qrels_of("dev"):
+        dev = select_judged(dataset, "dev", data, settings.relevance_level)
+
+    def figure(encoder: Encoder, instructions: list[str] | None, asked: Judged) -> float:
+        rankings, _ = search(encoder, asked, settings, instructions)
+        return float(score(asked, rankings, settings)[settings.primary_metric].mean())
+
+    return better_usage(model, encoder, judged, dev, figure, settings.primary_metric)
 
 
 def software() -> dict[str, Any]:

@@ -17,8 +17,8 @@ class Judged:
     """Queries, corpus and judgements.
 
     Attributes:
-        query_ids, query_texts, instructions: the judged queries of the split, by id, and the instruction that a query
-            brings (empty: the encoder's own).
+        query_ids, query_texts, instructions, sources: the judged queries of the split, by id, the instruction that a
+            query brings (empty: none), and the source that it is from.
         groups: the group of each query: queries of one group are not independent of each other.
         passage_ids, passage_texts: the whole corpus, by id *descending*. Exact search breaks ties by the smaller
             index, so in this order it keeps the ties that trec_eval's rule would keep, at the cut too.
@@ -30,6 +30,7 @@ class Judged:
     query_texts: list[str]
     instructions: list[str]
     groups: list[str]
+    sources: list[str]
     passage_ids: list[str]
     passage_texts: list[str]
     qrels: Qrels
@@ -57,6 +58,7 @@ def select_judged(dataset: DataSet, split: str, data: str, relevance_level: int 
         query_texts=measured["text"].to_list(),
         instructions=measured["instruction"].fill_null("").to_list(),
         groups=measured["group"].to_list(),
+        sources=measured["source"].fill_null("").to_list(),
         passage_ids=corpus["passage_id"].to_list(),
         passage_texts=corpus["_encoded"].to_list(),
         qrels=kept,

@@ -11,6 +11,8 @@ from components.core.settings import SettingsModel
 MEASURES = ("ndcg", "recall", "mrr", "map", "precision", "hit_rate")
 """The measures that are taken at every cutoff, in the order in which they are shown."""
 
+SettingsOf = Literal["model", "better"]
+
 Cutoff = Annotated[int, Field(ge=1, le=10_000)]
 
 
@@ -86,6 +88,12 @@ class EvaluationAddresses(SettingsModel):
     data: str = Field(description="Data set of ours, BEIR folder or FlagEmbedding JSONL; local or s3://.")
     output: str = Field(description="Folder or s3:// address of the result.")
     split: str = Field("test", min_length=1, description="Split whose queries are searched.")
+    settings_of: SettingsOf = Field(
+        "model",
+        description="Whose encoder settings are used. model: those in the model's own folder, where none is set here. "
+        "better, for a base model: of the folder's own and those of this command, which have the better primary_metric "
+        "on dev.",
+    )
     base: str = Field("", description="Finished evaluation of the base model, to compare with.")
     champion: str = Field("", description="Finished evaluation of the present champion, to compare with.")
     negatives: str = Field("", description="Finished negatives folder, for the mining figures in the report.")

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from components.core import storage
+from components.core.model_config import computing_part
 from components.core.settings import EncoderSettings
 from components.evaluation import finished
-from components.evaluation.settings import EvaluationSettings
+from components.evaluation.settings import EvaluationSettings, SettingsOf
 
 NOTHING = "<!doctype html><meta charset=utf-8><title>No evaluation</title><p>There is no model to evaluate yet."
 
@@ -40,8 +41,13 @@ def run_step(
     base: str,
     champion: str,
     negatives: str,
+    settings_of: SettingsOf = "model",
 ) -> StepResult:
-    """Evaluate into `address` as the pipeline asks; the rest is the component's. Raises what `evaluate` raises."""
+    """Evaluate into `address` as the pipeline asks; the rest is the component's. Raises what `evaluate` raises.
+
+    The pipeline's encoder settings say how this run trains. A model that was trained before says itself how it embeds,
+    so only how embeddings are computed is taken of them, except for a base model (`settings_of` ``better``).
+    """
     checked = EvaluationSettings.from_json(settings, where="evaluation.")
     encoding = EncoderSettings.from_json(encoder, where="encoder.")
     if not model:
@@ -49,9 +55,19 @@ def run_step(
         return StepResult("")
     from components.evaluation.evaluate import evaluate
 
+    if settings_of == "model":
+        encoding = computing_part(encoding)
     references = {"base": base, "champion": champion}
     marker = evaluate(
-        model, data, split, address, checked, encoding, references=references, context={"negatives": negatives}
+        model,
+        data,
+        split,
+        address,
+        checked,
+        encoding,
+        references=references,
+        context={"negatives": negatives},
+        settings_of=settings_of,
     )
     return StepResult(
         address,

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from components.core import ann, storage
+from components.core import ann, model_config, storage
 from components.core.ann import EXACT
 from components.core.encoder import Encoder, weights_hash
 from components.core.errors import InputError
@@ -38,7 +38,8 @@ def index(data: str, model: str, output: str, settings: IndexSettings, encoder: 
         model: address of the model: a folder, ``s3://``, or a hub id.
         output: address of the folder to write.
         settings: what is stored for each passage and how it is searched.
-        encoder: how texts become embeddings; a query must be encoded the same way.
+        encoder: how embeddings are computed. What they are, the model's own folder says, and the manifest after it;
+            what is set here of that stands in for it.
 
     Returns:
         The marker of the written folder.
@@ -52,6 +53,7 @@ def index(data: str, model: str, output: str, settings: IndexSettings, encoder: 
     rows = {"passages": len(corpus.passages)}
     facts: dict[str, Any] = {"model": model, "data": data, "data_fingerprint": corpus.fingerprint}
     with storage.new_folder(output, producer=manifest.PRODUCER, run_id=run_id(), rows=rows, facts=facts) as folder:
+        encoder = model_config.resolve(model, encoder).settings
         loaded = Encoder.load(model, encoder)
         dimension = stored_dimension(settings, loaded)
         factory = chosen_factory(settings, dimension, len(corpus.passages))

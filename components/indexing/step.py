@@ -9,6 +9,7 @@ from typing import Any
 
 from components.core import storage
 from components.core.errors import InputError
+from components.core.model_config import computing_part
 from components.core.settings import EncoderSettings
 from components.indexing.settings import StepSettings
 
@@ -55,7 +56,8 @@ def index_address(version: str) -> str:
 def run_step(model: str, data: str, settings: str, encoder: str) -> StepResult:
     """Index as the pipeline asks; parameters are those of the component. Raises what `index` raises."""
     checked = StepSettings.from_json(settings, where="indexing.")
-    encoding = EncoderSettings.from_json(encoder, where="encoder.")
+    # of the run's settings only how embeddings are computed: what they are, the model says
+    encoding = computing_part(EncoderSettings.from_json(encoder, where="encoder."))
     if not model:
         print("indexing: no model was promoted, so there is nothing to index", flush=True)
         return StepResult("")

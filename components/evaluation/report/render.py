@@ -12,6 +12,7 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from components.core.model_usage import usage_rows
 from components.core.settings import EncoderSettings
 from components.evaluation.figures import interval, label, number, p_text, plain, signed
 from components.evaluation.finished import Evaluated
@@ -98,6 +99,10 @@ def render_report(
             data_blocks=blocks(background.data),
             mining_blocks=blocks({k: v for k, v in background.mining.items() if k not in NOT_FIGURES}),
             histogram=charts.bar_histogram,
+            usages=(
+                [name for name, *_ in models],
+                usage_rows({n: one.facts.get("encoding", {}) for n, _, one in models}),
+            ),
             settings=setting_groups(background, settings, encoder),
             provenance=provenance(candidate, references),
         )
@@ -231,7 +236,7 @@ def setting_groups(
 def provenance(candidate: Evaluated, references: Mapping[str, Evaluated]) -> list[tuple[str, str]]:
     """Addresses, fingerprints and versions."""
     facts = candidate.facts
-    shown_elsewhere = {"queries", "passages", "split", "cutoffs", "relevance_level", "ignore_identical_ids"}
+    shown_elsewhere = {"queries", "passages", "split", "cutoffs", "relevance_level", "ignore_identical_ids", "encoding"}
     rows = [("evaluation", candidate.address)]
     for name, reference in references.items():
         rows.append((f"{name}: evaluation", reference.address))

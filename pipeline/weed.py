@@ -1,11 +1,10 @@
-"""The SeaweedFS program: where it is, how it is called, which ports it takes, and when its process started."""
+"""The SeaweedFS program: where it is, how it is called, and which ports and sockets it takes."""
 
 from __future__ import annotations
 
 import random
 import shutil
 import socket
-import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -45,19 +44,34 @@ def command(binary: Path, ports: dict[str, int]) -> list[str]:
     listens += [f"-{name}=0" for name in _NO_PORTS]
     return [
         str(binary),
+        # it would write files into the temporary folder else
+        "-logtostderr=true",
         "mini",
         # relative: a comma in an absolute path would be read as two folders
         "-dir=data",
         f"-ip={HOST}",
         f"-ip.bind={HOST}",
         *listens,
+        # relative: a socket's path may have 107 bytes
+        "-filer.localSocket=filer.sock",
+        "-s3.localSocket=s3.sock",
+        # no web page may read an answer; without a value every one may
+        "-filer.allowedOrigins=http://nobody.invalid",
+        "-s3.allowedOrigins=http://nobody.invalid",
         "-admin.ui=false",
         "-webdav=false",
         "-master.telemetry=false",
         # a wrong bucket name must be a fault here as it is elsewhere, and a bucket with files must not vanish
         "-s3.autoCreateBucket=false",
+        "-s3.iam=false",
         "-s3.allowDeleteBucketNotEmpty=false",
     ]
+
+
+def sockets(ports: dict[str, int]) -> list[str]:
+    """The sockets that the program makes and leaves behind when it is killed; those in /tmp have fixed names."""
+    inner = [f"/tmp/seaweedfs-{name}-grpc-{ports[name + '.grpc']}.sock" for name in _PORTS]  # noqa: S108
+    return [*inner, "filer.sock", "s3.sock"]
 
 
 def choose_ports() -> dict[str, int]:
@@ -79,19 +93,3 @@ def are_free(ports: dict[str, int]) -> bool:
             except OSError:
                 return False
     return bool(ports)
-
-
-def start_time(pid: int) -> str | None:
-    """When a process started, as text that is only compared; None when it has ended."""
-    stat = Path(f"/proc/{pid}/stat")
-    if Path("/proc/self/stat").exists():
-        try:
-            # the name in brackets may hold spaces
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            return None
-        boot = Path("/proc/sys/kernel/random/boot_id")
-        return None if fields[0] in "ZX" else f"{boot.read_text().strip() if boot.exists() else ''}:{fields[19]}"
-    answer = subprocess.run(["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
-    words = answer.stdout.split(maxsplit=1)
-    return words[1].strip() if len(words) == 2 and not words[0].startswith("Z") else None

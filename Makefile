@@ -16,7 +16,9 @@ BENCH ?=
 comma := ,
 RUN ?=
 
-.PHONY: help demo test test-images test-two-hosts test-newest-client lint docs image-locks pin-base
+INPUTS ?= 10000
+
+.PHONY: help demo test fuzz test-images test-two-hosts test-newest-client lint docs image-locks pin-base
 .PHONY: bench-finetuning bench-mining bench-quality kind kind-run kind-down store-down clean
 
 help:  ## what can be made
@@ -53,6 +55,9 @@ demo: $(VENV)/demo.done  ## the whole pipeline on real data, here
 
 test: lint  ## lint, types, layer rules and all tests
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not images"
+
+fuzz: $(VENV)/dev.done  ## mutated input for every reader (half an hour; INPUTS a format)
+	@$(BIN)/python -m tests.fuzz_readers --inputs $(INPUTS)
 
 test-images: $(VENV)/dev.done  ## build the container images and run the pipeline in them (Linux, root or an engine)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m images -rsP tests/images

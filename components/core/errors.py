@@ -38,3 +38,12 @@ class GateRejected(SharpenError):
     """The model was measured and found not good enough to be promoted."""
 
     exit_code = 3
+
+
+def one_line(text: str, most: int = 200) -> str:
+    """Foreign text as it can stand in a message: control characters, line ends among them, escaped; cut at `most`.
+
+    Half of a surrogate pair, which no terminal and no file takes, is escaped too.
+    """
+    cut = text if len(text) <= most else f"{text[:most]}..."
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in cut)

@@ -11,6 +11,7 @@ import polars as pl
 
 from components.core import storage
 from components.core.errors import InputError
+from components.core.parquet import parquet_faults, read_parquet
 from components.core.text import passage_text
 
 SPLITS = ("train", "dev", "test")
@@ -159,16 +160,19 @@ def read_table(folder: Path, schema: Schema, optional: Sequence[str] = ()) -> pl
         optional: those of them that the files may lack; they are null then.
 
     Raises:
-        InputError: no file, or a column is missing.
+        InputError: no file, a column is missing, or a file is damaged.
     """
     parts = sorted(folder.glob("*.parquet"))
     if not parts:
         raise InputError(f"{folder}: no *.parquet file; this is not a folder that Sharpen wrote")
-    table = pl.concat([pl.read_parquet(part) for part in parts])
+    tables = [read_parquet(part, str(part)) for part in parts]
+    with parquet_faults(str(folder)):
+        table = pl.concat(tables)
     table = table.with_columns(pl.lit(None).alias(name) for name in optional if name not in table.columns)
     if missing := [name for name in schema if name not in table.columns]:
         raise InputError(f"{parts[0]}: column {', '.join(missing)} is missing; expected {', '.join(schema)}")
-    return table.select([pl.col(name).cast(kind) for name, kind in schema.items()])
+    with parquet_faults(str(folder)):
+        return table.select([pl.col(name).cast(kind) for name, kind in schema.items()])
 
 
 def with_groups(queries: pl.DataFrame) -> pl.DataFrame:

@@ -104,7 +104,7 @@ def _table(
         try:
             value = convert(text)
         except ValueError:
-            kind = "a whole number" if convert is _grade else "a finite number"
+            kind = "a whole number of 32 bits" if convert is _grade else "a finite number"
             faults.append(f"{named}:{number}: {names[value_at]} {text[:40]!r} is not {kind}")
             continue
         judged = table.setdefault(query_id, {})

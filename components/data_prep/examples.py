@@ -12,14 +12,15 @@ from __future__ import annotations
 import hashlib
 from array import array
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from components.core.errors import InputError
+from components.core.parquet import parquet_faults
 from components.core.progress import progress
-from components.core.readers import Findings, Kind, Place, RowFault, flagembedding, locate
+from components.core.readers import Findings, Kind, Place, RowFault, flagembedding, locate, own
 from components.core.readers.beir import id_of, is_header, parse_judgement, passage_of, query_of, split_of
 from components.core.readers.json_rows import parse_object, read_objects
 from components.core.readers.lines import read_lines
@@ -86,7 +87,7 @@ def _passage_hash(title: str, text: str) -> int:
 def _examples(address: str, split: str) -> Iterator[tuple[int, int, str]]:
     """Hash of the query, hash of the positive, split; may repeat."""
     if is_python_source(address):
-        yield from _of_tables(read_python(address, "", split, Findings())[0])
+        yield from _of_tables(_read_python(address, split))
         return
     for place in locate(address):
         if place.kind is Kind.FLAGEMBEDDING:
@@ -94,7 +95,17 @@ def _examples(address: str, split: str) -> Iterator[tuple[int, int, str]]:
         elif place.kind is Kind.BEIR:
             yield from _of_beir(place)
         else:
-            yield from _of_finished(place.folder)
+            yield from _of_finished(place)
+
+
+def _read_python(address: str, split: str) -> DataSet:
+    findings = Findings()
+    try:
+        return read_python(address, "", split, findings)[0]
+    except InputError as error:
+        if not findings.counts:
+            raise
+        raise InputError([*error.faults, *findings.first_faults("Repair the files, or leave them out")]) from None
 
 
 def _of_rows(place: Place, split: str) -> Iterator[tuple[int, int, str]]:
@@ -118,22 +129,23 @@ def _of_tables(data: DataSet) -> Iterator[tuple[int, int, str]]:
         yield queries[query], passages[passage], split
 
 
-def _of_finished(folder: Path) -> Iterator[tuple[int, int, str]]:
+def _of_finished(place: Place) -> Iterator[tuple[int, int, str]]:
     """Of a data set of ours: only rows of queries and passages that are judged are read."""
 
-    def scan(name: str, schema: Any) -> pl.LazyFrame:
-        return pl.scan_parquet(folder / name / "*.parquet").select(list(schema))
+    def scan(name: str, columns: Iterable[str]) -> pl.LazyFrame:
+        return pl.scan_parquet(place.folder / name / "*.parquet").select(list(columns))
 
-    judged = scan("qrels", QRELS).filter(pl.col("grade") > 0)
-    yield from _of_tables(
-        DataSet(
+    with parquet_faults(place.address):
+        judged = scan("qrels", QRELS).filter(pl.col("grade") > 0)
+        data = DataSet(
             corpus=scan("corpus", CORPUS).join(judged, on="passage_id", how="semi").collect(engine="streaming"),
             queries=scan("queries", ["query_id", "text", "instruction"])
             .join(judged, on="query_id", how="semi")
             .collect(engine="streaming"),
             qrels=judged.collect(engine="streaming"),
         )
-    )
+    own.refuse_faults(data, place.address)
+    yield from _of_tables(data)
 
 
 def _of_beir(place: Place) -> Iterator[tuple[int, int, str]]:

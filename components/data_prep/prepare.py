@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
@@ -40,10 +42,12 @@ def prepare(train_data: list[str], eval_data: list[str], output: str, settings: 
     """
     storage.check_access(output, write=True)
     findings = Findings()
-    sources = read_sources(train_data, eval_data, findings)
+    with _bad_rows_told(findings, output):
+        sources = read_sources(train_data, eval_data, findings)
     _check_share(findings, settings.max_bad_share, output)
     draft = merge(sources.data)
-    leaks = hold_out(draft, sources.groups, settings)
+    with _bad_rows_told(findings, output):
+        leaks = hold_out(draft, sources.groups, settings)
     stats = statistics(draft, sources, findings, leaks)
 
     facts: dict[str, Any] = {"fingerprint": stats["fingerprint"], "metrics": metrics(stats)}
@@ -58,6 +62,20 @@ def prepare(train_data: list[str], eval_data: list[str], output: str, settings: 
         )
     print("\n".join(summary(stats, output)), flush=True)
     return storage.read_marker(output)
+
+
+@contextmanager
+def _bad_rows_told(findings: Findings, output: str) -> Iterator[None]:
+    """Add the bad rows to an InputError: what is missing may be missing because its row was bad."""
+    try:
+        yield
+    except InputError as error:
+        if not findings.counts:
+            raise
+        where = _beside(output)
+        storage.write_bytes(where, _lines(findings.bad_rows))
+        advice = f"All are listed in {where}: repair them"
+        raise InputError([*error.faults, *findings.first_faults(advice)]) from None
 
 
 def _check_share(findings: Findings, allowed: float, output: str) -> None:

@@ -86,15 +86,20 @@ def read_python(address: str, name: str, split: str, findings: Findings) -> tupl
 
 
 def _pairs_of_file(file: PythonFile, findings: Findings) -> list[Pair]:
-    data = file.path.read_bytes()
+    try:
+        data = file.path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{file.shown}: cannot be read ({error.strerror})") from None
     findings.on_bytes(len(data))
     try:
         return list(pairs_in(decode(data), file.name))
-    except (SyntaxError, ValueError, RecursionError) as error:
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         findings.rows += 1
         line = getattr(error, "lineno", None) or 1
         raw = data.split(b"\n")[line - 1] if line <= data.count(b"\n") + 1 else b""
-        findings.add(file.shown, line, RowFault("broken_python", detail=str(error).split(" (")[0]), raw)
+        findings.add(
+            file.shown, line, RowFault("broken_python", detail=str(error).split(" (")[0] or "nested too deep"), raw
+        )
         return []
 
 
@@ -105,11 +110,18 @@ def decode(data: bytes) -> str:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:
         raise SyntaxError(f"not {encoding} text: byte {error.start + 1}") from None
+    except LookupError:  # rot13, hex, zlib: codecs, but none of text
+        raise SyntaxError(f"unknown encoding: {encoding}") from None
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def pairs_in(source: str, file: str) -> Iterator[Pair]:
-    """The pairs of one file, in the order of the file. Raises SyntaxError, ValueError, RecursionError."""
+    """The pairs of one file, in the order of the file.
+
+    Raises:
+        SyntaxError, ValueError: not Python.
+        RecursionError, MemoryError: nested deeper than the parser goes.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # invalid escapes in somebody else's code
         tree = ast.parse(source)

@@ -11,6 +11,7 @@ import polars as pl
 
 from components.core import storage
 from components.core.readers import Findings
+from components.core.readers.rows import SHOWN_FAULTS
 from components.core.records import SPLITS, DataSet
 from components.data_prep.leaks import Leaks
 from components.data_prep.sources import Sources
@@ -46,6 +47,7 @@ def statistics(draft: Draft, sources: Sources, findings: Findings, leaks: Leaks)
             "written": len(findings.bad_rows),
             "share": bad / findings.rows if findings.rows else 0.0,
             "by_reason": dict(sorted(findings.counts.items())),
+            "first": [str(row) for row in findings.bad_rows[:SHOWN_FAULTS]],
         },
         "dropped": dict(sorted({**sources.counts, **draft.counts}.items())),
         "leaks": leaks.counts,
@@ -94,6 +96,7 @@ def summary(stats: dict[str, Any], output: str) -> list[str]:
             f"QUARANTINED: {quarantine['rows']:,} of {quarantine['rows_read']:,} rows ({reasons}); "
             f"see quarantine.jsonl in the output"
         )
+        lines += quarantine["first"]
     if dropped := ", ".join(f"{count:,} {what.replace('_', ' ')}" for what, count in stats["dropped"].items() if count):
         lines.append(f"merged or left out: {dropped}")
     for split, reasons in stats["leaks"].items():

@@ -88,7 +88,7 @@ def read_place(place: Place, name: str, split: str, findings: Findings) -> DataS
         InputError: a file without a single row.
     """
     if place.kind is Kind.FINISHED:
-        return own.read_folder(place.folder, findings)
+        return own.read_folder(place.folder, place.address, findings)
     if place.kind is Kind.BEIR:
         data = beir.read_folder(place.folder, place.address, place.names, name, findings)
         if data.corpus.is_empty() and not findings.counts:

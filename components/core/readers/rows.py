@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from components.core.errors import one_line
+
 RAW_CHARACTERS = 500
 KEPT_ROWS = 100_000
 SHOWN_FAULTS = 5
@@ -66,7 +68,7 @@ class BadRow:
 
     def __str__(self) -> str:
         where = f"{self.file}, line {self.line}" + (f", {self.field}" if self.field else "")
-        return f"{where}: {REASONS[self.reason]}" + (f" ({self.detail})" if self.detail else "")
+        return one_line(f"{where}: {REASONS[self.reason]}" + (f" ({self.detail})" if self.detail else ""), 500)
 
 
 class RowFault(Exception):
@@ -103,7 +105,7 @@ class Findings:
         text = text.encode("utf-8", "backslashreplace").decode()[:RAW_CHARACTERS]
         self.counts[fault.reason] += 1
         if len(self.bad_rows) < KEPT_ROWS:
-            self.bad_rows.append(BadRow(file, line, fault.reason, fault.field, fault.detail, text))
+            self.bad_rows.append(BadRow(file, line, fault.reason, one_line(fault.field), one_line(fault.detail), text))
 
     def notice(self, what: str, amount: int = 1) -> None:
         """Count something that was left aside or changed without harm."""

@@ -14,6 +14,7 @@ import polars as pl
 
 from components.core import storage, trec
 from components.core.errors import InputError
+from components.core.parquet import read_parquet
 from components.core.readers.json_rows import read_objects
 from components.core.readers.rows import Findings, RowFault, kind_of_value, text_field
 from components.core.search import NO_PASSAGE
@@ -142,10 +143,7 @@ def _score(values: dict) -> float | None:
 
 
 def _read_parquet(path: Path, address: str) -> pl.DataFrame:
-    try:
-        table = pl.read_parquet(path)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise InputError(f"{address}: {path.name} is not a Parquet file that can be read ({error})") from None
+    table = read_parquet(path, address)
     if missing := [name for name in ("query_id", "passage_id") if name not in table.columns]:
         raise InputError(f"{address}: column {', '.join(missing)} is missing; expected query_id, passage_id[, score]")
     if "score" not in table.columns:

@@ -53,11 +53,13 @@ def test_a_tag_may_hold_white_space(tmp_path):
 
 def test_each_faulty_line_is_named(tmp_path):
     path = tmp_path / "qrels"
-    path.write_text("q 0 d 1\nq 0 d\n\nq 0 e one\nq 0 d 1\n")
+    path.write_text("q 0 d 1\nq 0 d\n\nq 0 e one\nq 0 d 1\nq 0 f " + "1" * 400 + "\nq 0 g \u00b2\n")
     assert faults(read_qrels, path) == [
         f"{path}:2: 3 fields; expected 4: query 0 passage grade",
-        f"{path}:4: grade 'one' is not a whole number",
+        f"{path}:4: grade 'one' is not a whole number of 32 bits",
         f"{path}:5: passage d stands twice for query q; keep one line",
+        f"{path}:6: grade {'1' * 40!r} is not a whole number of 32 bits",
+        f"{path}:7: grade '\u00b2' is not a whole number of 32 bits",
     ]
     path.write_text("q Q0 d 1 nan tag\nq Q0 e 1 0.5\n")
     assert faults(read_run, path) == [

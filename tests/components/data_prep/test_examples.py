@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from components.core import storage
+from components.core.errors import InputError
 from components.core.readers import read_dataset
 from components.data_prep.examples import as_bytes, difference, from_bytes, hashes_of
 from tests.components.core.input_files import pair, passage, question, write_beir, write_rows
@@ -106,3 +109,20 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path: Path) -> None:
     before = process.memory_info().rss
     assert count(folder) == 10
     assert process.memory_info().rss - before < 25e6
+
+
+def test_a_data_set_of_ours_that_another_program_changed_is_one_line(tmp_path: Path) -> None:
+    data = read_dataset(str(write_rows(tmp_path / "a.jsonl", [pair(n) for n in range(3)])))
+    faulty = {
+        "qrels: passage_id .* is not in corpus": replace(data, corpus=data.corpus.head(2)),
+        "queries: column text has empty cells": replace(data, queries=data.queries.with_columns(text=None)),
+        "qrels: 'other' is no split": replace(data, qrels=data.qrels.with_columns(split=pl.lit("other"))),
+        "corpus: a passage_id stands twice": replace(data, corpus=pl.concat([data.corpus, data.corpus])),
+    }
+    for number, (fault, made) in enumerate(faulty.items()):
+        address = str(tmp_path / f"own{number}")
+        with storage.new_folder(address, producer="test") as folder:
+            made.save(folder)
+        for reader in (read_dataset, lambda address: hashes_of([address], [])):
+            with pytest.raises(InputError, match=f"^{address}: {fault}.*run it again$"):
+                reader(address)

@@ -15,6 +15,7 @@ from components.core import storage
 from components.core.errors import InputError
 from components.core.records import SPLITS, DataSet
 from components.core.text import normalised
+from components.data_prep.examples import hashes_of
 from components.data_prep.prepare import QUARANTINE, STATISTICS, prepare
 from components.data_prep.settings import DataSettings
 from tests.components.core.input_files import pair, passage, question, write_beir, write_rows
@@ -286,6 +287,41 @@ def test_one_bad_row_is_always_allowed(tmp_path: Path) -> None:
     path = write_rows(tmp_path / "b.jsonl", [b"{", b"{", *(pair(n) for n in range(4))])
     with pytest.raises(InputError, match="max_bad_share"):
         prepare([str(path)], [], str(tmp_path / "out2"), DataSettings(max_bad_share=0))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("a.jsonl", b'{"query": "a", "pos": "b"}', "line 1, pos: a field has the wrong type"),
+        ("a.json", b'[{"query": "a", "pos": ["b"], "pos_scores": [' + b"9" * 400 + b"]}]", "a score is not a finite"),
+        ("a.jsonl", b'{"query": "a", "pos": ["b"], "query": "c"}', "line 1, query: the row names a field twice"),
+        ("a.jsonl", '{"query": "a", "pos": ["b"]}'.encode("utf-16-le"), "line 1: not valid JSON"),
+        ("code/a.py", b"# coding: rot13\n", "broken|not Python that this interpreter can parse"),
+    ],
+)
+def test_the_reason_of_the_only_row_is_shown(tmp_path: Path, name: str, content: bytes, reason: str) -> None:
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(content)
+    address = f"python-source:{path.parent}" if path.suffix == ".py" else str(path)
+    with pytest.raises(InputError, match=reason) as caught:
+        prepare([address], [], str(tmp_path / "out"), DataSettings())
+    assert len(caught.value.faults) == 3 and "1 bad row of 1" in caught.value.faults[-1]
+    [bad] = Path(f"{tmp_path}/out.{QUARANTINE}").read_text(encoding="utf-8").splitlines()
+    assert json.loads(bad)["file"] == str(path)
+    if path.suffix == ".py":
+        with pytest.raises(InputError, match=reason):
+            hashes_of([address], [])
+
+
+def test_the_first_bad_rows_are_shown_where_the_others_are_used(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_rows(tmp_path / "a.jsonl", [*(pair(n) for n in range(300)), {"query": "x", "pos": ["\u200b"]}])
+    prepare([str(path)], [], str(tmp_path / "out"), DataSettings())
+    shown = f"{path}, line 301, pos[0]: a text is empty"
+    assert shown in capsys.readouterr().out
+    assert stats_of(tmp_path / "out")["quarantine"]["first"] == [shown]
 
 
 def test_all_missing_inputs_are_told_before_anything_is_read(

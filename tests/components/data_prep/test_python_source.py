@@ -10,6 +10,7 @@ import pytest
 
 from components.core.errors import InputError
 from components.core.readers import Findings
+from components.data_prep.examples import hashes_of
 from components.data_prep.python_files import python_files, source_name
 from components.data_prep.python_source import decode, first_sentence, pairs_in, read_python
 
@@ -237,3 +238,30 @@ def test_names_of_python_sources(tmp_path: Path) -> None:
     assert source_name("python-source:stdlib") == "python-stdlib"
     assert source_name("python-source:click") == "click"
     assert source_name(f"python-source:{tmp_path}/") == tmp_path.name
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        *(
+            f"# coding: {codec}\n".encode()
+            for codec in ("rot13", "hex", "zlib", "bz2", "undefined", "punycode", "mbcs")
+        ),
+        b"if a:\n    pass\n" + b"elif b:\n    pass\n" * 6000,
+        b"x = " + b"-" * 6000 + b"1\n",
+        b"x = " + b"1 + " * 100_000 + b"1\n",
+        b"x = " + b"a." * 50_000 + b"b\n",
+        b"# coding: unicode_escape\nx = '\\ud800'\n",
+    ],
+)
+def test_a_file_that_no_parser_takes_is_one_bad_row(tmp_path: Path, source: bytes) -> None:
+    (tmp_path / "bad.py").write_bytes(source)
+    (tmp_path / "good.py").write_text(
+        'def add(a, b):\n    """Add two numbers and return the sum."""\n    total = a + b\n    return total\n'
+    )
+    findings = Findings()
+    data, _ = read_python(f"python-source:{tmp_path}", "source", "train", findings)
+    assert findings.counts == {"broken_python": 1} and data.queries.height == 1
+    assert hashes_of([f"python-source:{tmp_path}"], []).size == 1
+    [bad] = findings.bad_rows
+    assert bad.detail and bad.file == f"{tmp_path}/bad.py"

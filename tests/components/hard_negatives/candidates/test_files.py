@@ -85,7 +85,7 @@ def test_what_is_not_used_is_told(tmp_path: Path, pool: Pool) -> None:
         ("run.trec", "q1 Q0 b 1 1 t\nq1 Q0 b 2 1 t\n", r"run\.trec:2: passage b stands twice for query q1"),
         ("run.trec", "q9 Q0 b 1 1 t\n", "query_id values such as q9, where the data set has such as q1, q2"),
         ("run.trec", "q1 Q0 zz 1 1 t\n", "passage_id values such as zz, where the data set has such as a%20b, b"),
-        ("a.parquet", "no parquet", r"a\.parquet is not a Parquet file"),
+        ("a.parquet", "no parquet", r"a\.parquet: not a Parquet file"),
     ],
 )
 def test_a_faulty_file_is_told_with_its_place(name: str, content: str, told: str, tmp_path: Path, pool: Pool) -> None:
@@ -127,3 +127,26 @@ def test_a_file_in_an_object_store_is_named_by_its_address(s3: str, tmp_path: Pa
     storage.write_bytes(address, b"q1 Q0 b 1 2.5 tag\nq1 Q0\n")
     with pytest.raises(InputError, match="^" + address + ":2: 2 fields"):
         RankedFile(address, pool)
+
+
+def test_a_mangled_parquet_file_is_one_line(tmp_path: Path, pool: Pool, capfd: pytest.CaptureFixture[str]) -> None:
+    """Some damage makes polars raise, some makes its Rust code panic, which prints lines of its own."""
+    path = tmp_path / "a.parquet"
+    pl.DataFrame(as_objects() * 50).unique().write_parquet(path, statistics=True)
+    whole = path.read_bytes()
+    refused = 0
+    for place in range(4, len(whole), 7):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :])
+        try:
+            RankedFile(str(path), pool)
+        except InputError as error:
+            refused += 1
+            assert len(error.faults) == 1 and "\n" not in error.faults[0]
+    assert refused > 20
+    assert "panicked" not in capfd.readouterr().err
+
+
+def test_a_whole_number_that_no_float_holds_is_named(tmp_path: Path, pool: Pool) -> None:
+    path = jsonl(tmp_path / "a.jsonl", ['{"query_id": "q1", "passage_id": "b", "score": ' + "9" * 400 + "}\n"])
+    with pytest.raises(InputError, match=r"line 1, score: a score is not a finite number"):
+        RankedFile(str(path), pool)

@@ -1,0 +1,386 @@
+"""Mutated input of every format: each reader takes it, sets rows aside, or refuses it in plain lines.
+
+Run by hand (``make fuzz``): ``python -m tests.fuzz_readers --inputs 10000``. A small slice with a fixed seed is part of
+the tests. What must hold for any bytes: no exception but InputError, one line a fault, no hang; every row is counted;
+an array is used whole or not at all; data_prep's reader and the fingerprint see the same examples.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from components.core import storage
+from components.core.errors import InputError, SharpenError
+from components.core.readers import Findings, locate, read_dataset, read_place
+from components.core.records import DataSet
+from components.core.trec import read_qrels, read_run
+from components.data_prep import examples
+from components.data_prep.python_source import read_python
+from components.hard_negatives.candidates.files import RankedFile
+from components.hard_negatives.pool import Pool, make_pool
+from tests.components.core.input_files import pair, passage, question, write_beir, write_rows
+
+SECONDS = 20
+
+# what breaks parsers: huge and odd numbers, deep nesting, other encodings, half characters, repeated keys
+TOKENS = [
+    *(b"9" * count for count in (20, 309, 400, 4301, 5000)),
+    b"-" + b"9" * 400,
+    *(opening * count for opening in (b"[", b'{"a":', b"(", b"-", b"not ") for count in (200, 3000)),
+    *(b"NaN", b"Infinity", b"-Infinity", b"1e999", b"null", b"true", b'""', b'" "', b"[]", b"{}", b"0.5", b"-1"),
+    *(text.encode() for text in ("²", "١", "1_0", "\u200b", "\u3164", "\u2028", "\x85", "\ufeff", "😀")),
+    *(b"\xff\xfe", b"\xef\xbb\xbf", b"\xed\xa0\x80", b"\xff", b"\x00", b"\\ud800", b"\\u0000", b"\\ud83d\\ude00"),
+    *(b"\r", b"\r\n", b"\n", b"\n\n", b"\t", b",", b":", b"]", b"}", b'"', b"\\", b"\x1b[31m", b"\x0c"),
+    *(
+        b'"query":',
+        b'"pos":',
+        b'"neg":',
+        b'"pos_scores":',
+        b'"prompt":',
+        b'"group":',
+        b'"_id":',
+        b'"text":',
+        b'"title":',
+    ),
+    *(f"# coding: {codec}\n".encode() for codec in ("rot13", "hex", "zlib", "utf-7", "utf-16", "undefined", "idna")),
+    b"elif b:\n    pass\n" * 500,
+]
+
+
+def mutated(data: bytes, rng: random.Random) -> bytes:
+    """The data after one to four random changes."""
+    for _ in range(rng.choice((1, 1, 1, 2, 4))):
+        at = rng.randrange(len(data) + 1)
+        end = min(len(data), at + rng.choice((1, 1, 3, 10, 60)))
+        match rng.randrange(8):
+            case 0:
+                data = data[:at] + bytes([rng.randrange(256)]) + data[at + 1 :]
+            case 1:
+                data = data[:at] + data[end:]
+            case 2:
+                data = data[:at] + rng.choice(TOKENS) + data[at:]
+            case 3:
+                data = data[:at] + rng.choice(TOKENS) + data[end:]
+            case 4:
+                data = data[:at]
+            case 5:
+                data = data[:at] + data[at:end] + data[at:]
+            case 6:
+                lines = data.split(b"\n")
+                rng.shuffle(lines)
+                data = b"\n".join(lines)
+            case _:
+                data = (
+                    data[: end or 1]
+                    + bytes(byte ^ (1 << rng.randrange(8)) for byte in data[end : end + 2])
+                    + data[end + 2 :]
+                )
+    return data
+
+
+def stored(path: Path, data: bytes, rng: random.Random) -> Path:
+    """The mutated data as a file: plain, compressed, or damaged after it was compressed."""
+    match rng.randrange(6):
+        case 0:
+            path, data = path.with_name(f"{path.name}.gz"), gzip.compress(mutated(data, rng))
+        case 1:
+            path, data = path.with_name(f"{path.name}.gz"), mutated(gzip.compress(data), rng)
+        case _:
+            data = mutated(data, rng)
+    path.write_bytes(data)
+    return path
+
+
+def rows(rng: random.Random) -> list[dict]:
+    """A few FlagEmbedding rows with all fields."""
+    more = {"neg": ["n 1", "n 2"], "neg_scores": [1, 0.5], "pos_scores": [3], "prompt": "find: ", "group": "g"}
+    return [
+        pair(number, **dict(rng.sample(sorted(more.items()), rng.randrange(6))))
+        for number in range(rng.randrange(1, 8))
+    ]
+
+
+def content_of(path: Path) -> bytes | None:
+    """What the file holds, decompressed; None if that cannot be done."""
+    try:
+        return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except Exception:
+        return None
+
+
+def hashes_of(data: DataSet) -> np.ndarray:
+    """The hashes that the fingerprint must find, made from what data_prep's reader found."""
+    found = [examples._hash("train", split, f"{q:x}", f"{p:x}") for q, p, split in examples._of_tables(data)]
+    return np.unique(np.array(found, dtype=np.uint64))
+
+
+def judged_alike(address: str) -> Findings:
+    """Read with both readers; AssertionError when they do not see the same. Raises InputError as the readers."""
+    findings = Findings()
+    parts = {
+        str(number): read_place(place, "source", "train", findings) for number, place in enumerate(locate(address))
+    }
+    assert sum(findings.counts.values()) == len(findings.bad_rows) <= findings.rows
+    assert all("\n" not in str(row) for row in findings.bad_rows)
+    expected = np.unique(np.concatenate([hashes_of(part) for part in parts.values()]))
+    assert np.array_equal(expected, examples.hashes_of([address], [])), "the fingerprint sees other examples"
+    return findings
+
+
+def json_lines(folder: Path, rng: random.Random) -> None:
+    """FlagEmbedding rows."""
+    plain = b"".join(json.dumps(row, ensure_ascii=rng.random() < 0.5).encode() + b"\n" for row in rows(rng))
+    path = stored(folder / "rows.jsonl", plain, rng)
+    findings = judged_alike(str(path))
+    content = content_of(path)
+    assert content is not None, "a damaged gzip file was read"
+    lines = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n").removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    assert findings.rows == sum(bool(line.strip(b" \t")) for line in lines), "a row is not counted"
+
+
+def json_array(folder: Path, rng: random.Random) -> None:
+    """FlagEmbedding rows as one array."""
+    plain = json.dumps(rows(rng), indent=rng.choice((None, 1)), ensure_ascii=False).encode()
+    path = stored(folder / "rows.json", plain, rng)
+    findings = judged_alike(str(path))
+    content = (content_of(path) or b"").decode("utf-8-sig", "replace").strip()
+    if content.startswith("["):
+        if content[:-1].rstrip().endswith(","):
+            content = content[:-1].rstrip()[:-1] + "]"
+        assert findings.rows == len(json.loads(content, parse_int=float)), "an array is not used whole"
+
+
+def beir(folder: Path, rng: random.Random) -> None:
+    """A BEIR folder with one of its files changed."""
+    count = rng.randrange(2, 6)
+    grades = [str(rng.choice((1, 1, 2, 0, -1))) for _ in range(count)]
+    pairs = [f"q{n}\tp{rng.randrange(count)}\t{grade}" for n, grade in enumerate(grades)]
+    titles = ("", "Title")
+    write_beir(
+        folder / "set",
+        [passage(n, rng.choice(titles)) for n in range(count)],
+        [question(n) for n in range(count)],
+        {"train": pairs, "test": pairs[:1]},
+        header=rng.random() < 0.7,
+    )
+    name = rng.choice(("corpus.jsonl", "queries.jsonl", "qrels/train.tsv", "qrels/test.tsv"))
+    plain = (folder / "set" / name).read_bytes()
+    (folder / "set" / name).unlink()
+    stored(folder / "set" / name, plain, rng)
+    judged_alike(str(folder / "set"))
+
+
+def trec_qrels(folder: Path, rng: random.Random) -> None:
+    """Judgements in TREC's or BEIR's form."""
+    if rng.random() < 0.3:
+        plain = "query-id\tcorpus-id\tscore\n" + "".join(f"q{n}\tp{n}\t1\n" for n in range(5))
+    else:
+        plain = "".join(f"q{n % 3} 0 p{n} {n % 2}\n" for n in range(6))
+    found = read_qrels(stored(folder / "qrels", plain.encode(), rng))
+    pl.Series([grade for judged in found.values() for grade in judged.values()], dtype=pl.Int32)
+
+
+def trec_run(folder: Path, rng: random.Random) -> None:
+    """A ranking in TREC's form."""
+    plain = "".join(f"q{n % 3} Q0 p{n} {n} {n / 7:.9g} tag\n" for n in range(6))
+    found = read_run(stored(folder / "run", plain.encode(), rng))
+    assert all(np.isfinite(score) for hits in found.values() for score in hits.values())
+
+
+def pool() -> Pool:
+    """Queries q0 to q2 and passages p0 to p5."""
+    schema = {"query_id": [f"q{n}" for n in range(3)], "text": [f"query {n}" for n in range(3)]}
+    queries = pl.DataFrame(schema).with_columns(split=pl.lit("train"), source=pl.lit("s"), instruction=pl.lit(""))
+    corpus = pl.DataFrame(
+        {"passage_id": [f"p{n}" for n in range(6)], "title": "", "text": [f"text {n}" for n in range(6)]}
+    )
+    qrels = pl.DataFrame({"query_id": [f"q{n}" for n in range(3)], "passage_id": [f"p{n}" for n in range(3)]})
+    judged = qrels.with_columns(grade=pl.lit(1, dtype=pl.Int32), split=pl.lit("train"))
+    return make_pool(DataSet(corpus, queries, judged), "data")
+
+
+POOL = pool()
+
+
+def candidates(folder: Path, rng: random.Random) -> None:
+    """Rankings as JSON Lines, Parquet or a TREC run."""
+    made = [{"query_id": f"q{n % 3}", "passage_id": f"p{n}", "score": n / 7} for n in range(6)]
+    match rng.randrange(3):
+        case 0:
+            path = stored(folder / "hits.jsonl", b"".join(json.dumps(row).encode() + b"\n" for row in made), rng)
+        case 1:
+            path = folder / "hits.parquet"
+            pl.DataFrame(made).write_parquet(path, compression=rng.choice(("zstd", "uncompressed", "snappy")))
+            path.write_bytes(mutated(path.read_bytes(), rng))
+        case _:
+            lines = "".join(f"{row['query_id']} Q0 {row['passage_id']} 1 {row['score']} t\n" for row in made)
+            path = stored(folder / "hits.trec", lines.encode(), rng)
+    for row in RankedFile(str(path), POOL).ranked(POOL, 4):
+        assert row.max() < 6
+
+
+SOURCE = b'''"""A module."""
+import os
+
+
+class Thing:
+    """Hold a thing."""
+
+    @property
+    def size(self) -> int:
+        """Return the size of the thing in bytes."""
+        total = 0
+        for part in self.parts:
+            total += part
+        return total
+
+
+def add(first, second=1, *rest, **more):
+    """Add all numbers that are given here.
+
+    More text.
+    """
+    if first:
+        return f"{first!r:>{second}}"
+    elif second:
+        return [x for x in rest if x] + [lambda: 1]
+    return -first + sum(rest)
+'''
+
+
+def python(folder: Path, rng: random.Random) -> None:
+    """A Python file beside a whole one."""
+    (folder / "whole.py").write_bytes(SOURCE)
+    (folder / "changed.py").write_bytes(mutated(SOURCE, rng))
+    address, findings = f"python-source:{folder}", Findings()
+    data, _ = read_python(address, "source", "train", findings)
+    assert set(findings.counts) <= {"broken_python"} and data.queries.height
+    assert np.array_equal(hashes_of(data), examples.hashes_of([address], []))
+
+
+def own(folder: Path, rng: random.Random) -> None:
+    """A data set of ours of which a file was damaged; half of the time with a marker mended to match."""
+    address = str(folder / "own")
+    data = read_dataset(str(write_rows(folder / "rows.jsonl", [pair(n, neg=["x"], neg_scores=[1]) for n in range(4)])))
+    with storage.new_folder(address, producer="fuzz") as written:
+        data.save(written)
+        if mended := rng.random() < 0.5:
+            damage(written, rng)
+    if not mended:
+        damage(folder / "own", rng)
+    read_dataset(address)
+    examples.hashes_of([address], [])
+
+
+def damage(folder: Path, rng: random.Random) -> None:
+    """Change one of the Parquet files."""
+    path = rng.choice(sorted(folder.rglob("*.parquet")))
+    path.write_bytes(mutated(path.read_bytes(), rng))
+
+
+FORMATS: dict[str, Callable[[Path, random.Random], None]] = {
+    "json_lines": json_lines,
+    "json_array": json_array,
+    "beir": beir,
+    "trec_qrels": trec_qrels,
+    "trec_run": trec_run,
+    "candidates": candidates,
+    "python": python,
+    "own": own,
+}
+
+
+@contextmanager
+def limited(seconds: int) -> Iterator[None]:
+    """Raise TimeoutError when it takes longer."""
+
+    def stop(*_: object) -> None:
+        raise TimeoutError(f"more than {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def fuzz(name: str, inputs: range, kept: Path | None = None) -> tuple[Counter[str], list[str]]:
+    """Read one mutated input of a format for each seed.
+
+    Args:
+        name: of the format.
+        inputs: seeds.
+        kept: folder for the inputs that failed.
+
+    Returns:
+        Outcomes (read, refused, failed) and a line for each failure.
+    """
+    outcomes, failures = Counter[str](), []
+    with tempfile.TemporaryDirectory() as base:
+        for seed in inputs:
+            folder = Path(base, str(seed))
+            folder.mkdir()
+            outcome = "read"
+            try:
+                with limited(SECONDS):
+                    FORMATS[name](folder, random.Random(f"{name} {seed}"))
+            except SharpenError as error:
+                outcome = "refused"
+                lines = error.faults if isinstance(error, InputError) else [str(error)]
+                if any("\n" in line or len(line) > 2000 for line in lines):
+                    outcome = "failed"
+                    failures.append(f"{name} {seed}: not one line a fault: {lines!r}"[:400])
+            except BaseException as error:
+                if isinstance(error, KeyboardInterrupt):
+                    raise
+                outcome = "failed"
+                last = traceback.extract_tb(error.__traceback__)[-1]
+                failures.append(f"{name} {seed}: {type(error).__name__}: {error} ({last.name}:{last.lineno})"[:400])
+            outcomes[outcome] += 1
+            if outcome == "failed" and kept:
+                shutil.copytree(folder, kept / f"{name}-{seed}", dirs_exist_ok=True)
+            shutil.rmtree(folder, ignore_errors=True)
+    return outcomes, failures
+
+
+def main() -> None:
+    """Fuzz all formats, or the named ones, and leave with 1 when anything failed."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("formats", nargs="*", help=f"of {', '.join(FORMATS)}; default: all")
+    parser.add_argument("--inputs", type=int, default=10_000, help="mutated inputs a format")
+    parser.add_argument("--first", type=int, default=0, help="first seed")
+    parser.add_argument("--keep", type=Path, help="folder for inputs that failed")
+    given = parser.parse_args()
+    failed = 0
+    for name in given.formats or FORMATS:
+        with Path(os.devnull).open("w", encoding="utf-8") as silent:
+            shown, sys.stdout = sys.stdout, silent
+            try:
+                outcomes, failures = fuzz(name, range(given.first, given.first + given.inputs), given.keep)
+            finally:
+                sys.stdout = shown
+        print(f"{name}: {dict(sorted(outcomes.items()))}", *failures[:20], sep="\n  ", flush=True)
+        failed += len(failures)
+    sys.exit(bool(failed))
+
+
+if __name__ == "__main__":
+    main()

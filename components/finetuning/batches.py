@@ -39,10 +39,11 @@ class Batch:
 class Batches:
     """All batches of a training, made when asked for.
 
-    With `source_temperature` 1 each epoch takes every query once, in an order drawn from (seed, epoch); the last batch
-    of an epoch, or of each source with `same_dataset_within_batch`, may be smaller. With a higher one the sources'
-    shares of an epoch are nearer to each other (`mixing`). No batch has a query twice, and no source is left out. Where
-    false negatives are not masked, queries that share their text or a positive are kept apart (`apart`).
+    With `source_temperature` 1 each epoch takes every query once, in an order drawn from (seed, epoch). The batches of
+    an epoch, or of each source with `same_dataset_within_batch`, are equal to within one row. With a higher temperature
+    the sources' shares of an epoch are nearer to each other (`mixing`). No batch has a query twice, and no source is
+    left out. Where false negatives are not masked, queries that share their text or a positive are kept apart
+    (`apart`).
 
     Attributes:
         per_epoch: batches of an epoch.

@@ -63,7 +63,8 @@ class Objective:
 
     Attributes:
         distillation: ``kl_div``, ``m3_kd_loss`` or None.
-        dims: Matryoshka dimensions; empty: all dimensions.
+        kd_weight: weight of ``kl_div`` beside the contrastive loss, symmetric or not.
+        dims: Matryoshka dimensions besides all of them, which always count; empty: all dimensions alone.
         normalize: scale each Matryoshka prefix to length 1.
     """
 
@@ -101,10 +102,11 @@ def loss_and_gradient(embeddings: Tensor, contrasts: list[Contrast], objective: 
     """
     gradient = torch.zeros_like(embeddings)
     loss = negatives = 0.0
-    dims = objective.dims or (embeddings.shape[1],)
+    # without the full size the dimensions above the largest prefix would have no gradient, and be served all the same
+    dims = (*(dim for dim in objective.dims if dim != embeddings.shape[1]), embeddings.shape[1])
     weight = 1.0 / (len(dims) * total_rows)
     for dim in dims:
-        whole = dim == embeddings.shape[1] and not objective.dims
+        whole = dim == embeddings.shape[1]
         with torch.enable_grad():
             leaf = embeddings.detach() if whole else embeddings.detach()[:, :dim].clone().requires_grad_()
             vectors = functional.normalize(leaf, dim=-1) if objective.normalize and not whole else leaf
@@ -150,7 +152,7 @@ def _one_contrast(
             own = torch.arange(group, device=own.device).expand(end - start, group)
         negatives += (scores > -torch.inf).sum() - (end - start)
         scores /= objective.temperature
-        block, by_score = _row_losses(scores, own, teacher, objective)
+        block, by_score = _row_losses(scores, own, teacher, objective, contrast.weight)
         loss += block.double() * weight
         by_score *= weight / objective.temperature
         if contrast.in_batch:
@@ -185,14 +187,21 @@ def _exclude_by_margin(scores: Tensor, own: Tensor, margin: float | None) -> Non
     scores.scatter_(1, own, kept)
 
 
-def _row_losses(scores: Tensor, own: Tensor, teacher: Tensor | None, objective: Objective) -> tuple[Tensor, Tensor]:
-    """Sum of the rows' losses and its gradient with respect to the scores (already divided by the temperature)."""
+def _row_losses(
+    scores: Tensor, own: Tensor, teacher: Tensor | None, objective: Objective, weight: float
+) -> tuple[Tensor, Tensor]:
+    """Sum of the rows' losses and its gradient with respect to the scores (already divided by the temperature).
+
+    The caller multiplies both by `weight`, the share of these rows in the contrastive loss of their queries. A query's
+    distillation stands in one contrast only, so it is divided by it: `kd_weight` means the same with `symmetric`.
+    """
     scores.requires_grad_()
     with torch.enable_grad():
         if objective.distillation is None or teacher is None:
             loss = info_nce(scores, own[:, 0])
         elif objective.distillation == "kl_div":
-            loss = info_nce(scores, own[:, 0]) + objective.kd_weight * kl_divergence(scores.gather(1, own), teacher)
+            distilled = kl_divergence(scores.gather(1, own), teacher)
+            loss = info_nce(scores, own[:, 0]) + objective.kd_weight / weight * distilled
         else:
             loss = m3_distillation(scores, own, teacher)
         (gradient,) = torch.autograd.grad(loss, scores)

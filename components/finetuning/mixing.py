@@ -61,13 +61,13 @@ def walk(rows: np.ndarray, share: int, epoch: int, seed: list[int]) -> np.ndarra
 
 
 def cut(order: np.ndarray, size: int, draw: np.random.Generator, found: Apart | None = None) -> list[np.ndarray]:
-    """Cut an epoch's queries into batches of at most `size`, none with a query twice.
+    """Cut an epoch's queries into batches of at most `size`, none with a query twice and all equal to within one row.
 
-    Where a query comes several times, all its occurrences stand together and are dealt out like cards, one to a batch,
-    and the batches are put into random order; they differ in size by one at most. There are as many of them as `size`
-    asks for, or as the most frequent query has occurrences. Queries that must not meet are dealt out together in the
-    same way; they meet only where more of them share a text than there are batches, or a long chain of shared texts
-    comes back to one.
+    A smaller last batch would weigh each of its queries more and show it fewer in-batch negatives. There are as many
+    batches as `size` asks for, or as the most frequent query has occurrences. Where a query comes several times, all
+    its occurrences stand together and are dealt out like cards, one to a batch, and the batches are put into random
+    order. Queries that must not meet are dealt out together in the same way; they meet only where more of them share a
+    text than there are batches, or a long chain of shared texts comes back to one.
 
     Args:
         order: queries in random order.
@@ -82,8 +82,8 @@ def cut(order: np.ndarray, size: int, draw: np.random.Generator, found: Apart | 
         _, met, family = np.unique(found.family[order], return_index=True, return_inverse=True)
         if len(met) < len(times):
             keys = [found.place[order], met[family]]
-    if times.max() == 1 and len(keys) == 1:
-        return [order[start : start + size] for start in range(0, len(order), size)]
-    dealt = order[np.lexsort(keys)]
     number = max(-(-len(order) // size), int(times.max()))
+    if times.max() == 1 and len(keys) == 1:
+        return np.array_split(order, number)
+    dealt = order[np.lexsort(keys)]
     return [dealt[start::number] for start in draw.permutation(number)]

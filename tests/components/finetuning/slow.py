@@ -24,14 +24,15 @@ def slow_loss(batch: Batch, examples: Examples, vectors: Vectors, settings: Trai
         vectors: ("query", number) and ("text", number) -> embedding.
         settings: what is minimised.
     """
-    dims = settings.matryoshka_dims or [next(iter(vectors.values())).shape[0]]
+    dims = sorted({*settings.matryoshka_dims, next(iter(vectors.values())).shape[0]})
     total = torch.zeros((), dtype=torch.float64)
     for dim in dims:
         cut = {key: vector[:dim] / vector[:dim].norm() for key, vector in vectors.items()}
         for row, query in enumerate(batch.queries.tolist()):
-            loss = _row(row, batch, examples, cut, settings)
+            loss, distilled = _row(row, batch, examples, cut, settings)
             if settings.symmetric and not _alone(query, examples, settings):
                 loss = (loss + _back(row, batch, examples, cut, settings)) / 2
+            loss = loss + distilled
             total = total + loss / (len(batch.queries) * len(dims))
     return total
 
@@ -41,7 +42,11 @@ def _alone(query: int, examples: Examples, settings: TrainingSettings) -> bool:
     return not settings.use_inbatch_neg or examples.sources[examples.source[query]] in settings.no_inbatch_sources
 
 
-def _row(row: int, batch: Batch, examples: Examples, vectors: Vectors, settings: TrainingSettings) -> Tensor:
+def _row(
+    row: int, batch: Batch, examples: Examples, vectors: Vectors, settings: TrainingSettings
+) -> tuple[Tensor, Tensor]:
+    """The contrastive loss of a row, or what replaces it, and what distillation adds to it."""
+    nothing = torch.zeros((), dtype=torch.float64)
     query, group = int(batch.queries[row]), batch.groups[row].tolist()
     columns: list[int] = []
     for other, texts in enumerate(batch.groups.tolist()):
@@ -62,19 +67,19 @@ def _row(row: int, batch: Batch, examples: Examples, vectors: Vectors, settings:
     own = [score(text) / settings.temperature for text in group]
     others = [score(text) / settings.temperature for text in columns]
     if not settings.knowledge_distillation:
-        return _cross_entropy(own[0], own + others)
+        return _cross_entropy(own[0], own + others), nothing
     scores = dict(zip(examples.scored[query].tolist(), examples.scores[query].tolist(), strict=True))
     teacher = [scores.get(text, float("-inf")) for text in group]
     weights = torch.softmax(torch.tensor(teacher, dtype=torch.float64), dim=0)
     if settings.kd_loss_type == "kl_div":
         distilled = sum(weight * _cross_entropy(one, own) for weight, one in zip(weights, own, strict=True))
-        return _cross_entropy(own[0], own + others) + settings.kd_weight * distilled
+        return _cross_entropy(own[0], own + others), settings.kd_weight * torch.as_tensor(distilled)
     order = [0, *sorted(range(1, len(group)), key=lambda place: -teacher[place])]
     loss = torch.zeros((), dtype=torch.float64)
     for taken, place in enumerate(order):
         left = [own[rest] for rest in order[taken:]]
         loss = loss + weights[place] * _cross_entropy(own[place], left + others)
-    return loss
+    return loss, nothing
 
 
 def _back(row: int, batch: Batch, examples: Examples, vectors: Vectors, settings: TrainingSettings) -> Tensor:

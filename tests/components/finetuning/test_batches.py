@@ -16,14 +16,23 @@ def settings(**values: object) -> TrainingSettings:
     return TrainingSettings.checked({"train_batch_size": 6, "train_group_size": 4, **values})
 
 
-def test_every_query_once_per_epoch_and_the_tail_is_kept() -> None:
+def test_every_query_once_per_epoch_in_batches_of_equal_size() -> None:
     examples, batches = parts(settings())
     assert batches.per_epoch == 4
     for epoch in range(2):
         made = [batches.batch(epoch * 4 + place) for place in range(4)]
-        assert [len(batch.queries) for batch in made] == [6, 6, 6, 2]
+        assert [len(batch.queries) for batch in made] == [5, 5, 5, 5]
         assert sorted(np.concatenate([batch.queries for batch in made])) == list(range(len(examples)))
     assert not np.array_equal(batches.batch(0).queries, batches.batch(4).queries)
+
+
+@pytest.mark.parametrize("queries", [65, 129, 130])
+def test_no_batch_of_an_epoch_is_a_small_rest(queries: int) -> None:
+    _, batches = parts(settings(train_batch_size=64), queries=queries)
+    sizes = [len(batches.batch(step).queries) for step in range(batches.per_epoch)]
+    assert sum(sizes) == queries
+    assert max(sizes) - min(sizes) <= 1
+    assert len(sizes) == -(-queries // 64)
 
 
 def test_a_batch_depends_on_seed_and_step_alone() -> None:
@@ -113,17 +122,17 @@ def test_without_cross_device_a_process_keeps_to_its_rows() -> None:
     examples, batches = parts(chosen)
     batch = batches.batch(0)
     part = lay_out(batch, _NoTokens(examples), chosen, 1, 2)  # type: ignore[arg-type]
-    assert set(part.texts.tolist()) == set(batch.groups[3:].reshape(-1).tolist())
+    assert set(part.texts.tolist()) == set(batch.groups[2:].reshape(-1).tolist())
     assert len(part.shares) == 1
-    assert part.total_rows == 6
+    assert part.total_rows == 5
     of = np.concatenate([np.full(len(part.queries), -1), part.texts])
-    assert of[part.text_of].tolist() == batch.groups[3:].tolist()
+    assert of[part.text_of].tolist() == batch.groups[2:].tolist()
 
 
 def test_a_source_apart_on_a_process_that_keeps_to_its_rows() -> None:
     chosen = settings(negatives_cross_device=False, no_inbatch_sources=["b"])
-    examples, batches = parts(chosen, sources=("a", "b"))
-    batch = batches.batch(0)
+    examples, batches = parts(chosen, queries=24, sources=("a", "b"))
+    batch = batches.batch(1)
     part = lay_out(batch, _NoTokens(examples), chosen, 1, 2)  # type: ignore[arg-type]
     apart = examples.source[batch.queries[3:]] == examples.sources.index("b")
     assert apart.any() and not apart.all()

@@ -67,8 +67,7 @@ def test_cut_has_no_query_twice_in_a_batch(times: list[int], size: int, seed: in
     assert sorted(np.concatenate(batches).tolist()) == sorted(order.tolist())
     for batch in batches:
         assert len(set(batch.tolist())) == len(batch) <= size
-    if max(times) > 1:
-        assert max(map(len, batches)) - min(map(len, batches)) <= 1
+    assert max(map(len, batches)) - min(map(len, batches)) <= 1
     assert len(batches) == max(-(-len(order) // size), max(times))
 
 

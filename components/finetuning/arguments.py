@@ -29,7 +29,7 @@ def training_arguments(
             per_device_train_batch_size=1,
             learning_rate=settings.learning_rate,
             warmup_steps=settings.warmup_steps,
-            lr_scheduler_type=settings.lr_scheduler_type,
+            lr_scheduler_type=_scheduler(settings),
             weight_decay=settings.weight_decay,
             max_grad_norm=settings.max_grad_norm,
             seed=settings.seed,
@@ -60,6 +60,12 @@ def training_arguments(
     # Of several GPUs that it sees a process uses one; more than one is DataParallel to the Trainer.
     arguments._n_gpu = min(1, arguments.n_gpu)
     return arguments
+
+
+def _scheduler(settings: TrainingSettings) -> str:
+    # transformers' constant knows no warm-up and would ignore the setting
+    constant = settings.lr_scheduler_type == "constant" and settings.warmup_steps > 0
+    return "constant_with_warmup" if constant else settings.lr_scheduler_type
 
 
 def workers() -> int:

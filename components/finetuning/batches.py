@@ -66,6 +66,9 @@ class Batches:
     def warnings(self) -> list[str]:
         """What is not as a user may expect, one line each, naming the source."""
         lines = [line for number in range(len(self.source_rows)) for line in self._warnings_of(number)]
+        hard = self.examples.counts["hard_negatives"]
+        if self.settings.train_group_size == 1 and hard:
+            lines.append(f"train_group_size 1: the {hard:,} hard negatives are not used; raise it to train with them")
         if self._apart is not None and (meeting := told(self._apart, self._epoch(0), self.examples)):
             lines.append(meeting)
         return lines

@@ -25,7 +25,12 @@ class TrainingSettings(SettingsModel):
         description="Queries per optimiser step over all processes "
         "(FlagEmbedding: per_device_train_batch_size x processes).",
     )
-    train_group_size: int = Field(8, ge=2, le=1024, description="Passages per query: one positive, the rest negatives.")
+    train_group_size: int = Field(
+        8,
+        ge=1,
+        le=1024,
+        description="Passages per query: one positive, the rest negatives; 1: in-batch negatives alone.",
+    )
     use_inbatch_neg: bool = Field(True, description="The other queries' passages of the batch are negatives too.")
     negatives_cross_device: bool = Field(
         True, description="In-batch negatives come from the batch of all processes, not only from the process's own."
@@ -65,7 +70,9 @@ class TrainingSettings(SettingsModel):
     )
     symmetric: bool = Field(False, description="Also contrast each positive with all queries of the batch.")
     matryoshka_dims: list[int] = Field(
-        [], max_length=32, description="Train the first n dimensions for each n here; unset: all dimensions only."
+        [],
+        max_length=32,
+        description="Train the first n dimensions for each n here as well as all of them; unset: all only.",
     )
     knowledge_distillation: bool = Field(False, description="Learn from the teacher scores in the data.")
     kd_loss_type: Literal["kl_div", "m3_kd_loss"] = Field(
@@ -122,7 +129,10 @@ class TrainingSettings(SettingsModel):
     num_train_epochs: float = Field(2.0, gt=0, le=1000, description="Passes over the training queries.")
     max_steps: int = Field(-1, ge=-1, le=100_000_000, description="Stop after this many steps; -1: by epochs.")
     warmup_steps: float = Field(
-        0.1, ge=0, le=100_000_000, description="Steps of rising learning rate; below 1: share of all steps."
+        0.1,
+        ge=0,
+        le=100_000_000,
+        description="Steps of rising learning rate, from above 0; below 1: share of all steps.",
     )
     lr_scheduler_type: Literal[
         "linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt"
@@ -151,7 +161,8 @@ class TrainingSettings(SettingsModel):
         0,
         ge=0,
         le=100_000_000,
-        description="Steps between two dev evaluations (nDCG@10) and checkpoints; the best model is kept. 0: none.",
+        description="Steps between two dev evaluations (nDCG@10) and checkpoints; the best model, the base included, "
+        "is kept. 0: none.",
     )
     eval_corpus_size: int = Field(
         20_000,
@@ -192,6 +203,8 @@ class TrainingSettings(SettingsModel):
             raise ValueError("matryoshka_dims: every dimension once and at least 1")
         if self.knowledge_distillation and self.kd_loss_type == "m3_kd_loss" and self.kd_weight != 1.0:
             raise ValueError("kd_weight has no effect with m3_kd_loss, which replaces the contrastive loss")
+        if self.train_group_size == 1:
+            self._check_that_there_are_negatives()
         if self.symmetric and not self.use_inbatch_neg:
             raise ValueError("symmetric contrasts with the queries of the batch, so it needs use_inbatch_neg")
         if self.no_inbatch_sources and not self.use_inbatch_neg:
@@ -206,3 +219,14 @@ class TrainingSettings(SettingsModel):
         if self.max_steps == 0:
             raise ValueError("max_steps: 0 trains nothing; use -1 to go by num_train_epochs")
         return self
+
+    def _check_that_there_are_negatives(self) -> None:
+        """Without negatives in a query's group, all come from the other rows of the batch."""
+        if not self.use_inbatch_neg:
+            raise ValueError("train_group_size 1 has no negatives without use_inbatch_neg; set it, or a larger group")
+        if self.train_batch_size == 1:
+            raise ValueError("train_group_size 1 and train_batch_size 1 leave no negatives; raise one of them")
+        if self.no_inbatch_sources:
+            raise ValueError("no_inbatch_sources have only the negatives of their groups; they need train_group_size 2")
+        if self.knowledge_distillation:
+            raise ValueError("knowledge_distillation compares passages of a group; it needs train_group_size 2 or more")

@@ -41,6 +41,7 @@ from components.finetuning.gradient_cache import Memory
 from components.finetuning.guard import check_finite
 from components.finetuning.layout import Layout, lay_out
 from components.finetuning.loss import Objective
+from components.finetuning.schedule import rise_from_first_step
 from components.finetuning.settings import TrainingSettings
 from components.finetuning.softening import Softening
 from components.finetuning.step import gradient_step
@@ -153,6 +154,11 @@ class RetrievalTrainer(Trainer):
         super().create_accelerator_and_postprocess()
         self.accelerator.prepare_model = lambda model, *_, **__: model
 
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """transformers' schedule, whose first step learns something too."""
+        schedule = super().create_scheduler(num_training_steps, optimizer)
+        return rise_from_first_step(schedule, self.args.get_warmup_steps(num_training_steps))
+
     def get_train_dataloader(self) -> DataLoader:
         """The steps in order. Every process makes its own part of each global batch, workers of its own ahead of it."""
         workers = self.args.dataloader_num_workers
@@ -207,6 +213,14 @@ class RetrievalTrainer(Trainer):
             print(f"dev nDCG@10 after {self.state.global_step} steps: {score:.4f}", flush=True)
         return metrics
 
+    def _evaluate(self, trial: Any, ignore_keys_for_eval: Any, skip_scheduler: bool = False) -> dict[str, float]:
+        """Let the model that training starts from be the best one: it is evaluated, and saved as step 0."""
+        metrics = super()._evaluate(trial, ignore_keys_for_eval, skip_scheduler)
+        if self.state.global_step == 0:
+            self._determine_best_metric(metrics, trial)
+            self._save_checkpoint(self.model, trial)
+        return metrics
+
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         """The weights that are trained, and nothing else: the Trainer's own would add pickled arguments."""
         if self.args.should_save:
@@ -237,6 +251,9 @@ class RetrievalTrainer(Trainer):
         """Nothing, as nothing was saved."""
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        if self.state.best_global_step is not None:
+            # the Trainer takes a best step of 0 for none
+            self.state.best_model_checkpoint = os.fspath(self.kept.path(self.state.best_global_step))
         super()._save_checkpoint(model, trial)
         self.exchange.wait()
         if self.args.should_save:

@@ -24,6 +24,12 @@ from tests.components.finetuning.small_data import parts
 DIMENSION = 12
 VARIANTS = {
     "plain": {},
+    "in-batch negatives alone": {"train_group_size": 1},
+    "in-batch negatives alone, symmetric, unmasked": {
+        "train_group_size": 1,
+        "symmetric": True,
+        "mask_false_negatives": False,
+    },
     "unmasked": {"mask_false_negatives": False},
     "margin": {"false_negative_margin": 0.1},
     "matryoshka": {"matryoshka_dims": [4, 12, 8]},

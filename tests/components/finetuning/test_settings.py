@@ -16,7 +16,11 @@ from components.finetuning.settings import TrainingSettings
     ("values", "message"),
     [
         ({"temperature": 0}, "temperature"),
-        ({"train_group_size": 1}, "train_group_size"),
+        ({"train_group_size": 0}, "train_group_size"),
+        ({"train_group_size": 1, "use_inbatch_neg": False}, "no negatives without use_inbatch_neg"),
+        ({"train_group_size": 1, "train_batch_size": 1}, "leave no negatives"),
+        ({"train_group_size": 1, "no_inbatch_sources": ["a"]}, "need train_group_size 2"),
+        ({"train_group_size": 1, "knowledge_distillation": True}, "needs train_group_size 2"),
         ({"temprature": 0.05}, "did you mean temperature"),
         ({"early_stopping_patience": 2}, "needs eval_steps"),
         ({"matryoshka_dims": [8, 8]}, "every dimension once"),

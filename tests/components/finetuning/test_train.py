@@ -91,6 +91,17 @@ def test_a_training_from_start_to_sentence_transformers(data: Path, tiny_model: 
     assert "Longest query 16 tokens, longest passage 32. A folder of one encoder knows one limit, 32" in card
 
 
+def test_in_batch_negatives_alone(data: Path, tiny_model: Path, tmp_path: Path) -> None:
+    facts = run(
+        data, tiny_model, tmp_path / "out", settings(tmp_path, train_group_size=1, max_steps=3, logging_steps=1)
+    )
+    assert facts["random_negatives_per_query"] == 0
+    # at most the positives of the six other rows; a text that is relevant to the query as well is masked
+    assert 4 < facts["negatives_per_query"] <= 6
+    assert any("hard negatives are not used" in line for line in facts["warnings"])
+    assert storage.is_finished(str(tmp_path / "out"))
+
+
 def test_training_lowers_the_loss(data: Path, tiny_model: Path, tmp_path: Path) -> None:
     facts = run(data, tiny_model, tmp_path / "out", settings(tmp_path, num_train_epochs=40, temperature=0.1))
     losses = [point["loss"] for point in facts["log"] if "loss" in point]
@@ -102,7 +113,7 @@ def test_dev_evaluation_keeps_the_best_model_and_stops_early(data: Path, tiny_mo
     chosen = settings(tmp_path, max_steps=30, eval_steps=2, early_stopping_patience=2, learning_rate=5e-3)
     facts = run(data, tiny_model, tmp_path / "out", chosen)
     scores = {p["step"]: p["eval_dev_ndcg_at_10"] for p in facts["log"] if "eval_dev_ndcg_at_10" in p}
-    assert facts["dev_ndcg_at_10_base"] == scores.pop(0)
+    assert facts["dev_ndcg_at_10_base"] == scores[0]
     assert facts["dev_ndcg_at_10"] == max(scores.values())
     assert scores[facts["best_step"]] == max(scores.values())
     assert facts["steps"] == facts["best_step"] + 4 or facts["steps"] == 30
@@ -114,6 +125,16 @@ def test_dev_evaluation_keeps_the_best_model_and_stops_early(data: Path, tiny_mo
     kept = Encoder.load(str(tmp_path / "out"), ENCODER, device="cpu")
     dev = DevSet.cut(read_dataset(str(data / "data")), 1000, 42)
     assert dev.score(kept, Memory(), Exchange()) == pytest.approx(facts["dev_ndcg_at_10"], abs=1e-6)
+
+
+def test_the_base_is_kept_where_training_makes_it_worse(data: Path, tiny_model: Path, tmp_path: Path) -> None:
+    chosen = settings(tmp_path, max_steps=4, eval_steps=2, learning_rate=0.3, warmup_steps=0, dropout=0.0)
+    facts = run(data, tiny_model, tmp_path / "out", chosen)
+    scores = {p["step"]: p["eval_dev_ndcg_at_10"] for p in facts["log"] if "eval_dev_ndcg_at_10" in p}
+    assert max(scores[2], scores[4]) < scores[0]
+    assert (facts["best_step"], facts["dev_ndcg_at_10"]) == (0, scores[0])
+    Encoder.load(str(tiny_model), ENCODER, device="cpu").save(tmp_path / "base")
+    assert_equal_weights(tmp_path / "out", tmp_path / "base")
 
 
 @pytest.mark.processes

@@ -156,7 +156,7 @@ class RetrievalTrainer(Trainer):
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         """transformers' schedule, whose first step learns something too."""
-        schedule = super().create_scheduler(num_training_steps, optimizer)
+        schedule: Any = super().create_scheduler(num_training_steps, optimizer)
         return rise_from_first_step(schedule, self.args.get_warmup_steps(num_training_steps))
 
     def get_train_dataloader(self) -> DataLoader:

@@ -82,14 +82,24 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny BERT with random weights as a sentence-transformers folder: mean pooling, normalised, 32 dimensions."""
+    return _tiny_bert(tmp_path_factory.mktemp("tiny") / "tiny-bert", cased=False)
+
+
+@pytest.fixture(scope="session")
+def cased_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Such a model whose tokenizer tells capital letters from small ones, and accents from none."""
+    return _tiny_bert(tmp_path_factory.mktemp("tiny") / "cased-bert", cased=True)
+
+
+def _tiny_bert(folder: Path, *, cased: bool) -> Path:
     import torch
     from transformers import BertConfig, BertModel, BertTokenizerFast  # type: ignore[attr-defined]
 
-    folder = tmp_path_factory.mktemp("tiny") / "tiny-bert"
     letters = "abcdefghijklmnopqrstuvwxyz0123456789.,;:!?'\"()[]{}<>=+-*/_@#%&|\\^~`$"
+    letters += "ABCDEFGHIJKLMNOPQRSTUVWXYZ" if cased else ""
     pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{letter}" for letter in letters)]
     vocabulary = {piece: number for number, piece in enumerate(dict.fromkeys([*pieces, *_WORDS]))}
-    BertTokenizerFast(vocab=vocabulary, do_lower_case=True, model_max_length=128).save_pretrained(folder)
+    BertTokenizerFast(vocab=vocabulary, do_lower_case=not cased, model_max_length=128).save_pretrained(folder)
     config = BertConfig(
         vocab_size=len(vocabulary),
         hidden_size=TINY_DIMENSION,

@@ -33,7 +33,7 @@ class Distinct:
 
 def distinct(texts: Sequence[str], instructions: Sequence[str | None] | None = None) -> Distinct:
     """The different ones among texts; an instruction of a text's own makes it another text, an empty one does not."""
-    keys = text_keys(texts, instructions)
+    keys = exact_keys(texts, instructions)
     found, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
     order = np.argsort(first)
     rank = np.empty_like(order)
@@ -49,8 +49,8 @@ def taken(
     return [texts[row] for row in numbers], [instructions[row] for row in numbers] if instructions else None
 
 
-def text_keys(texts: Sequence[str], instructions: Sequence[str | None] | None = None) -> np.ndarray:
-    """The keys (n,) of texts with their instructions."""
+def exact_keys(texts: Sequence[str], instructions: Sequence[str | None] | None = None) -> np.ndarray:
+    """The keys (n,) of texts with their instructions; `core.text.text_keys` are equal for more of them."""
     pairs = zip(texts, repeat("", len(texts)) if instructions is None else instructions, strict=True)
     return np.array([_key(text, instruction or "") for text, instruction in pairs], dtype=KEY_TYPE)
 

@@ -12,7 +12,7 @@ import polars as pl
 from components.core import storage
 from components.core.errors import InputError
 from components.core.parquet import parquet_faults, read_parquet
-from components.core.text import passage_text
+from components.core.text import passage_texts
 
 SPLITS = ("train", "dev", "test")
 
@@ -70,7 +70,7 @@ class DataSet:
         corpus: one row a passage (`CORPUS`), sorted by passage_id, ids unique.
         queries: one row a query (`QUERIES`), sorted by query_id; a query is in one split only. Queries of one group
             come from one document or belong together otherwise, so their results are not independent; null: none known.
-        qrels: judged pairs (`QRELS`); grade > 0 means relevant.
+        qrels: judged pairs (`QRELS`); what their grades mean is said in `core.relevance`.
         given_negatives: negatives that the user brought (`GIVEN_NEGATIVES`).
         teacher_scores: scores of a teacher for pairs, positive or negative (`TEACHER_SCORES`).
     """
@@ -101,7 +101,7 @@ class DataSet:
 
     def passage_texts(self) -> list[str]:
         """What is encoded for each passage, in the order of `corpus`."""
-        return [passage_text(title, text) for title, text in self.corpus.select("title", "text").iter_rows()]
+        return passage_texts(self.corpus).to_list()
 
     def counts(self) -> dict[str, int]:
         """Rows of each table."""
@@ -178,17 +178,6 @@ def read_table(folder: Path, schema: Schema, optional: Sequence[str] = ()) -> pl
 def with_groups(queries: pl.DataFrame) -> pl.DataFrame:
     """The queries, each without a group as a group of its own, called by its id."""
     return queries.with_columns(group=pl.coalesce("group", "query_id"))
-
-
-def known_positives(qrels: pl.DataFrame, split: str | None = None) -> dict[str, set[str]]:
-    """query_id -> ids of passages with grade > 0, over one split or all."""
-    rows = qrels.filter(pl.col("grade") > 0)
-    if split is not None:
-        rows = rows.filter(pl.col("split") == split)
-    found: dict[str, set[str]] = {}
-    for query_id, passage_id in rows.select("query_id", "passage_id").iter_rows():
-        found.setdefault(query_id, set()).add(passage_id)
-    return found
 
 
 def unique(values: Iterable[str]) -> list[str]:

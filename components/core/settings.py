@@ -7,7 +7,7 @@ command line, YAML files and the documentation are made from it.
 from __future__ import annotations
 
 import difflib
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -79,6 +79,17 @@ def _fields_at(model: type[BaseModel], path: list[str]) -> dict[str, Any]:
 
 LONGEST_TEXT = 32768
 """Tokens of a text beyond which no length can be set."""
+
+RelevanceLevel = Annotated[
+    int,
+    Field(
+        ge=1,
+        le=1000,
+        description="Smallest grade that counts as relevant. Between 0 and it, a passage is neither a positive nor a "
+        "negative; nDCG uses every grade above 0 as a gain.",
+    ),
+]
+"""What a grade means (`core.relevance`), for all settings that need to know."""
 
 
 class EncoderSettings(SettingsModel):

@@ -1,9 +1,20 @@
-"""What it means for two texts to be the same, and the ids made from texts."""
+"""What it means for two texts to be the same, the ids and keys made from texts, and what a passage's text is.
+
+Two texts are the same where they are equal after `normalised`: that decides what is merged, what leaks from one split
+into another, and what is never a negative (`core.relevance`). What is encoded once is the exact text (`core.distinct`).
+"""
 
 from __future__ import annotations
 
 import hashlib
 import unicodedata
+
+import polars as pl
+
+# What str.strip() takes away, which is not all that polars does; there is none above U+3000.
+_SPACE = "".join(filter(str.isspace, map(chr, range(0x3001))))
+# Texts of a column that are Python strings at once.
+_SLICE = 20_000
 
 
 def normalised(text: str) -> str:
@@ -11,11 +22,32 @@ def normalised(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
+def text_key(text: str) -> int:
+    """A 64-bit number, equal for texts that are the same: the first 8 bytes of the SHA-256 of the normalised text."""
+    return int.from_bytes(hashlib.sha256(normalised(text).encode()).digest()[:8], "big")
+
+
 def text_id(text: str) -> str:
-    """A stable id: the first 16 hex digits of the SHA-256 of the normalised text."""
-    return hashlib.sha256(normalised(text).encode()).hexdigest()[:16]
+    """`text_key` as a stable id of 16 hex digits."""
+    return f"{text_key(text):016x}"
+
+
+def text_keys(texts: pl.Series) -> pl.Series:
+    """`text_key` of each text of a column, UInt64."""
+    parts = [
+        pl.Series([text_key(text) for text in texts.slice(start, _SLICE).to_list()], dtype=pl.UInt64)
+        for start in range(0, len(texts), _SLICE)
+    ]
+    return pl.concat(parts) if parts else pl.Series(dtype=pl.UInt64)
 
 
 def passage_text(title: str, text: str) -> str:
     """What is encoded for a passage: title and text joined by a space, as BEIR's reference encoders do."""
     return f"{title} {text}".strip() if title else text
+
+
+def passage_texts(corpus: pl.DataFrame) -> pl.Series:
+    """`passage_text` of each row of a table with the columns title and text; a text without a title is not copied."""
+    titled = pl.col("title").fill_null("") != ""
+    joined = pl.concat_str("title", "text", separator=" ").str.strip_chars(_SPACE)
+    return corpus.select(pl.when(titled).then(joined).otherwise("text").alias("text")).to_series()

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from components.core.settings import SettingsModel
+from components.core.settings import RelevanceLevel, SettingsModel
 
 MEASURES = ("ndcg", "recall", "mrr", "map", "precision", "hit_rate")
 """The measures that are taken at every cutoff, in the order in which they are shown."""
@@ -27,9 +27,7 @@ class MetricSettings(SettingsModel):
     cutoffs: tuple[Cutoff, ...] = Field(
         (1, 3, 5, 10, 100), min_length=1, max_length=20, description="Ranks at which every metric is taken (its k)."
     )
-    relevance_level: int = Field(
-        1, ge=1, le=1000, description="Smallest grade that counts as relevant; nDCG uses every grade above 0 as a gain."
-    )
+    relevance_level: RelevanceLevel = 1
 
     @field_validator("cutoffs", mode="before")
     @classmethod

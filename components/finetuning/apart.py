@@ -1,7 +1,8 @@
 """Queries that must not meet in a batch, because the loss would take one's positive for a negative of the other.
 
 Needed where false negatives are not masked: there every passage of a batch is a negative of every other row, so two
-rows of one query text, or of one positive, push their own positives away. Batches are cut so that they do not meet.
+rows of one query text, or of one positive, push their own positives away, and a row whose positive is another's query
+has that query face itself. Batches are cut so that they do not meet.
 """
 
 from __future__ import annotations
@@ -23,16 +24,14 @@ class Apart:
     Attributes:
         family: (queries) equal for queries that are connected by shared texts, directly or through others.
         place: (queries) an order in which queries that share a text directly stand close together.
-        shared: (queries x keys) which query texts and positives, of those that several queries have, a query has.
-        keys: what each column of `shared` is: a query's number, or from `first_text` on, a text's.
-        first_text: the key of text 0.
+        shared: (queries x keys) which texts, of those that several queries have as text or positive, a query has.
+        keys: the key of each column's text (`core.text.text_key`).
     """
 
     family: np.ndarray
     place: np.ndarray
     shared: sparse.csr_array
     keys: np.ndarray
-    first_text: int
 
 
 def apart(examples: Examples, settings: TrainingSettings) -> Apart | None:
@@ -45,15 +44,15 @@ def apart(examples: Examples, settings: TrainingSettings) -> Apart | None:
     alone = [examples.sources.index(name) for name in settings.no_inbatch_sources]
     meets = np.flatnonzero(~np.isin(examples.source, alone))
     positives = [examples.positives[row] for row in meets.tolist()]
-    first_text = int(examples.query_number.max()) + 1
     rows = np.concatenate([meets, np.repeat(meets, [len(texts) for texts in positives])])
-    keys = np.concatenate([examples.query_number[meets], *(first_text + texts for texts in positives)])
-    rows, keys = np.unique(np.stack([rows, keys]).astype(np.int64), axis=1)
+    keys = np.concatenate([examples.query_key[meets], *(examples.text_key[texts] for texts in positives)])
+    rows, keys = np.unique(np.stack([rows.astype(np.uint64), keys]), axis=1)
     _, column, times = np.unique(keys, return_inverse=True, return_counts=True)
     several = times[column] > 1
     if not several.any():
         return None
     names, column = np.unique(keys[several], return_inverse=True)
+    rows = rows.astype(np.int64)
     ones = np.ones(len(column), dtype=np.int8)
     shared = sparse.csr_array((ones, (rows[several], column)), shape=(len(examples), len(names)))
     # Queries on one side, what they share on the other; an order that keeps neighbours together.
@@ -61,7 +60,7 @@ def apart(examples: Examples, settings: TrainingSettings) -> Apart | None:
     _, family = connected_components(graph, directed=False)
     place = np.empty(len(family), dtype=np.int64)
     place[reverse_cuthill_mckee(graph, symmetric_mode=True)] = np.arange(len(family))
-    return Apart(family[: len(examples)], place[: len(examples)], shared, names, first_text)
+    return Apart(family[: len(examples)], place[: len(examples)], shared, names)
 
 
 def told(found: Apart, batches: list[np.ndarray], examples: Examples) -> str:
@@ -76,12 +75,9 @@ def told(found: Apart, batches: list[np.ndarray], examples: Examples) -> str:
         return ""
     worst = int(np.bincount(pairs[number[meet]] % len(found.keys)).argmax())
     queries = np.flatnonzero(found.shared[:, [worst]].toarray())
-    key = int(found.keys[worst])
-    name = (
-        f"the text of query {examples.query_ids[int(queries[0])]}"
-        if key < found.first_text
-        else f"the positive {examples.text_ids[key - found.first_text]}"
-    )
+    first, key = int(queries[0]), found.keys[worst]
+    same = [text for text in examples.positives[first].tolist() if examples.text_key[text] == key]
+    name = f"the positive {examples.text_ids[same[0]]}" if same else f"the text of query {examples.query_ids[first]}"
     return (
         f"mask_false_negatives false: {len(np.unique(taken.row[meet])):,} rows of an epoch are in a batch with a row "
         "of the same query text or positive, so that their positives are negatives of each other; most often it is "

@@ -24,7 +24,7 @@ class Batch:
     Attributes:
         step: number of the step, from 0.
         queries: (N) rows of `Examples.queries`, no row twice.
-        groups: (N, G) texts of each query: its positive, then negatives, no text twice in a row.
+        groups: (N, G) texts of each query: its positive, then negatives, no two of a row the same text.
         shuffled: texts whose words are given in another order in this batch (`shuffle_ratio`).
         made_up: negatives drawn from the corpus because a query had too few hard ones.
     """
@@ -135,29 +135,41 @@ class Batches:
         )
 
     def _group(self, query: int, draw: np.random.Generator) -> tuple[np.ndarray, int]:
-        """A positive and negatives without repeats; also how many negatives came from the corpus at random."""
-        wanted = self.settings.train_group_size - 1
-        positive = draw.choice(self.examples.positives[query])
-        hard = np.array(self.examples.negatives[query])
-        chosen = draw.permutation(hard)[:wanted].tolist()
+        """A positive and negatives, no two of them the same text; also how many negatives are random passages.
+
+        A positive is drawn in proportion to its grade, the gain that nDCG gives it.
+        """
+        examples, wanted = self.examples, self.settings.train_group_size - 1
+        grades = examples.grades[query]
+        share = None if (grades == grades[0]).all() else grades / grades.sum()
+        positive = draw.choice(examples.positives[query], p=share)
+        chosen = self._distinct(draw.permutation(np.array(examples.negatives[query])), set(), wanted)
         missing = wanted - len(chosen)
         if missing:
-            barred = {*self.examples.known[query].tolist(), *chosen}
-            chosen += self._at_random(missing, barred, draw)
+            chosen += self._at_random(missing, [*examples.never_negatives[query].tolist(), *chosen], draw)
         return np.array([positive, *chosen], dtype=np.int64), missing
 
-    def _at_random(self, wanted: int, barred: set[int], draw: np.random.Generator) -> list[int]:
-        texts = len(self.examples.texts)
+    def _distinct(self, texts: np.ndarray, barred: set[int], wanted: int) -> list[int]:
+        """The first texts whose keys are new, at most `wanted`; their keys are added to `barred`."""
         found: list[int] = []
+        for text in texts.tolist():
+            if len(found) == wanted:
+                break
+            if (key := int(self.examples.text_key[text])) not in barred:
+                barred.add(key)
+                found.append(text)
+        return found
+
+    def _at_random(self, wanted: int, barred: list[int], draw: np.random.Generator) -> list[int]:
+        """Random passages, no two of them the same text, nor the same as one of the texts `barred`."""
+        texts, keys = len(self.examples.texts), set(self.examples.text_key[barred].tolist())
         # Drawing again beats listing the corpus, except where most of the corpus is barred.
         if 2 * (len(barred) + wanted) > texts:
-            free = np.setdiff1d(np.arange(texts), np.fromiter(barred, dtype=np.int64, count=len(barred)))
-            return draw.permutation(free)[:wanted].tolist()
+            free = np.setdiff1d(np.arange(texts), np.array(barred, dtype=np.int64))
+            return self._distinct(draw.permutation(free), keys, wanted)
+        found: list[int] = []
         while len(found) < wanted:
-            text = int(draw.integers(texts))
-            if text not in barred:
-                barred.add(text)
-                found.append(text)
+            found += self._distinct(draw.integers(texts, size=1), keys, 1)
         return found
 
 

@@ -1,8 +1,9 @@
 """The training examples of a data set: numbered queries and texts, and which text is what to which query.
 
-A *text* here is a distinct passage text: passages whose normalised texts agree share one number, so that a copy of a
-positive under another id is never taken for a negative. Examples are rows of numbers; texts are stored once, in Arrow,
-which is memory-mapped when it was written to a folder: the processes of a machine share its pages.
+A *text* here is a distinct passage text, to the letter: what is encoded is what is written. Keys (`core.text.text_key`)
+tell which texts are the same but for their letters' form, so that no copy of a positive is taken for a negative.
+Examples are rows of numbers; texts are stored once, in Arrow, which is memory-mapped when it was written to a folder:
+the processes of a machine share its pages.
 """
 
 from __future__ import annotations
@@ -39,20 +40,21 @@ class Examples:
 
     Attributes:
         query_ids, queries, instructions: one entry a training query; an empty instruction means the encoder's own.
-        query_number: (queries) equal for queries with equal instruction and normalised text.
+        query_number: (queries) equal for queries with equal instruction and text, to the letter.
+        query_key: (queries, uint64) equal for queries whose texts are the same after normalisation.
         sources, source: names of the sources, and the source of each query as a place in them.
         text_ids, texts: one entry a distinct text: the first passage id that has it, and the text.
-        positives: for each query, its relevant texts, of which one is drawn.
-        known: for each query, every text that must never be its negative: the relevant ones of all splits, and of
-            all queries with the same text.
-        negatives: for each query, its hard negatives, none of them known as relevant.
+        text_key: (texts, uint64) as `query_key`, and equal to one where query and passage have the same text.
+        positives, grades: for each query, its relevant texts, of which one is drawn, and their grades.
+        never_negatives: for each query, every text that must never be its negative (`core.relevance`).
+        negatives: for each query, its hard negatives, none of them among `never_negatives`.
         scored, scores: for each query, the texts with a teacher score, and the scores; empty without distillation.
         distilled: whether there are teacher scores.
         counts: what was taken and left out, for the report.
 
     Args:
-        queries: a row a query: query_id, text, instruction, number, source, and the five lists.
-        texts: a row a text: text_id, text.
+        queries: a row a query: query_id, text, instruction, number, query_key, source, and the six lists.
+        texts: a row a text: text_id, text, text_key.
         facts: the rest.
     """
 
@@ -62,11 +64,14 @@ class Examples:
         self.queries: Sequence[str] = queries["text"]
         self.instructions: Sequence[str] = queries["instruction"]
         self.query_number: np.ndarray = queries.data.column("number").to_numpy()
+        self.query_key: np.ndarray = queries.data.column("query_key").to_numpy()
         self.source: np.ndarray = queries.data.column("source").to_numpy()
         self.text_ids: Sequence[str] = texts["text_id"]
         self.texts: Sequence[str] = texts["text"]
+        self.text_key: np.ndarray = texts.data.column("text_key").to_numpy()
         self.positives = Lists.of_column(queries, "positives")
-        self.known = Lists.of_column(queries, "known")
+        self.grades = Lists.of_column(queries, "grades")
+        self.never_negatives = Lists.of_column(queries, "never_negatives")
         self.negatives = Lists.of_column(queries, "negatives")
         self.scored = Lists.of_column(queries, "scored")
         self.scores = Lists.of_column(queries, "scores")

@@ -121,6 +121,7 @@ def _make(data: str, negatives: str | None, settings: TrainingSettings, encoder:
         "data": fingerprint if trained is dataset else trained.fingerprint(),
         "negatives": negatives_hash,
         "distillation": settings.knowledge_distillation,
+        "relevance_level": settings.relevance_level,
     }
     examples = _kept({"of": "examples", **identity}, lambda place: make_examples(trained, mined, settings).save(place))
     opened = Examples.open(_place(examples))

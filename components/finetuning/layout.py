@@ -160,8 +160,8 @@ def _contrasts(scope: _Scope, own: np.ndarray, examples: Examples, settings: Tra
 def _queries_against_texts(scope: _Scope, own: np.ndarray, examples: Examples, masked: bool, weight: float) -> Contrast:
     """The queries of the rows `own` against the in-batch texts of the scope.
 
-    Masked, every distinct text is one column, and pairs of a query and a text known as relevant are excluded;
-    otherwise every place of every group is a column.
+    Masked, every distinct text is one column, and what is never a negative of a query is excluded; otherwise every
+    place of every group is a column.
     """
     numbers = scope.rows[own]
     columns, groups = _columns(scope.text_of, scope.in_batch, own, masked)
@@ -169,7 +169,7 @@ def _queries_against_texts(scope: _Scope, own: np.ndarray, examples: Examples, m
     if masked:
         place = {text: column for column, text in enumerate(scope.texts[columns].tolist())}
         for row, query in enumerate(numbers):
-            found = (place.get(text) for text in examples.known[query].tolist())
+            found = (place.get(text) for text in examples.never_negatives[query].tolist())
             excluded += [(row, column) for column in found if column is not None and column != groups[row, 0]]
     return Contrast(
         rows=torch.from_numpy(scope.query_of[own]),
@@ -225,7 +225,10 @@ def _teacher(queries: np.ndarray, groups: np.ndarray, examples: Examples) -> Ten
 def _positives_against_queries(
     scope: _Scope, own: np.ndarray, examples: Examples, masked: bool, weight: float
 ) -> Contrast:
-    """The positives of the rows `own` against the in-batch queries of the scope, without those they are relevant to."""
+    """The positives of the rows `own` against the in-batch queries of the scope.
+
+    Masked, queries of which a positive is never a negative are excluded.
+    """
     positives = scope.text_of[own, 0]
     columns, queries = _columns(scope.query_of[:, None], scope.in_batch, own, masked)
     excluded: list[tuple[int, int]] = []
@@ -235,7 +238,7 @@ def _positives_against_queries(
             rows_of.setdefault(text, []).append(row)
         column_of = np.searchsorted(columns, scope.query_of[scope.in_batch])
         for column, query in zip(column_of.tolist(), scope.rows[scope.in_batch], strict=True):
-            for text in examples.known[query].tolist():
+            for text in examples.never_negatives[query].tolist():
                 excluded += [(row, column) for row in rows_of.get(text, ()) if column != queries[row, 0]]
     return Contrast(
         rows=torch.from_numpy(positives + len(scope.queries)),

@@ -10,15 +10,13 @@ import polars as pl
 
 from components.core.errors import InputError
 from components.core.records import DataSet
-from components.core.text import text_id
+from components.core.relevance import Relevance
+from components.core.text import passage_texts
 from components.finetuning.arrow import in_memory
 from components.finetuning.examples import Examples, Facts
 from components.finetuning.settings import TrainingSettings
 
 SHOWN = 3
-_SLICE = 20_000
-# What str.strip() takes away, which is not all that polars does; there is none above U+3000.
-_SPACE = "".join(filter(str.isspace, map(chr, range(0x3001))))
 
 
 def make_examples(data: DataSet, negatives: pl.DataFrame | None, training: TrainingSettings) -> Examples:
@@ -38,33 +36,34 @@ def make_examples(data: DataSet, negatives: pl.DataFrame | None, training: Train
     """
     mined = data.given_negatives if negatives is None else negatives
     _check_ids(data, mined)
-    texts, number_of = _distinct_texts(data.corpus)
-    queries = data.queries.with_columns(
-        pl.col("instruction", "source").fill_null(""), _hashes(data.queries["text"]).alias("key")
-    )
-    relevant = _numbered(data.qrels.filter(pl.col("grade") > 0), number_of)
+    relevance = Relevance.of(data, training.relevance_level)
+    texts, number_of = _distinct_texts(data.corpus, relevance.passages)
+    queries = data.queries.with_columns(pl.col("instruction", "source").fill_null(""), relevance.queries["query_key"])
     train = queries.filter(pl.col("split") == "train").sort("query_id")
-    judged = relevant.join(train.select("query_id"), on="query_id", how="semi")
+    positives = relevance.positives().join(train.select("query_id"), on="query_id", how="semi")
+    judged = _numbered(positives, number_of).group_by("query_id", "number").agg(pl.col("grade").max())
     teacher = _teacher(data, negatives, number_of) if training.knowledge_distillation else None
     usable = judged if teacher is None else judged.join(teacher, on=["query_id", "number"], how="semi")
 
-    # Every text that is relevant to any query with this text, in any split.
-    known = relevant.join(queries.select("query_id", "key"), on="query_id").select("key", "number").unique()
     chosen = train.join(usable, on="query_id", how="semi", maintain_order="left")
-    offered = _numbered(mined, number_of).join(chosen.select("query_id", "key"), on="query_id")
-    clean = offered.join(known, on=["key", "number"], how="anti")
+    never = _never_negatives(relevance, chosen, texts)
+    offered = pl.concat([mined.select("query_id", "passage_id"), relevance.judged_irrelevant()])
+    offered = _numbered(offered, number_of).unique().join(chosen.select("query_id", "query_key"), on="query_id")
+    clean = offered.join(never, on=["query_key", "number"], how="anti")
+    itself = offered.join(texts, left_on=["query_key", "number"], right_on=["text_key", "number"], how="semi").height
     counts = {
         "queries_without_positive": train.height - chosen.height,
         "positives_without_teacher_score": judged.height - usable.height,
-        "negatives_known_as_relevant": offered.height - clean.height,
+        "negatives_known_as_relevant": offered.height - clean.height - itself,
+        "negatives_equal_to_their_query": itself,
         "queries": chosen.height,
         "texts": texts.height,
         "hard_negatives": clean.height,
     }
     _check_sources(train, judged, chosen, training)
     table = (
-        chosen.join(_lists(usable, "query_id", "positives"), on="query_id", how="left", maintain_order="left")
-        .join(_lists(known, "key", "known"), on="key", how="left", maintain_order="left")
+        chosen.join(_lists(usable, "query_id", "positives", "grades"), on="query_id", how="left", maintain_order="left")
+        .join(_lists(never, "query_key", "never_negatives"), on="query_key", how="left", maintain_order="left")
         .join(_lists(clean, "query_id", "negatives"), on="query_id", how="left", maintain_order="left")
         .join(_scores(teacher), on="query_id", how="left", maintain_order="left")
     )
@@ -74,27 +73,35 @@ def make_examples(data: DataSet, negatives: pl.DataFrame | None, training: Train
         "query_id",
         "text",
         "instruction",
-        pl.struct("instruction", "key").rank("dense").cast(pl.Int64).alias("number"),
+        _number(table, "instruction", "text"),
+        "query_key",
         pl.col("source").replace_strict(sources, range(len(sources)), return_dtype=pl.Int64),
         "positives",
-        "known",
+        "grades",
+        pl.col("never_negatives").fill_null(empty),
         pl.col("negatives").fill_null(empty),
         pl.col("scored").fill_null(empty),
         pl.col("scores").fill_null(pl.lit([], dtype=pl.List(pl.Float64))),
     )
     facts = Facts(sources, counts, teacher is not None)
-    examples = Examples(in_memory(table), in_memory(texts), facts)
+    examples = Examples(in_memory(table), in_memory(texts.select("text_id", "text", "text_key")), facts)
     check_enough(examples, training)
     return examples
 
 
 def check_enough(examples: Examples, training: TrainingSettings) -> None:
     """Raise InputError when the corpus has too few texts for a group."""
-    texts, most = len(examples.texts), max(map(len, examples.known))
+    keys = examples.text_key
+    texts = len(np.unique(keys))
+    if texts == len(keys):
+        most = max(map(len, examples.never_negatives))
+    else:
+        most = max(len(np.unique(keys[numbers])) for numbers in examples.never_negatives)
     if texts - most < training.train_group_size - 1:
         raise InputError(
             f"train_group_size: {training.train_group_size} needs {training.train_group_size - 1} negatives for every "
-            f"query, but the corpus has only {texts} different texts, {most} of them relevant to one query; lower it"
+            f"query, but the corpus has only {texts} different texts, {most} of them relevant to one query or its own "
+            "text; lower it"
         )
 
 
@@ -133,41 +140,44 @@ def _check_sources(train: pl.DataFrame, judged: pl.DataFrame, chosen: pl.DataFra
         )
 
 
-def _distinct_texts(corpus: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The distinct texts as a table text_id, text; and a table passage_id, number."""
-    titled = pl.col("title").fill_null("") != ""
-    # `core.text.passage_text` for columns: a text without a title stays as it is and is not copied.
-    joined = pl.concat_str("title", "text", separator=" ").str.strip_chars(_SPACE)
-    texts = corpus.select(
-        "passage_id",
-        pl.col("passage_id").alias("text_id"),
-        pl.when(titled).then(joined).otherwise("text").alias("text"),
-    )
-    _, first, inverse = np.unique(_hashes(texts["text"]).to_numpy(), return_index=True, return_inverse=True)
-    # Numbers follow the first passage that has the text.
-    number = np.argsort(np.argsort(first))[inverse]
-    passages = texts.select("passage_id", pl.Series("number", number, dtype=pl.Int64))
-    texts = texts.select("text_id", "text")
-    return (texts if len(first) == texts.height else texts[np.sort(first)]), passages
+def _distinct_texts(corpus: pl.DataFrame, passages: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The distinct texts, to the letter, and which passage has which.
+
+    Args:
+        corpus: passage_id, title, text.
+        passages: passage_id and text_key of the same rows.
+
+    Returns:
+        A table text_id, text, text_key, number of the texts, numbered by the first passage that has each; and a table
+        passage_id, number.
+    """
+    texts = passages.with_columns(passage_texts(corpus))
+    texts = texts.with_columns(number=_number(texts, "text"))
+    once = texts.unique("number", keep="first", maintain_order=True)
+    return once.rename({"passage_id": "text_id"}), texts.select("passage_id", "number")
 
 
-def _hashes(texts: pl.Series) -> pl.Series:
-    """A 64-bit number for each text, equal where the normalised texts are (`core.text.text_id`)."""
-    parts = [
-        pl.Series([int(text_id(text), 16) for text in texts.slice(start, _SLICE).to_list()], dtype=pl.UInt64)
-        for start in range(0, len(texts), _SLICE)
-    ]
-    return pl.concat(parts) if parts else pl.Series(dtype=pl.UInt64)
+def _number(table: pl.DataFrame, *columns: str) -> pl.Series:
+    """Numbers of the rows, equal for rows that are equal in these columns, in the order of their first rows."""
+    first = table.select(*columns).with_row_index("row").select(pl.col("row").first().over(columns))
+    return (first["row"].rank("dense").cast(pl.Int64) - 1).alias("number")
+
+
+def _never_negatives(relevance: Relevance, queries: pl.DataFrame, texts: pl.DataFrame) -> pl.DataFrame:
+    """query_key and number of the texts that are never negatives of queries with these keys."""
+    never = relevance.never_negatives().join(queries.select("query_key").unique(), on="query_key", how="semi")
+    return never.join(texts.select("text_key", "number"), on="text_key").select("query_key", "number")
 
 
 def _numbered(pairs: pl.DataFrame, number_of: pl.DataFrame) -> pl.DataFrame:
-    """Distinct pairs query_id, number."""
-    return pairs.select("query_id", "passage_id").join(number_of, on="passage_id").drop("passage_id").unique()
+    """The pairs with the number of the passage's text instead of passage_id."""
+    return pairs.join(number_of, on="passage_id").drop("passage_id")
 
 
-def _lists(pairs: pl.DataFrame, key: str, name: str) -> pl.DataFrame:
-    """For each `key`, its numbers in rising order, as a column of lists."""
-    return pairs.group_by(key).agg(pl.col("number").sort().alias(name))
+def _lists(pairs: pl.DataFrame, key: str, name: str, grades: str | None = None) -> pl.DataFrame:
+    """For each `key`, its numbers in rising order as a column of lists, and their grades as another."""
+    columns = [pl.col("number").alias(name), *([pl.col("grade").alias(grades)] if grades else [])]
+    return pairs.sort("number").group_by(key, maintain_order=True).agg(columns)
 
 
 def _teacher(data: DataSet, negatives: pl.DataFrame | None, number_of: pl.DataFrame) -> pl.DataFrame:

@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from components.core.settings import SettingsModel
+from components.core.settings import RelevanceLevel, SettingsModel
 
 # Trackers of transformers that write files where the training tells them to.
 WRITE_FILES = frozenset({"all", "codecarbon", "tensorboard"})
@@ -25,6 +25,7 @@ class TrainingSettings(SettingsModel):
         description="Queries per optimiser step over all processes "
         "(FlagEmbedding: per_device_train_batch_size x processes).",
     )
+    relevance_level: RelevanceLevel = 1
     train_group_size: int = Field(
         8,
         ge=1,
@@ -50,8 +51,8 @@ class TrainingSettings(SettingsModel):
     )
     mask_false_negatives: bool = Field(
         True,
-        description="A passage known as relevant to a query, or equal in text to one, is never its negative, "
-        "and a text counts once per batch.",
+        description="Passages judged above 0 for a query, or with its own text, are never its negatives, nor is what "
+        "equals one of them but for case, width and spaces; and a text counts once per batch.",
     )
     false_negative_margin: float | None = Field(
         None,

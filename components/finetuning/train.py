@@ -134,6 +134,7 @@ def announce(
     )
     counts = inputs.examples.counts
     left_out = ("queries_without_positive", "positives_without_teacher_score", "negatives_known_as_relevant")
+    left_out += ("negatives_equal_to_their_query",)
     for name in left_out:
         if counts[name]:
             print(f"note: left out: {counts[name]:,} {name.replace('_', ' ')}", flush=True)

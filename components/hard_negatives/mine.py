@@ -53,7 +53,7 @@ def mine(data: str, model: str, output: str, settings: MiningSettings, encoder: 
     """
     started = time.monotonic()
     dataset = read_dataset(data)
-    pool = make_pool(dataset, data)
+    pool = make_pool(dataset, data, settings.relevance_level)
     sources, notices = open_sources(settings, encoder, pool)
     rescorer = make_rescorer(settings, encoder, pool)
     if rescorer and dataset.teacher_scores.height:

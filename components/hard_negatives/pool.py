@@ -1,20 +1,19 @@
 """What is mined: the training queries, the passages in the order of their ids, and who may never be whose negative.
 
-A *text* is a distinct normalised passage text with a number of its own, so a copy of a positive under another id is
-known as a positive too. A query's known positives are the relevant passages of all splits, and those of every other
-query with the same normalised text.
+Who may not be whose negative is said in `core.relevance`; here its answer becomes rows and numbers. A *text* is a
+distinct normalised passage text with a number of its own, so a copy of a positive under another id is known too.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
 
 from components.core.errors import InputError
 from components.core.records import DataSet
-from components.core.text import normalised
+from components.core.relevance import Relevance
 from components.hard_negatives.pairs import Pairs
 
 SPLIT = "train"
@@ -34,7 +33,7 @@ class Pool:
         positives: (query, passage) pairs judged relevant to the query; every query has one.
         known_passages: (query, passage) pairs that are known positives.
         known_texts: (query, text) pairs that are known positives.
-        given: (query, passage) pairs that the user brought as negatives and that may be some.
+        given: (query, passage) pairs that the user brought as negatives or judged irrelevant, and that may be some.
         given_texts: (query, text) pairs of the same.
         counts: what was left out on the way here.
     """
@@ -55,12 +54,13 @@ class Pool:
     counts: dict[str, int]
 
 
-def make_pool(data: DataSet, address: str) -> Pool:
+def make_pool(data: DataSet, address: str, relevance_level: int = 1) -> Pool:
     """Number queries, passages and texts of the training split.
 
     Args:
         data: the data set.
         address: where it came from, for messages.
+        relevance_level: smallest grade of a positive.
 
     Raises:
         InputError: no passage, no training query, none with a positive, ids that the data set lacks, or a corpus in
@@ -72,73 +72,61 @@ def make_pool(data: DataSet, address: str) -> Pool:
     if queries.is_empty():
         raise InputError(f"{address}: no query is in the split {SPLIT}; there is nothing to mine for")
     _check_ids(data, address)
-    corpus = data.corpus.sort("passage_id")
-    passages = DataSet(corpus, data.queries, data.qrels).passage_texts()
-    numbers: dict[str, int] = {}
-    text_of = np.array([numbers.setdefault(normalised(text), len(numbers)) for text in passages], dtype=np.int64)
+    data = replace(data, corpus=data.corpus.sort("passage_id"))
+    relevance = Relevance.of(data, relevance_level)
+    numbered = relevance.passages.with_row_index("passage")
+    # numbered in the order in which the texts first occur
+    texts = numbered.group_by("text_key").agg(pl.col("passage").min()).sort("passage").with_row_index("number")
+    text_of = numbered.join(texts, on="text_key", maintain_order="left")["number"].to_numpy().astype(np.int64)
 
-    relevant = data.qrels.filter(pl.col("grade") > 0)
+    relevant = relevance.positives()
     judged = queries.join(relevant, on="query_id", how="semi").sort("query_id")
     if judged.is_empty():
-        raise InputError(f"{address}: no query of the split {SPLIT} has a relevant passage (qrels with grade > 0)")
-    passage_row = _rows(corpus, "passage_id")
-    positives = _pairs(judged, relevant, passage_row, len(passages))
-    known = _known(judged, data.queries, relevant, passage_row, len(passages))
-    known_texts = Pairs.of(known.queries, text_of[known.numbers], len(numbers))
-    query_texts = judged["text"].to_list()
-    own_text = np.array([numbers.get(normalised(text), -1) for text in query_texts], dtype=np.int64)
-    never = known_texts.union(Pairs.of(np.arange(len(own_text)), own_text, len(numbers)))
-    if never.counts(judged.height).min() >= len(numbers):
+        wanted = "grade > 0" if relevance_level == 1 else f"grade >= {relevance_level}, the relevance_level"
+        raise InputError(f"{address}: no query of the split {SPLIT} has a relevant passage (qrels with {wanted})")
+    keyed = judged.join(relevance.queries, on="query_id", maintain_order="left").with_row_index("query")
+
+    def pairs(table: pl.DataFrame, by: str) -> Pairs:
+        """(query, passage) of rows that name the query by id or key, and the passage by its id."""
+        joined = table.join(keyed.select(by, "query"), on=by).join(
+            numbered.select("passage_id", "passage"), on="passage_id"
+        )
+        return Pairs.of(joined["query"].to_numpy(), joined["passage"].to_numpy(), numbered.height)
+
+    known = pairs(relevance.known_positives(), "query_key")
+    own_text = keyed.join(texts, left_on="query_key", right_on="text_key", how="left", maintain_order="left")["number"]
+    never = (
+        relevance.never_negatives().join(texts, on="text_key").join(keyed.select("query_key", "query"), on="query_key")
+    )
+    never = Pairs.of(never["query"].to_numpy(), never["number"].to_numpy(), texts.height)
+    if never.counts(judged.height).min() >= texts.height:
         raise InputError(
-            f"{address}: each of the {len(numbers)} passages is a positive of every query, so nothing can be a "
+            f"{address}: each of the {texts.height} passages is a positive of every query, so nothing can be a "
             "negative; add passages to the corpus"
         )
-    brought = _pairs(judged, data.given_negatives, passage_row, len(passages))
-    given = _first_of_each_text(brought, text_of, len(numbers), never)
+    irrelevant = pairs(relevance.judged_irrelevant(), "query_id")
+    brought = pairs(data.given_negatives, "query_id").union(irrelevant)
+    given = _first_of_each_text(brought, text_of, texts.height, never)
     return Pool(
         query_ids=judged["query_id"].to_list(),
-        queries=query_texts,
+        queries=judged["text"].to_list(),
         instructions=judged["instruction"].fill_null("").to_list(),
-        passage_ids=corpus["passage_id"].to_list(),
-        passages=passages,
+        passage_ids=data.corpus["passage_id"].to_list(),
+        passages=data.passage_texts(),
         text_of=text_of,
-        text_count=len(numbers),
-        own_text=own_text,
-        positives=positives,
+        text_count=texts.height,
+        own_text=own_text.cast(pl.Int64).fill_null(-1).to_numpy(),
+        positives=pairs(relevant, "query_id"),
         known_passages=known,
-        known_texts=known_texts,
+        known_texts=Pairs.of(known.queries, text_of[known.numbers], texts.height),
         given=given,
-        given_texts=Pairs.of(given.queries, text_of[given.numbers], len(numbers)),
+        given_texts=Pairs.of(given.queries, text_of[given.numbers], texts.height),
         counts={
             "queries_without_positive": queries.height - judged.height,
+            "judged_irrelevant": len(irrelevant),
             "given_known_positive_or_repeated": len(brought) - len(given),
         },
     )
-
-
-def _rows(table: pl.DataFrame, column: str) -> pl.DataFrame:
-    return table.select(column).with_row_index(column.removesuffix("_id"))
-
-
-def _pairs(queries: pl.DataFrame, judgements: pl.DataFrame, passage_row: pl.DataFrame, passages: int) -> Pairs:
-    """(row in `queries`, row of the passage) of the rows of `judgements` whose query is in `queries`."""
-    joined = judgements.select("query_id", "passage_id").join(_rows(queries, "query_id"), on="query_id")
-    joined = joined.join(passage_row, on="passage_id")
-    return Pairs.of(joined["query"].to_numpy(), joined["passage"].to_numpy(), passages)
-
-
-def _known(
-    judged: pl.DataFrame, queries: pl.DataFrame, relevant: pl.DataFrame, passage_row: pl.DataFrame, passages: int
-) -> Pairs:
-    """Relevant passages of every query, in any split, that has the same normalised text."""
-
-    def with_key(table: pl.DataFrame) -> pl.DataFrame:
-        keys = pl.Series("key", [normalised(text) for text in table["text"].to_list()], dtype=pl.String)
-        return table.select("query_id").with_columns(keys)
-
-    same = with_key(judged).with_row_index("query").select("query", "key").join(with_key(queries), on="key")
-    joined = same.join(relevant.select("query_id", "passage_id"), on="query_id").join(passage_row, on="passage_id")
-    return Pairs.of(joined["query"].to_numpy(), joined["passage"].to_numpy(), passages)
 
 
 def _first_of_each_text(pairs: Pairs, text_of: np.ndarray, texts: int, never: Pairs) -> Pairs:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from components.core.distinct import distinct, text_keys
+from components.core.distinct import distinct, exact_keys
 from components.core.settings import EncoderSettings
 from components.hard_negatives.pool import Pool
 from components.hard_negatives.rules import Ranking, ScorePairs
@@ -96,7 +96,7 @@ class _Scores:
         self.rescorer, self.first = rescorer, first
         self.queries = rescorer.pool.queries[first:last]
         self.query_keys, self.query_first, self.query_of = np.unique(
-            text_keys(self.queries), return_index=True, return_inverse=True
+            exact_keys(self.queries), return_index=True, return_inverse=True
         )
         places, passages, scores = rescorer.cache.find(self.query_keys)
         texts, order = rescorer.texts, rescorer.sorted

@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from components.core.settings import SettingsModel
+from components.core.settings import RelevanceLevel, SettingsModel
 
 MODEL, BM25, FILE = "model", "bm25", "file"
 MOST_SOURCES = 8
@@ -86,6 +86,7 @@ class MiningSettings(SettingsModel):
     )
 
     # what may be a negative
+    relevance_level: RelevanceLevel = 1
     relative_margin: float | None = Field(
         0.05,
         ge=0,

@@ -115,7 +115,7 @@ def synthetic_pool(queries: int, passages: int):
         known_texts=positives,
         given=nothing,
         given_texts=nothing,
-        counts={"queries_without_positive": 0, "given_known_positive_or_repeated": 0},
+        counts={"queries_without_positive": 0, "judged_irrelevant": 0, "given_known_positive_or_repeated": 0},
     )
 
 

@@ -18,7 +18,7 @@ import torch.distributed as dist
 from pydantic import Field
 
 from components.core.command import main, step_command
-from components.core.distinct import KEY_TYPE, taken, text_keys
+from components.core.distinct import KEY_TYPE, exact_keys, taken
 from components.core.encoder import Encoder
 from components.core.encoding import encode_rows
 from components.core.errors import StepFailed
@@ -67,7 +67,7 @@ def work(addresses: JobAddresses) -> None:
     if cache is None or cache.folder.name != request.identity:
         raise StepFailed(f"{request.model}: the model was changed while it was in use; run again")
     keys = np.zeros(len(request.texts), dtype=KEY_TYPE)
-    keys[request.rows] = text_keys(*taken(request.rows, request.texts, request.instructions))
+    keys[request.rows] = exact_keys(*taken(request.rows, request.texts, request.instructions))
     with joined() as share, ShardWriter(cache, keys) as writer:
         encode_rows(encoder, request.texts, request.kind, request.instructions, request.rows, writer.add, share)
 

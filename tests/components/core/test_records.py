@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from components.core.errors import InputError
-from components.core.records import CORPUS, QRELS, QUERIES, DataSet, known_positives, read_table, with_groups
+from components.core.records import CORPUS, QRELS, QUERIES, DataSet, read_table, with_groups
 from components.core.text import normalised, passage_text, text_id
 
 
@@ -40,11 +40,6 @@ def test_the_fingerprint_knows_content_and_not_order() -> None:
     changed.corpus = changed.corpus.with_columns(text=pl.lit("other"))
     assert reordered.fingerprint() == small().fingerprint()
     assert changed.fingerprint() != small().fingerprint()
-
-
-def test_a_judgement_of_zero_is_no_positive() -> None:
-    assert known_positives(small().qrels) == {"q1": {"p1"}, "q2": {"p2"}}
-    assert known_positives(small().qrels, "train") == {"q1": {"p1"}}
 
 
 def test_a_data_set_without_groups_is_read_and_each_query_is_a_group(tmp_path: Path) -> None:

@@ -1,37 +1,66 @@
 """The losses once more, from their definitions: one number at a time, in float64, on texts and not on matrices.
 
-Nothing here is shared with the code under test except the drawn batch. Gradients come from autograd.
+Nothing here is shared with the code under test except the drawn batch: what is never a negative is decided once more
+from the strings of the data. Gradients come from autograd.
 """
 
 from __future__ import annotations
 
+import unicodedata
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
+from components.core.records import DataSet
 from components.finetuning.batches import Batch
 from components.finetuning.examples import Examples
 from components.finetuning.settings import TrainingSettings
 
 Vectors = dict[tuple[str, int], Tensor]
+Never = Callable[[int, int], bool]
 
 
-def slow_loss(batch: Batch, examples: Examples, vectors: Vectors, settings: TrainingSettings) -> Tensor:
+def plain(text: str) -> str:
+    """Without case, width and superfluous space."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def never_negative(data: DataSet, examples: Examples) -> Never:
+    """(query, text), both as numbered in the examples -> whether the text is never a negative of the query."""
+    passages = {passage_id: plain(text) for passage_id, _, text in data.corpus.iter_rows()}
+    asked = {row["query_id"]: plain(row["text"]) for row in data.queries.iter_rows(named=True)}
+
+    def never(query: int, text: int) -> bool:
+        question, passage = plain(examples.queries[query]), plain(examples.texts[text])
+        judged = (
+            asked[query_id] == question and passages[passage_id] == passage and grade > 0
+            for query_id, passage_id, grade, _ in data.qrels.iter_rows()
+        )
+        return passage == question or any(judged)
+
+    return never
+
+
+def slow_loss(batch: Batch, data: DataSet, examples: Examples, vectors: Vectors, settings: TrainingSettings) -> Tensor:
     """Mean loss of a batch.
 
     Args:
         batch: rows of queries and texts.
-        examples: known positives and teacher scores.
+        data: says what is relevant to what.
+        examples: the strings behind the numbers, and teacher scores.
         vectors: ("query", number) and ("text", number) -> embedding.
         settings: what is minimised.
     """
     dims = sorted({*settings.matryoshka_dims, next(iter(vectors.values())).shape[0]})
     total = torch.zeros((), dtype=torch.float64)
+    never = never_negative(data, examples)
     for dim in dims:
         cut = {key: vector[:dim] / vector[:dim].norm() for key, vector in vectors.items()}
         for row, query in enumerate(batch.queries.tolist()):
-            loss, distilled = _row(row, batch, examples, cut, settings)
+            loss, distilled = _row(row, batch, never, examples, cut, settings)
             if settings.symmetric and not _alone(query, examples, settings):
-                loss = (loss + _back(row, batch, examples, cut, settings)) / 2
+                loss = (loss + _back(row, batch, never, examples, cut, settings)) / 2
             loss = loss + distilled
             total = total + loss / (len(batch.queries) * len(dims))
     return total
@@ -43,7 +72,7 @@ def _alone(query: int, examples: Examples, settings: TrainingSettings) -> bool:
 
 
 def _row(
-    row: int, batch: Batch, examples: Examples, vectors: Vectors, settings: TrainingSettings
+    row: int, batch: Batch, never: Never, examples: Examples, vectors: Vectors, settings: TrainingSettings
 ) -> tuple[Tensor, Tensor]:
     """The contrastive loss of a row, or what replaces it, and what distillation adds to it."""
     nothing = torch.zeros((), dtype=torch.float64)
@@ -55,7 +84,7 @@ def _row(
                 continue
             if _alone(int(batch.queries[other]), examples, settings):
                 continue
-            if settings.mask_false_negatives and (text in columns or text in group or text in examples.known[query]):
+            if settings.mask_false_negatives and (text in columns or text in group or never(query, text)):
                 continue
             columns.append(text)
 
@@ -82,7 +111,9 @@ def _row(
     return loss, nothing
 
 
-def _back(row: int, batch: Batch, examples: Examples, vectors: Vectors, settings: TrainingSettings) -> Tensor:
+def _back(
+    row: int, batch: Batch, never: Never, examples: Examples, vectors: Vectors, settings: TrainingSettings
+) -> Tensor:
     query, positive = int(batch.queries[row]), int(batch.groups[row, 0])
     columns: list[int] = []
     for other in batch.queries.tolist():
@@ -90,7 +121,7 @@ def _back(row: int, batch: Batch, examples: Examples, vectors: Vectors, settings
         if _alone(other, examples, settings):
             continue
         if settings.mask_false_negatives and (
-            number in columns or number == _number(examples, query) or positive in examples.known[other]
+            number in columns or number == _number(examples, query) or never(other, positive)
         ):
             continue
         if other != query:

@@ -23,29 +23,49 @@ def sentence(draw: random.Random, low: int = 2, high: int = 12) -> str:
 
 
 def small_data(queries: int = 20, passages: int = 60, seed: int = 0, sources: tuple[str, ...] = ("a",)) -> DataSet:
-    """`queries` training queries and 4 dev queries over `passages` passages, of which four are copies of others."""
+    """`queries` training queries and 4 dev queries over `passages` passages, of which four are copies of others.
+
+    Queries 1 and 2 have the same text, and five passages are queries (`_passages_that_are_queries`); most of these
+    copies differ in case, width or spaces.
+    """
     draw = random.Random(seed)
     texts = list(dict.fromkeys(sentence(draw) + f" {number}" for number in range(passages - 4)))
     texts += [texts[0].upper(), texts[1] + " ", texts[2], texts[3].title()]
-    corpus = pl.DataFrame(
-        {"passage_id": [f"p{n:03}" for n in range(len(texts))], "title": [""] * len(texts), "text": texts}
-    )
     rows, judged = [], []
     for number in range(queries + 4):
         split = "train" if number < queries else "dev"
-        text = "the same question" if number in (1, 2) else sentence(draw, 1, 6) + f" {number}"
+        text = sentence(draw, 1, 6) + f" {number}" if number not in (1, 2) else "the same question"
+        text = text.title() if number == 2 else text
         rows.append((f"q{number:03}", text, split, sources[number % len(sources)], None, None))
         relevant = draw.sample(range(len(texts)), 1 + number % 3)
         if number in (3, 4):
             relevant = [0]
         judged += [(f"q{number:03}", f"p{place:03}", 1, split) for place in sorted(set(relevant))]
+    for place, text in _passages_that_are_queries([row[1] for row in rows], judged, len(texts)):
+        texts[place] = text
+    corpus = {"passage_id": [f"p{n:03}" for n in range(len(texts))], "title": [""] * len(texts), "text": texts}
     return DataSet(
-        corpus=corpus,
+        corpus=pl.DataFrame(corpus),
         queries=pl.DataFrame(rows, schema=QUERIES, orient="row"),
         qrels=pl.DataFrame(judged, schema=["query_id", "passage_id", "grade", "split"], orient="row").cast(
             {"grade": pl.Int32}
         ),
     )
+
+
+def _passages_that_are_queries(asked: list[str], judged: list[tuple], passages: int) -> list[tuple[int, str]]:
+    """(passage, text): positives of queries 5 to 7, and two passages that nobody judged, become other queries."""
+    relevant: dict[int, list[int]] = {}
+    for query_id, passage_id, *_ in judged:
+        relevant.setdefault(int(query_id[1:]), []).append(int(passage_id[1:]))
+    taken = {0, 1, 2, 3, *range(passages - 4, passages)}
+    found = []
+    for of, query, text in ((5, 6, asked[6]), (6, 5, asked[5].upper()), (7, 1, "Ｔhe  same question")):
+        for place in [p for p in relevant[of] if p not in taken.union(relevant[query])][:1]:
+            taken.add(place)
+            found.append((place, text))
+    free = [place for place in range(passages) if place not in taken.union(*relevant.values())]
+    return [*found, (free[0], asked[0].title()), (free[1], asked[-1].title())]
 
 
 def small_negatives(data: DataSet, per_query: int = 5, seed: int = 1, scored: bool = True) -> pl.DataFrame:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
+import polars as pl
 import pytest
 
-from components.finetuning.batches import shuffled_words
+from components.core.records import CORPUS, QRELS, QUERIES, DataSet
+from components.finetuning.batches import Batches, shuffled_words
 from components.finetuning.layout import deal, lay_out
+from components.finetuning.numbering import make_examples
 from components.finetuning.settings import TrainingSettings
-from tests.components.finetuning.small_data import parts
+from tests.components.finetuning.slow import never_negative, plain
+from tests.components.finetuning.small_data import parts, small_data
 from tests.components.finetuning.test_loss import _NoTokens
 
 
@@ -46,17 +50,19 @@ def test_a_batch_depends_on_seed_and_step_alone() -> None:
 
 def test_groups_have_one_positive_and_negatives_that_are_none_and_no_repeats() -> None:
     examples, batches = parts(settings(train_group_size=8))
+    never = never_negative(small_data(), examples)
     made_up = 0
     for step in range(3 * batches.per_epoch):
         batch = batches.batch(step)
         made_up += batch.made_up
         for query, group in zip(batch.queries, batch.groups, strict=True):
             assert group[0] in examples.positives[query]
-            assert len(set(group.tolist())) == 8
-            assert not set(group[1:].tolist()) & set(examples.known[query].tolist())
-            hard = set(examples.negatives[query].tolist())
-            assert len(hard & set(group[1:].tolist())) == min(7, len(hard))
-    assert made_up == sum(3 * (7 - min(7, len(hard))) for hard in examples.negatives)
+            assert len({plain(examples.texts[text]) for text in group.tolist()}) == 8
+            assert not any(never(int(query), text) for text in group[1:].tolist())
+            hard = {plain(examples.texts[text]) for text in examples.negatives[query].tolist()}
+            assert len(hard & {plain(examples.texts[text]) for text in group[1:].tolist()}) == min(7, len(hard))
+    hard = [{plain(examples.texts[text]) for text in texts.tolist()} for texts in examples.negatives]
+    assert made_up == sum(3 * (7 - min(7, len(texts))) for texts in hard)
 
 
 def test_all_positives_are_drawn_over_the_epochs() -> None:
@@ -67,6 +73,56 @@ def test_all_positives_are_drawn_over_the_epochs() -> None:
         batch = batches.batch(step)
         drawn |= set(batch.groups[batch.queries == query, 0].tolist())
     assert drawn == set(examples.positives[query].tolist())
+
+
+def test_positives_are_drawn_in_proportion_to_their_grades() -> None:
+    data = small_data()
+    data.qrels = data.qrels.with_columns(grade=(1 + pl.int_range(pl.len()).over("query_id") * 2).cast(pl.Int32))
+    chosen = settings(train_batch_size=20, train_group_size=2)
+    examples = make_examples(data, None, chosen)
+    batches = Batches(examples, chosen)
+    query = next(row for row, grades in enumerate(examples.grades) if sorted(grades) == [1, 3, 5])
+    drawn = [int(batch.groups[batch.queries == query, 0][0]) for batch in map(batches.batch, range(900))]
+    for text, grade in zip(examples.positives[query], examples.grades[query], strict=True):
+        # 100, 300 and 500 of 900; the largest standard deviation is 15
+        assert abs(drawn.count(int(text)) - 100 * grade) < 60
+
+
+def test_duplicate_questions_are_never_their_own_negatives() -> None:
+    """Every query is a passage, spelled in another way, and the positive of another query of the batch."""
+    asked = [f"Question {number}" for number in range(32)]
+    rows = [(f"q{n:02}", text, "train", "a", None, None) for n, text in enumerate(asked)]
+    judged = [(f"q{n:02}", f"p{n ^ 1:02}", 1, "train") for n in range(32)]
+    data = DataSet(
+        corpus=pl.DataFrame([(f"p{n:02}", "", t.upper()) for n, t in enumerate(asked)], schema=CORPUS, orient="row"),
+        queries=pl.DataFrame(rows, schema=QUERIES, orient="row"),
+        qrels=pl.DataFrame(judged, schema=QRELS, orient="row"),
+    )
+    for values in ({}, {"symmetric": True}, {"use_inbatch_neg": False}, {"negatives_cross_device": False}):
+        chosen = settings(train_batch_size=16, **values)
+        examples = make_examples(data, None, chosen)
+        batches = Batches(examples, chosen)
+        batch = batches.batch(0)
+        assert batch.made_up == 16 * 3
+        layout = lay_out(batch, _NoTokens(examples), chosen, 0, 1)  # type: ignore[arg-type]
+        faced = 0
+        for contrast in layout.contrasts:
+            strings = [examples.queries[n] for n in layout.queries] + [examples.texts[n] for n in layout.texts]
+            excluded = set(map(tuple, contrast.excluded.tolist()))
+            for row, text in enumerate(contrast.rows.tolist()):
+                width = range(len(contrast.columns)) if contrast.in_batch else contrast.own[row].tolist()
+                columns = [column for column in width if (row, column) not in excluded]
+                faced += len(columns)
+                assert plain(strings[text]) not in {plain(strings[contrast.columns[column]]) for column in columns}
+        assert faced > 16 * 3
+    # unmasked, such queries stay out of each other's batches, if there are enough of these
+    chosen = settings(train_batch_size=8, train_group_size=2, mask_false_negatives=False)
+    examples = make_examples(data, None, chosen)
+    batches = Batches(examples, chosen)
+    assert batches.warnings() == []
+    for step in range(batches.per_epoch):
+        queries = set(batches.batch(step).queries.tolist())
+        assert not any(query ^ 1 in queries for query in queries)
 
 
 def test_one_source_per_batch() -> None:

@@ -18,6 +18,7 @@ from components.finetuning.inputs import without_dropped
 from components.finetuning.numbering import make_examples
 from components.finetuning.settings import TrainingSettings
 from components.finetuning.tokens import Tokens
+from tests.components.finetuning.slow import never_negative
 from tests.components.finetuning.small_data import small_data, small_negatives, with_teacher
 
 SETTINGS = TrainingSettings(train_group_size=4)
@@ -27,11 +28,16 @@ def number_of(examples: object, text_id: str) -> int:
     return examples.text_ids.index(text_id)  # type: ignore[attr-defined]
 
 
-def test_copies_of_a_text_share_a_number() -> None:
+def test_a_text_is_one_to_the_letter_and_has_the_key_of_its_copies() -> None:
     data = small_data()
     examples = make_examples(data, None, SETTINGS)
-    assert len(examples.texts) == data.corpus.height - 4
-    assert "p056" not in examples.text_ids  # the copy of p000 in capitals
+    assert len(examples.texts) == data.corpus.height - 1
+    assert "p058" not in examples.text_ids  # the copy of p002
+    keys = {name: int(key) for name, key in zip(examples.text_ids, examples.text_key, strict=True)}
+    assert [keys[name] for name in ("p056", "p057", "p059")] == [keys[name] for name in ("p000", "p001", "p003")]
+    assert len(set(keys.values())) == data.corpus.height - 4
+    texts = dict(data.corpus.select("passage_id", "text").iter_rows())
+    assert list(examples.texts) == [texts[name] for name in examples.text_ids]
 
 
 def test_a_copy_of_a_positive_is_never_a_negative() -> None:
@@ -50,9 +56,23 @@ def test_a_copy_of_a_positive_is_never_a_negative() -> None:
 def test_queries_with_the_same_text_share_their_positives() -> None:
     examples = make_examples(small_data(), None, SETTINGS)
     one, two = examples.query_ids.index("q001"), examples.query_ids.index("q002")
-    assert examples.query_number[one] == examples.query_number[two]
-    assert examples.known[one].tolist() == examples.known[two].tolist()
-    assert set(examples.positives[one]) | set(examples.positives[two]) == set(examples.known[one])
+    assert examples.query_key[one] == examples.query_key[two]
+    assert examples.query_number[one] != examples.query_number[two]  # in other letters
+    never = examples.never_negatives[one].tolist()
+    assert never == examples.never_negatives[two].tolist()
+    assert set(never) > set(examples.positives[one]) | set(examples.positives[two])
+
+
+def test_what_is_never_a_negative_equals_the_definition() -> None:
+    data = small_data()
+    examples = make_examples(data, None, SETTINGS)
+    never = never_negative(data, examples)
+    for query in range(len(examples)):
+        expected = [text for text in range(len(examples.texts)) if never(query, text)]
+        assert examples.never_negatives[query].tolist() == expected
+    # queries 0, 1, 2, 5 and 6 are passages, 3 and 4 have a positive with a copy
+    more = [len(examples.never_negatives[query]) - len(examples.positives[query]) for query in range(8)]
+    assert min(more[query] for query in (0, 1, 2, 3, 4, 5, 6)) >= 1
 
 
 def test_positives_of_other_splits_are_known() -> None:
@@ -62,7 +82,7 @@ def test_positives_of_other_splits_are_known() -> None:
     )
     examples = make_examples(data, None, SETTINGS)
     row = examples.query_ids.index("q005")
-    assert number_of(examples, "p020") in examples.known[row]
+    assert number_of(examples, "p020") in examples.never_negatives[row]
 
 
 def test_queries_without_a_positive_are_left_out_and_counted() -> None:
@@ -80,6 +100,45 @@ def test_given_negatives_are_taken_when_none_were_mined() -> None:
     data.given_negatives = pl.DataFrame({"query_id": ["q003"], "passage_id": ["p011"]})
     examples = make_examples(data, None, SETTINGS)
     assert examples.negatives[examples.query_ids.index("q003")].tolist() == [number_of(examples, "p011")]
+
+
+@pytest.mark.parametrize("mined", [False, True])
+def test_passages_judged_irrelevant_are_hard_negatives(mined: bool) -> None:
+    data = small_data()
+    # p056 is the copy of q003's positive, q005 stands in the corpus itself
+    own = data.corpus.filter(pl.col("text").str.to_lowercase() == data.queries["text"][5])["passage_id"][0]
+    rows = [("q003", "p011", 0), ("q003", "p012", -1), ("q003", "p056", 0), ("q005", own, 0)]
+    judged = [(query, passage, grade, "train") for query, passage, grade in rows]
+    data.qrels = pl.concat([data.qrels, pl.DataFrame(judged, schema=data.qrels.schema, orient="row")])
+    negatives = small_negatives(data).filter(query_id="q003") if mined else None
+    examples = make_examples(data, negatives, SETTINGS)
+    found = {examples.text_ids[number] for number in examples.negatives[examples.query_ids.index("q003")]}
+    assert {"p011", "p012"} <= found
+    assert "p056" not in found
+    assert examples.negatives[examples.query_ids.index("q005")].tolist() == []
+    assert examples.counts["negatives_known_as_relevant"] >= 1
+    assert examples.counts["negatives_equal_to_their_query"] == 1
+
+
+def test_grades_below_the_level_are_neither_positives_nor_negatives() -> None:
+    data = small_data()
+    grade = pl.when(pl.col("query_id") == "q005").then(pl.int_range(1, 1 + pl.len()).over("query_id")).otherwise(3)
+    data.qrels = data.qrels.with_columns(grade=grade.cast(pl.Int32))
+    of_query = data.qrels.filter(query_id="q005")
+    assert of_query["grade"].to_list() == [1, 2, 3]
+    negatives = pl.DataFrame(
+        [("q005", passage, 0, 0.9, 0.9, None, "range") for passage in [*of_query["passage_id"], "p010"]],
+        schema=NEGATIVES,
+        orient="row",
+    )
+    examples = make_examples(data, negatives, TrainingSettings(train_group_size=4, relevance_level=2))
+    row = examples.query_ids.index("q005")
+    first, *rest = (number_of(examples, passage) for passage in of_query["passage_id"])
+    assert (examples.positives[row].tolist(), examples.grades[row].tolist()) == (rest, [2, 3])
+    assert first in examples.never_negatives[row]
+    assert examples.negatives[row].tolist() == [number_of(examples, "p010")]
+    with pytest.raises(InputError, match="no query of the split train has a relevant passage"):
+        make_examples(data, negatives, TrainingSettings(train_group_size=4, relevance_level=4))
 
 
 def test_teacher_scores() -> None:
@@ -146,9 +205,20 @@ def test_a_folder_holds_what_was_saved(tmp_path: Path) -> None:
     made = make_examples(data, small_negatives(data), settings)
     made.save(tmp_path)
     opened = Examples.open(tmp_path)
-    for name in ("query_ids", "queries", "instructions", "text_ids", "texts", "sources", "query_number", "source"):
+    for name in (
+        "query_ids",
+        "queries",
+        "instructions",
+        "text_ids",
+        "texts",
+        "sources",
+        "query_number",
+        "query_key",
+        "text_key",
+        "source",
+    ):
         assert list(getattr(opened, name)) == list(getattr(made, name)), name
-    for name in ("positives", "known", "negatives", "scored", "scores"):
+    for name in ("positives", "grades", "never_negatives", "negatives", "scored", "scores"):
         assert [row.tolist() for row in getattr(opened, name)] == [row.tolist() for row in getattr(made, name)], name
     assert (opened.counts, opened.distilled, len(opened)) == (made.counts, True, 20)
     # mapped, not read: the table's buffers are not in Arrow's own memory

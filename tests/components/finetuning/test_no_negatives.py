@@ -69,7 +69,7 @@ def test_training_on_positives_alone(tiny_model: Path, tmp_path: Path, write: An
     vectors = {("query", int(number)): queries[row] for row, number in enumerate(examples.query_number)}
     vectors |= {("text", number): vector for number, vector in enumerate(texts)}
     expected = slow_loss(
-        batch, examples, {key: torch.tensor(vector).double() for key, vector in vectors.items()}, chosen
+        batch, data, examples, {key: torch.tensor(vector).double() for key, vector in vectors.items()}, chosen
     )
     first = next(point["loss"] for point in facts["log"] if "loss" in point)
     assert first == pytest.approx(float(expected), rel=1e-5)

@@ -21,18 +21,18 @@ from components.finetuning.tokens import Tokens
 from components.finetuning.trainer import memory_of, objective_of
 from tests.components.finetuning.gradients import SOURCES, VARIANTS, one, prepared, settings_of
 from tests.components.finetuning.slow import slow_loss
-from tests.components.finetuning.small_data import ENCODER, parts
+from tests.components.finetuning.small_data import ENCODER, parts, small_data
 
 pytestmark = [pytest.mark.processes, pytest.mark.model]
 SIZES = (2, 4)
 
 
 @pytest.fixture(scope="module")
-def results(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[int, int], dict[str, Any]]:
+def results(cased_model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[int, int], dict[str, Any]]:
     """(processes, rank) -> what `gradients.worker` wrote."""
     folder = tmp_path_factory.mktemp("gradients")
     sizes = ",".join(map(str, SIZES))
-    command = [sys.executable, "-W", "ignore", "-m", "tests.components.finetuning.gradients", str(tiny_model), sizes]
+    command = [sys.executable, "-W", "ignore", "-m", "tests.components.finetuning.gradients", str(cased_model), sizes]
     subprocess.run([*command, str(folder)], check=True, timeout=240, cwd=Path(__file__).parents[3])
     return {(size, rank): dict(np.load(folder / f"{size}-{rank}.npz")) for size in SIZES for rank in range(size)}
 
@@ -46,8 +46,8 @@ def assert_same_gradient(found: np.ndarray, expected: np.ndarray) -> None:
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", VARIANTS)
-def test_gradient_equals_one_process(results: dict, tiny_model: Path, name: str, size: int) -> None:
-    alone = one(str(tiny_model), name, Exchange())
+def test_gradient_equals_one_process(results: dict, cased_model: Path, name: str, size: int) -> None:
+    alone = one(str(cased_model), name, Exchange())
     for rank in range(size):
         found = results[size, rank]
         assert float(found[f"{name}/loss"]) == pytest.approx(alone["loss"], rel=1e-5)
@@ -64,10 +64,10 @@ def test_gradient_equals_one_process(results: dict, tiny_model: Path, name: str,
         *("two towers", "two towers, cached", "adapters", "adapters, checkpointed, two towers"),
     ],
 )
-def test_one_process_equals_the_definition(tiny_model: Path, name: str) -> None:
+def test_one_process_equals_the_definition(cased_model: Path, name: str) -> None:
     """Texts through the encoder one by one, the slow loss, and autograd through all of it."""
     settings, step = settings_of(name)
-    encoder = prepared(str(tiny_model), settings)
+    encoder = prepared(str(cased_model), settings)
     examples, batches = parts(settings, sources=SOURCES)
     batch = batches.batch(step)
     vectors = {}
@@ -77,18 +77,20 @@ def test_one_process_equals_the_definition(tiny_model: Path, name: str) -> None:
     for text in set(batch.groups.reshape(-1).tolist()):
         ids = encoder.tokenize([examples.texts[text]], "passage")
         vectors["text", text] = encoder(**encoder.pad(ids), kind="passage")[0].double()
-    loss = slow_loss(batch, examples, vectors, settings)
+    loss = slow_loss(batch, small_data(sources=SOURCES), examples, vectors, settings)
     loss.backward()
     gradient = [torch.zeros_like(p).reshape(-1) if p.grad is None else p.grad.reshape(-1) for p in encoder.parameters()]
     expected = torch.cat(gradient).numpy()
-    alone = one(str(tiny_model), name, Exchange())
+    alone = one(str(cased_model), name, Exchange())
     assert alone["loss"] == pytest.approx(loss.item(), rel=1e-5)
     assert_same_gradient(alone["gradient"], expected)
 
 
-def test_without_cross_device_the_loss_is_still_the_mean_over_the_global_batch(results: dict, tiny_model: Path) -> None:
+def test_without_cross_device_the_loss_is_still_the_mean_over_the_global_batch(
+    results: dict, cased_model: Path
+) -> None:
     settings, _ = settings_of("process's own")
-    encoder = Encoder.load(str(tiny_model), ENCODER, device="cpu")
+    encoder = Encoder.load(str(cased_model), ENCODER, device="cpu")
     set_up(encoder, settings)
     encoder.train()
     examples, batches = parts(settings, sources=SOURCES)

@@ -35,20 +35,24 @@ class World:
 def world(
     queries: Sequence[tuple[str, str, list[float]]],
     passages: Sequence[tuple[str, str, list[float]]],
-    positives: Sequence[tuple[str, str]],
+    positives: Sequence[tuple[str, str] | tuple[str, str, int]],
     *,
     given: Sequence[tuple[str, str]] = (),
     teacher: Sequence[tuple[str, str, float]] = (),
     splits: dict[str, str] | None = None,
 ) -> World:
-    """From (id, text, vector) rows and (query id, passage id) pairs."""
+    """From (id, text, vector) rows and (query id, passage id) pairs; a positive may have a grade, which is 1 else."""
     split_of = {query_id: (splits or {}).get(query_id, "train") for query_id, _, _ in queries}
     data = DataSet(
         corpus=pl.DataFrame([(p, "", text) for p, text, _ in passages], schema=CORPUS, orient="row"),
         queries=pl.DataFrame(
             [(q, text, split_of[q], "s", "", None) for q, text, _ in queries], schema=QUERIES, orient="row"
         ),
-        qrels=pl.DataFrame([(q, p, 1, split_of.get(q, "train")) for q, p in positives], schema=QRELS, orient="row"),
+        qrels=pl.DataFrame(
+            [(q, p, *(grade or [1]), split_of.get(q, "train")) for q, p, *grade in positives],
+            schema=QRELS,
+            orient="row",
+        ),
         given_negatives=pl.DataFrame(list(given), schema=GIVEN_NEGATIVES, orient="row"),
         teacher_scores=pl.DataFrame(list(teacher), schema=TEACHER_SCORES, orient="row"),
     )
@@ -56,7 +60,7 @@ def world(
 
 
 def random_world(seed: int, *, queries: int, passages: int, dimension: int = 2) -> World:
-    """Few different scores (many ties, half of them negative), copied texts, equal queries, several positives."""
+    """Few scores (many ties, half of them negative), copied texts, equal queries, several positives, all grades."""
     generator = np.random.default_rng(seed)
     texts = [f"text {number}" for number in generator.integers(0, max(2, passages * 3 // 4), passages)]
     passage_rows = [
@@ -79,9 +83,11 @@ def random_world(seed: int, *, queries: int, passages: int, dimension: int = 2) 
     positives = pairs(min(3, passages)) or [("q000", "p000")]
     splits = {query_id: str(generator.choice(["train", "train", "train", "test"])) for query_id, _, _ in query_rows}
     splits[positives[0][0]] = "train"
+    graded = [(*pair, 3 if place == 0 else int(generator.choice([1, 1, 2, 3]))) for place, pair in enumerate(positives)]
+    graded += [(*pair, 0) for pair in pairs(2) if pair not in positives]
     given = pairs(min(2, passages))
     teacher = [(query_id, passage_id, float(place)) for place, (query_id, passage_id) in enumerate(given[::2])]
-    return world(query_rows, passage_rows, positives, given=given, teacher=teacher, splits=splits)
+    return world(query_rows, passage_rows, graded, given=given, teacher=teacher, splits=splits)
 
 
 def _vector(generator: np.random.Generator, dimension: int) -> list[float]:
@@ -139,7 +145,7 @@ def mined(
     index: Callable[[np.ndarray], Approximate] | None = None,
 ) -> tuple[list[dict], Figures]:
     """The rows of the negatives table, and the figures; `index` makes an approximate one of the passages' vectors."""
-    pool = make_pool(made.data, "data")
+    pool = make_pool(made.data, "data", settings.relevance_level)
     queries = np.array([made.query_vectors[query_id] for query_id in pool.query_ids], dtype=np.float32)
     passages = np.array([made.passage_vectors[passage_id] for passage_id in pool.passage_ids], dtype=np.float32)
     scope = make_scope(settings, len(passages))

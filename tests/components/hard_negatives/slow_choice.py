@@ -16,14 +16,22 @@ from tests.components.hard_negatives.corpora import Rankings, Second, World
 class Slow:
     """Texts, scores and known positives of a world as plain dictionaries."""
 
-    def __init__(self, made: World, second: Second | None = None) -> None:
+    def __init__(self, made: World, second: Second | None = None, level: int = 1) -> None:
         self.world, self.second = made, second
         self.passages = dict(made.data.corpus.select("passage_id", "text").iter_rows())
         self.texts = {passage_id: normalised(text) for passage_id, text in self.passages.items()}
         self.queries = {row["query_id"]: row for row in made.data.queries.iter_rows(named=True)}
         self.positives: dict[str, set[str]] = {}
-        for row in made.data.qrels.iter_rows(named=True):
-            self.positives.setdefault(row["query_id"], set()).add(row["passage_id"])
+        self.known: dict[str, set[str]] = {}
+        self.irrelevant: dict[str, set[str]] = {}
+        for query_id, passage_id, grade, _ in made.data.qrels.iter_rows():
+            for fits, table in (
+                (grade >= level, self.positives),
+                (grade > 0, self.known),
+                (grade == 0, self.irrelevant),
+            ):
+                if fits:
+                    table.setdefault(query_id, set()).add(passage_id)
 
     def score(self, query_id: str, passage_id: str) -> float:
         return float(np.dot(self.world.query_vectors[query_id], self.world.passage_vectors[passage_id]))
@@ -43,12 +51,13 @@ class Slow:
     def known_texts(self, query_id: str) -> set[str]:
         own = normalised(self.queries[query_id]["text"])
         same = [other for other, row in self.queries.items() if normalised(row["text"]) == own]
-        return {self.texts[passage_id] for other in same for passage_id in self.positives.get(other, ())}
+        return {self.texts[passage_id] for other in same for passage_id in self.known.get(other, ())}
 
     def given(self, query_id: str) -> list[str]:
         """The first passage of each given text that may be a negative."""
         kept: dict[str, str] = {}
-        for passage_id in sorted({p for q, p in self.world.data.given_negatives.iter_rows() if q == query_id}):
+        brought = {p for q, p in self.world.data.given_negatives.iter_rows() if q == query_id}
+        for passage_id in sorted(brought | self.irrelevant.get(query_id, set())):
             text = self.texts[passage_id]
             if not self.forbidden(query_id, text):
                 kept.setdefault(text, passage_id)
@@ -86,7 +95,7 @@ class Slow:
         text, score = self.texts[passage_id], self.score(query_id, passage_id)
         own = normalised(self.queries[query_id]["text"])
         same = [other for other, row in self.queries.items() if normalised(row["text"]) == own]
-        if any(passage_id in self.positives.get(other, ()) for other in same):
+        if any(passage_id in self.known.get(other, ()) for other in same):
             return "known_positive_id"
         if text in self.known_texts(query_id):
             return "known_positive_text"

@@ -59,6 +59,7 @@ mining = st.builds(
     relative_margin=st.none() | st.sampled_from([0.0, 0.05, 0.5]),
     absolute_margin=st.none() | st.sampled_from([0.0, 1.0]),
     seed=st.integers(0, 3),
+    relevance_level=st.sampled_from([1, 1, 2, 3]),
     candidate_sources=st.lists(st.sampled_from(["model", "bm25", "file:a", "model:b"]), min_size=1, unique=True)
     | st.just(["model"]),
 )
@@ -84,7 +85,7 @@ def run(made: World, rules: MiningSettings, others: Rankings | None = None) -> t
 def test_equals_the_slow_choice(made: World, rules: MiningSettings, seed: int) -> None:
     others = random_rankings(made, rules.candidate_sources, seed)
     found, figures = run(made, rules, others)
-    slow = Slow(made)
+    slow = Slow(made, level=rules.relevance_level)
     expected = {query_id: slow.choose(query_id, rules, others) for query_id in figures.pool.query_ids}
     columns = ("passage_id", "picked_by", "rank", "source")
     assert {q: [tuple(row[name] for name in columns) for row in found[q]] for q in expected} == expected
@@ -140,7 +141,7 @@ def test_every_rule_and_every_way_of_topping_up_is_counted(second: Second | None
 def test_no_positive_copy_or_filtered_passage_is_ever_emitted(made: World, rules: MiningSettings, seed: int) -> None:
     others = random_rankings(made, rules.candidate_sources, seed)
     found, _ = run(made, rules, others)
-    slow = Slow(made)
+    slow = Slow(made, level=rules.relevance_level)
     for query_id, rows in found.items():
         ranking = {p: (rank, source) for p, rank, source in slow.ranking(query_id, rules, others)}
         texts = [slow.texts[row["passage_id"]] for row in rows]

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.core.distinct import text_keys
+from components.core.distinct import exact_keys
 from components.core.readers import read_dataset
 from components.core.records import NEGATIVES, TEACHER_SCORES, read_table
 from components.core.settings import EncoderSettings
@@ -45,7 +45,7 @@ def few_scores(seed: int, query: str, passage: str) -> float:
 def test_equals_the_slow_choice_and_emits_nothing_filtered(made: World, rules: MiningSettings, seed: int) -> None:
     others = random_rankings(made, rules.candidate_sources, seed)
     second = partial(few_scores, seed)
-    slow, plain = Slow(made, second), Slow(made)
+    slow, plain = Slow(made, second, rules.relevance_level), Slow(made, level=rules.relevance_level)
     with tempfile.TemporaryDirectory() as folder:
         rows, figures = mined(made, rules, Path(folder), others, Judge(second, f"few {seed}"))
         positives = read_table(Path(folder) / "teacher_scores", TEACHER_SCORES).rows()
@@ -195,7 +195,7 @@ def test_a_cache_that_cannot_be_written_hides_no_other_error(tmp_path: Path, mon
 
 def test_scores_and_vectors_are_kept_below_one_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHARPEN_CACHE", str(tmp_path))
-    keys, scores = text_keys([f"text {number}" for number in range(50)]), np.zeros(50, dtype=np.float32)
+    keys, scores = exact_keys([f"text {number}" for number in range(50)]), np.zeros(50, dtype=np.float32)
 
     def folder(identity: str, ago: float) -> Path:
         cache = ScoreCache(identity, 20)

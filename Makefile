@@ -56,8 +56,9 @@ demo: $(VENV)/demo.done  ## the whole pipeline on real data, here
 test: lint  ## lint, types, layer rules and all tests
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not images"
 
-fuzz: $(VENV)/dev.done  ## mutated input for every reader (half an hour; INPUTS a format)
+fuzz: $(VENV)/dev.done  ## mutated input for every reader, odd settings (half an hour; INPUTS of a kind)
 	@$(BIN)/python -m tests.fuzz_readers --inputs $(INPUTS)
+	@$(BIN)/python -m tests.fuzz_settings --inputs $(INPUTS)
 
 test-images: $(VENV)/dev.done  ## build the container images and run the pipeline in them (Linux, root or an engine)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m images -rsP tests/images

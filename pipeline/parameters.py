@@ -12,15 +12,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-import yaml
 from pydantic import BaseModel, Field, model_validator
 from pydantic.fields import FieldInfo
 
 from components.core.addresses import is_remote, join
 from components.core.command import describe_bounds, parse_value, shown
-from components.core.errors import InputError
+from components.core.errors import InputError, one_line
 from components.core.jobs.settings import OF_ONE_POD, JobSettings
-from components.core.settings import EncoderSettings, SettingsModel
+from components.core.settings import EncoderSettings, SettingsModel, load_json
+from components.core.yaml_file import read_yaml
 from components.data_prep.settings import DataSettings
 from components.evaluation.settings import EvaluationSettings, metric_names
 from components.finetuning.settings import TrainingSettings
@@ -206,7 +206,8 @@ def load(
     for assignment in assignments:
         name, sign, text = assignment.partition("=")
         if not sign:
-            faults.append(f"--set {assignment}: write name=value, for example training.temperature=0.05")
+            shown_text = one_line(assignment, 100)
+            faults.append(f"--set {shown_text}: write name=value, for example training.temperature=0.05")
             continue
         _assign(values, name.strip(), parse_value(text, _field(name.strip())))
     if faults:
@@ -220,8 +221,8 @@ def resolve(top_level: Mapping[str, str], overrides: str) -> Settings:
     `overrides` may be nested (``{"training": {"temperature": 0.05}}``) or dotted (``{"training.temperature": 0.05}``).
     """
     try:
-        given = json.loads(overrides or "{}")
-    except json.JSONDecodeError as error:
+        given = load_json(overrides or "{}")
+    except ValueError as error:
         raise InputError(f"overrides: not valid JSON ({error})") from None
     if not isinstance(given, dict):
         raise InputError('overrides: pass a JSON object, for example {"training.temperature": 0.05}')
@@ -242,25 +243,6 @@ def job_namespace(overrides: str) -> str:
         return ""
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping that a YAML file holds. Raises InputError when it cannot be read or holds something else."""
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such configuration file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({error})") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f":{mark.line + 1}" if mark else ""
-        raise InputError(f"{path}{where}: not valid YAML: {getattr(error, 'problem', error)}") from None
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        raise InputError(f"{path}: must hold settings as name: value, not a {type(values).__name__}")
-    return values
-
-
 def _merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
     for name, value in values.items():
         if isinstance(value, Mapping) and isinstance(into.get(name), dict):
@@ -272,6 +254,8 @@ def _merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
 def _assign(values: dict[str, Any], name: str, value: Any) -> None:
     group, dot, rest = name.partition(".")
     if dot and group in GROUPS:
+        if group in values and not isinstance(values[group], Mapping):
+            raise InputError(f"{group}: is a group of settings; write {group}.name or a mapping, not a single value")
         _merge(values, {group: {**values.get(group, {}), rest: value}})
     else:
         values[name] = value

@@ -19,7 +19,19 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from components.core import outcome
-from components.core.errors import InputError, SharpenError
+from components.core.errors import InputError, SharpenError, one_line
+from components.core.settings import load_json
+
+# of a path that a user named: no right, read-only, too long, a folder instead of a file or the other way round
+_UNUSABLE = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENAMETOOLONG,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ELOOP,
+)
 
 
 def describe_bounds(field: FieldInfo) -> str:
@@ -66,12 +78,10 @@ def given(model: type[BaseModel], values: dict[str, str | None]) -> dict[str, An
 
 def parse_value(text: str, field: FieldInfo | None = None) -> Any:
     """Text as the user typed it -> the value for pydantic: JSON where it is a list or an object, ``none`` as None."""
-    import json
-
     if text[:1] in "[{" and (field is None or field.annotation is not str):
         try:
-            return json.loads(text)
-        except json.JSONDecodeError:
+            return load_json(text)
+        except ValueError:
             return text
     if text.lower() in ("none", "null") and (field is None or type(None) in get_args(field.annotation)):
         return None
@@ -115,6 +125,8 @@ def as_told(error: Exception) -> tuple[int, list[str]] | None:
         return error.exit_code, error.faults
     if isinstance(error, SharpenError):
         return error.exit_code, [str(error)]
+    if isinstance(error, OSError) and error.errno in _UNUSABLE and error.filename:
+        return InputError.exit_code, [f"{one_line(str(error.filename))}: cannot be used here ({error.strerror})"]
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return InputError.exit_code, [f"no space left while writing {error.filename or 'output'}: free some space"]
     return None

@@ -7,12 +7,14 @@ command line, YAML files and the documentation are made from it.
 from __future__ import annotations
 
 import difflib
+import json
+import reprlib
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from components.core.addresses import SCHEMES, scheme_of
-from components.core.errors import InputError
+from components.core.errors import InputError, one_line
 
 
 class SettingsModel(BaseModel):
@@ -35,26 +37,59 @@ class SettingsModel(BaseModel):
             return cls.model_validate(values)
         except ValidationError as error:
             raise InputError(fault_lines(cls, error, where=where)) from None
+        except UnicodeEncodeError as error:  # half of a surrogate pair: what a shell makes of bytes that are not UTF-8
+            raise InputError(f"{where or 'settings'}: {shown_value(error.object)} is not UTF-8 text") from None
 
     @classmethod
     def from_json(cls, text: str, *, where: str = "") -> Self:
         """Build the model from the JSON text that a pipeline step receives; faults as in `checked`."""
-        import json
-
         try:
-            values = json.loads(text or "{}")
-        except json.JSONDecodeError as error:
+            values = load_json(text or "{}")
+        except ValueError as error:
             raise InputError(f"{where or 'settings'}: not valid JSON ({error}); pass an object") from None
         if not isinstance(values, dict):
             raise InputError(f"{where or 'settings'}: pass a JSON object, not {type(values).__name__}")
         return cls.checked(values, where=where)
 
 
+def load_json(text: str) -> Any:
+    """The value in a JSON text. Raises ValueError, in words: not JSON, nested too deep, or a name that stands twice."""
+    try:
+        return json.loads(text, object_pairs_hook=_named_once)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+
+
+def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = [name for name, _ in pairs]
+    if repeated := next((name for number, name in enumerate(names) if name in names[:number]), None):
+        raise ValueError(f"{one_line(repeated, 80)} stands twice; keep one")
+    return dict(pairs)
+
+
+class _Short(reprlib.Repr):
+    """Values as messages show them: the beginning of long ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel, self.maxlist, self.maxtuple, self.maxdict, self.maxset = 3, 6, 6, 6, 6
+        self.maxstring, self.maxlong, self.maxother = 120, 60, 120
+
+    def repr_int(self, x: int, level: int) -> str:
+        """Digits of a whole number; Python gives those of very large ones only in hexadecimal."""
+        return super().repr_int(x, level) if abs(x) < 10**300 else f"{hex(x)[:20]}... ({x.bit_length()} bits)"
+
+
+def shown_value(value: Any) -> str:
+    """A value of any size as a message can show it."""
+    return one_line(_Short().repr(value), 400)
+
+
 def fault_lines(model: type[BaseModel], error: ValidationError, *, where: str = "") -> list[str]:
     """One line per fault of a pydantic error, with the nearest known name where a name is unknown."""
     lines = []
     for fault in error.errors():
-        location = [str(part) for part in fault["loc"]]
+        location = [one_line(str(part), 80) for part in fault["loc"]]
         name = where + ".".join(location)
         if fault["type"] == "extra_forbidden":
             known = list(_fields_at(model, location[:-1]))
@@ -62,8 +97,8 @@ def fault_lines(model: type[BaseModel], error: ValidationError, *, where: str = 
             hint = f"; did you mean {near[0]}?" if near else f"; known: {', '.join(sorted(known))}"
             lines.append(f"{name}: unknown setting{hint}")
         else:
-            message = fault["msg"].removeprefix("Value error, ")
-            given = "" if isinstance(fault["input"], dict) else f" (given: {fault['input']!r})"
+            message = one_line(fault["msg"].removeprefix("Value error, "), 1000)
+            given = "" if isinstance(fault["input"], dict) else f" (given: {shown_value(fault['input'])})"
             lines.append(f"{name}: {message}{given}" if name else f"{message}")
     return lines
 

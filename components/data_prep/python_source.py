@@ -129,7 +129,8 @@ def pairs_in(source: str, file: str) -> Iterator[Pair]:
     for node in ast.walk(tree):
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or _is_overload(node):
             continue
-        query = first_sentence(ast.get_docstring(node) or "")
+        # half of a surrogate pair, which a docstring can escape, is no text that can be stored
+        query = first_sentence(ast.get_docstring(node) or "").encode("utf-8", "backslashreplace").decode()
         if not SHORTEST_QUERY <= len(query.split()) <= LONGEST_QUERY:
             continue
         passage = without_docstrings(node, lines)

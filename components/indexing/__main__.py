@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterable, Iterator
 
 import click
 
 from components.core.command import main, step_command
+from components.core.errors import InputError
 from components.core.settings import EncoderSettings
 from components.indexing.settings import IndexAddresses, IndexSettings, SearchAddresses, SearchSettings
 
@@ -30,9 +32,22 @@ def _search(addresses: SearchAddresses, settings: SearchSettings) -> None:
         print(f"{len(opened.found):,} passages, ready in {time.monotonic() - started:.1f} s", file=sys.stderr)
     if not addresses.text and sys.stdin.isatty():
         print("one query a line; Ctrl-D ends", file=sys.stderr)
-    for text in [addresses.text] if addresses.text else map(str.strip, sys.stdin):
+    for text in [addresses.text] if addresses.text else _queries(sys.stdin.buffer):
+        show_answer(opened.ask(text, settings.top), settings.json_output)
+
+
+def _queries(lines: Iterable[bytes]) -> Iterator[str]:
+    """The queries of standard input, one a line that is not blank. Raises InputError: a line is not UTF-8."""
+    for number, line in enumerate(lines, start=1):
+        try:
+            text = line.decode("utf-8").strip()
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"standard input, line {number}: not UTF-8 text (byte {error.start + 1}); convert it, or set the "
+                "terminal to UTF-8"
+            ) from None
         if text:
-            show_answer(opened.ask(text, settings.top), settings.json_output)
+            yield text
 
 
 def command(arguments: list[str]) -> tuple[click.Command, list[str]]:

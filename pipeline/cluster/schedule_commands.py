@@ -170,10 +170,11 @@ def _switch(backend: Backend, name: str, experiment: str, *, on: bool) -> None:
 
 def _read(file: Path, image: str, launcher_image: str) -> tuple[ScheduleFile, list[Settings]]:
     """The file's schedules and the settings of each, every fault of all of them in one go."""
+    from components.core.yaml_file import read_yaml
     from pipeline import parameters
     from pipeline.cluster.schedules import ScheduleFile
 
-    values = parameters.read_yaml(file)
+    values = read_yaml(file)
     values |= {name: given for name, given in (("image", image), ("launcher_image", launcher_image)) if given}
     try:
         wanted = ScheduleFile.checked(values)

@@ -37,6 +37,8 @@ def test_a_file_is_overruled_by_an_assignment(tmp_path: Path) -> None:
         ("training.train_group_size=1", "training.train_group_size: Input should be greater than or equal to 2"),
         ("training.temperature", "write name=value"),
         ("nogroup.temperature=1", "unknown setting"),
+        ("training.matryoshka_dims=" + "[" * 20_000, "training.matryoshka_dims: "),
+        ("training.seed=" + "9" * 5000, "training.seed: "),
     ],
 )
 def test_a_wrong_assignment_is_one_line(assignment: str, told: str) -> None:
@@ -51,6 +53,7 @@ def test_a_wrong_assignment_is_one_line(assignment: str, told: str) -> None:
     [
         ("- a\n- b\n", "must hold settings as name: value"),
         ("a: [1\nb: 2\n", "my.yaml:2: not valid YAML"),
+        ("training: 5\n", "training: "),
         ("trainin:\n  a: 1\n", "trainin: unknown setting; did you mean training?"),
     ],
 )
@@ -216,3 +219,10 @@ def test_an_image_of_the_job_that_moves_is_refused_in_the_run_form_too(capsys: p
         checked('{"job.image": "registry.example/sharpen:latest"}', 1, pods)
     assert ended.value.code == 2
     assert capsys.readouterr().err.startswith("error: job.image registry.example/sharpen:latest")
+
+
+def test_an_assignment_into_what_the_file_makes_a_value_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "my.yaml"
+    path.write_text("training: 5\n")
+    with pytest.raises(InputError, match=r"^training: is a group of settings"):
+        load(path, ["training.temperature=0.1"])

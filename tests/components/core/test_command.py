@@ -74,6 +74,16 @@ def test_wrong_arguments_end_with_exit_code_2(
         (StepFailed("the job died"), 1, "error: the job died\n"),
         (SharpenError("no"), 1, "error: no\n"),
         (GateRejected("not better"), 3, "error: not better\n"),
+        (
+            OSError(errno.EACCES, "Permission denied", "/root/x"),
+            2,
+            "error: /root/x: cannot be used here (Permission denied)\n",
+        ),
+        (
+            OSError(errno.ENAMETOOLONG, "File name too long", "x"),
+            2,
+            "error: x: cannot be used here (File name too long)\n",
+        ),
         (OSError(errno.ENOSPC, "full", "/data/x"), 2, "error: no space left while writing /data/x: free some space\n"),
     ],
 )

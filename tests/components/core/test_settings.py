@@ -66,3 +66,29 @@ def test_an_instruction_format_that_a_saved_model_could_not_express_is_refused(t
 def test_a_typed_newline_in_the_instruction_format_is_a_newline() -> None:
     settings = EncoderSettings.checked({"query_instruction_format": r"Instruct: {}\nQuery: {}"})
     assert settings.query_instruction_format == "Instruct: {}\nQuery: {}"
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"inner": {"depth": "9" * 100_000}}, "training.inner.depth: Unable to parse input string as an integer"),
+        ({"inner": {"depth": [["x" * 1000] * 1000] * 1000}}, "training.inner.depth: Input should be a valid integer"),
+        ({"inner": {"depth": -(16**5000)}}, "training.inner.depth: Input should be greater than or equal to 1"),
+        ({"x" * 100_000: 1}, "training.xxx"),
+        ({"a\nb": 1}, r"training.a\nb: unknown setting"),
+        ({"\udcff": 1}, "training."),
+    ],
+)
+def test_what_is_huge_or_no_text_is_one_short_line(values: dict[str, Any], told: str) -> None:
+    with pytest.raises(InputError) as caught:
+        Outer.checked(values, where="training.")
+    [line] = caught.value.faults
+    assert line.startswith(told) and len(line) < 700 and "\n" not in line
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"temperature": 1, "temperature": 2}', "9" * 5000, "{"])
+def test_settings_as_json_are_refused_in_one_line(text: str) -> None:
+    with pytest.raises(InputError, match="not valid JSON") as caught:
+        Outer.from_json(text)
+    [line] = caught.value.faults
+    assert len(line) < 300

@@ -265,3 +265,12 @@ def test_a_file_that_no_parser_takes_is_one_bad_row(tmp_path: Path, source: byte
     assert hashes_of([f"python-source:{tmp_path}"], []).size == 1
     [bad] = findings.bad_rows
     assert bad.detail and bad.file == f"{tmp_path}/bad.py"
+
+
+def test_half_a_character_in_a_docstring_stays_as_it_is_written(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text(
+        'def f(a):\n    """Return the \\ud800 of a number."""\n    b = a\n    return b\n', encoding="utf-8"
+    )
+    data, _ = read_python(f"python-source:{tmp_path}", "source", "train", Findings())
+    assert data.queries["text"].to_list() == ["Return the \\ud800 of a number."]
+    assert hashes_of([f"python-source:{tmp_path}"], []).size == 1

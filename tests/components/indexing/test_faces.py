@@ -103,3 +103,11 @@ def test_without_a_model_nothing_is_indexed(capsys: pytest.CaptureFixture[str]) 
     result = run_step("", "data", "{}", "{}")
     assert (result.address, result.metrics) == ("", {})
     assert "nothing to index" in capsys.readouterr().out
+
+
+def test_a_query_on_standard_input_that_is_not_utf8_is_one_line() -> None:
+    lines = [b"one\n", b" \n", "zw\u00f6lf\n".encode(), b"caf\xe9\n"]
+    asked = face._queries(lines)
+    assert [next(asked), next(asked)] == ["one", "zw\u00f6lf"]
+    with pytest.raises(InputError, match=r"^standard input, line 4: not UTF-8 text \(byte 4\)"):
+        next(asked)

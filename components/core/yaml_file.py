@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from yaml.composer import ComposerError
+from yaml.constructor import ConstructorError
 
 from components.core.errors import InputError, one_line
 
@@ -24,7 +26,7 @@ class _Loader(yaml.SafeLoader):
         self.depth += 1
         if self.depth > DEEPEST:
             mark = self.peek_event().start_mark
-            raise yaml.composer.ComposerError(problem=f"nested deeper than {DEEPEST} levels", problem_mark=mark)
+            raise ComposerError(problem=f"nested deeper than {DEEPEST} levels", problem_mark=mark)
         try:
             return super().compose_node(parent, index)
         finally:
@@ -35,7 +37,7 @@ class _Loader(yaml.SafeLoader):
             return super().construct_object(node, deep)
         except (ValueError, KeyError, IndexError, AttributeError, TypeError, OverflowError):
             kind = node.tag.rpartition(":")[2]
-            raise yaml.constructor.ConstructorError(
+            raise ConstructorError(
                 problem=f"{one_line(str(node.value), 40)!r} is no {kind}", problem_mark=node.start_mark
             ) from None
 

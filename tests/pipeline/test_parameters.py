@@ -34,7 +34,7 @@ def test_a_file_is_overruled_by_an_assignment(tmp_path: Path) -> None:
         ("training.temprature=1", "training.temprature: unknown setting; did you mean temperature?"),
         ("temperature=1", "temperature: unknown setting"),
         ("training.temperature=0", "training.temperature: Input should be greater than 0"),
-        ("training.train_group_size=1", "training.train_group_size: Input should be greater than or equal to 2"),
+        ("training.train_group_size=0", "training.train_group_size: Input should be greater than or equal to 1"),
         ("training.temperature", "write name=value"),
         ("nogroup.temperature=1", "unknown setting"),
         ("training.matryoshka_dims=" + "[" * 20_000, "training.matryoshka_dims: "),

@@ -14,7 +14,7 @@ import psutil
 import typer
 
 from components.core.command import run as run_with_exit_code
-from components.core.errors import GateRejected, InputError
+from components.core.errors import GateRejected, InputError, Overtaken
 from components.core.place import IMAGE, LAUNCHER_IMAGE
 from pipeline.cluster import commands
 from pipeline.cluster.options import Assignments, Config, LauncherImage
@@ -59,6 +59,8 @@ def run(
     summary.show(finished, settings)
     if finished.verdict == "reject":
         raise GateRejected(f"the gate did not promote the model: {'; '.join(finished.reasons)}")
+    if finished.verdict == "overtaken":
+        raise Overtaken(f"the model was not promoted: {'; '.join(finished.reasons)}")
 
 
 @app.command()

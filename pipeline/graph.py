@@ -122,25 +122,47 @@ def _train(
     verdict = gate(evaluation=result.outputs["Output"], settings=checked.outputs["promotion"])
     ended = {"seen": seen.outputs["seen"], **registry}
     with dsl.If(verdict.outputs["Output"] == "promote", name="promote"):
-        promoted = promotion(
-            model=tuned.outputs["Output"],
-            evaluation=result.outputs["Output"],
-            settings=checked.outputs["promotion"],
+        promote = {
+            "model": tuned.outputs["Output"],
+            "settings": checked.outputs["promotion"],
+            "with_index": checked.outputs["with_index"],
             **registry,
-        )
-        # The record comes last: a run that failed on its way there is not taken for done.
-        with dsl.If(checked.outputs["with_index"] == "yes", name="index"):
-            made = indexing(
-                model=promoted.outputs["Output"],
-                data=data.outputs["Output"],
-                settings=checked.outputs["indexing"],
-                **shared,
+        }
+        index = {"data": data.outputs["Output"], "settings": checked.outputs["indexing"], **shared}
+        promoted = promotion(evaluation=result.outputs["Output"], again=True, **promote)
+        _finish_promoted(promoted, index, ended)
+        # Another run made its model the champion while this one trained: this model must beat that one.
+        with dsl.If(promoted.outputs["Output"] == "compare again", name="compare again"):
+            new = evaluation(model=promoted.outputs["champion"], name="evaluation-champion-2", **alone)
+            new.set_display_name("evaluate new champion")
+            result = evaluation(
+                model=tuned.outputs["Output"],
+                name="evaluation-tuned-2",
+                base=base.outputs["Output"],
+                champion=new.outputs["Output"],
+                negatives=negatives.outputs["Output"],
+                **measured,
             )
-            _remember(verdict="promote", version=promoted.outputs["Output"], **ended).after(made)
-        with dsl.If(checked.outputs["with_index"] == "no", name="no-index"):
-            _remember(verdict="promote", version=promoted.outputs["Output"], **ended)
+            result.set_display_name("compare with new champion")
+            second = promotion(evaluation=result.outputs["Output"], again=False, **promote)
+            second.set_display_name("promotion, second try")
+            _finish_promoted(second, index, ended)
+            with dsl.If(second.outputs["Output"] == "not promoted", name="not promoted"):
+                _remember(verdict=second.outputs["verdict"], reason=second.outputs["reason"], **ended)
     with dsl.If(verdict.outputs["Output"] == "reject", name="reject"):
-        _remember(verdict="reject", **ended)
+        _remember(verdict="reject", reason=verdict.outputs["reason"], **ended)
+
+
+def _finish_promoted(
+    promoted: PipelineTask, index: dict[str, PipelineChannel], ended: dict[str, PipelineChannel]
+) -> None:
+    """What follows a promotion. The record comes last: a run that failed on its way there is not taken for done."""
+    facts = {"version": promoted.outputs["version"], "reason": promoted.outputs["reason"], **ended}
+    with dsl.If(promoted.outputs["Output"] == "index", name="index"):
+        made = indexing(model=promoted.outputs["version"], **index)
+        _remember(verdict="promote", **facts).after(made)
+    with dsl.If(promoted.outputs["Output"] == "promoted", name="promoted"):
+        _remember(verdict="promote", **facts)
 
 
 def _remember(**inputs: PipelineChannel | str) -> PipelineTask:

@@ -36,7 +36,8 @@ class LocalRun:
     Attributes:
         name: the run's name.
         evaluation: address of the tuned model's evaluation; empty for a skipped run.
-        verdict: ``promote``, ``reject``, or ``skip`` where there was nothing new to train on.
+        verdict: ``promote``, ``reject``, ``overtaken`` where other runs changed the champion, or ``skip`` where there
+            was nothing new to train on.
         reasons: why, a line each.
         store: root address of runs and registry.
         report: local path of the HTML report; None for a skipped run.
@@ -205,14 +206,14 @@ def _titles(pipeline: Any) -> dict[str, str]:
 
 
 def _decision(folder: Path) -> dict[str, Any]:
-    """Verdict, reasons and evaluation address of the gate; of the fingerprint where it ended the run.
+    """Verdict, reasons and evaluation address of the last step that decided; of the fingerprint where it ended the run.
 
-    KFP allows no pipeline outputs from inside an exit handler, so they are read from what these two, which are never
+    KFP allows no pipeline outputs from inside an exit handler, so they are read from what these steps, which are never
     cached, left in KFP's folder.
     """
-    gate = _left_by("gate", folder)
-    if gate is not None:
-        return gate["artifacts"]["decision"]["artifacts"][0]["metadata"]
+    for task, page in (("promotion-2", "page"), ("promotion", "page"), ("gate", "decision")):
+        if (decided := _left_by(task, folder)) is not None:
+            return decided["artifacts"][page]["artifacts"][0]["metadata"]
     seen = _left_by("fingerprint", folder) or {}
     return {"verdict": "skip", "reasons": [seen["parameterValues"]["reason"]], "evaluation": ""}
 

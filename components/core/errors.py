@@ -1,6 +1,7 @@
 """The failures that Sharpen tells apart, each with the exit code that a shell sees.
 
-0 done · 1 the run failed · 2 the user's input is wrong · 3 the promotion gate said no.
+0 done · 1 the run failed · 2 the user's input is wrong · 3 the model was not promoted: the gate said no, or another
+run was first.
 """
 
 from __future__ import annotations
@@ -36,6 +37,12 @@ class InputError(SharpenError):
 
 class GateRejected(SharpenError):
     """The model was measured and found not good enough to be promoted."""
+
+    exit_code = 3
+
+
+class Overtaken(SharpenError):
+    """Somebody else changed the champion first; it was left as they made it."""
 
     exit_code = 3
 

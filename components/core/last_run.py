@@ -11,6 +11,8 @@ from typing import Any, Self
 
 from components.core.errors import InputError
 
+OVERTAKEN = "overtaken"
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -46,8 +48,9 @@ class LastRun:
     Attributes:
         run_id: the run.
         finished_at: UTC, ISO 8601.
-        verdict: the gate's, ``promote`` or ``reject``.
+        verdict: ``promote``, ``reject``, or ``overtaken`` where other runs changed the champion first.
         version: the version that it made the champion; empty when it promoted none.
+        reason: why it ended so, in words.
         seen: what it trained with.
         skipped: the latest run that was skipped since: ``run_id``, ``at``, ``reason``; empty for none.
     """
@@ -58,6 +61,7 @@ class LastRun:
     version: str
     seen: Seen
     skipped: dict[str, str] = field(default_factory=dict)
+    reason: str = ""
 
     @property
     def told(self) -> str:

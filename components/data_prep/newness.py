@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from components.core import storage
-from components.core.last_run import LastRun, Seen
+from components.core.last_run import OVERTAKEN, LastRun, Seen
 from components.core.place import code_version
 from components.core.readers import split_addresses
 from components.data_prep import examples
@@ -117,7 +117,7 @@ def compare(
 ) -> Newness:
     """Decide whether a run goes on, and keep the hashes of its examples for the next decision.
 
-    A run is skipped when the last finished run, whatever the gate said of it, had equal settings, code, base model and
+    A run is skipped when the last finished run, promoted or rejected, had equal settings, code, base model and
     files for mining, and fewer than `least` examples are new or gone. What came in since adds up over skipped runs.
 
     Args:
@@ -146,6 +146,8 @@ def _decided(
 ) -> tuple[str, str]:
     if last is None:
         return TRAIN, "no earlier run of this model has finished"
+    if last.verdict == OVERTAKEN:
+        return TRAIN, f"other runs changed the champion before run {last.run_id} could promote its model"
     changed = [name for key, name in NAMES.items() if identity.get(key) != last.seen.identity.get(key)]
     if changed:
         return TRAIN, f"{_listed(changed)} changed since {last.told}"

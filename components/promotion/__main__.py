@@ -7,13 +7,19 @@ from components.promotion.settings import PromotionAddresses, PromotionSettings
 
 
 def call(addresses: PromotionAddresses, settings: PromotionSettings) -> None:
-    """Decide, say why, and promote unless the gate says no (exit code 3)."""
-    from components.promotion.promote import judge, promote
+    """Decide, say why, and promote; exit code 3 when the gate says no or another version was promoted meanwhile."""
+    from components.core.errors import GateRejected, Overtaken
+    from components.promotion.gate import PROMOTE, REJECT
+    from components.promotion.promote import promote
 
-    decision, _ = judge(addresses.evaluation, settings)
-    print("\n".join([f"{decision.verdict}:", *(f"  {reason}" for reason in decision.reasons)]))
-    address = promote(addresses.model, addresses.evaluation, addresses.model_name, addresses.registry, settings)
-    print(f"champion: {address}" if address else "dry run: nothing was promoted")
+    name = addresses.model_name
+    ended = promote(addresses.model, addresses.evaluation, name, addresses.registry, settings)
+    print("\n".join([f"{ended.verdict}:", *(f"  {reason}" for reason in ended.reasons)]))
+    if ended.verdict != PROMOTE:
+        kind = GateRejected if ended.verdict == REJECT else Overtaken
+        raise kind(f"{name}: not promoted: {'; '.join(ended.reasons)}")
+    if ended.version:
+        print(f"champion: {ended.champion}")
 
 
 command = step_command(

@@ -37,7 +37,9 @@ def current_champion(model_name: str, store: str, base_model: str, start_from: s
 
 
 @dsl.component(base_image=LAUNCHER_IMAGE, install_kfp_package=False)
-def gate(evaluation: str, settings: str, decision: dsl.Output[dsl.Markdown], figures: dsl.Output[dsl.Metrics]) -> str:
+def gate(
+    evaluation: str, settings: str, decision: dsl.Output[dsl.Markdown], figures: dsl.Output[dsl.Metrics]
+) -> NamedTuple("Verdict", [("Output", str), ("reason", str)]):  # type: ignore[valid-type]
     """Decide whether the tuned model is good enough to be promoted. A rejection is an answer, not a failure.
 
     Args:
@@ -47,7 +49,7 @@ def gate(evaluation: str, settings: str, decision: dsl.Output[dsl.Markdown], fig
         figures: The gain, its interval, and whether it was enough.
 
     Returns:
-        promote or reject.
+        promote or reject; the reason in words.
     """
     from pathlib import Path
 
@@ -61,7 +63,7 @@ def gate(evaluation: str, settings: str, decision: dsl.Output[dsl.Markdown], fig
         show_metrics(figures, answer.figures)
         decision.metadata.update(verdict=answer.verdict, reasons=answer.reasons, evaluation=evaluation)
         print("\n".join([f"{answer.verdict}:", *answer.reasons]))
-    return answer.verdict
+    return answer.verdict, "; ".join(answer.reasons)  # type: ignore[return-value]
 
 
 @dsl.component(base_image=LAUNCHER_IMAGE, install_kfp_package=False)
@@ -71,10 +73,16 @@ def promotion(
     model_name: str,
     store: str,
     settings: str,
+    with_index: str,
+    again: bool,
     promoted: dsl.Output[dsl.Model],
     page: dsl.Output[dsl.Markdown],
-) -> str:
+) -> NamedTuple(  # type: ignore[valid-type]
+    "Promotion", [("Output", str), ("verdict", str), ("version", str), ("champion", str), ("reason", str)]
+):
     """Copy the model into the registry as its next version and make that the champion.
+
+    If another version has become the champion since the evaluation, that is an answer, not a failure.
 
     Args:
         model: Address of the tuned model.
@@ -82,24 +90,23 @@ def promotion(
         model_name: Name of the model in the registry.
         store: Root of the registry.
         settings: Promotion settings as JSON.
+        with_index: Whether the index of a promoted model is wanted, yes or no.
+        again: Whether the model can be compared once more, with a champion that has changed.
         promoted: The registered version.
-        page: Where the new champion is, and how it is fetched.
+        page: How it ended; where the new champion is, and how it is fetched.
 
     Returns:
-        Address of the registered version; empty on a dry run.
+        What follows, index, promoted, compare again or not promoted; the verdict, promote, reject or overtaken; address
+        of the registered version, empty for none; address of the champion now; the reason in words.
     """
     from components.core.place import reported
-    from components.promotion.promote import promote
-    from components.promotion.settings import PromotionSettings
-    from components.promotion.wording import write_promotion_page
+    from components.promotion.step import run_step
 
     with reported("promotion"):
-        checked = PromotionSettings.from_json(settings, where="promotion.")
-        address = promote(model, evaluation, model_name, store, checked)
-        promoted.metadata.update(address=address, model_name=model_name)
-        write_promotion_page(page.path, address, model_name, store)
-        print(f"champion: {address}" if address else "dry run: nothing was promoted")
-    return address
+        result = run_step(model, evaluation, model_name, store, settings, with_index, again=again)
+        promoted.metadata.update(address=result.promotion.version, model_name=model_name)
+        result.tell(page, evaluation)
+    return result.outputs  # type: ignore[return-value]
 
 
 @dsl.component(base_image=LAUNCHER_IMAGE, install_kfp_package=False)
@@ -110,9 +117,9 @@ def remember(model_name: str, store: str, seen: str, verdict: str, version: str 
         model_name: Name of the model in the registry.
         store: Root of the registry.
         seen: What the run trained with, as JSON.
-        verdict: promote, reject or skip.
+        verdict: promote, reject, overtaken or skip.
         version: Address of the version that was promoted; empty for none.
-        reason: Why the run was skipped.
+        reason: Why it ended so.
 
     Returns:
         The record as JSON.

@@ -33,9 +33,9 @@ def settle(root: str, name: str, seen: Seen, verdict: str, version: str, reason:
 
     Args:
         root, name, seen: as `remember`.
-        verdict: ``promote``, ``reject`` or ``skip``.
+        verdict: ``promote``, ``reject``, ``overtaken`` or ``skip``.
         version: address of the promoted version; empty for none.
-        reason: why it was skipped.
+        reason: why it ended so.
 
     Returns:
         The record as JSON.
@@ -45,7 +45,7 @@ def settle(root: str, name: str, seen: Seen, verdict: str, version: str, reason:
         print(reason)
     else:
         number = version.partition("?")[0].rstrip("/").rpartition("/")[2]
-        made = remember(root, name, seen, verdict=verdict, version=number, run_id=run_id())
+        made = remember(root, name, seen, verdict=verdict, version=number, run_id=run_id(), reason=reason)
         print(f"{name}: {made.seen.count:,} examples are known from {made.told}")
     last = read(root, name)
     return last.as_json() if last else ""
@@ -65,19 +65,20 @@ def told_of(root: str, name: str, run: str) -> str:
     if last.skipped.get("run_id") == run:
         return last.skipped["reason"]
     if last.run_id == run:
-        return f"promoted as {last.version}" if last.version else f"not promoted ({last.verdict})"
+        return f"promoted as {last.version}" if last.version else f"not promoted ({last.verdict}): {last.reason}"
     return ""
 
 
-def remember(root: str, name: str, seen: Seen, *, verdict: str, version: str, run_id: str) -> LastRun:
+def remember(root: str, name: str, seen: Seen, *, verdict: str, version: str, run_id: str, reason: str = "") -> LastRun:
     """Record that a run has finished; it replaces the record of the run before.
 
     Args:
         root, name: of the registry and of the model.
         seen: what the run trained with.
-        verdict: the gate's.
+        verdict: as `LastRun.verdict`.
         version: the version that the run made the champion; empty for none.
         run_id: the run.
+        reason: why it ended so.
 
     Raises:
         InputError: the hashes of the examples are gone.
@@ -86,7 +87,7 @@ def remember(root: str, name: str, seen: Seen, *, verdict: str, version: str, ru
     data = storage.read_bytes(seen.examples)
     kept = storage.join(_folder(root, name), "examples", f"{hashlib.sha256(data).hexdigest()[:16]}.u64")
     storage.write_bytes(kept, data)
-    made = LastRun(run_id, _now(), verdict, version, replace(seen, examples=kept))
+    made = LastRun(run_id, _now(), verdict, version, replace(seen, examples=kept), reason=reason)
     before = _replace(root, name, lambda _: made)
     if before is not None and before.seen.examples != kept:
         storage.delete(before.seen.examples)

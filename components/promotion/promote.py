@@ -2,18 +2,39 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from components.core import storage
-from components.core.errors import GateRejected, InputError, StepFailed
+from components.core.errors import InputError, Overtaken
+from components.core.last_run import OVERTAKEN
 from components.core.place import code_version, run_id
 from components.promotion import registry
-from components.promotion.gate import Decision, decide
+from components.promotion.gate import PROMOTE, REJECT, Decision, decide
 from components.promotion.measured import CHAMPION, Measured, read_measured
 from components.promotion.settings import PromotionSettings
 from components.promotion.versions import checked_name, content_of
 from components.promotion.wording import decision_page, results_section
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """How a promotion ended.
+
+    Attributes:
+        verdict: ``promote``: the model is the champion, or was made it by this very evaluation before. ``reject``: the
+            gate says no. ``overtaken``: another version has become the champion since the evaluation, so the model must
+            be compared with that one first.
+        reasons: why, a line each.
+        version: address of the version that the model was registered as; empty where none was promoted.
+        champion: address of the champion now; empty for none.
+    """
+
+    verdict: str
+    reasons: list[str]
+    version: str = ""
+    champion: str = ""
 
 
 def judge(evaluation: str, settings: PromotionSettings) -> tuple[Decision, str]:
@@ -27,10 +48,11 @@ def judge(evaluation: str, settings: PromotionSettings) -> tuple[Decision, str]:
     return decision, decision_page(decision, measured)
 
 
-def promote(model: str, evaluation: str, name: str, root: str, settings: PromotionSettings) -> str:
+def promote(model: str, evaluation: str, name: str, root: str, settings: PromotionSettings) -> Promotion:
     """Register a model that passes the gate and make it the champion.
 
-    Doing it again with the same model changes nothing and answers the same.
+    Done again with the same model and evaluation, after an end of any kind, it completes what is missing and answers
+    the same.
 
     Args:
         model: address of the model's finished folder.
@@ -40,64 +62,82 @@ def promote(model: str, evaluation: str, name: str, root: str, settings: Promoti
         settings: the gate's, and whether the registry may be changed.
 
     Returns:
-        The address of the registered version; empty on a dry run.
+        What came of it; a rejection and a lost race are answers, and leave the champion as it is.
 
     Raises:
         InputError: an address is wrong, or the evaluation is of another model.
-        GateRejected: the gate says no; nothing was registered.
-        StepFailed: another version became the champion since the evaluation; the champion is untouched.
+        StepFailed: the store does not answer, or the model's files are damaged.
     """
     checked_name(name)
     storage.check_access(storage.join(root, "models", name), write=not settings.dry_run)
     measured = read_measured(evaluation)
     decision = decide(measured, settings)
+    content = _checked_content(model, measured)
+    present = registry.read_champion(root, name)
+    now = present.address if present else ""
     if not decision.promoted:
-        raise GateRejected(f"{name}: not promoted: {'; '.join(decision.reasons)}")
-    _check_model(model, measured)
-    expected = _check_champion(measured, name, root)
+        return Promotion(REJECT, decision.reasons, champion=now)
+    if present and present.content == content:
+        return Promotion(PROMOTE, [f"{present.version} is the champion", *decision.reasons], now, now)
+    if present and (before := present.promoted_by(evaluation)):
+        reasons = [f"{before} was made the champion; {present.version} has followed it since"]
+        return Promotion(PROMOTE, reasons, registry.version_address(root, name, before), now)
+    if present and (reason := _overtaken(measured, present)):
+        return Promotion(OVERTAKEN, [reason], champion=now)
     if settings.dry_run:
-        return ""
+        return Promotion(PROMOTE, ["dry run: the gate passed, nothing was promoted"], champion=now)
 
-    facts = {
+    version = registry.register(
+        root,
+        name,
+        model,
+        _provenance(measured, decision, settings),
+        run_id=run_id(),
+        card=results_section(decision, measured),
+    )
+    expected, reason = present.version if present else "", "; ".join(decision.reasons)
+    try:
+        champion = registry.promote(
+            root, name, version.version, reason=reason, expected=expected, evaluation=evaluation
+        )
+    except Overtaken as lost:
+        return Promotion(OVERTAKEN, [str(lost)], champion=registry.champion_address(root, name))
+    return Promotion(PROMOTE, decision.reasons, champion.address, champion.address)
+
+
+def _provenance(measured: Measured, decision: Decision, settings: PromotionSettings) -> dict[str, Any]:
+    return {
         "run_id": run_id(),
         "code_version": code_version(),
         "data_fingerprint": measured.facts["data_fingerprint"],
-        "evaluation": evaluation,
+        "evaluation": measured.address,
         "metrics": measured.metrics,
         "comparison": {against: asdict(reference) for against, reference in measured.against.items()},
         "gate": asdict(decision),
         "settings": settings.model_dump(mode="json"),
     }
-    card = results_section(decision, measured)
-    version = registry.register(root, name, model, facts, run_id=run_id(), card=card)
-    reason = "; ".join(decision.reasons)
-    return registry.promote(root, name, version.version, reason=reason, expected=expected).address
 
 
-def _check_model(model: str, measured: Measured) -> None:
-    """The evaluation must be of this model: of this address, or of the same files at another."""
+def _checked_content(model: str, measured: Measured) -> str:
+    """The model's content; the evaluation must be of this model: of this address, or of the same files at another."""
+    content = content_of(storage.read_marker(model).files)
     evaluated = str(measured.facts.get("model", ""))
     if _plain(evaluated) == _plain(model):
-        return
-    if storage.is_finished(evaluated) and storage.is_finished(model):
-        ours, theirs = (content_of(storage.read_marker(address).files) for address in (model, evaluated))
-        if ours == theirs:
-            return
+        return content
+    if storage.is_finished(evaluated) and content_of(storage.read_marker(evaluated).files) == content:
+        return content
     raise InputError(f"{measured.address}: measures the model {evaluated}, not {model}; evaluate the model to promote")
 
 
-def _check_champion(measured: Measured, name: str, root: str) -> str:
-    """The version that the evaluation took for the champion, empty for none. It must be the champion still."""
-    present = registry.read_champion(root, name)
+def _overtaken(measured: Measured, present: registry.Champion) -> str:
+    """Why the comparison does not count any more; empty when it was with the present champion."""
     compared = measured.against[CHAMPION].model if CHAMPION in measured.against else ""
-    if present is None:
+    if _plain(compared) == _plain(present.address):
         return ""
-    if _plain(compared) != _plain(present.address):
-        raise StepFailed(
-            f"{name}: {present.version} is the champion, but the evaluation compared with "
-            f"{compared or 'the base model only'}; evaluate again, against {present.address}"
-        )
-    return present.version
+    return (
+        f"{present.version} is the champion, but the evaluation compared with {compared or 'the base model only'}; "
+        f"evaluate again, against {present.address}"
+    )
 
 
 def _plain(address: str) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from components.core import storage
-from components.core.errors import InputError, StepFailed
+from components.core.errors import InputError, Overtaken, StepFailed
 from components.promotion.versions import (
     PROVENANCE,
     Version,
@@ -57,6 +57,7 @@ class Champion:
         reason: why it was promoted.
         previous: the version that `rollback` would bring back; empty when there is none.
         history: the champions before this one, oldest first.
+        evaluations: version -> address of the evaluation that made it the champion, of this and those in the history.
     """
 
     version: str
@@ -68,7 +69,12 @@ class Champion:
     reason: str
     previous: str = ""
     history: list[str] = field(default_factory=list)
+    evaluations: dict[str, str] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
+
+    def promoted_by(self, evaluation: str) -> str:
+        """The version, this or an earlier champion, that an evaluation made the champion; empty for none."""
+        return next((version for version, address in self.evaluations.items() if address == evaluation), "")
 
 
 def read_champion(root: str, name: str) -> Champion | None:
@@ -97,20 +103,23 @@ def provenance(root: str, name: str, version: str = "champion") -> dict[str, Any
     return storage.read_json(storage.join(show(root, name, version).address, PROVENANCE))
 
 
-def promote(root: str, name: str, version: str, *, reason: str, expected: str | None = None) -> Champion:
+def promote(
+    root: str, name: str, version: str, *, reason: str, expected: str | None = None, evaluation: str = ""
+) -> Champion:
     """Make a registered version the champion.
 
     Args:
         root, name, version: which.
         reason: why, for those who look later.
         expected: the version that must be the champion now, empty for none; not given, any may be.
+        evaluation: address of the evaluation that the decision rests on; empty when somebody decided without one.
 
     Returns:
         The champion; the present one unchanged if it is this version already.
 
     Raises:
         InputError: there is no such version.
-        StepFailed: another version is the champion than expected, or somebody promoted one in between.
+        Overtaken: another version is the champion than expected, or somebody promoted one in between.
     """
     entry = read_version(root, name, version)
     present, etag = _champion_and_etag(root, name)
@@ -118,12 +127,13 @@ def promote(root: str, name: str, version: str, *, reason: str, expected: str | 
         return present
     before = present.version if present else ""
     if expected is not None and before != expected:
-        raise StepFailed(
+        raise Overtaken(
             f"{name}: {before or 'no version'} is the champion now, but {entry.version} was compared with "
             f"{expected or 'the base model'}; run again, so that it is compared with the champion"
         )
     history = [*present.history, present.version][-HISTORY:] if present else []
-    return _switch(root, name, entry, reason=reason, history=history, etag=etag)
+    evaluations = {**(present.evaluations if present else {}), entry.version: evaluation}
+    return _switch(root, name, entry, reason=reason, history=history, evaluations=evaluations, etag=etag)
 
 
 def rollback(root: str, name: str, *, reason: str = "") -> Champion:
@@ -131,7 +141,7 @@ def rollback(root: str, name: str, *, reason: str = "") -> Champion:
 
     Raises:
         InputError: there is no champion, or none before it.
-        StepFailed: somebody promoted a version in between.
+        Overtaken: somebody promoted a version in between.
     """
     present, etag = _champion_and_etag(root, name)
     if present is None:
@@ -142,7 +152,8 @@ def rollback(root: str, name: str, *, reason: str = "") -> Champion:
         raise InputError(f"{name}: {present.version} is the first champion; there is none before it to roll back to")
     entry = read_version(root, name, present.previous)
     why = reason or f"rolled back from {present.version}"
-    return _switch(root, name, entry, reason=why, history=present.history[:-1], etag=etag)
+    history, evaluations = present.history[:-1], present.evaluations
+    return _switch(root, name, entry, reason=why, history=history, evaluations=evaluations, etag=etag)
 
 
 def pull(root: str, name: str, version: str, target: Path) -> Path:
@@ -186,7 +197,16 @@ def _champion_and_etag(root: str, name: str) -> tuple[Champion | None, str | Non
         raise InputError(f"{address}: damaged ({error!r}); delete it and promote a version again") from None
 
 
-def _switch(root: str, name: str, entry: Version, *, reason: str, history: list[str], etag: str | None) -> Champion:
+def _switch(
+    root: str,
+    name: str,
+    entry: Version,
+    *,
+    reason: str,
+    history: list[str],
+    evaluations: dict[str, str],
+    etag: str | None,
+) -> Champion:
     champion = Champion(
         version=entry.version,
         address=entry.address,
@@ -197,12 +217,15 @@ def _switch(root: str, name: str, entry: Version, *, reason: str, history: list[
         reason=reason,
         previous=history[-1] if history else "",
         history=history,
+        evaluations={v: evaluations[v] for v in [*history, entry.version] if evaluations.get(v)},
     )
     try:
         storage.write_json(_pointer(root, name), asdict(champion), if_match=etag, if_absent=etag is None)
     except storage.PreconditionFailed:
         winner = read_champion(root, name)
-        raise StepFailed(
+        if winner and winner.version == entry.version:
+            return winner
+        raise Overtaken(
             f"{name}: somebody else promoted {winner.version if winner else 'a version'} in the same moment; "
             f"{entry.version} is registered, but not the champion; compare the two and run again"
         ) from None

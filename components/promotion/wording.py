@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from components.promotion.gate import Decision
 from components.promotion.measured import Measured, Reference
 
@@ -26,19 +24,21 @@ def results_section(decision: Decision, measured: Measured) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write_promotion_page(path: str, address: str, name: str, root: str) -> None:
-    """Write where a promoted model is, and how it is fetched or taken back, as Markdown for the UI.
+def promotion_page(ended: str, reason: str, version: str, name: str, root: str) -> str:
+    """How a promotion ended, and how a promoted model is fetched or taken back, as Markdown for the UI.
 
     Args:
-        path: of the file to write.
-        address: of the registered version; empty on a dry run.
+        ended: in a word or two.
+        reason: in a line.
+        version: address of the version that was promoted; empty for none.
         name, root: of the model and of the registry.
     """
-    lines = ["Dry run: the gate passed, nothing was promoted."]
-    if address:
-        lines = [f"## {name}: {address.rpartition('/')[2]} is the champion", "", f"`{address}`", "", "```"]
+    lines = [f"## {name}: {ended}", "", reason]
+    if version:
+        number = version.partition("?")[0].rpartition("/")[2]
+        lines = [f"## {name}: {number} is promoted", "", reason, "", f"`{version}`", "", "```"]
         lines += [f"sharpen models pull {name} --store {root}", f"sharpen models rollback {name} --store {root}", "```"]
-    Path(path).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return "\n".join(lines) + "\n"
 
 
 def _table(name: str, reference: Reference, measured: Measured) -> list[str]:

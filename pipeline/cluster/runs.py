@@ -12,6 +12,8 @@ from components.core.errors import InputError
 from pipeline.cluster.api import Api, Object, equals
 from pipeline.cluster.faults import ApiFault
 
+# conditions of the graph that say which way a run went
+BRANCHES = ("promote", "reject", "skip", "compare again", "not promoted")
 FINISHED = ("SUCCEEDED", "SKIPPED", "FAILED", "CANCELED")
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 # what the workflow engine adds around the steps
@@ -45,7 +47,7 @@ class Graph:
 
     Attributes:
         titles: of the steps, by name.
-        branches: what it means that a condition held, by its name: ``promote``, ``reject`` or ``skip``.
+        branches: what it means that a condition held (one of `BRANCHES`), by its name.
     """
 
     titles: dict[str, str]
@@ -63,7 +65,7 @@ class Graph:
             component = components.get(str((task.get("componentRef") or {}).get("name"))) or {}
             if "dag" not in component:
                 titles[name] = title
-            elif title in ("promote", "reject", "skip"):
+            elif title in BRANCHES:
                 branches[name] = title
         return cls(titles, branches)
 
@@ -182,15 +184,21 @@ def tasks_of(run: Object, graph: Graph) -> list[Task]:
 def verdict(run: Object, graph: Graph) -> str:
     """Which way the run went: ``promote`` or ``reject`` once the gate has spoken, ``skip`` where nothing was new.
 
-    Empty before. A branch that the run did not take is there as skipped; of one that it took, the task runs or ran.
+    ``overtaken`` where another run changed the champion first, and the model did not replace that one. Empty before. A
+    branch that the run did not take is there as skipped; of one that it took, the task runs or ran.
     """
     states = {
         detail.get("display_name"): detail.get("state")
         for detail in (run.get("run_details") or {}).get("task_details") or []
     }
     seen = {way: states[name] for name, way in graph.branches.items() if name in states}
-    for way, said in seen.items():
-        if said in ("PENDING", "RUNNING", "SUCCEEDED", "FAILED"):
+    held = {way for way, said in seen.items() if said in ("PENDING", "RUNNING", "SUCCEEDED", "FAILED")}
+    if "compare again" in held:
+        if "not promoted" in held:
+            return "overtaken"
+        return "promote" if seen.get("not promoted") == "SKIPPED" else ""
+    for way in ("promote", "reject", "skip"):
+        if way in held:
             return way
     return "reject" if states.get("gate") == "SUCCEEDED" and seen.get("promote") == "SKIPPED" else ""
 

@@ -15,7 +15,12 @@ from pipeline.cluster.api import Api, Object
 from pipeline.cluster.waiting import WORDS
 
 _STYLES = {"SUCCEEDED": "green", "FAILED": "bold red", "RUNNING": "cyan", "CANCELED": "yellow", "ENABLED": "green"}
-VERDICTS = {"promote": "promoted", "reject": "not promoted", "skip": "nothing new to train on"}
+VERDICTS = {
+    "promote": "promoted",
+    "reject": "not promoted",
+    "overtaken": "not promoted, as another run changed the champion",
+    "skip": "nothing new to train on",
+}
 # of a pipe or a file: nothing is cut off that a program may look for
 _WIDE = 300
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from components.core.errors import GateRejected, StepFailed
+from components.core.errors import GateRejected, Overtaken, StepFailed
 from components.core.progress import clock
 from pipeline.cluster import runs
 from pipeline.cluster.api import Api
@@ -40,6 +40,7 @@ def wait(api: Api, identity: str, tell: Callable[[str, str], None]) -> None:
     Raises:
         StepFailed: the run failed or was cancelled; names its failed steps and what the server says of them.
         GateRejected: it succeeded, and the gate did not promote the model.
+        Overtaken: it succeeded, and did not promote the model, since another run changed the champion meanwhile.
         InputError: the run has vanished, or the credentials do not hold any more.
     """
     seen: dict[str, str] = {}
@@ -76,6 +77,11 @@ def _end(api: Api, run: runs.Object, tasks: list[Task], verdict: str) -> None:
     if runs.state(run) in ("SUCCEEDED", "SKIPPED"):
         if verdict == "reject":
             raise GateRejected(f"run {name}: the gate did not promote the model; its reasons: the step gate in {link}")
+        if verdict == "overtaken":
+            raise Overtaken(
+                f"run {name}: another run changed the champion meanwhile, and the model did not replace that one; why: "
+                f"the step promotion, second try, in {link}"
+            )
         return
     if runs.state(run) == "CANCELED":
         raise StepFailed(f"run {name} was cancelled")

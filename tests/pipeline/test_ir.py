@@ -224,10 +224,29 @@ def test_every_end_of_a_run_is_recorded_once(spec: Spec) -> None:
     for component in spec.components.values():
         for task in component.dag.tasks.values():
             if task.component_ref.name.startswith("comp-remember"):
-                recorded.append(task.inputs.parameters["verdict"].runtime_value.constant.string_value)
+                verdict = task.inputs.parameters["verdict"]
+                recorded.append(verdict.runtime_value.constant.string_value or verdict.component_input_parameter)
                 others = {name for name in component.dag.tasks if not name.startswith("remember")}
                 assert others == set(task.dependent_tasks)
-    assert sorted(recorded) == ["promote", "promote", "reject", "skip"]
+    # with an index and without, at the first and at the second try
+    second = "pipelinechannel--promotion-2-verdict"
+    assert sorted(recorded) == sorted([second, *["promote"] * 4, "reject", "skip"])
+
+
+def test_a_lost_race_is_one_more_comparison_on_the_same_data(spec: Spec) -> None:
+    again = level(spec, "promotion-2")
+    conditions = {name for name, task in again.tasks.items() if task.trigger_policy.condition}
+    steps = set(again.tasks) - conditions
+    assert len(steps) == 3 and {name.rpartition("-")[0] for name in steps} == {"evaluation", "promotion"}
+    (new, tuned) = sorted((again.tasks[name] for name in steps - {"promotion-2"}), key=lambda t: len(t.dependent_tasks))
+    first = level(spec, "gate")
+    assert new.inputs.parameters["model"].component_input_parameter == "pipelinechannel--promotion-champion"
+    assert [new.task_info.name, tuned.task_info.name] == ["evaluate new champion", "compare with new champion"]
+    assert len(tuned.dependent_tasks) == 1
+    for task in (new, tuned):
+        assert task.inputs.parameters["data"].component_input_parameter == "pipelinechannel--data-prep-Output"
+        assert task.inputs.parameters["split"].runtime_value.constant.string_value == "test"
+    assert "promotion-2" not in first.tasks
 
 
 def test_what_people_look_at_is_an_artifact_that_the_ui_shows(spec: Spec) -> None:

@@ -59,7 +59,7 @@ def sharpen(folder: Path, *arguments: str, **variables: str) -> subprocess.Compl
     environment |= {"OMP_NUM_THREADS": "1", "SHARPEN_CACHE": str(folder / "cache"), **variables}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [variables.get("PYTHONPATH"), str(ROOT)]))
     command = [sys.executable, "-m", "pipeline.cli", *arguments]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=240)
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
 
 
 @pytest.fixture(scope="module")

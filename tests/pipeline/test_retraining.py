@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from components.core import storage
 from components.promotion import last_run, registry
 from pipeline.store import EmbeddedStore
-from tests.pipeline.test_local import sharpen, write_examples
+from tests.pipeline.test_local import ROOT, sharpen, write_examples
 
 pytestmark = [pytest.mark.model, pytest.mark.store, pytest.mark.processes]
 
@@ -71,15 +72,41 @@ def written(store: str, folder: Path) -> tuple[str, dict[str, Any]]:
     return storage.join(store, "runs", newest.name), outputs
 
 
-def test_nights_of_retraining(workshop: Path, store: str) -> None:
-    # night 1: nothing is known, so it trains, and from the base model, as there is no champion
-    first = sharpen(workshop, "run", "--config", "my.yaml")
+def overtaken_by(folder: Path, store: str, model: Path) -> str:
+    """A folder for PYTHONPATH: as soon as a run's promotion starts, this model is promoted by somebody else."""
+    with storage.new_folder(storage.join(store, "others", "finetuning"), producer="finetuning") as target:
+        shutil.copytree(model, target, dirs_exist_ok=True)
+    (folder / "overtaking").mkdir()
+    (folder / "overtaking" / "sitecustomize.py").write_text(
+        f"""import sys
+if "promotion" in sys.orig_argv:
+    sys.path.insert(0, {str(ROOT)!r})
+    from components.promotion import registry
+    if not registry.champion_address({store!r}, "nightly"):
+        registry.register({store!r}, "nightly", {store!r} + "/others/finetuning", {{}}, run_id="another")
+        registry.promote({store!r}, "nightly", "v0001", reason="was first")
+"""
+    )
+    return str(folder / "overtaking")
+
+
+def test_nights_of_retraining(workshop: Path, store: str, tiny_model: Path) -> None:
+    # night 1: nothing is known, so it trains, and from the base model, as there is no champion. While it does, another
+    # run's model, no better than the base model, becomes the champion: the model is compared with it too
+    first = sharpen(workshop, "run", "--config", "my.yaml", PYTHONPATH=overtaken_by(workshop, store, tiny_model))
     assert first.returncode == 0, first.stdout + first.stderr
+    assert "compare again: v0001 is the champion, but the evaluation compared with the base model only" in first.stdout
+    assert steps(first.stdout)[-5:] == [
+        *("evaluate new champion", "compare with new champion", "promotion, second try", "remember", "finish")
+    ]
+    run, _ = written(store, workshop)
+    compared = storage.read_json(f"{run}/evaluation-tuned-2/comparison.json")["against"]
+    assert compared["champion"]["model"].endswith("/versions/v0001") and "base" in compared
     assert "no earlier run of this model has finished" in first.stdout
     assert re.search(r"champion: none yet; training starts from /.*tiny-bert", first.stdout)
-    assert "nightly: promoted as v0001" in first.stdout
+    assert "nightly: promoted as v0002" in first.stdout
     record = last_run.read(store, "nightly")
-    assert record is not None and (record.version, record.seen.count) == ("v0001", 240)
+    assert record is not None and (record.version, record.seen.count) == ("v0002", 240)
     champion = registry.show(store, "nightly")
 
     # night 2: some rows more, too few
@@ -87,7 +114,7 @@ def test_nights_of_retraining(workshop: Path, store: str) -> None:
     second = sharpen(workshop, "run", "--config", "my.yaml")
     assert second.returncode == 0, second.stdout + second.stderr
     assert steps(second.stdout) == CHEAP
-    said = "skipped: 20 new examples since v0001, min_new_examples is 30"
+    said = "skipped: 20 new examples since v0002, min_new_examples is 30"
     # the fingerprint, the record, the finish and the summary say so
     assert second.stdout.count(said) == 4 and f"nightly: {said}" in second.stdout
     assert f"Model:  {champion.address}" in second.stdout
@@ -102,7 +129,7 @@ def test_nights_of_retraining(workshop: Path, store: str) -> None:
     add_examples(workshop, 280)
     third = sharpen(workshop, "run", "--config", "my.yaml")
     assert third.returncode == 3, third.stdout + third.stderr
-    assert "40 new examples since v0001, min_new_examples is 30" in third.stdout
+    assert "40 new examples since v0002, min_new_examples is 30" in third.stdout
     run, _ = written(store, workshop)
     training = storage.read_json(f"{run}/finetuning/training.json")
     assert training["base_model"] == champion.address
@@ -112,7 +139,7 @@ def test_nights_of_retraining(workshop: Path, store: str) -> None:
     assert comparison["champion"]["model"] == champion.address and "base" in comparison
     weights = storage.read_marker(f"{run}/evaluation-champion").facts["model_hash"]
     assert training["base_weights"] == weights
-    assert "nightly: not promoted (reject)" in third.stdout
+    assert re.search(r"nightly: not promoted \(reject\): ndcg_at_10 .*: gain ", third.stdout)
 
     # night 4: the same data, which the gate has said no to
     fourth = sharpen(workshop, "run", "--config", "my.yaml")

@@ -96,6 +96,12 @@ def test_a_run_that_was_rejected_is_not_repeated_either(tmp_path: Path, last: La
     assert answer.reason.startswith("skipped: 0 new examples since run run-1, which was not promoted, min_new")
 
 
+def test_a_run_that_lost_a_race_is_repeated(tmp_path: Path, last: LastRun) -> None:
+    answer = asked(tmp_path, replace(last, verdict="overtaken", version=""))
+    assert answer.decision == "train"
+    assert "other runs changed the champion before run run-1 could promote its model" in answer.reason
+
+
 def test_without_the_last_runs_hashes_it_runs(tmp_path: Path, last: LastRun) -> None:
     Path(last.seen.examples).unlink()
     answer = asked(tmp_path, last, least=1000)

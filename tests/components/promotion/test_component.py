@@ -48,7 +48,13 @@ def test_the_gate_answers_and_the_promotion_follows(
         answer = gate(evaluation=evaluation, settings=settings).after(champion)  # type: ignore[call-arg]
         with dsl.If(answer.outputs["Output"] == "promote"):
             promotion(  # type: ignore[call-arg]
-                model=model, evaluation=evaluation, model_name="code-search", store=store, settings=settings
+                model=model,
+                evaluation=evaluation,
+                model_name="code-search",
+                store=store,
+                settings=settings,
+                with_index="no",
+                again=True,
             )
 
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(tmp_path / "kfp"), raise_on_error=True)

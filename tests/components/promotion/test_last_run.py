@@ -75,8 +75,8 @@ def test_what_is_told_of_a_run(root: str, seen: Seen, monkeypatch: pytest.Monkey
     text = last_run.settle(root, NAME, seen, "promote", address, "")
     record = LastRun.from_json(text)
     assert record is not None and (record.run_id, record.version) == ("mine", "v0012")
-    last_run.settle(root, NAME, record.seen, "reject", "", "")
-    assert last_run.told_of(root, NAME, "mine") == "not promoted (reject)"
+    last_run.settle(root, NAME, record.seen, "reject", "", "ndcg_at_10 fell")
+    assert last_run.told_of(root, NAME, "mine") == "not promoted (reject): ndcg_at_10 fell"
     last_run.settle(root, NAME, record.seen, "skip", "", "skipped: why")
     assert last_run.told_of(root, NAME, "mine") == "skipped: why"
 

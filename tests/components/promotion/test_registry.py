@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from components.core import object_store, storage
-from components.core.errors import InputError, StepFailed
+from components.core.errors import InputError, Overtaken, SharpenError, StepFailed
 from components.promotion import registry, versions
 
 NAME = "code-search"
@@ -26,7 +26,7 @@ def at_once(count: int, work: Callable[[int], object]) -> list[object]:
         gate.wait()
         try:
             return work(number)
-        except StepFailed as error:
+        except SharpenError as error:
             return error
 
     with ThreadPoolExecutor(count) as pool:
@@ -104,7 +104,7 @@ def test_a_promotion_that_compared_with_another_champion_is_refused(root: str, m
         register(root, make_model(weights))
     registry.promote(root, NAME, "v0001", reason="", expected="")
     registry.promote(root, NAME, "v0002", reason="", expected="v0001")
-    with pytest.raises(StepFailed, match="v0002 is the champion now, but v0003 was compared with v0001"):
+    with pytest.raises(Overtaken, match="v0002 is the champion now, but v0003 was compared with v0001"):
         registry.promote(root, NAME, "v0003", reason="", expected="v0001")
     assert registry.show(root, NAME).version == "v0002"
 
@@ -117,7 +117,7 @@ def test_of_sixteen_first_promotions_one_wins(root: str, make_model: Callable[..
     # threads with the winner's version find their work done; all others are told, and nobody else's write is seen
     assert won
     assert all(answer == champion for answer in won)
-    lost = [str(answer) for answer in answers if isinstance(answer, StepFailed)]
+    lost = [str(answer) for answer in answers if isinstance(answer, Overtaken)]
     assert len(won) + len(lost) == 16
     assert len(lost) >= 12
     assert all("somebody else promoted" in line or "is the champion now" in line for line in lost)

@@ -51,6 +51,13 @@ def test_a_run_is_shown_with_its_steps_and_the_gates_verdict(kfp: FakeKfp, on: S
     assert "verdict:  not promoted" in on("status", "first").out
     kfp.set_tasks(runs[0], task(branch(kfp, "train"), "SKIPPED"), task(branch(kfp, "skip"), "SUCCEEDED"))
     assert "verdict:  nothing new to train on" in on("status", "first").out
+    raced = [task("gate", "SUCCEEDED"), task(branch(kfp, "promote"), "SUCCEEDED")]
+    raced.append(task(branch(kfp, "compare again"), "SUCCEEDED"))
+    for state, told in (("SUCCEEDED", "not promoted, as another run changed the champion"), ("SKIPPED", "promoted")):
+        kfp.set_tasks(runs[0], *raced, task(branch(kfp, "not promoted"), state))
+        assert f"verdict:  {told}" in on("status", "first").out.splitlines()
+    kfp.set_tasks(runs[0], *raced)
+    assert "verdict" not in on("status", "first").out
     kfp.set_tasks(runs[0], task("gate", "RUNNING"), task(branch(kfp, "train"), "RUNNING"))
     assert "verdict" not in on("status", "first").out
 

@@ -253,6 +253,11 @@ def test_a_model_that_the_gate_rejects_has_an_exit_code_of_its_own(kfp: FakeKfp,
     assert "the gate did not promote the model" in done.err
     story(kfp, ("SUCCEEDED", (task("gate", "SUCCEEDED"), task(branch(kfp, "promote"), "SUCCEEDED"))))
     assert on("submit", *ON_THE_STORE, "--wait").code == 0
+    lost = (task(branch(kfp, way), "SUCCEEDED") for way in ("promote", "compare again", "not promoted"))
+    story(kfp, ("SUCCEEDED", (task("gate", "SUCCEEDED"), *lost)))
+    done = on("submit", *ON_THE_STORE, "--wait")
+    assert done.code == 3
+    assert "another run changed the champion meanwhile" in done.err
 
 
 def test_a_run_with_nothing_new_says_so_and_succeeds(kfp: FakeKfp, on: Sharpen) -> None:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import glob
 import hashlib
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,6 +63,23 @@ def read(path: Path) -> tuple[bytes, str]:
     return data, hashlib.sha256(data).hexdigest()
 
 
+def read_with_age(path: Path) -> tuple[bytes, str, float]:
+    """Content and ETag of a file, and the seconds since it was written. Raises NotFound.
+
+    Now is when a file is written beside it, as a disk of another machine has that machine's clock.
+    """
+    data, etag = read(path)
+    check = beside(path)
+    try:
+        check.touch()
+        now = check.stat().st_mtime
+    except OSError:
+        now = time.time()
+    finally:
+        check.unlink(missing_ok=True)
+    return data, etag, now - path.stat().st_mtime
+
+
 def write(path: Path, data: bytes, *, if_match: str | None = None, if_absent: bool = False) -> str:
     """Replace a file atomically and return its ETag. Raises PreconditionFailed when the condition does not hold."""
     with told(path):
@@ -102,6 +121,12 @@ def locked(path: Path) -> Iterator[None]:
 def beside(path: Path) -> Path:
     """An unused name in the same folder, for what will be renamed to `path` when it is whole."""
     return path.with_name(f".{path.name}.writing-{secrets.token_hex(6)}")
+
+
+def delete_half_written(path: Path) -> None:
+    """Delete what writers of a file or folder that died left beside it."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.writing-*"):
+        delete(left)
 
 
 def _replace(path: Path, data: bytes) -> None:

@@ -5,10 +5,13 @@ Credentials and endpoint come from the standard AWS variables and files. Nothing
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -193,6 +196,15 @@ def read(remote: Remote) -> tuple[bytes, str]:
         return answer["Body"].read(), answer["ETag"].strip('"')
 
 
+def read_with_age(remote: Remote) -> tuple[bytes, str, float]:
+    """Content and ETag of a file, and the seconds since it was written, by the store's own clock. Raises NotFound."""
+    with told(remote):
+        answer = client(remote).get_object(Bucket=remote.bucket, Key=remote.key)
+        now = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+        moment = parsedate_to_datetime(now) if now else datetime.now(UTC)
+        return answer["Body"].read(), answer["ETag"].strip('"'), (moment - answer["LastModified"]).total_seconds()
+
+
 def write(remote: Remote, data: bytes, *, if_match: str | None = None, if_absent: bool = False) -> str:
     """Store `data` and return its ETag. Raises PreconditionFailed when the condition does not hold."""
     from botocore.exceptions import ClientError
@@ -275,6 +287,18 @@ def delete_keys(remote: Remote, keys: list[str]) -> None:
         if refused := answer.get("Errors"):
             first = refused[0]
             raise StepFailed(f"{remote.uri}: could not delete {first.get('Key')}: {first.get('Message')}")
+
+
+def abort_uploads(remote: Remote) -> None:
+    """End the uploads in parts of files below the address, whose parts nobody lists and the store keeps.
+
+    A store that has no such call or does not allow it keeps them until a rule of its own deletes them.
+    """
+    with contextlib.suppress(InputError, StepFailed), told(remote):
+        s3 = client(remote)
+        for page in s3.get_paginator("list_multipart_uploads").paginate(Bucket=remote.bucket, Prefix=remote.prefix):
+            for one in page.get("Uploads", []):
+                s3.abort_multipart_upload(Bucket=remote.bucket, Key=one["Key"], UploadId=one["UploadId"])
 
 
 def upload(remote: Remote, path: Path, done: Callable[[int], None] | None = None) -> None:

@@ -43,6 +43,7 @@ __all__ = [
     "check_access",
     "copy_folder",
     "delete",
+    "delete_unfinished",
     "exists",
     "fetch",
     "is_finished",
@@ -55,6 +56,7 @@ __all__ = [
     "read_bytes",
     "read_json",
     "read_marker",
+    "read_with_age",
     "read_with_etag",
     "write_bytes",
     "write_json",
@@ -79,6 +81,13 @@ def read_with_etag(uri: str) -> tuple[bytes, str]:
     if is_remote(uri):
         return object_store.read(parse_remote(uri))
     return local_store.read(local_path(uri))
+
+
+def read_with_age(uri: str) -> tuple[bytes, str, float]:
+    """Content and ETag of a file, and the seconds since it was written, by the store's own clock. Raises NotFound."""
+    if is_remote(uri):
+        return object_store.read_with_age(parse_remote(uri))
+    return local_store.read_with_age(local_path(uri))
 
 
 def read_json(uri: str) -> Any:
@@ -137,6 +146,17 @@ def delete(uri: str) -> None:
     if (marker := remote.prefix + MARKER) in below:
         object_store.delete_keys(remote, [marker])
     object_store.delete_keys(remote, [remote.key, *below])
+
+
+def delete_unfinished(uri: str) -> None:
+    """Delete what a writer that died left of a folder; a finished one stays. Nobody may be writing it."""
+    if is_finished(uri):
+        return
+    delete(uri)
+    if is_remote(uri):
+        object_store.abort_uploads(parse_remote(uri))
+    else:
+        local_store.delete_half_written(local_path(uri))
 
 
 def check_access(uri: str, *, write: bool = False) -> None:

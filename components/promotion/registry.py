@@ -6,14 +6,16 @@ promotions at once one wins and the other is told.
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from components.core import storage
+from pydantic import AfterValidator, Field, FiniteFloat
+
+from components.core import storage, typed_json
 from components.core.errors import InputError, Overtaken, StepFailed
+from components.promotion.settings import VERSION_PATTERN
 from components.promotion.versions import (
     PROVENANCE,
     Version,
@@ -44,7 +46,11 @@ __all__ = [
 ]
 
 SCHEMA_VERSION = 1
+CHAMPION = "champion"
 HISTORY = 100
+
+VersionName = Annotated[str, Field(pattern=VERSION_PATTERN)]
+Moment = Annotated[str, AfterValidator(lambda text: str(datetime.fromisoformat(text)) and text)]
 
 
 @dataclass(frozen=True)
@@ -60,15 +66,15 @@ class Champion:
         evaluations: version -> address of the evaluation that made it the champion, of this and those in the history.
     """
 
-    version: str
+    version: VersionName
     address: str
     content: str
-    promoted_at: str
+    promoted_at: Moment
     run_id: str
-    metrics: dict[str, float]
+    metrics: dict[str, FiniteFloat]
     reason: str
-    previous: str = ""
-    history: list[str] = field(default_factory=list)
+    previous: VersionName | Literal[""] = ""
+    history: list[VersionName] = field(default_factory=list)
     evaluations: dict[str, str] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
@@ -88,9 +94,9 @@ def champion_address(root: str, name: str) -> str:
     return champion.address if champion else ""
 
 
-def show(root: str, name: str, version: str = "champion") -> Version:
+def show(root: str, name: str, version: str = CHAMPION) -> Version:
     """Facts of one version, or of the champion. Raises InputError when there is none of that name."""
-    if version == "champion":
+    if version == CHAMPION:
         present = read_champion(root, name)
         if present is None:
             raise InputError(unknown_model(root, name) or f"{name}: no version was promoted yet; name one, like v0001")
@@ -98,9 +104,10 @@ def show(root: str, name: str, version: str = "champion") -> Version:
     return read_version(root, name, version)
 
 
-def provenance(root: str, name: str, version: str = "champion") -> dict[str, Any]:
+def provenance(root: str, name: str, version: str = CHAMPION) -> dict[str, Any]:
     """Where a version comes from: run, data, settings, metrics, comparison, the gate's decision, code version."""
-    return storage.read_json(storage.join(show(root, name, version).address, PROVENANCE))
+    where = storage.join(show(root, name, version).address, PROVENANCE)
+    return typed_json.parse(dict[str, Any], storage.read_bytes(where), where)
 
 
 def promote(
@@ -167,11 +174,11 @@ def pull(root: str, name: str, version: str, target: Path) -> Path:
         InputError: no such model or version, or the target holds other files.
         StepFailed: a file is damaged, or the champion is not the model that was promoted.
     """
-    entry = show(root, name, version)
+    present = read_champion(root, name) if version == CHAMPION else None
+    entry = show(root, name, present.version if present else version)
     marker = storage.read_marker(entry.address)
     if content_of(marker.files) != entry.content:
         raise StepFailed(f"{entry.address}: the files are not those that were registered; do not use them")
-    present = read_champion(root, name) if version == "champion" else None
     if present and present.content != entry.content:
         raise StepFailed(f"{entry.address}: not the content that was promoted; do not use it")
     storage.copy_folder(entry.address, str(target))
@@ -188,13 +195,9 @@ def _champion_and_etag(root: str, name: str) -> tuple[Champion | None, str | Non
         data, etag = storage.read_with_etag(address)
     except storage.NotFound:
         return None, None
-    try:
-        values = {key: value for key, value in json.loads(data).items() if key in Champion.__dataclass_fields__}
-        # a registry may be copied to another root
-        values["address"] = version_address(root, name, values["version"])
-        return Champion(**values), etag
-    except (AttributeError, ValueError, TypeError, KeyError) as error:
-        raise InputError(f"{address}: damaged ({error!r}); delete it and promote a version again") from None
+    champion: Champion = typed_json.parse(Champion, data, address, mend="delete it and promote a version again")
+    # a registry may be copied to another root
+    return replace(champion, address=version_address(root, name, champion.version)), etag
 
 
 def _switch(

@@ -13,6 +13,9 @@ NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 
 NAME_RULE = "use lower-case letters, digits and hyphens, at most 63, beginning and ending with a letter or digit"
 
+VERSION_PATTERN = r"^v[0-9]{4,18}$"
+"""Numbers of versions."""
+
 Drop = Annotated[float, Field(ge=0, le=1)]
 
 

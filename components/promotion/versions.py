@@ -1,32 +1,32 @@
 """Numbered versions of models: how they are laid out, read, and added.
 
 ``<root>/models/<name>/versions/v0001/`` is a finished folder: the model as the fine-tuning step wrote it, and
-``provenance.json``. ``<root>/models/<name>/claims/v0001.json`` is written, only if absent, by who is about to write the
-version, so that two promotions at once never take the same number.
+``provenance.json``. Who may write a version is settled in `claims`, so that two promotions at once never write the same
+one, and the same model is never registered twice.
 """
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import hashlib
 import json
 import re
-import secrets
 import shutil
-import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from components.core import storage
-from components.core.errors import InputError
-from components.promotion.settings import NAME_PATTERN, NAME_RULE
+from pydantic import FiniteFloat
+
+from components.core import storage, typed_json
+from components.core.errors import InputError, StepFailed
+from components.promotion import claims
+from components.promotion.settings import NAME_PATTERN, NAME_RULE, VERSION_PATTERN
 
 PROVENANCE = "provenance.json"
 # What tells of a model's making, not of its embeddings: two runs that make the same weights make the same model.
 _TOLD_ABOUT = ("README.md", "training.json", PROVENANCE)
-# a claim without a version that is older than this belongs to a process that has died
-CLAIM_SECONDS = 120
-_VERSION = re.compile(r"^v(\d{4,})$")
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,11 @@ class Version:
     run_id: str
     created_at: str
     metrics: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Provenance:
+    metrics: dict[str, FiniteFloat] = field(default_factory=dict)
 
 
 def checked_name(name: str) -> str:
@@ -76,19 +81,20 @@ def list_models(root: str) -> list[str]:
 
 def list_versions(root: str, name: str) -> list[str]:
     """Versions of a model, oldest first; half-written ones are not among them."""
-    found = _numbered(storage.list_folders(_versions(root, name)))
+    found = claims.numbered(storage.list_folders(_versions(root, name)))
     return [version for version in found if storage.is_finished(version_address(root, name, version))]
 
 
 def read_version(root: str, name: str, version: str) -> Version:
     """Facts of one version. Raises InputError when there is none of that name."""
-    if not _VERSION.match(version) or not storage.is_finished(version_address(root, name, version)):
+    if not re.fullmatch(VERSION_PATTERN, version) or not storage.is_finished(version_address(root, name, version)):
         known = ", ".join(list_versions(root, name)[-10:])
         raise InputError(unknown_model(root, name) or f"{name}: no version {version!r}; there are: {known}")
     address = version_address(root, name, version)
     marker = storage.read_marker(address)
-    metrics = storage.read_json(storage.join(address, PROVENANCE)).get("metrics", {})
-    return Version(version, address, marker.facts["content"], marker.run_id, marker.created_at, metrics)
+    where = storage.join(address, PROVENANCE)
+    made: _Provenance = typed_json.parse(_Provenance, storage.read_bytes(where), where)
+    return Version(version, address, _content_said(marker, address), marker.run_id, marker.created_at, made.metrics)
 
 
 def unknown_model(root: str, name: str) -> str:
@@ -101,16 +107,29 @@ def unknown_model(root: str, name: str) -> str:
     return f"{name}: no such model in the registry {root}; {hint}"
 
 
-def find(root: str, name: str, content: str) -> Version | None:
-    """The registered version with this content, if there is one."""
-    for version in list_versions(root, name):
-        if storage.read_marker(version_address(root, name, version)).facts.get("content") == content:
-            return read_version(root, name, version)
+def _content_said(marker: storage.Marker, address: str) -> str:
+    content = marker.facts.get("content") if isinstance(marker.facts, dict) else None
+    if not isinstance(content, str):
+        raise InputError(
+            f"{address}: {storage.MARKER} is damaged (it does not say which model it is); delete this version"
+        )
+    return content
+
+
+def _find(root: str, name: str, versions: list[str], content: str) -> Version | None:
+    """The one of these versions that has the content; a damaged one is none."""
+    for version in versions:
+        address = version_address(root, name, version)
+        with contextlib.suppress(InputError):
+            if _content_said(storage.read_marker(address), address) == content:
+                return read_version(root, name, version)
     return None
 
 
 def register(root: str, name: str, model: str, facts: dict[str, Any], *, run_id: str, card: str = "") -> Version:
     """Copy a model into the registry as its next version; content that is there already keeps its version.
+
+    A registration that was killed is completed by the next one of the same model, under its number.
 
     Args:
         root: of the registry.
@@ -122,76 +141,44 @@ def register(root: str, name: str, model: str, facts: dict[str, Any], *, run_id:
 
     Raises:
         InputError: the name cannot be used, or there is no finished model at the address.
-        StepFailed: files differ from what the model's marker says.
+        StepFailed: files differ from what the model's marker says, or this process was taken for dead meanwhile.
     """
     checked_name(name)
     source = storage.read_marker(model)
     content = content_of(source.files)
-    if known := find(root, name, content):
-        return known
+    known = list_versions(root, name)
+    if made := _find(root, name, known, content):
+        return made
     folder = storage.open_folder(model)
-    version = _claim(root, name, content)
-    if known := _made_meanwhile(root, name, content, version):
-        return known
+    claim = claims.take(storage.join(root, "models", name, "claims"), _versions(root, name), content, run_id, known)
+    if isinstance(claim, str):
+        made = read_version(root, name, claim)
+        if made.content != content:
+            raise StepFailed(f"{made.address}: the files are not those of its claim; delete the version, and run again")
+        return made
+    version, address = claim.version, version_address(root, name, claim.version)
     marked = {"content": content, "model_name": name, "version": version}
-    address = version_address(root, name, version)
-    with storage.new_folder(address, producer="promotion", run_id=run_id, rows=source.rows, facts=marked) as target:
-        for file in source.files:
-            (target / file["name"]).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(folder / file["name"], target / file["name"])
-        if card:
-            readme = target / "README.md"
-            text = readme.read_text(encoding="utf-8") if readme.exists() else f"# {name}\n"
-            readme.write_text(f"{text.rstrip()}\n\n{card.strip()}\n", encoding="utf-8")
-        written = {**facts, "content": content, "model_name": name, "version": version, "source": model}
-        (target / PROVENANCE).write_text(
-            json.dumps(written, ensure_ascii=False, indent=2, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8"
-        )
+    with claim:
+        storage.delete_unfinished(address)
+        with storage.new_folder(address, producer="promotion", run_id=run_id, rows=source.rows, facts=marked) as target:
+            for file in source.files:
+                (target / file["name"]).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(folder / file["name"], target / file["name"])
+            _add_to_card(target / "README.md", name, card)
+            written = {**facts, "content": content, "model_name": name, "version": version, "source": model}
+            (target / PROVENANCE).write_text(
+                json.dumps(written, ensure_ascii=False, indent=2, sort_keys=True, allow_nan=False) + "\n",
+                encoding="utf-8",
+            )
+        claim.check()
     return read_version(root, name, version)
+
+
+def _add_to_card(readme: Path, name: str, section: str) -> None:
+    if section:
+        text = readme.read_text(encoding="utf-8") if readme.exists() else f"# {name}\n"
+        readme.write_text(f"{text.rstrip()}\n\n{section.strip()}\n", encoding="utf-8")
 
 
 def _versions(root: str, name: str) -> str:
     return storage.join(root, "models", checked_name(name), "versions")
-
-
-def _claims(root: str, name: str) -> str:
-    return storage.join(root, "models", checked_name(name), "claims")
-
-
-def _numbered(names: list[str]) -> list[str]:
-    return sorted((name for name in names if _VERSION.match(name)), key=lambda name: int(name[1:]))
-
-
-def _claimed(root: str, name: str) -> list[str]:
-    return _numbered([file.name.removesuffix(".json") for file in storage.list_files(_claims(root, name))])
-
-
-def _claim(root: str, name: str, content: str) -> str:
-    """Take the next free number."""
-    while True:
-        taken = _numbered([*storage.list_folders(_versions(root, name)), *_claimed(root, name)])
-        version = f"v{(int(taken[-1][1:]) if taken else 0) + 1:04}"
-        # the token makes each claim unlike any other, so that a store cannot take two for one
-        claim = {"content": content, "token": secrets.token_hex(8), "claimed_at": time.time()}
-        try:
-            storage.write_json(storage.join(_claims(root, name), f"{version}.json"), claim, if_absent=True)
-            return version
-        except storage.PreconditionFailed:
-            continue
-
-
-def _made_meanwhile(root: str, name: str, content: str, version: str) -> Version | None:
-    """The version that another promotion of the same content makes under a lower number; waits for it."""
-    for other in _claimed(root, name):
-        if int(other[1:]) >= int(version[1:]):
-            break
-        claim = storage.read_json(storage.join(_claims(root, name), f"{other}.json"))
-        if claim["content"] != content:
-            continue
-        while not (finished := storage.is_finished(version_address(root, name, other))):
-            if time.time() - claim["claimed_at"] > CLAIM_SECONDS:
-                break
-            time.sleep(0.2)
-        if finished:
-            return read_version(root, name, other)
-    return None

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from components.core import download_cache, local_store, object_store
+from components.core import download_cache, local_folder, local_store, object_store
 from components.core.addresses import NotFound, Remote, is_remote, local_path, parse_remote, safe_name
 from components.core.errors import InputError, StepFailed
 
@@ -155,8 +155,8 @@ def new_folder(
 ) -> Iterator[Path]:
     """Yield a local folder to write into; publish it at `uri`, marker last, when the block ends without an error.
 
-    An older finished folder at the address is replaced. If the block raises, nothing is published and an older
-    folder stays as it was.
+    An older finished folder at the address is replaced; what others put into a local one stays there. If the block
+    raises, nothing is published and an older folder stays as it was.
 
     Args:
         uri: where the folder is published.
@@ -246,16 +246,19 @@ def _described(uri: str, folder: Path, producer: str) -> list[dict[str, Any]]:
 
 def _publish_local(target: Path, folder: Path, marker: Marker) -> None:
     (folder / MARKER).write_bytes(marker.as_bytes())
-    old = local_store.beside(target)
-    if target.exists():
-        target.rename(old)
+    for renamed in local_folder.replace_folder(target, folder, foreign_files(target)):
+        print(f"{target}: {renamed}: a file that was not written by Sharpen was in the way", flush=True)
+
+
+def foreign_files(folder: Path) -> list[str]:
+    """Names of the files in a local folder that are not those that Sharpen wrote there; empty where there is none."""
+    if not folder.is_dir():
+        return []
     try:
-        folder.rename(target)
-    except OSError:
-        if old.exists() and not target.exists():
-            old.rename(target)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
+        written = _parsed(str(folder), (folder / MARKER).read_bytes()).files
+    except (FileNotFoundError, InputError):
+        written = []
+    return local_folder.foreign_files(folder, written, folder / MARKER)
 
 
 def _publish_remote(remote: Remote, folder: Path, marker: Marker) -> None:

@@ -168,7 +168,8 @@ def pull(root: str, name: str, version: str, target: Path) -> Path:
 
     Args:
         version: for example ``v0001``, or ``champion``.
-        target: the folder; an earlier copy there is replaced, a folder with other files is not.
+        target: the folder; an earlier copy there is replaced, and what others put into it stays. A folder with other
+            files alone is refused.
 
     Raises:
         InputError: no such model or version, or the target holds other files.
@@ -181,8 +182,27 @@ def pull(root: str, name: str, version: str, target: Path) -> Path:
         raise StepFailed(f"{entry.address}: the files are not those that were registered; do not use them")
     if present and present.content != entry.content:
         raise StepFailed(f"{entry.address}: not the content that was promoted; do not use it")
+    _check_target(root, target.expanduser(), [file["name"] for file in marker.files])
     storage.copy_folder(entry.address, str(target))
     return target
+
+
+def _check_target(root: str, target: Path, names: list[str]) -> None:
+    """Only what an earlier pull wrote may be replaced."""
+    if not storage.is_remote(root) and target.resolve().is_relative_to(Path(root).expanduser().resolve() / "models"):
+        raise InputError(f"{target}: lies in the registry itself; name another folder")
+    if storage.is_finished(str(target)) and (producer := storage.read_marker(str(target)).producer) != "promotion":
+        raise InputError(
+            f"{target}: holds what {producer or 'another program'} wrote, not a pulled model; name another folder"
+        )
+    if in_the_way := [
+        name
+        for name in storage.foreign_files(target)
+        if any(f"{written}/".startswith(f"{name}/") or name.startswith(f"{written}/") for written in names)
+    ]:
+        raise InputError(
+            f"{target}: {in_the_way[0]} is not as it was pulled, and the model has a file of that name; move it away"
+        )
 
 
 def _pointer(root: str, name: str) -> str:

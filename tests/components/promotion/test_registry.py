@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -187,6 +188,54 @@ def test_pull_copies_what_was_promoted(root: str, make_model: Callable[..., str]
     (tmp_path / "full" / "thesis.txt").write_text("x")
     with pytest.raises(InputError, match="not written by Sharpen"):
         registry.pull(root, NAME, "champion", tmp_path / "full")
+
+
+def test_pull_replaces_only_what_pull_wrote(root: str, make_model: Callable[..., str], tmp_path: Path) -> None:
+    for weights in ("w1", "w2"):
+        register(root, make_model(weights))
+    target = tmp_path / "my model"
+    registry.pull(root, NAME, "v0001", target)
+    (target / "notes.txt").write_text("mine")
+    (target / "eval").mkdir()
+    (target / "eval" / "scores.json").write_text("[1]")
+    (target / "link").symlink_to("/nowhere")
+    registry.pull(root, NAME, "v0002", target)
+    assert (target / "model.safetensors").read_text() == "w2"
+    assert ((target / "notes.txt").read_text(), (target / "eval" / "scores.json").read_text()) == ("mine", "[1]")
+    assert (target / "link").readlink() == Path("/nowhere")
+    # a file of the user's where one of the model's must be written
+    (target / "README.md").write_text("my own words")
+    for version in ("v0001", "v0002"):
+        with pytest.raises(
+            InputError, match=r"README\.md is not as it was pulled, and the model has a file of that name"
+        ):
+            registry.pull(root, NAME, version, target)
+    assert (target / "README.md").read_text() == "my own words"
+    assert (target / "model.safetensors").read_text() == "w2"
+    (target / "README.md").unlink()
+    shutil.rmtree(target / "1_Pooling")
+    (target / "1_Pooling").write_text("where a folder must be made")
+    with pytest.raises(InputError, match="1_Pooling is not as it was pulled"):
+        registry.pull(root, NAME, "v0001", target)
+    (target / "1_Pooling").unlink()
+    registry.pull(root, NAME, "v0001", target)
+    assert (target / "model.safetensors").read_text() == "w1"
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".my")) == []
+
+
+def test_pull_writes_over_no_step_and_not_into_the_registry(
+    root: str, make_model: Callable[..., str], tmp_path: Path
+) -> None:
+    register(root, make_model("w1"))
+    other = tmp_path / "finetuning"
+    with storage.new_folder(str(other), producer="finetuning") as folder:
+        (folder / "model.safetensors").write_text("precious")
+    with pytest.raises(InputError, match="holds what finetuning wrote, not a pulled model"):
+        registry.pull(root, NAME, "v0001", other)
+    assert (other / "model.safetensors").read_text() == "precious"
+    if not storage.is_remote(root):
+        with pytest.raises(InputError, match="lies in the registry itself"):
+            registry.pull(root, NAME, "v0001", Path(root) / "models" / NAME / "versions" / "v0002")
 
 
 def test_pull_refuses_a_damaged_version(root: str, make_model: Callable[..., str], tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def _passages_that_are_queries(asked: list[str], judged: list[tuple], passages: 
             taken.add(place)
             found.append((place, text))
     free = [place for place in range(passages) if place not in taken.union(*relevant.values())]
-    return [*found, (free[0], asked[0].title()), (free[1], asked[-1].title())]
+    return [*found, *zip(free, (asked[0].title(), asked[-1].title()), strict=False)]
 
 
 def small_negatives(data: DataSet, per_query: int = 5, seed: int = 1, scored: bool = True) -> pl.DataFrame:

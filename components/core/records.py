@@ -176,7 +176,9 @@ def read_table(folder: Path, schema: Schema, optional: Sequence[str] = ()) -> pl
 
 
 def with_groups(queries: pl.DataFrame) -> pl.DataFrame:
-    """The queries, each without a group as a group of its own, called by its id."""
+    """The queries, each without a group as a group of its own, called by its id; the column may be missing."""
+    if "group" not in queries.columns:
+        return queries.with_columns(group="query_id")
     return queries.with_columns(group=pl.coalesce("group", "query_id"))
 
 

@@ -53,6 +53,7 @@ def compare_metrics(
     results = paired(
         reference.per_query.select(names).to_numpy(),
         candidate.per_query.select(names).to_numpy(),
+        candidate.per_query["group"].to_list(),
         resamples=settings.resamples,
         confidence_level=settings.confidence_level,
         seed=settings.seed,

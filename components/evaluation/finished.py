@@ -12,6 +12,7 @@ import polars as pl
 
 from components.core import storage
 from components.core.errors import InputError
+from components.core.records import with_groups
 from components.core.trec import read_run
 from components.evaluation.metrics import ranked
 
@@ -60,7 +61,7 @@ class Evaluated:
             address=address,
             facts=json.loads((folder / FACTS).read_text()),
             metrics=json.loads((folder / METRICS).read_text()),
-            per_query=pl.read_parquet(folder / PER_QUERY).sort("query_id"),
+            per_query=with_groups(pl.read_parquet(folder / PER_QUERY)).sort("query_id"),
             run_file=folder / RUN,
         )
 

@@ -61,9 +61,9 @@ def gate(
         answer, page = judge(evaluation, PromotionSettings.from_json(settings, where="promotion."))
         Path(decision.path).write_text(page, encoding="utf-8")
         show_metrics(figures, answer.figures)
-        decision.metadata.update(verdict=answer.verdict, reasons=answer.reasons, evaluation=evaluation)
+        decision.metadata.update(verdict=answer.outcome, reasons=answer.reasons, evaluation=evaluation)
         print("\n".join([f"{answer.verdict}:", *answer.reasons]))
-    return answer.verdict, "; ".join(answer.reasons)  # type: ignore[return-value]
+    return answer.outcome, "; ".join(answer.reasons)  # type: ignore[return-value]
 
 
 @dsl.component(base_image=LAUNCHER_IMAGE, install_kfp_package=False)

@@ -11,21 +11,31 @@ from components.core.errors import InputError
 from components.promotion.measured import BASE, CHAMPION, Measured, Reference
 from components.promotion.settings import PromotionSettings
 
-PROMOTE, REJECT = "promote", "reject"
+PROMOTE, REJECT, CANNOT_TELL = "promote", "reject", "cannot tell"
 
 # metrics.json and comparison.json hold the same means, written by the same program
 SAME = 1e-6
 # 0.58 - 0.50 is a little less than 0.08 in floating point
 ROUNDING = 1e-9
+NEEDED = ("reference", "candidate", "difference", "ci_low", "ci_high", "p_value", "queries", "groups")
+"""What the rules read of a metric's comparison."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One rule of the gate: what it is, whether it holds, and its figures in words."""
+    """One rule of the gate.
+
+    Attributes:
+        name: what it is.
+        holds: whether it holds.
+        text: its figures in words.
+        evidence: whether it asks for enough test data, without which nothing can be told.
+    """
 
     name: str
     holds: bool
     text: str
+    evidence: bool = False
 
 
 @dataclass(frozen=True)
@@ -33,14 +43,14 @@ class Decision:
     """The gate's answer.
 
     Attributes:
-        verdict: ``promote`` or ``reject``.
+        verdict: ``promote``, ``reject``, or ``cannot tell``, which promotes nothing either.
         reasons: one line a rule: those that failed, or all that held.
         facts: the reference and every rule, for the provenance of the model.
         figures: the numbers that it rests on: ``promoted`` (0 or 1), ``gain``, ``gain_ci_low``, ``gain_ci_high``,
-            ``queries``.
+            ``p_value``, ``queries``, ``groups``.
     """
 
-    verdict: Literal["promote", "reject"]
+    verdict: Literal["promote", "reject", "cannot tell"]
     reasons: list[str]
     facts: dict[str, Any]
     figures: dict[str, float]
@@ -50,16 +60,25 @@ class Decision:
         """True for ``promote``."""
         return self.verdict == PROMOTE
 
+    @property
+    def outcome(self) -> str:
+        """What a run does about it: ``promote`` or ``reject``."""
+        return PROMOTE if self.promoted else REJECT
+
 
 def decide(measured: Measured, settings: PromotionSettings) -> Decision:
     """Compare a candidate with the champion, or with the base model while there is no champion.
 
     The candidate is promoted when all of these hold, each about means over the same test queries:
 
-    - queries: there are at least `min_queries`;
+    - queries, groups: there are at least `min_queries`, from at least `min_groups`. Otherwise the verdict is that the
+      gate cannot tell, unless `promote_when_undecided` leaves it to the other rules;
     - gain: candidate minus reference of `metric` is at least `min_gain`;
     - significance, if demanded: the lower bound of that difference's confidence interval is above 0;
-    - regression: no metric of `max_regression` falls below the reference's by more than its budget.
+    - randomisation test, if significance is demanded: its two-sided p is at most 1 - the interval's level. With a gain
+      above 0 that is the one-sided test at half of it, 2.5 %, as the lower bound of a 95 % interval is;
+    - regression: a drop of a metric of `max_regression` beyond its budget is ruled out: the lower bound of its
+      difference is not below -budget (non-inferiority). Without significance, the difference itself is not.
 
     A candidate with the champion's own weights passes: promoting it again changes nothing.
 
@@ -74,11 +93,15 @@ def decide(measured: Measured, settings: PromotionSettings) -> Decision:
         rules = [Rule("same model", True, "the candidate has the champion's weights; it is the champion already")]
     else:
         rules = list(_rules(measured, name, reference, settings))
-    holds = all(rule.holds for rule in rules)
+    judged = [rule for rule in rules if not (rule.evidence and settings.promote_when_undecided)]
+    holds = all(rule.holds for rule in judged)
+    undecided = [rule for rule in judged if rule.evidence and not rule.holds]
+    verdict = PROMOTE if holds else CANNOT_TELL if undecided else REJECT
+    shown = [rule.text for rule in judged if rule.holds == holds]
     main = reference.metrics[settings.metric]
     return Decision(
-        verdict=PROMOTE if holds else REJECT,
-        reasons=[rule.text for rule in rules if rule.holds == holds],
+        verdict=verdict,
+        reasons=[f"cannot tell: {undecided[0].text}", *shown[1:]] if undecided else shown,
         facts={
             "against": name,
             "reference": reference.model,
@@ -90,7 +113,9 @@ def decide(measured: Measured, settings: PromotionSettings) -> Decision:
             "gain": main["difference"],
             "gain_ci_low": main["ci_low"],
             "gain_ci_high": main["ci_high"],
+            "p_value": main["p_value"],
             "queries": float(main["queries"]),
+            "groups": float(main["groups"]),
         },
     )
 
@@ -122,7 +147,12 @@ def _check_figures(measured: Measured, name: str, reference: Reference, settings
         if compared is None or metric not in measured.metrics:
             known = ", ".join(sorted(set(reference.metrics) & set(measured.metrics)))
             faults.append(f"{measured.address}: {metric} was not measured against the {name}; there are: {known}")
-        elif not all(math.isfinite(compared[key]) for key in ("reference", "candidate", "difference", "ci_low")):
+        elif missing := [key for key in NEEDED if key not in compared]:
+            faults.append(
+                f"{measured.address}: {metric} against the {name} lacks {', '.join(missing)}: it was compared by an "
+                "earlier version; evaluate the model again"
+            )
+        elif not all(math.isfinite(compared[key]) for key in NEEDED):
             faults.append(f"{measured.address}: {metric} against the {name} is not a number")
         elif abs(compared["candidate"] - measured.metrics[metric]) > SAME:
             faults.append(
@@ -136,26 +166,43 @@ def _check_figures(measured: Measured, name: str, reference: Reference, settings
 def _rules(measured: Measured, name: str, reference: Reference, settings: PromotionSettings) -> Iterator[Rule]:
     main = reference.metrics[settings.metric]
     queries, gain, low = int(main["queries"]), main["difference"], main["ci_low"]
-    enough = queries >= settings.min_queries
-    yield Rule("queries", enough, f"{queries} test queries, {settings.min_queries} are the fewest allowed")
+    groups = int(main["groups"])
+    enough, some = queries >= settings.min_queries, groups >= settings.min_groups
+    asked = f"{settings.min_queries} are the fewest on which a decision may rest"
+    yield Rule("queries", enough, f"{queries:,} test queries, {asked}", evidence=True)
+    asked = f"{settings.min_groups} are the fewest on which a decision may rest"
+    yield Rule("groups", some, f"test queries of {groups:,} groups, {asked}", evidence=True)
     holds = gain >= settings.min_gain - ROUNDING
     figures = f"{settings.metric} {main['reference']:.4f} ({name}) -> {main['candidate']:.4f}"
     sign = "at least" if holds else "less than"
     yield Rule("gain", holds, f"{figures}: gain {gain:+.4f}, {sign} the {settings.min_gain:+.4f} demanded")
+    level, share = f"{100 * measured.confidence_level:g} %", 1 - measured.confidence_level
     if settings.require_significance:
         holds = low > 0
-        level = f"{100 * measured.confidence_level:g} %"
         said = "above 0" if holds else "not above 0"
         yield Rule(
             "significance", holds, f"{settings.metric}: lower bound of the gain's {level} interval {low:+.4f}, {said}"
         )
+        p = main["p_value"]
+        holds = p <= share + ROUNDING
+        said = "at most" if holds else "above"
+        text = f"{settings.metric}: p of the paired randomisation test {p:.4f}, {said} {share:.3g}"
+        yield Rule("randomisation test", holds, text)
+    yield from _regressions(reference, settings, level)
+
+
+def _regressions(reference: Reference, settings: PromotionSettings, level: str) -> Iterator[Rule]:
     for metric, budget in sorted(settings.max_regression.items()):
-        change = reference.metrics[metric]["difference"]
-        holds = change >= -budget - ROUNDING
-        said = "within" if holds else "beyond"
-        yield Rule(
-            f"regression of {metric}", holds, f"{metric}: {change:+.4f}, {said} the allowed drop of {budget:.4f}"
-        )
+        entry = reference.metrics[metric]
+        change, low = entry["difference"], entry["ci_low"]
+        holds = (low if settings.require_significance else change) >= -budget - ROUNDING
+        text = f"{metric}: {change:+.4f}"
+        if settings.require_significance:
+            said = "is ruled out" if holds else "is not ruled out"
+            text += f", lower bound of the {level} interval {low:+.4f}: a drop beyond {budget:.4f} {said}"
+        else:
+            text += f", {'within' if holds else 'beyond'} the allowed drop of {budget:.4f}"
+        yield Rule(f"regression of {metric}", holds, text)
 
 
 def _short(value: Any) -> str:

@@ -18,8 +18,8 @@ class Reference:
 
     Attributes:
         model: its address.
-        metrics: metric -> ``{"reference", "candidate", "difference", "ci_low", "ci_high", "queries", ...}``; the
-            difference is candidate minus reference, the interval is that of its mean.
+        metrics: metric -> ``{"reference", "candidate", "difference", "ci_low", "ci_high", "p_value", "queries",
+            "groups", ...}``; the difference is candidate minus reference, the interval is that of its mean.
         facts: of its own evaluation, among them ``data_fingerprint`` and ``model_hash``.
     """
 

@@ -29,13 +29,29 @@ class PromotionSettings(SettingsModel):
         0.0, ge=-1, le=1, description="Smallest gain of the metric's mean over the reference that is enough."
     )
     require_significance: bool = Field(
-        True, description="Also demand that the lower bound of the gain's confidence interval is above 0."
+        True,
+        description="Also demand that the lower bound of the gain's confidence interval is above 0 and that the paired "
+        "randomisation test agrees, and judge max_regression by its interval. Off: means decide.",
     )
     max_regression: dict[str, Drop] = Field(
-        {"mrr_at_10": 0.02, "recall_at_100": 0.02},
-        description="Other metric -> how far its mean may fall below the reference's; {} guards none.",
+        {"mrr_at_10": 0.03, "recall_at_100": 0.03},
+        description="Other metric -> the drop below the reference that must be ruled out: the lower bound of its "
+        "difference's interval may not lie deeper; {} guards none.",
     )
-    min_queries: int = Field(10, ge=1, description="Fewest test queries on which a decision may rest.")
+    min_queries: int = Field(
+        100, ge=1, description="Fewest test queries on which a decision may rest; with fewer the gate cannot tell."
+    )
+    min_groups: int = Field(
+        10,
+        ge=1,
+        description="Fewest groups (documents, files) that the test queries may come from; with fewer the gate cannot "
+        "tell.",
+    )
+    promote_when_undecided: bool = Field(
+        False,
+        description="Where test queries or groups are too few to tell, let the other rules decide instead of keeping "
+        "the present model.",
+    )
     dry_run: bool = Field(False, description="Decide and say why, but leave the registry as it is.")
 
     @field_validator("max_regression")

@@ -23,7 +23,7 @@ from components.evaluation.report.curves import recall_chart, training_charts
 from components.evaluation.report.examples import Examples
 from components.evaluation.report.story import verdicts
 from components.evaluation.settings import EvaluationSettings, metric_names
-from components.evaluation.significance import SAME, bootstrap_interval
+from components.evaluation.significance import SAME, group_sums, mean_interval
 
 FOLDER = Path(__file__).parent
 
@@ -66,8 +66,12 @@ def render_report(
         settings.relevance_level,
     )
     best, worst = examples.best_and_worst(settings.report_queries)
-    low, high = bootstrap_interval(
-        candidate.per_query.select(settings.primary_metric).to_numpy(),
+    sums, sizes = group_sums(
+        candidate.per_query.select(settings.primary_metric).to_numpy(), candidate.per_query["group"].to_list()
+    )
+    low, high = mean_interval(
+        sums,
+        sizes,
         resamples=settings.resamples,
         confidence_level=settings.confidence_level,
         seed=settings.seed,
@@ -79,7 +83,9 @@ def render_report(
             style=(FOLDER / "style.css").read_text(encoding="utf-8"),
             title=title(candidate, background),
             facts=candidate.facts,
-            verdicts=verdicts(candidate.metrics, (low[0], high[0]), comparison, len(judged.query_ids), settings),
+            verdicts=verdicts(
+                candidate.metrics, (max(low[0], 0.0), min(high[0], 1.0)), comparison, len(judged.query_ids), settings
+            ),
             gains=gains(comparison, settings),
             scores=[
                 (label(metric), charts.score_bars([(name, role, one.metrics[metric]) for name, role, one in models]))

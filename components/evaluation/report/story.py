@@ -48,7 +48,7 @@ def verdicts(
         result = other["metrics"][metric]
         evidence = (
             f"{signed(result['difference'])} · {level} {interval(result['ci_low'], result['ci_high'])} · "
-            f"{count(queries)} · p{NBSP}{equals(p_text(result['p_value']))}"
+            f"{count(queries, result['groups'])} · p{NBSP}{equals(p_text(result['p_value']))}"
         )
         found.append(Verdict(_sentence(label(metric), name, result), evidence, _tone(result)))
     return found
@@ -73,9 +73,12 @@ def _tone(result: Mapping[str, Any]) -> str:
     return "down" if result["ci_high"] < 0 else "level"
 
 
-def count(queries: int) -> str:
-    """``377 queries``."""
-    return f"{queries:,}{NBSP}{'query' if queries == 1 else 'queries'}"
+def count(queries: int, groups: int | None = None) -> str:
+    """``377 queries``; where some of them belong together, ``377 queries in 29 groups``."""
+    text = f"{queries:,}{NBSP}{'query' if queries == 1 else 'queries'}"
+    if groups is None or groups == queries:
+        return text
+    return f"{text} in{NBSP}{groups:,}{NBSP}{'group' if groups == 1 else 'groups'}"
 
 
 def equals(p: str) -> str:

@@ -68,7 +68,7 @@ def evaluated(folder, judged, quality, seed):
         "finished_at": "2026-01-02T03:04:05+00:00",
         **judged.facts,
     }
-    table = pl.DataFrame({"query_id": judged.query_ids, **values})
+    table = pl.DataFrame({"query_id": judged.query_ids, "group": judged.groups, **values})
     return Evaluated(str(folder), facts, means(values), table, folder / "run.trec")
 
 

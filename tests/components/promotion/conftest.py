@@ -30,6 +30,7 @@ def figures(reference: float, candidate: float, low: float, queries: int = 200) 
         "ties": queries // 4,
         "losses": queries - queries // 2 - queries // 4,
         "queries": queries,
+        "groups": queries // 2,
     }
 
 

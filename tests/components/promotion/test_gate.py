@@ -35,17 +35,41 @@ def settings(**values: Any) -> PromotionSettings:
             "promote",
             "gain -0.0100, at least the -0.0200",
         ),
-        ({"recall_at_100": figures(0.9, 0.875, -0.05)}, {}, "reject", "recall_at_100: -0.0250, beyond the allowed"),
-        ({"recall_at_100": figures(0.9, 0.885, -0.05)}, {}, "promote", "recall_at_100: -0.0150, within the allowed"),
+        ({"ndcg_at_10": {**GOOD["ndcg_at_10"], "p_value": 0.0501}}, {}, "reject", "p of the paired randomisation test"),
+        ({"ndcg_at_10": {**GOOD["ndcg_at_10"], "p_value": 0.05}}, {}, "promote", "0.0500, at most 0.05"),
+        ({"ndcg_at_10": {**GOOD["ndcg_at_10"], "p_value": 0.9}}, {"require_significance": False}, "promote", "gain"),
+        ({"recall_at_100": figures(0.9, 0.9, -0.031)}, {}, "reject", "-0.0310: a drop beyond 0.0300 is not ruled out"),
+        ({"recall_at_100": figures(0.9, 0.89, -0.03)}, {}, "promote", "-0.0300: a drop beyond 0.0300 is ruled out"),
+        (
+            {"recall_at_100": figures(0.9, 0.865, -0.05)},
+            {"require_significance": False},
+            "reject",
+            "recall_at_100: -0.0350, beyond the allowed",
+        ),
+        (
+            {"recall_at_100": figures(0.9, 0.875, -0.05)},
+            {"require_significance": False},
+            "promote",
+            "recall_at_100: -0.0250, within the allowed",
+        ),
         ({"recall_at_100": figures(0.9, 0.5, -0.5)}, {"max_regression": {}}, "promote", "gain"),
         (
-            {"recall_at_100": figures(0.9, 0.899, -0.05)},
+            {"recall_at_100": figures(0.9, 0.91, -0.0001)},
             {"max_regression": {"recall_at_100": 0}},
             "reject",
-            "beyond the allowed drop of 0.0000",
+            "a drop beyond 0.0000 is not ruled out",
         ),
-        ({}, {"min_queries": 201}, "reject", "200 test queries, 201 are the fewest"),
+        ({}, {"min_queries": 201}, "cannot tell", "cannot tell: 200 test queries, 201 are the fewest"),
         ({}, {"min_queries": 200}, "promote", "200 test queries"),
+        ({}, {"min_groups": 101}, "cannot tell", "cannot tell: test queries of 100 groups, 101 are the fewest"),
+        ({}, {"min_groups": 100}, "promote", "of 100 groups"),
+        ({}, {"min_queries": 201, "promote_when_undecided": True}, "promote", "gain +0.0800"),
+        (
+            {"ndcg_at_10": figures(0.5, 0.52, -0.001)},
+            {"min_queries": 201, "promote_when_undecided": True},
+            "reject",
+            "not above 0",
+        ),
         ({}, {"metric": "recall_at_100"}, "reject", "recall_at_100: lower bound"),
     ],
 )
@@ -60,14 +84,16 @@ def test_the_rules_one_by_one(
 
 def test_every_failed_rule_is_told_and_no_other() -> None:
     worse = {
-        "ndcg_at_10": figures(0.5, 0.4, -0.2, queries=5),
+        "ndcg_at_10": figures(0.5, 0.4, -0.2, queries=5) | {"p_value": 0.4},
         "mrr_at_10": figures(0.5, 0.4, -0.2),
         "recall_at_100": figures(0.9, 0.9, 0.0),
     }
     decision = decide(measured({"base": worse}), settings())
-    assert len(decision.reasons) == 4
+    assert (decision.verdict, decision.outcome) == ("cannot tell", "reject")
+    assert len(decision.reasons) == 6
     told = "\n".join(decision.reasons)
-    for words in ("5 test queries", "gain -0.1000", "lower bound", "mrr_at_10"):
+    words_of_rules = ("5 test queries", "of 2 groups", "gain -0.1000", "lower bound", "randomisation test", "mrr_at_10")
+    for words in words_of_rules:
         assert words in told
     assert "recall_at_100" not in told
 
@@ -112,6 +138,12 @@ def test_a_metric_that_was_not_measured_is_named() -> None:
     assert "there are: mrr_at_10, ndcg_at_10, recall_at_100" in caught.value.faults[0]
 
 
+def test_a_comparison_of_an_earlier_version_is_refused() -> None:
+    old = {metric: {k: v for k, v in entry.items() if k != "groups"} for metric, entry in GOOD.items()}
+    with pytest.raises(InputError, match=r"lacks groups: .*evaluate the model again"):
+        decide(measured({"base": old}), settings())
+
+
 def test_what_is_not_a_number_does_not_pass() -> None:
     broken = GOOD | {"ndcg_at_10": {**GOOD["ndcg_at_10"], "ci_low": math.nan}}
     with pytest.raises(InputError, match="not a number"):
@@ -145,7 +177,7 @@ def test_the_page_shows_each_rule_and_each_reference() -> None:
     candidate = measured({"base": GOOD, "champion": GOOD | {"recall_at_100": figures(0.96, 0.91, -0.09)}})
     page = decision_page(decide(candidate, settings()), candidate)
     assert page.startswith("## reject\n")
-    assert page.count("✓") == 4
+    assert page.count("✓") == 6
     assert page.count("✗ recall_at_100: -0.0500") == 1
     assert "### Against the base" in page
     assert "| ndcg_at_10 | 0.5000 | 0.5800 | +0.0800 | +0.0500 ... +0.1100 |" in page

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import signal
-import sys
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Literal
 
-import psutil
 import typer
 
 from components.core.command import run as run_with_exit_code
@@ -20,6 +14,7 @@ from pipeline.cluster import commands
 from pipeline.cluster.options import Assignments, Config, LauncherImage
 from pipeline.cluster.schedule_commands import schedule
 from pipeline.doctor.command import doctor
+from pipeline.interruption import end_steps_when_interrupted
 
 app = typer.Typer(
     name="sharpen",
@@ -55,8 +50,10 @@ def run(
     from pipeline import local, parameters, summary
 
     settings = parameters.load(config, assignments or [])
-    finished = local.run(settings, fresh=fresh, image=image, launcher_image=launcher_image)
-    summary.show(finished, settings)
+    # one user of the store until all is shown, so that it is started and stopped once
+    with local.opened_store(settings.store):
+        finished = local.run(settings, fresh=fresh, image=image, launcher_image=launcher_image)
+        summary.show(finished, settings)
     if finished.verdict == "reject":
         raise GateRejected(f"the gate did not promote the model: {'; '.join(finished.reasons)}")
     if finished.verdict == "overtaken":
@@ -261,21 +258,8 @@ def env() -> None:
 
 def main() -> None:
     """Entry point of the `sharpen` command."""
-    signal.signal(signal.SIGTERM, _stop_with_children)
+    end_steps_when_interrupted()
     run_with_exit_code(app, "sharpen")
-
-
-def _stop_with_children(number: int, _: FrameType | None) -> None:
-    """End the running step too, then leave through every `finally`, so that the store is stopped as after Ctrl-C.
-
-    The embedded store has a session of its own and is not among the children that are ended here.
-    """
-    session = os.getsid(0)
-    for child in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
-            if os.getsid(child.pid) == session:
-                child.terminate()
-    sys.exit(128 + number)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import IO
 
 from components.core.progress import clock
+from pipeline.kfp_local import NOT_REUSED
+from pipeline.private_files import open_private
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _EXECUTING = re.compile(r"Executing task '([^']+)'")
@@ -31,10 +33,12 @@ class StepView(io.TextIOBase):
     def __init__(self, screen: IO[str], log: Path) -> None:
         self.screen = screen
         self.log_path = log
-        self.log = log.open("a", encoding="utf-8")
+        self.log = open_private(log, "a", encoding="utf-8")
         self.pending = ""
         self.step = ""
-        self.failed = "of the pipeline"
+        self.failed = ""
+        self.full_disk = ""  # the first line that says so
+        self.note = ""  # why the next step is not taken from the cache
         self.titles: dict[str, str] = {}  # task name -> what a person reads
         self.open_braces: int | None = None  # while KFP prints a step's whole input as JSON
         self.started = self.step_started = time.monotonic()
@@ -68,6 +72,8 @@ class StepView(io.TextIOBase):
     def _line(self, raw: str) -> None:
         self.log.write(raw + "\n")
         line = _ANSI.sub("", raw)
+        if not self.full_disk and "no space left" in line.lower():
+            self.full_disk = line.strip()
         if self.open_braces is not None:
             bare = _STRING.sub("", line)
             self.open_braces += bare.count("{") - bare.count("}")
@@ -83,6 +89,11 @@ class StepView(io.TextIOBase):
         if found := _EXECUTING.search(line):
             self.step, self.step_started = found[1], time.monotonic()
             self._show(f"\n{clock(self.step_started - self.started):>6}  {self.titles.get(self.step, self.step)}")
+            if self.note:
+                self._show(f"    {self.note}; doing it again")
+                self.note = ""
+        elif NOT_REUSED in line:
+            self.note = NOT_REUSED + line.partition(NOT_REUSED)[2].strip()
         elif found := _CACHED.search(line):
             now = clock(time.monotonic() - self.started)
             self._show(
@@ -93,7 +104,8 @@ class StepView(io.TextIOBase):
             took = clock(time.monotonic() - self.step_started)
             self._show(f"  {'done' if found[2] == 'SUCCESS' else 'failed'} in {took}")
             if found[2] != "SUCCESS":
-                self.failed = self.step
+                # the first: the exit task may fail for the same reason
+                self.failed = self.failed or self.step
             self.step = ""
 
     def _show(self, line: str) -> None:

@@ -6,7 +6,6 @@ import contextlib
 import json
 import logging
 import os
-import shutil
 import sys
 import time
 import uuid
@@ -19,11 +18,14 @@ from typing import Any
 from components.core import outcome, storage
 from components.core.errors import InputError, StepFailed
 from components.core.place import RUN_VARIABLE
+from pipeline import step_cache
 from pipeline.console import StepView
 from pipeline.containers import steps_in_containers
 from pipeline.images import chosen, put_images
-from pipeline.kfp_local import arguments_left_alone
+from pipeline.kfp_local import arguments_left_alone, reusing
 from pipeline.parameters import TOP_LEVEL, Settings
+from pipeline.private_files import write_private
+from pipeline.run_folder import run_folder, temporary_folder
 from pipeline.store import BUCKET, EmbeddedStore
 
 WORK = Path(".sharpen")
@@ -104,22 +106,22 @@ def run(settings: Settings, *, fresh: bool = False, image: str = "", launcher_im
             update={"retraining": settings.retraining.model_copy(update={"min_new_examples": 0})}
         )
     name = f"{settings.model_name}-{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:4]}"
-    folder = (WORK / "runs" / name).absolute()
-    folder.mkdir(parents=True)
-    log = folder / "log.txt"
-    with opened_store(settings.store) as root:
+    with run_folder((WORK / "runs").absolute(), name) as folder, opened_store(settings.store) as root:
+        log = folder / "log.txt"
         arguments = {key: str(getattr(settings, key)) for key in TOP_LEVEL}
         arguments |= {"store": root, "overrides": settings.overrides_json()}
-        cache = None if fresh else WORK / "cache" / _store_identity(root)
+        cache = (WORK / "cache" / step_cache.identity(root)).absolute()
         pipeline = _pipeline(settings.mining.rounds, images)
         variables = {RUN_VARIABLE: f"{root}/runs/{name}", outcome.VARIABLE: str(folder / "outcome.json")}
-        with _runner(folder, settings, variables, in_containers=bool(images)) as runner:
+        with (
+            _runner(folder, settings, variables, in_containers=bool(images)) as runner,
+            reusing(None if fresh else step_cache.fault),
+        ):
             decision = _execute(pipeline, arguments, runner, folder, cache, log)
         report = None
         if decision["evaluation"]:
             report = folder / "report.html"
-            report.write_bytes(storage.read_bytes(storage.join(decision["evaluation"], "report.html")))
-        _forget_old_runs(folder.parent, keep=20)
+            write_private(report, storage.read_bytes(storage.join(decision["evaluation"], "report.html")))
     return LocalRun(
         name=name,
         evaluation=decision["evaluation"],
@@ -152,12 +154,13 @@ def _runner(folder: Path, settings: Settings, variables: Mapping[str, str], *, i
         return
     from kfp import local
 
-    with _variables({**variables, "PYTHONUNBUFFERED": "1"}):
+    temporary = str(temporary_folder(folder))
+    with _variables({**variables, "PYTHONUNBUFFERED": "1", "TMPDIR": temporary}):
         yield local.SubprocessRunner(use_venv=False)
 
 
 def _execute(
-    pipeline: Any, arguments: dict[str, str], runner: Any, folder: Path, cache: Path | None, log: Path
+    pipeline: Any, arguments: dict[str, str], runner: Any, folder: Path, cache: Path, log: Path
 ) -> dict[str, str]:
     from kfp import local
 
@@ -167,8 +170,8 @@ def _execute(
             runner,
             pipeline_root=str(folder / "kfp"),
             raise_on_error=True,
-            enable_caching=cache is not None,
-            cache_root=str(cache.absolute()) if cache else None,
+            enable_caching=True,
+            cache_root=str(cache),
         )
         view.titles = _titles(pipeline)
         with contextlib.redirect_stdout(view), _logged(view), arguments_left_alone(), warnings.catch_warnings():
@@ -176,7 +179,9 @@ def _execute(
             warnings.filterwarnings("ignore", module=r"kfp\.local")
             pipeline(**arguments)
     except RuntimeError as error:
-        _raise_reason(outcome.read(folder / "outcome.json"), view.failed, error, log)
+        _raise_reason(
+            outcome.read(folder / "outcome.json"), view.failed or "of the pipeline", view.full_disk, error, log
+        )
         raise
     finally:
         view.close()
@@ -223,28 +228,20 @@ def _left_by(task: str, folder: Path) -> dict[str, Any] | None:
     return json.loads(written.read_text(encoding="utf-8")) if written else None
 
 
-def _raise_reason(told: outcome.Outcome | None, step: str, error: RuntimeError, log: Path) -> None:
-    """Say which step failed, why, and where the log is; as the user's fault where the step said so."""
+def _raise_reason(told: outcome.Outcome | None, step: str, full: str, error: RuntimeError, log: Path) -> None:
+    """Say which step failed, why, and where the log is; as the user's fault where the step said so.
+
+    Args:
+        told: what the step said; None where it could say nothing.
+        step: the step that failed.
+        full: the log's line about a full disk, if there is one.
+        error: what kfp.local raised.
+        log: the run's log.
+    """
     if told and told.exit_code == InputError.exit_code:
         raise InputError([f"{told.step}: {line}" for line in told.lines]) from error
-    cause = "; ".join(told.lines) if told else "it ended without saying why"
+    cause = "; ".join(told.lines) if told else full or "it ended without saying why"
     raise StepFailed(f"step {told.step if told else step} failed: {cause}. The whole log: {log}") from error
-
-
-def _store_identity(root: str) -> str:
-    """A random name that the store keeps. A wiped store gets another, so no cached step points into the void."""
-    address = storage.join(root, "runs", "store.json")
-    with contextlib.suppress(storage.PreconditionFailed):
-        if not storage.exists(address):
-            storage.write_json(address, {"id": uuid.uuid4().hex}, if_absent=True)
-    return str(storage.read_json(address)["id"])
-
-
-def _forget_old_runs(folder: Path, keep: int) -> None:
-    """Remove the oldest local run folders (logs and KFP's small files); what matters is in the store."""
-    runs = sorted((path for path in folder.iterdir() if path.is_dir()), key=lambda path: path.stat().st_mtime)
-    for old in runs[:-keep]:
-        shutil.rmtree(old, ignore_errors=True)
 
 
 def comparison(run: LocalRun, against: str = "base") -> dict[str, dict[str, float]]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from components.core import storage
 from components.core.errors import InputError
+from components.core.parent_death import dies_with_parent
 from components.core.settings import SettingsModel
 from components.indexing.settings import IndexSettings
 from components.indexing.step import index_address
@@ -113,4 +114,8 @@ def _written(value: Any) -> str:
 
 
 def _indexing(arguments: Sequence[str]) -> int:
-    return subprocess.run([sys.executable, "-m", "components.indexing", *arguments], check=False).returncode
+    return subprocess.run(
+        # -P: the working folder may hold a folder `components` that is not ours
+        dies_with_parent([sys.executable, "-P", "-m", "components.indexing", *arguments]),
+        check=False,
+    ).returncode

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from components.core.progress import clock
+from components.core.terminal import plain_console, without_controls
 from components.promotion import registry
 from pipeline import local
 from pipeline.parameters import Settings
@@ -21,7 +22,7 @@ SHOWN_METRICS = ("ndcg_at_10", "mrr_at_10", "recall_at_10", "recall_at_100", "ma
 
 def show(run: local.LocalRun, settings: Settings) -> None:
     """The gain, the promoted model's address, the report's path and what to try next."""
-    console = Console(highlight=False)
+    console = plain_console()
     if run.verdict == "skip":
         _show_skipped(run, settings, console)
         return
@@ -42,16 +43,17 @@ def show(run: local.LocalRun, settings: Settings) -> None:
             )
     rounds = settings.mining.rounds
     told = f", {rounds} rounds; the model is that of round {rounds}" if rounds > 1 else ""
-    console.print(f"\n[bold]Finished in {clock(run.seconds)}[/bold]{told}\n")
+    console.print(f"\nFinished in {clock(run.seconds)}{told}\n", style="bold")
     console.print(table)
     console.print(
-        f"\n[bold]Gain: {settings.promotion.metric} {main['reference']:.3f} -> {main['candidate']:.3f} "
+        f"\nGain: {settings.promotion.metric} {main['reference']:.3f} -> {main['candidate']:.3f} "
         f"({main['difference']:+.3f}, 95 % interval {main['ci_low']:+.3f} ... {main['ci_high']:+.3f}, "
-        f"{main['queries']:.0f} test queries)[/bold]",
+        f"{main['queries']:.0f} test queries)",
+        style="bold",
         soft_wrap=True,
     )
     promoted = run.verdict == "promote" and champion is not None
-    outcome = champion.address if promoted and champion else f"not promoted: {'; '.join(run.reasons)}"
+    outcome = champion.address if promoted and champion else f"not promoted: {without_controls('; '.join(run.reasons))}"
     console.print(f"Model:  {outcome}", soft_wrap=True)
     console.print(f"Report: {run.report}", soft_wrap=True)
     console.print("\nNext:")
@@ -70,7 +72,7 @@ def _show_skipped(run: local.LocalRun, settings: Settings, console: Console) -> 
     with local.opened_store(settings.store) as root:
         champion = registry.read_champion(root, settings.model_name)
     (reason,) = run.reasons
-    console.print(f"\n[bold]Finished in {clock(run.seconds)}[/bold]\n\n[bold]{reason}[/bold]", soft_wrap=True)
+    console.print(f"\nFinished in {clock(run.seconds)}\n\n{without_controls(reason)}", style="bold", soft_wrap=True)
     console.print(f"Model:  {champion.address if champion else 'none was promoted yet'}", soft_wrap=True)
     console.print("\nNext:")
     for command in (
@@ -92,7 +94,7 @@ def _program() -> str:
 
 def show_models(names: list[str], root: str) -> None:
     """One row a model: champion, its main figure, number of versions."""
-    console = Console(highlight=False)
+    console = plain_console()
     if not names:
         console.print("no models yet; `sharpen run` makes one")
         return
@@ -114,13 +116,13 @@ def show_models(names: list[str], root: str) -> None:
 
 def show_model(name: str, root: str) -> None:
     """The champion's facts and all versions."""
-    console = Console(highlight=False)
+    console = plain_console()
     versions = registry.list_versions(root, name)
     champion = registry.read_champion(root, name)
     if champion:
-        console.print(f"[bold]{name}[/bold]: champion {champion.version} since {_day(champion.promoted_at)}")
+        console.print(f"{name}: champion {champion.version} since {_day(champion.promoted_at)}")
         console.print(f"address: {champion.address}", soft_wrap=True)
-        console.print(f"reason:  {champion.reason}", soft_wrap=True)
+        console.print(f"reason:  {without_controls(champion.reason)}", soft_wrap=True)
         for metric, value in sorted(champion.metrics.items()):
             if metric in SHOWN_METRICS:
                 console.print(f"  {metric:<14} {value:.3f}")

@@ -18,7 +18,7 @@ from components.core.errors import InputError
 def read_parquet(path: Path, shown: str) -> pl.DataFrame:
     """The table in a Parquet file. Raises InputError, which names `shown`, when it cannot be read."""
     with parquet_faults(shown):
-        return pl.read_parquet(path)
+        return pl.read_parquet(path, glob=False)
 
 
 @contextmanager

@@ -133,7 +133,7 @@ def _of_finished(place: Place) -> Iterator[tuple[int, int, str]]:
     """Of a data set of ours: only rows of queries and passages that are judged are read."""
 
     def scan(name: str, columns: Iterable[str]) -> pl.LazyFrame:
-        return pl.scan_parquet(place.folder / name / "*.parquet").select(list(columns))
+        return pl.scan_parquet(sorted((place.folder / name).glob("*.parquet")), glob=False).select(list(columns))
 
     with parquet_faults(place.address):
         judged = scan("qrels", QRELS).filter(pl.col("grade") > 0)

@@ -61,7 +61,7 @@ class Evaluated:
             address=address,
             facts=json.loads((folder / FACTS).read_text()),
             metrics=json.loads((folder / METRICS).read_text()),
-            per_query=with_groups(pl.read_parquet(folder / PER_QUERY)).sort("query_id"),
+            per_query=with_groups(pl.read_parquet(folder / PER_QUERY, glob=False)).sort("query_id"),
             run_file=folder / RUN,
         )
 

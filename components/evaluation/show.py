@@ -5,10 +5,10 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from components.core import storage
+from components.core.terminal import plain_console
 from components.evaluation import finished
 from components.evaluation.figures import interval, number, p_text, signed
 from components.evaluation.settings import (
@@ -26,7 +26,7 @@ def show_evaluation(addresses: EvaluationAddresses, settings: EvaluationSettings
     if addresses.base or addresses.champion:
         against = storage.read_json(storage.join(addresses.output, finished.COMPARISON))["against"]
     facts = found.facts
-    console = Console(highlight=False)
+    console = plain_console()
     console.print(f"{facts['queries']:,} queries of {facts['split']}, {facts['passages']:,} passages")
     if not against:
         table = _table("metric", "score")
@@ -54,7 +54,7 @@ def show_evaluation(addresses: EvaluationAddresses, settings: EvaluationSettings
 def show_score(result: dict[str, Any], addresses: ScoreAddresses) -> None:
     """Metrics as a table: a row a measure, a column a cutoff."""
     facts, metrics = result["facts"], result["metrics"]
-    console = Console(highlight=False)
+    console = plain_console()
     retrieved = f"{facts['relevant_retrieved']:,} of {facts['relevant']:,} relevant passages retrieved"
     console.print(f"{facts['queries']:,} queries, {retrieved}")
     table = _table("metric", *(f"@{k}" for k in facts["cutoffs"]), "uncut")

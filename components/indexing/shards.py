@@ -53,7 +53,7 @@ def write(folder: Path, passages: pl.DataFrame, vectors: np.ndarray, codec: Code
 
 def read_codes(folder: Path, shard: Shard, codec: Codec) -> np.ndarray:
     """The codes of one file, (rows, .), as `Codec.encode` gave them."""
-    column = pl.read_parquet(folder / shard.name, columns=[VECTOR])[VECTOR]
+    column = pl.read_parquet(folder / shard.name, columns=[VECTOR], glob=False)[VECTOR]
     if codec.precision == "binary":
         joined = b"".join(column.to_list())
         return np.frombuffer(joined, dtype=np.uint8).reshape(len(column), codec.bytes_per_vector)
@@ -72,7 +72,7 @@ def passages_at(folder: Path, shards: Sequence[Shard], rows: Sequence[int]) -> p
     for row in rows:
         number = int(np.searchsorted(ends, row, side="right"))
         offset = row - (int(ends[number - 1]) if number else 0)
-        scan = pl.scan_parquet(folder / shards[number].name)
+        scan = pl.scan_parquet(folder / shards[number].name, glob=False)
         names = [name for name in (ID, TITLE, TEXT) if name in scan.collect_schema()]
         found.append(scan.select(names).slice(offset, 1).collect())
     return pl.concat(found) if found else pl.DataFrame(schema={ID: pl.String})

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 
-from rich.console import Console
 from rich.table import Table
 
 from components.core import storage
 from components.core.progress import clock
+from components.core.terminal import plain_console
 from components.indexing import manifest
 from components.indexing.search import Answer
 
@@ -52,7 +52,7 @@ def show_answer(answer: Answer, as_json: bool) -> None:
     table.add_column("title and text", overflow="ellipsis")
     for hit in answer.hits:
         table.add_row(str(hit.rank), f"{hit.score:.4f}", hit.passage_id, snippet(hit.title, hit.text))
-    console = Console(highlight=False, markup=False)
+    console = plain_console()
     console.print(table)
     console.print(f"{len(answer.hits)} passages in {answer.seconds:.2f} s")
 

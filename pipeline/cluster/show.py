@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from components.core.progress import clock
+from components.core.terminal import plain_console
 from pipeline.cluster import runs, schedules
 from pipeline.cluster.api import Api, Object
 from pipeline.cluster.waiting import WORDS
@@ -27,8 +28,8 @@ _WIDE = 300
 
 def console() -> Console:
     """Standard output: coloured on a terminal, plain and never wrapped elsewhere."""
-    made = Console(highlight=False)
-    return made if made.is_terminal else Console(highlight=False, width=_WIDE)
+    made = plain_console()
+    return made if made.is_terminal else plain_console(width=_WIDE)
 
 
 def line(text: str, state: str) -> None:

@@ -48,8 +48,7 @@ def doctor(
     ] = "table",
 ) -> None:
     """Say whether a cluster is ready for the pipeline with these settings, and what mends it."""
-    from rich.console import Console
-
+    from components.core.terminal import plain_console
     from pipeline import parameters
     from pipeline.doctor import table
     from pipeline.doctor.examine import examine, visit
@@ -68,6 +67,6 @@ def doctor(
         findings = list(examine(found))
         typer.echo(table.as_json(findings))
     else:
-        findings = table.show(examine(found), Console(highlight=False))
+        findings = table.show(examine(found), plain_console())
     if any(finding.state == "fail" for finding in findings):
         raise typer.Exit(1)

@@ -14,6 +14,7 @@ from components.core import outcome
 from components.core.errors import InputError, StepFailed
 from components.core.jobs.job import Ending, Job
 from components.core.jobs.settings import OF_ONE_POD
+from components.core.parent_death import dies_with_parent
 from components.core.place import JOB_IMAGE_VARIABLE
 
 # A job that is told to end has this long to do so.
@@ -48,11 +49,15 @@ class LocalBackend:
         used = _HERE | OF_ONE_POD if os.environ.get("KUBERNETES_SERVICE_HOST") else _HERE
         if unused := sorted(job.settings.model_fields_set - used):
             print(f"note: of no effect on this machine: {', '.join(f'job.{name}' for name in unused)}", flush=True)
+        # -P: the working folder may hold a folder `components` that is not ours
+        python = [sys.executable, "-P", "-m"]
+        program = [*python, job.module, *job.options]
         if self._processes == 1:
-            command = [sys.executable, "-m", job.module, *job.options]
+            command = program
         else:
-            torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={self._processes}"]
-            command = [sys.executable, *torchrun, "-m", job.module, *job.options]
+            torchrun = [*python, "torch.distributed.run", "--standalone", f"--nproc-per-node={self._processes}"]
+            # torchrun's children end with torchrun, and torchrun with this process
+            command = [*torchrun, "--no-python", *dies_with_parent(program)]
         environment = {
             "OMP_NUM_THREADS": str(self._threads),
             "PYTHONUNBUFFERED": "1",
@@ -64,7 +69,7 @@ class LocalBackend:
         """Start it."""
         self._folder = tempfile.TemporaryDirectory(prefix="sharpen-job-")
         self._running = subprocess.Popen(
-            built["command"],
+            dies_with_parent(built["command"]),
             env={**os.environ, outcome.VARIABLE: str(self._told), **built["environment"]},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -77,7 +77,7 @@ class Request:
     def read(cls, folder: Path) -> Request:
         """Read what `write` wrote."""
         facts = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
-        table = pl.read_parquet(folder / _TEXTS)
+        table = pl.read_parquet(folder / _TEXTS, glob=False)
         rows = table["row"].to_numpy()
 
         def placed(name: str, otherwise: Any) -> list[Any]:

@@ -67,9 +67,18 @@ class Relevance:
         return pl.concat([known, own]).unique()
 
     def own_texts(self) -> pl.DataFrame:
-        """query_id and passage_id: passages with the query's own text that are not judged above 0 for it."""
+        """query_id and passage_id: passages with the query's own text that are not judged above 0 for it.
+
+        No answer that anyone could look for, so that evaluation leaves them out of the query's ranking.
+        """
         same = self.queries.join(self.passages, left_on="query_key", right_on="text_key").select(
             "query_id", "passage_id"
         )
         above = self.judged.filter(pl.col("grade") > 0)
         return same.join(above, on=["query_id", "passage_id"], how="anti").sort("query_id", "passage_id")
+
+
+def left_out(data: DataSet) -> dict[str, frozenset[str]]:
+    """query_id -> the passages that its ranking goes without: `Relevance.own_texts`; only queries that have some."""
+    pairs = Relevance.of(data).own_texts().group_by("query_id").agg("passage_id")
+    return {query_id: frozenset(passage_ids) for query_id, passage_ids in pairs.iter_rows()}

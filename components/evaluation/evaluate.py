@@ -148,14 +148,14 @@ def search(
     passages = _finite(vectors_of(encoder, judged.passage_texts, "passage"), "passage", judged.passage_ids)
     encoded = time.monotonic()
     depth = max(*settings.cutoffs, SHOWN_DEPTH)
-    # one hit more, so that depth are left when the query's own passage is taken out
-    scores, indices = top_k(queries, passages, depth + settings.ignore_identical_ids, device=gpu_of(encoder.device))
+    # so many hits more that depth are left when the query's own passages are taken out
+    more = max(map(len, judged.left_out.values()), default=0) + settings.ignore_identical_ids
+    scores, indices = top_k(queries, passages, depth + more, device=gpu_of(encoder.device))
     rankings = {}
     for query_id, query_scores, query_indices in zip(judged.query_ids, scores.tolist(), indices.tolist(), strict=True):
         hits = [(judged.passage_ids[i], score) for i, score in zip(query_indices, query_scores, strict=True) if i >= 0]
-        if settings.ignore_identical_ids:
-            hits = [hit for hit in hits if hit[0] != query_id]
-        rankings[query_id] = hits[:depth]
+        out = judged.left_out.get(query_id, frozenset()) | ({query_id} if settings.ignore_identical_ids else set())
+        rankings[query_id] = [hit for hit in hits if hit[0] not in out][:depth]
     searched = time.monotonic()
     seconds = {"encode_seconds": round(encoded - started, 3), "search_seconds": round(searched - encoded, 3)}
     return rankings, seconds

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import polars as pl
 
+from components.core import trec
 from components.core.errors import InputError
 from components.core.records import DataSet, with_groups
-from components.core.trec import field
+from components.core.relevance import left_out
 from components.evaluation.metrics import Qrels
 
 
@@ -24,6 +25,7 @@ class Judged:
             index, so in this order it keeps the ties that trec_eval's rule would keep, at the cut too.
         qrels: query id -> passage id -> grade.
         facts: counts.
+        left_out: query id -> passages that are not ranked for it (`core.relevance.left_out`).
     """
 
     query_ids: list[str]
@@ -35,6 +37,7 @@ class Judged:
     passage_texts: list[str]
     qrels: Qrels
     facts: dict[str, int]
+    left_out: dict[str, frozenset[str]] = field(default_factory=dict)
 
 
 def select_judged(dataset: DataSet, split: str, data: str, relevance_level: int = 1) -> Judged:
@@ -51,8 +54,9 @@ def select_judged(dataset: DataSet, split: str, data: str, relevance_level: int 
     query_ids = measured["query_id"].to_list()
     kept = {query_id: qrels[query_id] for query_id in query_ids}
     for kind, ids in (("query", query_ids), ("passage", corpus["passage_id"].to_list())):
-        if len({field(name) for name in ids}) < len(ids):
+        if len({trec.field(name) for name in ids}) < len(ids):
             raise InputError(f"{data}: two {kind} ids differ only in how white space is written; rename one")
+    own_texts = left_out(replace(dataset, queries=measured, qrels=dataset.qrels.filter(split=split)))
     return Judged(
         query_ids=query_ids,
         query_texts=measured["text"].to_list(),
@@ -69,5 +73,7 @@ def select_judged(dataset: DataSet, split: str, data: str, relevance_level: int 
             "judgements": sum(map(len, kept.values())),
             "queries_without_relevant": sum(max(grades.values()) < relevance_level for grades in kept.values()),
             "queries_without_judgement": queries.height - measured.height,
+            "passages_with_the_query_text_left_out": sum(map(len, own_texts.values())),
         },
+        left_out=own_texts,
     )

@@ -12,6 +12,7 @@ import polars as pl
 from components.core.encoder import Encoder
 from components.core.errors import InputError
 from components.core.records import DataSet
+from components.core.relevance import left_out
 from components.core.search import top_k
 from components.finetuning.gather import Exchange
 from components.finetuning.gradient_cache import Memory, embed
@@ -43,6 +44,7 @@ class DevSet:
         self.instructions = [row["instruction"] or "" for row in rows]
         self.passage_ids = data.corpus["passage_id"].to_list()
         self.passages = data.passage_texts()
+        self.left_out = left_out(data)
 
     @classmethod
     def cut(cls, data: DataSet, corpus_size: int, seed: int) -> DevSet:
@@ -76,11 +78,14 @@ class DevSet:
         vectors = _spread(self.queries, self.passages, self.instructions, encoder, memory, exchange)
         queries, passages = vectors[: len(self.queries)], vectors[len(self.queries) :]
         mine = range(exchange.rank, len(self.queries), exchange.size)
-        _, found = top_k(queries[list(mine)], passages, DEPTH)
+        more = max(map(len, self.left_out.values()), default=0)
+        _, found = top_k(queries[list(mine)], passages, DEPTH + more)
         total = 0.0
         for query, row in zip(mine, found.tolist(), strict=True):
-            ranking = [self.passage_ids[place] for place in row if place >= 0]
-            total += ndcg(ranking, self.qrels[self.query_ids[query]])
+            query_id = self.query_ids[query]
+            out = self.left_out.get(query_id, frozenset())
+            ranking = [name for place in row if place >= 0 and (name := self.passage_ids[place]) not in out]
+            total += ndcg(ranking, self.qrels[query_id])
         return exchange.sum([total])[0] / max(1, len(self.queries))
 
 

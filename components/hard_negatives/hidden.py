@@ -22,6 +22,7 @@ from components.hard_negatives.scope import Scope, make_scope
 from components.hard_negatives.settings import MiningSettings
 
 NO_FILTERS = {"relative_margin": None, "absolute_margin": None, "max_score": None, "min_score": None}
+NO_FILTERS |= {"rescoring_max_score": None}
 
 
 def without_filters(settings: MiningSettings, scope: Scope, passages: int) -> dict[str, tuple[MiningSettings, Scope]]:

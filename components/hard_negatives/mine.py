@@ -147,7 +147,8 @@ def _nothing_left(data: str, settings: MiningSettings, figures: Figures) -> str:
     if figures.dropped_queries == len(figures.pool.query_ids):
         top = settings.consistency_top
         return f"{data}: no query has a positive in the top {top}, so all are dropped; raise consistency_top"
-    names = ("relative_margin", "absolute_margin", "max_score", "min_score")
+    names = ["relative_margin", "absolute_margin", "max_score", "min_score"]
+    names += ["rescoring_max_score"] if settings.rescoring_model else []
     values = [f"{name} {getattr(settings, name)}" for name in names if getattr(settings, name) is not None]
     rules = ", ".join(values) or "no score rule is set"
     return f"{data}: no passage is left as a negative of any query; relax the rules ({rules}) or allow top_up"

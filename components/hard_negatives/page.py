@@ -23,6 +23,7 @@ RULE_NAMES = {
     "min_score": "below min_score",
     "absolute_margin": "absolute_margin: too close to the positive",
     "relative_margin": "relative_margin: too close to the positive",
+    "rescoring_max_score": "rescoring_max_score: surely relevant by the cross-encoder",
 }
 PICKED_NAMES = {
     "search": "sampled from the range",

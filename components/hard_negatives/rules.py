@@ -12,7 +12,8 @@ In the order in which the report counts them:
   negative scores too.
 
 Scores are the mining model's, whatever source found the passage. Where a cross-encoder rescores, the two margins are
-judged by its scores instead, once the other rules have let a passage through (`choose.take`).
+judged by its probabilities instead, once the other rules have let a passage through (`choose.take`), and
+``rescoring_max_score`` bounds these: among logits, 7.5 is well below 8.0 and both are certainly relevant.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
+from scipy.special import expit
 
+from components.core.errors import InputError
 from components.hard_negatives.pool import Pool
 from components.hard_negatives.settings import MiningSettings
 
@@ -35,6 +38,7 @@ RULES = (
     "min_score",
     "absolute_margin",
     "relative_margin",
+    "rescoring_max_score",
 )
 
 FIT, NO_PASSAGE = 0, -1
@@ -115,9 +119,30 @@ def judge(ranking: Ranking, pool: Pool, settings: MiningSettings, *, margins: bo
     return verdicts
 
 
-def judge_margins(scores: np.ndarray, anchors: np.ndarray, settings: MiningSettings) -> np.ndarray:
-    """The verdict of the two margins alone on scores and anchors of equal shape, int8."""
-    return _first_rule(_margins(scores, anchors, settings), scores.shape)
+def judge_rescored(scores: np.ndarray, anchors: np.ndarray, settings: MiningSettings) -> np.ndarray:
+    """The verdict of the margins and the ceiling on a cross-encoder's scores and anchors of equal shape, int8.
+
+    Raises:
+        InputError: scores that are to be probabilities and are none.
+    """
+    own, lowest = (probabilities(values, settings) for values in (scores, anchors))
+    filters = _margins(own, lowest, settings)
+    if settings.rescoring_max_score is not None:
+        filters["rescoring_max_score"] = own > settings.rescoring_max_score
+    return _first_rule(filters, scores.shape)
+
+
+def probabilities(scores: np.ndarray, settings: MiningSettings) -> np.ndarray:
+    """The probabilities, float64, that a cross-encoder's scores stand for; raises as `judge_rescored`."""
+    values = scores.astype(np.float64)
+    if settings.rescoring_activation == "sigmoid":
+        return expit(values)
+    if len(none := values[(values < 0) | (values > 1)]):
+        raise InputError(
+            f"rescoring_activation: identity, but the cross-encoder gives scores such as {none[0]:.4g}, which are no "
+            "probabilities; use sigmoid"
+        )
+    return values
 
 
 def _margins(scores: np.ndarray, anchors: np.ndarray, settings: MiningSettings) -> dict[str, np.ndarray]:

@@ -11,6 +11,7 @@ from components.core.settings import RelevanceLevel, SettingsModel
 
 MODEL, BM25, FILE = "model", "bm25", "file"
 MOST_SOURCES = 8
+_OF_RESCORING = ("rescoring_activation", "rescoring_max_score")
 
 
 class MiningAddresses(SettingsModel):
@@ -91,7 +92,8 @@ class MiningSettings(SettingsModel):
         0.05,
         ge=0,
         le=1,
-        description="A negative scores at most the lowest positive less this share of its size; unset: no such rule.",
+        description="A negative scores at most the lowest positive less this share of its size; unset: no such rule. "
+        "With rescoring_model this and absolute_margin are about its probabilities.",
     )
     absolute_margin: float | None = Field(
         None, ge=0, le=1e6, description="A negative scores at least this much less than the lowest positive."
@@ -105,6 +107,17 @@ class MiningSettings(SettingsModel):
         min_length=1,
         description="Cross-encoder by whose scores, instead of the mining model's, the margins are judged; they are "
         "kept as teacher scores. Folder, s3:// address or hub id; one output, or two, the second being relevance.",
+    )
+    rescoring_activation: Literal["sigmoid", "identity"] = Field(
+        "sigmoid",
+        description="How the cross-encoder's output becomes a probability; identity: it is one already. Of two outputs "
+        "the softmax is taken.",
+    )
+    rescoring_max_score: float | None = Field(
+        0.9,
+        ge=0,
+        le=1,
+        description="A negative is relevant with at most this probability by the cross-encoder; unset: no such rule.",
     )
     rescoring_max_len: int = Field(
         512, ge=8, le=32768, description="Longest query and passage together, in tokens of the cross-encoder."
@@ -156,6 +169,9 @@ class MiningSettings(SettingsModel):
             raise ValueError(
                 f"min_score {self.min_score} is above max_score {self.max_score}: nothing can be a negative"
             )
+        unused = [name for name in _OF_RESCORING if getattr(self, name) != type(self).model_fields[name].default]
+        if unused and not self.rescoring_model:
+            raise ValueError(f"{unused[0]} has no effect without rescoring_model")
         if self.on_inconsistent == "drop" and not self.consistency_top:
             raise ValueError("on_inconsistent: drop needs consistency_top, the rank down to which a positive may stand")
         return self

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from components.hard_negatives.rules import FIT, Ranking, ScorePairs, first, judge_margins
+from components.hard_negatives.rules import FIT, Ranking, ScorePairs, first, judge_rescored
 from components.hard_negatives.settings import MiningSettings
 
 
@@ -17,7 +17,7 @@ def take(
     *,
     order: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Take from each row the first `wanted` eligible passages that the cross-encoder's margins let pass.
+    """Take from each row the first `wanted` eligible passages that the cross-encoder's rules let pass.
 
     Without a cross-encoder these are the first eligible ones. With one, the first `wanted` are scored; for each that
     is filtered out, the next are, in growing numbers. The outcome is that of scoring every eligible passage.
@@ -26,7 +26,7 @@ def take(
         ranking: the passages; with a cross-encoder its `rescored_anchors` are those to judge by.
         eligible: (n, width) what the other rules let pass.
         wanted: (n,) how many to take.
-        settings: the margins.
+        settings: the margins and the ceiling.
         rescore: the cross-encoder's scores of pairs; None: there is none.
         order: (n, width) columns of each row, first to last; None: as they stand.
 
@@ -44,7 +44,7 @@ def take(
             rows, places = np.nonzero(trial)
             tried = columns[rows, places]
             scores = rescore(ranking.queries[rows], ranking.passages[rows, tried])
-            codes = judge_margins(scores, ranking.rescored_anchors[rows], settings)
+            codes = judge_rescored(scores, ranking.rescored_anchors[rows], settings)
             verdicts[rows, tried] = codes
             passed[rows, places] = codes == FIT
             untried = untried & ~trial

@@ -193,6 +193,30 @@ def test_identical_ids_are_left_out_before_the_top_k(tiny_model, tmp_path):
     assert metrics["ndcg_at_10"] == pytest.approx(np.mean([v["ndcg_cut_10"] for v in expected.values()]), abs=1e-6)
 
 
+def test_passages_with_the_query_text_are_left_out_unless_judged_relevant(tiny_model, tmp_path):
+    """Copies of two queries in other letters; of the second, one copy is judged relevant and stays."""
+    folder = write_beir(tmp_path / "copies")
+    asked = [json.loads(line) for line in (folder / "queries.jsonl").read_text().splitlines()]
+    rows = [
+        {"_id": f"copy{number}", "title": "", "text": asked[number // 3]["text"].title() + " " * number}
+        for number in range(6)
+    ]
+    with (folder / "corpus.jsonl").open("a") as corpus:
+        corpus.writelines(json.dumps(row) + "\n" for row in rows)
+    with (folder / "qrels" / "test.tsv").open("a") as judged:
+        judged.writelines([f"{asked[0]['_id']}\tcopy0\t0\n", f"{asked[1]['_id']}\tcopy3\t1\n"])
+    settings = EvaluationSettings(resamples=100, cutoffs=(10, 160), headline_metrics=("ndcg_at_10",))
+    evaluate(str(tiny_model), str(folder), "test", str(tmp_path / "out"), settings, SHORT)
+    run, facts = read_run(tmp_path / "out" / "run.trec"), json.loads((tmp_path / "out" / "facts.json").read_text())
+    out = {asked[0]["_id"]: {"copy0", "copy1", "copy2"}, asked[1]["_id"]: {"copy4", "copy5"}}
+    assert facts["passages_with_the_query_text_left_out"] == 5
+    # 150 and the six copies, but for what is left out
+    assert {q: 156 - len(hits) for q, hits in run.items()} == {q: len(out.get(q, ())) for q in run}
+    assert all(not out[q] & set(run[q]) for q in out)
+    # the copy that is relevant comes first: the model reads capitals as small letters
+    assert max(run[asked[1]["_id"]], key=run[asked[1]["_id"]].__getitem__) == "copy3"
+
+
 def test_a_reference_measured_otherwise_is_refused_before_any_work(base, data, tmp_path):
     other_data = write_beir(tmp_path / "other", seed=5)
     cases = [

@@ -36,7 +36,7 @@ def small_data(queries: int = 20, passages: int = 60, seed: int = 0, sources: tu
         split = "train" if number < queries else "dev"
         text = sentence(draw, 1, 6) + f" {number}" if number not in (1, 2) else "the same question"
         text = text.title() if number == 2 else text
-        rows.append((f"q{number:03}", text, split, sources[number % len(sources)], None, None))
+        rows.append((f"q{number:03}", text, split, sources[number % len(sources)], "", None))
         relevant = draw.sample(range(len(texts)), 1 + number % 3)
         if number in (3, 4):
             relevant = [0]

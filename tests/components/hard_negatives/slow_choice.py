@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 
 import numpy as np
@@ -76,18 +77,19 @@ class Slow:
             return False
         if settings.min_score is not None and score < settings.min_score:
             return False
-        score, positive = self.rescored(query_id, passage_id), self.rescored_anchor(query_id)
-        if settings.absolute_margin is not None and score > positive - settings.absolute_margin:
-            return False
-        return settings.relative_margin is None or score <= positive - abs(positive) * settings.relative_margin
+        return self.margin(query_id, passage_id, settings) is None
 
     def margin(self, query_id: str, passage_id: str, settings: MiningSettings) -> str | None:
-        """The margin that filters a passage out."""
+        """The margin that filters a passage out, or the ceiling."""
         score, positive = self.rescored(query_id, passage_id), self.rescored_anchor(query_id)
+        if self.second is not None:
+            score, positive = 1 / (1 + math.exp(-score)), 1 / (1 + math.exp(-positive))
         if settings.absolute_margin is not None and score > positive - settings.absolute_margin:
             return "absolute_margin"
         if settings.relative_margin is not None and score > positive - abs(positive) * settings.relative_margin:
             return "relative_margin"
+        if self.second is not None and settings.rescoring_max_score is not None:
+            return "rescoring_max_score" if score > settings.rescoring_max_score else None
         return None
 
     def rule(self, query_id: str, passage_id: str, above: list[str], settings: MiningSettings) -> str | None:

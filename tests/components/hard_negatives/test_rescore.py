@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.core.distinct import exact_keys
+from components.core.errors import InputError
 from components.core.readers import read_dataset
 from components.core.records import NEGATIVES, TEACHER_SCORES, read_table
 from components.core.settings import EncoderSettings
@@ -28,6 +29,7 @@ from components.finetuning.settings import TrainingSettings
 from components.hard_negatives import mine as step
 from components.hard_negatives.hidden import NO_FILTERS
 from components.hard_negatives.mine import mine
+from components.hard_negatives.report import Figures
 from components.hard_negatives.score_cache import ScoreCache
 from components.hard_negatives.settings import MiningSettings
 from tests.components.hard_negatives.corpora import Judge, World, mined, random_rankings, random_world, world
@@ -225,6 +227,36 @@ def test_a_hidden_positive_is_judged_by_the_cross_encoder(tmp_path: Path) -> Non
     assert hidden and alone and hidden["rate_without_filters"] == alone["rate_without_filters"] == 1.0
     assert hidden["rate_as_set"] == 0.0 < alone["rate_as_set"]
     assert hidden["outcome"] == {"relative_margin": 40}
+
+
+def test_what_is_surely_relevant_is_no_negative_however_far_below_the_positive(tmp_path: Path) -> None:
+    """Logits 7.5 below 8.0 are probabilities of .9994 below .9997; 2.3 stands for .909 and 2.1 for .891."""
+    scores = {"positive": 8.0, "a": 7.5, "b": 2.3, "c": 2.1, "d": -1.0}
+    passages = [(name, name, [float(-place)]) for place, name in enumerate(scores)]
+    made = world([("q", "query", [1.0])], passages, [("q", "positive")])
+
+    def chosen(scores: dict[str, float], **values: object) -> tuple[list[str], Figures]:
+        rules = {"rescoring_model": "judge", "negative_number": 4, "range_for_sampling": "0-5", **values}
+        judge = Judge(lambda query, passage: scores[passage], repr(scores))
+        rows, figures = mined(made, MiningSettings.checked(rules), tmp_path / f"{values}{scores}", judge=judge)
+        return [row["passage_id"] for row in rows], figures
+
+    found, figures = chosen(scores)
+    # the margin takes what is near the positive's probability, the ceiling the rest
+    assert found == ["c", "d"]
+    dropped = figures.report()["dropped_by_rule"]
+    assert (dropped["relative_margin"], dropped["rescoring_max_score"]) == (1, 1)
+    assert chosen(scores, rescoring_max_score=None)[0] == ["b", "c", "d"]
+    assert chosen(scores, rescoring_max_score=None, relative_margin=None)[0] == ["a", "b", "c", "d"]
+    assert chosen(scores, rescoring_max_score=None, relative_margin=None, absolute_margin=0.1)[0] == ["c", "d"]
+    # below: a positive of probability .27 keeps negatives that are 5 % less likely
+    low = {"positive": -1.0, "a": -1.02, "b": -1.1, "c": -3.0, "d": -9.0}
+    assert chosen(low)[0] == ["b", "c", "d"]
+
+    already = {"positive": 0.99, "a": 0.95, "b": 0.92, "c": 0.9, "d": 0.0}
+    assert chosen(already, rescoring_activation="identity", relative_margin=0.05)[0] == ["c", "d"]
+    with pytest.raises(InputError, match=r"rescoring_activation: identity, but .* such as 7.5, which are no prob"):
+        chosen(scores, rescoring_activation="identity")
 
 
 @pytest.mark.model

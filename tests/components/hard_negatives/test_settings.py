@@ -30,6 +30,7 @@ def test_defaults_take_the_highest_ranks_that_the_margin_leaves() -> None:
         ({"min_score": 0.9, "max_score": 0.1}, "min_score 0.9 is above max_score 0.1"),
         ({"on_inconsistent": "drop"}, "on_inconsistent: drop needs consistency_top"),
         ({"range_for_samplin": "1-2"}, "did you mean range_for_sampling"),
+        ({"rescoring_max_score": 0.8}, "rescoring_max_score has no effect without rescoring_model"),
     ],
 )
 def test_bad_settings(values: dict, message: str) -> None:

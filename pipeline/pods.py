@@ -11,8 +11,10 @@ from collections.abc import Iterable
 from kfp import kubernetes
 from kfp.dsl import PipelineTask, pipeline_context
 
+from components.core.checksums import ETAGS_VARIABLE
 from components.core.jobs.settings import JobSettings
 from components.core.place import RUN_ID_VARIABLE
+from components.core.store_retry import TIMEOUT_VARIABLE
 from pipeline.parameters import Settings
 from pipeline.resources import Needs, needs_of
 from pipeline.settings import PodSettings
@@ -21,7 +23,7 @@ from pipeline.settings import PodSettings
 STORE_SECRET = "mlpipeline-minio-artifact"  # noqa: S105 - its name
 STORE_KEYS = {"accesskey": "AWS_ACCESS_KEY_ID", "secretkey": "AWS_SECRET_ACCESS_KEY"}
 STORE_CONFIG = "sharpen-store"
-STORE_PLACES = ("AWS_ENDPOINT_URL_S3", "AWS_REGION")
+STORE_PLACES = ("AWS_ENDPOINT_URL_S3", "AWS_REGION", TIMEOUT_VARIABLE, ETAGS_VARIABLE)
 # What network policies choose pods by.
 LABELS = {"app.kubernetes.io/name": "sharpen", "app.kubernetes.io/component": "step"}
 

@@ -10,9 +10,9 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlsplit
 
-from components.core.errors import InputError
+from components.core.errors import InputError, StepFailed
 
 SCHEMES = ("s3", "minio")
 
@@ -20,6 +20,10 @@ _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://(.*)$", re.DOTALL)
 # what S3 and its look-alikes accept between them; the store itself may be stricter
 _BUCKET = re.compile(r"^[A-Za-z0-9._-]{1,255}$")
 _OPTIONS = ("endpoint", "region")
+_NO_SECRETS = (
+    "user name and password do not belong into an address, which logs and compiled pipelines show; "
+    "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+)
 
 
 class PreconditionFailed(Exception):
@@ -31,11 +35,19 @@ class NotFound(InputError):
 
 
 class Unreachable(InputError):
-    """No connection to the store from here."""
+    """Nothing at the endpoint has ever answered as an object store."""
 
 
 class NoCredentials(InputError):
     """Nothing here says who asks."""
+
+
+class StoreUnavailable(StepFailed):
+    """A store that has answered before, in this process or this run, does not answer now."""
+
+
+class DamagedTransfer(StepFailed):
+    """What arrived is not what was sent."""
 
 
 @dataclass(frozen=True)
@@ -88,31 +100,72 @@ def parse_remote(uri: str) -> Remote:
     """
     match = _SCHEME.match(uri)
     if match is None or match[1].lower() not in SCHEMES:
-        raise InputError(f"{uri}: not an address of an object store; write s3://bucket/key")
+        raise InputError(f"{redacted(uri)}: not an address of an object store; write s3://bucket/key")
     location, _, query = match[2].partition("?")
     bucket, _, key = location.partition("/")
+    # what follows the question mark may hold a secret until it is known to be an endpoint without one
+    uri_shown = f"{match[1]}://{location}"
+    if "@" in bucket:
+        raise InputError(f"{match[1]}://...: {_NO_SECRETS}")
     if not _BUCKET.match(bucket):
-        raise InputError(f"{uri}: {bucket!r} is not the name of a bucket; write s3://bucket/key")
+        raise InputError(f"{uri_shown}: {bucket!r} is not the name of a bucket; write s3://bucket/key")
     key = key.removesuffix("/")
     if key and any(part in ("", ".", "..") for part in key.split("/")):
-        raise InputError(f"{uri}: a key may not have an empty part, '.' or '..' between slashes")
+        raise InputError(f"{uri_shown}: a key may not have an empty part, '.' or '..' between slashes")
     options = dict(parse_qsl(query, keep_blank_values=True))
     if unknown := sorted(set(options) - set(_OPTIONS)):
-        raise InputError(f"{uri}: unknown option {', '.join(unknown)} after '?'; known: {', '.join(_OPTIONS)}")
-    return Remote(uri, bucket, key, options.get("endpoint") or None, options.get("region") or None)
+        unknown = [redacted(name) for name in unknown]
+        raise InputError(f"{uri_shown}: unknown option {', '.join(unknown)} after '?'; known: {', '.join(_OPTIONS)}")
+    endpoint = options.get("endpoint") or None
+    if endpoint:
+        check_endpoint(endpoint, f"{uri_shown}: endpoint")
+    return Remote(uri, bucket, key, endpoint, options.get("region") or None)
+
+
+def check_endpoint(endpoint: str, where: str) -> None:
+    """Refuse what is no address of a server, and one that holds a secret, which is not shown.
+
+    Args:
+        endpoint: for example ``http://host:9000``.
+        where: what the message begins with.
+
+    Raises:
+        InputError: not ``http://`` or ``https://``, no host, a port that is no number, or a user name in it.
+    """
+    if "@" in endpoint:
+        raise InputError(f"{where}: {_NO_SECRETS}")
+    try:
+        parts = urlsplit(endpoint)
+        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        sound = False
+    if not sound:
+        raise InputError(f"{where}: {endpoint!r} is not an http:// or https:// address, such as http://host:9000")
+
+
+def redacted(text: str) -> str:
+    """The text without what stands between ``://`` and ``@``: a user name, and perhaps a password."""
+    return re.sub(r"://.*@", "://...@", text, flags=re.DOTALL)
 
 
 def local_path(uri: str | Path) -> Path:
     """The path that a plain address means, with ``~`` resolved.
 
     Raises:
-        InputError: the address is empty or has a scheme that cannot be read.
+        InputError: the address is empty, names a user who is not there (``~nobody``), holds a NUL character, or has a
+            scheme that cannot be read.
     """
     if scheme := scheme_of(str(uri)):
-        raise InputError(f"{uri}: addresses with {scheme}:// cannot be read; use s3://, minio:// or a plain path")
+        shown = redacted(str(uri))
+        raise InputError(f"{shown}: addresses with {scheme}:// cannot be read; use s3://, minio:// or a plain path")
     if not str(uri):
         raise InputError("an empty address was given; use s3://bucket/key or a path")
-    return Path(uri).expanduser()
+    if "\0" in str(uri):
+        raise InputError(f"{str(uri)!r}: a path cannot hold a NUL character")
+    try:
+        return Path(uri).expanduser()
+    except RuntimeError:
+        raise InputError(f"{uri}: there is no such user, or this user has no home folder") from None
 
 
 def join(uri: str, *parts: str) -> str:
@@ -146,10 +199,18 @@ def split_addresses(text: str | list[str]) -> list[str]:
     elif text.lstrip().startswith("["):
         try:
             found = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise InputError(f"addresses: not a valid JSON list ({error}): {text[:80]}") from None
+        except (json.JSONDecodeError, RecursionError) as error:
+            reason = error if isinstance(error, json.JSONDecodeError) else "too deeply nested"
+            raise InputError(f"addresses: not a valid JSON list ({reason}): {redacted(text)[:80]}") from None
     else:
-        found = [text] if "," in text and Path(text).expanduser().exists() else text.split(",")
+        found = [text] if "," in text and _is_path(text) else text.split(",")
     if not all(isinstance(address, str) for address in found):
-        raise InputError(f"addresses: a list of texts is expected: {str(text)[:80]}")
+        raise InputError(f"addresses: a list of texts is expected: {redacted(str(text))[:80]}")
     return list(dict.fromkeys(address.strip() for address in found if address.strip()))
+
+
+def _is_path(text: str) -> bool:
+    try:
+        return Path(text).expanduser().exists()
+    except (OSError, RuntimeError, ValueError):  # too long for a name, no such user, NUL
+        return False

@@ -19,7 +19,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from components.core import outcome
-from components.core.errors import InputError, SharpenError, one_line
+from components.core.errors import InputError, NoSpace, SharpenError, one_line
 from components.core.settings import load_json
 
 # of a path that a user named: no right, read-only, too long, a folder instead of a file or the other way round
@@ -128,7 +128,7 @@ def as_told(error: Exception) -> tuple[int, list[str]] | None:
     if isinstance(error, OSError) and error.errno in _UNUSABLE and error.filename:
         return InputError.exit_code, [f"{one_line(str(error.filename))}: cannot be used here ({error.strerror})"]
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return InputError.exit_code, [f"no space left while writing {error.filename or 'output'}: free some space"]
+        return NoSpace.exit_code, [f"no space left while writing {error.filename or 'output'}: free some space"]
     return None
 
 

@@ -12,10 +12,19 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from components.core import local_store, object_store
-from components.core.addresses import NotFound, StoredFile, is_remote, local_path, parse_remote, safe_name
+from components.core.addresses import (
+    NotFound,
+    StoredFile,
+    StoreUnavailable,
+    is_remote,
+    local_path,
+    parse_remote,
+    safe_name,
+)
 from components.core.errors import InputError, StepFailed
 from components.core.progress import progress
 
@@ -77,16 +86,42 @@ def transfer(what: str, size: int) -> Iterator[Callable[[int], None] | None]:
         yield done
 
 
-def download(root: str, names: Sequence[str], sizes: Sequence[int], folder: Path) -> None:
-    """Fetch the files `names` below `root` into a folder and check their sizes in bytes."""
+@dataclass(frozen=True)
+class Expected:
+    """A file to download: its name below the folder, size in bytes, and what identifies its content.
+
+    Attributes:
+        etag: the listing's ETag; empty: any.
+        sha256: hex; empty: unknown, so that the store's checksum or ETag decides.
+    """
+
+    name: str
+    size: int
+    etag: str = ""
+    sha256: str = ""
+
+
+def download(root: str, files: Sequence[Expected], folder: Path) -> None:
+    """Fetch files below `root` into a folder and compare them with what is known of them.
+
+    Raises:
+        InputError: a name leaves the folder.
+        StepFailed: a file changed or is gone, or arrived damaged again and again (`DamagedTransfer`).
+    """
     remote = parse_remote(root)
-    with transfer(f"download {root}", sum(sizes)) as done:
-        for name, size in zip(names, sizes, strict=True):
-            path = folder / safe_name(name, root)
+    with transfer(f"download {root}", sum(file.size for file in files)) as done:
+        for file in files:
+            path = folder / safe_name(file.name, root)
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            object_store.download(remote.below(name), path, done)
-            if path.stat().st_size != size:
-                raise StepFailed(f"{root}: {name} changed while it was read; try again")
+            below = remote.below(file.name)
+            try:
+                object_store.download(below, path, done, etag=file.etag, size=file.size, sha256=file.sha256)
+            except NotFound:
+                raise StepFailed(f"{root}: {file.name} is gone; write the folder again") from None
+            except (InputError, StoreUnavailable):
+                raise
+            except StepFailed as fault:
+                raise type(fault)(f"{root}: {file.name}{str(fault).removeprefix(below.uri + ':')}") from None
 
 
 def fetch(uri: str) -> Path:
@@ -97,10 +132,11 @@ def fetch(uri: str) -> Path:
     """
     if not is_remote(uri):
         path = local_path(uri)
-        if not path.exists():
-            raise NotFound(f"{uri}: no such file or folder")
-        if path.is_dir() and not any(path.iterdir()):
-            raise InputError(f"{uri}: the folder is empty")
+        with local_store.told(path):
+            if not path.exists():
+                raise NotFound(f"{uri}: no such file or folder")
+            if path.is_dir() and not any(path.iterdir()):
+                raise InputError(f"{uri}: the folder is empty")
         return path
     remote = parse_remote(uri)
     single = None if uri.partition("?")[0].endswith("/") else object_store.find_file(remote)
@@ -114,7 +150,7 @@ def fetch(uri: str) -> Path:
     place = entry(
         "\n".join([root, *[f"{file.name} {file.size} {file.etag}" for file in files]]),
         whole=lambda folder: _sizes_agree(folder, files),
-        fill=lambda folder: download(root, [f.name for f in files], [f.size for f in files], folder),
+        fill=lambda folder: download(root, [Expected(f.name, f.size, f.etag) for f in files], folder),
     )
     return place / single.name if single else place
 

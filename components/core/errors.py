@@ -21,6 +21,10 @@ class StepFailed(SharpenError):
     exit_code = 1
 
 
+class NoSpace(StepFailed):
+    """A disk, a quota or an object store is full."""
+
+
 class InputError(SharpenError):
     """The user's input is wrong. Every fault is one line that says where it is and what to do.
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from components.core import download_cache, local_folder, local_store, object_store
 from components.core.addresses import NotFound, Remote, is_remote, local_path, parse_remote, safe_name
-from components.core.errors import InputError, StepFailed
+from components.core.errors import InputError, NoSpace, StepFailed
 
 MARKER = "_SUCCESS.json"
 SCHEMA_VERSION = 1
@@ -119,8 +119,8 @@ def open_folder(uri: str) -> Path:
         return folder
 
     def fill(folder: Path) -> None:
-        download_cache.download(uri, [f["name"] for f in marker.files], [f["size"] for f in marker.files], folder)
-        _verify(uri, folder, marker, hashes=True)
+        files = [download_cache.Expected(file["name"], file["size"], sha256=file["sha256"]) for file in marker.files]
+        download_cache.download(uri, files, folder)
         (folder / MARKER).write_bytes(data)
 
     def whole(folder: Path) -> bool:
@@ -165,8 +165,8 @@ def new_folder(
         rows, facts: for the marker; they may be filled in by the block, since they are read when it ends.
 
     Raises:
-        InputError: at the start, when nothing can be written at the address or a local folder there holds other files;
-            later, when the disk is full.
+        InputError: at the start, when nothing can be written at the address or a local folder there holds other files.
+        NoSpace: the disk or the store is full.
         StepFailed: the block wrote no file.
     """
     from components.core.place import code_version  # place needs storage
@@ -223,7 +223,7 @@ def _full_disk_told(folder: Path) -> Iterator[None]:
         yield
     except Exception as error:
         if local_store.is_full(error):
-            raise InputError(f"{folder}: no space left on the disk; free some space, or set TMPDIR") from None
+            raise NoSpace(f"{folder}: no space left on the disk; free some space, or set TMPDIR") from None
         raise
 
 

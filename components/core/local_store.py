@@ -18,23 +18,28 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from components.core.addresses import NotFound, PreconditionFailed, StoredFile
-from components.core.errors import InputError
+from components.core.errors import InputError, NoSpace, SharpenError
 
 _CHUNK = 2**20
 
 
 @contextmanager
 def told(path: Path | str) -> Iterator[None]:
-    """Turn errors of the operating system that a user can mend into one line: full disk, no right, no such folder."""
+    """Turn errors of the operating system that a user can mend into one line.
+
+    Raises:
+        NoSpace: the disk or the quota is full.
+        InputError: no right, a folder where a file is due or the other way round, a name that is too long.
+    """
     try:
         yield
     except OSError as error:
         named = error.filename or path
         if is_full(error):
-            raise InputError(f"{path}: no space left on the disk; free some space or choose another place") from None
+            raise NoSpace(f"{path}: no space left on the disk; free some space or choose another place") from None
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise InputError(f"{path}: no right to write or read here ({error.strerror}: {named})") from None
-        if error.errno in (errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EEXIST):
+        if error.errno in (errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EEXIST, errno.ELOOP):
             raise InputError(f"{path}: not a usable path ({error.strerror}: {named})") from None
         raise
 
@@ -44,7 +49,7 @@ def is_full(error: BaseException) -> bool:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return True
     # libraries written in Rust or C++ give the same fault as text
-    return not isinstance(error, InputError) and "no space left on device" in str(error).lower()
+    return not isinstance(error, SharpenError) and "no space left on device" in str(error).lower()
 
 
 def sha256_of(path: Path) -> str:

@@ -19,7 +19,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from components.core import outcome, storage
+from components.core import outcome, storage, store_retry
 from components.core.command import as_told
 from components.core.errors import StepFailed
 
@@ -67,11 +67,18 @@ def code_version() -> str:
 
 
 @contextmanager
-def reported(step: str) -> Iterator[None]:
+def reported(step: str, *, first_contact: bool = False) -> Iterator[None]:
     """End the process as a user should see it: one line per fault of theirs, no traceback, the right exit code.
 
     KFP's executor shows what libraries log for their own debugging; from here on only their warnings are shown.
+
+    Args:
+        step: the step's name.
+        first_contact: no step of the run before this one has asked for the run's inputs, so that a store which never
+            answers may be a wrong address.
     """
+    if first_contact:
+        store_retry.is_first_contact()
     logging.getLogger().setLevel(logging.WARNING)
     try:
         yield

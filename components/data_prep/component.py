@@ -45,7 +45,7 @@ def fingerprint(
     from components.core.place import output_address, reported, show_metrics
     from components.data_prep.newness import look_and_compare
 
-    with reported("fingerprint"):
+    with reported("fingerprint", first_contact=True):
         examples.uri = output_address(examples.uri, "examples")
         models = (base_model, start_model, mined_with)
         rules = (settings_hash, last_run, min_new_examples)

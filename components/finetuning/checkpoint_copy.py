@@ -11,9 +11,12 @@ from pathlib import Path
 from components.core import local_store, storage
 from components.core.errors import SharpenError
 from components.core.place import run_id
+from components.core.store_retry import at_most
 
 # The mark of a local checkpoint; a copy has the store's own.
 COMPLETE = "complete"
+# The copy is a help, not a result: a store that is away for longer is tried again at the next checkpoint.
+STORE_SECONDS = 60.0
 
 
 class CheckpointCopy:
@@ -80,7 +83,9 @@ class CheckpointCopy:
 
     def _try(self) -> None:
         try:
-            self._copy()
+            # the next checkpoint waits for this copy, and the training for the next checkpoint
+            with at_most(STORE_SECONDS):
+                self._copy()
         except Exception as fault:
             self._tell(f"checkpoints are not copied to {self.address}, only kept on this machine", fault)
 

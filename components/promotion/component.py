@@ -29,7 +29,7 @@ def current_champion(model_name: str, store: str, base_model: str, start_from: s
     from components.promotion.last_run import read
     from components.promotion.registry import champion_address
 
-    with reported("current_champion"):
+    with reported("current_champion", first_contact=True):
         address, last = champion_address(store, model_name), read(store, model_name)
         start = address if start_from == "champion" and address else base_model
         print(f"champion: {address or 'none yet'}; training starts from {start}")

@@ -11,12 +11,14 @@ from typing import Any
 
 from components.core import storage
 from components.core.addresses import scheme_of
+from components.core.checksums import ETAGS_VARIABLE
 from components.core.errors import InputError
 from components.core.jobs.job import Job, job_name
 from components.core.jobs.settings import JobSettings, looks_secret
 from components.core.jobs.surroundings import POD_NAME_VARIABLE, Surroundings
 from components.core.outcome import VARIABLE as OUTCOME_VARIABLE
 from components.core.place import JOB_IMAGE_VARIABLE, RUN_ID_VARIABLE, RUN_VARIABLE
+from components.core.store_retry import TIMEOUT_VARIABLE
 
 APP_LABEL = "app.kubernetes.io/name"
 RUN_LABEL = "sharpen/run"
@@ -25,7 +27,14 @@ JOB_LABEL = "sharpen/job"
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 
 # Where the store is, is no secret; who may use it comes from secrets or the service account.
-_STORE_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION")
+_STORE_VARIABLES = (
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_ENDPOINT_URL",
+    "AWS_REGION",
+    "AWS_DEFAULT_REGION",
+    TIMEOUT_VARIABLE,
+    ETAGS_VARIABLE,
+)
 # Facts of the launching pod, which the job's pods must not take for theirs.
 _LAUNCHERS_OWN = (
     POD_NAME_VARIABLE,

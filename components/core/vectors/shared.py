@@ -18,10 +18,14 @@ import numpy as np
 from components.core import local_store, object_store
 from components.core.addresses import NotFound, PreconditionFailed, parse_remote
 from components.core.errors import SharpenError
+from components.core.store_retry import at_most
 from components.core.vectors.description import DESCRIPTION, check_description, described
 from components.core.vectors.shards import KEYS, VECTORS, Places, ShardFolder, name_of, right_keys
 
 T = TypeVar("T")
+
+# Computing anew what the store has is better than a longer wait.
+STORE_SECONDS = 60.0
 
 
 class SharedShards(ShardFolder):
@@ -136,7 +140,8 @@ class SharedShards(ShardFolder):
         if self.lost:
             return otherwise
         try:
-            return work()
+            with at_most(STORE_SECONDS):
+                return work()
         except NotFound:
             return otherwise  # another machine removed it
         except SharpenError as error:

@@ -16,6 +16,7 @@ class Request(NamedTuple):
     method: str
     path: str
     headers: dict[str, str]
+    body: bytes = b""
 
 
 class Answer(NamedTuple):
@@ -39,6 +40,8 @@ class StoreProxy:
         endpoint: the store.
         instead: is asked before the store; what it returns is answered at once.
         afterwards: is shown the store's status and may replace the answer.
+        on_the_way: may change the body of a request before the store gets it, as a broken line does.
+        on_the_way_back: may change the body of an answer.
     """
 
     def __init__(
@@ -46,6 +49,8 @@ class StoreProxy:
         endpoint: str,
         instead: Callable[[Request], Answer | None] = lambda _: None,
         afterwards: Callable[[Request, int], Answer | None] = lambda *_: None,
+        on_the_way: Callable[[Request], bytes] = lambda asked: asked.body,
+        on_the_way_back: Callable[[Request, bytes], bytes] = lambda _, body: body,
     ) -> None:
         behind = urlsplit(endpoint)
 
@@ -57,7 +62,7 @@ class StoreProxy:
 
             def _pass(self) -> None:
                 data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                asked = Request(self.command, self.path, dict(self.headers.items()))
+                asked = Request(self.command, self.path, dict(self.headers.items()), data)
                 answer = instead(asked)
                 if answer is None:
                     connection = http.client.HTTPConnection(behind.hostname or "", behind.port)
@@ -66,14 +71,14 @@ class StoreProxy:
                     for name, value in self.headers.items():
                         if name.lower() != "expect":
                             connection.putheader(name, value)
-                    connection.endheaders(data)
+                    connection.endheaders(on_the_way(asked))
                     response = connection.getresponse()
                     headers = tuple(
                         (name, value)
                         for name, value in response.getheaders()
                         if name.lower() not in ("content-length", "transfer-encoding", "connection")
                     )
-                    answer = Answer(response.status, response.read(), headers)
+                    answer = Answer(response.status, on_the_way_back(asked, response.read()), headers)
                     connection.close()
                     answer = afterwards(asked, answer.status) or answer
                 self.send_response(answer.status)

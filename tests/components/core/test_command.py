@@ -84,7 +84,7 @@ def test_wrong_arguments_end_with_exit_code_2(
             2,
             "error: x: cannot be used here (File name too long)\n",
         ),
-        (OSError(errno.ENOSPC, "full", "/data/x"), 2, "error: no space left while writing /data/x: free some space\n"),
+        (OSError(errno.ENOSPC, "full", "/data/x"), 1, "error: no space left while writing /data/x: free some space\n"),
     ],
 )
 def test_each_kind_of_failure_has_its_exit_code_and_no_traceback(

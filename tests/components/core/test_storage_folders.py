@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from components.core import download_cache, object_store, storage
-from components.core.errors import InputError, StepFailed
+from components.core.errors import InputError, NoSpace, StepFailed
 
 _numbers = itertools.count()
 
@@ -146,7 +146,7 @@ def test_a_copy_says_who_made_the_original(target: str) -> None:
 
 def test_a_full_disk_is_told_with_its_path(target: str) -> None:
     with (
-        pytest.raises(InputError, match="no space left on the disk") as caught,
+        pytest.raises(NoSpace, match="no space left on the disk") as caught,
         storage.new_folder(target, producer="test") as folder,
     ):
         # every write to this device fails as on a full disk
@@ -161,7 +161,7 @@ def test_a_full_disk_is_told_with_its_path(target: str) -> None:
     [OSError(errno.EDQUOT, "Disk quota exceeded"), RuntimeError("I/O error: No space left on device (os error 28)")],
 )
 def test_a_full_disk_is_known_whatever_library_says_so(target: str, error: Exception) -> None:
-    with pytest.raises(InputError, match="no space left"), storage.new_folder(target, producer="test"):
+    with pytest.raises(NoSpace, match="no space left"), storage.new_folder(target, producer="test"):
         raise error
 
 
@@ -246,7 +246,7 @@ def test_a_second_opening_reads_the_cache_and_only_the_owner_can(s3: str, monkey
     publish(target, a="1")
     first = storage.open_folder(target)
     with monkeypatch.context() as patch:
-        patch.setattr(object_store, "download", lambda *_: pytest.fail("downloaded again"))
+        patch.setattr(object_store, "download", lambda *_, **__: pytest.fail("downloaded again"))
         assert storage.open_folder(target) == first
     assert first.stat().st_mode & 0o777 == 0o700
     assert download_cache.cache_folder().stat().st_mode & 0o077 == 0
@@ -271,7 +271,7 @@ def test_processes_that_open_a_folder_at_once_share_one_download(
     program = (
         "import sys; from components.core import object_store, storage; count = 0\n"
         "real = object_store.download\n"
-        "def counted(*a): global count; count += 1; real(*a)\n"
+        "def counted(*a, **k): global count; count += 1; real(*a, **k)\n"
         "object_store.download = counted\n"
         "print(storage.open_folder(sys.argv[1]), count)"
     )
@@ -287,7 +287,7 @@ def test_processes_that_open_a_folder_at_once_share_one_download(
 @pytest.mark.store
 def test_a_remote_file_name_cannot_leave_the_cache(s3: str) -> None:
     with pytest.raises(InputError, match="leaves its folder"):
-        download_cache.download(s3, ["../outside"], [1], Path("/nonexistent"))
+        download_cache.download(s3, [download_cache.Expected("../outside", 1)], Path("/nonexistent"))
 
 
 def test_facts_that_are_not_json_publish_nothing(tmp_path: Path) -> None:

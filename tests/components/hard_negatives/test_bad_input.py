@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from components.core import command, object_store, storage
-from components.core.errors import InputError
+from components.core.errors import StepFailed
 from components.core.records import NEGATIVES, read_table
 from components.core.settings import EncoderSettings
 from components.hard_negatives.__main__ import command as step
@@ -116,16 +116,16 @@ def test_a_store_that_fails_half_way_leaves_nothing_that_counts(
         output = storage.join(store.root, "negatives")
         real, sent = object_store.upload, []
 
-        def until_it_is_down(remote, path, done) -> None:
+        def until_it_is_down(remote, path, done=None) -> None:
             if sent:
                 store.down()
             sent.append(path)
             real(remote, path, done)
 
         monkeypatch.setattr(object_store, "upload", until_it_is_down)
-        with pytest.raises(InputError) as caught:
+        monkeypatch.setenv("SHARPEN_STORE_TIMEOUT", "1")
+        with pytest.raises(StepFailed, match="cannot reach the object store"):
             mine(data, str(tiny_model), output, settings, encoder)
-        assert len(caught.value.faults) == 1 and "cannot reach the object store" in caught.value.faults[0]
         assert len(sent) >= 2
 
         monkeypatch.setattr(object_store, "upload", real)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from components.core import object_store, storage
-from components.core.errors import InputError, Overtaken, SharpenError, StepFailed
+from components.core.errors import InputError, NoSpace, Overtaken, SharpenError, StepFailed
 from components.promotion import registry, versions
 
 NAME = "code-search"
@@ -162,7 +162,7 @@ def test_a_half_written_version_is_never_seen(
 
         target = (object_store, "upload") if storage.is_remote(root) else (versions.shutil, "copyfile")
         patch.setattr(*target, full)
-        with pytest.raises(InputError, match="no space left"):
+        with pytest.raises(NoSpace, match="no space left"):
             register(root, model)
     assert registry.list_models(root) == []
     assert registry.list_versions(root, NAME) == []

@@ -35,7 +35,16 @@ class NotFound(InputError):
 
 
 class Unreachable(InputError):
-    """Nothing at the endpoint has ever answered as an object store."""
+    """Nothing at the endpoint has ever answered as an object store.
+
+    Args:
+        what: what was seen.
+        question: what the user may have done wrong.
+    """
+
+    def __init__(self, what: str, question: str) -> None:
+        self.what = what
+        super().__init__(f"{what}; {question}")
 
 
 class NoCredentials(InputError):

@@ -66,8 +66,8 @@ def fault_of(remote: Remote, error: Exception) -> Exception:
     broken = (faults.ConnectionError, faults.HTTPClientError, faults.IncompleteReadError)
     if isinstance(error, (*broken, ConnectionError, TimeoutError)):
         return Unreachable(
-            f"{remote.uri}: cannot reach the object store at {endpoint_of(remote)} ({_reason(error)}); "
-            "is it running, and is AWS_ENDPOINT_URL_S3 right?"
+            f"{remote.uri}: cannot reach the object store at {endpoint_of(remote)} ({_reason(error)})",
+            "is it running, and is AWS_ENDPOINT_URL_S3 right?",
         )
     if isinstance(error, (faults.BotoCoreError, Boto3Error)):
         cause = error.__context__
@@ -80,8 +80,8 @@ def fault_of(remote: Remote, error: Exception) -> Exception:
 def no_store(remote: Remote, reason: str) -> Unreachable:
     """The fault that a server's answer is not that of an object store."""
     return Unreachable(
-        f"{remote.uri}: {endpoint_of(remote)} does not answer as an object store does ({reason}); "
-        "is AWS_ENDPOINT_URL_S3 right?"
+        f"{remote.uri}: {endpoint_of(remote)} does not answer as an object store does ({reason})",
+        "is AWS_ENDPOINT_URL_S3 right?",
     )
 
 

@@ -113,9 +113,10 @@ def call(remote: Remote, operation: Callable[[Any], T], cancelled: threading.Eve
                 _answered.add((endpoint, identity()))
             fault = fault_of(remote, error)
             # credentials that were there before come from a service that does not answer now
-            gone = isinstance(fault, NoCredentials) and (endpoint, identity()) in _answered
-            if gone or (known and isinstance(fault, Unreachable)):
+            if isinstance(fault, NoCredentials) and (endpoint, identity()) in _answered:
                 fault = StoreUnavailable(str(fault))
+            if isinstance(fault, Unreachable) and known:
+                fault = StoreUnavailable(fault.what)
             if fault is error:
                 raise
             raise fault from None

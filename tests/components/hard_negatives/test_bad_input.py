@@ -118,7 +118,7 @@ def test_a_store_that_fails_half_way_leaves_nothing_that_counts(
 
         def until_it_is_down(remote, path, done=None) -> None:
             if sent:
-                store.down()
+                store.down(force=True)
             sent.append(path)
             real(remote, path, done)
 

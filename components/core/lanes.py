@@ -10,13 +10,15 @@ import queue
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TypeVar
 
 import torch
 
 T = TypeVar("T")
 Piece = Callable[[], T]
+# Threads that are set aside for lanes while other operations run on one: see `one_thread`.
+_set_aside = 0
 _Jobs = queue.SimpleQueue[tuple[Future[T], Piece[T]] | None]
 
 
@@ -25,19 +27,53 @@ def lane_count(device: torch.device, pieces: int) -> int:
 
     With all threads on one piece its last bits would depend on their number.
     """
-    threads = torch.get_num_threads()
+    threads = _set_aside or torch.get_num_threads()
     return min(threads, pieces) if device.type == "cpu" and threads > 1 else 0
 
 
+@contextmanager
+def one_thread(device: torch.device) -> Iterator[None]:
+    """A block whose operations run on one thread each on a CPU; lanes are as many as before.
+
+    An operation on several threads lasts until the slowest one is done: with another busy process on the machine, small
+    ones take many times as long. Sums over one thread do not depend on the number of cores either.
+    """
+    global _set_aside
+    before = _set_aside, torch.get_num_threads()
+    if device.type == "cpu":
+        _set_aside = _set_aside or before[1]
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        _set_aside = before[0]
+        torch.set_num_threads(before[1])
+
+
+@contextmanager
+def all_threads() -> Iterator[None]:
+    """Inside of `one_thread`, a block whose operations are large enough to run on all threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(_set_aside or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def side_by_side(
-    pieces: Iterable[Piece[T]], lanes: int, surroundings: Callable[[], AbstractContextManager[object]]
+    pieces: Iterable[Piece[T]],
+    lanes: int,
+    surroundings: Callable[[], AbstractContextManager[object]],
+    ahead: int | None = None,
 ) -> Iterator[T]:
     """The results of the pieces, in their order.
 
     Args:
-        pieces: taken one by one, at most two for each lane ahead of the result that is asked for.
+        pieces: taken one by one, as a thread is free for it.
         lanes: threads; 0: the pieces are computed by the caller's thread, in its own surroundings.
         surroundings: entered once by each thread: modes of torch hold for one thread only.
+        ahead: most pieces that are taken beyond the result that is asked for; two for each lane by default.
 
     Raises:
         BaseException: what a piece raised, at its turn, or what `surroundings` raised.
@@ -56,7 +92,7 @@ def side_by_side(
         for piece in pieces:
             begun.append(Future())
             jobs.put((begun[-1], piece))
-            if len(begun) > 2 * lanes:
+            if len(begun) > (2 * lanes if ahead is None else ahead):
                 yield begun.popleft().result()
         while begun:
             yield begun.popleft().result()

@@ -15,11 +15,21 @@ STEP = 8
 # 2,048, 1.9 s in pieces of 1,024 (bf16).
 CPU_PIECE = 1024
 GPU_PIECE = 16384
+# A step of few tokens is cut into so many, though not into smaller ones than this, so that every core has some. By the
+# step's tokens alone: a micro-batch must be the same on any number of cores.
+_PIECES, _SMALLEST = 8, 256
 
 
 def usual_piece(device: torch.device) -> int:
     """Tokens of one micro-batch where nobody asked for another number."""
     return CPU_PIECE if device.type == "cpu" else GPU_PIECE
+
+
+def suitable_piece(device: torch.device, tokens: int) -> int:
+    """Tokens of one micro-batch of a step that has so many in all, padding included."""
+    if device.type != "cpu":
+        return GPU_PIECE
+    return max(_SMALLEST, min(CPU_PIECE, width(tokens // _PIECES)))
 
 
 def width(longest: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -20,7 +21,7 @@ _BYTES_OF_A_NUMBER = 4
 
 
 class Room:
-    """The memory for activations of one process.
+    """The memory for activations of one process; threads that encode side by side share it.
 
     Args:
         size: bytes; None: a share of what is free when the first step begins.
@@ -31,24 +32,35 @@ class Room:
 
     def __init__(self, size: float | None = None) -> None:
         self._size = size
-        self.taken = 0.0
-        self._a_token = 0.0
+        self._lock = threading.Lock()
+        self._begin(1)
 
-    def open(self, encoder: Encoder) -> None:
+    def _begin(self, always: int) -> None:
+        self.taken = self._a_token = 0.0
+        self._always, self._promised, self._full = always, 0, False
+
+    def open(self, encoder: Encoder, threads: int = 1) -> None:
         """Begin a step: nothing is taken."""
         if self._size is None:
             weights = sum(weight.numel() for weight in encoder.parameters() if weight.requires_grad)
             share = _SHARE.get(encoder.device.type, min(_SHARE.values()))
             self._size = max(0.0, share * free_bytes(encoder.device) - _BYTES_OF_A_WEIGHT * weights)
-        self.taken = self._a_token = 0.0
+        self._begin(max(1, threads))
 
     def has(self, tokens: int) -> bool:
-        """Whether as many more tokens fit, going by what a token of the last micro-batch took.
+        """Whether as many more tokens fit, going by what a token of the last micro-batch took; if so they are promised.
 
-        The first micro-batch of a step always fits: in the second pass each has its activations in memory anyway.
+        The first micro-batch of each thread always fits: in the second pass each thread has one in memory anyway.
+        After one that did not fit none does.
         """
-        assert self._size is not None
-        return self.taken == 0 or self.taken + tokens * self._a_token <= self._size
+        with self._lock:
+            assert self._size is not None
+            expected = self.taken + (self._promised + tokens) * self._a_token
+            self._full |= self._always == 0 and expected > self._size
+            if not self._full:
+                self._always = max(0, self._always - 1)
+                self._promised += tokens
+            return not self._full
 
     @contextmanager
     def taking(self, encoder: Encoder, tokens: int) -> Iterator[None]:
@@ -59,8 +71,10 @@ class Room:
         config = encoder.model.config
         least = 2.0 * tokens * config.hidden_size * getattr(config, "num_hidden_layers", 0) * _BYTES_OF_A_NUMBER
         taken = max(measured.bytes, least)
-        self.taken += taken
-        self._a_token = taken / tokens
+        with self._lock:
+            self.taken += taken
+            self._promised = max(0, self._promised - tokens)
+            self._a_token = taken / tokens
 
     def shrink(self) -> None:
         """Memory ran out: from now on half of what was kept is kept."""

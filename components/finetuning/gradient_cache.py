@@ -8,8 +8,9 @@ so a batch that fits whole is encoded once. Which do changes no bit of the gradi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -19,8 +20,16 @@ from torch import Tensor, nn
 
 from components.core.encoder import Encoder, Kind
 from components.core.encoding import is_out_of_memory
-from components.core.micro_batches import micro_batches, usual_piece, width
+from components.core.free_memory import free_bytes
+from components.core.lanes import all_threads, lane_count, side_by_side
+from components.core.micro_batches import micro_batches, suitable_piece, width
 from components.finetuning.activations import Room
+from components.finetuning.cpu_ops import CpuOps, Draws, RowGradients, add_rows, collected_rows
+
+# Of the memory that is free, what gradients of micro-batches may take that wait for their turn to be added.
+_SHARE_OF_GRADIENTS = 0.25
+# Whether a model draws random numbers where threads would take them from each other.
+_shared_draws: weakref.WeakKeyDictionary[Encoder, bool] = weakref.WeakKeyDictionary()
 
 TokenIds = Sequence[int] | np.ndarray
 
@@ -49,6 +58,7 @@ class _Piece:
 
     rows: list[int]
     kind: Kind | None = None
+    seed: tuple[int, ...] = (0,)
     embeddings: Tensor | None = None
     random: RandomState | None = None
 
@@ -71,20 +81,51 @@ class Encoding:
         self.embeddings[torch.tensor(piece.rows, device=self.embeddings.device)] = embeddings.detach()
 
     def backward(self, gradient: Tensor) -> None:
-        """Add to the weights' gradients what d loss / d embeddings (n, d) gives."""
-        # One block of autocast: it casts the weights once, and not for each micro-batch.
-        with self.encoder.autocast():
-            # Those that were kept come first: they are free before the first micro-batch is made again.
-            for piece in self.pieces:
-                embeddings, piece.embeddings = piece.embeddings, None
-                if embeddings is None:
-                    assert piece.random is not None
-                    with piece.random.replayed():
-                        embeddings = _forward(self.encoder, self.tokens, piece)
-                # a gradient is computed in the types of its forward pass
-                with torch.autocast(gradient.device.type, enabled=False):
-                    embeddings.backward(gradient[torch.tensor(piece.rows, device=gradient.device)])
-                del embeddings
+        """Add to the weights' gradients what d loss / d embeddings (n, d) gives.
+
+        On a CPU each core has a micro-batch of its own. Their gradients are added in the order of the micro-batches, so
+        the sum is the same to the bit on any number of cores.
+        """
+        lanes = _lanes(self.encoder, len(self.pieces), _gradients_that_fit(self.encoder))
+        if lanes == 0:
+            # One block of autocast: it casts the weights once, and not for each micro-batch.
+            with _whole_machine(self.encoder), self.encoder.autocast():
+                for piece in self.pieces:
+                    self._again(piece, lambda made, given: made.backward(given), gradient)
+            return
+        weights = [weight for weight in self.encoder.parameters() if weight.requires_grad]
+
+        def work(piece: _Piece) -> Callable[[], tuple[Sequence[Tensor | None], RowGradients]]:
+            return lambda: self._gradients_of(piece, weights, gradient)
+
+        for parts, rows in side_by_side(map(work, self.pieces), lanes, self.encoder.autocast, ahead=lanes):
+            for weight, part in zip(weights, parts, strict=True):
+                if part is not None:
+                    weight.grad = part if weight.grad is None else weight.grad.add_(part)
+            add_rows(rows)
+
+    def _gradients_of(
+        self, piece: _Piece, weights: list[nn.Parameter], gradient: Tensor
+    ) -> tuple[Sequence[Tensor | None], RowGradients]:
+        """What a micro-batch adds to the gradient of each weight (None: nothing), and to rows of embeddings."""
+        parts: list[Sequence[Tensor | None]] = []
+        with collected_rows() as rows:
+            self._again(
+                piece,
+                lambda made, given: parts.append(torch.autograd.grad([made], weights, [given], allow_unused=True)),
+                gradient,
+            )
+        return parts[0], rows
+
+    def _again(self, piece: _Piece, propagate: Callable[[Tensor, Tensor], None], gradient: Tensor) -> None:
+        """Encode a micro-batch again, unless its activations were kept, and propagate; then they are free."""
+        embeddings, piece.embeddings = piece.embeddings, None
+        if embeddings is None:
+            with piece.random.replayed() if piece.random is not None else nullcontext():
+                embeddings = _forward(self.encoder, self.tokens, piece)
+        # a gradient is computed in the types of its forward pass
+        with torch.autocast(gradient.device.type, enabled=False):
+            propagate(embeddings, gradient[torch.tensor(piece.rows, device=gradient.device)])
 
 
 def encode(encoder: Encoder, tokens: Sequence[TokenIds], memory: Memory, queries: int | None = None) -> Encoding:
@@ -100,11 +141,14 @@ def encode(encoder: Encoder, tokens: Sequence[TokenIds], memory: Memory, queries
         queries: how many of the texts are queries, which come first; only two towers need to know.
     """
     pieces = _pieces(encoder, tokens, memory, queries)
+    seed = int(torch.randint(2**62, (1,)))
+    for number, piece in enumerate(pieces):
+        piece.seed = (seed, number)
     encoding = Encoding(encoder, tokens, torch.empty(len(tokens), encoder.dimension, device=encoder.device), pieces)
     begun = RandomState(encoder)
     while True:
         try:
-            kept = _keeping(encoding, memory)
+            _keeping(encoding, memory)
             break
         except (RuntimeError, MemoryError) as error:
             if (
@@ -120,44 +164,115 @@ def encode(encoder: Encoder, tokens: Sequence[TokenIds], memory: Memory, queries
             piece.embeddings = None
         print("note: memory ran out; training goes on with half as many activations kept", flush=True)
     # A block of autocast of its own: weights that it cast without gradient would be taken again where one is needed.
-    with encoder.autocast(), torch.no_grad():
-        for piece in pieces[kept:]:
-            piece.random = RandomState(encoder)
-            encoding.put(piece, _forward(encoder, tokens, piece))
+    _first_pass(encoding, [piece for piece in pieces if piece.embeddings is None], None, torch.no_grad)
     return encoding
 
 
-def _keeping(encoding: Encoding, memory: Memory) -> int:
-    """Encode micro-batches with activations as long as there is room for them; how many that were."""
-    if memory.cache == "on":
-        return 0
-    encoder, pieces = encoding.encoder, encoding.pieces
-    memory.room.open(encoder)
-    with encoder.autocast(), torch.enable_grad():
-        for number, piece in enumerate(pieces):
-            size = _size(encoding.tokens, piece.rows)
-            if memory.cache == "auto" and not memory.room.has(size):
-                return number
-            with memory.room.taking(encoder, size) if memory.cache == "auto" else nullcontext():
-                piece.embeddings = _forward(encoder, encoding.tokens, piece)
-            encoding.put(piece, piece.embeddings)
-    return len(pieces)
+def _keeping(encoding: Encoding, memory: Memory) -> None:
+    """Encode micro-batches with activations, from the first on, as long as there is room for them."""
+    if memory.cache != "on":
+        lanes = _lanes(encoding.encoder, len(encoding.pieces))
+        memory.room.open(encoding.encoder, lanes)
+        room = memory.room if memory.cache == "auto" else None
+        _first_pass(encoding, encoding.pieces, room, torch.enable_grad)
+
+
+def _first_pass(
+    encoding: Encoding,
+    pieces: list[_Piece],
+    room: Room | None,
+    gradients: Callable[[], AbstractContextManager[object]],
+) -> None:
+    """Encode micro-batches; those for which there is no room are left out.
+
+    Args:
+        encoding: takes the embeddings.
+        pieces: micro-batches, the longest first.
+        room: for their activations; None: any number, or none is kept.
+        gradients: the surroundings of a pass that keeps activations, or of one that does not.
+    """
+    encoder, tokens = encoding.encoder, encoding.tokens
+    lanes = _lanes(encoder, len(pieces))
+
+    def encoded(piece: _Piece) -> Tensor | None:
+        size = _size(tokens, piece.rows)
+        if room is not None and not room.has(size):
+            return None
+        kept = torch.is_grad_enabled()
+        piece.random = None if kept or lanes else RandomState(encoder)
+        with room.taking(encoder, size) if room is not None else nullcontext():
+            embeddings = _forward(encoder, tokens, piece)
+        piece.embeddings = embeddings if kept else None
+        return embeddings.detach()
+
+    def work(piece: _Piece) -> Callable[[], Tensor | None]:
+        return lambda: encoded(piece)
+
+    @contextmanager
+    def surroundings() -> Iterator[None]:
+        with encoder.autocast(), gradients():
+            yield
+
+    with ExitStack() as stack:
+        if lanes == 0:
+            stack.enter_context(_whole_machine(encoder))
+            stack.enter_context(surroundings())
+        for piece, embeddings in zip(pieces, side_by_side(map(work, pieces), lanes, surroundings), strict=True):
+            if embeddings is not None:
+                encoding.put(piece, embeddings)
 
 
 def embed(encoder: Encoder, tokens: Sequence[TokenIds], memory: Memory, queries: int | None = None) -> Tensor:
     """Embeddings (n, d, float32) without any gradient, as in evaluation: dropout off. Arguments as for `encode`."""
     was_training = encoder.training
     encoder.eval()
-    embeddings = torch.empty(len(tokens), encoder.dimension, device=encoder.device)
-    with torch.inference_mode(), encoder.autocast():
-        for piece in _pieces(encoder, tokens, memory, queries):
-            embeddings[torch.tensor(piece.rows, device=encoder.device)] = _forward(encoder, tokens, piece)
+    pieces = _pieces(encoder, tokens, memory, queries)
+    encoding = Encoding(encoder, tokens, torch.empty(len(tokens), encoder.dimension, device=encoder.device), pieces)
+    _first_pass(encoding, pieces, None, torch.inference_mode)
     encoder.train(was_training)
-    return embeddings
+    return encoding.embeddings
+
+
+def _lanes(encoder: Encoder, pieces: int, most: int | None = None) -> int:
+    """Threads that compute a micro-batch each; 0: this one, with as many threads for each operation as there are."""
+    lanes = lane_count(encoder.device, pieces)
+    if lanes == 0 or (most is not None and most < 2) or _draws_from_torch(encoder):
+        return 0
+    return lanes if most is None else min(lanes, most)
+
+
+def _gradients_that_fit(encoder: Encoder) -> int:
+    """Micro-batches whose gradients of all weights may be in memory at once; a lane has one, and one is being added."""
+    size = 4 * sum(weight.numel() for weight in encoder.parameters() if weight.requires_grad)
+    return int(_SHARE_OF_GRADIENTS * free_bytes(encoder.device) / max(1, size)) - 1
+
+
+def _draws_from_torch(encoder: Encoder) -> bool:
+    """Whether the model in training draws from torch's own generator, which all threads share.
+
+    Dropout does not, inside of `CpuOps`; layers that are left out at random do. One micro-batch then follows the other.
+    """
+    if not encoder.training:
+        return False
+    if encoder not in _shared_draws:
+        before = torch.get_rng_state()
+        kinds: list[Kind | None] = [None] if encoder.query_model is None else ["query", "passage"]
+        with torch.no_grad(), encoder.autocast():
+            for kind in kinds:
+                _forward(encoder, encoder.tokenize(["a few words", "more"], "passage"), _Piece([0, 1], kind))
+        _shared_draws[encoder] = not torch.equal(torch.get_rng_state(), before)
+        torch.set_rng_state(before)
+    return _shared_draws[encoder]
+
+
+def _whole_machine(encoder: Encoder) -> AbstractContextManager[None]:
+    return all_threads() if encoder.device.type == "cpu" else nullcontext()
 
 
 def _forward(encoder: Encoder, tokens: Sequence[TokenIds], piece: _Piece) -> Tensor:
-    return encoder(**encoder.pad([cast("Sequence[int]", tokens[row]) for row in piece.rows]), kind=piece.kind)
+    padded = encoder.pad([cast("Sequence[int]", tokens[row]) for row in piece.rows])
+    with CpuOps(Draws(piece.seed)) if encoder.device.type == "cpu" else nullcontext():
+        return encoder(**padded, kind=piece.kind)
 
 
 def _pieces(encoder: Encoder, tokens: Sequence[TokenIds], memory: Memory, queries: int | None) -> list[_Piece]:
@@ -175,9 +290,10 @@ def _pieces(encoder: Encoder, tokens: Sequence[TokenIds], memory: Memory, querie
 def plan(tokens: Sequence[TokenIds], memory: Memory, device: torch.device) -> list[list[int]]:
     """Micro-batches as lists of text numbers, from long texts to short."""
     order = sorted(range(len(tokens)), key=lambda row: -len(tokens[row]))
-    budget = memory.tokens or usual_piece(device)
+    lengths = [len(tokens[row]) for row in order]
+    budget = memory.tokens or suitable_piece(device, sum(map(width, lengths)))
     pieces = []
-    for start, end in micro_batches([len(tokens[row]) for row in order], budget):
+    for start, end in micro_batches(lengths, budget):
         step = memory.rows or end - start
         pieces += [order[cut : min(cut + step, end)] for cut in range(start, end, step)]
     return pieces

@@ -8,11 +8,15 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from components.core.encoder import Encoder
-from components.finetuning.cpu_ops import CpuOps
+from components.core.lanes import all_threads
 from components.finetuning.gather import Exchange
 from components.finetuning.gradient_cache import Memory, encode
 from components.finetuning.layout import Layout
 from components.finetuning.loss import Objective, loss_and_gradient
+
+# Products of the loss (scores x dimensions) that one thread of a CPU does in a few tenths of a second. More of them are
+# worth all threads, and their sums may then differ in the last bits with the number of threads.
+_ONE_THREAD = 2**33
 
 
 @dataclass(frozen=True)
@@ -36,12 +40,13 @@ def gradient_step(encoder: Encoder, layout: Layout, objective: Objective, memory
     It equals the gradient of one process that holds the whole batch. The processes talk three times: embeddings are
     gathered, their gradients summed and handed back, and the weights' gradients summed, with the loss beside them.
     """
-    with CpuOps() if encoder.device.type == "cpu" else nullcontext():
-        encoding = encode(encoder, layout.tokens, memory, layout.own_queries)
-        embeddings = exchange.gather(encoding.embeddings, layout.shares)
-        contrasts = [contrast.to(embeddings.device) for contrast in layout.contrasts]
+    encoding = encode(encoder, layout.tokens, memory, layout.own_queries)
+    embeddings = exchange.gather(encoding.embeddings, layout.shares)
+    contrasts = [contrast.to(embeddings.device) for contrast in layout.contrasts]
+    scores = sum(len(contrast.rows) * len(contrast.columns) for contrast in contrasts)
+    with all_threads() if scores * embeddings.shape[1] > _ONE_THREAD else nullcontext():
         outcome = loss_and_gradient(embeddings, contrasts, objective, layout.total_rows)
-        encoding.backward(exchange.scatter_sum(outcome.gradient, layout.shares))
+    encoding.backward(exchange.scatter_sum(outcome.gradient, layout.shares))
     trained = [parameter for parameter in encoder.parameters() if parameter.requires_grad]
     loss, negatives = exchange.sum_gradients(trained, [outcome.loss, outcome.negatives])
     return Step(loss, negatives / layout.total_rows, embeddings)

@@ -29,6 +29,7 @@ from transformers import (
 )
 
 from components.core.encoder import Encoder
+from components.core.lanes import one_thread
 from components.core.progress import progress
 from components.finetuning import softening
 from components.finetuning.activations import Room
@@ -178,6 +179,7 @@ class RetrievalTrainer(Trainer):
         """Train with progress shown on the first process."""
         with ExitStack() as stack:
             self.stack = stack
+            stack.enter_context(one_thread(self.encoder.device))
             return super().train(*args, **kwargs)
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:

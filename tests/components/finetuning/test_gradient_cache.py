@@ -138,10 +138,14 @@ def test_plan_keeps_to_the_budget_and_covers_every_text_once() -> None:
         longest = max(len(tokens[row]) for row in piece)
         assert len(piece) <= 3
         assert len(piece) * longest <= 36 or len(piece) == 1
-    long = [[0] * 100] * 30
-    assert [len(piece) for piece in plan(long, Memory(), torch.device("cpu"))] == [9, 9, 9, 3]
-    assert [len(piece) for piece in plan(long, Memory(tokens=2000), torch.device("cpu"))] == [19, 11]
-    assert [len(piece) for piece in plan(long, Memory(), torch.device("cuda"))] == [30]
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    long = [[0] * 100] * 100
+    assert [len(piece) for piece in plan(long, Memory(), cpu)] == [9] * 11 + [1]
+    assert [len(piece) for piece in plan(long[:30], Memory(tokens=2000), cpu)] == [19, 11]
+    assert [len(piece) for piece in plan(long, Memory(), gpu)] == [100]
+    # few texts are cut finer, so that several cores have something to do
+    assert [len(piece) for piece in plan(long[:30], Memory(), cpu)] == [3] * 10
+    assert [len(piece) for piece in plan(long[:4], Memory(), cpu)] == [2, 2]
     assert plan([], Memory(), torch.device("cpu")) == []
 
 

@@ -121,7 +121,7 @@ def test_where_gradients_do_not_fit_side_by_side_all_threads_work_on_one_piece(
         counts.append(gradient_cache._lanes(encoder, 10, gradient_cache._gradients_that_fit(encoder)))
         _, found = step(encoder, settings, Memory(96), 3)
         for weights, gradient in expected.items():
-            torch.testing.assert_close(found[weights], gradient, rtol=1e-5, atol=1e-7)
+            torch.testing.assert_close(found[weights], gradient, rtol=1e-4, atol=1e-6)
     assert counts == [3, 0]
 
 

@@ -164,7 +164,7 @@ def _attention(
         scores = scores.masked_fill(~attn_mask, float("-inf"))
     elif attn_mask is not None:
         scores = scores + attn_mask
-    return _dropout(draws, torch._safe_softmax(scores, dim=-1), dropout_p) @ value
+    return _dropout(draws, torch.ops.aten._safe_softmax(scores, -1), dropout_p) @ value
 
 
 def _embedding(

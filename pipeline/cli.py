@@ -10,6 +10,7 @@ import typer
 from components.core.command import run as run_with_exit_code
 from components.core.errors import GateRejected, InputError, Overtaken
 from components.core.place import IMAGE, LAUNCHER_IMAGE
+from components.core.terminal import printable
 from pipeline.cluster import commands
 from pipeline.cluster.options import Assignments, Config, LauncherImage
 from pipeline.cluster.schedule_commands import schedule
@@ -218,7 +219,7 @@ def pull(
     target = to or Path(name)
     with opened_store(root) as address:
         registry.pull(address, name, version, target)
-    typer.echo(f"{target}: SentenceTransformer({str(target)!r}) loads it")
+    typer.echo(printable(f"{target}: SentenceTransformer({str(target)!r}) loads it"))
 
 
 @store.command()

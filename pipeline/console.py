@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO
 
 from components.core.progress import clock
+from components.core.terminal import printable
 from pipeline.kfp_local import NOT_REUSED
 from pipeline.private_files import open_private
 
@@ -109,4 +110,4 @@ class StepView(io.TextIOBase):
             self.step = ""
 
     def _show(self, line: str) -> None:
-        print(line, file=self.screen, flush=True)
+        print(printable(line), file=self.screen, flush=True)

@@ -27,6 +27,7 @@ def finish(
 
     from components.core.jobs.reap import reap_jobs
     from components.core.place import reported, run_id
+    from components.core.terminal import printable
     from components.promotion.last_run import told_of
     from pipeline.parameters import job_namespace
 
@@ -37,4 +38,4 @@ def finish(
         told = f"\n\n{status.error_message}" if status.error_message else ""
         text = f"## {model_name}: {end}\n\nRun `{status.pipeline_job_resource_name}`{told}\n{deleted}\n"
         Path(summary.path).write_text(text, encoding="utf-8")
-        print(f"{model_name}: {end}")
+        print(printable(f"{model_name}: {end}"))

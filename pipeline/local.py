@@ -41,6 +41,7 @@ class LocalRun:
         verdict: ``promote``, ``reject``, ``overtaken`` where other runs changed the champion, or ``skip`` where there
             was nothing new to train on.
         reasons: why, a line each.
+        version: address of the version that was promoted; empty for none.
         store: root address of runs and registry.
         report: local path of the HTML report; None for a skipped run.
         log: local path of the complete log.
@@ -51,6 +52,7 @@ class LocalRun:
     evaluation: str
     verdict: str
     reasons: list[str]
+    version: str
     store: str
     report: Path | None
     log: Path
@@ -127,6 +129,7 @@ def run(settings: Settings, *, fresh: bool = False, image: str = "", launcher_im
         evaluation=decision["evaluation"],
         verdict=decision["verdict"],
         reasons=list(decision["reasons"]),
+        version=decision.get("version", ""),
         store=root,
         report=report,
         log=log,

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from components.core.progress import clock
-from components.core.terminal import plain_console, without_controls
+from components.core.terminal import plain_console, printable
 from components.promotion import registry
 from pipeline import local
 from pipeline.parameters import Settings
@@ -26,9 +26,8 @@ def show(run: local.LocalRun, settings: Settings) -> None:
     if run.verdict == "skip":
         _show_skipped(run, settings, console)
         return
-    with local.opened_store(settings.store) as root:
+    with local.opened_store(settings.store):
         metrics = local.comparison(run)
-        champion = registry.read_champion(root, settings.model_name)
     main = metrics[settings.promotion.metric]
     table = Table(title=None, box=None, pad_edge=False, padding=(0, 2))
     for column in ("", "base", "tuned", "gain", "95 % interval", "better/worse"):
@@ -52,35 +51,37 @@ def show(run: local.LocalRun, settings: Settings) -> None:
         style="bold",
         soft_wrap=True,
     )
-    promoted = run.verdict == "promote" and champion is not None
-    outcome = champion.address if promoted and champion else f"not promoted: {without_controls('; '.join(run.reasons))}"
-    console.print(f"Model:  {outcome}", soft_wrap=True)
-    console.print(f"Report: {run.report}", soft_wrap=True)
+    _say(console, f"Model:  {run.version or 'not promoted: ' + '; '.join(run.reasons)}")
+    _say(console, f"Report: {run.report}")
     console.print("\nNext:")
     name = settings.model_name
-    if promoted:
+    if run.version:
         commands = [f"sharpen models show {name}", f"sharpen models pull {name} --to ./{name}"]
         if settings.indexing.enabled:
             commands.insert(0, f'sharpen search "YOUR QUESTION" --model {name}')
     else:
         commands = ["sharpen settings", "sharpen models list"]
     for command in (*commands, "sharpen run --set train_data=YOUR.jsonl --set model_name=YOUR-NAME"):
-        console.print(f"  {_program()}{command.removeprefix('sharpen')}", soft_wrap=True)
+        _say(console, f"  {_program()}{command.removeprefix('sharpen')}")
 
 
 def _show_skipped(run: local.LocalRun, settings: Settings, console: Console) -> None:
     with local.opened_store(settings.store) as root:
         champion = registry.read_champion(root, settings.model_name)
     (reason,) = run.reasons
-    console.print(f"\nFinished in {clock(run.seconds)}\n\n{without_controls(reason)}", style="bold", soft_wrap=True)
-    console.print(f"Model:  {champion.address if champion else 'none was promoted yet'}", soft_wrap=True)
+    console.print(printable(f"\nFinished in {clock(run.seconds)}\n\n{reason}"), style="bold", soft_wrap=True)
+    _say(console, f"Model:  {champion.address if champion else 'none was promoted yet'}")
     console.print("\nNext:")
     for command in (
         f"models show {settings.model_name}",
         "run ... --set retraining.min_new_examples=0",
         "run ... --fresh",
     ):
-        console.print(f"  {_program()} {command}", soft_wrap=True)
+        _say(console, f"  {_program()} {command}")
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(printable(text), soft_wrap=True)
 
 
 def _program() -> str:
@@ -120,9 +121,9 @@ def show_model(name: str, root: str) -> None:
     versions = registry.list_versions(root, name)
     champion = registry.read_champion(root, name)
     if champion:
-        console.print(f"{name}: champion {champion.version} since {_day(champion.promoted_at)}")
-        console.print(f"address: {champion.address}", soft_wrap=True)
-        console.print(f"reason:  {without_controls(champion.reason)}", soft_wrap=True)
+        _say(console, f"{name}: champion {champion.version} since {_day(champion.promoted_at)}")
+        _say(console, f"address: {champion.address}")
+        _say(console, f"reason:  {champion.reason}")
         for metric, value in sorted(champion.metrics.items()):
             if metric in SHOWN_METRICS:
                 console.print(f"  {metric:<14} {value:.3f}")

@@ -9,7 +9,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
-from components.core.errors import InputError
+from components.core import typed_json
 
 OVERTAKEN = "overtaken"
 
@@ -79,10 +79,4 @@ class LastRun:
 
 
 def _made(kind: Any, text: str) -> Any:
-    try:
-        values = json.loads(text)
-        if kind is LastRun:
-            values["seen"] = Seen(**values["seen"])
-        return kind(**values)
-    except (ValueError, TypeError, KeyError) as error:
-        raise InputError(f"record of the last run: damaged ({error!r}); delete last_run.json in the registry") from None
+    return typed_json.parse(kind, text, "record of the last run", mend="delete last_run.json in the registry")

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from components.core.errors import InputError
+from components.core.terminal import printable
 
 VARIABLE = "SHARPEN_OUTCOME"
 # https://kubernetes.io/docs/tasks/debug/debug-application/determine-reason-pod-failure/
@@ -45,7 +46,7 @@ def tell(step: str, exit_code: int, lines: Sequence[str]) -> None:
     target = os.environ.get(VARIABLE)
     if not target:
         for line in lines:
-            print(f"error: {line}", file=sys.stderr, flush=True)
+            print(f"error: {printable(line)}", file=sys.stderr, flush=True)
         _leave_message(told)
         return
     temporary = Path(f"{target}.{os.getpid()}")

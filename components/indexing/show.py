@@ -8,7 +8,7 @@ from rich.table import Table
 
 from components.core import storage
 from components.core.progress import clock
-from components.core.terminal import plain_console
+from components.core.terminal import plain_console, printable
 from components.indexing import manifest
 from components.indexing.search import Answer
 
@@ -51,7 +51,9 @@ def show_answer(answer: Answer, as_json: bool) -> None:
     table.add_column("passage", overflow="fold", max_width=32)
     table.add_column("title and text", overflow="ellipsis")
     for hit in answer.hits:
-        table.add_row(str(hit.rank), f"{hit.score:.4f}", hit.passage_id, snippet(hit.title, hit.text))
+        table.add_row(
+            str(hit.rank), f"{hit.score:.4f}", printable(hit.passage_id), printable(snippet(hit.title, hit.text))
+        )
     console = plain_console()
     console.print(table)
     console.print(f"{len(answer.hits)} passages in {answer.seconds:.2f} s")

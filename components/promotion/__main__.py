@@ -9,12 +9,13 @@ from components.promotion.settings import PromotionAddresses, PromotionSettings
 def call(addresses: PromotionAddresses, settings: PromotionSettings) -> None:
     """Decide, say why, and promote; exit code 3 when the gate says no or another version was promoted meanwhile."""
     from components.core.errors import GateRejected, Overtaken
+    from components.core.terminal import printable
     from components.promotion.gate import PROMOTE, REJECT
     from components.promotion.promote import promote
 
     name = addresses.model_name
     ended = promote(addresses.model, addresses.evaluation, name, addresses.registry, settings)
-    print("\n".join([f"{ended.verdict}:", *(f"  {reason}" for reason in ended.reasons)]))
+    print(printable("\n".join([f"{ended.verdict}:", *(f"  {reason}" for reason in ended.reasons)])))
     if ended.verdict != PROMOTE:
         kind = GateRejected if ended.verdict == REJECT else Overtaken
         raise kind(f"{name}: not promoted: {'; '.join(ended.reasons)}")

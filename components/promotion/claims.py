@@ -19,6 +19,7 @@ from types import TracebackType
 
 from components.core import process_identity, storage, typed_json
 from components.core.errors import InputError, SharpenError, StepFailed
+from components.core.terminal import printable
 from components.promotion.settings import VERSION_PATTERN
 
 # an owner that was silent for so long is taken for dead
@@ -159,11 +160,11 @@ def _wait(folder: str, versions: str, version: str) -> bool:
             until = datetime.now() + timedelta(seconds=LEASE_SECONDS - silent)
             pid, host = (claim.process.get(fact, "unknown") for fact in ("pid", "host"))
             who = f"run {claim.run_id or 'unknown'} (process {pid} on machine {host})"
-            print(
+            line = (
                 f"{version} of the same model is being written by {who} since {claim.since or 'some time'}; "
-                f"waiting for it. If nothing more is heard of it, this run takes over at {until:%H:%M:%S}",
-                flush=True,
+                f"waiting for it. If nothing more is heard of it, this run takes over at {until:%H:%M:%S}"
             )
+            print(printable(line), flush=True)
         time.sleep(_POLL_SECONDS)
 
 

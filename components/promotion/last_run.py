@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -16,11 +17,13 @@ from components.core import storage
 from components.core.errors import SharpenError, StepFailed
 from components.core.last_run import LastRun, Seen
 from components.core.place import run_id
+from components.core.terminal import printable
 from components.promotion.versions import checked_name
 
 SKIP = "skip"
 
 _TRIES = 5
+_EXAMPLES = re.compile(r"/examples/[0-9a-f]{16}\.u64(\?.*)?$")
 
 
 def read(root: str, name: str) -> LastRun | None:
@@ -42,11 +45,11 @@ def settle(root: str, name: str, seen: Seen, verdict: str, version: str, reason:
     """
     if verdict == SKIP:
         note_skip(root, name, reason=reason, run_id=run_id())
-        print(reason)
+        print(printable(reason))
     else:
         number = version.partition("?")[0].rstrip("/").rpartition("/")[2]
         made = remember(root, name, seen, verdict=verdict, version=number, run_id=run_id(), reason=reason)
-        print(f"{name}: {made.seen.count:,} examples are known from {made.told}")
+        print(printable(f"{name}: {made.seen.count:,} examples are known from {made.told}"))
     last = read(root, name)
     return last.as_json() if last else ""
 
@@ -63,7 +66,7 @@ def told_of(root: str, name: str, run: str) -> str:
     if last is None:
         return ""
     if last.skipped.get("run_id") == run:
-        return last.skipped["reason"]
+        return last.skipped.get("reason", "")
     if last.run_id == run:
         return f"promoted as {last.version}" if last.version else f"not promoted ({last.verdict}): {last.reason}"
     return ""
@@ -89,7 +92,8 @@ def remember(root: str, name: str, seen: Seen, *, verdict: str, version: str, ru
     storage.write_bytes(kept, data)
     made = LastRun(run_id, _now(), verdict, version, replace(seen, examples=kept), reason=reason)
     before = _replace(root, name, lambda _: made)
-    if before is not None and before.seen.examples != kept:
+    # a damaged record may name anything
+    if before is not None and before.seen.examples != kept and _EXAMPLES.search(before.seen.examples):
         storage.delete(before.seen.examples)
     return made
 
@@ -123,7 +127,7 @@ def _read(root: str, name: str) -> tuple[LastRun | None, str | None]:
     last = LastRun.from_json(data.decode("utf-8", "replace"))
     # a registry may be copied to another root
     if last is not None:
-        file = last.seen.examples.partition("?")[0].rpartition("/")[2]
+        file = last.seen.examples.partition("?")[0].rpartition("/")[2] or "none"
         last = replace(last, seen=replace(last.seen, examples=storage.join(_folder(root, name), "examples", file)))
     return last, etag
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from components.core.errors import StepFailed
 from components.core.last_run import OVERTAKEN
+from components.core.terminal import printable
 from components.promotion.gate import PROMOTE, REJECT
 from components.promotion.promote import Promotion, promote
 from components.promotion.settings import PromotionSettings
@@ -37,8 +38,9 @@ class StepResult:
     def tell(self, page: Any, evaluation: str) -> None:
         """Write the page, and say on it and on the screen how the promotion ended."""
         Path(page.path).write_text(self.page, encoding="utf-8")
-        page.metadata.update(verdict=self.promotion.verdict, reasons=[self.reason], evaluation=evaluation)
-        print(f"{self.follows}: {self.reason}")
+        told = {"verdict": self.promotion.verdict, "version": self.promotion.version, "reasons": [self.reason]}
+        page.metadata.update(**told, evaluation=evaluation)
+        print(printable(f"{self.follows}: {self.reason}"))
 
     @property
     def outputs(self) -> tuple[str, str, str, str, str]:

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from components.core.progress import clock
-from components.core.terminal import plain_console
+from components.core.terminal import plain_console, printable
 from pipeline.cluster import runs, schedules
 from pipeline.cluster.api import Api, Object
 from pipeline.cluster.waiting import WORDS
@@ -35,7 +35,7 @@ def console() -> Console:
 def line(text: str, state: str) -> None:
     """A line about something in this state."""
     out = console()
-    out.print(Text(text, style=_STYLES.get(state, "")), soft_wrap=True)
+    out.print(Text(printable(text), style=_STYLES.get(state, "")), soft_wrap=True)
 
 
 def runs_table(found: Sequence[Object]) -> None:
@@ -115,7 +115,7 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, state: int)
         table.add_column(column, no_wrap=column == "id", overflow="fold")
     for row in rows:
         style = _STYLES.get(row[state], "")
-        table.add_row(*(Text(cell, style=style if place == state else "") for place, cell in enumerate(row)))
+        table.add_row(*(Text(printable(cell), style=style if place == state else "") for place, cell in enumerate(row)))
     console().print(table)
 
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from components.core import download_cache, local_folder, local_store, object_store
+from components.core import download_cache, local_folder, local_store, object_store, typed_json
 from components.core.addresses import NotFound, Remote, is_remote, local_path, parse_remote, safe_name
 from components.core.errors import InputError, NoSpace, StepFailed
 
@@ -23,6 +23,11 @@ SCHEMA_VERSION = 1
 WRITING = "_WRITING.json"
 # a larger local folder is not hashed again each time that it is opened
 HASHED_BYTES = 2**30
+
+
+@dataclass(frozen=True)
+class _Layout:
+    schema_version: int
 
 
 @dataclass(frozen=True)
@@ -85,20 +90,16 @@ def _marker_and_bytes(uri: str) -> tuple[Marker, bytes]:
 
 
 def _parsed(uri: str, data: bytes) -> Marker:
-    try:
-        values = json.loads(data)
-        if values["schema_version"] != SCHEMA_VERSION:
-            raise InputError(
-                f"{uri}: written with schema version {values['schema_version']}, this code reads {SCHEMA_VERSION}"
-            )
-        known = {name: values[name] for name in Marker.__dataclass_fields__ if name in values}
-        marker = Marker(**known)
-        for file in marker.files:
-            safe_name(file["name"], uri)
-            if not (isinstance(file["size"], int) and isinstance(file["sha256"], str)):
-                raise TypeError(file)
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{uri}: {MARKER} is damaged ({error!r}); write the folder again") from None
+    where, mend = f"{uri}: {MARKER}", "write the folder again"
+    written = typed_json.parse(_Layout, data, where, mend=mend).schema_version
+    if written != SCHEMA_VERSION:
+        raise InputError(f"{uri}: written with schema version {written}, this code reads {SCHEMA_VERSION}")
+    marker: Marker = typed_json.parse(Marker, data, where, mend=mend)
+    kinds = {"name": str, "size": int, "sha256": str}
+    for file in marker.files:
+        if any(type(file.get(fact)) is not kind for fact, kind in kinds.items()):
+            raise InputError(f"{where}: damaged (a file's entry lacks {', '.join(kinds)}); {mend}")
+        safe_name(file["name"], uri)
     return marker
 
 

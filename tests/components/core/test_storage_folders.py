@@ -119,7 +119,7 @@ def test_a_damaged_folder_is_not_read(target: str, change: str) -> None:
 )
 def test_a_marker_that_cannot_be_read_is_told(target: str, text: str) -> None:
     storage.write_bytes(storage.join(target, "_SUCCESS.json"), text.encode())
-    with pytest.raises(InputError, match=r"_SUCCESS.json is damaged|schema version 2"):
+    with pytest.raises(InputError, match=r"_SUCCESS.json: damaged|schema version 2"):
         storage.open_folder(target)
 
 

@@ -111,13 +111,16 @@ def top_k_blocks(
     if float(query_norms.max(initial=0.0)) * longest >= float(np.finfo(np.float32).max):
         raise InputError("the vectors are so long that their inner products overflow; normalise the embeddings")
     # |computed - true| <= d * 2^-24 * |q| * |p| for any order of additions (Higham, Accuracy and Stability of
-    # Numerical Algorithms, 3.1). Candidate and k-th best are both off by that, in the product and pair by pair.
-    slack = 4.0 * (queries.shape[1] + 2) * 2.0**-24 * query_norms * longest + 1e-37
+    # Numerical Algorithms, 3.1). Candidate and k-th best are both off by that, in the product and pair by pair; the
+    # k-th best of earlier blocks has its final score, so a long passage makes its own block slow, and no other.
+    starts = np.arange(0, len(passages), passage_block)
+    lengths = np.maximum.reduceat(passage_norms, starts) if len(starts) else starts
+    slack = 4.0 * (queries.shape[1] + 2) * 2.0**-24 * query_norms
 
     def blocks() -> Iterator[Found]:
         for start in range(0, len(queries), query_block):
             block = _floats(queries[start : start + query_block])
-            keys = _best_keys(block, slack[start : start + query_block], passages, k, passage_block, device)
+            keys = _best_keys(block, slack[start : start + query_block], passages, lengths, k, passage_block, device)
             yield Found(start, *_unpacked(keys))
 
     return blocks()
@@ -174,13 +177,24 @@ def best_of(queries: np.ndarray, passages: np.ndarray, candidates: np.ndarray, k
 
 
 def _best_keys(
-    queries: np.ndarray, slack: np.ndarray, passages: np.ndarray, k: int, passage_block: int, device: str | None
+    queries: np.ndarray,
+    unit_slack: np.ndarray,
+    passages: np.ndarray,
+    lengths: np.ndarray,
+    k: int,
+    passage_block: int,
+    device: str | None,
 ) -> np.ndarray:
-    """Keys (n, k) of the best k passages of one block of queries, ascending: the best first."""
+    """Keys (n, k) of the best k passages of one block of queries, ascending: the best first.
+
+    By how much a candidate and the k-th best may be off together is `unit_slack` (n) times the longest vector's length
+    in their block of passages, of which `lengths` has one each.
+    """
     best = np.full((len(queries), k), _EMPTY_KEY, dtype=np.uint64)
     threshold = np.full(len(queries), -np.inf)
     find = _finder(queries, device)
-    for start in range(0, len(passages), passage_block):
+    for length, start in zip(lengths, range(0, len(passages), passage_block), strict=True):
+        slack = unit_slack * length + 1e-37
         block = _floats(passages[start : start + passage_block])
         rows, columns = find(block, threshold - slack, slack, k)
         exact = _pairwise(queries, block, rows, columns)

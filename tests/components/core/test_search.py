@@ -47,6 +47,27 @@ def test_many_exact_ties_are_broken_by_index_at_the_last_rank_too(k: int, query_
     np.testing.assert_array_equal(scores, expected_scores)
 
 
+@pytest.mark.parametrize("place", [0, 700, 1599])
+def test_one_passage_that_is_much_longer_slows_its_own_block_only(place: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    scored: list[int] = []
+    exact = search._pairwise
+    monkeypatch.setattr(
+        search, "_pairwise", lambda q, p, rows, columns: (scored.append(len(rows)), exact(q, p, rows, columns))[1]
+    )
+    queries, passages = vectors(20, 384, 1), vectors(1600, 384, 2)
+    top_k(queries, passages, 10, passage_block=100)
+    usual = sum(scored)
+    scored.clear()
+    passages[place] *= 1e4
+    scores, indices = top_k(queries, passages, 10, passage_block=100)
+    # at most all pairs of the one block more
+    assert sum(scored) <= usual + 20 * 100
+    expected = pair_scores(queries, passages, np.repeat(np.arange(20), 1600), np.tile(np.arange(1600), 20))
+    order = np.lexsort((np.tile(np.arange(1600), (20, 1)), -expected.reshape(20, 1600)), axis=1)[:, :10]
+    np.testing.assert_array_equal(indices, order)
+    np.testing.assert_array_equal(scores, np.take_along_axis(expected.reshape(20, 1600), order, axis=1))
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10**6), st.integers(1, 30), st.integers(1, 40), st.integers(1, 45), st.integers(1, 50))
 def test_any_small_case_equals_brute_force(seed: int, n: int, m: int, k: int, block: int) -> None:

@@ -141,7 +141,7 @@ def call(remote: Remote, operation: Callable[[Any], T], cancelled: threading.Eve
 
     retrying = Retrying(
         retry=retry_if_exception_type((Unreachable, StoreUnavailable, DamagedTransfer)),
-        wait=wait_random_exponential(multiplier=0.25, max=_PAUSE_SECONDS),
+        wait=_pause,
         stop=is_over,
         before_sleep=tell,
         sleep=sleep_using_event(cancelled or threading.Event()),
@@ -153,6 +153,15 @@ def call(remote: Remote, operation: Callable[[Any], T], cancelled: threading.Eve
         raise StoreUnavailable(f"{fault}; given up after {clock(time.monotonic() - first)}") from None
     _outages.over(endpoint)
     return result
+
+
+_outage_pause = wait_random_exponential(multiplier=0.25, max=_PAUSE_SECONDS)
+
+
+def _pause(state: RetryCallState) -> float:
+    # damaged bytes are sent again at once: the store is there
+    damaged = state.outcome and isinstance(state.outcome.exception(), DamagedTransfer)
+    return 0.05 if damaged else _outage_pause(state)
 
 
 def _is_answer(error: Exception) -> bool:

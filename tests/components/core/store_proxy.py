@@ -78,13 +78,17 @@ class StoreProxy:
                         for name, value in response.getheaders()
                         if name.lower() not in ("content-length", "transfer-encoding", "connection")
                     )
+                    if self.command == "HEAD":
+                        # of the body that a GET would have
+                        headers += (("Content-Length", response.getheader("Content-Length", "0")),)
                     answer = Answer(response.status, on_the_way_back(asked, response.read()), headers)
                     connection.close()
                     answer = afterwards(asked, answer.status) or answer
                 self.send_response(answer.status)
                 for name, value in answer.headers:
                     self.send_header(name, value)
-                self.send_header("Content-Length", str(len(answer.body)))
+                if self.command != "HEAD":
+                    self.send_header("Content-Length", str(len(answer.body)))
                 self.end_headers()
                 self.wfile.write(answer.body)
 

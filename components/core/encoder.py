@@ -68,6 +68,8 @@ class Encoder(nn.Module):
         self.prompts = prompts(settings, facts)
         self.named_prompts = dict(facts.named_prompts)
         self.source_prompts: dict[str, list[str]] = {}
+        for tower in towers.values():
+            tokenizing.check_vocabulary(tokenizer, tower, told)
         tokenizing.with_padding_token(tokenizer, told)
         if settings.add_eos_token or (
             settings.add_eos_token is None and self.pooling == "last_token" and causal and not facts.embedder

@@ -12,8 +12,8 @@ import torch
 from transformers import MODEL_MAPPING, AutoConfig, AutoModel, AutoTokenizer
 from transformers.utils import logging
 
-from components.core import cpu_attention, heap
-from components.core.errors import InputError
+from components.core import cpu_attention, heap, model_check
+from components.core.errors import InputError, SharpenError
 
 
 def load_transformer(folder: Path, told: str, implementations: Sequence[str]) -> Any:
@@ -27,6 +27,7 @@ def load_transformer(folder: Path, told: str, implementations: Sequence[str]) ->
     Raises:
         InputError: the folder has no model that can be read safely, or none that maps a text to token vectors.
     """
+    model_check.check_transformer(told, folder)
     cpu_attention.register()
     heap.keep_freed()
     *others, last = implementations
@@ -60,6 +61,7 @@ def embedding_size(folder: Path, told: str) -> int:
     Raises:
         InputError: there is none that can be read.
     """
+    model_check.check_transformer(told, folder)
     with readable(told):
         return AutoConfig.from_pretrained(folder, trust_remote_code=False).hidden_size
 
@@ -95,11 +97,16 @@ def _load(folder: Path, implementation: str) -> Any:
 
 @contextmanager
 def readable(told: str) -> Iterator[None]:
-    """A block in which what transformers says of a folder that it cannot read becomes one line for the user."""
+    """A block in which what transformers says of a folder that it cannot read becomes one line for the user.
+
+    The block does nothing but read the folder, whose faults reach us as errors of any class.
+    """
     try:
         yield
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    except (SharpenError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise InputError(f"{told}: cannot be loaded as a text-embedding model: {reason}") from error
 
 

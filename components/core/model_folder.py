@@ -6,7 +6,7 @@ import importlib.util
 from collections.abc import Iterable
 from pathlib import Path
 
-from components.core import storage
+from components.core import model_check, storage
 from components.core.errors import InputError
 
 PACKAGE_SCHEME = "python-package:"
@@ -21,7 +21,7 @@ def locate(model: str) -> Path:
             no folder here.
 
     Raises:
-        InputError: nothing is there, or it is no model.
+        InputError: nothing is there, it is no model, or a link in it leads out of it.
     """
     if storage.is_remote(model):
         folder = storage.open_folder(model) if storage.is_finished(model) else storage.fetch(model)
@@ -34,6 +34,7 @@ def locate(model: str) -> Path:
         if not folder.is_dir():
             raise InputError(f"{model}: no such folder")
     check_names(model, (path.relative_to(folder).as_posix() for path in folder.glob("**/*")))
+    model_check.check_paths(model, folder)
     return folder
 
 
@@ -70,7 +71,7 @@ def _from_hub(model: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        patterns = ["*.json", "*.safetensors", "*.txt", "*.model"]
+        patterns = ["*.json", "*.safetensors", "*.txt", "*.model", "*.codes"]
         return Path(snapshot_download(model, allow_patterns=patterns))
     except Exception as error:  # the hub client has a dozen classes for "not found" and "no network"
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

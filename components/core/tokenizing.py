@@ -26,6 +26,17 @@ def with_padding_token(tokenizer: Any, model: str) -> None:
         tokenizer.pad_token = tokenizer.eos_token
 
 
+def check_vocabulary(tokenizer: Any, model: Any, told: str) -> None:
+    """Raise InputError where the model has no vector for a token that the tokenizer may give."""
+    largest, embeddings = max(tokenizer.get_vocab().values(), default=-1), model.get_input_embeddings()
+    rows = getattr(embeddings, "num_embeddings", None)
+    if largest < 0 or (rows is not None and largest >= rows):
+        raise InputError(
+            f"{told}: its tokenizer knows tokens up to number {largest}, but the model has {rows} token vectors; the "
+            "two do not belong together"
+        )
+
+
 def end_with_eos(tokenizer: Any, model: str) -> None:
     """Let the tokenizer end every text, cut ones too, with its EOS token, unless it ends them with a special token.
 

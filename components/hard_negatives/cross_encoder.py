@@ -12,7 +12,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from transformers.utils import logging
 
-from components.core import heap, model_folder
+from components.core import heap, model_check, model_folder
 from components.core.device import default_device, use_bf16
 from components.core.encoding import Budget, as_it_fits
 from components.core.errors import InputError
@@ -57,6 +57,7 @@ class CrossEncoder:
             InputError: no model there, or none that scores pairs.
         """
         folder = model_folder.locate(address)
+        model_check.check_transformer(f"rescoring_model: {address}", folder)
         logging.disable_progress_bar()
         heap.keep_freed()
         try:
@@ -64,8 +65,10 @@ class CrossEncoder:
             model, loading = AutoModelForSequenceClassification.from_pretrained(
                 folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, output_loading_info=True
             )
-        except (OSError, ValueError, KeyError) as error:
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        except (MemoryError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:  # whatever is wrong with a folder from elsewhere
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
             raise InputError(f"rescoring_model: {address} cannot be loaded as a cross-encoder: {reason}") from error
         if missing := sorted(loading["missing_keys"]):
             raise InputError(

@@ -123,6 +123,9 @@ def search(
     ] = "",
     top: Annotated[int, typer.Option("--top", "-k", min=1, max=1000, help="Passages to show.")] = 10,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a query.")] = False,
+    prompt: Annotated[
+        str, typer.Option("--prompt", "-p", help="Name of the model's prompt to ask with. Empty: its default.")
+    ] = "",
     root: Root = "",
 ) -> None:
     """Find passages with the champion: the quickest way to see what it does."""
@@ -133,9 +136,9 @@ def search(
         raise InputError("the query is empty; write what to look for")
     with opened_store(root) as address:
         if index:
-            code = searching.ask_index(index, "", text, top, as_json=as_json)
+            code = searching.ask_index(index, "", text, top, as_json=as_json, prompt=prompt)
         else:
-            code = searching.ask(address, model, text, top, as_json=as_json)
+            code = searching.ask(address, model, text, top, as_json=as_json, prompt=prompt)
     raise typer.Exit(code)
 
 

@@ -23,7 +23,7 @@ from components.promotion.registry import Champion
 from pipeline import parameters
 
 
-def ask(root: str, name: str, text: str | None, top: int, *, as_json: bool) -> int:
+def ask(root: str, name: str, text: str | None, top: int, *, as_json: bool, prompt: str = "") -> int:
     """Ask the index of a champion, and return the exit code.
 
     Args:
@@ -32,6 +32,7 @@ def ask(root: str, name: str, text: str | None, top: int, *, as_json: bool) -> i
         text: what to look for; None: one query a line from standard input.
         top: passages to show.
         as_json: JSON instead of a table.
+        prompt: name of the model's prompt that is put before the query; empty: its default.
 
     Raises:
         InputError: there is nothing to search yet; the line names the command that changes this.
@@ -42,12 +43,12 @@ def ask(root: str, name: str, text: str | None, top: int, *, as_json: bool) -> i
         raise InputError(f"{name}: its champion {champion.version} has no index yet; make one: sharpen index {name}")
     if not as_json:
         print(f"{name} {champion.version}", file=sys.stderr)
-    return ask_index(index, champion.address, text, top, as_json=as_json)
+    return ask_index(index, champion.address, text, top, as_json=as_json, prompt=prompt)
 
 
-def ask_index(index: str, model: str, text: str | None, top: int, *, as_json: bool) -> int:
+def ask_index(index: str, model: str, text: str | None, top: int, *, as_json: bool, prompt: str = "") -> int:
     """Ask an index at an address; arguments and result as for `ask`. `model` is empty where the index knows it."""
-    values = {"index": index, "model": model, "text": text or "", "top": top, "json_output": as_json}
+    values = {"index": index, "model": model, "text": text or "", "top": top, "json_output": as_json, "prompt": prompt}
     return _indexing(["search", *_options(values)])
 
 

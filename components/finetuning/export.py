@@ -9,6 +9,8 @@ from typing import Any
 import yaml
 
 from components.core.encoder import Encoder
+from components.core.markdown import code_span, escaped
+from components.core.model_config import prompt_names
 from components.finetuning.softening import Softening
 
 
@@ -39,7 +41,7 @@ def model_card(encoder: Encoder, facts: dict[str, Any]) -> str:
             yaml.safe_dump(head, sort_keys=False, allow_unicode=True).strip(),
             "---",
             "",
-            f"# {Path(str(facts['base_model'])).name}, fine-tuned for retrieval",
+            f"# {escaped(Path(str(facts['base_model'])).name)}, fine-tuned for retrieval",
             "",
             _summary(encoder, facts),
             "",
@@ -73,29 +75,105 @@ def _summary(encoder: Encoder, facts: dict[str, Any]) -> str:
     return (
         f"Maps queries and passages{towers} to vectors of {encoder.dimension} dimensions ({encoder.pooling} pooling, "
         f"{'length 1' if encoder.normalize else 'not normalised'}); the inner product ranks passages for a query. "
-        f"Trained from `{facts['base_model']}` with Sharpen {facts['code_version']}."
+        f"Trained from {code_span(facts['base_model'])} with Sharpen {escaped(facts['code_version'])}."
     )
 
 
 def _usage(encoder: Encoder) -> str:
     prompts = [
-        f"- Every {kind} is given the prompt `{json.dumps(text, ensure_ascii=False)}`."
+        f"- Every {kind} is given the prompt {code_span(json.dumps(text, ensure_ascii=False))}."
         for kind, text in encoder.prompts.items()
         if text
     ]
-    note = "\n".join(prompts) or "No prompt is needed."
-    return (
-        "```python\n"
-        "from sentence_transformers import SentenceTransformer\n\n"
-        'model = SentenceTransformer("path/to/this/folder")\n'
-        'queries = model.encode_query(["..."])\n'
-        'passages = model.encode_document(["..."])\n'
-        "scores = model.similarity(queries, passages)\n"
-        "```\n\n"
-        f"{note}\n"
+    names = prompt_names(encoder.as_config())
+    prompts += [
+        f"- Queries of the source {code_span(name)} were given {code_span(json.dumps(text, ensure_ascii=False))}: "
+        f"`prompt_name={json.dumps(name)}`, or `sharpen search --prompt`."
+        for name, text in names.items()
+    ]
+    lengths = (
         f"- Longest query {encoder.max_lengths['query']} tokens, longest passage {encoder.max_lengths['passage']}."
         f"{_one_limit(encoder)}"
     )
+    return "\n".join(
+        [
+            *_code("sentence-transformers", _SENTENCE_TRANSFORMERS + _by_name(names)),
+            *([] if encoder.query_model is not None else _other_libraries(encoder)),
+            *(prompts or ["No prompt is needed."]),
+            lengths,
+        ]
+    )
+
+
+def _code(library: str, text: str) -> list[str]:
+    return [f"With {library}:", "", "```python", text.strip(), "```", ""]
+
+
+_SENTENCE_TRANSFORMERS = """
+from sentence_transformers import SentenceTransformer
+
+model = SentenceTransformer("path/to/this/folder")
+queries = model.encode_query(["..."])
+passages = model.encode_document(["..."])
+scores = model.similarity(queries, passages)
+"""
+
+
+def _by_name(names: dict[str, str]) -> str:
+    if not names:
+        return ""
+    return f'queries = model.encode(["..."], prompt_name={json.dumps(next(iter(names)))})  # of one source\n'
+
+
+def _other_libraries(encoder: Encoder) -> list[str]:
+    """How the other two libraries give the same embeddings; their folders know no prompt, so it stands in the code."""
+    query, passage = (json.dumps(encoder.prompts[kind], ensure_ascii=False) for kind in ("query", "passage"))
+    pooled = {
+        "cls": "hidden[:, 0]",
+        "mean": "(hidden * mask).sum(dim=1) / mask.sum(dim=1)",
+        # the last real token, whichever side is padded
+        "last_token": "hidden[torch.arange(len(texts)), (mask[..., 0] * torch.arange(hidden.shape[1])).argmax(dim=1)]",
+    }[encoder.pooling]
+    vectors = "torch.nn.functional.normalize(vectors, dim=-1)" if encoder.normalize else "vectors"
+    transformers = f"""
+import torch
+from transformers import AutoModel, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
+model = AutoModel.from_pretrained("path/to/this/folder").eval()
+
+
+def encode(texts, prompt, longest):
+    batch = tokenizer(
+        [prompt + text for text in texts], padding=True, truncation=True, max_length=longest, return_tensors="pt"
+    )
+    with torch.inference_mode():
+        hidden = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).last_hidden_state
+    mask = batch["attention_mask"].unsqueeze(-1)
+    vectors = {pooled}
+    return {vectors}
+
+
+queries = encode(["..."], {query}, {encoder.max_lengths["query"]})
+passages = encode(["..."], {passage}, {encoder.max_lengths["passage"]})
+scores = queries @ passages.T
+"""
+    kind = "FlagLLMModel" if encoder.pooling == "last_token" else "FlagModel"
+    flag = f"""
+from FlagEmbedding import {kind}
+
+model = {kind}(
+    "path/to/this/folder",
+    query_instruction_for_retrieval={query if encoder.prompts["query"] else None},
+    query_instruction_format="{{}}{{}}",
+    pooling_method="{encoder.pooling}",
+    normalize_embeddings={encoder.normalize},
+)
+queries = model.encode_queries(["..."], max_length={encoder.max_lengths["query"]})
+passages = model.encode_corpus([{passage} + text for text in ["..."]], max_length={encoder.max_lengths["passage"]})
+scores = queries @ passages.T
+"""
+    return [*_code("transformers", transformers), *_code("FlagEmbedding", flag)]
 
 
 def _one_limit(encoder: Encoder) -> str:
@@ -142,6 +220,5 @@ def _table(rows: dict[str, Any]) -> list[str]:
             text = f"{value:.6g}"
         else:
             text = str(value)
-        escaped = text.replace("|", "\\|").replace("\n", " ")
-        lines.append(f"| {name} | {escaped} |")
+        lines.append(f"| {name} | {escaped(text)} |")
     return lines

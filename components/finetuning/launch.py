@@ -10,6 +10,7 @@ from typing import Any
 from components.core import storage
 from components.core.errors import InputError
 from components.core.jobs import JobSettings, run_job
+from components.core.markdown import code_span, escaped
 from components.core.settings import EncoderSettings, SettingsModel
 from components.finetuning.settings import TrainingSettings
 
@@ -93,14 +94,15 @@ def numbers(facts: dict[str, Any]) -> dict[str, float]:
 def write_page(facts: dict[str, Any], path: str) -> None:
     """Write what `training.json` says as Markdown, for the UI: what was trained on what, and the loss along the way."""
     lines = [
-        f"Base model `{facts['base_model']}`, data `{facts['data']}`, negatives `{facts['negatives'] or 'none'}`; "
-        f"{facts['world_size']} process(es) on {facts['device']}, code {facts['code_version']}",
+        f"Base model {code_span(facts['base_model'])}, data {code_span(facts['data'])}, negatives "
+        f"{code_span(facts['negatives'] or 'none')}; {facts['world_size']} process(es) on {facts['device']}, code "
+        f"{facts['code_version']}",
         "",
         "| figure | value |",
         "|---|---:|",
         *(f"| {name.replace('_', ' ')} | {value:,.4g} |" for name, value in numbers(facts).items()),
         "",
-        *(f"- {warning}" for warning in facts["warnings"]),
+        *(f"- {escaped(warning)}" for warning in facts["warnings"]),
         "",
         "| step | loss |",
         "|---:|---:|",

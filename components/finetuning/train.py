@@ -17,7 +17,7 @@ from components.core.encoder import Encoder, weights_hash
 from components.core.errors import InputError
 from components.core.place import code_version, run_id
 from components.core.settings import EncoderSettings
-from components.finetuning import checkpoints, export, lora, softening, trackers
+from components.finetuning import checkpoints, export, lora, query_prompts, softening, trackers
 from components.finetuning.allowed_arguments import faults_of
 from components.finetuning.arguments import training_arguments
 from components.finetuning.batches import Batches
@@ -86,6 +86,7 @@ def train(
         trainer = run(inputs, batches, settings, kept, logs, exchange)
         facts |= facts_after(trainer, batches, time.monotonic() - started)
         finish(inputs.encoder, settings)
+        query_prompts.save_with(inputs.encoder, inputs.examples)
         if exchange.rank == 0:
             write(output, inputs.encoder, facts)
             if logs is not None:
@@ -143,7 +144,7 @@ def announce(
     if logs is not None:
         names = ", ".join(name for name in settings.report_to if name in WRITE_FILES)
         print(f"note: logs of {names}: {logs} (another place: logging_dir)", flush=True)
-    for line in batches.warnings():
+    for line in [*batches.warnings(), *query_prompts.warnings(inputs.encoder, inputs.examples)]:
         print(f"warning: {line}", flush=True)
 
 
@@ -233,7 +234,7 @@ def facts_before(
         "attention": inputs.encoder.attention,
         "counts": {**inputs.examples.counts, "steps_per_epoch": batches.per_epoch},
         "sources": sources_of(inputs.examples, batches),
-        "warnings": batches.warnings(),
+        "warnings": [*batches.warnings(), *query_prompts.warnings(inputs.encoder, inputs.examples)],
         "dev_note": inputs.dev.note if inputs.dev else "",
     }
 

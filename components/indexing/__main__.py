@@ -27,7 +27,9 @@ def _search(addresses: SearchAddresses, settings: SearchSettings) -> None:
     from components.indexing.search import OpenIndex
     from components.indexing.show import show_answer
 
-    opened = OpenIndex(addresses.index, addresses.model)
+    opened = OpenIndex(addresses.index, addresses.model, settings.prompt)
+    if opened.note:
+        print(f"note: {opened.note}", file=sys.stderr)
     if not settings.json_output:
         print(f"{len(opened.found):,} passages, ready in {time.monotonic() - started:.1f} s", file=sys.stderr)
     if not addresses.text and sys.stdin.isatty():

@@ -51,13 +51,17 @@ class OpenIndex:
     Args:
         address: folder that `index` wrote.
         model: where its model is now; empty: where it was.
+        prompt: name of the model's prompt that is put before queries; empty: its default.
+
+    Attributes:
+        note: a line for the user where the model has several prompts and none was chosen, else empty.
 
     Raises:
-        InputError: the folder is no finished index, or the model is not the one that made it.
+        InputError: the folder is no finished index, the model is not the one that made it, or has no such prompt.
         StepFailed: a file of the index is damaged.
     """
 
-    def __init__(self, address: str, model: str = "") -> None:
+    def __init__(self, address: str, model: str = "", prompt: str = "") -> None:
         self.address = address
         self.folder, self.manifest = opened(address)
         made = self.manifest
@@ -67,6 +71,7 @@ class OpenIndex:
         if len(self.found) != made.passages:
             raise InputError(f"{address}: {made.faiss.file} holds {len(self.found):,} passages, not {made.passages:,}")
         self.encoder = _loaded(model or made.model.address, made, address)
+        self.note = _choose_prompt(self.encoder, prompt)
 
     def ask(self, text: str, top: int) -> Answer:
         """The best `top` passages for a query. Raises InputError when the query is empty."""
@@ -83,6 +88,20 @@ class OpenIndex:
             for rank, (score, passage) in enumerate(zip(scores[0].tolist(), texts.to_dicts(), strict=True), start=1)
         ]
         return Answer(text, hits, round(time.monotonic() - started, 4))
+
+
+def _choose_prompt(encoder: Encoder, name: str) -> str:
+    """Let the encoder put a prompt before queries; a note where there was a choice that nobody made."""
+    known = {"query": encoder.prompts["query"], **encoder.named_prompts}
+    names = ", ".join(known)
+    if name:
+        if name not in known:
+            raise InputError(f"prompt: the model has no prompt {name!r}; it has: {names}")
+        encoder.prompts["query"] = known[name]
+        return ""
+    if len(set(known.values())) == 1:
+        return ""
+    return f"the model has several prompts ({names}); its default is put before the query; choose by --prompt NAME"
 
 
 def opened(address: str) -> tuple[Path, Manifest]:

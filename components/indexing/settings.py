@@ -91,4 +91,9 @@ class SearchSettings(SettingsModel):
     """How answers are shown."""
 
     top: int = Field(10, ge=1, le=1000, description="Passages to show.")
+    prompt: str = Field(
+        "",
+        description="Name of the model's prompt that is put before the query, for a model with several. Empty: its "
+        "default.",
+    )
     json_output: bool = Field(False, description="Print one JSON object a query instead of a table.")

@@ -79,6 +79,7 @@ class Encoder(nn.Module):
             "query": tokenizing.longest(settings.query_max_len, self.model, tokenizer),
             "passage": tokenizing.longest(settings.passage_max_len, self.model, tokenizer),
         }
+        tokenizing.check_room(tokenizer, self.max_lengths)
         self.dimension: int = self.model.config.hidden_size
 
     @classmethod

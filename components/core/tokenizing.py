@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,19 @@ def longest(wanted: int, model: nn.Module, tokenizer: Any) -> int:
     if positions and positions > 0:
         limits.append(positions - _first_position(model))
     return min(limits)
+
+
+def check_room(tokenizer: Any, max_lengths: Mapping[str, int]) -> None:
+    """Raise InputError where a longest text has no room for a token of the text; the tokenizer would not cut it."""
+    special = tokenizer.num_special_tokens_to_add()
+    faults = [
+        f"encoder.{kind}_max_len: {longest} leaves no room beside the {special} special tokens of every text; set at "
+        f"least {special + 1}"
+        for kind, longest in max_lengths.items()
+        if longest <= special
+    ]
+    if faults:
+        raise InputError(faults)
 
 
 def _first_position(model: nn.Module) -> int:

@@ -38,7 +38,11 @@ def current_champion(model_name: str, store: str, base_model: str, start_from: s
 
 @dsl.component(base_image=LAUNCHER_IMAGE, install_kfp_package=False)
 def gate(
-    evaluation: str, settings: str, decision: dsl.Output[dsl.Markdown], figures: dsl.Output[dsl.Metrics]
+    evaluation: str,
+    settings: str,
+    decision: dsl.Output[dsl.Markdown],
+    figures: dsl.Output[dsl.Metrics],
+    record: dsl.Output[dsl.Artifact],
 ) -> NamedTuple("Verdict", [("Output", str), ("reason", str)]):  # type: ignore[valid-type]
     """Decide whether the tuned model is good enough to be promoted. A rejection is an answer, not a failure.
 
@@ -47,6 +51,7 @@ def gate(
         settings: Promotion settings as JSON.
         decision: Each rule with its figures.
         figures: The gain, its interval, and whether it was enough.
+        record: gate.json: the same for programs, with the settings by which each model was measured.
 
     Returns:
         promote or reject; the reason in words.
@@ -56,10 +61,12 @@ def gate(
     from components.core.place import reported, show_metrics
     from components.promotion.promote import judge
     from components.promotion.settings import PromotionSettings
+    from components.promotion.wording import decision_record
 
     with reported("gate"):
         answer, page = judge(evaluation, PromotionSettings.from_json(settings, where="promotion."))
         Path(decision.path).write_text(page, encoding="utf-8")
+        Path(record.path).write_text(decision_record(answer, evaluation), encoding="utf-8")
         show_metrics(figures, answer.figures)
         decision.metadata.update(verdict=answer.outcome, reasons=answer.reasons, evaluation=evaluation)
         print("\n".join([f"{answer.verdict}:", *answer.reasons]))

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from components.core.errors import InputError
 from components.promotion.measured import BASE, CHAMPION, Measured, Reference
 from components.promotion.settings import PromotionSettings
+from components.promotion.terms import is_same_model, kept_terms, terms_of
 
 PROMOTE, REJECT, CANNOT_TELL = "promote", "reject", "cannot tell"
 
@@ -78,9 +79,10 @@ def decide(measured: Measured, settings: PromotionSettings) -> Decision:
     - randomisation test, if significance is demanded: its two-sided p is at most 1 - the interval's level. With a gain
       above 0 that is the one-sided test at half of it, 2.5 %, as the lower bound of a 95 % interval is;
     - regression: a drop of a metric of `max_regression` beyond its budget is ruled out: the lower bound of its
-      difference is not below -budget (non-inferiority). Without significance, the difference itself is not.
+      difference is not below -budget (non-inferiority). Without significance, the difference itself is not;
+    - terms: the champion is not replaced by what is worse on the terms by which it was chosen (`terms.kept_terms`).
 
-    A candidate with the champion's own weights passes: promoting it again changes nothing.
+    A candidate with the champion's own weights and settings passes: promoting it again changes nothing.
 
     Raises:
         InputError: the evaluation holds no comparison or lacks a metric, or its parts do not belong together.
@@ -88,11 +90,13 @@ def decide(measured: Measured, settings: PromotionSettings) -> Decision:
     name, reference = _reference(measured)
     _check_same_data(measured, name, reference)
     _check_figures(measured, name, reference, settings)
-    own = measured.facts.get("model_hash")
-    if name == CHAMPION and own and own == reference.facts.get("model_hash"):
-        rules = [Rule("same model", True, "the candidate has the champion's weights; it is the champion already")]
+    terms = terms_of(measured.facts, settings)
+    if name == CHAMPION and is_same_model(measured.facts, reference.facts):
+        text = "the candidate has the champion's weights and settings; it is the champion already"
+        rules = [Rule("same model", True, text)]
     else:
-        rules = list(_rules(measured, name, reference, settings))
+        kept = kept_terms(reference.terms, terms, reference.metrics, settings)
+        rules = [*_rules(measured, name, reference, settings), *(Rule(*rule) for rule in kept)]
     judged = [rule for rule in rules if not (rule.evidence and settings.promote_when_undecided)]
     holds = all(rule.holds for rule in judged)
     undecided = [rule for rule in judged if rule.evidence and not rule.holds]
@@ -106,6 +110,8 @@ def decide(measured: Measured, settings: PromotionSettings) -> Decision:
             "against": name,
             "reference": reference.model,
             "metric": settings.metric,
+            "terms": terms,
+            "usage": {"candidate": measured.facts.get("encoding"), name: reference.facts.get("encoding")},
             "rules": {rule.name: {"holds": rule.holds, "text": rule.text} for rule in rules},
         },
         figures={

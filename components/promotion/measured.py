@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import dataclass, field
 from typing import Any
 
 from components.core import storage
 from components.core.errors import InputError
+from components.promotion.terms import read_terms
+from components.promotion.versions import PROVENANCE
 
 BASE, CHAMPION = "base", "champion"
 
@@ -20,12 +23,14 @@ class Reference:
         model: its address.
         metrics: metric -> ``{"reference", "candidate", "difference", "ci_low", "ci_high", "p_value", "queries",
             "groups", ...}``; the difference is candidate minus reference, the interval is that of its mean.
-        facts: of its own evaluation, among them ``data_fingerprint`` and ``model_hash``.
+        facts: of its own evaluation, among them ``data_fingerprint``, ``model_hash`` and ``encoding``, how it was used.
+        terms: of a champion, `terms.terms_of` the decision that promoted it.
     """
 
     model: str
     metrics: dict[str, dict[str, float]]
     facts: dict[str, Any] = field(default_factory=dict)
+    terms: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -62,9 +67,21 @@ def read_measured(address: str) -> Measured:
             json.loads(comparison_file.read_text()) if comparison_file.is_file() else {"against": {}}
         )
         against = {
-            name: Reference(other.get("model", ""), other["metrics"], storage.read_marker(other["reference"]).facts)
+            name: Reference(
+                other.get("model", ""),
+                other["metrics"],
+                storage.read_marker(other["reference"]).facts,
+                _terms(other.get("model", "")) if name == CHAMPION else {},
+            )
             for name, other in comparison["against"].items()
         }
     except (FileNotFoundError, KeyError, ValueError, AttributeError) as error:
         raise InputError(f"{address}: not an evaluation ({error}); name the output of components.evaluation") from None
     return Measured(address, metrics, facts, against, comparison.get("confidence_level", 0.95))
+
+
+def _terms(champion: str) -> dict[str, Any]:
+    """On what terms a registered version was promoted; empty where its provenance does not say it."""
+    with contextlib.suppress(storage.NotFound):
+        return read_terms(storage.read_json(storage.join(champion, PROVENANCE)))
+    return {}

@@ -53,6 +53,11 @@ class PromotionSettings(SettingsModel):
         "the present model.",
     )
     dry_run: bool = Field(False, description="Decide and say why, but leave the registry as it is.")
+    accept_new_terms: bool = Field(
+        False,
+        description="Let a model replace a champion that was chosen by another metric, on which the model is worse, or "
+        "with another relevance_level or ignore_identical_ids.",
+    )
 
     @field_validator("max_regression")
     @classmethod

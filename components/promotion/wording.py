@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
+
+from components.core.markdown import code_span, escaped
+from components.core.model_usage import usage_rows
 from components.promotion.gate import Decision
 from components.promotion.measured import Measured, Reference
 
@@ -11,8 +16,22 @@ def decision_page(decision: Decision, measured: Measured) -> str:
     lines = [f"## {decision.verdict}", ""]
     lines += [f"- {'✓' if rule['holds'] else '✗'} {rule['text']}" for rule in decision.facts["rules"].values()]
     for name, reference in measured.against.items():
-        lines += ["", f"### Against the {name}", "", f"`{reference.model}`", "", *_table(name, reference, measured)]
-    return "\n".join(lines) + "\n"
+        table = _table(name, reference, measured)
+        lines += ["", f"### Against the {name}", "", code_span(reference.model), "", *table]
+    return "\n".join([*lines, "", "### How each model was used", "", *_usage_table(measured)]) + "\n"
+
+
+def decision_record(decision: Decision, evaluation: str) -> str:
+    """gate.json: the decision for programs, with the settings by which each side was measured."""
+    values = {"evaluation": evaluation, **asdict(decision)}
+    return json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _usage_table(measured: Measured) -> list[str]:
+    usages = {name: reference.facts.get("encoding") or {} for name, reference in measured.against.items()}
+    usages["this model"] = measured.facts.get("encoding") or {}
+    lines = [f"| setting | {' | '.join(usages)} |", "|---" * (len(usages) + 1) + "|"]
+    return lines + [f"| {name} | {' | '.join(map(escaped, values))} |" for name, values in usage_rows(usages)]
 
 
 def results_section(decision: Decision, measured: Measured) -> str:

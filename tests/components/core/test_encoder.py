@@ -172,3 +172,11 @@ def test_pickled_weights_are_not_read(tmp_path: Path) -> None:
     (tmp_path / "pytorch_model.bin").write_bytes(b"pickle")
     with pytest.raises(InputError, match="safetensors"):
         locate(str(tmp_path))
+
+
+def test_a_length_without_room_for_a_token_is_refused(tiny_model: Path) -> None:
+    """The tokenizer does not cut to fewer tokens than it adds: a length of 1 would mean none."""
+    with pytest.raises(InputError) as caught:
+        Encoder.load(str(tiny_model), EncoderSettings(query_max_len=1, passage_max_len=2), device="cpu")
+    assert [line.split(":")[0] for line in caught.value.faults] == ["encoder.query_max_len", "encoder.passage_max_len"]
+    assert len(Encoder.load(str(tiny_model), EncoderSettings(query_max_len=3)).tokenize(["a b c"], "query")[0]) == 3

@@ -134,7 +134,7 @@ def search(
 
     if text is not None and not text.strip():
         raise InputError("the query is empty; write what to look for")
-    with opened_store(root) as address:
+    with opened_store(root, write=False) as address:
         if index:
             code = searching.ask_index(index, "", text, top, as_json=as_json, prompt=prompt)
         else:
@@ -168,7 +168,7 @@ def list_models(root: Root = "") -> None:
     from pipeline.local import opened_store
     from pipeline.summary import show_models
 
-    with opened_store(root) as address:
+    with opened_store(root, write=False) as address:
         show_models(registry.list_models(address), address)
 
 
@@ -178,7 +178,7 @@ def show(name: Name, root: Root = "") -> None:
     from pipeline.local import opened_store
     from pipeline.summary import show_model
 
-    with opened_store(root) as address:
+    with opened_store(root, write=False) as address:
         show_model(name, address)
 
 
@@ -220,7 +220,7 @@ def pull(
     from pipeline.local import opened_store
 
     target = to or Path(name)
-    with opened_store(root) as address:
+    with opened_store(root, write=False) as address:
         registry.pull(address, name, version, target)
     typer.echo(printable(f"{target}: SentenceTransformer({str(target)!r}) loads it"))
 

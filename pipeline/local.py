@@ -60,16 +60,20 @@ class LocalRun:
 
 
 @contextlib.contextmanager
-def opened_store(address: str) -> Iterator[str]:
+def opened_store(address: str, *, write: bool = True) -> Iterator[str]:
     """The root address to work under, its store up: the one given, or the embedded store's bucket.
 
     The block is a user of the embedded store: the last one to end stops it, unless `sharpen store up` started it.
+
+    Args:
+        address: as the user gave it; empty: the embedded store.
+        write: whether the block writes there; who only reads needs no right to write.
 
     Raises:
         InputError: the store cannot be reached, or refuses the credentials.
     """
     if address:
-        storage.check_access(address, write=True)
+        storage.check_access(address, write=write)
         yield address.rstrip("/")
         return
     with EmbeddedStore(WORK / "store") as store, _variables(store.env()):

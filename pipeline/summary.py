@@ -26,7 +26,7 @@ def show(run: local.LocalRun, settings: Settings) -> None:
     if run.verdict == "skip":
         _show_skipped(run, settings, console)
         return
-    with local.opened_store(settings.store):
+    with local.opened_store(settings.store, write=False):
         metrics = local.comparison(run)
     main = metrics[settings.promotion.metric]
     table = Table(title=None, box=None, pad_edge=False, padding=(0, 2))
@@ -66,7 +66,7 @@ def show(run: local.LocalRun, settings: Settings) -> None:
 
 
 def _show_skipped(run: local.LocalRun, settings: Settings, console: Console) -> None:
-    with local.opened_store(settings.store) as root:
+    with local.opened_store(settings.store, write=False) as root:
         champion = registry.read_champion(root, settings.model_name)
     (reason,) = run.reasons
     console.print(printable(f"\nFinished in {clock(run.seconds)}\n\n{reason}"), style="bold", soft_wrap=True)
@@ -116,9 +116,11 @@ def show_models(names: list[str], root: str) -> None:
 
 
 def show_model(name: str, root: str) -> None:
-    """The champion's facts and all versions."""
+    """The champion's facts and all versions. Raises InputError when there is no such model."""
     console = plain_console()
     versions = registry.list_versions(root, name)
+    if not versions:
+        registry.show(root, name)  # says which there are
     champion = registry.read_champion(root, name)
     if champion:
         _say(console, f"{name}: champion {champion.version} since {_day(champion.promoted_at)}")

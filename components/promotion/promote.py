@@ -79,10 +79,10 @@ def promote(model: str, evaluation: str, name: str, root: str, settings: Promoti
         return Promotion(REJECT, decision.reasons, champion=now)
     if present and present.content == content:
         return Promotion(PROMOTE, [f"{present.version} is the champion", *decision.reasons], now, now)
-    if present and (before := present.promoted_by(evaluation)):
-        reasons = [f"{before} was made the champion; {present.version} has followed it since"]
-        return Promotion(PROMOTE, reasons, registry.version_address(root, name, before), now)
     if present and (reason := _overtaken(measured, present)):
+        if before := present.promoted_by(evaluation):
+            reasons = [f"{before} was made the champion; {present.version} has followed it since"]
+            return Promotion(PROMOTE, reasons, registry.version_address(root, name, before), now)
         return Promotion(OVERTAKEN, [reason], champion=now)
     if settings.dry_run:
         return Promotion(PROMOTE, ["dry run: the gate passed, nothing was promoted"], champion=now)

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from components.core import storage
+from components.core import s3_client, storage
+from components.core.addresses import parse_remote
 from components.core.errors import StepFailed
 from components.promotion import claims, registry, versions
 from components.promotion.claims import Claim
@@ -118,6 +119,25 @@ def test_what_a_dead_promotion_of_another_model_left_is_deleted(
     assert {file.name.partition("/")[0] for file in there} == {"v0002", "v0003"}
     # and its number is not used by the next one either
     assert register(root, make_model("w2")).version == "v0004"
+
+
+@pytest.mark.store
+@pytest.mark.parametrize("root", ["s3"], indirect=True)
+def test_parts_that_a_dead_promotion_has_uploaded_are_not_kept(
+    root: str, make_model: Make, ended: dict[str, str]
+) -> None:
+    """Nobody lists them, and a store keeps them for ever."""
+    model = make_model("w1")
+    claimed(root, content(model), ended)
+    remote = parse_remote(storage.join(registry.version_address(root, NAME, "v0001"), "model.safetensors"))
+    s3 = s3_client.client(remote)
+    target = {"Bucket": remote.bucket, "Key": remote.key}
+    upload = s3.create_multipart_upload(**target)["UploadId"]
+    s3.upload_part(**target, UploadId=upload, PartNumber=1, Body=b"x" * 5_242_880)
+    below = {"Bucket": remote.bucket, "Prefix": remote.key}
+    assert len(s3.list_multipart_uploads(**below)["Uploads"]) == 1
+    assert register(root, model).version == "v0001"
+    assert "Uploads" not in s3.list_multipart_uploads(**below)
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"[]", b"null", b'{"content": 7}', b'{"content": "x", "process": 1}'])

@@ -153,6 +153,7 @@ def test_the_same_promotion_answers_the_same_also_when_its_champion_was_replaced
     champion = registry.read_champion(root, NAME)
     assert champion and champion.version == "v0001"
     assert promoted(second, evaluation, root) == made
+    assert registry.champion_address(root, NAME) == made
 
 
 def test_the_evaluation_must_be_of_the_model(root: str, make_model: Make, make_evaluation: Make) -> None:

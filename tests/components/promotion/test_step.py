@@ -1,0 +1,70 @@
+"""What a run does after a promotion."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from components.core import storage
+from components.core.errors import StepFailed
+from components.promotion import last_run, registry
+from components.promotion.step import StepResult, run_step
+from tests.components.promotion.conftest import GOOD, figures
+
+NAME = "code-search"
+Make = Callable[..., str]
+BAD = GOOD | {"ndcg_at_10": figures(0.5, 0.4, -0.2)}
+disk_only = pytest.mark.parametrize("root", ["disk"], indirect=True)
+
+
+def step(root: str, model: str, evaluation: str, *, again: bool, index: str = "no", settings: str = "{}") -> StepResult:
+    return run_step(model, evaluation, NAME, root, settings, index, again=again)
+
+
+@disk_only
+def test_what_follows(root: str, make_model: Make, make_evaluation: Make) -> None:
+    first, late, quick = make_model("w1"), make_model("w2"), make_model("w3")
+    evaluation = make_evaluation(first)
+    dry = step(root, first, evaluation, again=True, index="yes", settings='{"dry_run": true}')
+    assert (dry.outputs[:3], dry.reason) == (
+        *(("promoted", "promote", ""),),
+        "dry run: the gate passed, nothing was promoted",
+    )
+    made = step(root, first, evaluation, again=True, index="yes")
+    assert made.outputs[:2] == ("index", "promote") and made.outputs[2].endswith("v0001")
+    stale = make_evaluation(late, champion=made.outputs[2])
+    winner = step(root, quick, make_evaluation(quick, champion=made.outputs[2]), again=True)
+    assert winner.follows == "promoted"
+    # the first lost race is answered by a comparison with the winner, the second ends the run
+    lost = step(root, late, stale, again=True)
+    assert lost.outputs[:4] == ("compare again", "overtaken", "", winner.outputs[2])
+    ended = step(root, late, stale, again=False)
+    assert ended.outputs[:3] == ("not promoted", "overtaken", "")
+    assert "v0002 is the champion" in ended.reason and f"the model is at {late}; run again" in ended.reason
+    worse = step(root, late, make_evaluation(late, champion=winner.outputs[2], entries=BAD), again=False)
+    assert worse.outputs[:2] == ("not promoted", "reject") and "gain -0.1000" in worse.reason
+    with pytest.raises(StepFailed, match="the step gate let this evaluation pass"):
+        step(root, late, make_evaluation(late, champion=winner.outputs[2], entries=BAD), again=True)
+
+
+@disk_only
+def test_the_end_of_a_lost_race_is_in_the_record_and_on_the_page(
+    root: str, make_model: Make, make_evaluation: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHARPEN_RUN", "s3://b/runs/mine")
+    step(root, model := make_model("w1"), make_evaluation(model), again=True)
+    late = make_model("w2")
+    ended = step(root, late, make_evaluation(late), again=False)
+    page = SimpleNamespace(path=str(tmp_path / "page.md"), metadata={})
+    ended.tell(page, "s3://b/evaluation")
+    assert page.metadata["verdict"] == "overtaken" and page.metadata["version"] == ""
+    assert (tmp_path / "page.md").read_text().startswith(f"## {NAME}: not promoted\n\nother runs changed the champion")
+    examples = storage.join(root, "runs", "x", "examples.u64")
+    storage.write_bytes(examples, b"12345678")
+    seen = last_run.Seen({}, "c", 1, examples)
+    last_run.settle(root, NAME, seen, ended.outputs[1], ended.outputs[2], ended.reason)
+    assert last_run.told_of(root, NAME, "mine") == f"not promoted (overtaken): {ended.reason}"
+    assert registry.champion_address(root, NAME).endswith("v0001")

@@ -81,7 +81,7 @@ def _steps(inputs: dict[str, str], registry: dict[str, str], overrides: str, com
     # kfp.local 2.17 finds an output that a condition looks at only under the name Output. Two conditions, not if and
     # else: Kubeflow would put those a level deeper, and each level starts a pod of its own.
     with dsl.If(seen.outputs["Output"] == "train", name="train"):
-        _train(int(compiled["compiled_rounds"]), inputs, registry, checked, champion, seen)
+        _train(int(compiled["compiled_rounds"]), inputs, registry, overrides, checked, champion, seen)
     with dsl.If(seen.outputs["Output"] == "skip", name="skip"):
         _remember(seen=seen.outputs["seen"], verdict="skip", reason=seen.outputs["reason"], **registry)
 
@@ -90,6 +90,7 @@ def _train(
     rounds: int,
     inputs: dict[str, str],
     registry: dict[str, str],
+    overrides: str,
     checked: PipelineTask,
     champion: PipelineTask,
     seen: PipelineTask,
@@ -103,6 +104,8 @@ def _train(
     )
     shared = {"encoder": checked.outputs["encoder"], "fingerprint": found}
     measured = {"data": data.outputs["Output"], "split": "test", "settings": checked.outputs["evaluation"], **shared}
+    # what a champion has seen in training is no test of it, nor of a candidate that starts from it
+    measured["without"] = champion.outputs["trained_queries"]
     alone = {"base": "", "champion": "", "negatives": "", **measured}
     base = evaluation(model=inputs["base_model"], name="evaluation-base", settings_of="better", **alone)
     base.set_display_name("evaluate base model")
@@ -119,7 +122,12 @@ def _train(
     )
     result.set_display_name("evaluate tuned model")
 
-    verdict = gate(evaluation=result.outputs["Output"], settings=checked.outputs["promotion"])
+    verdict = gate(
+        evaluation=result.outputs["Output"],
+        settings=checked.outputs["promotion"],
+        run_settings=overrides,
+        **registry,
+    )
     ended = {"seen": seen.outputs["seen"], **registry}
     with dsl.If(verdict.outputs["Output"] == "promote", name="promote"):
         promote = {

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+import polars as pl
+
 from components.core.errors import InputError
 from components.evaluation.finished import Evaluated
 from components.evaluation.settings import EvaluationSettings, metric_names
@@ -47,13 +49,20 @@ def compare_metrics(
     name: str, candidate: Evaluated, reference: Evaluated, settings: EvaluationSettings
 ) -> dict[str, dict[str, float]]:
     """Metric -> difference, interval, p and counts, in the order of `metric_names`."""
-    if not candidate.per_query["query_id"].equals(reference.per_query["query_id"]):
-        raise InputError(f"{name}: {reference.address} was measured on other queries; evaluate it on this data set")
+    return compare_tables(name, reference.address, candidate.per_query, reference.per_query, settings)
+
+
+def compare_tables(
+    name: str, address: str, candidate: pl.DataFrame, reference: pl.DataFrame, settings: EvaluationSettings
+) -> dict[str, dict[str, float]]:
+    """`compare_metrics` for tables of per-query scores, as `Evaluated` has them, named by its address."""
+    if not candidate["query_id"].equals(reference["query_id"]):
+        raise InputError(f"{name}: {address} was measured on other queries; evaluate it on this data set")
     names = metric_names(settings.cutoffs)
     results = paired(
-        reference.per_query.select(names).to_numpy(),
-        candidate.per_query.select(names).to_numpy(),
-        candidate.per_query["group"].to_list(),
+        reference.select(names).to_numpy(),
+        candidate.select(names).to_numpy(),
+        candidate["group"].to_list(),
         resamples=settings.resamples,
         confidence_level=settings.confidence_level,
         seed=settings.seed,

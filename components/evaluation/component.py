@@ -25,6 +25,7 @@ def evaluation(
     report: Output[HTML],
     name: str = "evaluation",
     settings_of: str = "model",
+    without: str = "",
 ) -> str:
     """Measure a model on a split, and compare it with others on the same queries.
 
@@ -42,6 +43,7 @@ def evaluation(
         metrics: The figures, and their differences to base and champion.
         report: The report to look at.
         name: Name of this use of the step; it is part of the output's address.
+        without: Address of a file of keys of queries that are left out, or empty.
         settings_of: model: it is measured as its own folder says. better, for a base model: so, or with the run's
             encoder settings, whichever is better on dev.
 
@@ -54,7 +56,8 @@ def evaluation(
     with reported(name):
         evaluation.uri = output_address(evaluation.uri, name)
         what = (model, data, split, settings, encoder, base, champion, negatives)
-        result = run_step(evaluation.uri, name, *what, "better" if settings_of == "better" else "model")
+        measured_as = "better" if settings_of == "better" else "model"
+        result = run_step(evaluation.uri, name, *what, measured_as, without)
         evaluation.metadata.update(result.facts)
         show_metrics(metrics, result.metrics)
         result.write_page(report.path)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from components.core import storage
+from components.core import query_keys, storage
 from components.core.device_search import gpu_of
 from components.core.encoder import Encoder, weights_hash
 from components.core.errors import StepFailed
@@ -27,6 +27,7 @@ from components.core.trec import write_run
 from components.core.vectors import not_finite, vectors_of
 from components.evaluation import finished
 from components.evaluation.compare import compare
+from components.evaluation.dev import DEV, joined, select_dev, write_dev
 from components.evaluation.finished import Evaluated, check_comparable
 from components.evaluation.judged import Judged, select_judged
 from components.evaluation.metrics import TIE_RULE, means, measure
@@ -37,6 +38,7 @@ from components.evaluation.settings import EvaluationSettings, SettingsOf
 
 # What the marker says too: the gate reads no more than that.
 MARKED = ("model", "model_hash", "data_fingerprint", "split", "relevance_level", "ignore_identical_ids", "encoding")
+COUNTED = ("groups", "queries_left_out")
 
 SHOWN_DEPTH = 100
 """Every query keeps at least this many hits, so that runs can be scored again at other cutoffs."""
@@ -53,6 +55,7 @@ def evaluate(
     references: Mapping[str, str] | None = None,
     context: Mapping[str, str] | None = None,
     settings_of: SettingsOf = "model",
+    without: str = "",
 ) -> storage.Marker:
     """Evaluate a model and write the evaluation folder: metrics, per-query scores, run, comparison, report.
 
@@ -67,6 +70,7 @@ def evaluate(
         context: what else the report shows: ``negatives`` -> address of the mining step's folder.
         settings_of: ``model``: it is used as its own folder says. ``better``, for a base model: so, or with `encoder`,
             whichever gives the better primary metric on dev, or on the split itself where there is no dev.
+        without: address of a file of query keys (`query_keys`): queries that are left out of the split.
 
     Returns:
         the marker of the written folder.
@@ -76,7 +80,9 @@ def evaluate(
         StepFailed: the model gives embeddings that are not numbers.
     """
     dataset = read_dataset(data, split)
-    judged = select_judged(dataset, split, data, settings.relevance_level)
+    judged = select_judged(dataset, split, data, settings.relevance_level, without=query_keys.read(without))
+    dev = select_dev(dataset, split, data, settings)
+    asked = joined(judged, dev)
     protocol = protocol_facts(data, dataset.fingerprint(), split, judged, settings)
     others = {name: Evaluated.open(address) for name, address in (references or {}).items() if address}
     for name, reference in others.items():
@@ -90,29 +96,48 @@ def evaluate(
         usage = own_usage(model, encoder)
         if settings_of == "better":
             usage = _better(model, dataset, data, split, judged, settings, encoder)
-        loaded, instructions = usage.load(model, judged)
+        loaded, instructions = usage.load(model, asked)
         print(f"settings of the model: {usage.reason}", flush=True)
-        rankings, timings = search(loaded, judged, settings, instructions)
+        rankings, timings = search(loaded, asked, settings, instructions)
         values = score(judged, rankings, settings)
         hashes = {"model_hash": weights_hash(loaded), "device": str(loaded.device)}
-        encoding = described(loaded, usage, judged, instructions)
+        encoding = described(loaded, usage, asked, instructions)
         facts = {"model": model, **protocol, **hashes, "encoding": encoding, **timings, **software()}
         pl.DataFrame({"query_id": judged.query_ids, "group": judged.groups, **values}).write_parquet(
             folder / finished.PER_QUERY
         )
-        write_run(folder / finished.RUN, rankings.items(), tag="sharpen")
+        write_run(folder / finished.RUN, ((name, rankings[name]) for name in judged.query_ids), tag="sharpen")
+        _write_keys(folder, dataset, judged)
         _write_json(folder / finished.FACTS, facts)
         _write_json(folder / finished.METRICS, means(values))
-        marked |= {key: facts[key] for key in MARKED}
+        marked |= {key: facts[key] for key in (*MARKED, *COUNTED)}
         marked |= {name: float(values[name].mean()) for name in settings.headline_metrics}
 
+        on_dev = write_dev(folder, dev, score(dev, rankings, settings) if dev else {}, others, settings)
+        marked["dev"] = {name: on_dev["metrics"][name] for name in settings.headline_metrics if on_dev["metrics"]}
         candidate = Evaluated.load(folder, output)
         comparison = compare(candidate, others, settings) if others else {}
         if comparison:
             _write_json(folder / finished.COMPARISON, comparison)
-        page = render_report(candidate, others, comparison, judged, settings, loaded.settings, background)
+        page = render_report(
+            candidate,
+            others,
+            comparison,
+            judged,
+            settings,
+            loaded.settings,
+            background,
+            None if split == DEV else on_dev,
+        )
         (folder / finished.REPORT).write_text(page, encoding="utf-8")
     return storage.read_marker(output)
+
+
+def _write_keys(folder: Path, dataset: DataSet, judged: Judged) -> None:
+    """Which queries the data train on, which the registry keeps, and which were measured, by which the gate counts."""
+    trained = query_keys.keys_of(dataset.queries_of("train")["text"])
+    (folder / query_keys.TRAINED).write_bytes(query_keys.as_bytes(trained))
+    (folder / query_keys.MEASURED).write_bytes(query_keys.as_bytes(query_keys.keys_of(judged.query_texts)))
 
 
 def protocol_facts(

@@ -18,6 +18,7 @@ from components.evaluation.metrics import ranked
 
 METRICS, FACTS, PER_QUERY, RUN = "metrics.json", "facts.json", "per_query.parquet", "run.trec"
 COMPARISON, REPORT = "comparison.json", "report.html"
+DEV, DEV_PER_QUERY = "dev.json", "dev_per_query.parquet"
 
 PROTOCOL = {
     "data_fingerprint": "data",
@@ -39,6 +40,7 @@ class Evaluated:
         metrics: metric name -> mean over the queries (metrics.json).
         per_query: columns query_id, sorted, group, and one column a metric (per_query.parquet).
         run_file: local path of run.trec.
+        dev: as per_query, of the dev split; None where it was not measured.
     """
 
     address: str
@@ -46,6 +48,7 @@ class Evaluated:
     metrics: dict[str, float]
     per_query: pl.DataFrame
     run_file: Path
+    dev: pl.DataFrame | None = None
 
     @classmethod
     def open(cls, address: str) -> Evaluated:
@@ -57,12 +60,14 @@ class Evaluated:
         """Read the files of an evaluation from a local folder."""
         if missing := [name for name in (METRICS, FACTS, PER_QUERY, RUN) if not (folder / name).is_file()]:
             raise InputError(f"{address}: not an evaluation: {', '.join(missing)} is missing; name the step's output")
+        dev = folder / DEV_PER_QUERY
         return cls(
             address=address,
             facts=json.loads((folder / FACTS).read_text()),
             metrics=json.loads((folder / METRICS).read_text()),
             per_query=with_groups(pl.read_parquet(folder / PER_QUERY, glob=False)).sort("query_id"),
             run_file=folder / RUN,
+            dev=with_groups(pl.read_parquet(dev)).sort("query_id") if dev.is_file() else None,
         )
 
     @cached_property

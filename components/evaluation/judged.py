@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import polars as pl
 
 from components.core import trec
 from components.core.errors import InputError
+from components.core.query_keys import keys_of
 from components.core.records import DataSet, with_groups
 from components.core.relevance import left_out
 from components.evaluation.metrics import Qrels
@@ -40,8 +42,21 @@ class Judged:
     left_out: dict[str, frozenset[str]] = field(default_factory=dict)
 
 
-def select_judged(dataset: DataSet, split: str, data: str, relevance_level: int = 1) -> Judged:
-    """The judged queries of a split and the corpus. Raises InputError when the split has none."""
+def select_judged(
+    dataset: DataSet, split: str, data: str, relevance_level: int = 1, *, without: np.ndarray | None = None
+) -> Judged:
+    """The judged queries of a split and the corpus.
+
+    Args:
+        dataset: the data.
+        split: whose queries.
+        data: its address, for messages.
+        relevance_level: smallest grade that is relevant.
+        without: `query_keys` of queries to leave out; the facts count them.
+
+    Raises:
+        InputError: the split has no judged query, or none is left.
+    """
     qrels = dataset.qrels_of(split)
     queries = dataset.queries_of(split)
     measured = with_groups(queries).filter(pl.col("query_id").is_in(list(qrels)))
@@ -49,6 +64,14 @@ def select_judged(dataset: DataSet, split: str, data: str, relevance_level: int 
         splits = dataset.qrels.group_by("split").agg(pl.col("query_id").n_unique()).sort("split").rows()
         known = ", ".join(f"{name} ({count} queries)" for name, count in splits) or "none"
         raise InputError(f"{data}: split {split!r} has no judged query; splits with judgements: {known}")
+    found = measured.height
+    if without is not None and len(without):
+        measured = measured.filter(~np.isin(keys_of(measured["text"]), without))
+        if measured.is_empty():
+            raise InputError(
+                f"{data}: earlier champions were trained on all {found:,} judged queries of {split}, so nothing can be "
+                "measured with them; bring new ones as eval_data"
+            )
     corpus = dataset.corpus.with_columns(_encoded=pl.Series(dataset.passage_texts(), dtype=pl.String))
     corpus = corpus.sort("passage_id", descending=True)
     query_ids = measured["query_id"].to_list()
@@ -72,7 +95,8 @@ def select_judged(dataset: DataSet, split: str, data: str, relevance_level: int 
             "passages": corpus.height,
             "judgements": sum(map(len, kept.values())),
             "queries_without_relevant": sum(max(grades.values()) < relevance_level for grades in kept.values()),
-            "queries_without_judgement": queries.height - measured.height,
+            "queries_without_judgement": queries.height - found,
+            "queries_left_out": found - measured.height,
             "passages_with_the_query_text_left_out": sum(map(len, own_texts.values())),
         },
         left_out=own_texts,

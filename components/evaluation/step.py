@@ -42,6 +42,7 @@ def run_step(
     champion: str,
     negatives: str,
     settings_of: SettingsOf = "model",
+    without: str = "",
 ) -> StepResult:
     """Evaluate into `address` as the pipeline asks; the rest is the component's. Raises what `evaluate` raises.
 
@@ -68,6 +69,7 @@ def run_step(
         references=references,
         context={"negatives": negatives},
         settings_of=settings_of,
+        without=without,
     )
     return StepResult(
         address,
@@ -78,8 +80,10 @@ def run_step(
 
 
 def figures(address: str) -> dict[str, float]:
-    """Flat figures for the UI: every metric, and ``<metric>_minus_<reference>`` for every comparison."""
+    """Flat figures for the UI: every metric, on dev as ``dev_<metric>``, and ``<metric>_minus_<reference>``."""
     found: dict[str, float] = dict(storage.read_json(storage.join(address, finished.METRICS)))
+    dev = storage.read_json(storage.join(address, finished.DEV))["metrics"]
+    found |= {f"dev_{metric}": value for metric, value in dev.items()}
     comparison = storage.join(address, finished.COMPARISON)
     if storage.exists(comparison):
         for name, other in storage.read_json(comparison)["against"].items():

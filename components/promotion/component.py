@@ -11,7 +11,7 @@ from components.core.place import LAUNCHER_IMAGE
 
 @dsl.component(base_image=LAUNCHER_IMAGE, install_kfp_package=False)
 def current_champion(model_name: str, store: str, base_model: str, start_from: str) -> NamedTuple(
-    "Champion", [("champion", str), ("start_model", str), ("last_run", str)]
+    "Champion", [("champion", str), ("start_model", str), ("last_run", str), ("trained_queries", str)]
 ):  # type: ignore[valid-type]
     """Look up the model in use, which a new one must beat, and what the last finished run trained with.
 
@@ -23,23 +23,29 @@ def current_champion(model_name: str, store: str, base_model: str, start_from: s
 
     Returns:
         Address of the champion, empty while no version was promoted; of the model that training starts from; record of
-        the last finished run as JSON, empty if there is none.
+        the last finished run as JSON, empty if there is none; of the keys of queries that champions were trained on,
+        empty if there are none.
     """
     from components.core.place import reported
     from components.promotion.last_run import read
     from components.promotion.registry import champion_address
+    from components.promotion.trained_queries import newest
 
     with reported("current_champion", first_contact=True):
         address, last = champion_address(store, model_name), read(store, model_name)
         start = address if start_from == "champion" and address else base_model
         print(f"champion: {address or 'none yet'}; training starts from {start}")
-    return address, start, last.as_json() if last else ""  # type: ignore[return-value]
+        trained = newest(store, model_name)
+    return address, start, last.as_json() if last else "", trained  # type: ignore[return-value]
 
 
 @dsl.component(base_image=LAUNCHER_IMAGE, install_kfp_package=False)
 def gate(
     evaluation: str,
+    model_name: str,
+    store: str,
     settings: str,
+    run_settings: str,
     decision: dsl.Output[dsl.Markdown],
     figures: dsl.Output[dsl.Metrics],
     record: dsl.Output[dsl.Artifact],
@@ -48,7 +54,10 @@ def gate(
 
     Args:
         evaluation: Address of the tuned model's evaluation, compared with the champion or the base model.
+        model_name: Name of the model in the registry.
+        store: Root of the registry, where the decision is kept.
         settings: Promotion settings as JSON.
+        run_settings: What the user set for the run, as JSON, for the list of runs.
         decision: Each rule with its figures.
         figures: The gain, its interval, and whether it was enough.
         record: gate.json: the same for programs, with the settings by which each model was measured.
@@ -64,7 +73,9 @@ def gate(
     from components.promotion.wording import decision_record
 
     with reported("gate"):
-        answer, page = judge(evaluation, PromotionSettings.from_json(settings, where="promotion."))
+        answer, page = judge(
+            evaluation, model_name, store, PromotionSettings.from_json(settings, where="promotion."), run_settings
+        )
         Path(decision.path).write_text(page, encoding="utf-8")
         Path(record.path).write_text(decision_record(answer, evaluation), encoding="utf-8")
         show_metrics(figures, answer.figures)

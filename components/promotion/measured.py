@@ -43,6 +43,7 @@ class Measured:
         facts: of the evaluation, among them ``model``, ``data_fingerprint`` and ``model_hash``.
         against: ``base`` or ``champion`` -> comparison.
         confidence_level: of the intervals.
+        dev: dev.json, the figures by which runs are compared; empty where dev was not measured.
     """
 
     address: str
@@ -50,6 +51,7 @@ class Measured:
     facts: dict[str, Any]
     against: dict[str, Reference]
     confidence_level: float = 0.95
+    dev: dict[str, Any] = field(default_factory=dict)
 
 
 def read_measured(address: str) -> Measured:
@@ -66,6 +68,8 @@ def read_measured(address: str) -> Measured:
         comparison: dict[str, Any] = (
             json.loads(comparison_file.read_text()) if comparison_file.is_file() else {"against": {}}
         )
+        dev_file = folder / "dev.json"
+        dev: dict[str, Any] = json.loads(dev_file.read_text()) if dev_file.is_file() else {}
         against = {
             name: Reference(
                 other.get("model", ""),
@@ -77,7 +81,7 @@ def read_measured(address: str) -> Measured:
         }
     except (FileNotFoundError, KeyError, ValueError, AttributeError) as error:
         raise InputError(f"{address}: not an evaluation ({error}); name the output of components.evaluation") from None
-    return Measured(address, metrics, facts, against, comparison.get("confidence_level", 0.95))
+    return Measured(address, metrics, facts, against, comparison.get("confidence_level", 0.95), dev)
 
 
 def _terms(champion: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from components.core import storage
 from components.core.errors import InputError, Overtaken
 from components.core.last_run import OVERTAKEN
 from components.core.place import code_version, run_id
-from components.promotion import registry
+from components.promotion import decisions, registry, trained_queries
 from components.promotion.gate import PROMOTE, REJECT, Decision, decide
 from components.promotion.measured import CHAMPION, Measured, read_measured
 from components.promotion.settings import PromotionSettings
@@ -37,15 +37,29 @@ class Promotion:
     champion: str = ""
 
 
-def judge(evaluation: str, settings: PromotionSettings) -> tuple[Decision, str]:
+def judge(
+    evaluation: str, name: str, root: str, settings: PromotionSettings, run_settings: str = ""
+) -> tuple[Decision, str]:
     """The gate's decision about a finished evaluation, and the Markdown page that explains it.
+
+    The decision is kept in the registry (`decisions`), except on a dry run.
+
+    Args:
+        evaluation: its address.
+        name: of the model in the registry.
+        root: of the registry.
+        settings: the rules.
+        run_settings: what the user set for the run, as JSON, for the list of runs.
 
     Raises:
         InputError: the evaluation is not finished, compares with nothing, or lacks a metric.
     """
     measured = read_measured(evaluation)
     decision = decide(measured, settings)
-    return decision, decision_page(decision, measured)
+    earlier = decisions.earlier(root, measured, settings)
+    if not settings.dry_run:
+        decisions.record(root, name, measured, decision, settings, run_settings)
+    return decision, decision_page(decision, measured, earlier)
 
 
 def promote(model: str, evaluation: str, name: str, root: str, settings: PromotionSettings) -> Promotion:
@@ -72,6 +86,8 @@ def promote(model: str, evaluation: str, name: str, root: str, settings: Promoti
     storage.check_access(storage.join(root, "models", name), write=not settings.dry_run)
     measured = read_measured(evaluation)
     decision = decide(measured, settings)
+    if not settings.dry_run:
+        decisions.record(root, name, measured, decision, settings)
     content = _checked_content(model, measured)
     present = registry.read_champion(root, name)
     now = present.address if present else ""
@@ -95,6 +111,7 @@ def promote(model: str, evaluation: str, name: str, root: str, settings: Promoti
         run_id=run_id(),
         card=results_section(decision, measured),
     )
+    trained_queries.keep(root, name, version.version, evaluation)
     expected, reason = present.version if present else "", "; ".join(decision.reasons)
     try:
         champion = registry.promote(

@@ -10,11 +10,20 @@ from components.core.model_usage import usage_rows
 from components.promotion.gate import Decision
 from components.promotion.measured import Measured, Reference
 
+MANY = 10
+"""Decisions of one test set from which on people are warned."""
 
-def decision_page(decision: Decision, measured: Measured) -> str:
-    """The decision as Markdown: verdict, each rule, and the figures against every reference."""
+
+def decision_page(decision: Decision, measured: Measured, earlier: int = 0) -> str:
+    """The decision as Markdown: verdict, each rule, what it rests on, and the figures against every reference.
+
+    Args:
+        decision, measured: the decision and its evaluation.
+        earlier: how often the test set has decided before.
+    """
     lines = [f"## {decision.verdict}", ""]
     lines += [f"- {'✓' if rule['holds'] else '✗'} {rule['text']}" for rule in decision.facts["rules"].values()]
+    lines += ["", *evidence_lines(decision, measured, earlier)]
     for name, reference in measured.against.items():
         table = _table(name, reference, measured)
         lines += ["", f"### Against the {name}", "", code_span(reference.model), "", *table]
@@ -32,6 +41,40 @@ def _usage_table(measured: Measured) -> list[str]:
     usages["this model"] = measured.facts.get("encoding") or {}
     lines = [f"| setting | {' | '.join(usages)} |", "|---" * (len(usages) + 1) + "|"]
     return lines + [f"| {name} | {' | '.join(map(escaped, values))} |" for name, values in usage_rows(usages)]
+
+
+def evidence_lines(decision: Decision, measured: Measured, earlier: int) -> list[str]:
+    """What a decision rests on, as a Markdown table, and a warning where the test set has decided often."""
+    figures, metric = decision.figures, decision.facts["metric"]
+    level = f"{100 * measured.confidence_level:g} %"
+    rows = [
+        ("test queries", f"{figures['queries']:,.0f}"),
+        ("groups that they come from", f"{figures['groups']:,.0f}"),
+        (
+            f"{level} interval of the gain in {metric}",
+            f"{figures['gain_ci_low']:+.4f} ... {figures['gain_ci_high']:+.4f}",
+        ),
+        ("p of the randomisation test", f"{figures['p_value']:.4f}"),
+        ("left out, as a champion was trained on them", f"{measured.facts.get('queries_left_out', 0):,} queries"),
+        ("earlier decisions on this test set", f"{earlier:,}"),
+    ]
+    if measured.dev.get("queries") and metric in measured.dev["metrics"]:
+        on_dev = measured.dev["metrics"][metric]
+        rows.append((f"{metric} on dev, to compare runs by", f"{on_dev:.4f} ({measured.dev['queries']:,} queries)"))
+    else:
+        rows.append((f"{metric} on dev, to compare runs by", "not measured: the data have no dev split"))
+    lines = ["| | |", "|---|---:|", *(f"| {what} | {value} |" for what, value in rows)]
+    if earlier >= MANY:
+        lines += ["", often(earlier)]
+    return lines
+
+
+def often(earlier: int) -> str:
+    """The warning about a test set that has decided often."""
+    return (
+        f"This test set has decided {earlier:,} times. Whoever wins often enough on the same queries is partly lucky: "
+        "the champion's figure here is above its true one. Bring fresh test queries as eval_data."
+    )
 
 
 def results_section(decision: Decision, measured: Measured) -> str:

@@ -283,13 +283,13 @@ def test_the_base_is_granted_the_better_of_its_own_settings_and_the_runs(worksho
 
 
 def test_both_sides_settings_stand_on_the_page_in_the_record_and_in_the_report(
-    workshop: Workshop, champion: str
+    workshop: Workshop, champion: str, tmp_path: Path
 ) -> None:
     settings = {"query_instruction_for_retrieval": "ask | ", "query_max_len": 9, "passage_max_len": 24, **MEAN}
     candidate = workshop.model(workshop.base, **settings)
     reigning = workshop.measure(champion, settings)
     evaluation = workshop.measure(candidate, settings, champion=reigning)
-    decision, page = judge(evaluation, PromotionSettings())
+    decision, page = judge(evaluation, "code-search", str(tmp_path), PromotionSettings())
     assert page == decision_page(decision, read_measured(evaluation))
     assert "| setting | champion | this model |" in page
     assert '| query prompts | "find " | "ask \\| " |' in page

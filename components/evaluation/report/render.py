@@ -21,7 +21,7 @@ from components.evaluation.report import charts
 from components.evaluation.report.background import Background, blocks, flat
 from components.evaluation.report.curves import recall_chart, training_charts
 from components.evaluation.report.examples import Examples
-from components.evaluation.report.story import verdicts
+from components.evaluation.report.story import count, verdicts
 from components.evaluation.settings import EvaluationSettings, metric_names
 from components.evaluation.significance import SAME, group_sums, mean_interval
 
@@ -44,6 +44,7 @@ def render_report(
     settings: EvaluationSettings,
     encoder: EncoderSettings,
     background: Background,
+    dev: Mapping[str, Any] | None = None,
 ) -> str:
     """The report as one HTML file without scripts and without anything to fetch.
 
@@ -54,6 +55,7 @@ def render_report(
         judged: texts and judgements.
         settings, encoder: what was set.
         background: what earlier steps left; sections without content are left out.
+        dev: dev.json; None: dev is what was measured.
     """
     own = "tuned" if "base" in references else "this model"
     models = [(name, name, references[name]) for name in ROLES if name in references] + [(own, "tuned", candidate)]
@@ -93,6 +95,7 @@ def render_report(
             ],
             all_scores=all_scores(models, settings),
             own=own,
+            dev=dev_table(dev, settings) if dev is not None else None,
             spread=query_spread(candidate, references, comparison, settings) if main_name else None,
             main_name=main_name,
             recall=recall_chart(models, judged, settings.relevance_level),
@@ -198,6 +201,40 @@ def all_scores(
         for metric in metric_names(settings.cutoffs)
     ]
     return [name for name, *_ in models], rows
+
+
+@dataclass(frozen=True)
+class DevTable:
+    """The figures of dev: what stands above the table, its header and its rows."""
+
+    note: str
+    header: list[str]
+    rows: list[tuple[str, list[str]]]
+
+
+def dev_table(dev: Mapping[str, Any], settings: EvaluationSettings) -> DevTable:
+    """Means of the headline metrics on dev, and the change against each reference with its interval."""
+    if not dev["queries"]:
+        return DevTable(
+            "The data have no dev split, so settings can only be compared by the figures that also decide. Raise "
+            "data.dev_share, or bring a dev split.",
+            [],
+            [],
+        )
+    note = (
+        f"{count(dev['queries'], dev['groups'])} that neither train nor decide: choose between settings by these, and "
+        "leave the figures above to the gate."
+    )
+    header = [title for name in dev["against"] for title in (name, f"change against {name}")] + ["this model"]
+    rows = []
+    for metric in settings.headline_metrics:
+        cells = []
+        for found in dev["against"].values():
+            r = found[metric]
+            change = f"{signed(r['difference'])} ({interval(r['ci_low'], r['ci_high'])})"
+            cells += [number(r["reference"]), change]
+        rows.append((label(metric), [*cells, number(dev["metrics"][metric])]))
+    return DevTable(note, header, rows)
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from components.core import storage
+from components.core import query_keys, storage
 from components.promotion.measured import Measured, Reference
 
 _numbers = itertools.count()
@@ -92,16 +92,35 @@ def make_model(root: str) -> Callable[..., str]:
 def make_evaluation(root: str) -> Callable[..., str]:
     """Write an evaluation of a model, compared with others, and answer its address."""
 
-    def write(model: str, model_hash: str, metrics: dict[str, float], against: dict[str, Any]) -> str:
+    def dev(metrics: dict[str, float], against: dict[str, Any]) -> dict[str, Any]:
+        others = {
+            name: {m: {**e, "reference": e["reference"] - 0.1} for m, e in found["metrics"].items()}
+            for name, found in against.items()
+        }
+        return {"queries": 60, "groups": 60, "metrics": {m: v - 0.1 for m, v in metrics.items()}, "against": others}
+
+    def write(
+        model: str,
+        model_hash: str,
+        metrics: dict[str, float],
+        against: dict[str, Any],
+        tested: Sequence[str] = ("a question", "another"),
+        trained: Sequence[str] = ("a training question",),
+    ) -> str:
         address = storage.join(root, "runs", f"{next(_numbers)}", "evaluation")
         facts = {"model": model, "model_hash": model_hash, "data_fingerprint": "data-1", "split": "test"}
         with storage.new_folder(address, producer="evaluation", facts=facts) as folder:
             (folder / "metrics.json").write_text(json.dumps(metrics))
+            for file, texts in ((query_keys.MEASURED, tested), (query_keys.TRAINED, trained)):
+                (folder / file).write_bytes(query_keys.as_bytes(query_keys.keys_of(texts)))
+            (folder / "dev.json").write_text(json.dumps(dev(metrics, against)))
             if against:
                 (folder / "comparison.json").write_text(json.dumps({"confidence_level": 0.95, "against": against}))
         return address
 
-    def make(model: str, champion: str = "", entries: dict[str, dict[str, float]] | None = None) -> str:
+    def make(
+        model: str, champion: str = "", entries: dict[str, dict[str, float]] | None = None, **queries: Sequence[str]
+    ) -> str:
         entries = entries or GOOD
         others = {"base": "hub/base", **({"champion": champion} if champion else {})}
         against = {}
@@ -111,7 +130,7 @@ def make_evaluation(root: str) -> Callable[..., str]:
             values = {metric: entry["reference"] for metric, entry in shown.items()}
             reference = write(other, _weights(other), values, {})
             against[name] = {"reference": reference, "model": other, "metrics": shown}
-        return write(model, _weights(model), {m: e["candidate"] for m, e in entries.items()}, against)
+        return write(model, _weights(model), {m: e["candidate"] for m, e in entries.items()}, against, **queries)
 
     return make
 

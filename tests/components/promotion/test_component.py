@@ -45,7 +45,9 @@ def test_the_gate_answers_and_the_promotion_follows(
     @dsl.pipeline(name="promotion-test")
     def pipeline(store: str, settings: str) -> None:
         champion = current_champion(model_name="code-search", store=store, base_model="b", start_from="base")
-        answer = gate(evaluation=evaluation, settings=settings).after(champion)  # type: ignore[call-arg]
+        answer = gate(
+            evaluation=evaluation, model_name="code-search", store=store, settings=settings, run_settings="{}"
+        ).after(champion)  # type: ignore[call-arg]
         with dsl.If(answer.outputs["Output"] == "promote"):
             promotion(  # type: ignore[call-arg]
                 model=model,

@@ -70,7 +70,7 @@ def test_a_better_model_follows_and_a_repeated_promotion_changes_nothing(
 def test_a_rejected_model_is_not_registered(root: str, make_model: Make, make_evaluation: Make) -> None:
     model = make_model("w1")
     evaluation = make_evaluation(model, entries=BAD)
-    decision, page = judge(evaluation, SETTINGS)
+    decision, page = judge(evaluation, NAME, root, SETTINGS)
     assert decision.verdict == "reject"
     assert "✗" in page
     ended = promote(model, evaluation, NAME, root, SETTINGS)
@@ -178,9 +178,9 @@ def test_a_dry_run_changes_nothing(root: str, make_model: Make, make_evaluation:
 def test_folders_of_another_kind_are_told(root: str, make_model: Make) -> None:
     model = make_model("w1")
     with pytest.raises(InputError, match="not an evaluation"):
-        judge(model, SETTINGS)
+        judge(model, NAME, root, SETTINGS)
     with pytest.raises(InputError, match="not a finished folder"):
-        judge(storage.join(root, "nothing"), SETTINGS)
+        judge(storage.join(root, "nothing"), NAME, root, SETTINGS)
 
 
 @pytest.mark.parametrize(("entries", "code"), [(GOOD, 0), (BAD, 3)])

@@ -43,7 +43,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path
 train_data: examples.jsonl
 base_model: {tiny_model}
 model_name: tiny
-encoder: {{precision: fp32, query_max_len: 32, passage_max_len: 32}}
+encoder: {{precision: fp32, query_max_len: 32, passage_max_len: 64}}
 data: {{test_share: 0.25, dev_share: 0.1}}
 mining: {{range_for_sampling: 1-40, negative_number: 4, relative_margin: null}}
 training: {{train_group_size: 3, train_batch_size: 32, max_steps: 30, learning_rate: 0.01, temperature: 0.05}}

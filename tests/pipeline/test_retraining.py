@@ -128,7 +128,7 @@ def test_nights_of_retraining(workshop: Path, store: str, tiny_model: Path) -> N
     # night 3: enough since the last run that finished; it goes on from the champion and must beat it, which is measured
     # as it was trained, whatever this run sets
     add_examples(workshop, 280)
-    foreign = ("--set", "encoder.query_instruction_for_retrieval=Somebody is in a hurry and wants to find out: ")
+    foreign = ("--set", "encoder.query_instruction_for_retrieval=old river:")
     third = sharpen(workshop, "run", "--config", "my.yaml", *foreign)
     assert third.returncode == 3, third.stdout + third.stderr
     assert "40 new examples since v0002, min_new_examples is 30" in third.stdout
@@ -142,7 +142,7 @@ def test_nights_of_retraining(workshop: Path, store: str, tiny_model: Path) -> N
     champions = storage.read_json(f"{run}/evaluation-champion/facts.json")["encoding"]
     assert list(champions["query_prompts"]) == [""] and champions["settings_of"] == "model"
     tuned = storage.read_json(f"{run}/evaluation-tuned/facts.json")["encoding"]
-    assert [prompt[:12] for prompt in tuned["query_prompts"]] == ["Somebody is "]
+    assert list(tuned["query_prompts"]) == ["old river:"]
     assert re.search(r"nightly: not promoted \(reject\): ndcg_at_10 .*: gain ", third.stdout)
 
     # night 4: the same data, which the gate has said no to

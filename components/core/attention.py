@@ -8,16 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from components.core import cpu_attention
 from components.core.errors import InputError
 
 FLASH = "flash_attention_2"
 # What others are measured against: written in torch itself, with the padding mask as every model has it.
 REFERENCES = ("sdpa", "eager")
-# Texts up to here have on a CPU an attention that keeps the scores: in bf16 for training and encoding (a layer of
-# MiniLM, 1,024 tokens: 4 ms beside 7 of `sdpa` at 256 tokens a text, 8 beside 13 at 512, 29 beside 27 at 1,024); in
-# fp32 for training only, where the backward pass of `sdpa` takes twice as long.
-LONG_ON_CPU = 512
 # Least cosine of two embeddings of one text, one per implementation. bf16 keeps 8 bits: two right implementations
 # agree to 0.9999 in it; one that sees padding, or not all of the text, does not come near.
 AGREEMENT = 0.999
@@ -27,7 +22,7 @@ PROBES = ("river", "the quick brown fox jumps over the lazy dog", "every text ha
 _WINDOWS = ("sliding_window", "local_attention", "attention_window")
 
 
-def candidates(wanted: str, *, device: str, half: bool, flash: bool, longest: int, training: bool) -> list[str]:
+def candidates(wanted: str, *, device: str, half: bool, flash: bool, fast: Callable[[], str]) -> list[str]:
     """Implementations to try, the best first; a model need not support all of them.
 
     Args:
@@ -35,8 +30,7 @@ def candidates(wanted: str, *, device: str, half: bool, flash: bool, longest: in
         device: ``cuda`` or ``cpu``.
         half: whether the encoder computes in half precision.
         flash: whether flash attention is installed.
-        longest: most tokens of a text.
-        training: whether a backward pass follows.
+        fast: gives the implementation that is fast on this CPU; called only where it decides.
 
     Raises:
         InputError: flash attention was asked for and cannot run here.
@@ -47,11 +41,7 @@ def candidates(wanted: str, *, device: str, half: bool, flash: bool, longest: in
         return [wanted]
     if device == "cpu":
         # Never flash, nor lengths instead of a mask: on a CPU models ignore the lengths and return wrong embeddings.
-        if longest > LONG_ON_CPU:
-            return ["sdpa", "eager"]
-        if half:
-            return [cpu_attention.NAME, "eager"]
-        return ["eager"] if training else ["sdpa", "eager"]
+        return list(dict.fromkeys([fast(), "sdpa", "eager"]))
     return [FLASH, "sdpa", "eager"] if device == "cuda" and flash and half else ["sdpa", "eager"]
 
 

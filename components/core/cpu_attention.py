@@ -27,11 +27,11 @@ _HARMLESS = frozenset(
 
 def register() -> None:
     """Make it known to transformers under `NAME`."""
-    AttentionInterface.register(NAME, _attention)
+    AttentionInterface.register(NAME, attention)
     AttentionMaskInterface.register(NAME, eager_mask)
 
 
-def _attention(
+def attention(
     module: nn.Module,
     query: Tensor,
     key: Tensor,

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from transformers.utils.import_utils import is_flash_attn_2_available
 
-from components.core import attention, model_config, model_facts, model_folder, tokenizing
+from components.core import attention, hardware, model_config, model_facts, model_folder, tokenizing
 from components.core.device import default_device, use_bf16
 from components.core.kinds import Kind
 from components.core.loading import load_transformer, quiet, shared_tokenizer
@@ -107,13 +107,15 @@ class Encoder(nn.Module):
         folder = model_folder.locate(model)
         facts = model_facts.read_facts(folder, settings.sentence_pooling_method)
         place = torch.device(device or default_device())
+        half = use_bf16(settings.precision, place)
         implementations = attention.candidates(
             settings.attn_implementation,
             device=place.type,
-            half=use_bf16(settings.precision, place),
+            half=half,
             flash=is_flash_attn_2_available(),
-            longest=max(settings.query_max_len, settings.passage_max_len),
-            training=training,
+            fast=lambda: hardware.fast_attention(
+                "bf16" if half else "fp32", max(settings.query_max_len, settings.passage_max_len), training=training
+            ),
         )
         towers = {kind: load_transformer(folder / path, model, implementations) for kind, path in facts.towers.items()}
         tokenizer = shared_tokenizer([folder / path for path in facts.towers.values()], model)

@@ -160,13 +160,15 @@ class EncoderSettings(SettingsModel):
         "1024, where more is slower.",
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
-        "auto", description="Arithmetic of the encoder. auto: bf16 where the processor or GPU has fast bf16."
+        "auto",
+        description="Arithmetic of the encoder. auto: bf16 on a GPU that has it, and on a CPU where a short "
+        "measurement shows it to be clearly faster.",
     )
     attn_implementation: Literal["auto", "eager", "eager_bf16", "sdpa", "flash_attention_2"] = Field(
         "auto",
         description="Attention as transformers names it; eager_bf16 is ours. auto: flash_attention_2 on a GPU that has "
-        "it and bf16, if it gives the same embeddings; else sdpa; on a CPU with texts of at most 512 tokens eager_bf16 "
-        "in bf16, and eager to train in fp32.",
+        "it and bf16, if it gives the same embeddings; else sdpa; on a CPU what a short measurement "
+        "shows to be fastest.",
     )
 
     vector_cache: str = Field(

@@ -40,7 +40,7 @@ def test_values_and_gradients_against_float64(groups: int, scaling: float | None
     mask = torch.zeros(2, 1, tokens, tokens)
     mask[1, :, :, 9:] = torch.finfo(torch.float32).min
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        mixed, _ = cpu_attention._attention(Layer(), query, key, value, mask, scaling, sliding_window=None)
+        mixed, _ = cpu_attention.attention(Layer(), query, key, value, mask, scaling, sliding_window=None)
     assert mixed.shape == (2, tokens, heads, size) and mixed.dtype == torch.bfloat16
     towards = torch.randn(mixed.shape)
     found = torch.autograd.grad((mixed.float() * towards).sum(), [query, key, value])
@@ -62,7 +62,7 @@ def test_values_and_gradients_against_float64(groups: int, scaling: float | None
 )
 def test_what_it_does_not_know_is_left_to_the_model(dtype: torch.dtype, more: dict[str, Any]) -> None:
     query = torch.ones(1, 2, 3, 4, dtype=dtype)
-    answer, (given, named) = cpu_attention._attention(Layer(), query, query, query, None, 0.5, 0.1, **more)
+    answer, (given, named) = cpu_attention.attention(Layer(), query, query, query, None, 0.5, 0.1, **more)
     assert answer == "own"
     assert given[1] is query and named == {"scaling": 0.5, "dropout": 0.1, **more}
 
@@ -71,8 +71,8 @@ def test_dropout_is_drawn_in_training_only() -> None:
     query, ones = drawn(1, 2, 30, 4), torch.ones(1, 2, 30, 4, dtype=torch.bfloat16)
     layer = Layer()
     # a mean of ones is one, unless some are left out and the others scaled
-    still = cpu_attention._attention(layer.eval(), query, query, ones, None, dropout=0.5)[0]
-    dropped = cpu_attention._attention(layer.train(), query, query, ones, None, dropout=0.5)[0]
+    still = cpu_attention.attention(layer.eval(), query, query, ones, None, dropout=0.5)[0]
+    dropped = cpu_attention.attention(layer.train(), query, query, ones, None, dropout=0.5)[0]
     assert (still - 1).abs().max() < 0.02
     assert (dropped - 1).abs().max() > 0.1
     assert 0.7 < dropped.float().mean() < 1.3
@@ -92,7 +92,7 @@ def test_a_model_gives_the_embeddings_and_gradients_of_its_own_attention(kind: s
         gradients = [weight.grad.flatten() for weight in encoder.parameters() if weight.grad is not None]
         return embeddings.detach().double(), torch.cat(gradients).double()
 
-    exact, own, ours = found("eager", "fp32"), found("eager", "bf16"), found("auto", "bf16")
+    exact, own, ours = found("eager", "fp32"), found("eager", "bf16"), found(cpu_attention.NAME, "bf16")
     for reference, theirs, found_by_us in zip(exact, own, ours, strict=True):
         assert (found_by_us - reference).norm() <= 1.5 * (theirs - reference).norm()
         assert (found_by_us - reference).norm() < 0.1 * reference.norm()
@@ -106,7 +106,7 @@ def test_rows_that_see_nothing_stay_finite() -> None:
     mask[:, :, :4, :4] = 0
     for gradients in (True, False):
         with torch.set_grad_enabled(gradients):
-            mixed, _ = cpu_attention._attention(Layer(), query, key, value, mask)
+            mixed, _ = cpu_attention.attention(Layer(), query, key, value, mask)
         # as the models' own attention has it: nothing is preferred
         torch.testing.assert_close(mixed[0, 5].float(), value[0].float().mean(dim=1), atol=0.02, rtol=0.02)
         assert mixed.isfinite().all()
@@ -115,7 +115,12 @@ def test_rows_that_see_nothing_stay_finite() -> None:
 @pytest.mark.model
 def test_a_model_with_local_windows_runs_with_it(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     base = make_model(tmp_path, "modernbert")
-    values = {"precision": "bf16", "sentence_pooling_method": "mean", "passage_max_len": 40}
+    values = {
+        "precision": "bf16",
+        "attn_implementation": cpu_attention.NAME,
+        "sentence_pooling_method": "mean",
+        "passage_max_len": 40,
+    }
     encoder = Encoder.load(str(base), EncoderSettings.checked(values), device="cpu", training=True)
     assert encoder.attention == cpu_attention.NAME
     assert "gives other embeddings" not in capsys.readouterr().out
@@ -123,7 +128,8 @@ def test_a_model_with_local_windows_runs_with_it(tmp_path: Path, capsys: pytest.
 
 @pytest.mark.model
 def test_a_saved_model_does_not_name_it(tiny_model: Path, tmp_path: Path) -> None:
-    encoder = Encoder.load(str(tiny_model), EncoderSettings.checked({"precision": "bf16"}), device="cpu")
+    values = {"precision": "bf16", "attn_implementation": cpu_attention.NAME}
+    encoder = Encoder.load(str(tiny_model), EncoderSettings.checked(values), device="cpu")
     assert encoder.attention == cpu_attention.NAME
     encoder.save(tmp_path / "saved")
     assert cpu_attention.NAME not in (tmp_path / "saved" / "config.json").read_text()
@@ -144,6 +150,6 @@ def test_text_by_text_without_gradients_as_at_once_with_them(
     for gradients in (True, False):
         torch.manual_seed(3)
         with torch.set_grad_enabled(gradients):
-            found.append(cpu_attention._attention(Layer().train(), query, key, value, mask, dropout=dropout)[0])
+            found.append(cpu_attention.attention(Layer().train(), query, key, value, mask, dropout=dropout)[0])
     assert found[1].is_contiguous()
     torch.testing.assert_close(found[1], found[0], rtol=0, atol=0)

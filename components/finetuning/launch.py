@@ -103,6 +103,7 @@ def write_page(facts: dict[str, Any], path: str) -> None:
         *(f"| {name.replace('_', ' ')} | {value:,.4g} |" for name, value in numbers(facts).items()),
         "",
         *(f"- {escaped(warning)}" for warning in facts["warnings"]),
+        *([f"- {facts['time_limit']['described']}"] if facts.get("time_limit") else []),
         "",
         "| step | loss |",
         "|---:|---:|",

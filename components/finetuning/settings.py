@@ -129,6 +129,13 @@ class TrainingSettings(SettingsModel):
     learning_rate: float = Field(2e-5, gt=0, le=1, description="Highest learning rate.")
     num_train_epochs: float = Field(2.0, gt=0, le=1000, description="Passes over the training queries.")
     max_steps: int = Field(-1, ge=-1, le=100_000_000, description="Stop after this many steps; -1: by epochs.")
+    max_train_minutes: float | None = Field(
+        None,
+        gt=0,
+        le=1e6,
+        description="Train fewer steps where more would take longer: the first ones are timed, and the learning rate's "
+        "course is that of the steps that fit. The model then depends on the machine's speed. Unset: no limit.",
+    )
     warmup_steps: float = Field(
         0.1,
         ge=0,

@@ -17,7 +17,16 @@ from components.core.encoder import Encoder, weights_hash
 from components.core.errors import InputError
 from components.core.place import code_version, run_id
 from components.core.settings import EncoderSettings
-from components.finetuning import checkpoints, export, lora, query_prompts, softening, trackers
+from components.finetuning import (
+    arithmetic,
+    checkpoints,
+    export,
+    lora,
+    query_prompts,
+    softening,
+    time_limit,
+    trackers,
+)
 from components.finetuning.allowed_arguments import faults_of
 from components.finetuning.arguments import training_arguments
 from components.finetuning.batches import Batches
@@ -31,7 +40,7 @@ from components.finetuning.inputs import Inputs, read_inputs
 from components.finetuning.processes import joined
 from components.finetuning.settings import WRITE_FILES, TrainingSettings
 from components.finetuning.softening import Softening
-from components.finetuning.trainer import RetrievalTrainer, Work, steps_of
+from components.finetuning.trainer import RetrievalTrainer, Work, memory_of, objective_of, steps_of
 
 # Settings that change what is seen of a training, but not its result.
 _WATCHING = {
@@ -72,6 +81,7 @@ def train(
             storage.check_access(output, write=True)
             if settings.checkpoint_address not in ("", checkpoints.AUTO):
                 storage.check_access(settings.checkpoint_address, write=True)
+        arithmetic.agree(exchange)
         inputs = read_inputs(data, negatives, model, settings, encoder, exchange)
         exchange.same_weights(inputs.encoder)
         batches = Batches(inputs.examples, settings)
@@ -130,7 +140,8 @@ def announce(
     print(
         f"fine-tuning: {len(inputs.examples):,} queries, {len(inputs.examples.texts):,} texts, {steps:,} steps of "
         f"{settings.train_batch_size} x {settings.train_group_size} on {exchange.size} process(es), "
-        f"{inputs.encoder.device.type}, {torch.get_num_threads()} thread(s) each",
+        f"{inputs.encoder.device.type}, {torch.get_num_threads()} thread(s) each, {inputs.encoder.precision}, "
+        f"{inputs.encoder.attention} attention",
         flush=True,
     )
     counts = inputs.examples.counts
@@ -173,7 +184,7 @@ def run(
     With ``on_divergence: soften`` a divergence goes back to that checkpoint, or the start, with a higher temperature.
     """
     steps = steps_of(settings, batches.per_epoch)
-    work = Work(batches, inputs.tokens, settings, exchange, steps)
+    fit: time_limit.Fit | None = None
     softens = settings.on_divergence == "soften"
     start = {name: w.cpu().clone() for name, w in trained_weights(inputs.encoder).items()} if softens else {}
     softenings: list[Softening] = []
@@ -181,14 +192,20 @@ def run(
         newest = kept.restore(exchange)
         if newest is not None:
             softenings = softenings or softening.load(newest)
+            fit = fit or time_limit.load(newest)
+            arithmetic.restore(newest, inputs.encoder, exchange)
             if exchange.rank == 0:
                 print(f"fine-tuning: going on from {newest}", flush=True)
         elif softenings:
             restore(inputs.encoder, start)
         inputs.encoder.zero_grad()
+        fit = fit or fit_to_time(inputs, batches, settings, exchange)
+        steps = steps if fit is None else fit.steps
+        work = Work(batches, inputs.tokens, settings, exchange, steps)
         evaluate = inputs.dev is not None
         arguments = training_arguments(settings, kept.folder, steps, evaluate=evaluate, resumed=newest is not None)
         trainer = RetrievalTrainer(inputs.encoder, work, settings, arguments, exchange, inputs.dev, kept, softenings)
+        trainer.fit = fit
         if logs is not None:
             trackers.direct(trainer.callback_handler.callbacks, logs)
         try:
@@ -204,6 +221,23 @@ def run(
         finally:
             kept.wait()
     return trainer
+
+
+def fit_to_time(
+    inputs: Inputs, batches: Batches, settings: TrainingSettings, exchange: Exchange
+) -> time_limit.Fit | None:
+    """How many steps `max_train_minutes` allows, which is said; None: there is no such limit."""
+    if settings.max_train_minutes is None:
+        return None
+    asked = steps_of(settings, batches.per_epoch)
+    work = Work(batches, inputs.tokens, settings, exchange, asked)
+    first = [work[step]["layout"] for step in time_limit.tried(asked)]
+    objective = objective_of(settings, normalize=inputs.encoder.normalize)
+    minutes, memory = settings.max_train_minutes, memory_of(settings)
+    fit = time_limit.fitted(minutes, asked, inputs.encoder, first, objective, memory, exchange)
+    if exchange.rank == 0:
+        print(f"fine-tuning: {fit.described()}", flush=True)
+    return fit
 
 
 def facts_before(
@@ -277,6 +311,8 @@ def facts_after(trainer: RetrievalTrainer, batches: Batches, seconds: float) -> 
         METRIC: trainer.state.best_metric,
         "best_step": trainer.state.best_global_step,
         "softenings": softening.as_facts(trainer.softenings),
+        "time_limit": time_limit.as_facts(trainer.fit),
+        "arithmetic": arithmetic.facts(trainer.encoder),
         "seconds": seconds,
         "queries_per_second": trainer.queries_seen / seconds,
         "log": trainer.state.log_history,

@@ -31,7 +31,7 @@ from transformers import (
 from components.core.encoder import Encoder
 from components.core.lanes import one_thread
 from components.core.progress import progress
-from components.finetuning import softening
+from components.finetuning import arithmetic, softening, time_limit
 from components.finetuning.activations import Room
 from components.finetuning.batches import Batches
 from components.finetuning.checkpoints import Checkpoints
@@ -131,6 +131,7 @@ class RetrievalTrainer(Trainer):
         self.objective = objective_of(settings, normalize=encoder.normalize, softenings=softenings)
         self.memory = memory_of(settings)
         self.recent: list[Seen] = []
+        self.fit: time_limit.Fit | None = None
         self.queries_seen = 0
         callbacks: list[TrainerCallback] = [_Pace(self)]
         if settings.early_stopping_patience:
@@ -241,6 +242,8 @@ class RetrievalTrainer(Trainer):
         if self.args.should_save:
             save_state(Path(output_dir), self.optimizer, self.lr_scheduler)
             softening.save(Path(output_dir), self.softenings)
+            arithmetic.save(Path(output_dir), self.encoder)
+            time_limit.save(Path(output_dir), self.fit)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         if checkpoint is not None:

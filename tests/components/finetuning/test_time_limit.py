@@ -1,4 +1,4 @@
-"""`max_train_minutes`: as many steps as fit, on their own schedule; a run that goes on keeps them and its arithmetic."""
+"""As many steps as fit into `max_train_minutes`, on their own schedule; what a checkpoint keeps."""
 
 from __future__ import annotations
 

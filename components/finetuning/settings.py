@@ -133,8 +133,7 @@ class TrainingSettings(SettingsModel):
         None,
         gt=0,
         le=1e6,
-        description="Train fewer steps where more would take longer: the first ones are timed, and the learning rate's "
-        "course is that of the steps that fit. The model then depends on the machine's speed. Unset: no limit.",
+        description="Train as many steps as fit into it, as the first ones are timed; the model depends on the machine.",
     )
     warmup_steps: float = Field(
         0.1,

@@ -133,7 +133,7 @@ class TrainingSettings(SettingsModel):
         None,
         gt=0,
         le=1e6,
-        description="Train as many steps as fit into it, as the first ones are timed; the model depends on the machine.",
+        description="As many steps as fit into it are trained, as the first show; the model depends on the machine.",
     )
     warmup_steps: float = Field(
         0.1,

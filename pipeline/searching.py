@@ -95,8 +95,10 @@ def _champion(root: str, name: str) -> tuple[str, Champion]:
 
 def _evaluated_data(root: str, name: str) -> str:
     with contextlib.suppress(storage.NotFound):
-        evaluation = registry.provenance(root, name).get("evaluation", "")
-        return str(storage.read_json(storage.join(evaluation, "facts.json"))["data"])
+        evaluation = registry.provenance(root, name).get("evaluation")
+        facts = storage.read_json(storage.join(evaluation, "facts.json")) if isinstance(evaluation, str) else None
+        if isinstance(facts, dict) and isinstance(facts.get("data"), str):
+            return facts["data"]
     raise InputError(f"{name}: the data that it was measured on are gone; name the passages with --data")
 
 

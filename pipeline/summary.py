@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from components.core.errors import InputError
 from components.core.progress import clock
 from components.core.terminal import plain_console, printable
 from components.promotion import registry
@@ -94,7 +95,11 @@ def _program() -> str:
 
 
 def show_models(names: list[str], root: str) -> None:
-    """One row a model: champion, its main figure, number of versions."""
+    """One row a model: champion, its main figure, number of versions.
+
+    Raises:
+        InputError: at the end, when the pointers of some are damaged.
+    """
     console = plain_console()
     if not names:
         console.print("no models yet; `sharpen run` makes one")
@@ -102,17 +107,24 @@ def show_models(names: list[str], root: str) -> None:
     table = Table(box=None, pad_edge=False, padding=(0, 2))
     for column in ("model", "champion", "since", "ndcg_at_10", "versions"):
         table.add_column(column)
+    faults: list[str] = []
     for name in names:
-        champion = registry.read_champion(root, name)
+        try:
+            champion, without = registry.read_champion(root, name), "none"
+        except InputError as error:
+            champion, without = None, "damaged"
+            faults += error.faults
         figure = champion.metrics.get("ndcg_at_10") if champion else None
         table.add_row(
             name,
-            champion.version if champion else "none",
+            champion.version if champion else without,
             _day(champion.promoted_at) if champion else "",
             f"{figure:.3f}" if figure is not None else "",
             str(len(registry.list_versions(root, name))),
         )
     console.print(table)
+    if faults:
+        raise InputError(faults)
 
 
 def show_model(name: str, root: str) -> None:

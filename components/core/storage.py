@@ -96,7 +96,7 @@ def read_json(uri: str) -> Any:
     """The value in a JSON file. Raises NotFound, or InputError when the file is not JSON."""
     try:
         return json.loads(read_bytes(uri))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{uri}: not valid JSON ({error})") from None
 
 

@@ -17,9 +17,10 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from types import TracebackType
 
-from components.core import process_identity, storage, typed_json
+from components.core import storage, typed_json
 from components.core.errors import InputError, SharpenError, StepFailed
 from components.core.terminal import printable
+from components.promotion import process_identity
 from components.promotion.settings import VERSION_PATTERN
 
 # an owner that was silent for so long is taken for dead

@@ -42,7 +42,7 @@ def content(model: str) -> str:
 @pytest.fixture
 def ended() -> dict[str, str]:
     """A process of this machine that has ended."""
-    program = "from components.core.process_identity import this_process as p; print(p())"
+    program = "from components.promotion.process_identity import this_process as p; print(p())"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     return eval(done.stdout)
 

@@ -174,3 +174,13 @@ def test_escape_codes_of_a_reason_do_not_reach_the_terminal(whole: Path, tmp_pat
     code, out, err = sharpen("show", NAME, "--store", str(root))
     assert (code, err) == (0, "")
     assert "reason:  \\x1b]0;title\\x07good [/b] \\u202e" in out
+
+
+def test_a_damaged_pointer_hides_no_other_model(whole: Path, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    shutil.copytree(whole, root)
+    shutil.copytree(root / "models" / NAME, root / "models" / "another")
+    (root / "models" / "another" / "champion.json").write_text("{")
+    code, out, err = sharpen("list", "--store", str(root))
+    assert code == 2 and err.count("\n") == 1 and "another/champion.json: damaged" in err
+    assert [line.split()[:2] for line in out.splitlines()[1:]] == [["another", "damaged"], [NAME, "v0002"]]

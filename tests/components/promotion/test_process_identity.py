@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-from components.core.process_identity import has_ended, start_time, this_process
+from components.promotion.process_identity import has_ended, start_time, this_process
 
 
 def test_a_living_process_has_not_ended() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -172,6 +173,7 @@ def new_folder(
     """
     from components.core.place import code_version  # place needs storage
 
+    target = Path()
     if is_remote(uri):
         remote = parse_remote(uri)
         object_store.probe(remote, write=True)
@@ -181,8 +183,10 @@ def new_folder(
         remote = None
         _refuse_foreign(local_path(uri))
         local_store.probe(local_path(uri), write=True)
-        folder = local_store.beside(local_path(uri).absolute())
-        folder.mkdir()
+        # a link to a folder stays one
+        target = Path(os.path.realpath(local_path(uri)))
+        folder = local_store.beside(target)
+        folder.mkdir(parents=True)
     try:
         with _full_disk_told(folder):
             yield folder
@@ -199,7 +203,7 @@ def new_folder(
             if remote:
                 _publish_remote(remote, folder, marker)
             else:
-                _publish_local(local_path(uri).absolute(), folder, marker)
+                _publish_local(target, folder, marker)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -92,3 +92,15 @@ def test_whatever_write_a_kill_hits_the_old_or_the_new_folder_is_there(tmp_path:
         number += 1
     assert ended == 0 and seen == {"1", "2"}
     assert number > 12
+
+
+def test_a_link_to_a_folder_stays_one(tmp_path: Path) -> None:
+    """An output on another disk, for example."""
+    (tmp_path / "disk" / "x").mkdir(parents=True)
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "disk" / "x")
+    for text in ("1", "2"):
+        publish(link, {"a": text})
+        assert link.is_symlink()
+        assert content(tmp_path / "disk" / "x") == content(link) == {"a": text}
+    assert [path.name for path in (tmp_path / "disk").iterdir()] == ["x"]

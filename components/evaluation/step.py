@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from components.core import storage
+from components.core.html_page import message_page
 from components.core.model_config import computing_part
 from components.core.settings import EncoderSettings
 from components.evaluation import finished
 from components.evaluation.settings import EvaluationSettings, SettingsOf
 
-NOTHING = "<!doctype html><meta charset=utf-8><title>No evaluation</title><p>There is no model to evaluate yet."
+NOTHING = message_page("No evaluation", "There is no model to evaluate yet.")
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from components.core.html_page import templates
 from components.hard_negatives.charts import overlaid_histograms
 from components.hard_negatives.report import NEGATIVES_SHOWN
 
@@ -52,7 +51,7 @@ def render_page(report: Mapping[str, Any]) -> str:
     """The page for the contents of report.json."""
     hidden, rescoring = report["hidden_positives"], report["rescoring"]
     return (
-        _environment()
+        templates(Path(__file__).parent)
         .get_template("page.html.j2")
         .render(
             report=report,
@@ -107,14 +106,3 @@ def example(row: Mapping[str, Any]) -> dict[str, Any]:
             rank, source = row[f"{name}_rank"], row[f"{name}_source"]
             passages.append(("negative", row[name], row[f"{name}_score"], rank, source))
     return {"query": row["query"], "passages": passages}
-
-
-@cache
-def _environment() -> Environment:
-    return Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )

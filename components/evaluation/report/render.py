@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
+from components.core.html_page import templates
 from components.core.model_usage import usage_rows
 from components.core.settings import EncoderSettings
 from components.evaluation.figures import interval, label, number, p_text, plain, signed
@@ -120,13 +121,7 @@ def render_report(
 
 @cache
 def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(FOLDER),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates(FOLDER)
     environment.filters["plain"] = plain
     return environment
 

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from components.core.html_page import CONTENT_SECURITY_POLICY
 from components.core.settings import EncoderSettings
 from components.core.trec import write_run
 from components.evaluation.compare import compare
@@ -23,6 +24,7 @@ from components.evaluation.report.examples import first_rank, is_code, shown
 from components.evaluation.report.render import short_name, title
 from components.evaluation.report.svg import Scale, el, nice_ticks, spread
 from components.evaluation.settings import EvaluationSettings
+from tests.components.core.html_pages import check_page
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\" onload='alert(1)' {{ 7*7 }} </style>"
 CODE = "def add(a, b):\n    total = a + b\n    return total\n" + "    # more\n" * 20
@@ -155,7 +157,8 @@ def test_the_page_needs_nothing_and_runs_nothing(pages, name):
     assert style
     assert not re.search(r"url\(|@import|expression\(|https?:", style[1])
     policy = [a["content"] for tag, a in parsed.tags if a.get("http-equiv") == "Content-Security-Policy"]
-    assert policy == ["default-src 'none'; style-src 'unsafe-inline'"]
+    assert policy == [CONTENT_SECURITY_POLICY]
+    check_page(pages[name])
 
 
 def test_hostile_text_is_shown_as_text(pages):

@@ -19,6 +19,7 @@ from components.hard_negatives.report import Figures, shortened
 from components.hard_negatives.settings import MiningSettings
 from components.hard_negatives.show import summary
 from components.hard_negatives.step import figures as step_figures
+from tests.components.core.html_pages import HOSTILE, check_page
 from tests.components.hard_negatives.corpora import World, mined, world
 
 
@@ -154,10 +155,34 @@ def test_the_page_escapes_texts_and_needs_nothing_else(tmp_path: Path) -> None:
     json.dumps(report, allow_nan=False)
     page = render_page(report)
     assert "<script" not in page and "&lt;script&gt;" in page
-    assert "http" not in page and page.count("<svg") == 1
+    assert "//" not in page and page.count("<svg") == 1
+    check_page(page)
     assert "6 queries" in page and "10-32 became" not in page
     assert any("hidden positives" in line for line in summary(report))
     assert step_figures(report)["negatives"] == report["negatives"]
+
+
+def test_hostile_names_and_texts_stay_text_on_the_page(tmp_path: Path) -> None:
+    settings = MiningSettings.checked({"negative_number": 3, "consistency_top": 1})
+    _, figures = mined(two_positives(5), settings, tmp_path)
+    report = whole(figures, settings)
+    plain = len(check_page(render_page(report)))
+    report |= dict.fromkeys(("model", "model_hash", "data", "data_fingerprint"), HOSTILE)
+    report |= {
+        "notices": [HOSTILE],
+        "examples": [{k: _hostile(v) for k, v in row.items()} for row in report["examples"]],
+    }
+    report["sources"] = [{k: _hostile(v) for k, v in row.items()} for row in report["sources"]]
+    search = next(iter(report["search"].values()))
+    search |= {"index": HOSTILE, "recall": 0.5, "ranks": 9, "queries": 5}
+    report["search"] = {f"source {HOSTILE}": search}
+    text = check_page(render_page(report))
+    assert len(text) > plain + 10 * len(HOSTILE) / 2
+    assert text.count("<script>alert(1)</script>") >= 8
+
+
+def _hostile(value: object) -> object:
+    return HOSTILE if isinstance(value, str) else value
 
 
 def test_long_texts_are_cut() -> None:

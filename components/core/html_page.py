@@ -1,0 +1,60 @@
+"""The head of every HTML page that Sharpen writes: foreign text is escaped, nothing runs and nothing is fetched.
+
+A page's template says ``{% extends "html_page.html" %}`` and fills the blocks `title`, `style` and `body`.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from jinja2 import ChoiceLoader, DictLoader, Environment, FileSystemLoader, StrictUndefined
+
+# https://www.w3.org/TR/CSP3: even if a text escaped its place, no script of it would run and no address be asked
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
+    "form-action 'none'"
+)
+
+_HEAD = f"""\
+<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{CONTENT_SECURITY_POLICY}">
+<meta name="referrer" content="no-referrer">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{{% block title %}}{{% endblock %}}</title>
+<style>
+{{% block style %}}{{% endblock %}}
+/* an id or a name of any length stays inside the page */
+body {{ overflow-wrap: anywhere; }}
+</style>
+</head>
+<body>
+{{% block body %}}{{% endblock %}}
+</body>
+</html>
+"""
+
+
+@cache
+def templates(folder: Path) -> Environment:
+    """The templates of a folder, with all values escaped; a name that a template lacks is an error."""
+    return Environment(
+        loader=ChoiceLoader([FileSystemLoader(folder), DictLoader({"html_page.html": _HEAD})]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def message_page(title: str, sentence: str) -> str:
+    """A page that holds one sentence only."""
+    page = (
+        '{% extends "html_page.html" %}{% block title %}{{ title }}{% endblock %}'
+        "{% block body %}<p>{{ sentence }}</p>{% endblock %}"
+    )
+    return templates(Path(__file__).parent).from_string(page).render(title=title, sentence=sentence)

@@ -73,7 +73,8 @@ def is_finished(uri: str) -> bool:
     """True when the folder has a marker."""
     if is_remote(uri):
         return object_store.find_file(parse_remote(uri).below(MARKER)) is not None
-    return (local_path(uri) / MARKER).is_file()
+    with local_store.told(marker := local_path(uri) / MARKER):
+        return marker.is_file()
 
 
 def _marker_and_bytes(uri: str) -> tuple[Marker, bytes]:
@@ -116,8 +117,8 @@ def open_folder(uri: str) -> Path:
     """
     marker, data = _marker_and_bytes(uri)
     if not is_remote(uri):
-        folder = local_path(uri)
-        _verify(uri, folder, marker, hashes=sum(file["size"] for file in marker.files) <= HASHED_BYTES)
+        with local_store.told(folder := local_path(uri)):
+            _verify(uri, folder, marker, hashes=sum(file["size"] for file in marker.files) <= HASHED_BYTES)
         return folder
 
     def fill(folder: Path) -> None:

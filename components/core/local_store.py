@@ -148,21 +148,21 @@ def _replace(path: Path, data: bytes) -> None:
 
 def files(folder: Path) -> list[StoredFile]:
     """Every file below a folder, sorted by name."""
-    if not folder.is_dir():
-        return []
     found = []
-    for path in folder.rglob("*"):
-        if path.is_file() and not any(is_our_own(part) for part in path.relative_to(folder).parts):
-            name = path.relative_to(folder).as_posix()
-            found.append(StoredFile(str(path), name, path.stat().st_size, sha256_of(path)))
+    with told(folder):
+        for path in folder.rglob("*") if folder.is_dir() else ():
+            if path.is_file() and not any(is_our_own(part) for part in path.relative_to(folder).parts):
+                name = path.relative_to(folder).as_posix()
+                found.append(StoredFile(str(path), name, path.stat().st_size, sha256_of(path)))
     return sorted(found, key=lambda file: file.name)
 
 
 def folders(folder: Path) -> list[str]:
     """Names of the folders directly below, sorted."""
-    if not folder.is_dir():
-        return []
-    return sorted(path.name for path in folder.iterdir() if path.is_dir() and not is_our_own(path.name))
+    with told(folder):
+        if not folder.is_dir():
+            return []
+        return sorted(path.name for path in folder.iterdir() if path.is_dir() and not is_our_own(path.name))
 
 
 def delete(path: Path) -> None:

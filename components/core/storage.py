@@ -68,7 +68,8 @@ __all__ = [
 def exists(uri: str) -> bool:
     """True when there is a file, or a folder with at least one file (locally: any folder), at the address."""
     if not is_remote(uri):
-        return local_path(uri).exists()
+        with local_store.told(path := local_path(uri)):
+            return path.exists()
     remote = parse_remote(uri)
     return object_store.find_file(remote) is not None or object_store.has_folder(remote)
 

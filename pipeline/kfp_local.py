@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import shlex
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+from components.core.errors import NoSpace
 from components.core.parent_death import dies_with_parent
 
 _PROGRAM = "_KFP_RUNTIME=true python3"
+# less is not enough for a step to start and to say how it ended
+LEAST_FREE_BYTES = 2**20
 NOT_REUSED = "not taken from the cache: "
 
 
@@ -28,6 +35,8 @@ def arguments_left_alone() -> Iterator[None]:
     original = handler.replace_python_executable
 
     def in_program_only(full_command: list[str], new_executable: str) -> list[str]:
+        _check_space(Path(os.environ.get("TMPDIR", tempfile.gettempdir())))
+        _check_space(Path.cwd())
         program = next((i for i, part in enumerate(full_command) if "ephemeral_component.py" in part), -1) + 1
         # quoted, since the program is a shell's and the environment's folder may have a space in its name
         started = shlex.join(dies_with_parent([new_executable, "-P"]))
@@ -41,6 +50,12 @@ def arguments_left_alone() -> Iterator[None]:
         yield
     finally:
         handler.replace_python_executable = original
+
+
+def _check_space(folder: Path) -> None:
+    """A step that cannot be started for want of space tells nothing but its own source."""
+    if shutil.disk_usage(folder).free < LEAST_FREE_BYTES:
+        raise NoSpace(f"{folder}: no space left on the disk; free some space")
 
 
 @contextlib.contextmanager

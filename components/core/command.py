@@ -18,7 +18,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from components.core import outcome
+from components.core import local_store, outcome
 from components.core.errors import InputError, NoSpace, SharpenError, one_line
 from components.core.settings import load_json
 
@@ -127,8 +127,9 @@ def as_told(error: Exception) -> tuple[int, list[str]] | None:
         return error.exit_code, [str(error)]
     if isinstance(error, OSError) and error.errno in _UNUSABLE and error.filename:
         return InputError.exit_code, [f"{one_line(str(error.filename))}: cannot be used here ({error.strerror})"]
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return NoSpace.exit_code, [f"no space left while writing {error.filename or 'output'}: free some space"]
+    if local_store.is_full(error):
+        written = getattr(error, "filename", None) or "output"
+        return NoSpace.exit_code, [f"no space left while writing {written}: free some space"]
     return None
 
 

@@ -50,13 +50,17 @@ def tell(step: str, exit_code: int, lines: Sequence[str]) -> None:
         _leave_message(told)
         return
     temporary = Path(f"{target}.{os.getpid()}")
-    temporary.write_text(json.dumps(asdict(told)), encoding="utf-8")
     try:
+        temporary.write_text(json.dumps(asdict(told)), encoding="utf-8")
         os.link(temporary, target)  # one winner, and never a half-written file
     except FileExistsError:
         pass
+    except OSError:
+        # a full disk, of which the parent learns from the log
+        for line in lines:
+            print(f"error: {line}", file=sys.stderr, flush=True)
     finally:
-        temporary.unlink()
+        temporary.unlink(missing_ok=True)
 
 
 def read(path: Path) -> Outcome | None:

@@ -38,3 +38,18 @@ def test_steps_are_headed_and_noise_goes_to_the_log_only(tmp_path: Path) -> None
         *("0:00", "data-prep", "nothing", "changed:", "taken", "from", "an", "earlier", "run"),
     ]
     assert log.read_text() == RAW
+
+
+def test_why_a_step_is_done_again_which_failed_first_and_that_the_disk_is_full(tmp_path: Path) -> None:
+    screen = io.StringIO()
+    view = StepView(screen, tmp_path / "log.txt")
+    print("12:00:00.000 - INFO - not taken from the cache: s3://x/data_prep: no marker", file=view)
+    for step in ("data-prep", "finish"):
+        print(f"12:00:01.000 - INFO - Executing task '{step}'", file=view)
+        print(f"    write failed: No space left on device ({step})", file=view)
+        print(f"12:00:02.000 - INFO - Task '{step}' finished with status FAILURE", file=view)
+    view.close()
+    assert screen.getvalue().count("not taken from the cache: s3://x/data_prep: no marker; doing it again") == 1
+    assert view.failed == "data-prep"
+    assert view.full_disk == "write failed: No space left on device (data-prep)"
+    assert (tmp_path / "log.txt").stat().st_mode & 0o777 == 0o600

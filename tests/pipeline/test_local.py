@@ -9,11 +9,14 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 
 from components.core import storage
 from pipeline.store import EmbeddedStore
+from tests.pipeline.waiting import wait_until
 
 pytestmark = [pytest.mark.model, pytest.mark.store, pytest.mark.processes]
 
@@ -35,8 +38,10 @@ def write_examples(path: Path, rows: int = 240) -> None:
 
 @pytest.fixture(scope="module")
 def workshop(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
-    """A folder, with a space in its name, that holds examples and a configuration."""
-    folder = tmp_path_factory.mktemp("a workshop")
+    """A folder, with spaces and brackets in its path, that holds examples and a user's `components`."""
+    folder = tmp_path_factory.mktemp("a [") / "b] workshop"
+    (folder / "components").mkdir(parents=True)
+    (folder / "components" / "__init__.py").touch()
     write_examples(folder / "examples.jsonl")
     (folder / "my.yaml").write_text(
         f"""
@@ -54,13 +59,19 @@ job: {{processes: 2}}
     return folder
 
 
-def sharpen(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """The command as a user starts it: no AWS variables but those that are given."""
+def as_a_user(folder: Path, *arguments: str, **variables: str) -> dict[str, Any]:
+    """How the command is started: from the folder, with no AWS variables but those that are given."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     environment |= {"OMP_NUM_THREADS": "1", "SHARPEN_CACHE": str(folder / "cache"), **variables}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [variables.get("PYTHONPATH"), str(ROOT)]))
-    command = [sys.executable, "-m", "pipeline.cli", *arguments]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
+    # -P as in the installed command: what is in the working folder is the user's
+    command = [sys.executable, "-P", "-m", "pipeline.cli", *arguments]
+    return {"args": command, "cwd": folder, "env": environment, "text": True}
+
+
+def sharpen(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """The command as a user starts it, when it has ended."""
+    return subprocess.run(**as_a_user(folder, *arguments, **variables), capture_output=True, timeout=600)
 
 
 @pytest.fixture(scope="module")
@@ -123,10 +134,15 @@ def test_a_second_run_repeats_only_what_changed_and_the_gate_can_say_no(
     workshop: Path, first_run: subprocess.CompletedProcess[str]
 ) -> None:
     before = champion(workshop)
+    with EmbeddedStore(workshop / ".sharpen" / "store") as store:
+        (mined,) = re.findall(r"report  (s3://sharpen/runs/\S+)/report.html", first_run.stdout)
+        bucket = store._client(store._state())
+        bucket.delete_object(Bucket="sharpen", Key=f"{mined.removeprefix('s3://sharpen/')}/_SUCCESS.json")
     changes = ("--set", "training.max_steps=1", "--set", "promotion.min_gain=0.5")
     second = sharpen(workshop, "run", "--config", "my.yaml", *changes)
     assert second.returncode == 3, second.stdout + second.stderr
-    for step in ("data-prep", "hard-negatives", "evaluate base model"):
+    assert re.search(r"hard-negatives\n    not taken from the cache: .*; doing it again", second.stdout)
+    for step in ("data-prep", "evaluate base model"):
         assert re.search(rf"{step}\n  nothing changed", second.stdout), step
     assert re.search(r"finetuning\n    fine-tuning: ", second.stdout)
     assert "Model:  not promoted" in second.stdout
@@ -177,6 +193,24 @@ def test_a_step_that_dies_stops_the_run_and_promotes_nothing(
     log = Path(lines[0].rpartition("The whole log: ")[2])
     assert "finetuning" in log.read_text()
     assert champion(workshop) == before
+
+
+def test_a_killed_run_leaves_no_process_and_no_store(
+    workshop: Path, first_run: subprocess.CompletedProcess[str]
+) -> None:
+    def processes() -> list[str]:
+        found = psutil.process_iter(["cwd", "status", "cmdline"])
+        alive = [process.info for process in found if process.info["status"] != psutil.STATUS_ZOMBIE]
+        return [str(info["cmdline"]) for info in alive if str(info["cwd"]).startswith(str(workshop))]
+
+    changes = ("--set", "training.seed=11", "--set", "training.max_steps=5000")
+    started = as_a_user(workshop, "run", "--config", "my.yaml", *changes)
+    with subprocess.Popen(**started, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as run:
+        assert run.stdout
+        assert any(" on 2 process(es)" in line for line in run.stdout), "until it trains"
+        assert len(processes()) >= 6
+        run.kill()
+        wait_until(lambda: not processes(), 10)
 
 
 @pytest.mark.parametrize(

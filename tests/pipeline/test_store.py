@@ -16,7 +16,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from components.core.errors import InputError, StepFailed
+from components.core.errors import InputError, SharpenError, StepFailed
 from pipeline import store as store_module
 from pipeline import store_tls, weed
 from pipeline.store import BUCKET, EmbeddedStore
@@ -212,7 +212,7 @@ def test_a_disk_that_is_full_at_the_first_start_leaves_no_half_written_keys(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        with pytest.raises(InputError, match="no space left on the disk"):
+        with pytest.raises(SharpenError, match="no space left on the disk"):
             EmbeddedStore(directory).up()
     assert not (directory / "keys.json").exists()
     assert EmbeddedStore(directory).up()

@@ -84,6 +84,7 @@ def test_wrong_arguments_end_with_exit_code_2(
             2,
             "error: x: cannot be used here (File name too long)\n",
         ),
+        (RuntimeError("No space left on device"), 1, "error: no space left while writing output: free some space\n"),
         (OSError(errno.ENOSPC, "full", "/data/x"), 1, "error: no space left while writing /data/x: free some space\n"),
     ],
 )

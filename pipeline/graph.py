@@ -104,13 +104,14 @@ def _train(
     )
     shared = {"encoder": checked.outputs["encoder"], "fingerprint": found}
     measured = {"data": data.outputs["Output"], "split": "test", "settings": checked.outputs["evaluation"], **shared}
-    # what a champion has seen in training is no test of it, nor of a candidate that starts from it
-    measured["without"] = champion.outputs["trained_queries"]
     alone = {"base": "", "champion": "", "negatives": "", **measured}
     base = evaluation(model=inputs["base_model"], name="evaluation-base", settings_of="better", **alone)
     base.set_display_name("evaluate base model")
     reigning = evaluation(model=champion.outputs["champion"], name="evaluation-champion", **alone)
     reigning.set_display_name("evaluate champion")
+    # What a champion has seen in training is no test of it, nor of a candidate that starts from it. The others are
+    # measured with all queries, so that what was measured before is not repeated; the comparison leaves them out.
+    compared = {**measured, "without": champion.outputs["trained_queries"]}
     negatives, tuned = _rounds(rounds, champion.outputs["start_model"], data, checked, shared)
     result = evaluation(
         model=tuned.outputs["Output"],
@@ -118,7 +119,7 @@ def _train(
         base=base.outputs["Output"],
         champion=reigning.outputs["Output"],
         negatives=negatives.outputs["Output"],
-        **measured,
+        **compared,
     )
     result.set_display_name("evaluate tuned model")
 
@@ -149,7 +150,7 @@ def _train(
                 base=base.outputs["Output"],
                 champion=new.outputs["Output"],
                 negatives=negatives.outputs["Output"],
-                **measured,
+                **compared,
             )
             result.set_display_name("compare with new champion")
             second = promotion(evaluation=result.outputs["Output"], again=False, **promote)

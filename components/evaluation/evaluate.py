@@ -87,6 +87,8 @@ def evaluate(
     others = {name: Evaluated.open(address) for name, address in (references or {}).items() if address}
     for name, reference in others.items():
         check_comparable(name, reference, protocol)
+    # a reference may hold queries that are left out here
+    others = {name: reference.of_queries(judged.query_ids) for name, reference in others.items()}
     background = read_background(model, data, (context or {}).get("negatives", ""))
 
     rows = {"queries": len(judged.query_ids), "passages": len(judged.passage_ids)}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,14 @@ class Evaluated:
             run_file=folder / RUN,
             dev=with_groups(pl.read_parquet(dev)).sort("query_id") if dev.is_file() else None,
         )
+
+    def of_queries(self, query_ids: Sequence[str]) -> Evaluated:
+        """The same evaluation of some of its queries only; itself where these are all."""
+        table = self.per_query.filter(pl.col("query_id").is_in(list(query_ids)))
+        if table.height == self.per_query.height:
+            return self
+        metrics = {name: float(table[name].mean()) for name in self.metrics}  # type: ignore[arg-type]
+        return replace(self, metrics=metrics, per_query=table)
 
     @cached_property
     def hits(self) -> dict[str, list[tuple[str, float]]]:

@@ -27,9 +27,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 models = typer.Typer(help="The registry: versions of models and the champion.", no_args_is_help=True)
+runs = typer.Typer(help="Finished runs, to compare them.", no_args_is_help=True)
 store = typer.Typer(help="The embedded S3 store of this folder.", no_args_is_help=True)
 app.command()(doctor)
 app.add_typer(models, name="models")
+app.add_typer(runs, name="runs")
 app.add_typer(store, name="store")
 app.add_typer(schedule, name="schedule")
 
@@ -223,6 +225,20 @@ def pull(
     with opened_store(root, write=False) as address:
         registry.pull(address, name, version, target)
     typer.echo(printable(f"{target}: SentenceTransformer({str(target)!r}) loads it"))
+
+
+@runs.command("list")
+def list_runs(
+    name: Annotated[str, typer.Argument(help="Name of the model. Not given: all.")] = "",
+    root: Root = "",
+) -> None:
+    """List finished runs with the gate's verdict, the figures of dev and the settings that differ."""
+    from components.promotion import decisions
+    from pipeline.local import opened_store
+    from pipeline.run_list import show_runs
+
+    with opened_store(root, write=False) as address:
+        show_runs(decisions.records(address, name))
 
 
 @store.command()

@@ -14,7 +14,9 @@ from rich.table import Table
 from components.core.errors import InputError
 from components.core.progress import clock
 from components.core.terminal import plain_console, printable
-from components.promotion import registry
+from components.promotion import decisions, registry
+from components.promotion.measured import Measured, read_measured
+from components.promotion.wording import MANY, often
 from pipeline import local
 from pipeline.parameters import Settings
 
@@ -27,8 +29,10 @@ def show(run: local.LocalRun, settings: Settings) -> None:
     if run.verdict == "skip":
         _show_skipped(run, settings, console)
         return
-    with local.opened_store(settings.store, write=False):
+    with local.opened_store(settings.store, write=False) as root:
         metrics = local.comparison(run)
+        measured = read_measured(run.evaluation)
+        earlier = decisions.earlier(root, measured, settings.promotion)
     main = metrics[settings.promotion.metric]
     table = Table(title=None, box=None, pad_edge=False, padding=(0, 2))
     for column in ("", "base", "tuned", "gain", "95 % interval", "better/worse"):
@@ -52,6 +56,8 @@ def show(run: local.LocalRun, settings: Settings) -> None:
         style="bold",
         soft_wrap=True,
     )
+    for line in _beside_the_gain(measured, earlier, settings.promotion.metric):
+        _say(console, line)
     _say(console, f"Model:  {run.version or 'not promoted: ' + '; '.join(run.reasons)}")
     _say(console, f"Report: {run.report}")
     console.print("\nNext:")
@@ -64,6 +70,26 @@ def show(run: local.LocalRun, settings: Settings) -> None:
         commands = ["sharpen settings", "sharpen models list"]
     for command in (*commands, "sharpen run --set train_data=YOUR.jsonl --set model_name=YOUR-NAME"):
         _say(console, f"  {_program()}{command.removeprefix('sharpen')}")
+
+
+def _beside_the_gain(measured: Measured, earlier: int, metric: str) -> list[str]:
+    """The figures of dev, by which runs are compared, and how worn the test set is."""
+    dev, lines = measured.dev, []
+    if metric in dev.get("metrics", {}):
+        before = dev["against"].get("base", {}).get(metric, {}).get("reference")
+        base = "" if before is None else f"{before:.3f} -> "
+        queries = f"{dev['queries']:,} queries"
+        lines.append(
+            f"Dev:    {metric} {base}{dev['metrics'][metric]:.3f} ({queries}); compare runs by this: sharpen runs list"
+        )
+    else:
+        lines.append("Dev:    the data have no dev split, so runs can only be compared by what also decides")
+    out = measured.facts.get("queries_left_out", 0)
+    seen = f"; {out:,} queries left out, as a champion was trained on them" if out else ""
+    lines.append(f"Test:   these queries have decided {earlier:,} times before{seen}")
+    if earlier >= MANY:
+        lines.append(often(earlier))
+    return lines
 
 
 def _show_skipped(run: local.LocalRun, settings: Settings, console: Console) -> None:

@@ -25,7 +25,7 @@ from typing import Any, Self
 
 from components.core import local_store
 from components.core.errors import InputError, StepFailed
-from pipeline import store_supervisor, store_tls, weed
+from pipeline import store_supervisor, weed
 from pipeline.private_files import open_private, write_private
 from pipeline.store_supervisor import MUTEX, RUNNING, STATE, STOP_SECONDS, User
 
@@ -216,6 +216,9 @@ class EmbeddedStore:
                     raise
 
     def _start(self, binary: Path, ports: dict[str, int], held: int) -> None:
+        # joining a store needs no cryptography, which takes a while to import
+        from pipeline import store_tls
+
         try:
             keys = self._keys(needed=False) or self._new_keys()
             store_tls.write(self.directory, weed.HOST)

@@ -53,3 +53,12 @@ def test_why_a_step_is_done_again_which_failed_first_and_that_the_disk_is_full(t
     assert view.failed == "data-prep"
     assert view.full_disk == "write failed: No space left on device (data-prep)"
     assert (tmp_path / "log.txt").stat().st_mode & 0o777 == 0o600
+
+
+def test_what_a_step_prints_of_foreign_text_commands_no_terminal(tmp_path: Path) -> None:
+    screen = io.StringIO()
+    view = StepView(screen, tmp_path / "log.txt")
+    view.write(RAW.replace("50 %", "\x1b]0;title\x07 \x1b[2J name\rhidden \u202e"))
+    view.close()
+    assert r"Encoding passages: \x1b]0;title\x07 \x1b[2J name\rhidden \u202e" in screen.getvalue()
+    assert "\x1b" not in screen.getvalue() and "\r" not in screen.getvalue()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import sys
+import unicodedata
 
 from rich.table import Table
 
-from components.core.terminal import plain_console, without_controls
+from components.core.terminal import plain_console, printable
 
 TEXTS = ["/work/proj[v2]/report.html", "x [/y] z", "a:smile:b", "[bold]"]
 
@@ -25,5 +27,19 @@ def test_texts_are_printed_as_they_are_in_lines_and_in_tables() -> None:
     assert all(shown.count(text) == 2 for text in TEXTS)
 
 
-def test_what_a_terminal_obeys_is_left_out() -> None:
-    assert without_controls("a\x1b]0;title\x07b\x1b[2Jc\r\u202ed\ne\tf é") == "a]0;titleb[2Jcd\ne\tf é"
+def test_what_people_write_stays_as_it_is() -> None:
+    # combined emoji, Persian with a joiner, spaces that are no blanks, lines and columns
+    for text in ("naïve 検索", "👩\u200d🔬", "می\u200cخواهم", "10\u00a0000\u3000円", "a\tb\nc", "[/b] {x} \\x1b"):
+        assert printable(text) == text
+
+
+def test_no_control_character_is_left() -> None:
+    every = "".join(map(chr, range(sys.maxunicode + 1)))
+    left = [c for c in printable(every) if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp")]
+    assert sorted(set(left)) == ["\t", "\n"]
+    assert not any(
+        unicodedata.bidirectional(c) in ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
+        for c in printable(every)
+    )
+    assert printable("\x1b[31m\u202e\ud800") == "\\x1b[31m\\u202e\\ud800"
+    printable(every).encode()

@@ -106,12 +106,18 @@ pin-base:  ## pin the images' base to what its tag means now (needs docker)
 	@curl --fail --silent --show-error --location --output $@ \
 		https://raw.githubusercontent.com/FlagOpen/FlagEmbedding/1bfdf2cbb05838fc91248b2d9e863751065f0bcf/scripts/hn_mine.py
 
-bench-finetuning: $(VENV)/dev.done $(PEER)  ## speed and memory beside the peers (hours), into tests/peers/RESULTS.md
+# With --quick only the trainings, beside sentence-transformers alone, which needs no environment of its own.
+ifneq ($(filter --quick,$(BENCH)),)
+bench-finetuning: $(VENV)/dev.done
+	@$(BIN)/python -m tests.peers.bench_finetuning $(BENCH)
+else
+bench-finetuning: $(VENV)/dev.done $(PEER)  ## speed and memory beside the peers (hours; BENCH=--quick: 20 minutes)
 	@$(BIN)/python -m tests.peers.check_export
 	@$(BIN)/python -m tests.peers.bench_loss_memory
 	@$(BIN)/python -m tests.peers.bench_cached_step
 	@$(BIN)/python -m tests.peers.bench_large_batch
 	@$(BIN)/python -m tests.peers.bench_finetuning $(BENCH)
+endif
 
 bench-mining: $(VENV)/dev.done $(PEER) $(HN_MINE)  ## mining beside the peers (hours), into tests/peers/RESULTS.md
 	@$(BIN)/python -m tests.peers.check_same_negatives --passages 4000 --queries 2000

@@ -8,6 +8,8 @@ from __future__ import annotations
 import argparse
 import statistics
 import tempfile
+from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,11 +24,17 @@ from tests.peers.contestants import (
     run,
 )
 from tests.peers.floor import FORMULA
+from tests.peers.neighbour import neighbours
 from tests.peers.results import command, faster, spread, table, write_section
 from tests.peers.rounds import Schedule, in_turn
 from tests.peers.rows import Rows, Size, minilm, write_rows
 
 OURS = "Sharpen"
+IDLE, NEIGHBOUR = "idle", "neighbour"
+# What is wanted: how many times as fast as each peer, by condition, and of Sharpen's own idle time beside a neighbour.
+_AT_LEAST = {IDLE: 2.0, NEIGHBOUR: 1.0}
+_OF_IDLE = 1.7
+_QUICK = {"queries": 8, "steps": 2, "rounds": 3, "peers": ["sentence-transformers"]}
 
 
 @dataclass
@@ -79,9 +87,12 @@ def main() -> None:
     if "FlagEmbedding" in names:
         require_flagembedding(given.flagembedding)
     described = machine.describe(given.threads)
+    found: dict[tuple[str, str], Mapping[str, Measured]] = {}
     for precision in given.precision:
         with tempfile.TemporaryDirectory(prefix="bench-finetuning-") as folder:
-            measure(Path(folder), names, size, precision, described, given)
+            by_condition = measure(Path(folder), names, size, precision, described, given)
+        found |= {(condition, precision): measured for condition, measured in by_condition.items()}
+    write_section(f"Fine-tuning beside a busy neighbour, {size}", summary(found, names, described, given))
 
 
 def arguments() -> argparse.Namespace:
@@ -99,9 +110,17 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=machine.cores(), help="of every contestant")
     parser.add_argument("--sub_batch_size", type=int, default=32, help="rows of a peer's micro-batch")
     parser.add_argument("--peers", nargs="*", choices=list(CONTESTANTS), default=list(CONTESTANTS)[1:3])
+    parser.add_argument(
+        "--conditions", nargs="+", choices=[IDLE, NEIGHBOUR], default=[IDLE, NEIGHBOUR], help="of the machine"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="less than 20 minutes on two cores: " + ", ".join(map(str, _QUICK.items()))
+    )
     parser.add_argument("--seed", type=int, default=42, help="of rows, negatives and trainings")
     parser.add_argument("--limit_minutes", type=float, default=120, help="a process that takes longer is ended")
     parser.set_defaults(flagembedding=flagembedding_python())
+    if parser.parse_known_args()[0].quick:
+        parser.set_defaults(**_QUICK)
     given = parser.parse_args()
     least = {"queries": 2, "group": 2, "query_max_len": 8, "passage_max_len": 8, "steps": 2, "rounds": 1, "threads": 1}
     if faults := [f"--{name} must be at least {low}" for name, low in least.items() if getattr(given, name) < low]:
@@ -111,27 +130,80 @@ def arguments() -> argparse.Namespace:
 
 def measure(
     folder: Path, names: list[str], size: Size, precision: str, described: str, given: argparse.Namespace
-) -> None:
-    """All rounds at one precision, and their section of RESULTS.md."""
+) -> dict[str, dict[str, Measured]]:
+    """All rounds at one precision, by condition, and the idle ones' section of RESULTS.md."""
     model = minilm()
     rows = write_rows(folder, model, size)
-    measured = {name: Measured(size) for name in names}
-    schedule = Schedule(f"fine-tuning, {precision}", names, given.rounds)
+    measured = {condition: {name: Measured(size) for name in names} for condition in given.conditions}
+    runs = [f"{condition}, {name}" for condition in given.conditions for name in names]
+    schedule = Schedule(f"fine-tuning, {precision}", runs, given.rounds)
     rates = []
     for round_ in range(given.rounds):
         rates.append(machine.matmul_rate(precision, given.threads))
-        for name in in_turn(names, round_):
-            where = folder / f"{round_}-{list(CONTESTANTS).index(name)}"
-            task = Task(
-                *(size, precision, rows.file, model, where),
-                *(given.threads, given.sub_batch_size, given.flagembedding),
-            )
-            measured[name].runs.append(run(name, task, given.limit_minutes))
-            schedule.ended(name, f"{measured[name].of_rounds[-1]:.2f} s a step")
+        for condition in in_turn(given.conditions, round_):
+            for name in in_turn(names, round_):
+                where = folder / f"{round_}-{condition}-{list(CONTESTANTS).index(name)}"
+                task = Task(
+                    *(size, precision, rows.file, model, where),
+                    *(given.threads, given.sub_batch_size, given.flagembedding),
+                )
+                with neighbours(max(1, machine.cores() // 2)) if condition == NEIGHBOUR else nullcontext():
+                    measured[condition][name].runs.append(run(name, task, given.limit_minutes))
+                took = measured[condition][name].of_rounds[-1]
+                schedule.ended(f"{condition}, {name}", f"{took:.2f} s a step")
         # after every round, so that an interrupted benchmark keeps the rounds that are whole
         checkpointed = "FlagEmbedding" in names and needs_checkpointing(size)
-        body = report(measured, rows, size, max(rates), described, given, checkpointed)
-        write_section(f"Fine-tuning, {precision}, {size}", body)
+        if IDLE in measured:
+            body = report(measured[IDLE], rows, size, max(rates), described, given, checkpointed)
+            write_section(f"Fine-tuning, {precision}, {size}", body)
+    return measured
+
+
+def summary(
+    found: Mapping[tuple[str, str], Mapping[str, Measured]],
+    names: list[str],
+    described: str,
+    given: argparse.Namespace,
+) -> str:
+    """The section with a column for each condition and precision, and what is wanted of each."""
+    lines = [[name, *(spread(measured[name].of_rounds) for measured in found.values())] for name in names]
+    faults: list[str] = []
+    for peer in names[1:]:
+        ratios = []
+        for (condition, precision), measured in found.items():
+            ours, theirs = measured[OURS], measured[peer]
+            ratios.append(faster(theirs.of_rounds, ours.of_rounds))
+            if statistics.median(theirs.of_rounds) < _AT_LEAST[condition] * statistics.median(ours.of_rounds):
+                faults.append(f"{condition}, {precision}: below {_AT_LEAST[condition]:g}x of {peer}")
+        lines.append([f"Sharpen is faster than {peer} by", *ratios])
+    own = []
+    for condition, precision in found:
+        idle = found.get((IDLE, precision))
+        if condition == IDLE or idle is None:
+            own.append("")
+            continue
+        times, before = (statistics.median(one[OURS].of_rounds) for one in (found[condition, precision], idle))
+        own.append(f"{times / before:.2f}x")
+        if times > _OF_IDLE * before:
+            faults.append(f"{condition}, {precision}: ABOVE {_OF_IDLE:g}x of Sharpen's own idle time")
+    lines.append(["Sharpen, of its own idle time", *own])
+    lines += [
+        [f"peak GiB, {name}", *(f"{measured[name].peak_gib:.2f}" for measured in found.values())] for name in names
+    ]
+    heads = {IDLE: "idle", NEIGHBOUR: "one busy neighbour a core-pair"}
+    head = ["s a step: median (range of the rounds)", *(f"{heads[one]}, {precision}" for one, precision in found)]
+    wanted = "; ".join(faults) if faults else "all of it is met"
+    return "\n\n".join(
+        [
+            f"Machine: {described}.",
+            f"Command: `{command('tests.peers.bench_finetuning')}`.",
+            table(head, lines),
+            f"{given.rounds} rounds in which conditions and contestants take turns, {given.steps} steps a process, the "
+            f"first dropped. Beside a neighbour {max(1, machine.cores() // 2)} other process(es) of the same priority "
+            f"compute without a pause. Wanted: idle at least {_AT_LEAST[IDLE]:g}x as fast as every peer, beside a "
+            f"neighbour never slower, and at most {_OF_IDLE:g}x of Sharpen's own idle time: {wanted}.",
+        ]
+    )
 
 
 def report(

@@ -26,6 +26,7 @@ def finish(
     from pathlib import Path
 
     from components.core.jobs.reap import reap_jobs
+    from components.core.markdown import escaped
     from components.core.place import reported, run_id
     from components.core.terminal import printable
     from components.promotion.last_run import told_of
@@ -35,7 +36,9 @@ def finish(
         reaped = reap_jobs(job_namespace(overrides))
         deleted = "".join(f"\n- training job `{name}` was still there and was deleted" for name in reaped)
         end = told_of(store, model_name, run_id()) or status.state.lower()
-        told = f"\n\n{status.error_message}" if status.error_message else ""
-        text = f"## {model_name}: {end}\n\nRun `{status.pipeline_job_resource_name}`{told}\n{deleted}\n"
+        told = f"\n\n{escaped(status.error_message)}" if status.error_message else ""
+        text = (
+            f"## {escaped(model_name)}: {escaped(end)}\n\nRun `{status.pipeline_job_resource_name}`{told}\n{deleted}\n"
+        )
         Path(summary.path).write_text(text, encoding="utf-8")
         print(printable(f"{model_name}: {end}"))

@@ -74,6 +74,7 @@ def _one_split_each(draft: Draft, leaks: Leaks) -> set[str]:
     for split, count in other.unique(["query_id", "split"]).group_by("split").len().iter_rows():
         leaks.counts.setdefault(split, {})["judged_in_several_splits"] = count
     keys = ["query_id", "passage_id", "split"]
+    draft.counts["judged_pairs_of_other_splits"] = other.height
     draft.data = replace(draft.data, qrels=draft.data.qrels.join(other, on=keys, how="anti", maintain_order="left"))
     return set(other["query_id"])
 

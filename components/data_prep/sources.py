@@ -135,14 +135,20 @@ def _play_roles(parts: dict[Role, dict[str, DataSet]]) -> dict[str, int]:
     if not brought:
         raise InputError("eval_data: no dev or test query in it; name a BEIR folder with qrels/test.tsv, or rows")
     as_test = brought == {"dev"}
-    counts = {"training_queries_of_eval_data": 0, "held_out_queries_replaced_by_eval_data": 0}
+    counts = {
+        "training_queries_of_eval_data": 0,
+        "held_out_queries_replaced_by_eval_data": 0,
+        "judged_pairs_of_splits_left_out": 0,
+    }
     for name, part in parts["eval"].items():
         kept = _without_splits(part, {"train"})
+        counts["judged_pairs_of_splits_left_out"] += part.qrels.height - kept.qrels.height
         counts["training_queries_of_eval_data"] += part.queries.height - kept.queries.height
         parts["eval"][name] = _as_test(kept) if as_test else kept
     replaced = {"test"} if as_test else brought
     for name, part in parts["train"].items():
         kept = _without_splits(part, replaced)
+        counts["judged_pairs_of_splits_left_out"] += part.qrels.height - kept.qrels.height
         counts["held_out_queries_replaced_by_eval_data"] += part.queries.height - kept.queries.height
         parts["train"][name] = kept
     return counts

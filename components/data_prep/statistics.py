@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from components.core import storage
+from components.core.markdown import escaped
 from components.core.readers import Findings
 from components.core.readers.rows import SHOWN_FAULTS
 from components.core.records import SPLITS, DataSet
@@ -139,10 +140,15 @@ def write_page(address: str, path: str) -> None:
     lines = ["| split | queries | judged pairs | positive pairs |", "|---|---:|---:|---:|"]
     for split, found in stats["splits"].items():
         lines.append(f"| {split} | {found['queries']:,} | {found['pairs']:,} | {found['positive_pairs']:,} |")
-    lines += ["", *(f"- {line}" for line in summary(stats, address)), "", "| input | kind | role | rows | queries |"]
+    lines += [
+        "",
+        *(f"- {escaped(line)}" for line in summary(stats, address)),
+        "",
+        "| input | kind | role | rows | queries |",
+    ]
     lines.append("|---|---|---|---:|---:|")
     for fact in stats["inputs"]:
         lines.append(
-            f"| `{fact['address']}` | {fact['kind']} | {fact['role']} | {fact['rows']:,} | {fact['queries']:,} |"
+            f"| {escaped(fact['address'])} | {fact['kind']} | {fact['role']} | {fact['rows']:,} | {fact['queries']:,} |"
         )
     Path(path).write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from components.core.markdown import code_span
 from components.indexing.manifest import Manifest
 
 
@@ -12,12 +13,12 @@ def render_page(index: Manifest) -> str:
     lines = [
         f"# Index of {index.passages:,} passages",
         "",
-        f"Model `{model.address}` (weights {model.weights_hash[:12]}), {stored.dimension} of {model.dimension} "
-        f"dimensions, stored as {stored.precision}; scores are the {score}.",
+        f"Model {code_span(model.address)} (weights {model.weights_hash[:12]}), {stored.dimension} of "
+        f"{model.dimension} dimensions, stored as {stored.precision}; scores are the {score}.",
         "",
         "## A query",
         "",
-        f"is encoded by the same model with the prompt {model.prompts['query']!r} before it, at most "
+        f"is encoded by the same model with the prompt {code_span(repr(model.prompts['query']))} before it, at most "
         f"{model.max_lengths['query']} tokens, pooling `{model.pooling}`"
         + (", scaled to length 1" if model.normalized else "")
         + (f", and cut to its first {stored.dimension} dimensions" if stored.dimension < model.dimension else "")

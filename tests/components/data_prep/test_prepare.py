@@ -18,6 +18,7 @@ from components.core.text import normalised
 from components.data_prep.examples import hashes_of
 from components.data_prep.prepare import QUARANTINE, STATISTICS, prepare
 from components.data_prep.settings import DataSettings
+from components.data_prep.statistics import write_page
 from tests.components.core.input_files import pair, passage, question, write_beir, write_rows
 
 HALF = DataSettings(test_share=0.3, dev_share=0.2)
@@ -191,6 +192,39 @@ def test_rows_named_as_evaluation_data_are_test_queries(tmp_path: Path) -> None:
     data, stats = DataSet.open(str(tmp_path / "out")), stats_of(tmp_path / "out")
     assert data.queries_of("test").height == 20 and data.queries_of("train").height == 40
     assert stats["leaks"]["train"]["same_text"] == 10 and stats["dropped"]["leaking_queries"] == 10
+
+
+def test_every_query_and_judgement_of_splits_and_rows_is_kept_or_counted(tmp_path: Path) -> None:
+    """A benchmark with splits of its own beside rows without any, in both roles, some queries judged in two splits."""
+    qrels = {
+        "train": [f"q{n}\tp{n}\t1" for n in range(20)],
+        "dev": [f"q{n}\tp{n}\t1" for n in range(15, 30)],
+        "test": [f"q{n}\tp{n}\t{n % 2 + 1}" for n in range(25, 40)] + ["q0\tp1\t1"],
+    }
+    sets = [
+        write_beir(tmp_path / name, [passage(n, name) for n in range(40)], [question(n) for n in range(40)], qrels)
+        for name in ("a", "b")
+    ]
+    rows = write_rows(tmp_path / "rows.jsonl", [pair(n) for n in range(30, 90)])
+    prepare([str(sets[0]), str(rows)], [str(sets[1])], str(tmp_path / "out"), DataSettings())
+    data, stats = DataSet.open(str(tmp_path / "out")), stats_of(tmp_path / "out")
+    dropped = stats["dropped"]
+    queries = ("training_queries_of_eval_data", "held_out_queries_replaced_by_eval_data", "queries_merged")
+    queries += ("queries_without_positive", "leaking_queries")
+    assert data.queries.height + sum(dropped[name] for name in queries) == 40 + 40 + 60
+    # a query that leaks has one judged pair here
+    pairs = ("judged_pairs_of_splits_left_out", "judged_pairs_of_other_splits", "leaking_queries")
+    assert data.qrels.height + sum(dropped[name] for name in pairs) == 51 + 51 + 60
+
+
+def test_the_page_for_the_ui_shows_foreign_text_as_text(tmp_path: Path) -> None:
+    rows = [pair(n, **{"<script>alert(1)</script>": 1}) for n in range(300)]
+    path = write_rows(tmp_path / "<img src=x onerror=alert(1)>|`" / "a.jsonl", [*rows, {"query": "x", "pos": "y"}])
+    prepare([str(path)], [], str(tmp_path / "out"), DataSettings())
+    write_page(str(tmp_path / "out"), str(tmp_path / "page.md"))
+    page = (tmp_path / "page.md").read_text(encoding="utf-8")
+    assert "<img" not in page and "<script" not in page
+    assert "&lt;img src=x onerror=alert(1)&gt;\\|\\`" in page and "&lt;script&gt;" in page
 
 
 def test_one_benchmark_may_be_both_training_and_evaluation_data(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ export TOKENIZERS_PARALLELISM := false
 PEER := $(if $(SHARPEN_PEER_FLAGEMBEDDING),,.venv-flagembedding/peer.done)
 HN_MINE := $(if $(SHARPEN_PEER_FLAGEMBEDDING),,.venv-flagembedding/hn_mine.py)
 BENCH ?=
-comma := ,
+LOCKS := images/requirements
 RUN ?=
 
 INPUTS ?= 10000
@@ -25,12 +25,21 @@ help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
 
 # pip's own output is long; its log keeps it, and a line now and then shows that it goes on.
-define pip_install
-@$(BIN)/python -m pip install --progress-bar off --constraint requirements.lock --editable '$(1)' 2>&1 \
-	| tee $(VENV)/pip.log \
+define pip
+@$(BIN)/python -m pip install --progress-bar off $(1) 2>&1 \
+	| tee -a $(VENV)/pip.log \
 	| awk '/^(Collecting|Requirement already)/ && ++n % 20 == 0 { print "  " n " packages found"; fflush() } \
 	       /^Installing collected/ { print "  installing"; fflush() } /^ERROR/ { print substr($$0, 1, 300); fflush() }' \
 	|| { echo "error: pip failed; the whole log: $(VENV)/pip.log"; exit 1; }
+endef
+
+# Every file has its hash in a list, but those of torch: which wheel it is depends on the machine, and pip prefers one
+# with a known hash to the one for processors alone.
+define pip_install
+@rm -f $(VENV)/pip.log
+$(call pip,--no-deps --require-hashes --requirement $(LOCKS)/$(1).txt)
+$(call pip,--constraint requirements.lock torch)
+$(call pip,--no-deps --no-build-isolation --editable .)
 endef
 
 define make_venv
@@ -39,15 +48,15 @@ define make_venv
 @test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 endef
 
-$(VENV)/demo.done: pyproject.toml requirements.lock
+$(VENV)/demo.done: pyproject.toml requirements.lock $(LOCKS)/demo.txt
 	$(make_venv)
-	$(call pip_install,.[demo])
+	$(call pip_install,demo)
 	@touch $@
 
-# With what the demo needs, so that pip works out what fits together once.
-$(VENV)/dev.done: pyproject.toml requirements.lock
+# With what the demo needs.
+$(VENV)/dev.done: pyproject.toml requirements.lock $(LOCKS)/dev.txt
 	$(make_venv)
-	$(call pip_install,.[demo$(comma)dev])
+	$(call pip_install,dev)
 	@touch $(VENV)/demo.done $@
 
 demo: $(VENV)/demo.done  ## the whole pipeline on real data, here

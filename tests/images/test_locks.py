@@ -61,7 +61,7 @@ def test_the_cuda_list_is_the_cpu_list_with_torch_and_its_libraries() -> None:
     assert all(re.match("torch$|triton$|nvidia-|cuda-", name) for name in more), more
 
 
-@pytest.mark.parametrize("name", ["launcher.txt", "cpu.txt", "cuda.txt", "torch-cpu.txt"])
+@pytest.mark.parametrize("name", ["launcher.txt", "cpu.txt", "cuda.txt", "torch-cpu.txt", "demo.txt", "dev.txt"])
 def test_versions_are_those_that_the_tests_run(name: str) -> None:
     lines = (ROOT / "requirements.lock").read_text().splitlines()
     tested = {
@@ -70,10 +70,21 @@ def test_versions_are_those_that_the_tests_run(name: str) -> None:
     other = {package: version for package, version in locked(name).items() if tested.get(package, version) != version}
     assert not other, f"{other}: make image-locks"
     outside = set(locked(name)) - set(tested)
-    assert all(re.match("triton$|nvidia-|cuda-|setuptools$", package) for package in outside), outside
+    # for GPUs, for building, and for other systems than the tests'
+    known = "triton$|nvidia-|cuda-|setuptools$|colorama$|pywin32$|tzdata$|httpx2-jsfetch$"
+    assert all(re.match(known, package) for package in outside), outside
 
 
-@pytest.mark.parametrize("name", ["launcher.txt", "cpu.txt", "cuda.txt", "build.txt"])
+@pytest.mark.parametrize(("name", "extras"), [("demo.txt", ["demo"]), ("dev.txt", ["demo", "dev"])])
+def test_an_environments_list_has_all_that_is_needed_here(name: str, extras: list[str]) -> None:
+    wanted = closure([f"{PROJECT['name']}[{','.join(extras)}]"]) - {PROJECT["name"], "torch"}
+    missing = wanted - set(locked(name))
+    assert not missing, "after a change of the requirements: make image-locks"
+
+
+@pytest.mark.parametrize(
+    "name", ["launcher.txt", "cpu.txt", "cuda.txt", "build.txt", "torch-cpu.txt", "demo.txt", "dev.txt"]
+)
 def test_every_package_has_a_hash(name: str) -> None:
     found = hashes(name)
     assert set(found) == set(locked(name))

@@ -86,7 +86,7 @@ def _beside_the_gain(measured: Measured, earlier: int, metric: str) -> list[str]
         lines.append("Dev:    the data have no dev split, so runs can only be compared by what also decides")
     out = measured.facts.get("queries_left_out", 0)
     seen = f"; {out:,} queries left out, as a champion was trained on them" if out else ""
-    lines.append(f"Test:   these queries have decided {earlier:,} times before{seen}")
+    lines.append(f"Test:   these queries have decided {earlier:,} {'time' if earlier == 1 else 'times'} before{seen}")
     if earlier >= MANY:
         lines.append(often(earlier))
     return lines

@@ -15,6 +15,8 @@ LARGEST_FILE = 2**20
 # aliases make ten lines stand for billions of values
 MOST_VALUES = 100_000
 DEEPEST = 50
+# a float's range; whole numbers beyond some 14,000 bits cannot be written down again
+LARGEST_BITS = 1024
 
 
 class _Loader(yaml.SafeLoader):
@@ -34,7 +36,10 @@ class _Loader(yaml.SafeLoader):
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:
-            return super().construct_object(node, deep)
+            value = super().construct_object(node, deep)
+            if isinstance(value, int) and value.bit_length() > LARGEST_BITS:
+                raise ValueError
+            return value
         except (ValueError, KeyError, IndexError, AttributeError, TypeError, OverflowError):
             kind = node.tag.rpartition(":")[2]
             raise ConstructorError(

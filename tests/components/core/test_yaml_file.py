@@ -40,6 +40,7 @@ def test_anchors_and_merge_keys_are_resolved(tmp_path: Path) -> None:
         ("a: !!int ''\n", "is no int"),
         ("a: !!timestamp abc\n", "is no timestamp"),
         ("a: " + "9" * 5000, "is no int"),
+        ("a: 0x" + "f" * 5000, "is no int"),
         ("a: !!python/object/apply:os.system ['true']\n", "could not determine a constructor for the tag"),
         ("a: !unknown 1\n", "could not determine a constructor for the tag"),
         ("? [a, b]\n: 1\n", "found unhashable key"),

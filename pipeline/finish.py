@@ -26,19 +26,15 @@ def finish(
     from pathlib import Path
 
     from components.core.jobs.reap import reap_jobs
-    from components.core.markdown import escaped
     from components.core.place import reported, run_id
     from components.core.terminal import printable
     from components.promotion.last_run import told_of
+    from components.promotion.wording import end_page
     from pipeline.parameters import job_namespace
 
     with reported("finish"):
         reaped = reap_jobs(job_namespace(overrides))
-        deleted = "".join(f"\n- training job `{name}` was still there and was deleted" for name in reaped)
         end = told_of(store, model_name, run_id()) or status.state.lower()
-        told = f"\n\n{escaped(status.error_message)}" if status.error_message else ""
-        text = (
-            f"## {escaped(model_name)}: {escaped(end)}\n\nRun `{status.pipeline_job_resource_name}`{told}\n{deleted}\n"
-        )
-        Path(summary.path).write_text(text, encoding="utf-8")
+        page = end_page(model_name, end, status.pipeline_job_resource_name, status.error_message, reaped)
+        Path(summary.path).write_text(page, encoding="utf-8")
         print(printable(f"{model_name}: {end}"))

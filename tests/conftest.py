@@ -58,6 +58,19 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def same_arithmetic_on_every_machine() -> Iterator[None]:
+    """`precision: auto` and `attn_implementation: auto` come to the same here and in child processes: none measures."""
+    from components.core import hardware
+
+    attention = {name: {str(limit): "sdpa" for limit in hardware.LENGTHS} for name in hardware.tables()}
+    chosen = {"version": hardware.VERSION, "machine": hardware.machine(), "precision": "fp32", "bf16_speed": 1.0}
+    chosen |= {"attention": attention, "measured_at": "2026-01-01T00:00:00Z", "seconds": 0.0}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(hardware.VARIABLE, json.dumps(chosen))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def kfp_local_takes_any_path() -> Iterator[None]:
     """Components run under kfp.local here as in `sharpen run`, from a folder with a space in its name too."""
     from pipeline.kfp_local import arguments_left_alone

@@ -120,8 +120,8 @@ RelevanceLevel = Annotated[
     Field(
         ge=1,
         le=1000,
-        description="Smallest grade that counts as relevant. Between 0 and it, a passage is neither a positive nor a "
-        "negative; nDCG uses every grade above 0 as a gain.",
+        description="Smallest grade that is relevant; grades between 0 and it are neither positive nor negative. nDCG "
+        "uses every grade.",
     ),
 ]
 """What a grade means (`core.relevance`), for all settings that need to know."""

@@ -28,8 +28,13 @@ def with_padding_token(tokenizer: Any, model: str) -> None:
 
 
 def check_vocabulary(tokenizer: Any, model: Any, told: str) -> None:
-    """Raise InputError where the model has no vector for a token that the tokenizer may give."""
-    largest, embeddings = max(tokenizer.get_vocab().values(), default=-1), model.get_input_embeddings()
+    """Raise InputError where the model has no vector for a token that the tokenizer gives for a text.
+
+    Classes of tokenizers bring special tokens of their own, for which a model that never sees them has no vector.
+    """
+    added = tokenizer.added_tokens_encoder
+    largest = max((number for token, number in tokenizer.get_vocab().items() if token not in added), default=-1)
+    embeddings = model.get_input_embeddings()
     rows = getattr(embeddings, "num_embeddings", None)
     if largest < 0 or (rows is not None and largest >= rows):
         raise InputError(

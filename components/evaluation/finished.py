@@ -68,7 +68,7 @@ class Evaluated:
             metrics=json.loads((folder / METRICS).read_text()),
             per_query=with_groups(pl.read_parquet(folder / PER_QUERY, glob=False)).sort("query_id"),
             run_file=folder / RUN,
-            dev=with_groups(pl.read_parquet(dev)).sort("query_id") if dev.is_file() else None,
+            dev=with_groups(pl.read_parquet(dev, glob=False)).sort("query_id") if dev.is_file() else None,
         )
 
     def of_queries(self, query_ids: Sequence[str]) -> Evaluated:

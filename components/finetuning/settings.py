@@ -51,8 +51,8 @@ class TrainingSettings(SettingsModel):
     )
     mask_false_negatives: bool = Field(
         True,
-        description="Passages judged above 0 for a query, or with its own text, are never its negatives, nor is what "
-        "equals one of them but for case, width and spaces; and a text counts once per batch.",
+        description="What is known as relevant to a query, or is its own text, is never its negative; a text counts "
+        "once per batch.",
     )
     false_negative_margin: float | None = Field(
         None,

@@ -103,6 +103,22 @@ def promotion_page(ended: str, reason: str, version: str, name: str, root: str) 
     return "\n".join(lines) + "\n"
 
 
+def end_page(name: str, end: str, run: str, fault: str, deleted_jobs: list[str]) -> str:
+    """How a run ended, as Markdown.
+
+    Args:
+        name: of the model.
+        end: in words.
+        run: what Kubeflow calls the run.
+        fault: what Kubeflow says of a failure; empty for none.
+        deleted_jobs: training jobs that went on and were deleted.
+    """
+    lines = [f"## {escaped(name)}: {escaped(end)}", f"Run {code_span(run)}"]
+    lines += [escaped(fault)] if fault else []
+    jobs = [f"- training job {code_span(job)} was still there and was deleted" for job in deleted_jobs]
+    return "\n\n".join([*lines, "\n".join(jobs)]).strip() + "\n"
+
+
 def _table(name: str, reference: Reference, measured: Measured) -> list[str]:
     level = f"{100 * measured.confidence_level:g} % interval"
     lines = [f"| metric | {name} | this model | difference | {level} |", "|---|---:|---:|---:|---:|"]

@@ -224,7 +224,7 @@ def test_a_killed_run_leaves_no_process_and_no_store(
         ("store=s3://sharpen", {"AWS_SECRET_ACCESS_KEY": "wrong"}, "the secret is wrong"),
         ("store=s3://sharpen", {"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9"}, "cannot reach the object store"),
         ("training.temperature=0", {}, "training.temperature"),
-        ("training.train_group_size=1", {}, "training.train_group_size"),
+        ("training.train_group_size=0", {}, "training.train_group_size"),
         ("training.temprature=1", {}, "did you mean temperature?"),
     ],
 )

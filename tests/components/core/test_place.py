@@ -21,7 +21,7 @@ def test_the_object_store_address_that_kfp_gives_is_taken(monkeypatch: pytest.Mo
         output_address("/local/x/data", "data_prep")
 
 
-@pytest.mark.parametrize(("error", "code"), [(InputError("bad"), 2), (StepFailed("died"), 1), (OSError(28, "full"), 2)])
+@pytest.mark.parametrize(("error", "code"), [(InputError("bad"), 2), (StepFailed("died"), 1), (OSError(28, "full"), 1)])
 def test_a_step_ends_with_the_exit_code_of_its_failure(
     error: Exception, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -130,26 +130,6 @@ def test_the_champion_is_indexed_and_can_be_asked(workshop: Path, first_run: sub
     assert all(" of the book" in hit["text"] for hit in json.loads(asked.stdout)["hits"])
 
 
-def test_a_second_run_repeats_only_what_changed_and_the_gate_can_say_no(
-    workshop: Path, first_run: subprocess.CompletedProcess[str]
-) -> None:
-    before = champion(workshop)
-    with EmbeddedStore(workshop / ".sharpen" / "store") as store:
-        (mined,) = re.findall(r"report  (s3://sharpen/runs/\S+)/report.html", first_run.stdout)
-        bucket = store._client(store._state())
-        bucket.delete_object(Bucket="sharpen", Key=f"{mined.removeprefix('s3://sharpen/')}/_SUCCESS.json")
-    changes = ("--set", "training.max_steps=1", "--set", "promotion.min_gain=0.5")
-    second = sharpen(workshop, "run", "--config", "my.yaml", *changes)
-    assert second.returncode == 3, second.stdout + second.stderr
-    assert re.search(r"hard-negatives\n    not taken from the cache: .*; doing it again", second.stdout)
-    for step in ("data-prep", "evaluate base model"):
-        assert re.search(rf"{step}\n  nothing changed", second.stdout), step
-    assert re.search(r"finetuning\n    fine-tuning: ", second.stdout)
-    assert "Model:  not promoted" in second.stdout
-    assert second.stderr.startswith("error: the gate did not promote")
-    assert champion(workshop) == before
-
-
 def test_a_second_round_mines_with_the_model_of_the_first(
     workshop: Path, first_run: subprocess.CompletedProcess[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -173,6 +153,26 @@ def test_a_second_round_mines_with_the_model_of_the_first(
     assert report["model"].endswith("/finetuning")
     assert second["base_weights"] == first["base_weights"]
     assert second["negatives_hash"] != first["negatives_hash"]
+
+
+def test_a_second_run_repeats_only_what_changed_and_the_gate_can_say_no(
+    workshop: Path, first_run: subprocess.CompletedProcess[str]
+) -> None:
+    before = champion(workshop)
+    with EmbeddedStore(workshop / ".sharpen" / "store") as store:
+        (mined,) = re.findall(r"report  (s3://sharpen/runs/\S+)/report.html", first_run.stdout)
+        bucket = store._client(store._state())
+        bucket.delete_object(Bucket="sharpen", Key=f"{mined.removeprefix('s3://sharpen/')}/_SUCCESS.json")
+    changes = ("--set", "training.max_steps=1", "--set", "promotion.min_gain=0.5")
+    second = sharpen(workshop, "run", "--config", "my.yaml", *changes)
+    assert second.returncode == 3, second.stdout + second.stderr
+    assert re.search(r"hard-negatives\n    not taken from the cache: .*; doing it again", second.stdout)
+    for step in ("data-prep", "evaluate base model"):
+        assert re.search(rf"{step}\n  nothing changed", second.stdout), step
+    assert re.search(r"finetuning\n    fine-tuning: ", second.stdout)
+    assert "Model:  not promoted" in second.stdout
+    assert second.stderr.startswith("error: the gate did not promote")
+    assert champion(workshop) == before
 
 
 def test_a_step_that_dies_stops_the_run_and_promotes_nothing(

@@ -35,6 +35,6 @@ def finish(
     with reported("finish"):
         reaped = reap_jobs(job_namespace(overrides))
         end = told_of(store, model_name, run_id()) or status.state.lower()
-        page = end_page(model_name, end, status.pipeline_job_resource_name, status.error_message, reaped)
+        page = end_page(model_name, end, status.pipeline_job_resource_name, status.error_message or "", reaped)
         Path(summary.path).write_text(page, encoding="utf-8")
         print(printable(f"{model_name}: {end}"))

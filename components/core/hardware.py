@@ -159,9 +159,7 @@ def _measured() -> dict[str, Any]:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(0)
                 result["bf16_speed"] = _bf16_speed()
-                result["attention"] = {
-                    name: _attention_of(*name.split(" "), cpu_attention.attention) for name in tables()
-                }
+                result["attention"] = {name: _attention_of(name, cpu_attention.attention) for name in tables()}
         except BaseException as error:
             fault.append(error)
 
@@ -200,8 +198,9 @@ def _bf16_speed() -> float:
     return round(product ** (1 / len(_SHAPES)), 3)
 
 
-def _attention_of(precision: str, use: str, eager_bf16: Callable[..., Any]) -> dict[str, str]:
+def _attention_of(table: str, eager_bf16: Callable[..., Any]) -> dict[str, str]:
     """Longest text -> the faster implementation; near ties go to the one that is usually faster."""
+    precision, _, use = table.partition(" ")
     found = {}
     for limit, length in LENGTHS.items():
         # in fp32 only the backward pass of `sdpa` is slow, and with long texts scores no longer fit into the caches

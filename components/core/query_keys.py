@@ -1,35 +1,48 @@
-"""Which queries a model was trained on or measured with, as sorted 64-bit keys of their normalised texts."""
+"""Which queries a model was trained on or measured with, as sorted 64-bit keys of their normalised texts.
+
+Promotion reads and joins such files in an image without numpy and polars.
+"""
 
 from __future__ import annotations
 
+import sys
+from array import array
 from collections.abc import Iterable
 
-import numpy as np
-
 from components.core import storage
-from components.core.text import text_id
+from components.core.errors import InputError
 
 TRAINED, MEASURED = "trained_queries.u64", "measured_queries.u64"
 """Files of an evaluation folder: keys of the data set's training queries, and of the queries that were measured."""
 
-
-def keys_of(texts: Iterable[str]) -> np.ndarray:
-    """Keys of texts, uint64 in their order: `text_id` as a number."""
-    return np.array([int(text_id(text), 16) for text in texts], dtype=np.uint64)
+_UNSIGNED_64_BITS = "Q"
 
 
-def as_bytes(keys: np.ndarray) -> bytes:
+def keys_of(texts: Iterable[str]) -> array[int]:
+    """Keys of texts (`core.text.text_key`) in their order."""
+    from components.core.text import text_key  # it imports polars
+
+    return array(_UNSIGNED_64_BITS, map(text_key, texts))
+
+
+def as_bytes(keys: Iterable[int]) -> bytes:
     """Keys as a file: 8 bytes each, little-endian, ascending, without repeats."""
-    return np.unique(keys).astype("<u8").tobytes()
+    return _little_endian(array(_UNSIGNED_64_BITS, sorted(set(keys)))).tobytes()
 
 
-def read(address: str) -> np.ndarray:
-    """The keys in a file of `as_bytes`; none for an empty address. Raises NotFound (an InputError)."""
-    if not address:
-        return np.empty(0, dtype=np.uint64)
-    return np.frombuffer(storage.read_bytes(address), dtype="<u8").astype(np.uint64)
+def read(address: str) -> array[int]:
+    """The keys in a file of `as_bytes`; none for an empty address. Raises InputError: NotFound, or a damaged file."""
+    keys = array(_UNSIGNED_64_BITS)
+    if address:
+        try:
+            keys.frombytes(storage.read_bytes(address))
+        except ValueError:
+            raise InputError(f"{address}: damaged: not a whole number of keys of 8 bytes") from None
+    return _little_endian(keys)
 
 
-def union(*parts: np.ndarray) -> np.ndarray:
-    """All keys of the parts, ascending, once."""
-    return np.unique(np.concatenate(parts)) if parts else np.empty(0, dtype=np.uint64)
+def _little_endian(keys: array[int]) -> array[int]:
+    """From this machine's order of bytes to the file's, and back."""
+    if sys.byteorder == "big":
+        keys.byteswap()
+    return keys

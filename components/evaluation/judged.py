@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
-import numpy as np
 import polars as pl
 
 from components.core import trec
@@ -43,7 +43,7 @@ class Judged:
 
 
 def select_judged(
-    dataset: DataSet, split: str, data: str, relevance_level: int = 1, *, without: np.ndarray | None = None
+    dataset: DataSet, split: str, data: str, relevance_level: int = 1, *, without: Collection[int] = ()
 ) -> Judged:
     """The judged queries of a split and the corpus.
 
@@ -65,8 +65,9 @@ def select_judged(
         known = ", ".join(f"{name} ({count} queries)" for name, count in splits) or "none"
         raise InputError(f"{data}: split {split!r} has no judged query; splits with judgements: {known}")
     found = measured.height
-    if without is not None and len(without):
-        measured = measured.filter(~np.isin(keys_of(measured["text"]), without))
+    if without:
+        seen = set(without)
+        measured = measured.filter(pl.Series([key not in seen for key in keys_of(measured["text"])], dtype=pl.Boolean))
         if measured.is_empty():
             raise InputError(
                 f"{data}: earlier champions were trained on all {found:,} judged queries of {split}, so nothing can be "

@@ -13,8 +13,6 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-import numpy as np
-
 from components.core import query_keys, storage
 from components.core.errors import InputError
 from components.core.place import run_id
@@ -97,14 +95,14 @@ def earlier(root: str, measured: Measured, settings: PromotionSettings) -> int:
     A test set counts as this one when it held at least `SAME_TEST` of the present queries, so that a split which grows
     with the data is known again.
     """
-    keys = np.unique(query_keys.read(storage.join(measured.address, query_keys.MEASURED)))
+    keys = {*query_keys.read(storage.join(measured.address, query_keys.MEASURED))}
     own, count = _id(measured, settings), 0
     for test_set, names in _decisions(root).items():
         try:
             other = query_keys.read(storage.join(root, "decisions", test_set, "queries.u64"))
         except InputError:
             continue
-        if len(keys) and np.isin(keys, other).mean() >= SAME_TEST:
+        if keys and len(keys.intersection(other)) >= SAME_TEST * len(keys):
             count += sum(file.partition("-")[0] in (PROMOTE, REJECT) and own not in file for file in names)
     return count
 

@@ -52,3 +52,22 @@ def test_a_components_face_imports_in_half_a_second_of_processor_time(module: st
 
 def test_there_is_a_face_for_every_step() -> None:
     assert len(FACES) >= 5
+
+
+WITHOUT = """
+import importlib.abc, sys
+class Absent(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {absent}:
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Absent())
+for module in {modules}:
+    importlib.import_module(module)
+"""
+
+
+def test_promotion_imports_without_what_the_launchers_image_lacks() -> None:
+    modules = [f"components.promotion.{p.stem}" for p in (ROOT / "components/promotion").glob("*.py")]
+    modules = [name for name in modules if name.rpartition(".")[2] not in ("__init__", "__main__", "component")]
+    program = WITHOUT.format(absent={*HEAVY, "numpy", "polars", "safetensors", "jinja2"}, modules=modules)
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -122,3 +123,9 @@ def test_keys_are_those_of_normalised_texts() -> None:
     assert keys[0] == keys[1] != keys[2]
     again = np.frombuffer(query_keys.as_bytes(keys), "<u8")
     assert again.tolist() == sorted(set(keys.tolist()))
+
+
+def test_a_damaged_file_of_keys_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "keys.u64").write_bytes(b"seven b")
+    with pytest.raises(InputError, match=r"keys\.u64: damaged"):
+        query_keys.read(str(tmp_path / "keys.u64"))

@@ -66,7 +66,6 @@ def test_attention_by_length_and_use(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (ties["fp32", 64, True], ties["fp32", 64, False]) == ("eager", "sdpa")
     monkeypatch.setattr(hardware, "_chosen", None)
     monkeypatch.setenv(hardware.VARIABLE, "")
-    monkeypatch.setenv("SHARPEN_CACHE", "")
     monkeypatch.setattr(hardware, "_kept", lambda: None)
     measured_as(monkeypatch, {"sdpa": 0.8, "eager": 0.5})
     assert hardware.fast_attention("bf16", 64, training=True) == "sdpa"

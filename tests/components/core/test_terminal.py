@@ -10,7 +10,7 @@ from rich.table import Table
 
 from components.core.terminal import plain_console, printable
 
-TEXTS = ["/work/proj[v2]/report.html", "x [/y] z", "a:smile:b", "[bold]"]
+TEXTS = ["/home/ann/proj[v2]/report.html", "x [/y] z", "a:smile:b", "[bold]"]
 
 
 def test_texts_are_printed_as_they_are_in_lines_and_in_tables() -> None:

@@ -2,45 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from components.core import storage
-from components.core.command import run as run_with_exit_code
 from components.promotion import registry
-from pipeline.cli import app
 from tests.components.core.store_proxy import Answer, Request, StoreProxy, refusal
+from tests.models_command import sharpen_models
 
 pytestmark = pytest.mark.store
 
 NAME = "code-search"
 COMMANDS = [("list",), ("show", NAME), ("pull", NAME), ("promote", NAME, "v0001"), ("rollback", NAME)]
-
-
-class Done(NamedTuple):
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-
-def sharpen(*arguments: str) -> Done:
-    """`sharpen models ...` in this process."""
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            run_with_exit_code(lambda: app(["models", *arguments], standalone_mode=False), "sharpen")
-            code = 0
-        except SystemExit as ended:
-            code = int(ended.code or 0)
-    return Done(code, out.getvalue(), err.getvalue())
 
 
 @pytest.fixture
@@ -70,7 +46,7 @@ def test_a_store_that_fails_after_it_has_answered_is_at_fault(
 
         with StoreProxy(os.environ["AWS_ENDPOINT_URL_S3"], instead=fail) as proxy, monkeypatch.context() as patch:
             patch.setenv("AWS_ENDPOINT_URL_S3", proxy.endpoint)
-            done = sharpen(*command, "--store", root)
+            done = sharpen_models(*command, "--store", root)
         assert done.code == 1, (command, done)
         assert len(done.err.splitlines()) == 1, (command, done)
         assert not (tmp_path / NAME).exists()
@@ -88,15 +64,15 @@ def test_what_the_user_can_mend_is_the_users(
 ) -> None:
     monkeypatch.setenv(variable, value)
     for command in COMMANDS[:2]:
-        done = sharpen(*command, "--store", root)
+        done = sharpen_models(*command, "--store", root)
         assert done.code == 2 and told in done.err and len(done.err.splitlines()) == 1, (command, done)
 
 
 def test_wrong_names_are_the_users(root: str) -> None:
     for command in (("show", "code-serch"), ("pull", NAME, "v0009"), ("promote", NAME, "v0009"), ("rollback", "other")):
-        done = sharpen(*command, "--store", root)
+        done = sharpen_models(*command, "--store", root)
         assert done.code == 2 and len(done.err.splitlines()) == 1, (command, done)
-    assert "did you mean code-search?" in sharpen("show", "code-serch", "--store", root).err
+    assert "did you mean code-search?" in sharpen_models("show", "code-serch", "--store", root).err
 
 
 def test_a_lost_race_has_the_exit_code_of_what_was_not_promoted(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,13 +89,13 @@ def test_a_lost_race_has_the_exit_code_of_what_was_not_promoted(root: str, monke
         (folder / "model.safetensors").write_text("w3")
     registry.register(root, NAME, model, {}, run_id="r")
     monkeypatch.setattr(registry, "_switch", switch_and_be_overtaken)
-    done = sharpen("promote", NAME, "v0003", "--store", root)
+    done = sharpen_models("promote", NAME, "v0003", "--store", root)
     assert done.code == 3 and len(done.err.splitlines()) == 1
     assert "somebody else promoted v0001 in the same moment; v0003 is registered, but not the champion" in done.err
 
 
 def test_who_only_reads_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    done = sharpen("list", "--store", str(tmp_path / "typo"))
+    done = sharpen_models("list", "--store", str(tmp_path / "typo"))
     assert (done.code, done.out) == (0, "no models yet; `sharpen run` makes one\n")
     assert not (tmp_path / "typo").exists()

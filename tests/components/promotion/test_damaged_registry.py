@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import io
 import json
 import random
 import shutil
@@ -15,9 +13,8 @@ from typing import Any
 import pytest
 
 from components.core import storage
-from components.core.command import run as run_with_exit_code
 from components.promotion import registry
-from pipeline.cli import app
+from tests.models_command import sharpen_models
 
 NAME = "code-search"
 COMMANDS = {
@@ -114,18 +111,6 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def sharpen(*arguments: str) -> tuple[int, str, str]:
-    """`sharpen models ...` in this process: exit code, output, errors."""
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            run_with_exit_code(lambda: app(["models", *arguments], standalone_mode=False), "sharpen")
-            code = 0
-        except SystemExit as ended:
-            code = int(ended.code or 0)
-    return code, out.getvalue(), err.getvalue()
-
-
 @pytest.mark.parametrize("file", FILES)
 def test_damage_is_told_in_one_line_and_never_gives_a_wrong_model(
     whole: Path, tmp_path: Path, file: str, monkeypatch: pytest.MonkeyPatch
@@ -144,7 +129,7 @@ def test_damage_is_told_in_one_line_and_never_gives_a_wrong_model(
                 place.write_bytes(data)
             target = tmp_path / "pulled"
             options = ("--to", str(target)) if command == "pull" else ()
-            code, out, err = sharpen(command, *arguments, "--store", str(root), *options)
+            code, out, err = sharpen_models(command, *arguments, "--store", str(root), *options)
             told = (what, command, code, out, err)
             assert "Traceback" not in err and "\x1b" not in out + err, told
             assert code in (0, 1, 2) and len(err.splitlines()) == (code != 0), told
@@ -171,7 +156,7 @@ def test_escape_codes_of_a_reason_do_not_reach_the_terminal(whole: Path, tmp_pat
     shutil.copytree(whole, root)
     pointer = root / "models" / NAME / "champion.json"
     pointer.write_text(json.dumps({**json.loads(pointer.read_text()), "reason": "\x1b]0;title\x07good [/b] \u202e"}))
-    code, out, err = sharpen("show", NAME, "--store", str(root))
+    code, out, err = sharpen_models("show", NAME, "--store", str(root))
     assert (code, err) == (0, "")
     assert "reason:  \\x1b]0;title\\x07good [/b] \\u202e" in out
 
@@ -181,6 +166,6 @@ def test_a_damaged_pointer_hides_no_other_model(whole: Path, tmp_path: Path) -> 
     shutil.copytree(whole, root)
     shutil.copytree(root / "models" / NAME, root / "models" / "another")
     (root / "models" / "another" / "champion.json").write_text("{")
-    code, out, err = sharpen("list", "--store", str(root))
+    code, out, err = sharpen_models("list", "--store", str(root))
     assert code == 2 and err.count("\n") == 1 and "another/champion.json: damaged" in err
     assert [line.split()[:2] for line in out.splitlines()[1:]] == [["another", "damaged"], [NAME, "v0002"]]

@@ -183,7 +183,6 @@ TOP_LEVEL = tuple(name for name in Settings.model_fields if name not in GROUPS)
 def load(
     config: Path | None = None,
     assignments: Sequence[str] = (),
-    base: Mapping[str, Any] | None = None,
     over: Mapping[str, Any] | None = None,
 ) -> Settings:
     """Settings from a YAML file and ``name=value`` assignments; the later wins.
@@ -191,14 +190,12 @@ def load(
     Args:
         config: YAML file with top-level settings and groups.
         assignments: for example ``training.temperature=0.05``.
-        base: values below both.
         over: values above the file and below the assignments, as the file holds them.
 
     Raises:
         InputError: one line per fault: an unknown setting, a value out of bounds, a file that is no YAML mapping.
     """
     values: dict[str, Any] = {}
-    _merge(values, dict(base or {}))
     if config is not None:
         _merge(values, read_yaml(config))
     _merge(values, dict(over or {}))

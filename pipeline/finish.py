@@ -26,7 +26,8 @@ def finish(
     from pathlib import Path
 
     from components.core.jobs.reap import reap_jobs
-    from components.core.place import reported, run_id
+    from components.core.place import reported
+    from components.core.run_context import run_id
     from components.core.terminal import printable
     from components.promotion.last_run import told_of
     from components.promotion.wording import end_page

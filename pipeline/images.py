@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from components.core.errors import InputError
-from components.core.place import IMAGE, JOB_IMAGE_VARIABLE, LAUNCHER_IMAGE
+from components.core.place import IMAGE, LAUNCHER_IMAGE
+from components.core.run_context import JOB_IMAGE_VARIABLE
 
 _DIGEST = re.compile(r"@sha256:[0-9a-f]{64}$")
 _TAG = re.compile(r":([A-Za-z0-9_][A-Za-z0-9_.-]{0,127})$")

@@ -17,7 +17,7 @@ from typing import Any
 
 from components.core import outcome, storage
 from components.core.errors import InputError, StepFailed
-from components.core.place import RUN_VARIABLE
+from components.core.run_context import RUN_VARIABLE
 from pipeline import step_cache
 from pipeline.console import StepView
 from pipeline.containers import steps_in_containers

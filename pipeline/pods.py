@@ -13,7 +13,7 @@ from kfp.dsl import PipelineTask, pipeline_context
 
 from components.core.checksums import ETAGS_VARIABLE
 from components.core.jobs.settings import JobSettings
-from components.core.place import RUN_ID_VARIABLE
+from components.core.run_context import RUN_ID_VARIABLE
 from components.core.store_retry import TIMEOUT_VARIABLE
 from pipeline.parameters import Settings
 from pipeline.resources import Needs, needs_of

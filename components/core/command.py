@@ -6,10 +6,8 @@ written once. Underscores are the spelling; dashes are accepted too.
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, get_args
 
@@ -18,20 +16,9 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from components.core import local_store, outcome
-from components.core.errors import InputError, NoSpace, SharpenError, one_line
+from components.core import outcome
+from components.core.errors import InputError
 from components.core.settings import load_json
-
-# of a path that a user named: no right, read-only, too long, a folder instead of a file or the other way round
-_UNUSABLE = (
-    errno.EACCES,
-    errno.EPERM,
-    errno.EROFS,
-    errno.ENAMETOOLONG,
-    errno.ENOTDIR,
-    errno.EISDIR,
-    errno.ELOOP,
-)
 
 
 def describe_bounds(field: FieldInfo) -> str:
@@ -89,48 +76,23 @@ def parse_value(text: str, field: FieldInfo | None = None) -> Any:
 
 
 def run(main: Callable[[], None], step: str = "") -> None:
-    """Call `main` and leave the process with the exit code of its outcome.
-
-    An error of the user's or of a run is told in one line per fault, without a traceback; so are a full disk and
-    Ctrl-C. Anything else is a defect of ours and keeps its traceback, with exit code 1.
+    """Call `main` and leave the process with its exit code, as `outcome.run` does; a wrong command line is 2.
 
     Args:
         main: what to do.
         step: the name under which a failure is told to a parent process.
     """
-    if before := outcome.told_before_restart():
-        # the same input is as wrong as before
-        sys.exit(before.exit_code)
-    try:
-        main()
-    except click.ClickException as error:
-        error.show()
-        sys.exit(2)
-    except (click.exceptions.Abort, KeyboardInterrupt):
-        print("interrupted; nothing half-written was kept", file=sys.stderr)
-        sys.exit(130)
-    except Exception as error:
-        known = as_told(error)
-        if known is None:
-            traceback.print_exc()
-            sys.exit(1)
-        exit_code, lines = known
-        outcome.tell(step, exit_code, lines)
-        sys.exit(exit_code)
 
+    def checked() -> None:
+        try:
+            main()
+        except click.ClickException as error:
+            error.show()
+            sys.exit(2)
+        except click.exceptions.Abort:
+            raise KeyboardInterrupt from None
 
-def as_told(error: Exception) -> tuple[int, list[str]] | None:
-    """Exit code and lines for an error that has a plain explanation; None for a defect of ours."""
-    if isinstance(error, InputError):
-        return error.exit_code, error.faults
-    if isinstance(error, SharpenError):
-        return error.exit_code, [str(error)]
-    if isinstance(error, OSError) and error.errno in _UNUSABLE and error.filename:
-        return InputError.exit_code, [f"{one_line(str(error.filename))}: cannot be used here ({error.strerror})"]
-    if local_store.is_full(error):
-        written = getattr(error, "filename", None) or "output"
-        return NoSpace.exit_code, [f"no space left while writing {written}: free some space"]
-    return None
+    outcome.run(checked, step)
 
 
 def step_command(

@@ -15,7 +15,6 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers.utils.import_utils import is_flash_attn_2_available
@@ -217,15 +216,6 @@ class Encoder(nn.Module):
             hidden = model(input_ids=input_ids, attention_mask=mask).last_hidden_state
         embeddings = pool(hidden.float(), attention_mask, self.pooling)
         return nn.functional.normalize(embeddings, dim=-1) if self.normalize else embeddings
-
-    def encode(self, texts: Sequence[str], kind: Kind, instructions: Sequence[str | None] | None = None) -> np.ndarray:
-        """Embeddings (n x d, float32) of the texts, in their order; arguments as for `tokenize`.
-
-        Each distinct text is encoded once; how, says `components.core.encoding`.
-        """
-        from components.core import encoding  # it is made for this class, and imports it
-
-        return encoding.encode(self, texts, kind, instructions)
 
     def save(self, folder: Path) -> None:
         """Write a sentence-transformers folder that gives the same embeddings in sentence-transformers."""

@@ -6,6 +6,7 @@ run was first.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
 
 
@@ -49,6 +50,14 @@ class Overtaken(SharpenError):
     """Somebody else changed the champion first; it was left as they made it."""
 
     exit_code = 3
+
+
+def is_full(error: BaseException) -> bool:
+    """True when the error says that the disk or the quota is full, whatever library raised it."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    # libraries written in Rust or C++ give the same fault as text
+    return not isinstance(error, SharpenError) and "no space left on device" in str(error).lower()
 
 
 def one_line(text: str, most: int = 200) -> str:

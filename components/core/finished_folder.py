@@ -15,7 +15,7 @@ from typing import Any
 
 from components.core import download_cache, local_folder, local_store, object_store, typed_json
 from components.core.addresses import NotFound, Remote, is_remote, local_path, parse_remote, safe_name
-from components.core.errors import InputError, NoSpace, StepFailed
+from components.core.errors import InputError, NoSpace, StepFailed, is_full
 
 MARKER = "_SUCCESS.json"
 SCHEMA_VERSION = 1
@@ -172,7 +172,7 @@ def new_folder(
         NoSpace: the disk or the store is full.
         StepFailed: the block wrote no file.
     """
-    from components.core.place import code_version  # place needs storage
+    from components.core.version import code_version
 
     target = Path()
     if is_remote(uri):
@@ -228,7 +228,7 @@ def _full_disk_told(folder: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if local_store.is_full(error):
+        if is_full(error):
             raise NoSpace(f"{folder}: no space left on the disk; free some space, or set TMPDIR") from None
         raise
 

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from components.core.addresses import NotFound, PreconditionFailed, StoredFile
-from components.core.errors import InputError, NoSpace, SharpenError
+from components.core.errors import InputError, NoSpace, is_full
 
 _CHUNK = 2**20
 
@@ -42,14 +42,6 @@ def told(path: Path | str) -> Iterator[None]:
         if error.errno in (errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EEXIST, errno.ELOOP):
             raise InputError(f"{path}: not a usable path ({error.strerror}: {named})") from None
         raise
-
-
-def is_full(error: BaseException) -> bool:
-    """True when the error says that the disk or the quota is full, whatever library raised it."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return True
-    # libraries written in Rust or C++ give the same fault as text
-    return not isinstance(error, SharpenError) and "no space left on device" in str(error).lower()
 
 
 def sha256_of(path: Path) -> str:

@@ -7,15 +7,17 @@ first writes the exit code and the lines for the user to a file: on one machine 
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
 import sys
-from collections.abc import Sequence
+import traceback
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from components.core.errors import InputError
+from components.core.errors import InputError, NoSpace, SharpenError, is_full, one_line
 from components.core.terminal import printable
 
 VARIABLE = "SHARPEN_OUTCOME"
@@ -25,6 +27,18 @@ TERMINATION_LOG = Path("/dev/termination-log")
 _MESSAGE_BYTES = 4000
 # torchrun starts failed processes again; it counts here how often it did
 _RESTARTS_VARIABLE = "TORCHELASTIC_RESTART_COUNT"
+
+
+# of a path that a user named: no right, read-only, too long, a folder instead of a file or the other way round
+_UNUSABLE = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENAMETOOLONG,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ELOOP,
+)
 
 
 @dataclass(frozen=True)
@@ -85,6 +99,47 @@ def told_before_restart() -> Outcome | None:
         return None
     told = parse(TERMINATION_LOG.read_text(encoding="utf-8", errors="replace"))
     return told if told and told.exit_code == InputError.exit_code else None
+
+
+def run(main: Callable[[], None], step: str = "") -> None:
+    """Call `main` and leave the process with the exit code of its outcome.
+
+    An error of the user's or of a run is told in one line per fault, without a traceback; so are a full disk and
+    Ctrl-C. Anything else is a defect of ours and keeps its traceback, with exit code 1.
+
+    Args:
+        main: what to do.
+        step: the name under which a failure is told to a parent process.
+    """
+    if before := told_before_restart():
+        # the same input is as wrong as before
+        sys.exit(before.exit_code)
+    try:
+        main()
+    except KeyboardInterrupt:
+        print("interrupted; nothing half-written was kept", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:
+        known = to_user_error(error)
+        if known is None:
+            traceback.print_exc()
+            sys.exit(1)
+        tell(step, *known)
+        sys.exit(known[0])
+
+
+def to_user_error(error: Exception) -> tuple[int, list[str]] | None:
+    """Exit code and lines for an error that has a plain explanation; None for a defect of ours."""
+    if isinstance(error, InputError):
+        return error.exit_code, error.faults
+    if isinstance(error, SharpenError):
+        return error.exit_code, [str(error)]
+    if isinstance(error, OSError) and error.errno in _UNUSABLE and error.filename:
+        return InputError.exit_code, [f"{one_line(str(error.filename))}: cannot be used here ({error.strerror})"]
+    if is_full(error):
+        written = getattr(error, "filename", None) or "output"
+        return NoSpace.exit_code, [f"no space left while writing {written}: free some space"]
+    return None
 
 
 def _leave_message(told: Outcome) -> None:

@@ -1,38 +1,28 @@
 """Where a step runs: its image, its run, the address of its output, and how it ends.
 
 The same component runs on a laptop and in a pod. In a pod KFP gives every output an address in the object store; on a
-laptop it gives a local path, and the runner says through `SHARPEN_RUN` where the run's folders live. The run is
-not an input of the component, because then no two runs could share a cached step.
+laptop it gives a local path, and the runner says through `SHARPEN_RUN` where the run's folders live.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from components.core import outcome, storage, store_retry
-from components.core.command import as_told
 from components.core.errors import StepFailed
+from components.core.run_context import RUN_VARIABLE
 
-RUN_VARIABLE = "SHARPEN_RUN"
-# The run's id in a pod: the pipeline sets it from the pod's label, a job's launcher in the job's pods.
-RUN_ID_VARIABLE = "KFP_RUN_ID"
-NO_RUN = "local"
 # The images that components name: of steps that compute, and of those that only ask, decide and wait, which
 # needs no torch. `pipeline.images` puts others in their place. kfp.local wants "python" in an image's name.
 IMAGE = "localhost/sharpen-python-cpu:dev"
 LAUNCHER_IMAGE = "localhost/sharpen-python-launcher:dev"
-# The image of a job's pods, for a step that only launches it.
-JOB_IMAGE_VARIABLE = "SHARPEN_JOB_IMAGE"
 
 
 def output_address(artifact_uri: str, step: str) -> str:
@@ -47,23 +37,6 @@ def output_address(artifact_uri: str, step: str) -> str:
     if not run:
         raise StepFailed(f"{step}: no address for the output; set {RUN_VARIABLE} to a folder or s3:// address")
     return storage.join(run, step)
-
-
-def run_id() -> str:
-    """The name of this run: last part of `SHARPEN_RUN`, or `KFP_RUN_ID`, or ``local``."""
-    run = os.environ.get(RUN_VARIABLE, "").rstrip("/")
-    return run.rsplit("/", 1)[-1] if run else os.environ.get(RUN_ID_VARIABLE) or NO_RUN
-
-
-@cache
-def code_version() -> str:
-    """Version of the package and a hash of its components' sources: changes whenever a result could change."""
-    root = Path(__file__).parents[1]
-    digest = hashlib.sha256()
-    for path in sorted(root.rglob("*.py")):
-        digest.update(str(path.relative_to(root)).encode())
-        digest.update(path.read_bytes())
-    return f"{metadata.version('sharpen')}+{digest.hexdigest()[:12]}"
 
 
 @contextmanager
@@ -83,7 +56,7 @@ def reported(step: str, *, first_contact: bool = False) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        known = as_told(error)
+        known = outcome.to_user_error(error)
         if known is None:
             outcome.tell(step, 1, [f"{type(error).__name__}: {error}"])
             raise

@@ -172,7 +172,7 @@ def _is_answer(error: Exception) -> bool:
 
 
 def _is_known(endpoint: str) -> bool:
-    from components.core.place import NO_RUN, RUN_VARIABLE, run_id  # place needs storage
+    from components.core.run_context import LOCAL_RUN, RUN_VARIABLE, run_id
 
     if any(endpoint == answered for answered, _ in _answered):
         return True
@@ -182,7 +182,7 @@ def _is_known(endpoint: str) -> bool:
             return True
     except SharpenError:
         return False
-    return not _first_contact and run_id() != NO_RUN
+    return not _first_contact and run_id() != LOCAL_RUN
 
 
 @dataclass

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from components.core import model_folder, object_store, storage
 from components.core.addresses import parse_remote
 from components.core.errors import InputError
-from components.core.readers import kind_of, locate, split_addresses, stem
-from components.core.readers.places import EXPECTED, is_rows
-from components.data_prep.python_files import is_python_source, python_files, source_name
-from components.data_prep.python_source import python_version
+from components.core.readers import split_addresses
+from components.data_prep.content import content_of, digest, digest_rows, finished_content, sha256_of
 
 FILE = "file:"
 
@@ -92,55 +89,6 @@ def look(
     return found
 
 
-def digest(value: object) -> str:
-    """SHA-256 (hex) of a value that JSON can hold."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
-def content_of(address: str) -> list[object]:
-    """Name and content of one input, as a value that JSON can hold. Raises InputError as `fingerprint`."""
-    if is_python_source(address):
-        hashed = [(file.name, _sha256(file.path)) for file in python_files(address)]
-        return [source_name(address), python_version(), _digest(hashed)]
-    if storage.is_finished(address):
-        return _finished(address)
-    if storage.is_remote(address):
-        return [stem(address), _digest(_remote_files(address))]
-    places = locate(address)
-    return [
-        [stem(place.address), _digest((name, _sha256(place.folder / name)) for name in place.names)] for place in places
-    ]
-
-
-def content_hash(address: str) -> str:
-    """SHA-256 (hex) of one input's content; errors as `fingerprint`."""
-    return digest(content_of(address))
-
-
-def _remote_files(address: str) -> list[tuple[str, int, str]]:
-    """Name, size and ETag of the files that would be read. Raises InputError as `locate`."""
-    remote = parse_remote(address)
-    single = None if address.partition("?")[0].endswith("/") else object_store.find_file(remote)
-    if single:
-        files, names = [single], [single.name]
-        if not is_rows(single.name):
-            raise InputError(f"{address}: not a file that can be read; {EXPECTED}")
-    else:
-        files = storage.list_files(address)
-        if not files:
-            raise InputError(f"{address}: no such file or folder in the object store")
-        names = kind_of(address, [file.name for file in files])[1]
-    found = [(file.name, file.size, file.etag) for file in files if file.name in set(names)]
-    if empty := [name for name, size, _ in found if not size]:
-        raise InputError([f"{address}: {name} is empty; fill it or leave it out" for name in empty])
-    return found
-
-
-def _finished(address: str) -> list[object]:
-    files = storage.read_marker(address).files
-    return [stem(address), _digest((file["name"], file["sha256"]) for file in files)]
-
-
 def _file(address: str) -> list[object]:
     """A file, or the files of a folder, of any kind."""
     if storage.is_remote(address):
@@ -148,10 +96,10 @@ def _file(address: str) -> list[object]:
         files = [single] if single else storage.list_files(address)
         if not files:
             raise InputError(f"{address}: no such file or folder in the object store")
-        return [_digest((file.name, file.size, file.etag) for file in files)]
+        return [digest_rows((file.name, file.size, file.etag) for file in files)]
     path = storage.fetch(address)
     paths = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
-    return [_digest((file.name, _sha256(file)) for file in paths)]
+    return [digest_rows((file.name, sha256_of(file)) for file in paths)]
 
 
 def _model_or_file(address: str) -> list[object]:
@@ -164,18 +112,18 @@ def _model(model: str) -> list[object]:
         raise InputError("no model given; name a folder, an s3:// address or a hub id")
     if storage.is_remote(model):
         if storage.is_finished(model):
-            return _finished(model)[1:]
+            return finished_content(model)[1:]
         files = storage.list_files(model)
         names = {file.name for file in files}
         if not files:
             raise InputError(f"{model}: no such folder in the object store")
         model_folder.check_names(model, names)
-        return [_digest((file.name, file.size, file.etag) for file in files)]
+        return [digest_rows((file.name, file.size, file.etag) for file in files)]
     if model_folder.is_hub_id(model):
         return [f"hub:{model}@{_hub_revision(model)}"]
     folder = model_folder.locate(model)
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc")
-    return [_digest((path.relative_to(folder).as_posix(), _sha256(path)) for path in paths)]
+    return [digest_rows((path.relative_to(folder).as_posix(), sha256_of(path)) for path in paths)]
 
 
 def _hub_revision(model: str) -> str:
@@ -187,12 +135,3 @@ def _hub_revision(model: str) -> str:
     except Exception as error:  # the hub client has a dozen classes for "not found" and "no network"
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(f"{model}: neither a folder here nor a model that the hub gives ({reason})") from error
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _digest(rows: Iterable[tuple]) -> str:
-    return digest(sorted(rows))

@@ -12,10 +12,11 @@ import numpy as np
 
 from components.core import storage
 from components.core.last_run import OVERTAKEN, LastRun, Seen
-from components.core.place import code_version
 from components.core.readers import split_addresses
+from components.core.version import code_version
 from components.data_prep import examples
-from components.data_prep.fingerprint import digest, look
+from components.data_prep.content import digest
+from components.data_prep.fingerprint import look
 
 TRAIN, SKIP = "train", "skip"
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from components.core import storage
 from components.core.errors import InputError
-from components.core.place import run_id
 from components.core.readers import REASONS, Findings
 from components.core.readers.rows import BadRow
+from components.core.run_context import run_id
 from components.data_prep.holding_out import hold_out
 from components.data_prep.merging import merge
 from components.data_prep.settings import DataSettings

@@ -12,7 +12,7 @@ from components.core.progress import progress
 from components.core.readers import Findings, Place, combine, distinct_names, locate, read_place, stem
 from components.core.records import DataSet
 from components.core.text import text_id
-from components.data_prep.fingerprint import content_hash
+from components.data_prep.content import content_hash
 from components.data_prep.python_files import is_python_source, python_files, source_name
 from components.data_prep.python_source import GROUPS, python_version, read_python
 from components.data_prep.tables import of_queries

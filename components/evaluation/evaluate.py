@@ -18,13 +18,14 @@ from components.core import query_keys, storage
 from components.core.device_search import gpu_of
 from components.core.encoder import Encoder, weights_hash
 from components.core.errors import StepFailed
-from components.core.place import code_version, run_id
 from components.core.readers import read_dataset
 from components.core.records import DataSet
+from components.core.run_context import run_id
 from components.core.search import top_k
 from components.core.settings import EncoderSettings
 from components.core.trec import write_run
 from components.core.vectors import not_finite, vectors_of
+from components.core.version import code_version
 from components.evaluation import finished
 from components.evaluation.compare import compare
 from components.evaluation.dev import DEV, joined, select_dev, write_dev

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from components.core import local_store, storage
 from components.core.errors import SharpenError
-from components.core.place import run_id
+from components.core.run_context import run_id
 from components.core.store_retry import at_most
 
 # The mark of a local checkpoint; a copy has the store's own.

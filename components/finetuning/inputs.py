@@ -21,10 +21,10 @@ from components.core import storage
 from components.core.download_cache import entry
 from components.core.encoder import Encoder
 from components.core.errors import InputError, StepFailed
-from components.core.place import code_version
 from components.core.readers import read_dataset
 from components.core.records import INCONSISTENT_QUERIES, NEGATIVES, TEACHER_SCORES, DataSet, read_table
 from components.core.settings import EncoderSettings
+from components.core.version import code_version
 from components.finetuning.dev_score import DevSet
 from components.finetuning.encoder_setup import check_fits
 from components.finetuning.examples import Examples

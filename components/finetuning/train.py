@@ -15,8 +15,9 @@ import torch
 from components.core import storage
 from components.core.encoder import Encoder, weights_hash
 from components.core.errors import InputError
-from components.core.place import code_version, run_id
+from components.core.run_context import run_id
 from components.core.settings import EncoderSettings
+from components.core.version import code_version
 from components.finetuning import (
     arithmetic,
     checkpoints,

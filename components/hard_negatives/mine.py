@@ -15,8 +15,8 @@ from components.core import storage
 from components.core.ann import chosen_factory
 from components.core.device_search import gpu_of
 from components.core.errors import InputError
-from components.core.place import run_id
 from components.core.readers import read_dataset
+from components.core.run_context import run_id
 from components.core.settings import EncoderSettings
 from components.core.vectors import LazyEncoder
 from components.hard_negatives.approximate import approximated, search_facts

@@ -13,9 +13,10 @@ from components.core import ann, model_config, storage
 from components.core.ann import EXACT
 from components.core.encoder import Encoder, weights_hash
 from components.core.errors import InputError
-from components.core.place import code_version, run_id
+from components.core.run_context import run_id
 from components.core.settings import EncoderSettings
 from components.core.vectors import vectors_of
+from components.core.version import code_version
 from components.indexing import faiss_file, manifest, quality, shards
 from components.indexing.codes import codec_for, computed, cut, largest_value
 from components.indexing.corpus import Corpus, read

@@ -15,7 +15,7 @@ from typing import Any
 
 from components.core import query_keys, storage
 from components.core.errors import InputError
-from components.core.place import run_id
+from components.core.run_context import run_id
 from components.promotion.gate import PROMOTE, REJECT, Decision
 from components.promotion.measured import Measured
 from components.promotion.settings import PromotionSettings

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from components.core import storage
 from components.core.errors import SharpenError, StepFailed
 from components.core.last_run import LastRun, Seen
-from components.core.place import run_id
+from components.core.run_context import run_id
 from components.core.terminal import printable
 from components.promotion.versions import checked_name
 

@@ -9,7 +9,8 @@ from typing import Any
 from components.core import storage
 from components.core.errors import InputError, Overtaken
 from components.core.last_run import OVERTAKEN
-from components.core.place import code_version, run_id
+from components.core.run_context import run_id
+from components.core.version import code_version
 from components.promotion import decisions, registry, trained_queries
 from components.promotion.gate import PROMOTE, REJECT, Decision, decide
 from components.promotion.measured import CHAMPION, Measured, read_measured

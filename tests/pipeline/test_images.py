@@ -13,7 +13,7 @@ from components.core.jobs import JobSettings, run_job
 from components.core.jobs.job import Job
 from components.core.jobs.plan import make_plan
 from components.core.jobs.surroundings import Surroundings
-from components.core.place import JOB_IMAGE_VARIABLE
+from components.core.run_context import JOB_IMAGE_VARIABLE
 from pipeline import images
 from tests.pipeline.cluster.test_compiling import compiled
 from tests.pipeline.test_local import sharpen

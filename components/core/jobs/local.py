@@ -15,7 +15,7 @@ from components.core.errors import InputError, StepFailed
 from components.core.jobs.job import Ending, Job
 from components.core.jobs.settings import OF_ONE_POD
 from components.core.parent_death import dies_with_parent
-from components.core.place import JOB_IMAGE_VARIABLE
+from components.core.run_context import JOB_IMAGE_VARIABLE
 
 # A job that is told to end has this long to do so.
 GRACE_SECONDS = 30

@@ -17,7 +17,7 @@ from components.core.jobs.job import Job, job_name
 from components.core.jobs.settings import JobSettings, looks_secret
 from components.core.jobs.surroundings import POD_NAME_VARIABLE, Surroundings
 from components.core.outcome import VARIABLE as OUTCOME_VARIABLE
-from components.core.place import JOB_IMAGE_VARIABLE, RUN_ID_VARIABLE, RUN_VARIABLE
+from components.core.run_context import JOB_IMAGE_VARIABLE, RUN_ID_VARIABLE, RUN_VARIABLE
 from components.core.store_retry import TIMEOUT_VARIABLE
 
 APP_LABEL = "app.kubernetes.io/name"

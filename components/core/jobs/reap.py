@@ -13,7 +13,7 @@ from components.core.jobs.cluster_client import Cluster
 from components.core.jobs.kinds import KINDS, phase_of
 from components.core.jobs.plan import RUN_LABEL, label_value
 from components.core.jobs.surroundings import in_pipeline_pod, look_around
-from components.core.place import NO_RUN
+from components.core.run_context import LOCAL_RUN
 
 
 def reap_jobs(namespace: str = "", *, cluster: Cluster | None = None) -> list[str]:
@@ -34,7 +34,7 @@ def reap_jobs(namespace: str = "", *, cluster: Cluster | None = None) -> list[st
     except ApiError as error:
         print(f"warning: the run of this pod is not known ({error}); jobs of the run are left", flush=True)
         return []
-    if run == NO_RUN:
+    if run == LOCAL_RUN:
         print("warning: the run of this pod is not known; jobs of the run are left", flush=True)
         return []
     places = {cluster.namespace: cluster, **({namespace: cluster.beside(namespace)} if namespace else {})}

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from components.core import place
+from components.core import run_context
 from components.core.jobs.api_errors import ApiError
 from components.core.jobs.cluster_client import Cluster
 from components.core.jobs.connection import own_namespace
@@ -59,11 +59,11 @@ def look_around(cluster: Cluster) -> Surroundings:
             if error.status != 403:
                 raise
             print(f"note: the own pod cannot be read ({error.message}); the job gets no owner", flush=True)
-    run = place.run_id()
+    run = run_context.run_id()
     if pod is None:
         return Surroundings(cluster.namespace, run)
     meta = pod["metadata"]
-    if run == place.NO_RUN:
+    if run == run_context.LOCAL_RUN:
         run = (meta.get("labels") or {}).get(_RUN_LABEL, run)
     owners = [owner for owner in meta.get("ownerReferences") or [] if owner["kind"] == "Workflow"]
     if owners and cluster.namespace != home:

@@ -6,6 +6,7 @@ process would, and each computes a share of equal tokens.
 
 from __future__ import annotations
 
+import argparse
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,14 +16,12 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.distributed as dist
-from pydantic import Field
 
-from components.core.command import main, step_command
+from components.core import outcome
 from components.core.distinct import KEY_TYPE, exact_keys, taken
 from components.core.encoder import Encoder
 from components.core.encoding import encode_rows
 from components.core.errors import StepFailed
-from components.core.settings import SettingsModel
 from components.core.shares import Share
 from components.core.vectors.cache import open_cache
 from components.core.vectors.lazy_encoder import LazyEncoder
@@ -31,12 +30,6 @@ from components.core.vectors.writer import ShardWriter
 
 # A process waits for the slowest one at the end of each chunk; torchrun ends all when one fails.
 PATIENCE = timedelta(days=7)
-
-
-class JobAddresses(SettingsModel):
-    """What a process is started with."""
-
-    request: str = Field(min_length=1, description="Folder with the request, written by the process that waits.")
 
 
 class OneOfMany(Share):
@@ -53,15 +46,18 @@ class OneOfMany(Share):
         return torch.stack(found, dim=1).reshape(-1).numpy()[:total]
 
 
-def work(addresses: JobAddresses) -> None:
+def work(folder: Path) -> None:
     """Encode this process's share of a request into the cache.
+
+    Args:
+        folder: holds the request, written by the process that waits.
 
     Raises:
         StepFailed: the model is another one than that of the process that asked, or an embedding is not a number.
     """
     # torchrun's children tokenise with one thread otherwise
     os.environ.update(TOKENIZERS_PARALLELISM="true", RAYON_NUM_THREADS=os.environ.get("OMP_NUM_THREADS", "1"))
-    request = Request.read(Path(addresses.request))
+    request = Request.read(folder)
     encoder = Encoder.load(request.model, request.settings)
     cache = open_cache(LazyEncoder.of(encoder), request.kind)
     if cache is None or cache.folder.name != request.identity:
@@ -85,7 +81,13 @@ def joined() -> Iterator[Share]:
         dist.destroy_process_group()
 
 
-command = step_command("core.vectors.job", "Encode a share of texts into the vector cache.", [JobAddresses], work)
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Encode a share of texts into the vector cache.")
+    parser.add_argument("--request", type=Path, required=True, help="folder with the request")
+    given = parser.parse_args()
+    outcome.run(lambda: work(given.request), "encoding")
+
 
 if __name__ == "__main__":
-    main(command)
+    main()

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from components.core.encoder import Encoder, weights_hash
+from components.core.encoding import encode
 from components.core.errors import InputError
 from components.core.model_facts import Facts, read_facts
 from components.core.model_folder import locate
@@ -42,8 +43,8 @@ def test_a_saved_model_gives_the_same_vectors_in_sentence_transformers(
     encoder = Encoder.load(str(tiny_model), settings)
     encoder.save(tmp_path / "saved")
     other = SentenceTransformer(str(tmp_path / "saved"), device="cpu")
-    np.testing.assert_allclose(encoder.encode(TEXTS, "query"), other.encode_query(TEXTS), atol=1e-5)
-    np.testing.assert_allclose(encoder.encode(TEXTS, "passage"), other.encode_document(TEXTS), atol=1e-5)
+    np.testing.assert_allclose(encode(encoder, TEXTS, "query"), other.encode_query(TEXTS), atol=1e-5)
+    np.testing.assert_allclose(encode(encoder, TEXTS, "passage"), other.encode_document(TEXTS), atol=1e-5)
     again = Encoder.load(str(tmp_path / "saved"), FP32.model_copy(update={"normalize_embeddings": normalize}))
     assert again.prompts == {"query": "find: ", "passage": ""}
     assert (again.pooling, weights_hash(again)) == (pooling, weights_hash(encoder))
@@ -54,9 +55,9 @@ def test_order_is_kept_and_batch_size_does_not_matter(tiny_model: Path) -> None:
     one_by_one = Encoder.load(str(tiny_model), FP32.model_copy(update={"batch_tokens": 64}))
     at_once = Encoder.load(str(tiny_model), FP32)
     texts = [" ".join(["cats"] * length) for length in (5, 1, 90, 3, 40, 2)]
-    np.testing.assert_allclose(one_by_one.encode(texts, "passage"), at_once.encode(texts, "passage"), atol=1e-6)
-    np.testing.assert_array_equal(at_once.encode(TEXTS, "query")[2], at_once.encode(TEXTS, "query")[4])
-    assert at_once.encode([], "query").shape == (0, at_once.dimension)
+    np.testing.assert_allclose(encode(one_by_one, texts, "passage"), encode(at_once, texts, "passage"), atol=1e-6)
+    np.testing.assert_array_equal(encode(at_once, TEXTS, "query")[2], encode(at_once, TEXTS, "query")[4])
+    assert encode(at_once, [], "query").shape == (0, at_once.dimension)
 
 
 @pytest.mark.model
@@ -113,8 +114,8 @@ def test_no_instruction_never_becomes_the_word_none(instruction: str | None, own
 
 @pytest.mark.model
 def test_bf16_is_close_and_vectors_are_finite(tiny_model: Path) -> None:
-    exact = Encoder.load(str(tiny_model), FP32).encode(TEXTS, "passage")
-    quick = Encoder.load(str(tiny_model), EncoderSettings.checked({"precision": "bf16"})).encode(TEXTS, "passage")
+    exact = encode(Encoder.load(str(tiny_model), FP32), TEXTS, "passage")
+    quick = encode(Encoder.load(str(tiny_model), EncoderSettings.checked({"precision": "bf16"})), TEXTS, "passage")
     assert quick.dtype == np.float32
     assert math.isclose(float(np.abs(exact - quick).max()), 0.0, abs_tol=0.05)
 

@@ -13,6 +13,7 @@ import torch
 from components.core import encoding, micro_batches
 from components.core.distinct import distinct
 from components.core.encoder import Encoder
+from components.core.encoding import encode
 from components.core.errors import StepFailed
 from components.core.settings import EncoderSettings
 
@@ -80,13 +81,13 @@ def test_an_instruction_makes_another_text_and_an_empty_one_does_not() -> None:
 
 def test_vectors_are_those_of_each_text_alone_in_the_asked_order(encoder: Encoder) -> None:
     expected = one_by_one(encoder, TEXTS)
-    np.testing.assert_allclose(encoder.encode(TEXTS, "passage"), expected, atol=1e-6)
+    np.testing.assert_allclose(encode(encoder, TEXTS, "passage"), expected, atol=1e-6)
     turned = list(range(len(TEXTS)))[::-1]
-    np.testing.assert_allclose(encoder.encode([TEXTS[row] for row in turned], "passage"), expected[turned], atol=1e-6)
+    np.testing.assert_allclose(encode(encoder, [TEXTS[row] for row in turned], "passage"), expected[turned], atol=1e-6)
 
 
 def test_a_text_that_occurs_twice_is_computed_once(encoder: Encoder, forwards: list[tuple[int, int]]) -> None:
-    vectors = encoder.encode([*TEXTS, *TEXTS, TEXTS[4]], "passage")
+    vectors = encode(encoder, [*TEXTS, *TEXTS, TEXTS[4]], "passage")
     assert sum(rows for rows, _ in forwards) == len(TEXTS) - 1  # TEXTS[4] and TEXTS[6] are equal
     np.testing.assert_array_equal(vectors[: len(TEXTS)], vectors[len(TEXTS) : -1])
     np.testing.assert_array_equal(vectors[4], vectors[-1])
@@ -96,7 +97,7 @@ def test_micro_batches_keep_within_the_budget_from_long_to_short(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch, encoder: Encoder, forwards: list[tuple[int, int]]
 ) -> None:
     monkeypatch.setattr(micro_batches, "CPU_PIECE", 64)
-    encoder.encode(TEXTS, "passage")
+    encode(encoder, TEXTS, "passage")
     assert all(rows * width <= 64 for rows, width in forwards if rows > 1)
     assert [width for _, width in forwards] == sorted((width for _, width in forwards), reverse=True)
     assert len(forwards) < len(TEXTS)
@@ -106,10 +107,10 @@ def test_chunks_do_not_change_the_vectors_and_only_two_are_in_memory(
     encoder: Encoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     texts = [f"{word} {number}" for number in range(1500) for word in ("cat", "dog")]
-    expected = encoder.encode(texts, "query")
+    expected = encode(encoder, texts, "query")
     monkeypatch.setattr(encoding, "CHUNK_TOKENS", 64)
     assert [len(chunk) for chunk in encoding.chunks_of(np.arange(3000), 64)] == [1024, 1024, 952]
-    np.testing.assert_allclose(encoder.encode(texts, "query"), expected, atol=1e-6)
+    np.testing.assert_allclose(encode(encoder, texts, "query"), expected, atol=1e-6)
     ahead: list[int] = []
     for chunk, tokens in encoding.ahead(lambda rows: ahead.append(len(rows)) or [rows], [np.arange(3)] * 5):
         assert len(chunk) == len(tokens[0]) == 3
@@ -127,9 +128,9 @@ def test_a_rows_chunk_does_not_depend_on_the_other_rows() -> None:
 
 def test_dropout_is_off_and_the_mode_is_restored(encoder: Encoder) -> None:
     encoder.train()
-    first = encoder.encode(TEXTS, "passage")
+    first = encode(encoder, TEXTS, "passage")
     assert encoder.training
-    np.testing.assert_array_equal(first, encoder.encode(TEXTS, "passage"))
+    np.testing.assert_array_equal(first, encode(encoder, TEXTS, "passage"))
 
 
 @pytest.mark.parametrize(
@@ -147,7 +148,7 @@ def test_when_memory_runs_out_the_budget_shrinks_and_the_vectors_stay(
     expected = one_by_one(encoder, TEXTS)
     monkeypatch.setattr(micro_batches, "CPU_PIECE", 512)
     tried = fails_above(encoder, monkeypatch, 130, error)
-    np.testing.assert_allclose(encoder.encode(TEXTS, "passage"), expected, atol=1e-6)
+    np.testing.assert_allclose(encode(encoder, TEXTS, "passage"), expected, atol=1e-6)
     assert tried[0] > 130
     # halved, and never tried again at a size that had failed
     assert [size for size in tried if size > 130] == tried[: sum(size > 130 for size in tried)]
@@ -157,7 +158,7 @@ def test_when_memory_runs_out_the_budget_shrinks_and_the_vectors_stay(
 def test_a_single_text_that_does_not_fit_is_one_clear_line(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
     fails_above(encoder, monkeypatch, 60, lambda: torch.OutOfMemoryError("CUDA out of memory"))
     with pytest.raises(StepFailed, match=r"a single text of 122 tokens; lower encoder.passage_max_len") as caught:
-        encoder.encode(TEXTS, "passage")
+        encode(encoder, TEXTS, "passage")
     assert "\n" not in str(caught.value)
 
 
@@ -166,12 +167,12 @@ def test_another_error_of_torch_is_not_taken_for_lack_of_memory(
 ) -> None:
     tried = fails_above(encoder, monkeypatch, 0, lambda: RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     with pytest.raises(RuntimeError, match="shapes"):
-        encoder.encode(TEXTS, "passage")
+        encode(encoder, TEXTS, "passage")
     assert len(tried) == 1
 
 
 def test_progress_tells_tokens_and_their_rate(encoder: Encoder, capsys: pytest.CaptureFixture[str]) -> None:
-    encoder.encode(TEXTS, "passage")
+    encode(encoder, TEXTS, "passage")
     tokens = sum(map(len, encoder.tokenize(list(dict.fromkeys(TEXTS)), "passage")))
     line = capsys.readouterr().out.splitlines()[-1]
     assert line.startswith(f"Encoding passages: 100 % · {tokens:,}/{tokens:,} tokens · ")

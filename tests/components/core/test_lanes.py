@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from components.core.encoder import Encoder
+from components.core.encoding import encode
 from components.core.lanes import side_by_side
 from components.core.settings import EncoderSettings
 
@@ -123,7 +124,7 @@ def test_every_micro_batch_is_computed_on_one_core(
         return whole(*given, **more)
 
     monkeypatch.setattr(encoder, "forward", forward)
-    encoder.encode([f"some water {number}" for number in range(texts)], "passage")
+    encode(encoder, [f"some water {number}" for number in range(texts)], "passage")
     assert set(cores) == {1} and torch.get_num_threads() == 3
 
 
@@ -135,9 +136,9 @@ def test_embeddings_do_not_depend_on_the_number_of_cores(
     monkeypatch.setattr("components.core.micro_batches.CPU_PIECE", 64)
     encoder = loaded(tiny_model, precision)
     texts = [" ".join(["water"] * (1 + number % 40)) + f" {number}" for number in range(200)]
-    three = encoder.encode(texts, "passage")
+    three = encode(encoder, texts, "passage")
     torch.set_num_threads(1)
-    np.testing.assert_array_equal(encoder.encode(texts, "passage"), three)
+    np.testing.assert_array_equal(encode(encoder, texts, "passage"), three)
 
 
 @pytest.mark.model
@@ -145,11 +146,11 @@ def test_weights_that_changed_are_cast_anew(tiny_model: Path, threads: None) -> 
     """Autocast keeps what it cast, for all threads; it must not outlive the encoding."""
     encoder = loaded(tiny_model, "bf16")
     texts = [f"some water {number}" for number in range(100)]
-    before = encoder.encode(texts, "passage")
+    before = encode(encoder, texts, "passage")
     with torch.no_grad():
         for weights in encoder.model.encoder.parameters():
             weights.mul_(1.5)
-    after = encoder.encode(texts, "passage")
+    after = encode(encoder, texts, "passage")
     assert not np.allclose(before, after, atol=1e-3)
     torch.set_num_threads(1)
-    np.testing.assert_array_equal(encoder.encode(texts, "passage"), after)
+    np.testing.assert_array_equal(encode(encoder, texts, "passage"), after)

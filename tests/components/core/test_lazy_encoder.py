@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from components.core.encoder import Encoder, weights_hash
+from components.core.encoding import encode
 from components.core.errors import InputError, StepFailed
 from components.core.settings import EncoderSettings
 from components.core.vectors import LazyEncoder, vectors_of
@@ -84,7 +85,7 @@ def test_the_second_time_it_is_not_loaded_and_says_the_same(model: Path, loads: 
     found = vectors_of(second, [*TEXTS, "a text that is new"], "passage")
     assert len(loads) == 2
     np.testing.assert_array_equal(found[:-1], expected)
-    np.testing.assert_allclose(found[-1], encoder.encode(["a text that is new"], "passage")[0], atol=1e-6)
+    np.testing.assert_allclose(found[-1], encode(encoder, ["a text that is new"], "passage")[0], atol=1e-6)
 
 
 PROGRAM = """

@@ -12,6 +12,7 @@ import pytest
 
 from components.core import model_config
 from components.core.encoder import Encoder
+from components.core.encoding import encode
 from components.core.errors import InputError
 from components.core.model_config import ModelConfig, prompt_names, resolve, row_prompt, source_prompts
 from components.core.settings import EncoderSettings
@@ -61,7 +62,7 @@ def test_a_model_is_used_as_it_was_trained_whatever_the_run_sets(folder: Path) -
     trained = Encoder.load(str(folder), TRAINED, device="cpu")
     for kind in ("query", "passage"):
         texts = ["a quick way to find the river stone and more words than fit into it by far"]
-        np.testing.assert_array_equal(again.encode(texts, kind), trained.encode(texts, kind))
+        np.testing.assert_array_equal(encode(again, texts, kind), encode(trained, texts, kind))
 
 
 def test_what_the_user_sets_stands_above_the_folder_and_is_named(folder: Path) -> None:

@@ -12,6 +12,7 @@ import torch
 
 from components.core import tokenizing
 from components.core.encoder import Encoder
+from components.core.encoding import encode
 from components.core.errors import InputError
 from components.core.settings import EncoderSettings
 from tests.components.core.tiny_models import DECODERS, ENCODERS, POSITIONS, make_model, save_as_qwen2
@@ -59,7 +60,7 @@ def test_embeddings_are_those_of_sentence_transformers_and_transformers(kind: st
     assert encoder.pooling == ("last_token" if kind in DECODERS else "cls")
     encoder.save(tmp_path / "saved")
     theirs = SentenceTransformer(str(tmp_path / "saved"), device="cpu")
-    expected = {name: encoder.encode(TEXTS, name) for name in ("query", "passage")}
+    expected = {name: encode(encoder, TEXTS, name) for name in ("query", "passage")}
     np.testing.assert_allclose(theirs.encode_query(TEXTS), expected["query"], atol=1e-5)
     np.testing.assert_allclose(theirs.encode_document(TEXTS), expected["passage"], atol=1e-5)
     np.testing.assert_allclose(by_hand(tmp_path / "saved", TEXTS, encoder.pooling), expected["passage"], atol=1e-5)
@@ -67,7 +68,7 @@ def test_embeddings_are_those_of_sentence_transformers_and_transformers(kind: st
         by_hand(tmp_path / "saved", [f"find {text}" for text in TEXTS], encoder.pooling), expected["query"], atol=1e-5
     )
     again = loaded(tmp_path / "saved")
-    np.testing.assert_allclose(again.encode(TEXTS, "passage"), expected["passage"], atol=1e-6)
+    np.testing.assert_allclose(encode(again, TEXTS, "passage"), expected["passage"], atol=1e-6)
     # Random weights must tell texts apart, or nothing was compared.
     assert np.abs(expected["passage"][0] - expected["passage"][2]).max() > 0.05
 
@@ -151,7 +152,7 @@ def test_a_missing_padding_token_is_eos(tmp_path: Path) -> None:
     encoder = loaded(make_model(tmp_path / "base", "llama", pad=None))
     assert encoder.tokenizer.pad_token == "</s>"
     encoder.save(tmp_path / "saved")
-    expected = encoder.encode(TEXTS, "passage")
+    expected = encode(encoder, TEXTS, "passage")
     np.testing.assert_allclose(by_hand(tmp_path / "saved", TEXTS, "last_token"), expected, atol=1e-5)
     tokenizer = encoder.tokenizer
     tokenizer.pad_token = tokenizer.eos_token = None
@@ -174,7 +175,7 @@ def test_the_longest_text_that_positions_allow(kind: str, tmp_path: Path) -> Non
     encoder = loaded(make_model(tmp_path / "base", kind), passage_max_len=500)
     offset = 2 if kind in ("roberta", "xlm-roberta", "mpnet") else 0
     assert encoder.max_lengths == {"query": 40, "passage": POSITIONS - offset}
-    assert np.isfinite(encoder.encode([TEXTS[4]], "passage")).all()
+    assert np.isfinite(encode(encoder, [TEXTS[4]], "passage")).all()
 
 
 def test_a_saved_tokenizer_does_not_cut_to_the_last_length(tmp_path: Path) -> None:

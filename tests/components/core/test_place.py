@@ -8,7 +8,9 @@ import pytest
 
 from components.core import outcome
 from components.core.errors import InputError, StepFailed
-from components.core.place import RUN_VARIABLE, code_version, output_address, reported, run_id
+from components.core.place import output_address, reported
+from components.core.run_context import RUN_VARIABLE, run_id
+from components.core.version import code_version
 
 
 def test_the_object_store_address_that_kfp_gives_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ import torch
 
 from components.core import local_store
 from components.core.encoder import Encoder
+from components.core.encoding import encode
 from components.core.errors import InputError
 from components.core.settings import EncoderSettings
 from components.core.vectors import door, matrix, not_finite, vectors_of, writer
@@ -82,7 +83,7 @@ def test_an_unchanged_corpus_is_computed_once_and_is_bit_for_bit_the_same(tiny_m
     assert read.dtype == np.float32 and read.shape == (len(TEXTS), second.encoder.dimension)
     np.testing.assert_array_equal(kept, off)
     np.testing.assert_array_equal(read[::-1], off)
-    np.testing.assert_array_equal(off, second.encoder.encode(TEXTS, "passage"))
+    np.testing.assert_array_equal(off, encode(second.encoder, TEXTS, "passage"))
 
 
 def test_a_changed_corpus_computes_only_what_is_new(tiny_model: Path) -> None:
@@ -90,7 +91,7 @@ def test_a_changed_corpus_computes_only_what_is_new(tiny_model: Path) -> None:
     assert counted.computed(TEXTS[:50]) == 50
     assert counted.computed([*TEXTS[40:], TEXTS[0], TEXTS[59]]) == 10
     assert counted.computed(TEXTS) == 0
-    expected = counted.encoder.encode(TEXTS, "passage")
+    expected = encode(counted.encoder, TEXTS, "passage")
     # the last bits depend on the texts that shared a micro-batch
     np.testing.assert_allclose(vectors_of(counted.encoder, TEXTS, "passage"), expected, atol=1e-6)
 
@@ -153,7 +154,7 @@ def test_a_changed_model_never_reads_a_stale_vector(tiny_model: Path, change: Ca
     change(counted.encoder)
     assert counted.computed(TEXTS) == len(TEXTS)
     np.testing.assert_array_equal(
-        vectors_of(counted.encoder, TEXTS, "passage"), counted.encoder.encode(TEXTS, "passage")
+        vectors_of(counted.encoder, TEXTS, "passage"), encode(counted.encoder, TEXTS, "passage")
     )
 
 
@@ -189,7 +190,7 @@ def test_queries_and_passages_and_instructions_are_kept_apart(tiny_model: Path) 
     assert counted.computed(["cats", "cats", "cats"], "query", ["find ", None, ""]) == 1
     assert counted.computed(["cats", "cats"], "query", ["seek ", "find "]) == 1
     found = vectors_of(counted.encoder, ["cats", "cats"], "query", ["find ", None])
-    np.testing.assert_allclose(found, counted.encoder.encode(["find cats", "cats"], "query"), atol=1e-6)
+    np.testing.assert_allclose(found, encode(counted.encoder, ["find cats", "cats"], "query"), atol=1e-6)
 
 
 def test_the_same_model_in_another_folder_reads_the_same_vectors(tiny_model: Path, tmp_path: Path) -> None:
@@ -252,7 +253,7 @@ def test_a_large_result_is_a_file_that_leaves_nothing_behind(
     off = vectors_of(Counted(tiny_model, vector_cache="off").encoder, [*TEXTS, *TEXTS], "passage")
     assert isinstance(found, np.memmap) and isinstance(off, np.memmap)
     np.testing.assert_array_equal(found, off)
-    np.testing.assert_array_equal(found[:60], counted.encoder.encode(TEXTS, "passage"))
+    np.testing.assert_array_equal(found[:60], encode(counted.encoder, TEXTS, "passage"))
     assert {path.name.partition(".")[2] for path in cache.glob("*/*")} == {"json", KEYS[1:], VECTORS[1:]}
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from components.core.encoding import encode
 from components.core.errors import StepFailed
 from components.core.jobs import JobSettings
 from components.core.settings import EncoderSettings
@@ -58,7 +59,7 @@ def test_two_processes_give_bit_for_bit_what_one_gives(
         assert counted.texts == (len(TEXTS) - 30 if number == 1 else 0)
     assert "Encoding queries on 2 processes: 100 %" in capsys.readouterr().out
     np.testing.assert_array_equal(found[0], found[1])
-    np.testing.assert_allclose(found[0], few.encoder.encode(TEXTS, "query", instructions), atol=1e-6)
+    np.testing.assert_allclose(found[0], encode(few.encoder, TEXTS, "query", instructions), atol=1e-6)
     assert not list(tmp_path.rglob("*writing*"))
 
 
@@ -74,7 +75,7 @@ def test_without_a_cache_several_processes_encode_too_and_leave_nothing(
     texts = [*TEXTS[:100], *TEXTS[:50]]
     found = vectors_of(counted.encoder, texts, "passage")
     assert counted.texts == 0 and "Encoding passages on 2 processes: 100 %" in capsys.readouterr().out
-    np.testing.assert_allclose(found, counted.encoder.encode(texts, "passage"), atol=1e-6)
+    np.testing.assert_allclose(found, encode(counted.encoder, texts, "passage"), atol=1e-6)
     assert not cache.exists() and not list((tmp_path / "temporary files").iterdir())
 
 

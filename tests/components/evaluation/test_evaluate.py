@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from components.core import storage
+from components.core.encoding import encode
 from components.core.errors import InputError, StepFailed
 from components.core.settings import EncoderSettings
 from components.core.trec import read_run
@@ -127,13 +128,13 @@ def test_the_run_holds_the_exact_top_hundred_in_the_stated_order(base, data, tin
     rows = [json.loads(line) for line in (data / "corpus.jsonl").read_text().splitlines()]
     queries = {r["_id"]: r["text"] for r in map(json.loads, (data / "queries.jsonl").read_text().splitlines())}
     encoder = Encoder.load(str(tiny_model), SHORT)
-    passages = encoder.encode([row["text"] for row in rows], "passage").astype(np.float64)
+    passages = encode(encoder, [row["text"] for row in rows], "passage").astype(np.float64)
     written: dict[str, list[str]] = {}
     for line in (Path(base) / "run.trec").read_text().splitlines():
         written.setdefault(line.split()[0], []).append(line.split()[2])
     run = read_run(Path(base) / "run.trec")
     for query_id, text in queries.items():
-        scores = passages @ encoder.encode([text], "query")[0].astype(np.float64)
+        scores = passages @ encode(encoder, [text], "query")[0].astype(np.float64)
         assert len(written[query_id]) == 100
         # the worst hit is no worse than what was left out, and every score is the inner product
         out = [s for s, row in zip(scores, rows, strict=True) if row["_id"] not in run[query_id]]

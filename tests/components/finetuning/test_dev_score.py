@@ -10,6 +10,7 @@ import pytest
 import pytrec_eval
 
 from components.core.encoder import Encoder
+from components.core.encoding import encode
 from components.finetuning.dev_score import DevSet, ndcg
 from components.finetuning.gather import Exchange
 from components.finetuning.gradient_cache import Memory
@@ -33,7 +34,7 @@ def test_score_equals_a_full_search(tiny_model: Path) -> None:
     dev = DevSet.cut(data, 1000, 0)
     assert dev.note == ""
     queries = data.queries_of("dev")
-    scores = encoder.encode(queries["text"].to_list(), "query") @ encoder.encode(data.passage_texts(), "passage").T
+    scores = encode(encoder, queries["text"].to_list(), "query") @ encode(encoder, data.passage_texts(), "passage").T
     run = {
         query: dict(zip(data.corpus["passage_id"].to_list(), map(float, row), strict=True))
         for query, row in zip(queries["query_id"], scores, strict=True)

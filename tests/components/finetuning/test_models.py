@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from components.core.encoder import Encoder
+from components.core.encoding import encode
 from components.core.errors import InputError
 from components.core.settings import EncoderSettings
 from components.finetuning.encoder_setup import check_fits, finish, set_up
@@ -42,7 +43,7 @@ def test_a_step_of_training_is_what_others_load(kind: str, checkpointed: bool, t
     )
     # Padded on the left by the base model's tokenizer, as decoders' are.
     encoder = Encoder.load(str(make_model(tmp_path / "base", kind, padding_side="left")), ENCODER, training=True)
-    before = encoder.encode(TEXTS, "passage")
+    before = encode(encoder, TEXTS, "passage")
     set_up(encoder, settings)
     encoder.train()
     examples, batches = parts(settings)
@@ -54,7 +55,7 @@ def test_a_step_of_training_is_what_others_load(kind: str, checkpointed: bool, t
     finish(encoder, settings)
     encoder.save(tmp_path / "out")
 
-    trained = {name: encoder.encode(TEXTS, name) for name in ("query", "passage")}
+    trained = {name: encode(encoder, TEXTS, name) for name in ("query", "passage")}
     assert np.abs(trained["passage"] - before).max() > 1e-2
     theirs = SentenceTransformer(str(tmp_path / "out"), device="cpu")
     np.testing.assert_allclose(theirs.encode_query(TEXTS), trained["query"], atol=1e-5)

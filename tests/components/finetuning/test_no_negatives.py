@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from components.core.encoder import Encoder
+from components.core.encoding import encode
 from components.core.readers import read_dataset
 from components.finetuning.batches import Batches
 from components.finetuning.numbering import make_examples
@@ -64,8 +65,8 @@ def test_training_on_positives_alone(tiny_model: Path, tmp_path: Path, write: An
         assert group[0] == examples.positives[query][0]
         assert len(set(group)) == 4
     encoder = Encoder.load(str(tiny_model), ENCODER, device="cpu")
-    queries = encoder.encode(list(examples.queries), "query")
-    texts = encoder.encode(list(examples.texts), "passage")
+    queries = encode(encoder, list(examples.queries), "query")
+    texts = encode(encoder, list(examples.texts), "passage")
     vectors = {("query", int(number)): queries[row] for row, number in enumerate(examples.query_number)}
     vectors |= {("text", number): vector for number, vector in enumerate(texts)}
     expected = slow_loss(

@@ -13,6 +13,7 @@ import pytest
 
 from components.core import model_config, storage
 from components.core.encoder import Encoder
+from components.core.encoding import encode
 from components.core.errors import InputError
 from components.core.settings import EncoderSettings
 from components.evaluation.evaluate import evaluate
@@ -89,8 +90,8 @@ def test_one_prompt_becomes_the_models_own(one: Path) -> None:
     assert json.loads((one / "training.json").read_text())["warnings"] == []
     ours = Encoder.load(str(one), model_config.resolve(str(one), EncoderSettings()).settings, device="cpu")
     theirs = SentenceTransformer(str(one), device="cpu")
-    np.testing.assert_allclose(theirs.encode_query(["a river"]), ours.encode(["a river"], "query"), atol=1e-5)
-    assert not np.allclose(ours.encode(["a river"], "query"), ours.encode(["a river"], "passage"), atol=1e-3)
+    np.testing.assert_allclose(theirs.encode_query(["a river"]), encode(ours, ["a river"], "query"), atol=1e-5)
+    assert not np.allclose(encode(ours, ["a river"], "query"), encode(ours, ["a river"], "passage"), atol=1e-3)
 
 
 def test_several_prompts_are_saved_by_the_names_of_their_sources(several: Path) -> None:
@@ -109,7 +110,7 @@ def test_several_prompts_are_saved_by_the_names_of_their_sources(several: Path) 
     ours = Encoder.load(str(several), SHORT, device="cpu")
     theirs = SentenceTransformer(str(several), device="cpu")
     vectors = theirs.encode(["a river"], prompt_name="asked-2")
-    np.testing.assert_allclose(vectors, ours.encode(["a river"], "query", ["see"]), atol=1e-5)
+    np.testing.assert_allclose(vectors, encode(ours, ["a river"], "query", ["see"]), atol=1e-5)
 
 
 def test_evaluation_gives_each_row_the_prompt_that_its_source_was_trained_with(
@@ -161,7 +162,7 @@ def test_the_code_in_the_model_card_gives_the_same_embeddings(tiny_model: Path, 
     blocks = re.findall(r"With (\S+):\n\n```python\n(.*?)\n```", card, flags=re.DOTALL)
     assert [name for name, _ in blocks] == ["sentence-transformers", "transformers", "FlagEmbedding"]
     texts = ["a river of stone", "bread", "the sun and the moon and the winter town by the hill and more of it all"]
-    expected = {kind: encoder.encode(texts, kind) for kind in ("query", "passage")}
+    expected = {kind: encode(encoder, texts, kind) for kind in ("query", "passage")}
     for library, code in blocks[:2]:
         names: dict[str, Any] = {}
         exec(code.replace("path/to/this/folder", str(tmp_path)).replace('["..."]', repr(texts)), names)

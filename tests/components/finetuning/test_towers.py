@@ -17,6 +17,7 @@ from safetensors.numpy import load_file
 
 from components.core import model_folder, storage
 from components.core.encoder import Encoder, weights_hash
+from components.core.encoding import encode as encode_texts
 from components.core.errors import InputError
 from components.core.model_facts import read_facts
 from components.core.vectors import vectors_of
@@ -73,14 +74,14 @@ def test_a_saved_folder_is_a_router_of_sentence_transformers(kind: str, normaliz
     encoder.save(tmp_path / "two")
     theirs = SentenceTransformer(str(tmp_path / "two"), device="cpu")
     assert type(theirs[0]).__name__ == "Router"
-    expected = {name: encoder.encode(TEXTS, name) for name in ("query", "passage")}
+    expected = {name: encode_texts(encoder, TEXTS, name) for name in ("query", "passage")}
     np.testing.assert_allclose(theirs.encode_query(TEXTS), expected["query"], atol=1e-5)
     np.testing.assert_allclose(theirs.encode_document(TEXTS), expected["passage"], atol=1e-5)
     # Each route cuts at the length of its own kind, which a folder of one tower cannot say.
     assert [theirs[0].sub_modules[route][0].max_seq_length for route in ("query", "document")] == [16, 32]
     again = Encoder.load(str(tmp_path / "two"), ENCODER.model_copy(update={"normalize_embeddings": normalize}))
     for name, vectors in expected.items():
-        np.testing.assert_allclose(again.encode(TEXTS, name), vectors, atol=1e-6)
+        np.testing.assert_allclose(encode_texts(again, TEXTS, name), vectors, atol=1e-6)
     assert (again.prompts, again.pooling) == (encoder.prompts, encoder.pooling)
     assert weights_hash(again) == weights_hash(encoder)
     one = Encoder.load(str(base), encoding)
@@ -102,7 +103,7 @@ def test_a_folder_that_sentence_transformers_wrote_is_read(tiny_model: Path, tmp
     ).save(str(tmp_path / "theirs"))
     again = Encoder.load(str(tmp_path / "theirs"), ENCODER)
     for name in ("query", "passage"):
-        np.testing.assert_allclose(again.encode(TEXTS, name), encoder.encode(TEXTS, name), atol=1e-6)
+        np.testing.assert_allclose(encode_texts(again, TEXTS, name), encode_texts(encoder, TEXTS, name), atol=1e-6)
     assert read_facts(tmp_path / "theirs").normalize
 
 
@@ -136,7 +137,7 @@ def test_towers_with_different_tokenizers_are_told(tiny_model: Path, tmp_path: P
 def test_micro_batches_do_not_mix_queries_and_passages(tiny_model: Path) -> None:
     encoder = prepared(str(tiny_model), TrainingSettings(share_encoder=False, dropout=0.0))
     tokens = encoder.tokenize(TEXTS, "query") + encoder.tokenize(TEXTS, "passage")
-    expected = torch.from_numpy(np.concatenate([encoder.encode(TEXTS, kind) for kind in ("query", "passage")]))
+    expected = torch.from_numpy(np.concatenate([encode_texts(encoder, TEXTS, kind) for kind in ("query", "passage")]))
     for memory in (Memory(), Memory(tokens=40), Memory(rows=1)):
         torch.testing.assert_close(embed(encoder, tokens, memory, 4), expected, atol=1e-6, rtol=0)
         encoding = encode(encoder, tokens, memory, 4)
@@ -191,7 +192,7 @@ def test_cached_vectors_are_those_of_the_kinds_tower(tiny_model: Path, tmp_path:
     two, one = (Encoder.load(str(folder), ENCODER, device="cpu") for folder in (tmp_path / "two", tiny_model))
     for _ in range(2):
         for kind in ("query", "passage"):
-            np.testing.assert_allclose(vectors_of(two, TEXTS, kind), encoder.encode(TEXTS, kind), atol=1e-6)
+            np.testing.assert_allclose(vectors_of(two, TEXTS, kind), encode_texts(encoder, TEXTS, kind), atol=1e-6)
     # A trained query tower leaves the corpus' vectors valid.
     assert facts_of(two, "passage")["weights"] == facts_of(one, "passage")["weights"]
     assert facts_of(two, "query")["weights"] != facts_of(one, "query")["weights"]

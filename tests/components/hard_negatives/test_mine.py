@@ -20,6 +20,7 @@ from transformers import AutoTokenizer
 from components.core import command as core_command
 from components.core import storage
 from components.core.encoder import Encoder
+from components.core.encoding import encode
 from components.core.errors import InputError
 from components.core.records import NEGATIVES, read_table
 from components.core.settings import EncoderSettings
@@ -144,8 +145,8 @@ def test_a_query_is_encoded_under_its_own_instruction(tiny_model: Path, tmp_path
     encoder = Encoder.load(str(tiny_model), ENCODER)
     texts = dict(dataset.corpus.select("passage_id", "text").iter_rows())
     table = read_table(tmp_path / "out" / "negatives", NEGATIVES).filter(pl.col("query_id") == query_id)
-    query = encoder.encode(["train doctor: " + rows[3]["query"]], "query")[0]
-    passages = encoder.encode([texts[passage_id] for passage_id in table["passage_id"]], "passage")
+    query = encode(encoder, ["train doctor: " + rows[3]["query"]], "query")[0]
+    passages = encode(encoder, [texts[passage_id] for passage_id in table["passage_id"]], "passage")
     np.testing.assert_allclose(table["score"].to_numpy(), passages @ query, atol=1e-5)
 
 

@@ -13,6 +13,7 @@ from sentence_transformers import SentenceTransformer
 
 from components.core import storage
 from components.core.encoder import Encoder
+from components.core.encoding import encode
 from components.core.errors import InputError, StepFailed
 from components.core.settings import EncoderSettings
 from components.indexing import search as searching
@@ -79,7 +80,7 @@ def test_a_query_finds_what_brute_force_over_the_stored_vectors_finds(
     opened = made(corpus, tiny_model, tmp_path / "out", vector_precision=precision)
     text = passage(21)["text"]
     answer = opened.ask(text, 5)
-    query = Encoder.load(str(tiny_model), FP32).encode([text], "query").astype(np.float64)[0]
+    query = encode(Encoder.load(str(tiny_model), FP32), [text], "query").astype(np.float64)[0]
     scores = np.asarray(opened.found.vectors[:], dtype=np.float64) @ query
     order = sorted(range(60), key=lambda row: (-np.float32(scores[row]), row))[:5]
     assert [hit.passage_id for hit in answer.hits] == [f"p{row:04}" for row in order]

@@ -18,7 +18,7 @@ import boto3.session
 import botocore.client
 
 from components.core import storage
-from components.core.place import code_version
+from components.core.version import code_version
 from components.promotion import registry
 from components.promotion.promote import promote
 from components.promotion.settings import PromotionSettings

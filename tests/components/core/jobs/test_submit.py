@@ -10,12 +10,12 @@ import pytest
 import yaml
 
 from components.core import storage
-from components.core.command import as_told
 from components.core.errors import InputError, StepFailed
 from components.core.jobs import cluster, run_job
 from components.core.jobs.cluster import ClusterBackend
 from components.core.jobs.permissions import LAUNCHER, Permission
 from components.core.jobs.reap import reap_jobs
+from components.core.outcome import to_user_error
 from tests.components.core.jobs.fake_api import Call, FakeApi, Fault
 from tests.components.core.jobs.stories import KINDS, QUICK, RUN, Story, a_job, backend, run, told
 
@@ -145,7 +145,7 @@ def test_whatever_is_refused_ends_in_a_line(api: FakeApi, there: bool, faults: l
     api.faults += faults
     with pytest.raises(StepFailed, match=line) as caught:
         run(a_job())
-    told = as_told(caught.value)
+    told = to_user_error(caught.value)
     assert told is not None
     assert (told[0], len(told[1]), "\n" in told[1][0]) == (1, 1, False)
     assert len(api.all("kubeflow.org", "pytorchjobs")) == there

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from components.core import storage
 from components.core.encoder import Encoder
+from components.core.encoding import encode
 from components.core.errors import InputError
 from components.core.readers import read_dataset
 from components.core.search import top_k
@@ -62,10 +63,10 @@ def test_another_model_ranks_with_its_own_prompt(pool: Pool, other_model: Path, 
     (found,) = rank_all(sources, pool, 30, tmp_path).values()
     bare = ENCODER.model_copy(update={"query_instruction_for_retrieval": ""})
     encoder = Encoder.load(str(other_model), bare)
-    prompted = encoder.encode([f"river: {query}" for query in pool.queries], "query")
-    passages = encoder.encode(pool.passages, "passage")
+    prompted = encode(encoder, [f"river: {query}" for query in pool.queries], "query")
+    passages = encode(encoder, pool.passages, "passage")
     assert found.tolist() == top_k(prompted, passages, 30)[1].tolist()
-    assert found.tolist() != top_k(encoder.encode(pool.queries, "query"), passages, 30)[1].tolist()
+    assert found.tolist() != top_k(encode(encoder, pool.queries, "query"), passages, 30)[1].tolist()
 
 
 def test_a_mix_of_all_sources(data: str, pool: Pool, tiny_model: Path, other_model: Path, tmp_path: Path) -> None:
@@ -88,7 +89,7 @@ def test_a_mix_of_all_sources(data: str, pool: Pool, tiny_model: Path, other_mod
     assert report["notices"][0] == f"{run}: 10 of the 30 queries have no candidate in it"
     # scores are the mining model's, whatever source found the passage
     encoder = Encoder.load(str(tiny_model), ENCODER)
-    queries, passages = encoder.encode(pool.queries, "query"), encoder.encode(pool.passages, "passage")
+    queries, passages = encode(encoder, pool.queries, "query"), encode(encoder, pool.passages, "passage")
     for query_id, passage_id, score in table.select("query_id", "passage_id", "score").iter_rows():
         own = queries[pool.query_ids.index(query_id)] @ passages[pool.passage_ids.index(passage_id)]
         assert score == pytest.approx(own, abs=1e-5)

@@ -76,7 +76,7 @@ test-two-hosts: $(VENV)/dev.done  ## fine-tuning on two hosts of which each is l
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/two_hosts.py -rs
 
 test-newest-client: $(VENV)/dev.done  ## the job tests with the newest kubernetes client
-	@SHARPEN_TEST_NEWEST=1 $(BIN)/python -m pytest tests/components/core/jobs/test_cluster_client.py -rs
+	@SHARPEN_TEST_NEWEST=1 $(BIN)/python -m pytest tests/sharpen/jobs/test_cluster_client.py -rs
 
 lint: $(VENV)/dev.done  ## format, lint, types, layer rules
 	@$(BIN)/ruff format --check .

@@ -4,7 +4,7 @@ A container with a read-only root cannot write byte code, and byte code for ever
 fifth of the image. A name that ends with ``.*`` means the package's modules, all of them, but for the faces (a
 ``component.py`` needs the whole of kfp). That a module cannot be imported ends the build.
 
-    python precompile.py components.core.* torch.distributed.run
+    python precompile.py sharpen.* torch.distributed.run
 """
 
 from __future__ import annotations

@@ -7,15 +7,15 @@ from typing import Annotated, Literal
 
 import typer
 
-from components.core.command import run as run_with_exit_code
-from components.core.errors import GateRejected, InputError, Overtaken
-from components.core.place import IMAGE, LAUNCHER_IMAGE
-from components.core.terminal import printable
+from components.command_line import run as run_with_exit_code
+from components.kfp_context import IMAGE, LAUNCHER_IMAGE
 from pipeline.cluster import commands
 from pipeline.cluster.options import Assignments, Config, LauncherImage
 from pipeline.cluster.schedule_commands import schedule
 from pipeline.doctor.command import doctor
-from pipeline.interruption import end_steps_when_interrupted
+from pipeline.local.interruption import end_steps_when_interrupted
+from sharpen.errors import GateRejected, InputError, Overtaken
+from sharpen.terminal import printable
 
 app = typer.Typer(
     name="sharpen",
@@ -50,7 +50,9 @@ def run(
     launcher_image: LauncherImage = "",
 ) -> None:
     """Run the whole pipeline on this machine."""
-    from pipeline import local, parameters, summary
+    from pipeline import parameters
+    from pipeline.local import run as local
+    from pipeline.local import summary
 
     settings = parameters.load(config, assignments or [])
     # one user of the store until all is shown, so that it is started and stopped once
@@ -131,16 +133,16 @@ def search(
     root: Root = "",
 ) -> None:
     """Find passages with the champion: the quickest way to see what it does."""
-    from pipeline import searching
-    from pipeline.local import opened_store
+    from pipeline import search_command
+    from pipeline.local.run import opened_store
 
     if text is not None and not text.strip():
         raise InputError("the query is empty; write what to look for")
     with opened_store(root, write=False) as address:
         if index:
-            code = searching.ask_index(index, "", text, top, as_json=as_json, prompt=prompt)
+            code = search_command.ask_index(index, "", text, top, as_json=as_json, prompt=prompt)
         else:
-            code = searching.ask(address, model, text, top, as_json=as_json, prompt=prompt)
+            code = search_command.ask(address, model, text, top, as_json=as_json, prompt=prompt)
     raise typer.Exit(code)
 
 
@@ -155,20 +157,20 @@ def make_index(
     root: Root = "",
 ) -> None:
     """Index a corpus with the champion, for `sharpen search`."""
-    from pipeline import searching
-    from pipeline.local import opened_store
+    from pipeline import search_command
+    from pipeline.local.run import opened_store
 
     with opened_store(root) as address:
-        code = searching.make_index(address, name, data, config, assignments or [])
+        code = search_command.make_index(address, name, data, config, assignments or [])
     raise typer.Exit(code)
 
 
 @models.command("list")
 def list_models(root: Root = "") -> None:
     """List all models with their versions and champions."""
-    from components.promotion import registry
-    from pipeline.local import opened_store
-    from pipeline.summary import show_models
+    from pipeline.local.run import opened_store
+    from pipeline.local.summary import show_models
+    from sharpen.registry import registry
 
     with opened_store(root, write=False) as address:
         show_models(registry.list_models(address), address)
@@ -177,8 +179,8 @@ def list_models(root: Root = "") -> None:
 @models.command()
 def show(name: Name, root: Root = "") -> None:
     """Show the champion and all versions of a model."""
-    from pipeline.local import opened_store
-    from pipeline.summary import show_model
+    from pipeline.local.run import opened_store
+    from pipeline.local.summary import show_model
 
     with opened_store(root, write=False) as address:
         show_model(name, address)
@@ -191,8 +193,8 @@ def promote(
     root: Root = "",
 ) -> None:
     """Make a registered version the champion."""
-    from components.promotion import registry
-    from pipeline.local import opened_store
+    from pipeline.local.run import opened_store
+    from sharpen.registry import registry
 
     with opened_store(root) as address:
         champion = registry.promote(address, name, version, reason="promoted by hand")
@@ -202,8 +204,8 @@ def promote(
 @models.command()
 def rollback(name: Name, root: Root = "") -> None:
     """Make the champion before the present one the champion again."""
-    from components.promotion import registry
-    from pipeline.local import opened_store
+    from pipeline.local.run import opened_store
+    from sharpen.registry import registry
 
     with opened_store(root) as address:
         champion = registry.rollback(address, name)
@@ -218,8 +220,8 @@ def pull(
     root: Root = "",
 ) -> None:
     """Copy a model here, hashes checked; it loads in sentence-transformers."""
-    from components.promotion import registry
-    from pipeline.local import opened_store
+    from pipeline.local.run import opened_store
+    from sharpen.registry import registry
 
     target = to or Path(name)
     with opened_store(root, write=False) as address:
@@ -233,9 +235,9 @@ def list_runs(
     root: Root = "",
 ) -> None:
     """List finished runs with the gate's verdict, the figures of dev and the settings that differ."""
-    from components.promotion import decisions
-    from pipeline.local import opened_store
-    from pipeline.run_list import show_runs
+    from pipeline.local.run import opened_store
+    from pipeline.local.run_list import show_runs
+    from sharpen.registry import decisions
 
     with opened_store(root, write=False) as address:
         show_runs(decisions.records(address, name))
@@ -244,8 +246,8 @@ def list_runs(
 @store.command()
 def up() -> None:
     """Start the store and leave it running."""
-    from pipeline.local import WORK
-    from pipeline.store import EmbeddedStore
+    from pipeline.local.run import WORK
+    from pipeline.store.server import EmbeddedStore
 
     embedded = EmbeddedStore(WORK / "store")
     started = embedded.up()
@@ -258,8 +260,8 @@ def down(
     force: Annotated[bool, typer.Option("--force", help="Stop it under the commands that use it too.")] = False,
 ) -> None:
     """Stop the store, unless a command uses it; its data stay."""
-    from pipeline.local import WORK
-    from pipeline.store import EmbeddedStore
+    from pipeline.local.run import WORK
+    from pipeline.store.server import EmbeddedStore
 
     typer.echo("store stopped" if EmbeddedStore(WORK / "store").down(force=force) else "store was not running")
 
@@ -269,8 +271,8 @@ def env() -> None:
     """Print the variables that an S3 client needs for the store, as shell exports."""
     import shlex
 
-    from pipeline.local import WORK
-    from pipeline.store import EmbeddedStore
+    from pipeline.local.run import WORK
+    from pipeline.store.server import EmbeddedStore
 
     for name, value in EmbeddedStore(WORK / "store").env().items():
         typer.echo(f"export {name}={shlex.quote(value)}")

@@ -32,10 +32,10 @@ from components.finetuning.component import finetuning
 from components.hard_negatives.component import hard_negatives
 from components.indexing.component import indexing
 from components.promotion.component import current_champion, gate, promotion, remember
-from pipeline.finish import finish
+from pipeline.exit_handler import finish
 from pipeline.parameters import TOP_LEVEL, Settings
 from pipeline.pods import cache_all, prepare_all
-from pipeline.resolve import check_settings
+from pipeline.validate_settings import check_settings
 
 PIPELINE_NAME = "sharpen"
 

@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from components.core.errors import InputError
-from components.core.place import IMAGE, LAUNCHER_IMAGE
-from components.core.run_context import JOB_IMAGE_VARIABLE
+from components.kfp_context import IMAGE, LAUNCHER_IMAGE
+from sharpen.errors import InputError
+from sharpen.run_context import JOB_IMAGE_VARIABLE
 
 _DIGEST = re.compile(r"@sha256:[0-9a-f]{64}$")
 _TAG = re.compile(r":([A-Za-z0-9_][A-Za-z0-9_.-]{0,127})$")

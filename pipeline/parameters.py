@@ -15,19 +15,19 @@ from typing import Any, Self
 from pydantic import BaseModel, Field, model_validator
 from pydantic.fields import FieldInfo
 
-from components.core.addresses import is_remote, join
-from components.core.command import describe_bounds, parse_value, shown
-from components.core.errors import InputError, one_line
-from components.core.jobs.settings import OF_ONE_POD, JobSettings
-from components.core.settings import EncoderSettings, SettingsModel, load_json
-from components.core.yaml_file import read_yaml
-from components.data_prep.settings import DataSettings
-from components.evaluation.settings import EvaluationSettings, metric_names
-from components.finetuning.settings import TrainingSettings
-from components.indexing.settings import StepSettings as IndexingSettings
-from components.promotion.settings import NAME_PATTERN, NAME_RULE, PromotionSettings
+from components.command_line import describe_bounds, parse_value, shown
 from pipeline.images import check_job_image
 from pipeline.settings import PodSettings, RetrainingSettings, RoundsOfMining
+from pipeline.yaml_file import read_yaml
+from sharpen.data.preparation.settings import DataSettings
+from sharpen.errors import InputError, one_line
+from sharpen.evaluation.settings import EvaluationSettings, metric_names
+from sharpen.index.settings import StepSettings as IndexingSettings
+from sharpen.jobs.settings import OF_ONE_POD, JobSettings
+from sharpen.registry.settings import NAME_PATTERN, NAME_RULE, PromotionSettings
+from sharpen.settings import EncoderSettings, SettingsModel, load_json
+from sharpen.training.settings import TrainingSettings
+from sharpen.uri import is_remote, join
 
 
 class Settings(SettingsModel):

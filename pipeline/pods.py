@@ -11,13 +11,13 @@ from collections.abc import Iterable
 from kfp import kubernetes
 from kfp.dsl import PipelineTask, pipeline_context
 
-from components.core.checksums import ETAGS_VARIABLE
-from components.core.jobs.settings import JobSettings
-from components.core.run_context import RUN_ID_VARIABLE
-from components.core.store_retry import TIMEOUT_VARIABLE
 from pipeline.parameters import Settings
 from pipeline.resources import Needs, needs_of
 from pipeline.settings import PodSettings
+from sharpen.jobs.settings import JobSettings
+from sharpen.run_context import RUN_ID_VARIABLE
+from sharpen.store.checksums import ETAGS_VARIABLE
+from sharpen.store.retry import TIMEOUT_VARIABLE
 
 # The secret that Kubeflow Pipelines makes for its own store; optional, since a cloud's identity needs none.
 STORE_SECRET = "mlpipeline-minio-artifact"  # noqa: S105 - its name

@@ -17,8 +17,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from components.core.jobs.settings import JobSettings
 from pipeline.settings import PodSettings
+from sharpen.jobs.settings import JobSettings
 
 _MINUTE, _HOUR = 60, 3600
 

@@ -6,9 +6,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from components.core.jobs.settings import Quantity
-from components.core.settings import SettingsModel
-from components.hard_negatives.settings import MiningSettings
+from sharpen.jobs.settings import Quantity
+from sharpen.mining.settings import MiningSettings
+from sharpen.settings import SettingsModel
 
 
 class RoundsOfMining(MiningSettings):

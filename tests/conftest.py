@@ -39,7 +39,7 @@ winter wire with wood word work world write year yellow yes yield you young zero
 
 
 # Minutes each: begun first, so that no worker is left alone with them at the end.
-LONGEST = ("test_local.py", "test_retraining.py", "test_processes.py", "test_checkpoints.py")
+LONGEST = ("test_run.py", "test_retraining.py", "test_processes.py", "test_checkpoints.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -60,20 +60,20 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="session", autouse=True)
 def same_arithmetic_on_every_machine() -> Iterator[None]:
     """`precision: auto` and `attn_implementation: auto` come to the same here and in child processes: none measures."""
-    from components.core import hardware
+    from sharpen.hardware import measurement
 
-    attention = {name: {str(limit): "sdpa" for limit in hardware.LENGTHS} for name in hardware.tables()}
-    chosen = {"version": hardware.VERSION, "machine": hardware.machine(), "precision": "fp32", "bf16_speed": 1.0}
+    attention = {name: {str(limit): "sdpa" for limit in measurement.LENGTHS} for name in measurement.tables()}
+    chosen = {"version": measurement.VERSION, "machine": measurement.machine(), "precision": "fp32", "bf16_speed": 1.0}
     chosen |= {"attention": attention, "measured_at": "2026-01-01T00:00:00Z", "seconds": 0.0}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(hardware.VARIABLE, json.dumps(chosen))
+        patch.setenv(measurement.VARIABLE, json.dumps(chosen))
         yield
 
 
 @pytest.fixture(scope="session", autouse=True)
 def kfp_local_takes_any_path() -> Iterator[None]:
     """Components run under kfp.local here as in `sharpen run`, from a folder with a space in its name too."""
-    from pipeline.kfp_local import arguments_left_alone
+    from pipeline.local.kfp_local import arguments_left_alone
 
     with arguments_left_alone():
         yield
@@ -82,7 +82,7 @@ def kfp_local_takes_any_path() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The root address of a real S3 store, one per test process; the AWS variables point at it."""
-    from pipeline.store import EmbeddedStore
+    from pipeline.store.server import EmbeddedStore
 
     with EmbeddedStore(tmp_path_factory.mktemp("s3 store") / "store") as store, pytest.MonkeyPatch.context() as patch:
         for name in ("AWS_ENDPOINT_URL", "AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_DEFAULT_REGION"):

@@ -25,16 +25,16 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from components.core import storage
-from components.core.errors import InputError, SharpenError
-from components.core.readers import Findings, locate, read_dataset, read_place
-from components.core.records import DataSet
-from components.core.trec import read_qrels, read_run
-from components.data_prep import examples
-from components.data_prep.python_source import read_python
-from components.hard_negatives.candidates.files import RankedFile
-from components.hard_negatives.pool import Pool, make_pool
-from tests.components.core.input_files import pair, passage, question, write_beir, write_rows
+from sharpen.data.dataset import DataSet
+from sharpen.data.preparation.python_source import read_python
+from sharpen.data.readers import Findings, locate, read_dataset, read_place
+from sharpen.data.trec import read_qrels, read_run
+from sharpen.errors import InputError, SharpenError
+from sharpen.mining.candidates.files import RankedFile
+from sharpen.mining.corpus import Pool, make_pool
+from sharpen.retraining import examples
+from sharpen.store import storage
+from tests.sharpen.data.input_files import pair, passage, question, write_beir, write_rows
 
 SECONDS = 20
 

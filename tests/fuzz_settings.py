@@ -15,8 +15,8 @@ import traceback
 from collections import Counter
 from pathlib import Path
 
-from components.core.errors import InputError
 from pipeline.parameters import GROUPS, TOP_LEVEL, Settings, every_setting, load, resolve
+from sharpen.errors import InputError
 from tests.fuzz_readers import limited, mutated
 
 NAMES = [name for name, _ in every_setting()]

@@ -6,7 +6,7 @@ import contextlib
 import io
 from typing import NamedTuple
 
-from components.core.command import run as run_with_exit_code
+from components.command_line import run as run_with_exit_code
 from pipeline.cli import app
 
 

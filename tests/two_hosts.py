@@ -26,13 +26,13 @@ import psutil
 import pytest
 from safetensors.numpy import load_file
 
-from components.core import storage
-from components.core.jobs.job import Job
-from components.core.jobs.manifest_pytorchjob import pytorchjob
-from components.core.jobs.plan import make_plan
-from components.core.jobs.settings import JobSettings
-from components.core.jobs.surroundings import Surroundings
-from tests.components.finetuning.small_data import small_data
+from sharpen.jobs.job import Job
+from sharpen.jobs.launch_context import Surroundings
+from sharpen.jobs.manifest_pytorchjob import pytorchjob
+from sharpen.jobs.plan import make_plan
+from sharpen.jobs.settings import JobSettings
+from sharpen.store import storage
+from tests.sharpen.training.small_data import small_data
 
 ROOT = Path(__file__).parents[1]
 NETWORK = "10.213.77"

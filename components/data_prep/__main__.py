@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import shlex
 
-from components.core.command import main, step_command
-from components.data_prep.settings import DataAddresses, DataSettings
+from components.command_line import main, step_command
+from sharpen.data.preparation.settings import DataAddresses, DataSettings
 
 
 def call(addresses: DataAddresses, settings: DataSettings) -> None:
     """Run the step and say what comes next."""
-    from components.core.readers import split_addresses
-    from components.data_prep.prepare import prepare
+    from sharpen.data.preparation.prepare import prepare
+    from sharpen.data.readers import split_addresses
 
     prepare(split_addresses(addresses.train_data), split_addresses(addresses.eval_data), addresses.output, settings)
     data = shlex.quote(addresses.output)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from kfp import dsl
 
-from components.core.place import IMAGE
+from components.kfp_context import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
@@ -42,8 +42,8 @@ def fingerprint(
         The decision, train or skip; SHA-256 of data, models and code version, which makes caching right; what is
         trained with, as JSON for the record; the reason in words.
     """
-    from components.core.place import output_address, reported, show_metrics
-    from components.data_prep.newness import look_and_compare
+    from components.kfp_context import output_address, reported, show_metrics
+    from sharpen.retraining.change_detection import look_and_compare
 
     with reported("fingerprint", first_contact=True):
         examples.uri = output_address(examples.uri, "examples")
@@ -80,11 +80,11 @@ def data_prep(
     Returns:
         Address of the data set.
     """
-    from components.core.place import output_address, reported, show_metrics
-    from components.core.readers import split_addresses
-    from components.data_prep.prepare import prepare
-    from components.data_prep.settings import DataSettings
-    from components.data_prep.statistics import write_page
+    from components.kfp_context import output_address, reported, show_metrics
+    from sharpen.data.preparation.prepare import prepare
+    from sharpen.data.preparation.settings import DataSettings
+    from sharpen.data.preparation.statistics import write_page
+    from sharpen.data.readers import split_addresses
 
     with reported("data_prep"):
         data.uri = output_address(data.uri, "data_prep")

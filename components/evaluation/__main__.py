@@ -6,14 +6,14 @@ import sys
 
 import click
 
-from components.core.command import main, step_command
-from components.core.settings import EncoderSettings
-from components.evaluation.settings import EvaluationAddresses, EvaluationSettings, ScoreAddresses, ScoreSettings
+from components.command_line import main, step_command
+from sharpen.evaluation.settings import EvaluationAddresses, EvaluationSettings, ScoreAddresses, ScoreSettings
+from sharpen.settings import EncoderSettings
 
 
 def _evaluate(addresses: EvaluationAddresses, settings: EvaluationSettings, encoder: EncoderSettings) -> None:
-    from components.evaluation.evaluate import evaluate
     from components.evaluation.show import show_evaluation
+    from sharpen.evaluation.evaluate import evaluate
 
     evaluate(
         addresses.model,
@@ -30,8 +30,8 @@ def _evaluate(addresses: EvaluationAddresses, settings: EvaluationSettings, enco
 
 
 def _score(addresses: ScoreAddresses, settings: ScoreSettings) -> None:
-    from components.evaluation.score import score
     from components.evaluation.show import show_score
+    from sharpen.evaluation.score import score
 
     show_score(score(addresses, settings), addresses)
 

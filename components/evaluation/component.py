@@ -6,7 +6,7 @@ Annotations are not postponed in this file: kfp reads the types themselves, not 
 from kfp import dsl
 from kfp.dsl import HTML, Artifact, Metrics, Output
 
-from components.core.place import IMAGE
+from components.kfp_context import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
@@ -50,8 +50,8 @@ def evaluation(
     Returns:
         The address of the evaluation.
     """
-    from components.core.place import output_address, reported, show_metrics
     from components.evaluation.step import run_step
+    from components.kfp_context import output_address, reported, show_metrics
 
     with reported(name):
         evaluation.uri = output_address(evaluation.uri, name)

@@ -7,24 +7,19 @@ from typing import Any
 
 from rich.table import Table
 
-from components.core import storage
-from components.core.terminal import plain_console
-from components.evaluation import finished
-from components.evaluation.figures import interval, number, p_text, signed
-from components.evaluation.settings import (
-    MEASURES,
-    EvaluationAddresses,
-    EvaluationSettings,
-    ScoreAddresses,
-)
+from sharpen.evaluation import artifact
+from sharpen.evaluation.formatting import interval, number, p_text, signed
+from sharpen.evaluation.settings import MEASURES, EvaluationAddresses, EvaluationSettings, ScoreAddresses
+from sharpen.store import storage
+from sharpen.terminal import plain_console
 
 
 def show_evaluation(addresses: EvaluationAddresses, settings: EvaluationSettings) -> None:
     """Headline metrics, differences if there are any, the report and the next command."""
-    found = finished.Evaluated.open(addresses.output)
+    found = artifact.Evaluated.open(addresses.output)
     against: dict[str, Any] = {}
     if addresses.base or addresses.champion:
-        against = storage.read_json(storage.join(addresses.output, finished.COMPARISON))["against"]
+        against = storage.read_json(storage.join(addresses.output, artifact.COMPARISON))["against"]
     facts = found.facts
     console = plain_console()
     console.print(f"{facts['queries']:,} queries of {facts['split']}, {facts['passages']:,} passages")
@@ -42,7 +37,7 @@ def show_evaluation(addresses: EvaluationAddresses, settings: EvaluationSettings
             scores = (number(result["reference"]), number(result["candidate"]), signed(result["difference"]))
             table.add_row(metric, *scores, span, p_text(result["p_value"]))
         console.print(table)
-    report = storage.join(addresses.output, finished.REPORT)
+    report = storage.join(addresses.output, artifact.REPORT)
     console.print(f"report  {report}", soft_wrap=True, markup=False)
     if not against:
         following = ["--model", "TUNED", "--data", addresses.data, "--split", addresses.split]

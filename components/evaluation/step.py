@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from components.core import storage
-from components.core.html_page import message_page
-from components.core.model_config import computing_part
-from components.core.settings import EncoderSettings
-from components.evaluation import finished
-from components.evaluation.settings import EvaluationSettings, SettingsOf
+from sharpen.evaluation import artifact
+from sharpen.evaluation.settings import EvaluationSettings, SettingsOf
+from sharpen.models.model_config import computing_part
+from sharpen.reports.html_page import message_page
+from sharpen.settings import EncoderSettings
+from sharpen.store import storage
 
 NOTHING = message_page("No evaluation", "There is no model to evaluate yet.")
 
@@ -55,7 +55,7 @@ def run_step(
     if not model:
         print(f"{name}: there is no model to evaluate yet", flush=True)
         return StepResult("")
-    from components.evaluation.evaluate import evaluate
+    from sharpen.evaluation.evaluate import evaluate
 
     if settings_of == "model":
         encoding = computing_part(encoding)
@@ -76,16 +76,16 @@ def run_step(
         address,
         facts={"rows": marker.rows, **marker.facts},
         metrics=figures(address),
-        page=storage.read_bytes(storage.join(address, finished.REPORT)),
+        page=storage.read_bytes(storage.join(address, artifact.REPORT)),
     )
 
 
 def figures(address: str) -> dict[str, float]:
     """Flat figures for the UI: every metric, on dev as ``dev_<metric>``, and ``<metric>_minus_<reference>``."""
-    found: dict[str, float] = dict(storage.read_json(storage.join(address, finished.METRICS)))
-    dev = storage.read_json(storage.join(address, finished.DEV))["metrics"]
+    found: dict[str, float] = dict(storage.read_json(storage.join(address, artifact.METRICS)))
+    dev = storage.read_json(storage.join(address, artifact.DEV))["metrics"]
     found |= {f"dev_{metric}": value for metric, value in dev.items()}
-    comparison = storage.join(address, finished.COMPARISON)
+    comparison = storage.join(address, artifact.COMPARISON)
     if storage.exists(comparison):
         for name, other in storage.read_json(comparison)["against"].items():
             found |= {f"{metric}_minus_{name}": result["difference"] for metric, result in other["metrics"].items()}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from components.core.command import main, step_command
-from components.core.settings import EncoderSettings, SettingsModel
-from components.finetuning.settings import TrainingSettings
+from components.command_line import main, step_command
+from sharpen.settings import EncoderSettings, SettingsModel
+from sharpen.training.settings import TrainingSettings
 
 
 class Addresses(SettingsModel):
@@ -24,7 +24,7 @@ class Addresses(SettingsModel):
 
 def call(addresses: Addresses, training: TrainingSettings, encoder: EncoderSettings) -> None:
     """Train; heavy imports wait until the options are known to be right."""
-    from components.finetuning.train import train
+    from sharpen.training.train import train
 
     train(addresses.data, addresses.negatives, addresses.model, addresses.output, training, encoder)
 

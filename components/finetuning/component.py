@@ -6,7 +6,7 @@ Annotations are not postponed in this file: kfp reads the types themselves, not 
 from kfp import dsl
 from kfp.dsl import Artifact, Markdown, Metrics, Model, Output, TaskConfigField, TaskConfigPassthrough
 
-from components.core.place import IMAGE
+from components.kfp_context import IMAGE
 
 # What is set on the task belongs to the job's pods; the launching step itself needs only the store's secrets.
 FOR_THE_JOB = [
@@ -52,7 +52,7 @@ def finetuning(
         job_manifest: What was started: the job's manifest on a cluster, the command on one machine.
         name: Name of this use of the step; it is part of the output's address.
     """
-    from components.core.place import output_address, reported, show_metrics
+    from components.kfp_context import output_address, reported, show_metrics
 
     with reported(name):
         from components.finetuning.launch import launch_from_json, numbers, write_page

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from components.core import storage
-from components.core.errors import InputError
-from components.core.jobs import JobSettings, run_job
-from components.core.markdown import code_span, escaped
-from components.core.settings import EncoderSettings, SettingsModel
-from components.finetuning.settings import TrainingSettings
+from sharpen.errors import InputError
+from sharpen.jobs import JobSettings, run_job
+from sharpen.markdown import code_span, escaped
+from sharpen.settings import EncoderSettings, SettingsModel
+from sharpen.store import storage
+from sharpen.training.settings import TrainingSettings
 
 SHOWN_POINTS = 20
 

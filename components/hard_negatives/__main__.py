@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from components.core.command import main, step_command
-from components.core.settings import EncoderSettings
-from components.hard_negatives.settings import MiningAddresses, MiningSettings
+from components.command_line import main, step_command
+from sharpen.mining.settings import MiningAddresses, MiningSettings
+from sharpen.settings import EncoderSettings
 
 
 def _mine(addresses: MiningAddresses, settings: MiningSettings, encoder: EncoderSettings) -> None:
-    from components.hard_negatives.mine import mine
     from components.hard_negatives.show import show
+    from sharpen.mining.mine import mine
 
     mine(addresses.data, addresses.model, addresses.output, settings, encoder)
     show(addresses.output)

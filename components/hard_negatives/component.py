@@ -4,7 +4,7 @@
 
 from kfp import dsl
 
-from components.core.place import IMAGE
+from components.kfp_context import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
@@ -35,8 +35,8 @@ def hard_negatives(
     Returns:
         The address of the negatives.
     """
-    from components.core.place import output_address, reported, show_metrics
     from components.hard_negatives.step import run_step
+    from components.kfp_context import output_address, reported, show_metrics
 
     with reported(name):
         negatives.uri = output_address(negatives.uri, name)

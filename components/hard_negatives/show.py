@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from components.core import storage
-from components.core.progress import clock
-from components.hard_negatives.output import PAGE, REPORT
+from sharpen.mining.output import PAGE, REPORT
+from sharpen.progress import clock
+from sharpen.store import storage
 
 
 def show(output: str) -> None:

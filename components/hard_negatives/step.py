@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.core import storage
-from components.core.settings import EncoderSettings
-from components.hard_negatives.settings import MiningSettings
+from sharpen.mining.settings import MiningSettings
+from sharpen.settings import EncoderSettings
+from sharpen.store import storage
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ def run_step(address: str, data: str, model: str, settings: str, encoder: str) -
     """Mine into `address` as the pipeline asks; the rest is the component's. Raises what `mine` raises."""
     checked = MiningSettings.from_json(settings, where="mining.")
     encoding = EncoderSettings.from_json(encoder, where="encoder.")
-    from components.hard_negatives.mine import mine
-    from components.hard_negatives.output import PAGE, REPORT
     from components.hard_negatives.show import show
+    from sharpen.mining.mine import mine
+    from sharpen.mining.output import PAGE, REPORT
 
     marker = mine(data, model, address, checked, encoding)
     show(address)

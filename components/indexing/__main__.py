@@ -8,15 +8,15 @@ from collections.abc import Iterable, Iterator
 
 import click
 
-from components.core.command import main, step_command
-from components.core.errors import InputError
-from components.core.settings import EncoderSettings
-from components.indexing.settings import IndexAddresses, IndexSettings, SearchAddresses, SearchSettings
+from components.command_line import main, step_command
+from sharpen.errors import InputError
+from sharpen.index.settings import IndexAddresses, IndexSettings, SearchAddresses, SearchSettings
+from sharpen.settings import EncoderSettings
 
 
 def _index(addresses: IndexAddresses, settings: IndexSettings, encoder: EncoderSettings) -> None:
-    from components.indexing.index import index
     from components.indexing.show import show_index
+    from sharpen.index.build import index
 
     index(addresses.data, addresses.model, addresses.output, settings, encoder)
     show_index(addresses.output)
@@ -24,8 +24,8 @@ def _index(addresses: IndexAddresses, settings: IndexSettings, encoder: EncoderS
 
 def _search(addresses: SearchAddresses, settings: SearchSettings) -> None:
     started = time.monotonic()
-    from components.indexing.search import OpenIndex
     from components.indexing.show import show_answer
+    from sharpen.index.search import OpenIndex
 
     opened = OpenIndex(addresses.index, addresses.model, settings.prompt)
     if opened.note:

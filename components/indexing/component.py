@@ -4,7 +4,7 @@
 
 from kfp import dsl
 
-from components.core.place import IMAGE
+from components.kfp_context import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
@@ -33,8 +33,8 @@ def indexing(
     Returns:
         The address of the index.
     """
-    from components.core.place import reported, show_metrics
     from components.indexing.step import run_step
+    from components.kfp_context import reported, show_metrics
 
     with reported("indexing"):
         result = run_step(model, data, settings, encoder)

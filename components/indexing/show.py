@@ -6,11 +6,11 @@ import json
 
 from rich.table import Table
 
-from components.core import storage
-from components.core.progress import clock
-from components.core.terminal import plain_console, printable
-from components.indexing import manifest
-from components.indexing.search import Answer
+from sharpen.index import manifest
+from sharpen.index.search import Answer
+from sharpen.progress import clock
+from sharpen.store import storage
+from sharpen.terminal import plain_console, printable
 
 _SNIPPET = 160
 

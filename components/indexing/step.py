@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from components.core import storage
-from components.core.errors import InputError
-from components.core.model_config import computing_part
-from components.core.settings import EncoderSettings
-from components.indexing.settings import StepSettings
+from sharpen.errors import InputError
+from sharpen.index.settings import StepSettings
+from sharpen.models.model_config import computing_part
+from sharpen.settings import EncoderSettings
+from sharpen.store import storage
 
 NOTHING = "No model was promoted, so there is nothing to index.\n"
 
@@ -61,9 +61,9 @@ def run_step(model: str, data: str, settings: str, encoder: str) -> StepResult:
     if not model:
         print("indexing: no model was promoted, so there is nothing to index", flush=True)
         return StepResult("")
-    from components.indexing.index import PAGE, index
-    from components.indexing.manifest import NAME
     from components.indexing.show import show_index
+    from sharpen.index.build import PAGE, index
+    from sharpen.index.manifest import NAME
 
     address = index_address(model)
     marker = index(data, model, address, checked, encoding)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from components.core.command import main, step_command
-from components.promotion.settings import PromotionAddresses, PromotionSettings
+from components.command_line import main, step_command
+from sharpen.registry.settings import PromotionAddresses, PromotionSettings
 
 
 def call(addresses: PromotionAddresses, settings: PromotionSettings) -> None:
     """Decide, say why, and promote; exit code 3 when the gate says no or another version was promoted meanwhile."""
-    from components.core.errors import GateRejected, Overtaken
-    from components.core.terminal import printable
-    from components.promotion.gate import PROMOTE, REJECT
-    from components.promotion.promote import promote
+    from sharpen.errors import GateRejected, Overtaken
+    from sharpen.registry.gate import PROMOTE, REJECT
+    from sharpen.registry.promote import promote
+    from sharpen.terminal import printable
 
     name = addresses.model_name
     ended = promote(addresses.model, addresses.evaluation, name, addresses.registry, settings)

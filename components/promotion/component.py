@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from kfp import dsl
 
-from components.core.place import LAUNCHER_IMAGE
+from components.kfp_context import LAUNCHER_IMAGE
 
 
 @dsl.component(base_image=LAUNCHER_IMAGE, install_kfp_package=False)
@@ -26,10 +26,10 @@ def current_champion(model_name: str, store: str, base_model: str, start_from: s
         the last finished run as JSON, empty if there is none; of the keys of queries that champions were trained on,
         empty if there are none.
     """
-    from components.core.place import reported
-    from components.promotion.last_run import read
-    from components.promotion.registry import champion_address
-    from components.promotion.trained_queries import newest
+    from components.kfp_context import reported
+    from sharpen.registry.last_run import read
+    from sharpen.registry.registry import champion_address
+    from sharpen.registry.trained_queries import newest
 
     with reported("current_champion", first_contact=True):
         address, last = champion_address(store, model_name), read(store, model_name)
@@ -67,10 +67,10 @@ def gate(
     """
     from pathlib import Path
 
-    from components.core.place import reported, show_metrics
-    from components.promotion.promote import judge
-    from components.promotion.settings import PromotionSettings
-    from components.promotion.wording import decision_record
+    from components.kfp_context import reported, show_metrics
+    from sharpen.registry.promote import judge
+    from sharpen.registry.settings import PromotionSettings
+    from sharpen.registry.wording import decision_record
 
     with reported("gate"):
         answer, page = judge(
@@ -117,7 +117,7 @@ def promotion(
         What follows, index, promoted, compare again or not promoted; the verdict, promote, reject or overtaken; address
         of the registered version, empty for none; address of the champion now; the reason in words.
     """
-    from components.core.place import reported
+    from components.kfp_context import reported
     from components.promotion.step import run_step
 
     with reported("promotion"):
@@ -142,9 +142,9 @@ def remember(model_name: str, store: str, seen: str, verdict: str, version: str 
     Returns:
         The record as JSON.
     """
-    from components.core.last_run import Seen
-    from components.core.place import reported
-    from components.promotion.last_run import settle
+    from components.kfp_context import reported
+    from sharpen.registry.last_run import settle
+    from sharpen.registry.run_record import Seen
 
     with reported("remember"):
         return settle(store, model_name, Seen.from_json(seen), verdict, version, reason)

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.core.errors import StepFailed
-from components.core.last_run import OVERTAKEN
-from components.core.terminal import printable
-from components.promotion.gate import PROMOTE, REJECT
-from components.promotion.promote import Promotion, promote
-from components.promotion.settings import PromotionSettings
-from components.promotion.wording import promotion_page
+from sharpen.errors import StepFailed
+from sharpen.registry.gate import PROMOTE, REJECT
+from sharpen.registry.promote import Promotion, promote
+from sharpen.registry.run_record import OVERTAKEN
+from sharpen.registry.settings import PromotionSettings
+from sharpen.registry.wording import promotion_page
+from sharpen.terminal import printable
 
 # what the pipeline does next; its conditions are named so too
 INDEX, PROMOTED, COMPARE_AGAIN, NOT_PROMOTED = "index", "promoted", "compare again", "not promoted"

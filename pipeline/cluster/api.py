@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from components.core.errors import InputError, SharpenError
 from pipeline.cluster.faults import ApiFault, SignInNeeded, explained, from_answer, from_network
+from sharpen.errors import InputError, SharpenError
 
 if TYPE_CHECKING:
     from kfp_server_api import ApiClient

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from components.core.errors import InputError
 from pipeline.cluster.options import (
     Assignments,
     Backend,
@@ -19,6 +18,7 @@ from pipeline.cluster.options import (
     ServiceAccount,
     with_backend,
 )
+from sharpen.errors import InputError
 
 EXPERIMENT = PIPELINE = "sharpen"
 

@@ -7,9 +7,9 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
-from components.core.errors import InputError
 from pipeline.images import check_job_image, chosen, put_images
 from pipeline.parameters import TOP_LEVEL, Settings
+from sharpen.errors import InputError
 
 
 def compile_pipeline(

@@ -7,11 +7,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.core.errors import InputError, StepFailed
 from pipeline.cluster.api import Api
 from pipeline.cluster.faults import ApiFault
 from pipeline.cluster.login import cookies_for
 from pipeline.cluster.settings import ConnectionSettings
+from sharpen.errors import InputError, StepFailed
 
 if TYPE_CHECKING:
     from kfp_server_api import ApiClient

@@ -13,7 +13,7 @@ import zoneinfo
 from dataclasses import dataclass
 from itertools import islice
 
-from components.core.errors import InputError
+from sharpen.errors import InputError
 
 # robfig/cron v1 has its own @ names; these are what cron(8) means by them
 NICKNAMES = {

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from components.core.errors import InputError
 from pipeline.cluster.api import Api, Object, equals
 from pipeline.cluster.faults import ApiFault
+from sharpen.errors import InputError
 
 
 def find(api: Api, name: str) -> str | None:

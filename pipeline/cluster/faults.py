@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 
-from components.core.errors import InputError, SharpenError, StepFailed
+from sharpen.errors import InputError, SharpenError, StepFailed
 
 #: answers after which the same call may succeed; 0: no answer
 PASSING = (0, 408, 425, 429, 500, 502, 503, 504)

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode, urljoin, urlsplit
 
-from components.core.errors import InputError
 from pipeline.cluster.faults import from_network
+from sharpen.errors import InputError
 
 if TYPE_CHECKING:
     import requests

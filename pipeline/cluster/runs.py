@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from components.core.errors import InputError
 from pipeline.cluster.api import Api, Object, equals
 from pipeline.cluster.faults import ApiFault
+from sharpen.errors import InputError
 
 # conditions of the graph that say which way a run went
 BRANCHES = ("promote", "reject", "skip", "compare again", "not promoted")

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from components.core.errors import InputError
 from pipeline.cluster.commands import EXPERIMENT, PIPELINE
 from pipeline.cluster.options import (
     Assignments,
@@ -20,6 +19,7 @@ from pipeline.cluster.options import (
     ServiceAccount,
     with_backend,
 )
+from sharpen.errors import InputError
 
 if TYPE_CHECKING:
     from pipeline.cluster.api import Api
@@ -170,9 +170,9 @@ def _switch(backend: Backend, name: str, experiment: str, *, on: bool) -> None:
 
 def _read(file: Path, image: str, launcher_image: str) -> tuple[ScheduleFile, list[Settings]]:
     """The file's schedules and the settings of each, every fault of all of them in one go."""
-    from components.core.yaml_file import read_yaml
     from pipeline import parameters
     from pipeline.cluster.schedules import ScheduleFile
+    from pipeline.yaml_file import read_yaml
 
     values = read_yaml(file)
     values |= {name: given for name, given in (("image", image), ("launcher_image", launcher_image)) if given}

@@ -15,13 +15,13 @@ from typing import Any, Self
 
 from pydantic import AwareDatetime, Field, field_validator, model_validator
 
-from components.core.errors import InputError, StepFailed
-from components.core.settings import SettingsModel
 from pipeline.cluster import cron
 from pipeline.cluster.api import Api, Object
 from pipeline.cluster.faults import ApiFault
 from pipeline.cluster.versions import Version, parameters_of
 from pipeline.parameters import Settings
+from sharpen.errors import InputError, StepFailed
+from sharpen.settings import SettingsModel
 
 _MARK = re.compile(r"\[sharpen schedule ([0-9a-f]{16})\]$")
 

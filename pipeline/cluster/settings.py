@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
-from components.core.errors import InputError
-from components.core.settings import SettingsModel
+from sharpen.errors import InputError
+from sharpen.settings import SettingsModel
 
 _NAMESPACE = r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)?$"
 

@@ -9,11 +9,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from components.core.progress import clock
-from components.core.terminal import plain_console, printable
 from pipeline.cluster import runs, schedules
 from pipeline.cluster.api import Api, Object
 from pipeline.cluster.waiting import WORDS
+from sharpen.progress import clock
+from sharpen.terminal import plain_console, printable
 
 _STYLES = {"SUCCEEDED": "green", "FAILED": "bold red", "RUNNING": "cyan", "CANCELED": "yellow", "ENABLED": "green"}
 VERDICTS = {

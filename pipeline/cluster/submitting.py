@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from components.core.addresses import is_remote, split_addresses
-from components.core.errors import InputError, StepFailed
-from components.core.model_folder import PACKAGE_SCHEME, is_hub_id
 from pipeline.cluster.api import Api, Object
 from pipeline.cluster.faults import ApiFault
 from pipeline.cluster.versions import Version, parameters_of
 from pipeline.parameters import Settings
+from sharpen.errors import InputError, StepFailed
+from sharpen.models.model_hub import PACKAGE_SCHEME, is_hub_id
+from sharpen.uri import is_remote, split_addresses
 
 PYTHON_SOURCE = "python-source:"
 

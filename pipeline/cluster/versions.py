@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.core.errors import StepFailed
 from pipeline.cluster.api import Api, Object, equals
 from pipeline.cluster.compiling import compile_pipeline, version_name
 from pipeline.cluster.faults import ApiFault
 from pipeline.parameters import TOP_LEVEL, Settings
+from sharpen.errors import StepFailed
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from components.core.errors import GateRejected, Overtaken, StepFailed
-from components.core.progress import clock
 from pipeline.cluster import runs
 from pipeline.cluster.api import Api
 from pipeline.cluster.runs import Graph, Task
+from sharpen.errors import GateRejected, Overtaken, StepFailed
+from sharpen.progress import clock
 
 POLL_SECONDS = 5.0
 # a lost connection is looked for this long; the run does not mind

@@ -48,10 +48,10 @@ def doctor(
     ] = "table",
 ) -> None:
     """Say whether a cluster is ready for the pipeline with these settings, and what mends it."""
-    from components.core.terminal import plain_console
     from pipeline import parameters
     from pipeline.doctor import table
     from pipeline.doctor.examine import examine, visit
+    from sharpen.terminal import plain_console
 
     settings = parameters.load(config, assignments or [])
     found = visit(

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from components.core.errors import InputError
-from components.core.jobs.api_errors import ApiError
-from components.core.jobs.survey import Survey
 from pipeline.cluster.settings import ConnectionSettings
 from pipeline.doctor.finding import Check, Finding, Visit
 from pipeline.doctor.images import images
@@ -20,6 +17,9 @@ from pipeline.doctor.pull import pull
 from pipeline.doctor.rights import account_rights, accounts, my_rights
 from pipeline.doctor.store import store
 from pipeline.parameters import Settings
+from sharpen.errors import InputError
+from sharpen.jobs.api_errors import ApiError
+from sharpen.jobs.cluster_probe import Survey
 
 # What a row is called when the API does not answer it.
 CHECKS: dict[str, Check] = {

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from components.core.jobs.survey import Survey
 from pipeline.cluster.settings import ConnectionSettings
 from pipeline.parameters import Settings
+from sharpen.jobs.cluster_probe import Survey
 
 State = Literal["pass", "fail", "warn", "not checked"]
 

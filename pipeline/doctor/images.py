@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from components.core.errors import InputError
 from pipeline.doctor.finding import Finding, Visit
 from pipeline.images import check_image
+from sharpen.errors import InputError
 
 
 def images(visit: Visit) -> Iterator[Finding]:

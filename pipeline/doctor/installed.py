@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from components.core.errors import SharpenError
-from components.core.jobs.api_errors import ApiError
-from components.core.jobs.connection import whence
-from components.core.jobs.kinds import KINDS, TRAINJOB
 from pipeline.doctor import mends
 from pipeline.doctor.finding import Finding, Visit
+from sharpen.errors import SharpenError
+from sharpen.jobs.api_errors import ApiError
+from sharpen.jobs.connection import whence
+from sharpen.jobs.kinds import KINDS, TRAINJOB
 
 _HOME, _SERVICE, _PORT, _HEALTH = "kubeflow", "ml-pipeline", 8888, "apis/v2beta1/healthz"
 _LEVEL = "pod-security.kubernetes.io/enforce"

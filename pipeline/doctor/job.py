@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from components.core.errors import InputError
-from components.core.jobs.api_errors import ApiError
-from components.core.jobs.cluster import BUILDERS
-from components.core.jobs.job import Job
-from components.core.jobs.permissions import Permission
-from components.core.jobs.plan import make_plan
-from components.core.jobs.run import check_job
-from components.core.jobs.surroundings import Surroundings
 from pipeline.doctor.finding import Finding, Visit
+from sharpen.errors import InputError
+from sharpen.jobs.api_errors import ApiError
+from sharpen.jobs.cluster import BUILDERS
+from sharpen.jobs.job import Job
+from sharpen.jobs.launch_context import Surroundings
+from sharpen.jobs.permissions import Permission
+from sharpen.jobs.plan import make_plan
+from sharpen.jobs.run import check_job
 
 # What stands in the manifest where a run would put its own.
 _RUN, _OUTPUT, _IMAGE = "sharpen-doctor", "s3://bucket/sharpen-doctor", "registry.example/not-known:0"

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
-from components.core.jobs.kinds import KINDS
-from components.core.jobs.quantities import quantity
 from pipeline.doctor.finding import Finding, Visit
 from pipeline.doctor.wanted import Pods, wanted
+from sharpen.jobs.kinds import KINDS
+from sharpen.jobs.quantities import quantity
 
 # short for
 _SAME = {"cpu": "requests.cpu", "memory": "requests.memory"}

@@ -11,12 +11,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from components.core.jobs.api_errors import ApiError
-from components.core.jobs.plan import APP_LABEL
-from components.core.jobs.survey import Survey
 from pipeline.doctor import mends
 from pipeline.doctor.finding import Finding, Visit
 from pipeline.pods import STORE_CONFIG
+from sharpen.jobs.api_errors import ApiError
+from sharpen.jobs.cluster_probe import Survey
+from sharpen.jobs.plan import APP_LABEL
 
 Labels = Mapping[str, str]
 Policies = list[Mapping[str, Any]]

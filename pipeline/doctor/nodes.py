@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from components.core.jobs.quantities import quantity
 from pipeline.doctor.finding import Finding, Visit
 from pipeline.doctor.wanted import Pods, wanted
+from sharpen.jobs.quantities import quantity
 
 _TOLERATE = """--set 'job.tolerations=[{{"key": "{key}", "operator": "Exists", "effect": "{effect}"}}]'"""
 

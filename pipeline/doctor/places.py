@@ -9,12 +9,12 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from components.core.errors import InputError
-from components.core.jobs.api_errors import ApiError
-from components.core.jobs.survey import Survey
 from pipeline.doctor import mends
 from pipeline.doctor.finding import Finding, Visit
 from pipeline.pods import STORE_CONFIG, STORE_KEYS, STORE_PLACES, STORE_SECRET
+from sharpen.errors import InputError
+from sharpen.jobs.api_errors import ApiError
+from sharpen.jobs.cluster_probe import Survey
 
 _LAUNCHER_CONFIG = "kfp-launcher"
 _PULL_KEY = ".dockerconfigjson"

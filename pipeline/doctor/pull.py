@@ -13,15 +13,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from components.core.jobs import pod as pods
-from components.core.jobs.api_errors import ApiError
-from components.core.jobs.diagnosis import Trouble, ends, pod_troubles
-from components.core.jobs.permissions import Permission
-from components.core.jobs.plan import APP_LABEL
-from components.core.jobs.survey import Survey
 from pipeline.doctor.finding import Finding, Visit
 from pipeline.doctor.store import address
 from pipeline.pods import LABELS, STORE_CONFIG, STORE_KEYS, STORE_SECRET
+from sharpen.jobs import pod as pods
+from sharpen.jobs.api_errors import ApiError
+from sharpen.jobs.cluster_probe import Survey
+from sharpen.jobs.diagnosis import Trouble, ends, pod_troubles
+from sharpen.jobs.permissions import Permission
+from sharpen.jobs.plan import APP_LABEL
 
 PULL_SECONDS = 900.0
 LOOK_SECONDS = 2.0
@@ -77,7 +77,7 @@ def _trials(visit: Visit) -> Iterator[Trial]:
 
 def manifest(trial: Trial, root: str) -> dict[str, Any]:
     """The pod: its program tries the store from where a run would."""
-    program = ["python", "-m", "components.core.store_check", root] if root else ["python", "-c", "import components"]
+    program = ["python", "-m", "sharpen.store.check", root] if root else ["python", "-c", "import components"]
     keys = [
         {"name": variable, "valueFrom": {"secretKeyRef": {"name": STORE_SECRET, "key": key, "optional": True}}}
         for key, variable in STORE_KEYS.items()

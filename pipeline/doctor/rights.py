@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from components.core.jobs.api_errors import ApiError
-from components.core.jobs.kinds import KINDS
-from components.core.jobs.permissions import LAUNCHER, STEP, Permission
-from components.core.jobs.survey import Survey
 from pipeline.doctor import mends
 from pipeline.doctor.finding import Finding, Visit
+from sharpen.jobs.api_errors import ApiError
+from sharpen.jobs.cluster_probe import Survey
+from sharpen.jobs.kinds import KINDS
+from sharpen.jobs.permissions import LAUNCHER, STEP, Permission
 
 _OURS = "sharpen-pipeline"
 # What somebody needs who follows a run and looks at what went wrong.

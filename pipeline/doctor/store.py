@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from components.core import storage
-from components.core.addresses import NoCredentials, Unreachable, parse_remote, split_addresses
-from components.core.errors import InputError, SharpenError
-from components.core.store_check import try_store
 from pipeline.doctor.finding import Finding, Visit
 from pipeline.pods import STORE_CONFIG
+from sharpen.errors import InputError, SharpenError
+from sharpen.store import storage
+from sharpen.store.check import try_store
+from sharpen.uri import NoCredentials, Unreachable, parse_remote, split_addresses
 
 _ENDPOINT = "AWS_ENDPOINT_URL_S3"
 _IN_A_POD = "--pull asks from a pod; or set AWS_ENDPOINT_URL_S3, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY here"

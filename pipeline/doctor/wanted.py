@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from components.core.jobs.settings import Toleration
-from components.core.jobs.survey import Survey
 from pipeline.doctor.finding import Visit
 from pipeline.resources import needs_of
+from sharpen.jobs.cluster_probe import Survey
+from sharpen.jobs.settings import Toleration
 
 
 @dataclass(frozen=True)

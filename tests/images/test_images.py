@@ -11,7 +11,7 @@ import pytest
 
 from tests.images.engine import Engine
 from tests.images.locks import locked
-from tests.pipeline.test_local import write_examples
+from tests.pipeline.local.test_run import write_examples
 
 pytestmark = [pytest.mark.images, pytest.mark.model, pytest.mark.processes]
 
@@ -71,7 +71,7 @@ def test_the_launcher_knows_no_torch_and_decides(engine: Engine, launcher_image:
     program = (
         "import importlib.util, sys\n"
         "assert not any(importlib.util.find_spec(name) for name in ('torch', 'transformers', 'numpy', 'polars'))\n"
-        "import components.promotion.promote, components.promotion.registry, components.finetuning.launch\n"
+        "import sharpen.registry.promote, sharpen.registry.registry, components.finetuning.launch\n"
         "import boto3, kubernetes.client\n"
         "boto3.client('s3', region_name='us-east-1'), boto3.client('sts', region_name='us-east-1')\n"
         "from pipeline.parameters import resolve\n"
@@ -107,7 +107,7 @@ cat /tmp/evaluation/metrics.json
 
 def test_the_default_base_model_is_in_the_image(engine: Engine, cpu_image: str) -> None:
     program = (
-        "from components.core.encoder import Encoder\n"
+        "from sharpen.models.encoder import Encoder\n"
         "from pipeline.parameters import Settings\n"
         "settings = Settings()\n"
         "encoder = Encoder.load(settings.base_model, settings.encoder)\n"

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from components.core import storage
+from sharpen.store import storage
 from tests.images.engine import Engine
-from tests.pipeline.test_local import sharpen, write_examples
+from tests.pipeline.local.test_run import sharpen, write_examples
 
 pytestmark = [pytest.mark.images, pytest.mark.model, pytest.mark.store, pytest.mark.processes]
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from components.core.jobs import check_job
 from pipeline.cluster.submitting import check_submittable
 from pipeline.parameters import load
+from sharpen.jobs import check_job
 from tests.k8s.rendered import K8S, of_kind, render
 
 STAND_IN = """#!/usr/bin/env bash

@@ -13,19 +13,19 @@ from pathlib import Path
 
 import torch
 
-from components.core.encoder import Encoder
-from components.core.readers import read_dataset
-from components.core.settings import EncoderSettings
-from components.finetuning.activations import Room
-from components.finetuning.batches import Batches
-from components.finetuning.gather import Exchange
-from components.finetuning.gradient_cache import Memory
-from components.finetuning.layout import Layout, lay_out
-from components.finetuning.numbering import make_examples
-from components.finetuning.settings import TrainingSettings
-from components.finetuning.step import gradient_step
-from components.finetuning.tokens import Tokens
-from components.finetuning.trainer import objective_of
+from sharpen.data.readers import read_dataset
+from sharpen.models.encoder import Encoder
+from sharpen.settings import EncoderSettings
+from sharpen.training.activation_budget import Room
+from sharpen.training.data.build_dataset import make_examples
+from sharpen.training.data.collator import Layout, lay_out
+from sharpen.training.data.sampler import Batches
+from sharpen.training.data.tokens import Tokens
+from sharpen.training.distributed import Exchange
+from sharpen.training.gradient_cache import Memory
+from sharpen.training.settings import TrainingSettings
+from sharpen.training.step import gradient_step
+from sharpen.training.trainer import objective_of
 from tests.peers import machine
 from tests.peers.results import command, table, write_section
 from tests.peers.rows import Size, minilm, write_rows

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from components.core.device import use_bf16
+from sharpen.hardware.device import use_bf16
 from tests.peers import machine
 from tests.peers.contestants import flagembedding_python, require_flagembedding
 from tests.peers.floor import FORMULA

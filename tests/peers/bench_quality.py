@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from components.evaluation.significance import Paired, paired
+from sharpen.evaluation.significance import Paired, paired
 from tests.peers import machine
 from tests.peers.contestants import TEMPERATURE, flagembedding_python, require_flagembedding
 from tests.peers.quality_work import MINED, Cell, Plan, Work

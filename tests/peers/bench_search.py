@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from components.core.progress import clock, progress
+from sharpen.progress import clock, progress
 from tests.peers import machine
 from tests.peers.floor import search_flops
 from tests.peers.process import environment, run_process

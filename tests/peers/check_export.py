@@ -21,13 +21,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from components.core import model_facts
-from components.core.encoder import Encoder
-from components.core.loading import quiet
-from components.core.settings import EncoderSettings
-from tests.components.core.tiny_models import make_model
+from sharpen.models import architecture
+from sharpen.models.encoder import Encoder
+from sharpen.models.loading import quiet
+from sharpen.settings import EncoderSettings
 from tests.peers.results import table, write_section
 from tests.peers.rows import ROOT, minilm, stop
+from tests.sharpen.models.tiny_models import make_model
 
 LIMIT = 1e-5
 # Tokens: the long text is cut, and the tiny models have positions enough.
@@ -112,7 +112,7 @@ def differences(folder: Path, python: Path) -> dict[str, dict[str, float]]:
     """Kind -> library -> the largest difference to Sharpen's embeddings."""
     from sentence_transformers import SentenceTransformer
 
-    facts = model_facts.read_facts(folder)
+    facts = architecture.read_facts(folder)
     lengths = {"query_max_len": LONGEST, "passage_max_len": LONGEST}
     settings = EncoderSettings.checked({**lengths, "precision": "fp32", "normalize_embeddings": facts.normalize})
     encoder = Encoder.load(str(folder), settings, device="cpu")

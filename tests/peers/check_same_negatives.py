@@ -13,7 +13,7 @@ import tempfile
 import numpy as np
 import torch
 
-from components.core.records import DataSet
+from sharpen.data.dataset import DataSet
 from tests.peers import machine
 from tests.peers.medquad_data import cut, prepared
 from tests.peers.results import command, table, write_section

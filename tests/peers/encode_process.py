@@ -42,8 +42,8 @@ def main() -> None:
 
 def ours(given: argparse.Namespace) -> Callable[[list[str]], np.ndarray]:
     """Sharpen's encoder, with its own micro-batches."""
-    from components.core.encoder import Encoder
-    from components.core.settings import EncoderSettings
+    from sharpen.models.encoder import Encoder
+    from sharpen.settings import EncoderSettings
 
     precision = our_precision(given.precision)
     settings = EncoderSettings.checked({"passage_max_len": given.max_len, "precision": precision})

@@ -14,7 +14,7 @@ import psutil
 import torch
 from torch import Tensor
 
-from components.finetuning.loss import Contrast, Objective, loss_and_gradient
+from sharpen.losses.contrastive import Contrast, Objective, loss_and_gradient
 from tests.peers.loss_reference import Reference, reference
 from tests.peers.memory import high_water
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from components.core import storage
-from components.core.records import DataSet
-from components.data_prep.prepare import prepare
-from components.data_prep.settings import DataSettings
+from sharpen.data.dataset import DataSet
+from sharpen.data.preparation.prepare import prepare
+from sharpen.data.preparation.settings import DataSettings
+from sharpen.store import storage
 from tests.peers.rows import medquad, stop
 
 

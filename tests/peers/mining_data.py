@@ -10,7 +10,7 @@ from typing import Any, TypedDict
 
 from transformers import AutoConfig, AutoTokenizer
 
-from components.core.records import DataSet
+from sharpen.data.dataset import DataSet
 from tests.peers.floor import encoding_flops, search_flops
 from tests.peers.medquad_data import cut, prepared, publish
 

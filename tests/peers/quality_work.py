@@ -18,10 +18,10 @@ import polars as pl
 import pytrec_eval
 from transformers import AutoTokenizer
 
-from components.core import storage
-from components.core.records import NEGATIVES, DataSet, read_table
-from components.core.text import text_id
-from components.core.version import code_version
+from sharpen.data.dataset import NEGATIVES, DataSet, read_table
+from sharpen.data.text import text_id
+from sharpen.store import storage
+from sharpen.version import code_version
 from tests.peers.contestants import CONTESTANTS, Task
 from tests.peers.medquad_data import cut, prepared, publish
 from tests.peers.mining_data import Row, training_rows, write_lines

@@ -7,7 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 
-from components.core.progress import clock
+from sharpen.progress import clock
 
 # A run that took less was found finished and says nothing of how long the others will take.
 _FOUND_FINISHED = 1.0

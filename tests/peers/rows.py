@@ -13,7 +13,7 @@ from typing import NoReturn
 import numpy as np
 from transformers import AutoConfig, AutoTokenizer
 
-from components.core.text import passage_text, text_id
+from sharpen.data.text import passage_text, text_id
 from tests.peers.floor import training_flops
 
 ROOT = Path(__file__).parents[2]

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from components.core.encoder import Encoder
-from components.core.records import NEGATIVES, DataSet, read_table
-from components.core.settings import EncoderSettings
-from components.core.text import normalised
-from components.hard_negatives.mine import mine
-from components.hard_negatives.settings import MiningSettings
+from sharpen.data.dataset import NEGATIVES, DataSet, read_table
+from sharpen.data.text import normalised
+from sharpen.mining.mine import mine
+from sharpen.mining.settings import MiningSettings
+from sharpen.models.encoder import Encoder
+from sharpen.settings import EncoderSettings
 from tests.peers.medquad_data import publish
 from tests.peers.mining_data import training_rows
 

@@ -64,12 +64,12 @@ class Heap:
 
 def sharpen(queries: np.ndarray, passages: np.ndarray, output: Path, depth: int) -> dict[str, float]:
     """Search, choose and write as mining does; how long after the start each part of the output was there."""
-    from components.core.records import TEACHER_SCORES, empty
-    from components.hard_negatives.mine import search_and_choose
-    from components.hard_negatives.output import Writer
-    from components.hard_negatives.rankings import Vectors
-    from components.hard_negatives.scope import make_scope
-    from components.hard_negatives.settings import MiningSettings
+    from sharpen.data.dataset import TEACHER_SCORES, empty
+    from sharpen.mining.mine import search_and_choose
+    from sharpen.mining.output import Writer
+    from sharpen.mining.rank_range import make_scope
+    from sharpen.mining.rankings import Vectors
+    from sharpen.mining.settings import MiningSettings
 
     settings = MiningSettings.checked({"range_for_sampling": f"10-{depth}", "sampling": "random", "further_ranks": 0})
     pool = synthetic_pool(len(queries), len(passages))
@@ -93,8 +93,8 @@ def sharpen(queries: np.ndarray, passages: np.ndarray, output: Path, depth: int)
 
 def synthetic_pool(queries: int, passages: int):
     """A pool as `make_pool` would make it: query i is relevant to passage i, and every tenth to another one too."""
-    from components.hard_negatives.pairs import Pairs
-    from components.hard_negatives.pool import Pool
+    from sharpen.mining.corpus import Pool
+    from sharpen.mining.pairs import Pairs
 
     numbers = np.arange(queries)
     several = numbers[:: round(1 / SEVERAL)]

@@ -17,16 +17,16 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel, BertTokenizerFast  # type: ignore[attr-defined]
 
-from components.core import storage
-from components.core.encoder import Encoder
-from components.core.settings import EncoderSettings
 from components.evaluation.step import run_step
-from components.promotion import registry
-from components.promotion.gate import decide
-from components.promotion.measured import CHAMPION, read_measured
-from components.promotion.promote import judge
-from components.promotion.settings import PromotionSettings
-from components.promotion.wording import decision_page, decision_record
+from sharpen.models.encoder import Encoder
+from sharpen.registry import registry
+from sharpen.registry.evaluation_summary import CHAMPION, read_measured
+from sharpen.registry.gate import decide
+from sharpen.registry.promote import judge
+from sharpen.registry.settings import PromotionSettings
+from sharpen.registry.wording import decision_page, decision_record
+from sharpen.settings import EncoderSettings
+from sharpen.store import storage
 
 pytestmark = pytest.mark.model
 

@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from components.core.errors import InputError
-from components.core.jobs import JobSettings, run_job
-from components.core.jobs.job import Job
-from components.core.jobs.plan import make_plan
-from components.core.jobs.surroundings import Surroundings
-from components.core.run_context import JOB_IMAGE_VARIABLE
 from pipeline import images
+from sharpen.errors import InputError
+from sharpen.jobs import JobSettings, run_job
+from sharpen.jobs.job import Job
+from sharpen.jobs.launch_context import Surroundings
+from sharpen.jobs.plan import make_plan
+from sharpen.run_context import JOB_IMAGE_VARIABLE
 from tests.pipeline.cluster.test_compiling import compiled
-from tests.pipeline.test_local import sharpen
+from tests.pipeline.local.test_run import sharpen
 
 CPU = "registry.example/sharpen-python-cpu@sha256:" + "0" * 64
 LAUNCHER = "registry.example/sharpen-python-launcher:0.1.0"

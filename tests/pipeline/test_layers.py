@@ -15,7 +15,7 @@ FACES = sorted(
     str(p.relative_to(ROOT).with_suffix("")).replace("/", ".") for p in ROOT.glob("components/*/component.py")
 )
 SETTINGS = sorted(
-    str(p.relative_to(ROOT).with_suffix("")).replace("/", ".") for p in ROOT.glob("components/*/settings.py")
+    str(p.relative_to(ROOT).with_suffix("")).replace("/", ".") for p in ROOT.glob("sharpen/**/settings.py")
 )
 PIPELINE = sorted(
     ".".join(p.relative_to(ROOT).with_suffix("").parts) for p in ROOT.glob("pipeline/**/*.py") if p.stem != "__init__"
@@ -67,7 +67,8 @@ for module in {modules}:
 
 
 def test_promotion_imports_without_what_the_launchers_image_lacks() -> None:
-    modules = [f"components.promotion.{p.stem}" for p in (ROOT / "components/promotion").glob("*.py")]
+    rooms = [ROOT / "components/promotion", ROOT / "sharpen/registry"]
+    modules = [f"{room.parent.name}.{room.name}.{path.stem}" for room in rooms for path in room.glob("*.py")]
     modules = [name for name in modules if name.rpartition(".")[2] not in ("__init__", "__main__", "component")]
     program = WITHOUT.format(absent={*HEAVY, "numpy", "polars", "safetensors", "jinja2"}, modules=modules)
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from components.core import storage
-from components.promotion import registry
-from tests.components.core.store_proxy import Answer, Request, StoreProxy, refusal
+from sharpen.registry import registry
+from sharpen.store import storage
 from tests.models_command import sharpen_models
+from tests.sharpen.store.store_proxy import Answer, Request, StoreProxy, refusal
 
 pytestmark = pytest.mark.store
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from components.core.errors import InputError
-from components.core.settings import EncoderSettings
 from pipeline import parameters
 from pipeline.parameters import GROUPS, STEP_GROUPS, Settings, load, resolve
-from pipeline.resolve import check_settings
+from pipeline.validate_settings import check_settings
+from sharpen.errors import InputError
+from sharpen.settings import EncoderSettings
 
 
 def test_the_defaults_are_valid() -> None:

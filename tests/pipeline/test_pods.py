@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from components.core.run_context import RUN_ID_VARIABLE
+from sharpen.run_context import RUN_ID_VARIABLE
 from tests.pipeline.cluster.test_compiling import IMAGE, compiled
 
 BASE = Path(__file__).parents[2] / "k8s" / "base"

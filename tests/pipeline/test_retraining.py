@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from components.core import storage
-from components.promotion import last_run, registry
-from pipeline.store import EmbeddedStore
-from tests.pipeline.test_local import ROOT, sharpen, write_examples
+from pipeline.store.server import EmbeddedStore
+from sharpen.registry import last_run, registry
+from sharpen.store import storage
+from tests.pipeline.local.test_run import ROOT, sharpen, write_examples
 
 pytestmark = [pytest.mark.model, pytest.mark.store, pytest.mark.processes]
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from components.core.records import DataSet
-from components.data_prep.settings import DataSettings
-from tests.components.core.input_files import pair, write_rows
+from sharpen.data.dataset import DataSet
+from sharpen.data.preparation.settings import DataSettings
+from tests.sharpen.data.input_files import pair, write_rows
 
 ROOT = Path(__file__).parents[3]
 
@@ -65,7 +65,7 @@ def test_help_shows_every_setting_with_its_default() -> None:
 
 
 def test_the_faces_import_fast_and_without_the_step() -> None:
-    code = "import sys, components.data_prep.component, components.data_prep.settings\n"
+    code = "import sys, components.data_prep.component, sharpen.data.preparation.settings\n"
     code += "print([name for name in ('torch', 'transformers', 'polars', 'scipy') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip() == "[]"
@@ -75,7 +75,7 @@ PIPELINE = """
 import sys
 from kfp import dsl, local
 from components.data_prep.component import data_prep, fingerprint
-from pipeline.kfp_local import arguments_left_alone
+from pipeline.local.kfp_local import arguments_left_alone
 
 @dsl.pipeline(name="data")
 def data(train_data: str, base_model: str, settings: str) -> str:

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from kfp import local
 
-from components.core import storage
 from components.evaluation.component import evaluation
-from tests.components.evaluation.test_evaluate import write_beir
+from sharpen.store import storage
+from tests.sharpen.evaluation.test_evaluate import write_beir
 
 
 @pytest.fixture

@@ -9,14 +9,14 @@ import pytest
 import yaml
 from kfp import compiler, dsl
 
-from components.core import storage
-from components.core.errors import InputError
-from components.core.jobs.cluster import ClusterBackend
 from components.finetuning.component import finetuning
 from components.finetuning.launch import launch_from_json
-from tests.components.core.jobs.conftest import api  # noqa: F401
-from tests.components.core.jobs.fake_api import FakeApi
-from tests.components.core.jobs.stories import QUICK, RUN, Story, told
+from sharpen.errors import InputError
+from sharpen.jobs.cluster import ClusterBackend
+from sharpen.store import storage
+from tests.sharpen.jobs.conftest import api  # noqa: F401
+from tests.sharpen.jobs.fake_api import FakeApi
+from tests.sharpen.jobs.stories import QUICK, RUN, Story, told
 
 
 def test_what_is_set_on_the_task_is_for_the_job(tmp_path: Path) -> None:

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 from kfp.dsl import Artifact, Markdown, Metrics
 
-from components.core.command import main
-from components.core.errors import InputError
+from components.command_line import main
 from components.indexing import __main__ as face
 from components.indexing.component import indexing
 from components.indexing.step import index_address, run_step
-from tests.components.indexing.corpora import passage, write_beir
+from sharpen.errors import InputError
+from tests.sharpen.index.corpora import passage, write_beir
 
 ROOT = Path(__file__).parents[3]
 

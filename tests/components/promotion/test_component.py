@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from components.core import storage
-from components.promotion import registry
-from tests.components.promotion.conftest import GOOD, figures
+from sharpen.registry import registry
+from sharpen.store import storage
+from tests.sharpen.registry.conftest import GOOD, figures
 
 Make = Callable[..., str]
 

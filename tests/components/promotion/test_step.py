@@ -8,11 +8,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from components.core import storage
-from components.core.errors import StepFailed
-from components.promotion import last_run, registry
 from components.promotion.step import StepResult, run_step
-from tests.components.promotion.conftest import GOOD, figures
+from sharpen.errors import StepFailed
+from sharpen.registry import last_run, registry
+from sharpen.store import storage
+from tests.sharpen.registry.conftest import GOOD, figures
 
 NAME = "code-search"
 Make = Callable[..., str]

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pytest
 
-from components.core.command import run as run_with_exit_code
+from components.command_line import run as run_with_exit_code
 from pipeline.cli import app
 from pipeline.cluster import api, compiling, versions, waiting
 from pipeline.cluster.settings import ConnectionSettings, variable

@@ -11,8 +11,8 @@ from cronsim import CronSim
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from components.core.errors import InputError
 from pipeline.cluster.cron import NICKNAMES, as_kubeflow_reads, interval_seconds, next_firings, six_fields
+from sharpen.errors import InputError
 
 UTC = datetime.UTC
 LIMITS = {"second": (0, 59), "minute": (0, 59), "hour": (0, 23), "day": (1, 31), "month": (1, 12), "weekday": (0, 6)}

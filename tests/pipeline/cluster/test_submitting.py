@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.resolve import check_settings
+from pipeline.validate_settings import check_settings
 from tests.pipeline.cluster.conftest import IMAGE, ON_THE_STORE, Sharpen
 from tests.pipeline.cluster.fake_backend import Object
 from tests.pipeline.cluster.fake_kfp import FakeKfp

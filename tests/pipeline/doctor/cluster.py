@@ -6,9 +6,9 @@ import copy
 from pathlib import Path
 from typing import Any
 
-from tests.components.core.jobs.fake_api import FakeApi
 from tests.k8s.rbac import Asked, Rbac
 from tests.k8s.rendered import K8S, render
+from tests.sharpen.jobs.fake_api import FakeApi
 
 STORE_PASSWORD = "c2VjcmV0LXZhbHVlLW9mLXRoZS1zdG9yZQ=="
 ADMINISTRATOR = "me"

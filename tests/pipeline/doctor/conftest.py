@@ -13,8 +13,8 @@ from pipeline.cli import app
 from pipeline.doctor import examine as examining
 from pipeline.doctor.finding import Finding
 from pipeline.parameters import load
-from tests.components.core.jobs.fake_api import FakeApi
 from tests.pipeline.doctor.cluster import Applied
+from tests.sharpen.jobs.fake_api import FakeApi
 
 IMAGE = "registry.example/sharpen-python-cpu@sha256:" + "1" * 64
 LAUNCHER = "registry.example/sharpen-python-launcher:0.1.0"

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from components.core.errors import InputError
 from pipeline.doctor import mends
-from tests.components.core.jobs.fake_api import Call, FakeApi
+from sharpen.errors import InputError
 from tests.k8s.rendered import K8S
 from tests.pipeline.doctor.cluster import STORE_PASSWORD, Applied
 from tests.pipeline.doctor.conftest import Examine, Invoke, of
+from tests.sharpen.jobs.fake_api import Call, FakeApi
 
 pytestmark = pytest.mark.store
 ROOT = Path(__file__).parents[3]

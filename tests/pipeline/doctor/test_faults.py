@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from components.core.jobs.permissions import LAUNCHER
-from components.core.jobs.plan import APP_LABEL
 from pipeline.doctor.examine import CHECKS
-from tests.components.core.jobs.fake_api import Call, Fault
+from sharpen.jobs.permissions import LAUNCHER
+from sharpen.jobs.plan import APP_LABEL
 from tests.pipeline.doctor.cluster import ADMINISTRATOR, STORE_PASSWORD, Applied
 from tests.pipeline.doctor.conftest import Examine, of
+from tests.sharpen.jobs.fake_api import Call, Fault
 
 pytestmark = pytest.mark.store
 

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from pipeline.doctor import pull
-from tests.components.core.jobs.fake_api import Call
 from tests.pipeline.doctor.cluster import Applied
 from tests.pipeline.doctor.conftest import IMAGE, LAUNCHER, Examine, of
 from tests.pod_security import restricted_faults
+from tests.sharpen.jobs.fake_api import Call
 
 pytestmark = pytest.mark.store
 LEFT_OUT = ("store", "nodes", "secret", "rights of the steps")

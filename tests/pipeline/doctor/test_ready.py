@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from components.core import storage
+from sharpen.store import storage
 from tests.pipeline.doctor.cluster import Applied
 from tests.pipeline.doctor.conftest import Examine
 

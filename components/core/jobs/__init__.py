@@ -1,6 +1,0 @@
-"""Work on several processes and machines: one face, `run_job`, whatever starts them."""
-
-from components.core.jobs.run import check_job, run_job
-from components.core.jobs.settings import JobSettings
-
-__all__ = ["JobSettings", "check_job", "run_job"]

@@ -1,7 +1,0 @@
-"""The report of an evaluation: one HTML file that needs nothing else."""
-
-from __future__ import annotations
-
-from components.evaluation.report.render import render_report
-
-__all__ = ["render_report"]

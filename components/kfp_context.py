@@ -1,0 +1,76 @@
+"""Where a step runs: its image, its run, the address of its output, and how it ends.
+
+The same component runs on a laptop and in a pod. In a pod KFP gives every output an address in the object store; on a
+laptop it gives a local path, and the runner says through `SHARPEN_RUN` where the run's folders live.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sharpen import exit_status
+from sharpen.errors import StepFailed
+from sharpen.run_context import RUN_VARIABLE
+from sharpen.store import retry, storage
+
+# The images that components name: of steps that compute, and of those that only ask, decide and wait, which
+# needs no torch. `pipeline.images` puts others in their place. kfp.local wants "python" in an image's name.
+IMAGE = "localhost/sharpen-python-cpu:dev"
+LAUNCHER_IMAGE = "localhost/sharpen-python-launcher:dev"
+
+
+def output_address(artifact_uri: str, step: str) -> str:
+    """The address of a step's bulk output: KFP's own if it is in an object store, else ``<run>/<step>``.
+
+    Raises:
+        StepFailed: KFP gave a local path and `SHARPEN_RUN` is not set.
+    """
+    if storage.is_remote(artifact_uri):
+        return artifact_uri
+    run = os.environ.get(RUN_VARIABLE)
+    if not run:
+        raise StepFailed(f"{step}: no address for the output; set {RUN_VARIABLE} to a folder or s3:// address")
+    return storage.join(run, step)
+
+
+@contextmanager
+def reported(step: str, *, first_contact: bool = False) -> Iterator[None]:
+    """End the process as a user should see it: one line per fault of theirs, no traceback, the right exit code.
+
+    KFP's executor shows what libraries log for their own debugging; from here on only their warnings are shown.
+
+    Args:
+        step: the step's name.
+        first_contact: no step of the run before this one has asked for the run's inputs, so that a store which never
+            answers may be a wrong address.
+    """
+    if first_contact:
+        retry.is_first_contact()
+    logging.getLogger().setLevel(logging.WARNING)
+    try:
+        yield
+    except Exception as error:
+        known = exit_status.to_user_error(error)
+        if known is None:
+            exit_status.tell(step, 1, [f"{type(error).__name__}: {error}"])
+            raise
+        exit_status.tell(step, *known)
+        sys.exit(known[0])
+
+
+def show_metrics(metrics: Any, values: Mapping[str, float]) -> None:
+    """Fill a KFP `Metrics` artifact: the figures that the UI shows beside a step.
+
+    They are written as its file too: kfp.local takes an artifact without a file for lost, and the step for not cached.
+    """
+    for name, value in values.items():
+        metrics.log_metric(name, value)
+    Path(metrics.path).parent.mkdir(parents=True, exist_ok=True)
+    Path(metrics.path).write_text(json.dumps(dict(values), indent=2, sort_keys=True) + "\n", encoding="utf-8")

@@ -1,0 +1,41 @@
+"""The exit task: runs when the run succeeded, failed or was terminated; says which, and ends what the run left."""
+
+# No `from __future__ import annotations`: kfp reads the annotations as objects.
+
+from kfp import dsl
+
+from components.kfp_context import LAUNCHER_IMAGE
+
+
+@dsl.component(base_image=LAUNCHER_IMAGE, install_kfp_package=False)
+def finish(
+    model_name: str,
+    store: str,
+    overrides: str,
+    status: dsl.PipelineTaskFinalStatus,
+    summary: dsl.Output[dsl.Markdown],
+) -> None:
+    """Say how the run ended, and delete its training jobs that go on.
+
+    Args:
+        model_name: Name of the model in the registry.
+        store: Root of the registry.
+        overrides: Settings of the run, which say in which namespace its jobs are.
+        status: State of the run, given by the pipeline.
+    """
+    from pathlib import Path
+
+    from components.kfp_context import reported
+    from pipeline.parameters import job_namespace
+    from sharpen.jobs.cleanup import reap_jobs
+    from sharpen.registry.last_run import told_of
+    from sharpen.registry.wording import end_page
+    from sharpen.run_context import run_id
+    from sharpen.terminal import printable
+
+    with reported("finish"):
+        reaped = reap_jobs(job_namespace(overrides))
+        end = told_of(store, model_name, run_id()) or status.state.lower()
+        page = end_page(model_name, end, status.pipeline_job_resource_name, status.error_message or "", reaped)
+        Path(summary.path).write_text(page, encoding="utf-8")
+        print(printable(f"{model_name}: {end}"))

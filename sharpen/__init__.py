@@ -1,0 +1,1 @@
+"""Make a text-embedding model better at retrieval on your own data."""

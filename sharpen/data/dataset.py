@@ -1,0 +1,187 @@
+"""The data set that passes between steps: passages, queries and judgements, stored once and referred to by id."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+
+from sharpen.data.parquet import parquet_faults, read_parquet
+from sharpen.data.text import passage_texts
+from sharpen.errors import InputError
+from sharpen.store import storage
+
+SPLITS = ("train", "dev", "test")
+
+Schema = Mapping[str, type[pl.DataType]]
+
+CORPUS = {"passage_id": pl.String, "title": pl.String, "text": pl.String}
+QUERIES = {
+    "query_id": pl.String,
+    "text": pl.String,
+    "split": pl.String,
+    "source": pl.String,
+    "instruction": pl.String,
+    "group": pl.String,
+}
+QRELS = {"query_id": pl.String, "passage_id": pl.String, "grade": pl.Int32, "split": pl.String}
+GIVEN_NEGATIVES = {"query_id": pl.String, "passage_id": pl.String}
+TEACHER_SCORES = {"query_id": pl.String, "passage_id": pl.String, "score": pl.Float64}
+NEGATIVES = {
+    "query_id": pl.String,
+    "passage_id": pl.String,
+    "rank": pl.Int32,
+    "score": pl.Float32,
+    "positive_score": pl.Float32,
+    "teacher_score": pl.Float64,
+    "picked_by": pl.String,
+}
+
+INCONSISTENT_QUERIES = {
+    "query_id": pl.String,
+    "best_positive_rank": pl.Int32,
+    "positive_score": pl.Float32,
+    "dropped": pl.Boolean,
+}
+
+_TABLES = {
+    "corpus": CORPUS,
+    "queries": QUERIES,
+    "qrels": QRELS,
+    "given_negatives": GIVEN_NEGATIVES,
+    "teacher_scores": TEACHER_SCORES,
+}
+_OPTIONAL = ("given_negatives", "teacher_scores")
+
+
+def empty(schema: Schema) -> pl.DataFrame:
+    """A table of this schema without rows."""
+    return pl.DataFrame(schema=dict(schema))
+
+
+@dataclass
+class DataSet:
+    """A retrieval data set.
+
+    Attributes:
+        corpus: one row a passage (`CORPUS`), sorted by passage_id, ids unique.
+        queries: one row a query (`QUERIES`), sorted by query_id; a query is in one split only. Queries of one group
+            come from one document or belong together otherwise, so their results are not independent; null: none known.
+        qrels: judged pairs (`QRELS`); what their grades mean is said in `core.relevance`.
+        given_negatives: negatives that the user brought (`GIVEN_NEGATIVES`).
+        teacher_scores: scores of a teacher for pairs, positive or negative (`TEACHER_SCORES`).
+    """
+
+    corpus: pl.DataFrame
+    queries: pl.DataFrame
+    qrels: pl.DataFrame
+    given_negatives: pl.DataFrame = field(default_factory=lambda: empty(GIVEN_NEGATIVES))
+    teacher_scores: pl.DataFrame = field(default_factory=lambda: empty(TEACHER_SCORES))
+
+    def __post_init__(self) -> None:
+        # data sets written by earlier versions, and tables made by hand, have no groups
+        if "group" not in self.queries.columns:
+            self.queries = self.queries.with_columns(group=pl.lit(None, dtype=pl.String))
+
+    def queries_of(self, split: str) -> pl.DataFrame:
+        """The queries of one split, sorted by query_id."""
+        return self.queries.filter(pl.col("split") == split).sort("query_id")
+
+    def qrels_of(self, split: str) -> dict[str, dict[str, int]]:
+        """query_id -> passage_id -> grade for one split, as trec_eval has it."""
+        found: dict[str, dict[str, int]] = {}
+        for query_id, passage_id, grade in (
+            self.qrels.filter(pl.col("split") == split).select("query_id", "passage_id", "grade").iter_rows()
+        ):
+            found.setdefault(query_id, {})[passage_id] = grade
+        return found
+
+    def passage_texts(self) -> list[str]:
+        """What is encoded for each passage, in the order of `corpus`."""
+        return passage_texts(self.corpus).to_list()
+
+    def counts(self) -> dict[str, int]:
+        """Rows of each table."""
+        return {name: getattr(self, name).height for name in _TABLES}
+
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) over all tables' rows in sorted order: equal data, equal fingerprint, whatever the files."""
+        digest = hashlib.sha256()
+        for name, schema in _TABLES.items():
+            table: pl.DataFrame = getattr(self, name).select(list(schema)).sort(list(schema)[:2])
+            digest.update(name.encode())
+            for row in table.iter_rows():
+                digest.update(repr(row).encode())
+        return digest.hexdigest()
+
+    def save(self, folder: Path) -> None:
+        """Write every table as ``<folder>/<table>/part-00000.parquet``; optional tables without rows are left out."""
+        for name, schema in _TABLES.items():
+            table: pl.DataFrame = getattr(self, name)
+            if name in _OPTIONAL and table.is_empty():
+                continue
+            write_table(table, folder / name, schema)
+
+    @classmethod
+    def load(cls, folder: Path) -> DataSet:
+        """Read what `save` wrote. Raises InputError when a table is missing or lacks a column."""
+        tables = {}
+        for name, schema in _TABLES.items():
+            if name in _OPTIONAL and not (folder / name).is_dir():
+                tables[name] = empty(schema)
+            else:
+                optional = ("group",) if name == "queries" else ()
+                tables[name] = read_table(folder / name, schema, optional)
+        return cls(**tables)
+
+    @classmethod
+    def open(cls, uri: str) -> DataSet:
+        """The finished data set at an address (`storage.open_folder`)."""
+        return cls.load(storage.open_folder(uri))
+
+
+def write_table(table: pl.DataFrame, folder: Path, schema: Schema) -> None:
+    """Write a table of `schema` as one Parquet part in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    table.select([pl.col(name).cast(kind) for name, kind in schema.items()]).write_parquet(
+        folder / "part-00000.parquet", compression="zstd"
+    )
+
+
+def read_table(folder: Path, schema: Schema, optional: Sequence[str] = ()) -> pl.DataFrame:
+    """Read all Parquet parts of `folder` in name order; columns of `schema` only.
+
+    Args:
+        folder: of the table.
+        schema: its columns.
+        optional: those of them that the files may lack; they are null then.
+
+    Raises:
+        InputError: no file, a column is missing, or a file is damaged.
+    """
+    parts = sorted(folder.glob("*.parquet"))
+    if not parts:
+        raise InputError(f"{folder}: no *.parquet file; this is not a folder that Sharpen wrote")
+    tables = [read_parquet(part, str(part)) for part in parts]
+    with parquet_faults(str(folder)):
+        table = pl.concat(tables)
+    table = table.with_columns(pl.lit(None).alias(name) for name in optional if name not in table.columns)
+    if missing := [name for name in schema if name not in table.columns]:
+        raise InputError(f"{parts[0]}: column {', '.join(missing)} is missing; expected {', '.join(schema)}")
+    with parquet_faults(str(folder)):
+        return table.select([pl.col(name).cast(kind) for name, kind in schema.items()])
+
+
+def with_groups(queries: pl.DataFrame) -> pl.DataFrame:
+    """The queries, each without a group as a group of its own, called by its id; the column may be missing."""
+    if "group" not in queries.columns:
+        return queries.with_columns(group="query_id")
+    return queries.with_columns(group=pl.coalesce("group", "query_id"))
+
+
+def unique(values: Iterable[str]) -> list[str]:
+    """The values without repeats, in first-seen order."""
+    return list(dict.fromkeys(values))

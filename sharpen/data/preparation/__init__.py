@@ -1,0 +1,1 @@
+"""A user's files become a checked, merged and split data set."""

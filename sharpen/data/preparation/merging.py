@@ -1,0 +1,80 @@
+"""Texts that are the same become one passage or one query, whatever ids and sources they came with."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from sharpen.data.dataset import DataSet
+from sharpen.data.preparation.working_set import Draft
+from sharpen.data.readers.tables import best_of_pair, without_positives
+from sharpen.data.text import passage_text, text_id
+
+
+def merge(data: DataSet) -> Draft:
+    """Make passages unique by normalised text, and queries by normalised text within split and instruction.
+
+    Of several ids for one text, the smallest that the user gave is kept; an id that is a hash of the text only where
+    there is no other. Queries that several sources share are merged too, because the positives of one would be false
+    negatives of the other; the merged query belongs to the first source and the first group by name.
+    """
+    passages = data.corpus.with_columns(
+        key=pl.Series(
+            [text_id(passage_text(title, text)) for title, text in data.corpus.select("title", "text").iter_rows()],
+            dtype=pl.String,
+        )
+    )
+    passage_ids = _survivors(passages, ["key"], "passage_id")
+    queries = data.queries.with_columns(
+        text_key=pl.Series([text_id(text) for text in data.queries["text"]], dtype=pl.String)
+    ).with_columns(key=pl.col("text_key"))
+    query_ids = _survivors(queries, ["key", "split", "instruction"], "query_id")
+
+    renamed = {
+        name: _renamed(getattr(data, name), passage_ids, query_ids)
+        for name in ("qrels", "given_negatives", "teacher_scores")
+    }
+    qrels = best_of_pair(renamed["qrels"], "grade", ["query_id", "passage_id", "split"])
+    negatives = renamed["given_negatives"].unique()
+    kept_negatives = without_positives(negatives, qrels)
+    origins = (
+        _renamed(queries.select("query_id", "source", "group"), passage_ids, query_ids)
+        .group_by("query_id")
+        .agg(pl.col("source", "group").min())
+    )
+    merged_queries = (
+        queries.join(query_ids.filter(pl.col("query_id") == pl.col("kept")), on="query_id", how="semi")
+        .drop("source", "group")
+        .join(origins, on="query_id")
+        .sort("query_id")
+    )
+    corpus = passages.join(passage_ids.filter(pl.col("passage_id") == pl.col("kept")), on="passage_id", how="semi")
+    return Draft(
+        DataSet(
+            corpus=corpus.select(data.corpus.columns).sort("passage_id"),
+            queries=merged_queries.select(data.queries.columns),
+            qrels=qrels,
+            given_negatives=kept_negatives,
+            teacher_scores=best_of_pair(renamed["teacher_scores"], "score", ["query_id", "passage_id"]),
+        ),
+        merged_queries.select("query_id", "text_key"),
+        {
+            "passages_merged": data.corpus.height - corpus.height,
+            "queries_merged": data.queries.height - merged_queries.height,
+            "pairs_merged": data.qrels.height - qrels.height,
+            "given_negatives_that_are_positives": negatives.height - kept_negatives.height,
+        },
+    )
+
+
+def _survivors(table: pl.DataFrame, same: list[str], id_name: str) -> pl.DataFrame:
+    """Every id with the id (`kept`) that stands for it: among rows equal in `same`."""
+    made_up = pl.col(id_name) == pl.col("key")
+    return table.select(id_name, *same).sort(made_up, id_name).select(id_name, kept=pl.col(id_name).first().over(same))
+
+
+def _renamed(table: pl.DataFrame, passage_ids: pl.DataFrame, query_ids: pl.DataFrame) -> pl.DataFrame:
+    columns = table.columns
+    for ids, name in ((passage_ids, "passage_id"), (query_ids, "query_id")):
+        if name in columns:
+            table = table.join(ids, on=name).drop(name).rename({"kept": name})
+    return table.select(columns)

@@ -1,0 +1,102 @@
+"""The data_prep step: user's input -> a checked, merged and split data set."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any
+
+from sharpen.data.preparation.merging import merge
+from sharpen.data.preparation.settings import DataSettings
+from sharpen.data.preparation.sources import read_sources
+from sharpen.data.preparation.splits import hold_out
+from sharpen.data.preparation.statistics import metrics, statistics, summary
+from sharpen.data.readers import REASONS, Findings
+from sharpen.data.readers.rows import BadRow
+from sharpen.errors import InputError
+from sharpen.run_context import run_id
+from sharpen.store import storage
+
+QUARANTINE = "quarantine.jsonl"
+STATISTICS = "stats.json"
+
+
+def prepare(train_data: list[str], eval_data: list[str], output: str, settings: DataSettings) -> storage.Marker:
+    """Read, check, merge and split the input, and write the data set with `quarantine.jsonl` and `stats.json`.
+
+    The result depends on the content of the input and on the settings, not on the order of files or rows.
+
+    Args:
+        train_data: addresses of training data; splits that they bring are kept.
+        eval_data: addresses of evaluation data; their queries become the test (and dev) queries. May be empty.
+        output: address of the folder to write.
+        settings: limits, shares, and what to do about leaks.
+
+    Returns:
+        The marker of the written folder. Its facts: fingerprint of the data, and `metrics` (numbers for the UI).
+
+    Raises:
+        InputError: unusable input, too many bad rows, leaks where they are forbidden, or no training or test query.
+    """
+    storage.check_access(output, write=True)
+    findings = Findings()
+    with _bad_rows_told(findings, output):
+        sources = read_sources(train_data, eval_data, findings)
+    _check_share(findings, settings.max_bad_share, output)
+    draft = merge(sources.data)
+    with _bad_rows_told(findings, output):
+        leaks = hold_out(draft, sources.groups, settings)
+    stats = statistics(draft, sources, findings, leaks)
+
+    facts: dict[str, Any] = {"fingerprint": stats["fingerprint"], "metrics": metrics(stats)}
+    with storage.new_folder(
+        output, producer="data_prep", run_id=run_id(), rows=draft.data.counts(), facts=facts
+    ) as folder:
+        draft.data.save(folder)
+        (folder / QUARANTINE).write_bytes(_lines(findings.bad_rows))
+        (folder / STATISTICS).write_text(
+            json.dumps({**stats, "settings": settings.model_dump()}, indent=2, ensure_ascii=False) + "\n",
+            encoding="utf-8",
+        )
+    print("\n".join(summary(stats, output)), flush=True)
+    return storage.read_marker(output)
+
+
+@contextmanager
+def _bad_rows_told(findings: Findings, output: str) -> Iterator[None]:
+    """Add the bad rows to an InputError: what is missing may be missing because its row was bad."""
+    try:
+        yield
+    except InputError as error:
+        if not findings.counts:
+            raise
+        where = _beside(output)
+        storage.write_bytes(where, _lines(findings.bad_rows))
+        advice = f"All are listed in {where}: repair them"
+        raise InputError([*error.faults, *findings.first_faults(advice)]) from None
+
+
+def _check_share(findings: Findings, allowed: float, output: str) -> None:
+    """Raise InputError when too many rows are bad; all of them are written beside the output, for the user to mend."""
+    where = _beside(output)
+    if findings.bad <= max(1, allowed * findings.rows):
+        storage.delete(where)  # what an earlier attempt left there is mended now
+        return
+    storage.write_bytes(where, _lines(findings.bad_rows))
+    advice = (
+        f"{findings.bad / findings.rows:.1%} of the rows is more than max_bad_share ({allowed:.1%}); they are listed "
+        f"in {where}: repair them, or raise max_bad_share"
+    )
+    raise InputError(findings.first_faults(advice))
+
+
+def _beside(output: str) -> str:
+    address, mark, options = output.partition("?") if storage.is_remote(output) else (output, "", "")
+    return f"{address.rstrip('/')}.{QUARANTINE}{mark}{options}"
+
+
+def _lines(rows: list[BadRow]) -> bytes:
+    values = ({**asdict(row), "why": REASONS[row.reason]} for row in rows)
+    return "".join(json.dumps(value, ensure_ascii=False) + "\n" for value in values).encode()

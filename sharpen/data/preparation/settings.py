@@ -1,0 +1,60 @@
+"""Settings of the data_prep step."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from sharpen.settings import SettingsModel
+
+
+class DataAddresses(SettingsModel):
+    """What the step reads and where it writes, when it is run by itself."""
+
+    train_data: str = Field(
+        description="Training data: FlagEmbedding rows (*.jsonl), a BEIR folder, a data set of ours, or python-source:"
+        "stdlib|PACKAGE|FOLDER. Local or s3://; several separated by commas."
+    )
+    eval_data: str = Field(
+        "", description="Evaluation data in the same forms; its queries are the test set. Empty: cut from train_data."
+    )
+    output: str = Field(min_length=1, description="Address of the folder to write: local or s3://.")
+
+
+class DataSettings(SettingsModel):
+    """How input becomes a checked and split data set."""
+
+    seed: int = Field(42, ge=0, description="Seed of the split and of every sample that is drawn.")
+    test_share: float = Field(
+        0.1,
+        ge=0,
+        le=0.5,
+        description="Share of the queries that are cut out as test queries, where the input has none.",
+    )
+    dev_share: float = Field(
+        0.05,
+        ge=0,
+        le=0.4,
+        description="Share of the queries that are cut out as dev queries, where the input has none.",
+    )
+    max_test_queries: int = Field(5000, ge=1, description="Most test queries; more are left out by lot.")
+    max_dev_queries: int = Field(1000, ge=1, description="Most dev queries; more are left out by lot.")
+    max_examples_per_source: int = Field(
+        100_000_000, ge=1, description="Most training queries of one source; more are left out by lot."
+    )
+    max_bad_share: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        description="Largest share of bad rows that is let pass; one bad row always is. Above it the step fails.",
+    )
+    on_leak: Literal["drop", "fail"] = Field(
+        "drop", description="Training queries that leak into dev or test: drop them and say so, or fail."
+    )
+    leak_check: Literal["auto", "query", "query_and_passage"] = Field(
+        "auto",
+        description="What leaks into dev or test: query: the same query text; query_and_passage: also a positive "
+        "passage that is a positive there, too. auto: query for splits that the input brings, where shared passages "
+        "are normal; query_and_passage for those that are cut here.",
+    )

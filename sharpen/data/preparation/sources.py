@@ -1,0 +1,164 @@
+"""Reading everything that a run names, each input as a source with a name and a role."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import polars as pl
+
+from sharpen.data.dataset import DataSet
+from sharpen.data.preparation.content import content_hash
+from sharpen.data.preparation.python_files import is_python_source, python_files, source_name
+from sharpen.data.preparation.python_source import GROUPS, python_version, read_python
+from sharpen.data.preparation.working_set import of_queries
+from sharpen.data.readers import Findings, Place, combine, distinct_names, locate, read_place, stem
+from sharpen.data.text import text_id
+from sharpen.errors import InputError
+from sharpen.progress import progress
+
+Role = Literal["train", "eval"]
+
+# FlagEmbedding rows and Python code bring no split: their role says what they are for
+SPLIT_OF_ROLE: dict[Role, str] = {"train": "train", "eval": "test"}
+
+
+@dataclass(frozen=True)
+class Input:
+    """An input before it is read: `place` is None for Python code; `size` in bytes."""
+
+    address: str
+    role: Role
+    stem: str
+    size: int
+    place: Place | None
+
+
+@dataclass(frozen=True)
+class Sources:
+    """All inputs, read.
+
+    Attributes:
+        data: everything, with the split that the inputs say; passages and queries may repeat under other ids.
+        groups: text_key, group: queries whose texts belong together when splits are cut.
+        facts: what is told of each source: name, address, role, kind, rows, queries, hash of its content.
+        counts: queries that were left out because of their role -> how many.
+    """
+
+    data: DataSet
+    groups: pl.DataFrame
+    facts: list[dict[str, object]]
+    counts: dict[str, int]
+
+
+def read_sources(train_data: list[str], eval_data: list[str], findings: Findings) -> Sources:
+    """Read all inputs; bad rows and notices go to `findings`.
+
+    Raises:
+        InputError: missing, empty or unusable input, all faults together and before anything is read; evaluation data
+            without a dev or test query.
+    """
+    inputs = _inputs(train_data, eval_data)
+    names = distinct_names([(item.stem, item.address) for item in inputs])
+    parts: dict[Role, dict[str, DataSet]] = {"train": {}, "eval": {}}
+    groups, facts = [pl.DataFrame(schema=GROUPS)], []
+    with progress("reading", sum(item.size for item in inputs) / 1e6, "MB") as reporter:
+        findings.on_bytes = lambda count: reporter.advance(count / 1e6)
+        for item, name in zip(inputs, names, strict=True):
+            before = findings.rows
+            split = SPLIT_OF_ROLE[item.role]
+            if item.place is None:
+                data, found = read_python(item.address, name, split, findings)
+                groups.append(found)
+            else:
+                data = read_place(item.place, name, split, findings)
+                groups.append(_groups_in(data))
+            parts[item.role][name] = data
+            facts.append(_facts(item, name, data, findings.rows - before))
+    counts = _play_roles(parts)
+    return Sources(
+        combine({**parts["train"], **parts["eval"]}),
+        pl.concat(groups).unique().sort("text_key", "group"),
+        sorted(facts, key=lambda fact: (fact["role"] == "eval", fact["name"])),
+        counts,
+    )
+
+
+def _groups_in(data: DataSet) -> pl.DataFrame:
+    """text_key, group of the queries that bring a group."""
+    named = data.queries.filter(pl.col("group").is_not_null())
+    return pl.DataFrame({"text_key": [text_id(text) for text in named["text"]], "group": named["group"]}, schema=GROUPS)
+
+
+def _inputs(train_data: list[str], eval_data: list[str]) -> list[Input]:
+    found: list[Input] = []
+    faults: list[str] = []
+    roles: tuple[tuple[Role, list[str]], ...] = (("train", train_data), ("eval", eval_data))
+    for role, addresses in roles:
+        for address in dict.fromkeys(addresses):
+            # one address in both roles must not give two sources of one name
+            prefix = "eval-" if role == "eval" and address in train_data else ""
+            try:
+                if is_python_source(address):
+                    size = sum(file.path.stat().st_size for file in python_files(address))
+                    found.append(Input(address, role, prefix + source_name(address), size, None))
+                    continue
+                for place in locate(address):
+                    size = sum(path.stat().st_size for path in place.paths)
+                    found.append(Input(place.address, role, prefix + stem(place.address), size, place))
+            except InputError as error:
+                faults += [f"{role}_data: {line}" for line in error.faults]
+    if not train_data:
+        faults.append("train_data: no address given; name a file, a folder or python-source:stdlib")
+    if faults:
+        raise InputError(faults)
+    return found
+
+
+def _facts(item: Input, name: str, data: DataSet, rows: int) -> dict[str, object]:
+    kind = str(item.place.kind) if item.place else "Python source"
+    facts: dict[str, object] = {"name": name, "address": item.address, "role": item.role, "kind": kind}
+    facts |= {"rows": rows, "queries": data.queries.height, "passages": data.corpus.height}
+    facts["sha256"] = content_hash(item.address)
+    return facts if item.place else {**facts, "python": python_version()}
+
+
+def _play_roles(parts: dict[Role, dict[str, DataSet]]) -> dict[str, int]:
+    """Leave in each input the splits that its role allows, and count the queries that this removes.
+
+    Evaluation data train nothing. They replace the test split of the training data, and its dev split if they bring
+    one; what is replaced is not trained on. A dev split alone serves as test.
+    """
+    if not parts["eval"]:
+        return {}
+    brought = {split for part in parts["eval"].values() for split in part.queries["split"]} - {"train"}
+    if not brought:
+        raise InputError("eval_data: no dev or test query in it; name a BEIR folder with qrels/test.tsv, or rows")
+    as_test = brought == {"dev"}
+    counts = {
+        "training_queries_of_eval_data": 0,
+        "held_out_queries_replaced_by_eval_data": 0,
+        "judged_pairs_of_splits_left_out": 0,
+    }
+    for name, part in parts["eval"].items():
+        kept = _without_splits(part, {"train"})
+        counts["judged_pairs_of_splits_left_out"] += part.qrels.height - kept.qrels.height
+        counts["training_queries_of_eval_data"] += part.queries.height - kept.queries.height
+        parts["eval"][name] = _as_test(kept) if as_test else kept
+    replaced = {"test"} if as_test else brought
+    for name, part in parts["train"].items():
+        kept = _without_splits(part, replaced)
+        counts["judged_pairs_of_splits_left_out"] += part.qrels.height - kept.qrels.height
+        counts["held_out_queries_replaced_by_eval_data"] += part.queries.height - kept.queries.height
+        parts["train"][name] = kept
+    return counts
+
+
+def _without_splits(part: DataSet, splits: set[str]) -> DataSet:
+    kept = of_queries(part, part.queries.filter(~pl.col("split").is_in(list(splits))))
+    return replace(kept, qrels=kept.qrels.filter(~pl.col("split").is_in(list(splits))))
+
+
+def _as_test(part: DataSet) -> DataSet:
+    test = pl.lit("test").alias("split")
+    return replace(part, queries=part.queries.with_columns(test), qrels=part.qrels.with_columns(test))

@@ -1,0 +1,154 @@
+"""`stats.json` and its summary for people: counts, lengths, and everything that was left out, with its reason."""
+
+from __future__ import annotations
+
+from math import ceil
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import polars as pl
+
+from sharpen.data.dataset import SPLITS, DataSet
+from sharpen.data.preparation.leaks import Leaks
+from sharpen.data.preparation.sources import Sources
+from sharpen.data.preparation.working_set import Draft
+from sharpen.data.readers import Findings
+from sharpen.data.readers.rows import SHOWN_FAULTS
+from sharpen.markdown import escaped
+from sharpen.store import storage
+
+PERCENTILES = (5, 50, 95, 99)
+NOTICES_SHOWN = 30
+
+
+def statistics(draft: Draft, sources: Sources, findings: Findings, leaks: Leaks) -> dict[str, Any]:
+    """All numbers about a prepared data set.
+
+    Returns:
+        JSON-ready: fingerprint, passages, splits, inputs, queries_by_source, quarantine, dropped, leaks,
+        shared_positives_kept, notices, words.
+    """
+    data = draft.data
+    bad = sum(findings.counts.values())
+    return {
+        "fingerprint": data.fingerprint(),
+        "passages": data.corpus.height,
+        "given_negatives": data.given_negatives.height,
+        "teacher_scores": data.teacher_scores.height,
+        "splits": {split: _split(data, split) for split in SPLITS},
+        "inputs": sources.facts,
+        "queries_by_source": {
+            source: _by_split(data.queries.filter(pl.col("source") == source))
+            for source in sorted(set(data.queries["source"]))
+        },
+        "quarantine": {
+            "rows_read": findings.rows,
+            "rows": bad,
+            "written": len(findings.bad_rows),
+            "share": bad / findings.rows if findings.rows else 0.0,
+            "by_reason": dict(sorted(findings.counts.items())),
+            "first": [str(row) for row in findings.bad_rows[:SHOWN_FAULTS]],
+        },
+        "dropped": dict(sorted({**sources.counts, **draft.counts}.items())),
+        "leaks": leaks.counts,
+        "shared_positives_kept": leaks.kept,
+        "notices": dict(sorted(findings.notices.items())),
+        "words": {"query": _words(data.queries["text"]), "passage": _words(data.corpus["text"])},
+    }
+
+
+def _split(data: DataSet, split: str) -> dict[str, int]:
+    qrels = data.qrels.filter(pl.col("split") == split)
+    positives = qrels.filter(pl.col("grade") > 0)
+    return {
+        "queries": data.queries.filter(pl.col("split") == split).height,
+        "pairs": qrels.height,
+        "positive_pairs": positives.height,
+        "queries_with_several_positives": positives.group_by("query_id").len().filter(pl.col("len") > 1).height,
+    }
+
+
+def _by_split(queries: pl.DataFrame) -> dict[str, int]:
+    found = dict(queries.group_by("split").len().iter_rows())
+    return {split: found.get(split, 0) for split in SPLITS}
+
+
+def _words(texts: pl.Series) -> dict[str, float]:
+    """Percentiles (nearest rank), mean and maximum of the number of words, split at white space."""
+    lengths = texts.str.count_matches(r"\S+").cast(pl.Int64).sort().to_list() or [0]
+    shown = {f"p{percent}": float(lengths[ceil(percent / 100 * len(lengths)) - 1]) for percent in PERCENTILES}
+    return {**shown, "mean": round(fmean(lengths), 2), "max": float(lengths[-1])}
+
+
+def summary(stats: dict[str, Any], output: str) -> list[str]:
+    """What a user should know of the result, in a few lines."""
+    splits = ", ".join(f"{stats['splits'][split]['queries']:,} {split}" for split in SPLITS)
+    words = stats["words"]
+    lines = [
+        f"data set: {stats['passages']:,} passages; queries: {splits}",
+        f"words (median, 95 %): query {words['query']['p50']:.0f}, {words['query']['p95']:.0f}; "
+        f"passage {words['passage']['p50']:.0f}, {words['passage']['p95']:.0f}",
+    ]
+    quarantine = stats["quarantine"]
+    if quarantine["rows"]:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in quarantine["by_reason"].items())
+        lines.append(
+            f"QUARANTINED: {quarantine['rows']:,} of {quarantine['rows_read']:,} rows ({reasons}); "
+            f"see quarantine.jsonl in the output"
+        )
+        lines += quarantine["first"]
+    if dropped := ", ".join(f"{count:,} {what.replace('_', ' ')}" for what, count in stats["dropped"].items() if count):
+        lines.append(f"merged or left out: {dropped}")
+    for split, reasons in stats["leaks"].items():
+        if found := ", ".join(f"{count:,} {reason.replace('_', ' ')}" for reason, count in reasons.items() if count):
+            lines.append(f"leaks removed from {split}: {found}")
+    for split, count in stats["shared_positives_kept"].items():
+        if count:
+            lines.append(
+                f"note: {count:,} {split} queries share a positive passage with a held-out query and were kept; "
+                "leak_check query_and_passage would remove them"
+            )
+    lines += _notices(stats["notices"])
+    if not stats["splits"]["dev"]["queries"]:
+        lines.append("note: there is no dev query, so training cannot be watched on held-out data")
+    return [*lines, f"written to {output}"]
+
+
+def _notices(notices: dict[str, int]) -> list[str]:
+    lines = [f"note: {what} ({count:,}x)" for what, count in list(notices.items())[:NOTICES_SHOWN]]
+    if more := len(notices) - NOTICES_SHOWN:
+        lines += [f"note: {more:,} more notices; see stats.json in the output"] if more > 0 else []
+    return lines
+
+
+def metrics(stats: dict[str, Any]) -> dict[str, float]:
+    """The numbers that the pipeline's user interface shows."""
+    flat = {"passages": stats["passages"], "quarantined_rows": stats["quarantine"]["rows"]}
+    for split in SPLITS:
+        flat |= {
+            f"{split}_queries": stats["splits"][split]["queries"],
+            f"{split}_pairs": stats["splits"][split]["pairs"],
+        }
+    flat["leaking_queries_removed"] = stats["dropped"]["leaking_queries"]
+    return {name: float(value) for name, value in flat.items()}
+
+
+def write_page(address: str, path: str) -> None:
+    """Write what `stats.json` of a prepared data set says as Markdown, for the UI."""
+    stats = storage.read_json(storage.join(address, "stats.json"))
+    lines = ["| split | queries | judged pairs | positive pairs |", "|---|---:|---:|---:|"]
+    for split, found in stats["splits"].items():
+        lines.append(f"| {split} | {found['queries']:,} | {found['pairs']:,} | {found['positive_pairs']:,} |")
+    lines += [
+        "",
+        *(f"- {escaped(line)}" for line in summary(stats, address)),
+        "",
+        "| input | kind | role | rows | queries |",
+    ]
+    lines.append("|---|---|---|---:|---:|")
+    for fact in stats["inputs"]:
+        lines.append(
+            f"| {escaped(fact['address'])} | {fact['kind']} | {fact['role']} | {fact['rows']:,} | {fact['queries']:,} |"
+        )
+    Path(path).write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -1,0 +1,60 @@
+"""The data set on its way through the step, and what was left out of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import polars as pl
+
+from sharpen.data.dataset import DataSet
+
+
+@dataclass
+class Draft:
+    """A data set that is being prepared.
+
+    Attributes:
+        data: the data set as it is now.
+        text_keys: query_id, text_key: equal keys mean equal normalised texts.
+        counts: what was merged or left out -> how often.
+    """
+
+    data: DataSet
+    text_keys: pl.DataFrame
+    counts: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def queries(self) -> pl.DataFrame:
+        """The queries with their text keys, sorted by query_id."""
+        return self.data.queries.join(self.text_keys, on="query_id", how="left", maintain_order="left")
+
+    @property
+    def positives(self) -> pl.DataFrame:
+        """query_id and passage_id of the positive pairs."""
+        return self.data.qrels.filter(pl.col("grade") > 0).select("query_id", "passage_id")
+
+    def keep(self, queries: pl.DataFrame, reason: str) -> None:
+        """Keep these queries only, and count the others under `reason`."""
+        before = self.data.queries.height
+        self.data = of_queries(self.data, queries)
+        self.counts[reason] = before - self.data.queries.height
+
+    def move(self, split_of: pl.DataFrame) -> None:
+        """Give queries another split; `split_of` has query_id and split."""
+        moved = split_of.rename({"split": "moved"})
+        queries, qrels = (
+            table.join(moved, on="query_id", how="left", maintain_order="left")
+            .with_columns(split=pl.coalesce("moved", "split"))
+            .drop("moved")
+            for table in (self.data.queries, self.data.qrels)
+        )
+        self.data = replace(self.data, queries=queries, qrels=qrels)
+
+
+def of_queries(data: DataSet, queries: pl.DataFrame) -> DataSet:
+    """The data set with these queries only; the corpus stays whole."""
+    tables = {
+        name: getattr(data, name).join(queries, on="query_id", how="semi", maintain_order="left")
+        for name in ("queries", "qrels", "given_negatives", "teacher_scores")
+    }
+    return replace(data, **tables)

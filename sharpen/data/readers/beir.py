@@ -1,0 +1,216 @@
+"""BEIR folders: corpus.jsonl, queries.jsonl and qrels/{train,dev,test}.tsv.
+
+The layout is that of the BEIR benchmark (Thakur et al., 2021): objects with ``_id``, ``title``, ``text``; judgements
+as query id, passage id and grade, separated by tabs, with or without a header line.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from sharpen.data.dataset import SPLITS, DataSet
+from sharpen.data.readers.json_rows import parse_object
+from sharpen.data.readers.lines import read_lines
+from sharpen.data.readers.rows import (
+    Findings,
+    RowFault,
+    checked_text,
+    group_field,
+    is_blank,
+    kind_of_value,
+    parse_grade,
+    refuse_positive_equal_to_query,
+    text_field,
+)
+from sharpen.data.readers.tables import Tables
+from sharpen.data.text import passage_text
+from sharpen.store import storage
+
+SPLIT_OF_FILE = {"train": "train", "dev": "dev", "valid": "dev", "validation": "dev", "test": "test"}
+HEADERS = frozenset({"query-id", "query_id", "queryid", "qid", "query"})
+
+_ID_IN_RAW = re.compile(rb'"_id"\s*:\s*"([^"\\]+)"')
+
+
+def read_folder(folder: Path, shown: str, names: list[str], source: str, findings: Findings) -> DataSet:
+    """Read the files `names` of a BEIR folder.
+
+    A query has the split of its judgements; one that is judged in several splits has the last of train, dev, test,
+    and its judgements keep theirs. Queries without a judgement are left out, with a notice.
+
+    Args:
+        folder: local copy of the folder.
+        shown: the folder's address in reports.
+        names: files to read, as `locate` lists them.
+        source: name of the source that the queries get.
+        findings: takes bad rows and notices.
+    """
+    reader = _Reader(folder, shown, source, findings)
+    corpus, queries, *judged = sorted(names, key=lambda name: (name.startswith("qrels/"), name))
+    reader.corpus(corpus)
+    reader.queries(queries)
+    for name in judged:
+        reader.qrels(name, split_of(name))
+    return reader.finish()
+
+
+def read_passages(folder: Path, shown: str, name: str, findings: Findings) -> DataSet:
+    """Read a corpus.jsonl that comes without queries and judgements; arguments as for `read_folder`."""
+    reader = _Reader(folder, shown, "", findings)
+    reader.corpus(name)
+    return reader.tables.data_set(findings, shown)
+
+
+def split_of(name: str) -> str:
+    """The split that a file of qrels/ holds."""
+    return SPLIT_OF_FILE[Path(name).name.removesuffix(".gz").removesuffix(".tsv")]
+
+
+class _Reader:
+    def __init__(self, folder: Path, shown: str, source: str, findings: Findings) -> None:
+        self.folder, self.address, self.source, self.findings = folder, shown, source, findings
+        self.tables = Tables()
+        self.passages: dict[str, tuple[str, str]] = {}
+        self.query_texts: dict[str, str] = {}
+        self.group_of_query: dict[str, str] = {}
+        self.split_of_query: dict[str, str] = {}
+        self.lost: set[str] = set()
+
+    def shown(self, name: str) -> str:
+        return storage.join(self.address, name)
+
+    def corpus(self, name: str) -> None:
+        for row_id, values, line, raw in self._identified(name):
+            try:
+                passage = passage_of(values)
+                if self.passages.setdefault(row_id, passage) != passage:
+                    raise RowFault("repeated_id", "_id", f"{row_id} is another passage on an earlier line")
+            except RowFault as fault:
+                self._set_aside(name, line, fault, raw, row_id)
+        for row_id, (title, text) in self.passages.items():
+            self.tables.add_passage(row_id, title, text)
+
+    def queries(self, name: str) -> None:
+        for row_id, values, line, raw in self._identified(name):
+            try:
+                text, group = query_of(values)
+                if self.query_texts.setdefault(row_id, text) != text:
+                    raise RowFault("repeated_id", "_id", f"{row_id} is another query on an earlier line")
+                self.group_of_query[row_id] = group
+            except RowFault as fault:
+                self._set_aside(name, line, fault, raw, row_id)
+
+    def qrels(self, name: str, split: str) -> None:
+        first = True
+        for number, line in read_lines(self.folder / name, self.shown(name), self.findings.on_bytes):
+            if first and is_header(line):
+                first = False
+                continue
+            first = False
+            self.findings.rows += 1
+            try:
+                query_id, passage_id, grade = self._judgement(line, split)
+            except RowFault as fault:
+                self.findings.add(self.shown(name), number, fault, line)
+                continue
+            self.tables.judge(query_id, passage_id, grade, split)
+            earlier = self.split_of_query.get(query_id, split)
+            self.split_of_query[query_id] = max(earlier, split, key=SPLITS.index)
+
+    def finish(self) -> DataSet:
+        for query_id, split in self.split_of_query.items():
+            group = self.group_of_query.get(query_id, "")
+            self.tables.add_query(query_id, self.query_texts[query_id], split, self.source, "", group)
+        unjudged = len(self.query_texts) - len(self.split_of_query)
+        self.findings.notice(f"{self.shown('queries.jsonl')}: query without a judgement", unjudged)
+        return self.tables.data_set(self.findings, self.shown("qrels"))
+
+    def _identified(self, name: str):
+        """Id, object, line number and raw line of every row of a file that is an object with an id."""
+        for number, line in read_lines(self.folder / name, self.shown(name), self.findings.on_bytes):
+            self.findings.rows += 1
+            try:
+                values = parse_object(line)
+                row_id = id_of(values)
+            except RowFault as fault:
+                found = _ID_IN_RAW.search(line)
+                self._set_aside(name, number, fault, line, found[1].decode("utf-8", "replace") if found else "")
+            else:
+                yield row_id, values, number, line
+
+    def _set_aside(self, name: str, line: int, fault: RowFault, raw: bytes, row_id: str) -> None:
+        self.findings.add(self.shown(name), line, fault, raw)
+        if fault.reason != "repeated_id":
+            self.lost.add(row_id)
+
+    def _judgement(self, line: bytes, split: str) -> tuple[str, str, int]:
+        query_id, passage_id, number = parse_judgement(line)
+        for name, row_id, known in (("query-id", query_id, self.query_texts), ("corpus-id", passage_id, self.passages)):
+            if row_id not in known:
+                raise RowFault("lost_id" if row_id in self.lost else "unknown_id", name, row_id)
+        if split == "train" and number > 0:
+            # only where it would be trained on: a benchmark's test judgements are its own business
+            title, text = self.passages[passage_id]
+            key = self.tables.key
+            refuse_positive_equal_to_query(key(self.query_texts[query_id]), key(passage_text(title, text)), "corpus-id")
+        return query_id, passage_id, number
+
+
+def parse_judgement(line: bytes) -> tuple[str, str, int]:
+    """Query id, passage id and grade of a line of qrels/. Raises RowFault."""
+    try:
+        columns = [column.strip() for column in line.decode("utf-8").split("\t")]
+    except UnicodeDecodeError as error:
+        raise RowFault("not_utf8", detail=f"byte {error.start + 1} of the line") from None
+    if len(columns) != 3:
+        raise RowFault("wrong_columns", detail=f"found {len(columns)}")
+    return columns[0], columns[1], parse_grade(columns[2])
+
+
+def id_of(values: dict[str, Any]) -> str:
+    """The id of a row of corpus.jsonl or queries.jsonl. Raises RowFault."""
+    if "_id" not in values:
+        raise RowFault("missing_field", "_id")
+    found = values["_id"]
+    # qrels are text, so a number can only mean its own digits
+    return str(found) if isinstance(found, int) and not isinstance(found, bool) else checked_text(found, "_id")
+
+
+def query_of(values: dict[str, Any]) -> tuple[str, str]:
+    """Text and group of a row of queries.jsonl. Raises RowFault."""
+    return text_field(values, "text"), _group(values)
+
+
+def _group(values: dict[str, Any]) -> str:
+    """What a query comes from: its field `group`, or `group` in its `metadata`; empty for none."""
+    metadata = values.get("metadata")
+    if values.get("group") is None and isinstance(metadata, dict):
+        return group_field(metadata, "metadata.group")
+    return group_field(values)
+
+
+def passage_of(values: dict[str, Any]) -> tuple[str, str]:
+    """Title and text, stripped. Either may be empty (collections have passages of a title only), but not both.
+
+    Raises RowFault.
+    """
+    title, text = values.get("title"), values.get("text")
+    if "text" not in values:
+        raise RowFault("missing_field", "text")
+    for name, value in (("title", title), ("text", text)):
+        if value is not None and not isinstance(value, str):
+            raise RowFault("wrong_type", name, f"expected a text, found {kind_of_value(value)}")
+    if text is None:
+        raise RowFault("wrong_type", "text", "expected a text, found null")
+    passage = ((title or "").strip(), text.strip())
+    if is_blank(passage[0] + passage[1]):
+        raise RowFault("empty_text", "text")
+    return passage
+
+
+def is_header(line: bytes) -> bool:
+    """Whether the first line of a file of qrels/ names columns."""
+    columns = line.decode("utf-8", "replace").split("\t")
+    return columns[0].strip().lower() in HEADERS and not columns[-1].strip().lstrip("-").isdigit()

@@ -1,0 +1,145 @@
+"""FlagEmbedding's training format: JSON Lines with query, pos, neg, pos_scores, neg_scores, prompt and, of ours, group.
+
+Every file is a source. `prompt` is the row's own query instruction; `group` names what the query comes from, such as a
+document: queries of one group never stand in two splits and count together where models are compared. Ids are made
+from the normalised texts, so a query that stands on several rows is one query with several positives.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sharpen.data.dataset import DataSet
+from sharpen.data.readers.json_rows import read_objects
+from sharpen.data.readers.rows import (
+    Findings,
+    RowFault,
+    checked_text,
+    group_field,
+    kind_of_value,
+    refuse_positive_equal_to_query,
+    text_field,
+)
+from sharpen.data.readers.tables import Tables
+from sharpen.data.text import text_id
+
+FIELDS = frozenset({"query", "pos", "neg", "pos_scores", "neg_scores", "prompt", "group"})
+# unknown fields that are told by name
+FIELDS_NAMED = 10
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRow:
+    """One row: `pos_scores` and `neg_scores` are a teacher's scores, as many as there are passages, or None."""
+
+    query: str
+    pos: list[str]
+    neg: list[str]
+    pos_scores: list[float] | None
+    neg_scores: list[float] | None
+    instruction: str
+    group: str
+
+
+def read_file(path: Path, shown: str, source: str, split: str, findings: Findings) -> DataSet:
+    """Read one file.
+
+    Args:
+        path: a ``.jsonl`` or ``.json`` file, maybe with ``.gz``; ``.json`` may hold one array.
+        shown: the file's address in reports.
+        source: name of the source that the queries get.
+        split: the split that all rows get, as the format has none.
+        findings: takes bad rows and notices.
+    """
+    tables, unused = Tables(), Counter[str]()
+    for line, values, raw in read_objects(path, shown, findings):
+        try:
+            row = parse(values, tables.key)
+        except RowFault as fault:
+            findings.add(shown, line, fault, raw)
+            continue
+        unused.update(values.keys() - FIELDS)
+        _collect(row, tables, source, split)
+    _notice_unused(unused, shown, findings)
+    return tables.data_set(findings, shown)
+
+
+def _notice_unused(unused: Counter[str], shown: str, findings: Findings) -> None:
+    """Tell of the fields that are not used: the most frequent ones by name, the others by their number."""
+    ordered = sorted(unused.items(), key=lambda item: (-item[1], item[0]))
+    for name, count in ordered[:FIELDS_NAMED]:
+        findings.notice(f"{shown}: field {name[:80]!r} is not used", count)
+    if more := ordered[FIELDS_NAMED:]:
+        findings.notice(f"{shown}: {len(more):,} more fields are not used", sum(count for _, count in more))
+
+
+def parse(values: dict[str, Any], key: Callable[[str], str] = text_id) -> TrainingRow:
+    """Check one row.
+
+    Args:
+        values: the row's object.
+        key: `text_id`, or the same with a memory.
+
+    Raises:
+        RowFault: the first thing that is wrong with the row.
+    """
+    query = text_field(values, "query")
+    if "pos" not in values:
+        raise RowFault("missing_field", "pos")
+    pos, neg = _texts(values["pos"], "pos"), _texts(values.get("neg"), "neg", may_lack=True)
+    if not pos:
+        raise RowFault("no_positive", "pos")
+    for index, text in enumerate(pos):
+        refuse_positive_equal_to_query(key(query), key(text), f"pos[{index}]")
+    prompt = values.get("prompt")
+    if prompt is not None and not isinstance(prompt, str):
+        raise RowFault("wrong_type", "prompt", f"expected a text, found {kind_of_value(prompt)}")
+    return TrainingRow(
+        query,
+        pos,
+        neg,
+        _scores(values.get("pos_scores"), "pos_scores", len(pos)),
+        _scores(values.get("neg_scores"), "neg_scores", len(neg)),
+        # only its emptiness is judged: a trailing space joins instruction and query
+        (prompt or "") if (prompt or "").strip() else "",
+        group_field(values),
+    )
+
+
+def _texts(value: Any, name: str, *, may_lack: bool = False) -> list[str]:
+    if value is None and may_lack:
+        return []
+    if not isinstance(value, list):
+        raise RowFault("wrong_type", name, f"expected a list of texts, found {kind_of_value(value)}")
+    return [checked_text(text, f"{name}[{index}]") for index, text in enumerate(value)]
+
+
+def _scores(value: Any, name: str, length: int) -> list[float] | None:
+    if value is None or (value == [] and length == 0):
+        return None
+    if not isinstance(value, list):
+        raise RowFault("wrong_type", name, f"expected a list of numbers, found {kind_of_value(value)}")
+    for index, score in enumerate(value):
+        if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score):
+            raise RowFault("bad_score", f"{name}[{index}]", f"found {str(score)[:40]}")
+    if len(value) != length:
+        raise RowFault("score_length", name, f"{len(value)} scores for {length} passages")
+    return [float(score) for score in value]
+
+
+def _collect(row: TrainingRow, tables: Tables, source: str, split: str) -> None:
+    query = tables.query_by_text(row.query, split, source, row.instruction, row.group)
+    for texts, scores, grade in ((row.pos, row.pos_scores, 1), (row.neg, row.neg_scores, 0)):
+        for index, text in enumerate(texts):
+            passage = tables.passage_by_text(text)
+            if grade:
+                tables.judge(query, passage, grade, split)
+            else:
+                tables.give_negative(query, passage)
+            if scores is not None:
+                tables.score(query, passage, scores[index])

@@ -1,0 +1,72 @@
+"""Lines of a text file, plain or compressed, with their numbers."""
+
+from __future__ import annotations
+
+import gzip
+import stat
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import BinaryIO
+
+from sharpen.errors import InputError
+
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+# UTF-32 (little-endian) begins like UTF-16
+_MARKS_OF_OTHER_ENCODINGS = (b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")
+
+
+@contextmanager
+def opened(path: Path, shown: str) -> Iterator[tuple[BinaryIO, BinaryIO]]:
+    """The file on disk and, for ``.gz``, its decompressed content; the same object twice for others.
+
+    Raises:
+        InputError: no such file, not a regular file (a pipe would be waited for, and can be read only once), no right
+            to read it, or damaged gzip data.
+    """
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            what = "a folder" if path.is_dir() else "a pipe, a socket or a device"
+            raise InputError(f"{shown}: cannot be read: it is {what}; write the data to a file and name that")
+        file = path.open("rb")
+    except FileNotFoundError:
+        raise InputError(f"{shown}: no such file") from None
+    except OSError as error:
+        raise InputError(f"{shown}: cannot be read ({error.strerror})") from None
+    with file, gzip.open(file) if path.suffix == ".gz" else nullcontext(file) as content:
+        try:
+            yield file, content  # type: ignore[misc]
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise InputError(f"{shown}: damaged gzip file ({error}); compress it again") from None
+
+
+def read_lines(path: Path, shown: str, on_bytes: Callable[[int], None]) -> Iterator[tuple[int, bytes]]:
+    """Line number (from 1) and bytes of every line that is not blank, without line end and byte order mark.
+
+    Lines end with ``\\n``, ``\\r\\n`` or, as on old Macs, ``\\r``. A file whose name ends with ``.gz`` is decompressed;
+    `on_bytes` counts the bytes on disk.
+
+    Raises:
+        InputError: as `opened`; also for a byte order mark of UTF-16 or UTF-32.
+    """
+    seen, number, told_at = 0, 0, 1000
+    with opened(path, shown) as (file, lines):
+        for line in lines:
+            if number == 0:
+                line = without_mark(line, shown)
+            for part in line.rstrip(b"\r\n").split(b"\r"):
+                number += 1
+                if part := part.strip(b" \t"):
+                    yield number, part
+            if number >= told_at:
+                on_bytes(file.tell() - seen)
+                seen, told_at = file.tell(), number + 1000
+        on_bytes(file.tell() - seen)
+
+
+def without_mark(data: bytes, shown: str) -> bytes:
+    """The beginning of a file without UTF-8's byte order mark. Raises InputError for one of another encoding."""
+    if data.startswith(_MARKS_OF_OTHER_ENCODINGS):
+        raise InputError(f"{shown}: is UTF-16 or UTF-32 text; save it as UTF-8")
+    return data.removeprefix(BYTE_ORDER_MARK)

@@ -1,0 +1,62 @@
+"""Finished data sets, as the data_prep step writes them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+
+from sharpen.data.dataset import SPLITS, DataSet
+from sharpen.data.readers.rows import Findings
+from sharpen.errors import InputError
+
+_MAY_BE_NULL = frozenset({"group"})
+
+
+def read_folder(folder: Path, shown: str, findings: Findings) -> DataSet:
+    """Read a finished data set; its rows were checked when it was written.
+
+    Args:
+        folder: local copy of the folder.
+        shown: its address in messages.
+        findings: gets the number of rows.
+
+    Raises:
+        InputError: a file is damaged, or its tables do not fit together: another program wrote them.
+    """
+    data = DataSet.load(folder)
+    refuse_faults(data, shown)
+    findings.rows += sum(data.counts().values())
+    return data
+
+
+def refuse_faults(data: DataSet, shown: str) -> None:
+    """Raise InputError when values are missing, or ids repeat or are in no row.
+
+    Passages and queries that nothing refers to may be missing, and columns that the caller does not need.
+    """
+    if fault := _fault_of(data):
+        raise InputError(f"{shown}: {fault}; this is not what data_prep wrote, run it again")
+
+
+def _fault_of(data: DataSet) -> str:
+    for name in data.counts():
+        table: pl.DataFrame = getattr(data, name)
+        for column in table.columns:
+            if column not in _MAY_BE_NULL and table[column].null_count():
+                return f"{name}: column {column} has empty cells"
+    for name, key in (("corpus", "passage_id"), ("queries", "query_id")):
+        ids = getattr(data, name)[key]
+        if ids.n_unique() < len(ids):
+            return f"{name}: a {key} stands twice"
+        for referring in ("qrels", "given_negatives", "teacher_scores"):
+            unknown = getattr(data, referring).join(getattr(data, name), on=key, how="anti")
+            if unknown.height:
+                return f"{referring}: {key} {unknown[key][0]!r} is not in {name}"
+    for name in ("queries", "qrels"):
+        table = getattr(data, name)
+        if other := sorted(set(table["split"].unique() if "split" in table.columns else ()) - set(SPLITS)):
+            return f"{name}: {other[0]!r} is no split; expected {', '.join(SPLITS)}"
+    if not data.teacher_scores["score"].is_finite().all():
+        return "teacher_scores: a score is not a finite number"
+    return ""

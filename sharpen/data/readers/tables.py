@@ -1,0 +1,108 @@
+"""Rows on their way to becoming the tables of a `DataSet`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import polars as pl
+
+from sharpen.data.dataset import CORPUS, GIVEN_NEGATIVES, QRELS, QUERIES, TEACHER_SCORES, DataSet
+from sharpen.data.readers.rows import Findings
+from sharpen.data.text import text_id
+
+
+class Tables:
+    """Collects passages, queries, judgements, negatives and scores; `data_set` makes the tables of them.
+
+    The result does not depend on the order of the rows: where two texts share an id, the smaller one is kept.
+    """
+
+    def __init__(self) -> None:
+        self._passages: dict[str, tuple[str, str]] = {}
+        self._queries: dict[str, tuple[str, str, str, str]] = {}
+        self._groups: dict[str, str] = {}
+        self._text_ids: dict[str, str] = {}
+        self._qrels: dict[str, list] = {name: [] for name in QRELS}
+        self._negatives: dict[str, list] = {name: [] for name in GIVEN_NEGATIVES}
+        self._scores: dict[str, list] = {name: [] for name in TEACHER_SCORES}
+
+    def key(self, text: str) -> str:
+        """`text_id`, remembered: the same passages stand on many rows."""
+        if (found := self._text_ids.get(text)) is None:
+            found = self._text_ids[text] = text_id(text)
+        return found
+
+    def passage_by_text(self, text: str) -> str:
+        """Add a passage without a title and return its id, made from its text."""
+        passage_id = self.key(text)
+        self._passages[passage_id] = min(("", text), self._passages.get(passage_id, ("", text)))
+        return passage_id
+
+    def query_by_text(self, text: str, split: str, source: str, instruction: str, group: str = "") -> str:
+        """Add a query and return its id, made from instruction and text: other instruction, other query."""
+        query_id = self.key(f"{instruction}\n{text}" if instruction else text)
+        self.add_query(query_id, text, split, source, instruction, group)
+        return query_id
+
+    def add_passage(self, passage_id: str, title: str, text: str) -> None:
+        """Add a passage under the id that the user gave."""
+        self._passages[passage_id] = (title, text)
+
+    def add_query(self, query_id: str, text: str, split: str, source: str, instruction: str, group: str = "") -> None:
+        """Add a query under an id; of several groups the smallest counts, an empty one is none."""
+        row = (text, split, source, instruction)
+        self._queries[query_id] = min(row, self._queries.get(query_id, row))
+        if group:
+            self._groups[query_id] = min(group, self._groups.get(query_id, group))
+
+    def judge(self, query_id: str, passage_id: str, grade: int, split: str) -> None:
+        """Add a judgement; the highest grade of a pair counts."""
+        for name, value in zip(QRELS, (query_id, passage_id, grade, split), strict=True):
+            self._qrels[name].append(value)
+
+    def give_negative(self, query_id: str, passage_id: str) -> None:
+        """Add a negative that the user brought."""
+        self._negatives["query_id"].append(query_id)
+        self._negatives["passage_id"].append(passage_id)
+
+    def score(self, query_id: str, passage_id: str, score: float) -> None:
+        """Add a teacher's score; the highest score of a pair counts."""
+        for name, value in zip(TEACHER_SCORES, (query_id, passage_id, score), strict=True):
+            self._scores[name].append(value)
+
+    def data_set(self, findings: Findings, shown: str) -> DataSet:
+        """The tables, each sorted by its ids, pairs once; notices name `shown`."""
+        qrels = best_of_pair(pl.DataFrame(self._qrels, schema=QRELS), "grade", ["query_id", "passage_id", "split"])
+        findings.notice(f"{shown}: judged pair repeated", len(self._qrels["query_id"]) - qrels.height)
+        given = pl.DataFrame(self._negatives, schema=GIVEN_NEGATIVES).unique().sort("query_id", "passage_id")
+        negatives = without_positives(given, qrels)
+        findings.notice(f"{shown}: given negative is a positive of its query", given.height - negatives.height)
+        return DataSet(
+            corpus=_frame(self._passages, CORPUS, "passage_id"),
+            queries=_frame(
+                {key: (*row, self._groups.get(key)) for key, row in self._queries.items()}, QUERIES, "query_id"
+            ),
+            qrels=qrels,
+            given_negatives=negatives,
+            teacher_scores=best_of_pair(
+                pl.DataFrame(self._scores, schema=TEACHER_SCORES), "score", ["query_id", "passage_id"]
+            ),
+        )
+
+
+def _frame(
+    rows: Mapping[str, tuple[str | None, ...]], schema: Mapping[str, type[pl.DataType]], key: str
+) -> pl.DataFrame:
+    columns = list(zip(*rows.values(), strict=True)) or [()] * (len(schema) - 1)
+    return pl.DataFrame(dict(zip(schema, [list(rows), *columns], strict=True)), schema=schema).sort(key)
+
+
+def best_of_pair(table: pl.DataFrame, value: str, keys: list[str]) -> pl.DataFrame:
+    """One row for each combination of `keys`, with the highest `value`, sorted by `keys`."""
+    return table.group_by(keys).agg(pl.col(value).max()).select(table.columns).sort(keys)
+
+
+def without_positives(negatives: pl.DataFrame, qrels: pl.DataFrame) -> pl.DataFrame:
+    """The negatives that are no positives of their query, sorted by query_id and passage_id."""
+    positives = qrels.filter(pl.col("grade") > 0).select("query_id", "passage_id")
+    return negatives.join(positives, on=["query_id", "passage_id"], how="anti").sort("query_id", "passage_id")

@@ -1,0 +1,84 @@
+"""What is relevant to a query, and what is never a negative of it. Every step that has to know asks here.
+
+- *Relevant*: judged with a grade of at least `relevance_level`.
+- *Judged irrelevant*: a grade of 0 or less; such passages are hard negatives.
+- In between: neither, so no positive and no negative.
+
+Whatever a negative's origin (mining, the user, the batch, a random draw), it is never a text that is the same
+(`core.text.normalised`) as
+
+- that of a passage judged above 0, in any split, for the query or for another query with the same text;
+- the query itself: in data such as pairs of duplicate questions every query is a passage too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from sharpen.data.dataset import DataSet
+from sharpen.data.text import passage_texts, text_keys
+
+
+@dataclass(frozen=True)
+class Relevance:
+    """The judgements of a data set, and who has which text. Each text is normalised once, when this is made.
+
+    Attributes:
+        passages: passage_id, text_key; in the order of the corpus.
+        queries: query_id, query_key; in the order of the queries. Equal keys: the same text.
+        judged: query_id, passage_id, grade; each judged pair once, with the highest of its grades in all splits.
+        level: smallest grade that counts as relevant, at least 1.
+    """
+
+    passages: pl.DataFrame
+    queries: pl.DataFrame
+    judged: pl.DataFrame
+    level: int = 1
+
+    @classmethod
+    def of(cls, data: DataSet, level: int = 1) -> Relevance:
+        """Of all splits of a data set."""
+        return cls(
+            data.corpus.select("passage_id", text_keys(passage_texts(data.corpus)).alias("text_key")),
+            data.queries.select("query_id", text_keys(data.queries["text"]).alias("query_key")),
+            data.qrels.group_by("query_id", "passage_id").agg(pl.col("grade").max()).sort("query_id", "passage_id"),
+            level,
+        )
+
+    def positives(self) -> pl.DataFrame:
+        """query_id, passage_id and grade of the relevant pairs."""
+        return self.judged.filter(pl.col("grade") >= self.level)
+
+    def judged_irrelevant(self) -> pl.DataFrame:
+        """query_id and passage_id of the pairs with a grade of 0 or less; `never_negatives` stays above them."""
+        return self.judged.filter(pl.col("grade") <= 0).select("query_id", "passage_id")
+
+    def known_positives(self) -> pl.DataFrame:
+        """query_key and passage_id, distinct: passages judged above 0 for any query with this text."""
+        above = self.judged.filter(pl.col("grade") > 0)
+        return above.join(self.queries, on="query_id").select("query_key", "passage_id").unique()
+
+    def never_negatives(self) -> pl.DataFrame:
+        """query_key and text_key, distinct: a passage with this text is never a negative of a query with that text."""
+        known = self.known_positives().join(self.passages, on="passage_id").select("query_key", "text_key")
+        own = self.queries.select("query_key", text_key="query_key")
+        return pl.concat([known, own]).unique()
+
+    def own_texts(self) -> pl.DataFrame:
+        """query_id and passage_id: passages with the query's own text that are not judged above 0 for it.
+
+        No answer that anyone could look for, so that evaluation leaves them out of the query's ranking.
+        """
+        same = self.queries.join(self.passages, left_on="query_key", right_on="text_key").select(
+            "query_id", "passage_id"
+        )
+        above = self.judged.filter(pl.col("grade") > 0)
+        return same.join(above, on=["query_id", "passage_id"], how="anti").sort("query_id", "passage_id")
+
+
+def left_out(data: DataSet) -> dict[str, frozenset[str]]:
+    """query_id -> the passages that its ranking goes without: `Relevance.own_texts`; only queries that have some."""
+    pairs = Relevance.of(data).own_texts().group_by("query_id").agg("passage_id")
+    return {query_id: frozenset(passage_ids) for query_id, passage_ids in pairs.iter_rows()}

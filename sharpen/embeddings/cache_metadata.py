@@ -1,0 +1,58 @@
+"""What a folder of shards says of itself: for people, and for a check before its vectors are used."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from sharpen.errors import InputError
+
+# Its time of change says when the folder was used last.
+DESCRIPTION = "encoder.json"
+
+
+class WrongDimension(InputError):
+    """The cache holds vectors of another length than the model gives."""
+
+
+def identity_of(facts: Mapping[str, Any]) -> str:
+    """The name (40 hex digits) under which the vectors of an encoder with these facts are kept."""
+    return hashed(facts)[:40]
+
+
+def hashed(value: Any) -> str:
+    """SHA-256 (hex) of a value of JSON's."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def source_hash(files: Iterable[Path]) -> str:
+    """SHA-256 (hex) of what is in these files, one after the other."""
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def described(facts: Mapping[str, Any], dimension: int) -> bytes:
+    """The file's content: what the vectors depend on, and their length."""
+    return (json.dumps({**facts, "dimension": dimension}, indent=2, sort_keys=True) + "\n").encode()
+
+
+def check_description(content: bytes, where: str, dimension: int) -> None:
+    """Check that the vectors kept at `where` have the length that the model gives.
+
+    Raises:
+        WrongDimension: they have not, or the file does not say.
+    """
+    try:
+        kept = json.loads(content)["dimension"]
+    except (ValueError, KeyError, TypeError):
+        kept = "an unknown number of"
+    if kept != dimension:
+        raise WrongDimension(
+            f"{where}: the vectors kept here have {kept} numbers, the model gives {dimension}; delete the folder or "
+            "set encoder.vector_cache to another place"
+        )

@@ -1,0 +1,286 @@
+"""The loop that turns many texts into embeddings: tokenised ahead, sorted by length, filled by tokens.
+
+A chunk of texts is tokenised, sorted from long to short and cut into micro-batches, while the next chunk is being
+tokenised by another thread. So the tokens of two chunks are in memory, however many texts there are; the lengths within
+a chunk are so close that sorting all texts at once would save no padding worth having, and each text is tokenised once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar, cast
+
+import numpy as np
+import torch
+
+from sharpen.data.dedup import distinct, taken
+from sharpen.data.text_type import Kind, title
+from sharpen.embeddings.sharding import Share, Work, cut
+from sharpen.errors import StepFailed
+from sharpen.hardware import allocator
+from sharpen.hardware.thread_pool import lane_count, side_by_side
+from sharpen.models.encoder import Encoder
+from sharpen.models.micro_batches import usual_piece, width
+from sharpen.progress import Reporter
+
+# Most tokens of a chunk: 128 MiB as int32, and two thousand micro-batches of the default size.
+CHUNK_TOKENS = 2**25
+# Texts that are tokenised in one call; after it their tokens become arrays, a ninth of the size of Python's lists.
+TOKENIZED_AT_ONCE = 256
+
+T = TypeVar("T")
+Done = Callable[[np.ndarray, np.ndarray], None]
+
+
+@dataclass
+class Budget:
+    """Tokens of one micro-batch, padding included. It shrinks when memory runs out, and stays so.
+
+    Attributes:
+        tokens: how many there may be.
+        work: what is done with them, for messages.
+        single: what cannot be done at all when a single row does not fit.
+        lower: the settings that make a row shorter.
+    """
+
+    tokens: int
+    work: str = "encoding"
+    single: str = "encode a single text"
+    lower: str = "encoder.passage_max_len or encoder.query_max_len"
+
+    @classmethod
+    def of(cls, encoder: Encoder) -> Budget:
+        """What was asked for, else what suits the device."""
+        return cls(encoder.settings.batch_tokens or usual_piece(encoder.device))
+
+    def shrink(self, rows: int, longest: int) -> None:
+        """Take half of the micro-batch of so many rows, the longest of so many tokens, that did not fit.
+
+        Raises:
+            StepFailed: it was a single row.
+        """
+        if rows == 1:
+            raise StepFailed(
+                f"not enough memory to {self.single} of {longest:,} tokens; lower {self.lower}, close what else uses "
+                "the memory, or take a smaller model"
+            )
+        padded = width(longest)
+        self.tokens = max(padded, rows * padded // 2)
+        print(f"note: memory ran out; {self.work} goes on with {self.tokens:,} tokens at once", flush=True)
+
+
+def encode(encoder: Encoder, texts: Sequence[str], kind: Kind, instructions: Sequence[str | None] | None) -> np.ndarray:
+    """Embeddings (n, d, float32) of the texts, in their order, each distinct one computed once; all in memory."""
+    unlike = distinct(texts, instructions)
+    vectors = np.empty((len(unlike), encoder.dimension), dtype=np.float32)
+
+    def keep(rows: np.ndarray, found: np.ndarray) -> None:
+        vectors[rows] = found
+
+    once, own = taken(unlike.first, texts, instructions)
+    encode_rows(encoder, once, kind, own, np.arange(len(unlike)), keep)
+    return vectors[unlike.place]
+
+
+def encode_rows(
+    encoder: Encoder,
+    texts: Sequence[str],
+    kind: Kind,
+    instructions: Sequence[str | None] | None,
+    rows: np.ndarray,
+    done: Done,
+    share: Share | None = None,
+) -> None:
+    """Encode some of the texts, and hand over each micro-batch when it is computed.
+
+    Which texts share a micro-batch depends on `texts` and on the rows that are still to be done, but neither on the
+    number of processes nor on how often the work was broken off: what is left when whole micro-batches are done is cut
+    as before.
+
+    Args:
+        encoder: the model; it is in evaluation mode meanwhile.
+        texts, kind, instructions: as for `Encoder.tokenize`.
+        rows: which of the texts, ascending.
+        done: receives the rows of a micro-batch (m,) and their embeddings (m, d, float32).
+        share: the part of the work that is this process's; all of it by default.
+
+    Raises:
+        StepFailed: not even one text fits into the memory.
+    """
+    share = share or Share()
+    chunks = chunks_of(rows, encoder.max_lengths[kind])
+    if not chunks:
+        return
+    budget = Budget.of(encoder)
+    asked = budget.tokens
+
+    def tokens_of(rows: np.ndarray) -> list[np.ndarray]:
+        return tokenized(encoder, texts, kind, instructions, rows)
+
+    with evaluating(encoder), share.progress(title(kind)) as reporter:
+        expected = Expected(reporter, sum(len(texts[row]) for row in rows.tolist()))
+        for chunk, work in ahead(lambda chunk: share.of(chunk, tokens_of, asked), chunks):
+            expected.add(sum(len(texts[row]) for row in chunk.tolist()), work.tokens_of_all)
+            for parts in _side_by_side(encoder, kind, work, budget):
+                for part, vectors in parts:
+                    done(work.rows[part], vectors)
+                    reporter.advance(work.counts_for * sum(len(work.tokens[row]) for row in part))
+    allocator.give_back()
+
+
+def _side_by_side(
+    encoder: Encoder, kind: Kind, work: Work, budget: Budget
+) -> Iterator[list[tuple[np.ndarray, np.ndarray]]]:
+    """What `computed` gives for each micro-batch; on a CPU every core has one of its own."""
+
+    def piece(batch: np.ndarray) -> Callable[[], list[tuple[np.ndarray, np.ndarray]]]:
+        return lambda: list(computed(encoder, kind, work.tokens, batch, budget))
+
+    return side_by_side(
+        map(piece, work.batches), lane_count(encoder.device, len(work.batches)), lambda: computing(encoder)
+    )
+
+
+def chunks_of(rows: np.ndarray, max_length: int) -> list[np.ndarray]:
+    """The rows (ascending), chunk by chunk; a row's chunk depends on nothing but the row and the longest length."""
+    size = max(1024, CHUNK_TOKENS // max_length)
+    borders = np.flatnonzero(np.diff(rows // size)) + 1
+    return [part for part in np.split(rows, borders) if len(part)]
+
+
+def tokenized(
+    encoder: Encoder, texts: Sequence[str], kind: Kind, instructions: Sequence[str | None] | None, rows: np.ndarray
+) -> list[np.ndarray]:
+    """Token ids (int32) of some of the texts."""
+    found: list[np.ndarray] = []
+    for start in range(0, len(rows), TOKENIZED_AT_ONCE):
+        part: list[int] = rows[start : start + TOKENIZED_AT_ONCE].tolist()
+        own = [instructions[row] for row in part] if instructions else None
+        found += [np.array(ids, dtype=np.int32) for ids in encoder.tokenize([texts[row] for row in part], kind, own)]
+    return found
+
+
+def ahead(prepare: Callable[[np.ndarray], T], chunks: Sequence[np.ndarray]) -> Iterator[tuple[np.ndarray, T]]:
+    """Each chunk with what `prepare` makes of it; the next one is prepared meanwhile."""
+    pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="tokenize")
+    try:
+        coming = [pool.submit(prepare, chunk) for chunk in chunks[:1]]
+        for number, chunk in enumerate(chunks):
+            prepared = coming.pop().result()
+            coming += [pool.submit(prepare, following) for following in chunks[number + 1 : number + 2]]
+            yield chunk, prepared
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def computed(
+    encoder: Encoder, kind: Kind, tokens: Sequence[np.ndarray], batch: np.ndarray, budget: Budget
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Embeddings of one micro-batch, in smaller parts where the memory asks for it.
+
+    Args:
+        encoder: the model.
+        kind: of the texts.
+        tokens: token ids of all texts of the chunk.
+        batch: which of them, from long to short.
+        budget: what fits; it shrinks here.
+
+    Yields:
+        texts of the chunk (m,), and their embeddings (m, d, float32).
+    """
+    lengths = np.array([len(tokens[row]) for row in batch])
+
+    def vectors_of(places: np.ndarray) -> np.ndarray:
+        rows = [tokens[row] for row in batch[places]]
+        return encoder(**encoder.pad(cast("Sequence[Sequence[int]]", rows)), kind=kind).cpu().numpy()
+
+    for places, vectors in as_it_fits(np.arange(len(batch)), lengths, budget, vectors_of):
+        yield batch[places], vectors
+
+
+def as_it_fits(
+    order: np.ndarray, lengths: np.ndarray, budget: Budget, compute: Callable[[np.ndarray], np.ndarray]
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """What `compute` gives for rows, micro-batch by micro-batch; a smaller one each time that memory runs out.
+
+    Args:
+        order: the rows, from long to short.
+        lengths: tokens of every row.
+        budget: what fits; it shrinks here.
+        compute: rows -> their result.
+
+    Yields:
+        rows of a micro-batch, and what was computed for them.
+
+    Raises:
+        StepFailed: not even one row fits.
+    """
+    waiting = [order]
+    while waiting:
+        rows = waiting.pop()
+        if len(parts := cut(rows, lengths, budget.tokens)) > 1:
+            waiting += reversed(parts)
+            continue
+        found = None
+        try:
+            found = compute(rows)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        # outside of the handler: there the traceback still holds the activations
+        if found is not None:
+            yield rows, found
+            continue
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
+        budget.shrink(len(rows), int(lengths[rows[0]]))
+        waiting.append(rows)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error of torch says that memory ran out, on a GPU or on a CPU."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    said = str(error).lower()
+    known = ("not enough memory", "can't allocate memory", "out of memory", "cublas_status_alloc_failed")
+    return isinstance(error, RuntimeError) and any(words in said for words in known)
+
+
+@contextmanager
+def evaluating(encoder: Encoder) -> Iterator[None]:
+    """The encoder without dropout and gradients."""
+    was_training = encoder.training
+    encoder.eval()
+    try:
+        with computing(encoder):
+            yield
+    finally:
+        encoder.train(was_training)
+
+
+@contextmanager
+def computing(encoder: Encoder) -> Iterator[None]:
+    """No gradients in this thread; weights that are computed with in bf16 are cast once, not each time.
+
+    The cast weights stay in memory meanwhile: half of what the weights themselves take.
+    """
+    with torch.inference_mode(), encoder.autocast():
+        yield
+
+
+class Expected:
+    """How many tokens there will be, when only some of the texts are tokenised: as many a character as so far."""
+
+    def __init__(self, reporter: Reporter, characters: int) -> None:
+        self.reporter, self.left = reporter, characters
+        self.characters = self.tokens = 0
+
+    def add(self, characters: int, tokens: int) -> None:
+        """Count what was just tokenised, and tell the total."""
+        self.left -= characters
+        self.characters += characters
+        self.tokens += tokens
+        self.reporter.expect(self.tokens + self.left * self.tokens / max(1, self.characters))

@@ -1,0 +1,83 @@
+"""What a cached vector depends on besides its text, as one hash: an encoder with another one never reads it."""
+
+from __future__ import annotations
+
+import hashlib
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from sharpen.data.text_type import Kind
+from sharpen.embeddings.cache_metadata import hashed, source_hash
+from sharpen.hardware.device import use_bf16
+from sharpen.models import tokenizing
+from sharpen.models.encoder import Encoder
+
+# Raised by hand when shards or keys change their form.
+LAYOUT = 1
+_LIBRARIES = ("torch", "transformers", "tokenizers")
+_LIBRARY = Path(__file__).parents[1]
+# The files of the library that compute a vector from a text.
+_CODE = (
+    "data/dedup",
+    "embeddings/encoding",
+    "hardware/cpu_attention",
+    "hardware/device",
+    "models/attention",
+    "models/encoder",
+    "models/loading",
+    "models/micro_batches",
+    "models/pooling",
+    "models/prompts",
+    "models/tokenizing",
+)
+# What a configuration says of where the model lies and who wrote it.
+_NOT_THE_MODEL = ("_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version")
+
+
+def facts_of(encoder: Encoder, kind: Kind) -> dict[str, Any]:
+    """All that decides a vector except the text and its own instruction.
+
+    The prompt of the other kind is not in it (as it is in `weights_hash`), so that a new query instruction leaves the
+    corpus' vectors valid. Neither is the size of micro-batches: it may change the last bits of a vector, no more. The
+    library versions are, because evaluations name them beside their figures.
+    """
+    return {
+        "layout": LAYOUT,
+        "kind": kind,
+        "weights": _weights(encoder.towers.get(kind, encoder.model)),
+        "architecture": _architecture(encoder),
+        "tokenizer": tokenizing.content_hash(encoder.tokenizer),
+        "pooling": encoder.pooling,
+        "normalize": encoder.normalize,
+        "prompt": encoder.prompts[kind],
+        "instruction_format": encoder.settings.query_instruction_format if kind == "query" else "",
+        "max_length": encoder.max_lengths[kind],
+        "attention": encoder.attention,
+        "precision": "bf16" if use_bf16(encoder.settings.precision, encoder.device) else "fp32",
+        "libraries": {name: metadata.version(name) for name in _LIBRARIES},
+        "code": source_hash(_LIBRARY / f"{name}.py" for name in _CODE),
+    }
+
+
+def _weights(tower: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tower.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _architecture(encoder: Encoder) -> str:
+    """Of the configurations of all transformers models inside: the same weights may be used in other ways."""
+    found = {}
+    for name, module in encoder.named_modules():
+        config = getattr(module, "config", None)
+        if config is not None and hasattr(config, "to_dict"):
+            values = {key: value for key, value in config.to_dict().items() if key not in _NOT_THE_MODEL}
+            if values not in found.values():
+                found[name] = values
+    return hashed(found)

@@ -1,0 +1,184 @@
+"""A model that is loaded when there is a text to encode: when the vectors of all are kept, it need not be.
+
+What an encoder is, as far as the cache and its users ask, follows from its files, its settings, the device and the
+code. It is kept under the hash of all these, so that a changed model is another one. Importing transformers, loading
+the model and hashing its weights take longer than all that is left to do when nothing has changed.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sharpen.data.text_type import Kind
+from sharpen.embeddings.cache_metadata import identity_of, source_hash
+from sharpen.errors import InputError, StepFailed
+from sharpen.hardware import allocator
+from sharpen.hardware.device import default_device, use_bf16
+from sharpen.models import model_hub
+from sharpen.settings import EncoderSettings
+from sharpen.store import local_store
+from sharpen.store.download_cache import cache_folder
+
+if TYPE_CHECKING:
+    import torch
+
+    from sharpen.models.encoder import Encoder
+
+_LIBRARIES = ("torch", "transformers", "tokenizers", "flash-attn")
+# Weights of other kinds, which are never read.
+_NOT_READ = {".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".onnx", ".ot", ".tflite", ".gguf"}
+# A model that was learnt of longer ago than this is learnt of again, which takes seconds.
+_FORGOTTEN_SECONDS = 90 * 24 * 3600
+_LIBRARY = Path(__file__).parents[1]
+# The rooms whose code decides what is known of a model.
+_ROOMS = ("data", "embeddings", "hardware", "models")
+
+
+class LazyEncoder:
+    """An `Encoder`, or what is known of one that was loaded before.
+
+    Attributes:
+        address: of the model.
+        settings: how texts become embeddings.
+    """
+
+    def __init__(self, address: str, settings: EncoderSettings, encoder: Encoder | None) -> None:
+        self.address, self.settings = address, settings
+        self._encoder = encoder
+        # of what `open` gave; those of a loaded encoder may change, and are asked anew
+        self._facts: dict[str, Any] | None = None
+
+    @classmethod
+    def open(cls, address: str, settings: EncoderSettings) -> LazyEncoder:
+        """A model that was loaded before with these settings, not loaded; another one is loaded now.
+
+        Raises:
+            InputError: as `Encoder.load`.
+        """
+        found = cls(address, settings, None)
+        kept = _kept(address, settings)
+        found._facts = _read(kept) if kept else None
+        if found._facts is None:
+            found._facts = _learn(found.awake())
+            if kept:
+                _write(kept, found._facts)
+        return found
+
+    @classmethod
+    def of(cls, encoder: Encoder) -> LazyEncoder:
+        """An encoder that is loaded."""
+        return cls(encoder.address, encoder.settings, encoder)
+
+    def awake(self) -> Encoder:
+        """The encoder itself.
+
+        Raises:
+            InputError: as `Encoder.load`.
+            StepFailed: it is another one than when it was opened.
+        """
+        if self._encoder is None:
+            from sharpen.models.encoder import Encoder
+
+            encoder = Encoder.load(self.address, self.settings)
+            if self._facts is not None and _learn(encoder) != self._facts:
+                raise StepFailed(f"{self.address}: the model was changed while it was in use; run again")
+            self._encoder = encoder
+        return self._encoder
+
+    def put_away(self) -> None:
+        """Unload it: its part is done, and what follows can use the memory. Only for what `open` gave."""
+        self._encoder = None
+        allocator.give_back()
+
+    @property
+    def dimension(self) -> int:
+        """Length d of an embedding."""
+        return self.awake().dimension if self._facts is None else self._facts["dimension"]
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are, or would be."""
+        return default_device() if self._encoder is None else self._encoder.device
+
+    @property
+    def weights_hash(self) -> str:
+        """`encoder.weights_hash` of it."""
+        return (self._facts or _learn(self.awake()))["weights_hash"]
+
+    def facts(self, kind: Kind) -> Mapping[str, Any]:
+        """`identity.facts_of` it."""
+        if self._facts is not None:
+            return self._facts["facts"][kind]
+        from sharpen.embeddings.identity import facts_of
+
+        return facts_of(self.awake(), kind)
+
+
+def _learn(encoder: Encoder) -> dict[str, Any]:
+    from sharpen.embeddings.identity import facts_of
+    from sharpen.models.encoder import weights_hash
+
+    facts = {
+        "dimension": encoder.dimension,
+        "weights_hash": weights_hash(encoder),
+        "facts": {kind: facts_of(encoder, kind) for kind in ("query", "passage")},
+    }
+    return json.loads(json.dumps(facts))  # as they are when they are read
+
+
+def _kept(address: str, settings: EncoderSettings) -> Path | None:
+    """The file with what is known of a model; None where no vectors are kept either."""
+    if settings.vector_cache in ("off", ""):
+        return None
+    folder = model_hub.locate(address)
+    try:
+        return cache_folder() / "models" / f"{_key(folder, settings)}.json"
+    except InputError:
+        return None  # a disk that is read-only; the vector cache says so
+
+
+def _key(folder: Path, settings: EncoderSettings) -> str:
+    """Of all that an encoder's facts follow from."""
+    device = default_device()
+    files = sorted(path for path in folder.glob("**/*") if path.is_file() and path.suffix not in _NOT_READ)
+    facts = {
+        "files": {path.relative_to(folder).as_posix(): local_store.sha256_of(path) for path in files},
+        "settings": settings.model_dump(mode="json"),
+        "device": [device.type, use_bf16(settings.precision, device)],
+        "libraries": {name: _version(name) for name in _LIBRARIES},
+        "code": source_hash(sorted(file for room in _ROOMS for file in (_LIBRARY / room).glob("*.py"))),
+    }
+    return identity_of(facts)
+
+
+def _version(library: str) -> str:
+    try:
+        return metadata.version(library)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _read(kept: Path) -> dict[str, Any] | None:
+    """What was written; None, where it was not or is damaged."""
+    try:
+        found = json.loads(kept.read_bytes())
+        whole = isinstance(found["dimension"], int) and isinstance(found["weights_hash"], str)
+        return found if whole and found["facts"].keys() == {"query", "passage"} else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _write(kept: Path, facts: Mapping[str, Any]) -> None:
+    # where nothing can be written, it is loaded again the next time
+    with suppress(OSError, InputError):
+        kept.parent.mkdir(exist_ok=True, mode=0o700)
+        local_store.write(kept, (json.dumps(facts, sort_keys=True) + "\n").encode())
+        for other in kept.parent.iterdir():
+            if time.time() - other.stat().st_mtime > _FORGOTTEN_SECONDS:
+                other.unlink(missing_ok=True)

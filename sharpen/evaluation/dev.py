@@ -1,0 +1,84 @@
+"""The dev split beside the measured one: runs are compared with each other by it, so that test only decides.
+
+Whoever tries ten settings and keeps the one that is best on test has trained on test. The gate alone looks at test; the
+figures to tune by are those of dev, and every evaluation holds them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from sharpen.data.dataset import DataSet
+from sharpen.evaluation import artifact
+from sharpen.evaluation.artifact import Evaluated
+from sharpen.evaluation.comparison import compare_tables
+from sharpen.evaluation.metrics import means
+from sharpen.evaluation.settings import EvaluationSettings
+from sharpen.evaluation.split import Judged, select_judged
+
+DEV = "dev"
+
+
+def select_dev(dataset: DataSet, split: str, data: str, settings: EvaluationSettings) -> Judged | None:
+    """The judged dev queries; None where the data have none, or dev is what is measured."""
+    if split == DEV or not dataset.qrels_of(DEV):
+        return None
+    return select_judged(dataset, DEV, data, settings.relevance_level)
+
+
+def joined(first: Judged, second: Judged | None) -> Judged:
+    """The queries of both over their common corpus, so that each text is encoded once and searched once."""
+    if second is None:
+        return first
+    return replace(
+        first,
+        query_ids=first.query_ids + second.query_ids,
+        query_texts=first.query_texts + second.query_texts,
+        instructions=first.instructions + second.instructions,
+        groups=first.groups + second.groups,
+        sources=first.sources + second.sources,
+        qrels={**first.qrels, **second.qrels},
+        left_out={**first.left_out, **second.left_out},
+    )
+
+
+def write_dev(
+    folder: Path,
+    dev: Judged | None,
+    values: Mapping[str, np.ndarray],
+    references: Mapping[str, Evaluated],
+    settings: EvaluationSettings,
+) -> dict[str, Any]:
+    """Write the figures of dev, compared with the references that have them too.
+
+    Args:
+        folder: of the evaluation.
+        dev: its queries; None: there are none, which the file says.
+        values: metric -> (queries,).
+        references: name -> its evaluation.
+        settings: how models are compared.
+
+    Returns:
+        dev.json: ``{"queries", "groups", "metrics": {metric: mean}, "against": {name: {metric: ...}}}``, a metric
+        against a reference as in comparison.json.
+    """
+    found: dict[str, Any] = {"queries": 0, "groups": 0, "metrics": {}, "against": {}}
+    if dev is not None:
+        table = pl.DataFrame({"query_id": dev.query_ids, "group": dev.groups, **values}).sort("query_id")
+        table.write_parquet(folder / artifact.DEV_PER_QUERY)
+        found |= {"queries": table.height, "groups": table["group"].n_unique(), "metrics": means(values)}
+        found["against"] = {
+            name: compare_tables(name, reference.address, table, reference.dev, settings)
+            for name, reference in references.items()
+            if reference.dev is not None
+        }
+    text = json.dumps(found, indent=2, ensure_ascii=False) + "\n"
+    (folder / artifact.DEV).write_text(text, encoding="utf-8")
+    return found

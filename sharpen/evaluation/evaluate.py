@@ -1,0 +1,244 @@
+"""Measure a model on a split: encode, search exactly, score, compare with other models, and write the report."""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from sharpen.data import query_keys
+from sharpen.data.dataset import DataSet
+from sharpen.data.readers import read_dataset
+from sharpen.data.trec import write_run
+from sharpen.embeddings import not_finite, vectors_of
+from sharpen.errors import StepFailed
+from sharpen.evaluation import artifact
+from sharpen.evaluation.artifact import Evaluated, check_comparable
+from sharpen.evaluation.comparison import compare
+from sharpen.evaluation.dev import DEV, joined, select_dev, write_dev
+from sharpen.evaluation.metrics import TIE_RULE, means, measure
+from sharpen.evaluation.model_settings import Usage, better_usage, described, own_usage
+from sharpen.evaluation.report import render_report
+from sharpen.evaluation.report.provenance import read_background
+from sharpen.evaluation.settings import EvaluationSettings, SettingsOf
+from sharpen.evaluation.split import Judged, select_judged
+from sharpen.index.exact import top_k
+from sharpen.index.exact_device import gpu_of
+from sharpen.models.encoder import Encoder, weights_hash
+from sharpen.run_context import run_id
+from sharpen.settings import EncoderSettings
+from sharpen.store import storage
+from sharpen.version import code_version
+
+# What the marker says too: the gate reads no more than that.
+MARKED = ("model", "model_hash", "data_fingerprint", "split", "relevance_level", "ignore_identical_ids", "encoding")
+COUNTED = ("groups", "queries_left_out")
+
+SHOWN_DEPTH = 100
+"""Every query keeps at least this many hits, so that runs can be scored again at other cutoffs."""
+
+
+def evaluate(
+    model: str,
+    data: str,
+    split: str,
+    output: str,
+    settings: EvaluationSettings,
+    encoder: EncoderSettings,
+    *,
+    references: Mapping[str, str] | None = None,
+    context: Mapping[str, str] | None = None,
+    settings_of: SettingsOf = "model",
+    without: str = "",
+) -> storage.Marker:
+    """Evaluate a model and write the evaluation folder: metrics, per-query scores, run, comparison, report.
+
+    Args:
+        model: address of the model: a folder, ``s3://``, or a hub id.
+        data: data set of ours, BEIR folder or FlagEmbedding JSONL.
+        split: the queries to search; the whole corpus is searched.
+        output: address of the folder to write.
+        settings: what is measured and how models are compared.
+        encoder: how embeddings are computed; what is set in it of what they are stands in for what the model says.
+        references: name (``base``, ``champion``) -> address of a finished evaluation of the same queries.
+        context: what else the report shows: ``negatives`` -> address of the mining step's folder.
+        settings_of: ``model``: it is used as its own folder says. ``better``, for a base model: so, or with `encoder`,
+            whichever gives the better primary metric on dev, or on the split itself where there is no dev.
+        without: address of a file of query keys (`query_keys`): queries that are left out of the split.
+
+    Returns:
+        the marker of the written folder.
+
+    Raises:
+        InputError: no such data, split, model or reference; a reference that was measured otherwise.
+        StepFailed: the model gives embeddings that are not numbers.
+    """
+    dataset = read_dataset(data, split)
+    judged = select_judged(dataset, split, data, settings.relevance_level, without=query_keys.read(without))
+    dev = select_dev(dataset, split, data, settings)
+    asked = joined(judged, dev)
+    protocol = protocol_facts(data, dataset.fingerprint(), split, judged, settings)
+    others = {name: Evaluated.open(address) for name, address in (references or {}).items() if address}
+    for name, reference in others.items():
+        check_comparable(name, reference, protocol)
+    # a reference may hold queries that are left out here
+    others = {name: reference.of_queries(judged.query_ids) for name, reference in others.items()}
+    background = read_background(model, data, (context or {}).get("negatives", ""))
+
+    rows = {"queries": len(judged.query_ids), "passages": len(judged.passage_ids)}
+    marked: dict[str, Any] = {}
+    # the output is opened before the work, so that an address that cannot be written to is told at once
+    with storage.new_folder(output, producer="evaluation", run_id=run_id(), rows=rows, facts=marked) as folder:
+        usage = own_usage(model, encoder)
+        if settings_of == "better":
+            usage = _better(model, dataset, data, split, judged, settings, encoder)
+        loaded, instructions = usage.load(model, asked)
+        print(f"settings of the model: {usage.reason}", flush=True)
+        rankings, timings = search(loaded, asked, settings, instructions)
+        values = score(judged, rankings, settings)
+        hashes = {"model_hash": weights_hash(loaded), "device": str(loaded.device)}
+        encoding = described(loaded, usage, asked, instructions)
+        facts = {"model": model, **protocol, **hashes, "encoding": encoding, **timings, **software()}
+        pl.DataFrame({"query_id": judged.query_ids, "group": judged.groups, **values}).write_parquet(
+            folder / artifact.PER_QUERY
+        )
+        write_run(folder / artifact.RUN, ((name, rankings[name]) for name in judged.query_ids), tag="sharpen")
+        _write_keys(folder, dataset, judged)
+        _write_json(folder / artifact.FACTS, facts)
+        _write_json(folder / artifact.METRICS, means(values))
+        marked |= {key: facts[key] for key in (*MARKED, *COUNTED)}
+        marked |= {name: float(values[name].mean()) for name in settings.headline_metrics}
+
+        on_dev = write_dev(folder, dev, score(dev, rankings, settings) if dev else {}, others, settings)
+        marked["dev"] = {name: on_dev["metrics"][name] for name in settings.headline_metrics if on_dev["metrics"]}
+        candidate = Evaluated.load(folder, output)
+        comparison = compare(candidate, others, settings) if others else {}
+        if comparison:
+            _write_json(folder / artifact.COMPARISON, comparison)
+        page = render_report(
+            candidate,
+            others,
+            comparison,
+            judged,
+            settings,
+            loaded.settings,
+            background,
+            None if split == DEV else on_dev,
+        )
+        (folder / artifact.REPORT).write_text(page, encoding="utf-8")
+    return storage.read_marker(output)
+
+
+def _write_keys(folder: Path, dataset: DataSet, judged: Judged) -> None:
+    """Which queries the data train on, which the registry keeps, and which were measured, by which the gate counts."""
+    trained = query_keys.keys_of(dataset.queries_of("train")["text"])
+    (folder / query_keys.TRAINED).write_bytes(query_keys.as_bytes(trained))
+    (folder / query_keys.MEASURED).write_bytes(query_keys.as_bytes(query_keys.keys_of(judged.query_texts)))
+
+
+def protocol_facts(
+    data: str, fingerprint: str, split: str, judged: Judged, settings: EvaluationSettings
+) -> dict[str, Any]:
+    """How the figures come about, as it is recorded with them."""
+    return {
+        "data": data,
+        "data_fingerprint": fingerprint,
+        "split": split,
+        "cutoffs": list(settings.cutoffs),
+        "relevance_level": settings.relevance_level,
+        "ignore_identical_ids": settings.ignore_identical_ids,
+        "tie_rule": TIE_RULE,
+        "missing_queries": "zero",
+        **judged.facts,
+    }
+
+
+def search(
+    encoder: Encoder, judged: Judged, settings: EvaluationSettings, instructions: Sequence[str] | None
+) -> tuple[dict[str, list[tuple[str, float]]], dict[str, float]]:
+    """Search the corpus with every query, each with its instruction if it has one.
+
+    Returns:
+        query id -> (passage id, score) best first, at most max(cutoffs, 100) of them; and seconds by phase.
+
+    Raises:
+        StepFailed: an embedding is not finite.
+    """
+    started = time.monotonic()
+    queries = _finite(vectors_of(encoder, judged.query_texts, "query", instructions), "query", judged.query_ids)
+    passages = _finite(vectors_of(encoder, judged.passage_texts, "passage"), "passage", judged.passage_ids)
+    encoded = time.monotonic()
+    depth = max(*settings.cutoffs, SHOWN_DEPTH)
+    # so many hits more that depth are left when the query's own passages are taken out
+    more = max(map(len, judged.left_out.values()), default=0) + settings.ignore_identical_ids
+    scores, indices = top_k(queries, passages, depth + more, device=gpu_of(encoder.device))
+    rankings = {}
+    for query_id, query_scores, query_indices in zip(judged.query_ids, scores.tolist(), indices.tolist(), strict=True):
+        hits = [(judged.passage_ids[i], score) for i, score in zip(query_indices, query_scores, strict=True) if i >= 0]
+        out = judged.left_out.get(query_id, frozenset()) | ({query_id} if settings.ignore_identical_ids else set())
+        rankings[query_id] = [hit for hit in hits if hit[0] not in out][:depth]
+    searched = time.monotonic()
+    seconds = {"encode_seconds": round(encoded - started, 3), "search_seconds": round(searched - encoded, 3)}
+    return rankings, seconds
+
+
+def score(
+    judged: Judged, rankings: Mapping[str, list[tuple[str, float]]], settings: EvaluationSettings
+) -> dict[str, np.ndarray]:
+    """Metric name -> (n queries,) in the order of `judged.query_ids`."""
+    found = {query_id: [passage_id for passage_id, _ in hits] for query_id, hits in rankings.items()}
+    return measure(judged.qrels, found, judged.query_ids, settings.cutoffs, relevance_level=settings.relevance_level)
+
+
+def _better(
+    model: str,
+    dataset: DataSet,
+    data: str,
+    split: str,
+    judged: Judged,
+    settings: EvaluationSettings,
+    encoder: EncoderSettings,
+) -> Usage:
+    """`better_usage` on dev, where the data set has it."""
+    dev = None
+    if split != "dev" and dataset.qrels_of("dev"):
+        dev = select_judged(dataset, "dev", data, settings.relevance_level)
+
+    def figure(encoder: Encoder, instructions: list[str] | None, asked: Judged) -> float:
+        rankings, _ = search(encoder, asked, settings, instructions)
+        return float(score(asked, rankings, settings)[settings.primary_metric].mean())
+
+    return better_usage(model, encoder, judged, dev, figure, settings.primary_metric)
+
+
+def software() -> dict[str, Any]:
+    """Versions of what computes the figures, the run, and the time."""
+    versions = {name: metadata.version(name) for name in ("torch", "transformers", "numpy", "polars")}
+    return {
+        "versions": {"python": platform.python_version(), **versions},
+        "code_version": code_version(),
+        "run_id": run_id(),
+        "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _finite(embeddings: np.ndarray, kind: str, ids: list[str]) -> np.ndarray:
+    faulty = not_finite(embeddings)
+    if len(faulty):
+        raise StepFailed(
+            f"the model's embedding of {kind} {ids[faulty[0]]} is not a number ({len(faulty)} of {len(ids)} such); "
+            "its weights are damaged or its training diverged: try precision=fp32, then another checkpoint"
+        )
+    return embeddings
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

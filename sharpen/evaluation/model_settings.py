@@ -1,0 +1,168 @@
+"""With which settings a model is measured: those of its own artifact, or, of a base model, the run's if better.
+
+A model that Sharpen trained says how it was trained, and is measured so. Of any other model, two ways are fair: as its
+folder publishes it, and as the run's settings would use it. Whoever compares with a base model must grant it the better
+of the two, else a setting that is foreign to it would look like a gain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sharpen.data.text_type import Kind
+from sharpen.evaluation.split import Judged
+from sharpen.models import model_config
+from sharpen.models.encoder import Encoder
+from sharpen.models.model_config import ModelConfig
+from sharpen.settings import EncoderSettings
+
+_ROWS = 1 << 12
+
+
+@dataclass(frozen=True)
+class Usage:
+    """One way to use a model.
+
+    Attributes:
+        settings: of its encoder.
+        source: ``model``, ``published`` or ``run``, as in `model_config.Resolved`; ``both`` where they agree.
+        reason: why so, in one sentence.
+        given: names of settings that the user set against the model's own.
+        config: what the folder says, where that decides the prompts of rows.
+        ignores_rows: whether prompts that rows of the data bring are left out.
+    """
+
+    settings: EncoderSettings
+    source: str
+    reason: str
+    given: tuple[str, ...] = ()
+    config: ModelConfig | None = None
+    ignores_rows: bool = False
+
+    def query_prompts(self, judged: Judged) -> list[str] | None:
+        """For each query the instruction to encode it with; None: the encoder's own prompt for all."""
+        if self.config is not None:
+            return self._trained(judged)
+        return None if self.ignores_rows else judged.instructions
+
+    def load(self, model: str, judged: Judged) -> tuple[Encoder, list[str] | None]:
+        """The encoder for these queries, and `query_prompts` as `vectors_of` takes them."""
+        prompts, settings = self.query_prompts(judged), self.settings
+        if self.config is not None and prompts is not None:
+            # one prompt is the encoder's; of several each row has its own, which may be none
+            distinct = set(prompts)
+            one = prompts[0] if len(distinct) == 1 else ""
+            settings = settings.model_copy(
+                update={"query_instruction_for_retrieval": one, "query_instruction_format": "{}{}"}
+            )
+            prompts = prompts if len(distinct) > 1 else None
+        return Encoder.load(model, settings), prompts
+
+    def _trained(self, judged: Judged) -> list[str]:
+        assert self.config is not None
+        rows = zip(judged.sources, judged.instructions, strict=True)
+        return [model_config.row_prompt(self.config, source, own) for source, own in rows]
+
+
+def own_usage(model: str, encoder: EncoderSettings) -> Usage:
+    """How the model's artifact says it is used; what was set explicitly in `encoder` stands in for that."""
+    found = model_config.resolve(model, encoder)
+    reasons = {
+        "model": "as its folder says it was trained",
+        "published": "as its folder publishes it",
+        "run": "its folder publishes no settings, so those of this run",
+    }
+    reason = reasons[found.source]
+    if found.given:
+        reason += f"; set by the user: {', '.join(found.given)}"
+    config = None if "query_instruction_for_retrieval" in found.given else found.config
+    return Usage(found.settings, found.source, reason, found.given, config)
+
+
+def better_usage(
+    model: str,
+    encoder: EncoderSettings,
+    judged: Judged,
+    dev: Judged | None,
+    score: Callable[[Encoder, list[str] | None, Judged], float],
+    metric: str,
+) -> Usage:
+    """The better of the model's own settings and the run's; both are measured where they differ for these texts.
+
+    Args:
+        model: address of the model.
+        encoder: settings of the run.
+        judged: what will be measured.
+        dev: the queries by which the two are compared; None: `judged` itself.
+        score: encoder, instructions and queries -> the metric's mean.
+        metric: its name.
+    """
+    own = own_usage(model, model_config.computing_part(encoder))
+    if own.source == "published":
+        # a folder says nothing of the arithmetic
+        settings = own.settings.model_copy(update={"precision": encoder.precision})
+        own = replace(own, settings=settings, ignores_rows=True)
+    run = Usage(encoder, "run", "with the settings of this run")
+    if own.source == "run":
+        return replace(run, reason=own.reason)
+    asked = dev if dev is not None else judged
+    run_encoder, run_prompts = run.load(model, asked)
+    own_encoder, own_prompts = own.load(model, asked)
+    if _agree(own_encoder, own_prompts, run_encoder, run_prompts, asked):
+        # the run's lengths: mining has encoded the same texts so
+        return replace(run, source="both", reason="its own settings and those of this run are the same for these texts")
+    figures = {"published": score(own_encoder, own_prompts, asked), "run": score(run_encoder, run_prompts, asked)}
+    chosen = own if figures["published"] >= figures["run"] else run
+    where = (
+        f"{len(asked.query_ids):,} queries of {'dev' if dev is not None else 'the measured split, as there is no dev'}"
+    )
+    reason = (
+        f"{metric} {figures['published']:.4f} with its own settings, {figures['run']:.4f} with those of this run "
+        f"({where}); the better is taken"
+    )
+    return replace(chosen, reason=reason)
+
+
+def described(encoder: Encoder, usage: Usage, judged: Judged, instructions: Sequence[str] | None) -> dict[str, Any]:
+    """How a model was measured, for the evaluation's facts: what the encoder used, and whose settings these were."""
+    used: dict[str, int] = {}
+    for instruction in instructions or [""] * len(judged.query_ids):
+        text = encoder.query_prompt(instruction)
+        used[text] = used.get(text, 0) + 1
+    default = usage.config.query_prompt if usage.config is not None else encoder.prompts["query"]
+    return {
+        "prompts": {"query": default, "passage": encoder.prompts["passage"]},
+        "query_prompts": dict(sorted(used.items(), key=lambda pair: -pair[1])),
+        "max_lengths": dict(encoder.max_lengths),
+        "pooling": encoder.pooling,
+        "normalize": encoder.normalize,
+        "dimension": encoder.dimension,
+        "precision": encoder.precision,
+        "settings_of": usage.source,
+        "reason": usage.reason,
+        "set_by_user": list(usage.given),
+    }
+
+
+def _agree(one: Encoder, own: list[str] | None, other: Encoder, others: list[str] | None, judged: Judged) -> bool:
+    """Whether two encoders of one model give the same tokens, and vectors, for all texts."""
+    if (one.pooling, one.normalize, one.precision) != (other.pooling, other.normalize, other.precision):
+        return False
+    if one.max_lengths == other.max_lengths and one.prompts == other.prompts and not any(others or ()):
+        return True
+    return _same_tokens(one, other, judged.query_texts, "query", own, others) and _same_tokens(
+        one, other, judged.passage_texts, "passage", None, None
+    )
+
+
+def _same_tokens(
+    one: Encoder, other: Encoder, texts: Sequence[str], kind: Kind, own: list[str] | None, others: list[str] | None
+) -> bool:
+    for start in range(0, len(texts), _ROWS):
+        part = slice(start, start + _ROWS)
+        mine = one.tokenize(texts[part], kind, own[part] if own else None)
+        if mine != other.tokenize(texts[part], kind, others[part] if others else None):
+            return False
+    return True

@@ -1,0 +1,175 @@
+"""The charts of the report, as inline SVG that follows the page's colours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from sharpen.evaluation.formatting import number, plain, signed
+from sharpen.evaluation.report.svg import Scale, axis, canvas, curve, el, frame, nice_ticks, spread
+
+
+@dataclass(frozen=True)
+class Series:
+    """A named line; `role` (``tuned``, ``base``, ``champion``, ``faint``) gives its colour."""
+
+    name: str
+    role: str
+    points: Sequence[tuple[float, float]]
+
+
+def interval_scale(intervals: Sequence[tuple[float, float]]) -> Scale:
+    """One scale for all interval strips, with 0 in it and a little room at both ends."""
+    low = min(0.0, *(low for low, _ in intervals))
+    high = max(0.0, *(high for _, high in intervals))
+    room = 0.06 * max(high - low, 0.01)
+    return Scale(low - room, high + room)
+
+
+def interval_strip(scale: Scale, low: float, middle: float, high: float, role: str, title: str) -> Markup:
+    """A difference with its interval on a shared scale, and the line of no difference."""
+    height, y = 32, 16
+    return canvas(
+        title,
+        height,
+        el("line", x1=scale.percent(0), x2=scale.percent(0), y1=0, y2=height, class_="zero"),
+        el("line", x1=scale.percent(low), x2=scale.percent(high), y1=y, y2=y, class_=f"span {role}"),
+        el("circle", cx=scale.percent(middle), cy=y, r=4.5, class_=f"dot {role}"),
+        class_="strip",
+    )
+
+
+def interval_axis(scale: Scale) -> Markup:
+    """The labels under the interval strips."""
+    inside = [tick for tick in nice_ticks(scale.low, scale.high, 4) if scale.low <= tick <= scale.high]
+    texts = [
+        el("text", "0" if tick == 0 else signed(tick, 2), x=scale.percent(tick), y=12, class_="tick middle")
+        for tick in inside
+    ]
+    return canvas("Scale of the differences", 16, *texts, class_="strip")
+
+
+def difference_histogram(differences: Sequence[float], metric: str, bins: int = 10) -> Markup:
+    """Queries by their difference, without those that did not change; losses left of 0, wins right of it."""
+    height = 190
+    losses, wins = [0] * bins, [0] * bins
+    for value in differences:
+        if value:
+            side = wins if value > 0 else losses
+            side[min(int(abs(value) * bins), bins - 1)] += 1
+    ticks = nice_ticks(0, max(*losses, *wins, 1), 4)
+    ticks = [tick for tick in ticks if float(tick).is_integer()]
+    scale_y, width = Scale(0, ticks[-1]), 50 / bins
+    bars = []
+    for side, role in ((losses, "loss"), (wins, "win")):
+        for i, count in enumerate(side):
+            left = 50 + i * width if role == "win" else 50 - (i + 1) * width
+            tall = scale_y(count) * height
+            low, high = (i / bins, (i + 1) / bins) if role == "win" else (-(i + 1) / bins, -i / bins)
+            bars.append(
+                el(
+                    "rect",
+                    el("title", f"{count} queries between {signed(low, 1)} and {signed(high, 1)}"),
+                    x=f"{left + 0.25:.2f}%",
+                    width=f"{width - 0.5:.2f}%",
+                    y=height - tall,
+                    height=tall,
+                    rx=1.5,
+                    class_=role,
+                )
+            )
+    x_ticks = [(share, text) for share, text in ((0, "−1"), (0.25, "−.5"), (0.5, "0"), (0.75, "+.5"), (1, "+1"))]
+    title = f"Queries by difference of {metric}: {sum(wins)} gained, {sum(losses)} lost"
+    body = [frame(x_ticks, axis(scale_y, ticks, plain), height), *bars]
+    middle = el("line", x1="50%", x2="50%", y1=0, y2=height, class_="zero")
+    return el("div", canvas(title, height, *body, middle), class_="plot")
+
+
+def line_chart(
+    title: str,
+    series: Sequence[Series],
+    *,
+    log_x: bool = False,
+    x_ticks: Sequence[float] | None = None,
+    from_zero: bool = False,
+    top: float | None = None,
+    text: Callable[[float], str] = plain,
+    end_text: Callable[[float], str] = plain,
+    height: int = 230,
+    named_ends: bool = True,
+) -> Markup:
+    """Lines over a common axis, each named at its end.
+
+    Args:
+        title: what a screen reader says.
+        series: the lines, the most important last (it is drawn on top).
+        log_x: logarithmic x axis; x must be > 0.
+        x_ticks: values to label; round ones by default.
+        from_zero: the y axis starts at 0.
+        top: highest value that the y axis may show (1 for shares).
+        text, end_text: how values are written on the axis, and at the ends of the lines.
+        height: pixels of the plot area.
+        named_ends: write name and last value beside each line.
+    """
+    xs = [x for one in series for x, _ in one.points]
+    ys = [y for one in series for _, y in one.points]
+    y_ticks = nice_ticks(0 if from_zero else min(ys), max(ys), max(2, height // 55))
+    if top is not None:
+        y_ticks = [tick for tick in y_ticks if tick <= top]
+    scale_y = Scale(y_ticks[0], max(y_ticks[-1], top if top is not None and max(ys) > y_ticks[-1] else y_ticks[-1]))
+    scale_x = Scale(min(xs), max(xs), log_x)
+    if x_ticks is None:
+        x_ticks = [t for t in nice_ticks(scale_x.low, scale_x.high, 5) if scale_x.low <= t <= scale_x.high]
+    parts = [frame(axis(scale_x, x_ticks, plain), axis(scale_y, y_ticks, text), height)]
+    for one in series:
+        parts.append(curve([(scale_x(x), scale_y(y)) for x, y in one.points], height, f"line {one.role}"))
+    if named_ends:
+        ends = [one for one in series if one.role != "faint"]
+        places = spread([(1 - scale_y(one.points[-1][1])) * height for one in ends], 28, 8, height - 6)
+        for one, y in zip(ends, places, strict=True):
+            last = one.points[-1][1]
+            parts.append(el("text", one.name, x="100%", dx=10, y=y, class_=f"end-name {one.role}"))
+            parts.append(el("text", end_text(last), x="100%", dx=10, y=y + 13, class_="tick"))
+    return el("div", canvas(title, height, *parts), class_="plot named" if named_ends else "plot")
+
+
+def bar_histogram(title: str, bars: Sequence[tuple[str, float]], height: int = 120) -> Markup:
+    """Counts per bin, from the left; `bars` are (label of the bin, count)."""
+    scale_y = Scale(0, max([count for _, count in bars] + [1e-9]))
+    width = 100 / len(bars)
+    every = max(1, -(-len(bars) // 6))
+    parts: list[Markup] = [el("line", x1="0", x2="100%", y1=height, y2=height, class_="grid")]
+    for i, (name, count) in enumerate(bars):
+        tall = scale_y(count) * height
+        parts.append(
+            el(
+                "rect",
+                el("title", f"{name}: {plain(count)}"),
+                x=f"{i * width + 0.08 * width:.3f}%",
+                width=f"{0.84 * width:.3f}%",
+                y=height - tall,
+                height=tall,
+                rx=1.5,
+                class_="count",
+            )
+        )
+        if i % every == 0:
+            parts.append(el("text", name, x=f"{(i + 0.5) * width:.3f}%", y=height + 18, class_="tick middle"))
+    return el("div", canvas(title, height, *parts), class_="plot flush")
+
+
+def score_bars(scores: Sequence[tuple[str, str, float]]) -> Markup:
+    """A thin bar from 0 to 1 for each (name, role, score)."""
+    rows = [
+        el(
+            "div",
+            el("span", name, class_="who"),
+            el("span", el("i", style=f"width:{100 * min(max(score, 0), 1):.2f}%", class_=role), class_="track"),
+            el("b", number(score)),
+            class_="bar",
+        )
+        for name, role, score in scores
+    ]
+    return el("div", *rows, class_="bars")

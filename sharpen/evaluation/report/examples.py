@@ -1,0 +1,145 @@
+"""The queries that the report shows one by one: what was found before and after, and where the positive stood."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sharpen.data.trec import field
+from sharpen.evaluation.artifact import Evaluated
+from sharpen.evaluation.formatting import number, signed
+from sharpen.evaluation.split import Judged
+
+HITS_SHOWN = 3
+LONGEST = 4_000
+PREVIEW_CHARACTERS, PREVIEW_LINES = 240, 7
+
+
+@dataclass(frozen=True)
+class Text:
+    """A passage as it is shown: a preview, the whole (cut at `LONGEST` characters), and whether it is code."""
+
+    preview: str
+    whole: str
+    is_code: bool
+
+    @property
+    def folds(self) -> bool:
+        """Whether the preview leaves something out."""
+        return self.preview != self.whole
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A retrieved passage."""
+
+    rank: int
+    passage_id: str
+    score: str
+    relevant: bool
+    text: Text
+
+
+@dataclass(frozen=True)
+class Example:
+    """One query.
+
+    `before` and `rank_before` are empty without a reference; `positive` is set only where no list shows it.
+    """
+
+    query: str
+    query_id: str
+    change: str
+    improved: bool
+    value: str
+    rank_before: str
+    rank_after: str
+    positive: Text | None
+    before: list[Hit]
+    after: list[Hit]
+
+
+class Examples:
+    """Makes examples from a candidate's run and, if there is one, a reference's."""
+
+    def __init__(self, candidate: Evaluated, reference: Evaluated | None, judged: Judged, metric: str, level: int):
+        self.candidate, self.reference, self.judged, self.level = candidate, reference, judged, level
+        self.queries = dict(zip(judged.query_ids, judged.query_texts, strict=True))
+        self.texts = dict(zip(judged.passage_ids, judged.passage_texts, strict=True))
+        self.ids = {field(passage_id): passage_id for passage_id in judged.passage_ids}
+        ids = candidate.per_query["query_id"].to_list()
+        self.after = dict(zip(ids, candidate.per_query[metric].to_list(), strict=True))
+        self.before = dict(zip(ids, reference.per_query[metric].to_list(), strict=True)) if reference else {}
+
+    def best_and_worst(self, count: int) -> tuple[list[Example], list[Example]]:
+        """The queries that gained most and lost most against the reference; without one, none and the lowest."""
+        if not self.reference:
+            lowest = sorted(self.after, key=lambda q: (self.after[q], q))[:count]
+            return [], [self.example(q) for q in lowest if self.after[q] < 1]
+        change = {q: self.after[q] - self.before[q] for q in self.after}
+        falling = sorted(change, key=lambda q: (-change[q], q))
+        best = [q for q in falling[:count] if change[q] > 0]
+        worst = [q for q in reversed(falling[-count:] if count else []) if change[q] < 0]
+        return [self.example(q) for q in best], [self.example(q) for q in worst]
+
+    def example(self, query_id: str) -> Example:
+        """Everything that is shown of a query."""
+        grades = self.judged.qrels[query_id]
+        positives = {p for p, grade in grades.items() if grade >= self.level}
+        best = max(positives, key=lambda p: (grades[p], p), default=None)
+        after = self._ids(self.candidate, query_id)
+        before = self._ids(self.reference, query_id) if self.reference else []
+        seen = {passage_id for passage_id, _ in before[:HITS_SHOWN] + after[:HITS_SHOWN]}
+        change = self.after[query_id] - self.before.get(query_id, 0.0)
+        return Example(
+            query=self.queries[query_id],
+            query_id=query_id,
+            change=signed(change, 2) if self.reference else "",
+            improved=change > 0,
+            value=number(self.after[query_id], 2),
+            rank_before=first_rank(before, positives) if self.reference else "",
+            rank_after=first_rank(after, positives),
+            positive=None if best in seen or best not in self.texts else shown(self.texts[best]),
+            before=self._hits(before, positives),
+            after=self._hits(after, positives),
+        )
+
+    def _ids(self, evaluated: Evaluated | None, query_id: str) -> list[tuple[str, float]]:
+        hits = evaluated.hits.get(field(query_id), []) if evaluated else []
+        return [(self.ids.get(passage_id, passage_id), score) for passage_id, score in hits]
+
+    def _hits(self, found: Sequence[tuple[str, float]], positives: set[str]) -> list[Hit]:
+        return [
+            Hit(rank, passage_id, number(score), passage_id in positives, shown(self.texts.get(passage_id, "")))
+            for rank, (passage_id, score) in enumerate(found[:HITS_SHOWN], start=1)
+        ]
+
+
+def first_rank(found: Sequence[tuple[str, float]], positives: set[str]) -> str:
+    """The rank of the first relevant passage, or ``> n`` when none is among the n found."""
+    for rank, (passage_id, _) in enumerate(found, start=1):
+        if passage_id in positives:
+            return str(rank)
+    return f"> {len(found)}"
+
+
+def shown(text: str) -> Text:
+    """A passage cut for reading: whole lines for code, whole words for prose."""
+    text = text.strip("\n").expandtabs(4)
+    whole = text if len(text) <= LONGEST else text[:LONGEST].rstrip() + " …"
+    if is_code(text):
+        lines = whole.split("\n")
+        preview = whole if len(lines) <= PREVIEW_LINES + 1 else "\n".join(lines[:PREVIEW_LINES]) + "\n…"
+        return Text(preview, whole, True)
+    if len(whole) <= PREVIEW_CHARACTERS * 1.2:
+        return Text(whole, whole, False)
+    return Text(whole[:PREVIEW_CHARACTERS].rsplit(" ", 1)[0] + " …", whole, False)
+
+
+def is_code(text: str) -> bool:
+    """Whether a text reads like source code: several lines, most of them indented or ending as statements do."""
+    lines = [line for line in text.split("\n") if line.strip()]
+    if len(lines) < 2:
+        return False
+    like = sum(line[0] in " \t#@}" or line.rstrip()[-1] in ":;{}()[],\\=" for line in lines)
+    return like >= 0.6 * len(lines)

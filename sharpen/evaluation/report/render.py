@@ -1,0 +1,283 @@
+"""Put the report together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment
+from markupsafe import Markup
+
+from sharpen.evaluation.artifact import Evaluated
+from sharpen.evaluation.formatting import interval, label, number, p_text, plain, signed
+from sharpen.evaluation.report import charts
+from sharpen.evaluation.report.curves import recall_chart, training_charts
+from sharpen.evaluation.report.examples import Examples
+from sharpen.evaluation.report.provenance import Background, blocks, flat
+from sharpen.evaluation.report.verdict import count, verdicts
+from sharpen.evaluation.settings import EvaluationSettings, metric_names
+from sharpen.evaluation.significance import SAME, group_sums, mean_interval
+from sharpen.evaluation.split import Judged
+from sharpen.models.model_usage import usage_rows
+from sharpen.reports.html_page import templates
+from sharpen.settings import EncoderSettings
+
+FOLDER = Path(__file__).parent
+
+# Parts of training.json and report.json that are shown elsewhere, here or in the mining's own report.
+NOT_FIGURES = ("settings", "encoder", "log", "examples")
+
+UNTELLING = ("model", "models", "finetuning", "output", "out", "snapshot")
+
+# Drawn in this order, so the candidate lies on top.
+ROLES = ("base", "champion", "tuned")
+
+
+def render_report(
+    candidate: Evaluated,
+    references: Mapping[str, Evaluated],
+    comparison: Mapping[str, Any],
+    judged: Judged,
+    settings: EvaluationSettings,
+    encoder: EncoderSettings,
+    background: Background,
+    dev: Mapping[str, Any] | None = None,
+) -> str:
+    """The report as one HTML file without scripts and without anything to fetch.
+
+    Args:
+        candidate: the evaluation that the report is about.
+        references: name (``base``, ``champion``) -> evaluation of the same queries; may be empty.
+        comparison: comparison.json, or empty.
+        judged: texts and judgements.
+        settings, encoder: what was set.
+        background: what earlier steps left; sections without content are left out.
+        dev: dev.json; None: dev is what was measured.
+    """
+    own = "tuned" if "base" in references else "this model"
+    models = [(name, name, references[name]) for name in ROLES if name in references] + [(own, "tuned", candidate)]
+    main_name = next(iter(references), None)
+    examples = Examples(
+        candidate,
+        references[main_name] if main_name else None,
+        judged,
+        settings.primary_metric,
+        settings.relevance_level,
+    )
+    best, worst = examples.best_and_worst(settings.report_queries)
+    sums, sizes = group_sums(
+        candidate.per_query.select(settings.primary_metric).to_numpy(), candidate.per_query["group"].to_list()
+    )
+    low, high = mean_interval(
+        sums,
+        sizes,
+        resamples=settings.resamples,
+        confidence_level=settings.confidence_level,
+        seed=settings.seed,
+    )
+    return (
+        _environment()
+        .get_template("page.html.j2")
+        .render(
+            style=(FOLDER / "style.css").read_text(encoding="utf-8"),
+            title=title(candidate, background),
+            facts=candidate.facts,
+            verdicts=verdicts(
+                candidate.metrics, (max(low[0], 0.0), min(high[0], 1.0)), comparison, len(judged.query_ids), settings
+            ),
+            gains=gains(comparison, settings),
+            scores=[
+                (label(metric), charts.score_bars([(name, role, one.metrics[metric]) for name, role, one in models]))
+                for metric in settings.headline_metrics
+            ],
+            all_scores=all_scores(models, settings),
+            own=own,
+            dev=dev_table(dev, settings) if dev is not None else None,
+            spread=query_spread(candidate, references, comparison, settings) if main_name else None,
+            main_name=main_name,
+            recall=recall_chart(models, judged, settings.relevance_level),
+            best=best,
+            worst=worst,
+            metric=label(settings.primary_metric),
+            level=f"{100 * settings.confidence_level:g} %",
+            training=training_charts(background.training),
+            training_facts=flat({k: v for k, v in background.training.items() if k not in NOT_FIGURES}),
+            data_blocks=blocks(background.data),
+            mining_blocks=blocks({k: v for k, v in background.mining.items() if k not in NOT_FIGURES}),
+            histogram=charts.bar_histogram,
+            usages=(
+                [name for name, *_ in models],
+                usage_rows({n: one.facts.get("encoding", {}) for n, _, one in models}),
+            ),
+            settings=setting_groups(background, settings, encoder),
+            provenance=provenance(candidate, references),
+        )
+    )
+
+
+@cache
+def _environment() -> Environment:
+    environment = templates(FOLDER)
+    environment.filters["plain"] = plain
+    return environment
+
+
+def title(candidate: Evaluated, background: Background) -> str:
+    """The model's name as its training states it, else one made of its base model, else the end of its address."""
+    for key in ("model_name", "name"):
+        if isinstance(background.training.get(key), str) and background.training[key]:
+            return background.training[key]
+    if base := background.training.get("base_model"):
+        return f"{short_name(str(base))}, fine-tuned"
+    return short_name(str(candidate.facts["model"]))
+
+
+def short_name(address: str) -> str:
+    """The end of an address; ``model`` alone says nothing, so then with the part before it."""
+    parts = address.rstrip("/").split("/")
+    return "/".join(parts[-2:] if parts[-1] in UNTELLING else parts[-1:])
+
+
+@dataclass(frozen=True)
+class Gain:
+    """One headline metric against one reference, as a row of the interval plot."""
+
+    metric: str
+    before: str
+    after: str
+    difference: str
+    interval: str
+    p: str
+    tone: str
+    strip: Markup
+
+
+def gains(comparison: Mapping[str, Any], settings: EvaluationSettings) -> list[tuple[str, list[Gain], Markup]]:
+    """(reference, its rows, axis) for every reference; all strips have one scale."""
+    if not comparison:
+        return []
+    rows = {
+        name: [(metric, other["metrics"][metric]) for metric in settings.headline_metrics]
+        for name, other in comparison["against"].items()
+    }
+    scale = charts.interval_scale([(r["ci_low"], r["ci_high"]) for found in rows.values() for _, r in found])
+    return [
+        (name, [_gain(metric, r, scale) for metric, r in found], charts.interval_axis(scale))
+        for name, found in rows.items()
+    ]
+
+
+def _gain(metric: str, result: Mapping[str, Any], scale: charts.Scale) -> Gain:
+    low, middle, high = result["ci_low"], result["difference"], result["ci_high"]
+    tone = "up" if low > 0 else "down" if high < 0 else "level"
+    said = f"{label(metric)}: {signed(middle)}, interval {interval(low, high)}"
+    return Gain(
+        metric=label(metric),
+        before=number(result["reference"]),
+        after=number(result["candidate"]),
+        difference=signed(middle),
+        interval=interval(low, high),
+        p=p_text(result["p_holm"]),
+        tone=tone,
+        strip=charts.interval_strip(scale, low, middle, high, tone, said),
+    )
+
+
+def all_scores(
+    models: Sequence[tuple[str, str, Evaluated]], settings: EvaluationSettings
+) -> tuple[list[str], list[tuple[str, list[str]]]]:
+    """Header and rows of the table of every metric."""
+    rows = [
+        (label(metric), [number(one.metrics[metric], 4) for *_, one in models])
+        for metric in metric_names(settings.cutoffs)
+    ]
+    return [name for name, *_ in models], rows
+
+
+@dataclass(frozen=True)
+class DevTable:
+    """The figures of dev: what stands above the table, its header and its rows."""
+
+    note: str
+    header: list[str]
+    rows: list[tuple[str, list[str]]]
+
+
+def dev_table(dev: Mapping[str, Any], settings: EvaluationSettings) -> DevTable:
+    """Means of the headline metrics on dev, and the change against each reference with its interval."""
+    if not dev["queries"]:
+        return DevTable(
+            "The data have no dev split, so settings can only be compared by the figures that also decide. Raise "
+            "data.dev_share, or bring a dev split.",
+            [],
+            [],
+        )
+    note = (
+        f"{count(dev['queries'], dev['groups'])} that neither train nor decide: choose between settings by these, and "
+        "leave the figures above to the gate."
+    )
+    header = [title for name in dev["against"] for title in (name, f"change against {name}")] + ["this model"]
+    rows = []
+    for metric in settings.headline_metrics:
+        cells = []
+        for found in dev["against"].values():
+            r = found[metric]
+            change = f"{signed(r['difference'])} ({interval(r['ci_low'], r['ci_high'])})"
+            cells += [number(r["reference"]), change]
+        rows.append((label(metric), [*cells, number(dev["metrics"][metric])]))
+    return DevTable(note, header, rows)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How the queries moved: counts, their shares, and the histogram."""
+
+    wins: int
+    ties: int
+    losses: int
+    shares: tuple[float, float, float]
+    histogram: Markup | None
+
+
+def query_spread(
+    candidate: Evaluated,
+    references: Mapping[str, Evaluated],
+    comparison: Mapping[str, Any],
+    settings: EvaluationSettings,
+) -> Spread:
+    """Wins, ties and losses against the first reference."""
+    name, metric = next(iter(references)), settings.primary_metric
+    differences = candidate.per_query[metric].to_numpy() - references[name].per_query[metric].to_numpy()
+    differences = np.where(np.abs(differences) < SAME, 0.0, differences)
+    result = comparison["against"][name]["metrics"][metric]
+    counts = (result["wins"], result["ties"], result["losses"])
+    histogram = charts.difference_histogram(differences.tolist(), label(metric)) if counts[0] + counts[2] else None
+    return Spread(*counts, tuple(100 * part / sum(counts) for part in counts), histogram)  # type: ignore[arg-type]
+
+
+def setting_groups(
+    background: Background, settings: EvaluationSettings, encoder: EncoderSettings
+) -> list[tuple[str, list[tuple[str, str]]]]:
+    """(group, rows of name and value): everything that was set."""
+    groups = [
+        ("Training", flat(background.training.get("settings") or {})),
+        ("Evaluation", flat(settings.model_dump(mode="json"))),
+        ("Encoder", flat(encoder.model_dump(mode="json"))),
+    ]
+    return [(name, rows) for name, rows in groups if rows]
+
+
+def provenance(candidate: Evaluated, references: Mapping[str, Evaluated]) -> list[tuple[str, str]]:
+    """Addresses, fingerprints and versions."""
+    facts = candidate.facts
+    shown_elsewhere = {"queries", "passages", "split", "cutoffs", "relevance_level", "ignore_identical_ids", "encoding"}
+    rows = [("evaluation", candidate.address)]
+    for name, reference in references.items():
+        rows.append((f"{name}: evaluation", reference.address))
+        rows.append((f"{name}: model", str(reference.facts.get("model"))))
+        rows.append((f"{name}: model hash", str(reference.facts.get("model_hash"))))
+    return rows + flat({key: value for key, value in facts.items() if key not in shown_elsewhere})

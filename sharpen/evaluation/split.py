@@ -1,0 +1,104 @@
+"""The part of a data set that a split is measured with."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
+
+import polars as pl
+
+from sharpen.data import trec
+from sharpen.data.dataset import DataSet, with_groups
+from sharpen.data.query_keys import keys_of
+from sharpen.data.relevance import left_out
+from sharpen.errors import InputError
+from sharpen.evaluation.metrics import Qrels
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Queries, corpus and judgements.
+
+    Attributes:
+        query_ids, query_texts, instructions, sources: the judged queries of the split, by id, the instruction that a
+            query brings (empty: none), and the source that it is from.
+        groups: the group of each query: queries of one group are not independent of each other.
+        passage_ids, passage_texts: the whole corpus, by id *descending*. Exact search breaks ties by the smaller
+            index, so in this order it keeps the ties that trec_eval's rule would keep, at the cut too.
+        qrels: query id -> passage id -> grade.
+        facts: counts.
+        left_out: query id -> passages that are not ranked for it (`core.relevance.left_out`).
+    """
+
+    query_ids: list[str]
+    query_texts: list[str]
+    instructions: list[str]
+    groups: list[str]
+    sources: list[str]
+    passage_ids: list[str]
+    passage_texts: list[str]
+    qrels: Qrels
+    facts: dict[str, int]
+    left_out: dict[str, frozenset[str]] = field(default_factory=dict)
+
+
+def select_judged(
+    dataset: DataSet, split: str, data: str, relevance_level: int = 1, *, without: Collection[int] = ()
+) -> Judged:
+    """The judged queries of a split and the corpus.
+
+    Args:
+        dataset: the data.
+        split: whose queries.
+        data: its address, for messages.
+        relevance_level: smallest grade that is relevant.
+        without: `query_keys` of queries to leave out; the facts count them.
+
+    Raises:
+        InputError: the split has no judged query, or none is left.
+    """
+    qrels = dataset.qrels_of(split)
+    queries = dataset.queries_of(split)
+    measured = with_groups(queries).filter(pl.col("query_id").is_in(list(qrels)))
+    if measured.is_empty():
+        splits = dataset.qrels.group_by("split").agg(pl.col("query_id").n_unique()).sort("split").rows()
+        known = ", ".join(f"{name} ({count} queries)" for name, count in splits) or "none"
+        raise InputError(f"{data}: split {split!r} has no judged query; splits with judgements: {known}")
+    found = measured.height
+    if without:
+        seen = set(without)
+        measured = measured.filter(pl.Series([key not in seen for key in keys_of(measured["text"])], dtype=pl.Boolean))
+        if measured.is_empty():
+            raise InputError(
+                f"{data}: earlier champions were trained on all {found:,} judged queries of {split}, so nothing can be "
+                "measured with them; bring new ones as eval_data"
+            )
+    corpus = dataset.corpus.with_columns(_encoded=pl.Series(dataset.passage_texts(), dtype=pl.String))
+    corpus = corpus.sort("passage_id", descending=True)
+    query_ids = measured["query_id"].to_list()
+    kept = {query_id: qrels[query_id] for query_id in query_ids}
+    for kind, ids in (("query", query_ids), ("passage", corpus["passage_id"].to_list())):
+        if len({trec.field(name) for name in ids}) < len(ids):
+            raise InputError(f"{data}: two {kind} ids differ only in how white space is written; rename one")
+    own_texts = left_out(replace(dataset, queries=measured, qrels=dataset.qrels.filter(split=split)))
+    return Judged(
+        query_ids=query_ids,
+        query_texts=measured["text"].to_list(),
+        instructions=measured["instruction"].fill_null("").to_list(),
+        groups=measured["group"].to_list(),
+        sources=measured["source"].fill_null("").to_list(),
+        passage_ids=corpus["passage_id"].to_list(),
+        passage_texts=corpus["_encoded"].to_list(),
+        qrels=kept,
+        facts={
+            "queries": len(query_ids),
+            "groups": measured["group"].n_unique(),
+            "passages": corpus.height,
+            "judgements": sum(map(len, kept.values())),
+            "queries_without_relevant": sum(max(grades.values()) < relevance_level for grades in kept.values()),
+            "queries_without_judgement": queries.height - found,
+            "queries_left_out": found - measured.height,
+            "passages_with_the_query_text_left_out": sum(map(len, own_texts.values())),
+        },
+        left_out=own_texts,
+    )

@@ -1,0 +1,1 @@
+"""What makes a CPU or GPU fast, chosen by measurement."""

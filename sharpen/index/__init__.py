@@ -1,0 +1,1 @@
+"""Vectors to neighbours: exact and approximate search, the files of an index."""

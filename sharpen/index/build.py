@@ -1,0 +1,136 @@
+"""Model + corpus -> index: embeddings as Parquet files, a FAISS file, a manifest, and what the storage loses."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sharpen.embeddings import vectors_of
+from sharpen.errors import InputError
+from sharpen.index import ann, faiss_file, manifest, quality, shards
+from sharpen.index.ann import EXACT
+from sharpen.index.corpus import Corpus, read
+from sharpen.index.faiss_file import Searchable
+from sharpen.index.manifest import Manifest, Shard
+from sharpen.index.page import render_page
+from sharpen.index.quality import Embedded
+from sharpen.index.quantization import codec_for, computed, cut, largest_value
+from sharpen.index.settings import IndexSettings
+from sharpen.models import model_config
+from sharpen.models.encoder import Encoder, weights_hash
+from sharpen.run_context import run_id
+from sharpen.settings import EncoderSettings
+from sharpen.store import storage
+from sharpen.version import code_version
+
+PAGE = "README.md"
+# An approximate index is measured at more ranks than are usually asked for, which is the harder question.
+EFFORT_RANKS = 100
+
+
+def index(data: str, model: str, output: str, settings: IndexSettings, encoder: EncoderSettings) -> storage.Marker:
+    """Index a corpus and write the folder: embeddings/, index.faiss, manifest.json, README.md.
+
+    Args:
+        data: passages: any input of Sharpen, or a corpus.jsonl alone.
+        model: address of the model: a folder, ``s3://``, or a hub id.
+        output: address of the folder to write.
+        settings: what is stored for each passage and how it is searched.
+        encoder: how embeddings are computed. What they are, the model's own folder says, and the manifest after it;
+            what is set here of that stands in for it.
+
+    Returns:
+        The marker of the written folder.
+
+    Raises:
+        InputError: no such data or model, no passage, settings that do not fit the model or the corpus, an embedding
+            that is not a number. Nothing is written then.
+    """
+    started = time.monotonic()
+    corpus = read(data, settings.quality_queries, settings.seed)
+    rows = {"passages": len(corpus.passages)}
+    facts: dict[str, Any] = {"model": model, "data": data, "data_fingerprint": corpus.fingerprint}
+    with storage.new_folder(output, producer=manifest.PRODUCER, run_id=run_id(), rows=rows, facts=facts) as folder:
+        encoder = model_config.resolve(model, encoder).settings
+        loaded = Encoder.load(model, encoder)
+        dimension = stored_dimension(settings, loaded)
+        factory = chosen_factory(settings, dimension, len(corpus.passages))
+        embedded = embed(loaded, corpus, dimension, settings)
+        encoded = time.monotonic()
+        files, found, largest = store(folder, corpus, embedded, factory, settings)
+        facts["model_hash"] = weights_hash(loaded)
+        made = Manifest(
+            format_version=manifest.FORMAT_VERSION,
+            model=manifest.model_facts(model, loaded, facts["model_hash"], encoder),
+            data=data,
+            data_fingerprint=corpus.fingerprint,
+            passages=len(corpus.passages),
+            embeddings=manifest.embeddings_facts(found.codec, files, shards.columns_of(folder, files[0])),
+            faiss=manifest.faiss_facts(faiss_file.NAME, found.codec, factory, found.effort),
+            quality=quality.measure(embedded, largest, found) if settings.quality_queries else None,
+            settings=settings.model_dump(mode="json"),
+            code_version=code_version(),
+        )
+        made.write(folder)
+        (folder / PAGE).write_text(render_page(made), encoding="utf-8")
+        seconds = {"encoding": encoded - started, "total": time.monotonic() - started}
+        facts["seconds"] = {name: round(took, 2) for name, took in seconds.items()}
+    return storage.read_marker(output)
+
+
+def stored_dimension(settings: IndexSettings, encoder: Encoder) -> int:
+    """How many dimensions are kept. Raises InputError when the model has fewer, or they cannot be stored so."""
+    wanted = settings.truncate_dim or encoder.dimension
+    if wanted > encoder.dimension:
+        raise InputError(f"truncate_dim {wanted}: the model's embeddings have {encoder.dimension} dimensions")
+    codec_for(settings.vector_precision, wanted, 0.0)
+    return wanted
+
+
+def chosen_factory(settings: IndexSettings, dimension: int, passages: int) -> str:
+    """``exact`` or a FAISS factory string that was checked. Raises InputError when it cannot be made."""
+    if settings.vector_precision == "binary":
+        return EXACT
+    return ann.chosen_factory(settings.index, settings.exact_up_to, passages, dimension)
+
+
+def embed(encoder: Encoder, corpus: Corpus, dimension: int, settings: IndexSettings) -> Embedded:
+    """Embeddings of the passages, and of what the index is measured with: sampled queries, else sampled passages."""
+    passages = vectors_of(encoder, corpus.texts, "passage")
+    if corpus.queries:
+        asked, asked_are = vectors_of(encoder, corpus.queries, "query", corpus.instructions), f"{corpus.split} queries"
+    else:
+        size = settings.quality_queries or ann.SAMPLED_QUERIES
+        drawn = np.random.default_rng(settings.seed).permutation(len(passages))[:size]
+        asked, asked_are = np.asarray(passages[np.sort(drawn)]), "passages"
+    shorten = partial(cut, dimension=dimension, normalize=encoder.normalize)
+    return Embedded(passages, computed(passages, dimension, shorten), asked, shorten(asked), asked_are)
+
+
+def store(
+    folder: Path, corpus: Corpus, embedded: Embedded, factory: str, settings: IndexSettings
+) -> tuple[list[Shard], Searchable, float]:
+    """Write the Parquet files and the FAISS file.
+
+    Returns:
+        The Parquet files, the index as it is searched, and the largest |x| of the stored dimensions.
+
+    Raises:
+        InputError: an embedding is not a number, or cannot be stored so.
+    """
+    vectors = embedded.short_passages
+    largest = largest_value(vectors, corpus.ids)
+    codec = codec_for(settings.vector_precision, vectors.shape[1], largest)
+    files = shards.write(folder, corpus.passages, vectors, codec, texts=settings.store_texts)
+    blocks = (shards.read_codes(folder, file, codec) for file in files)
+    proposer, held = faiss_file.build(blocks, vectors, codec, factory, settings.seed)
+    faiss_file.write(proposer, held, folder / faiss_file.NAME)
+    effort = faiss_file.EXACT_EFFORT
+    if factory != EXACT:
+        asked = embedded.short_queries
+        effort = ann.measured_recall(proposer, asked, vectors, EFFORT_RANKS, factory=factory, seed=settings.seed)
+    return files, Searchable(proposer, held, codec, factory, effort), largest

@@ -1,0 +1,72 @@
+"""The passages of an index, and the queries by which it is measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from sharpen.data.dataset import DataSet
+from sharpen.data.readers import read_corpus
+from sharpen.data.text import passage_text
+from sharpen.errors import InputError
+
+# Queries that no model was trained on say most about the answers to come.
+_SPLITS = ("test", "dev", "train")
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Passages sorted by id, and a sample of queries.
+
+    Attributes:
+        passages: `records.CORPUS`; row i is row i of the index.
+        queries, instructions: sampled queries; an empty instruction means none.
+        split: where they are from; empty when the data has no queries.
+        fingerprint: of the passages.
+    """
+
+    passages: pl.DataFrame
+    queries: list[str]
+    instructions: list[str]
+    split: str
+    fingerprint: str
+
+    @property
+    def ids(self) -> list[str]:
+        """Id of each passage."""
+        return self.passages["passage_id"].to_list()
+
+    @property
+    def texts(self) -> list[str]:
+        """What is encoded for each passage: title and text."""
+        return [passage_text(title, text) for title, text in self.passages.select("title", "text").iter_rows()]
+
+
+def read(address: str, queries: int, seed: int) -> Corpus:
+    """Read passages and draw queries.
+
+    Args:
+        address: any input of Sharpen, or a corpus.jsonl alone.
+        queries: how many queries to draw at most.
+        seed: of the draw.
+
+    Raises:
+        InputError: nothing usable at the address, or no passage in it.
+    """
+    data = read_corpus(address)
+    if data.corpus.is_empty():
+        raise InputError(f"{address}: the corpus holds no passage; there is nothing to index")
+    split = next((name for name in _SPLITS if not data.queries_of(name).is_empty()), "")
+    rows = data.queries_of(split)
+    drawn = np.sort(np.random.default_rng(seed).permutation(len(rows))[:queries])
+    sample = rows[drawn.tolist()]
+    passages = data.corpus.sort("passage_id")
+    return Corpus(
+        passages=passages,
+        queries=sample["text"].to_list(),
+        instructions=[value or "" for value in sample["instruction"].to_list()],
+        split=split if queries else "",
+        fingerprint=DataSet(passages, data.queries.clear(), data.qrels.clear()).fingerprint(),
+    )

@@ -1,0 +1,129 @@
+"""Ask an index: encode the query as its passages were encoded, search, and give the passages with their scores."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sharpen.embeddings import vectors_of
+from sharpen.errors import InputError
+from sharpen.index import faiss_file, manifest, shards
+from sharpen.index.faiss_file import Searchable
+from sharpen.index.manifest import Manifest
+from sharpen.index.quantization import cut
+from sharpen.models.encoder import Encoder, weights_hash
+from sharpen.store import storage
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A found passage; title and text are None where the index holds none."""
+
+    rank: int
+    score: float
+    passage_id: str
+    title: str | None
+    text: str | None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The hits of a query, best first, and how long encoding and search took."""
+
+    query: str
+    hits: list[Hit]
+    seconds: float
+
+    def as_values(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+class OpenIndex:
+    """An index with its model loaded, ready to be asked.
+
+    Args:
+        address: folder that `index` wrote.
+        model: where its model is now; empty: where it was.
+        prompt: name of the model's prompt that is put before queries; empty: its default.
+
+    Attributes:
+        note: a line for the user where the model has several prompts and none was chosen, else empty.
+
+    Raises:
+        InputError: the folder is no finished index, the model is not the one that made it, or has no such prompt.
+        StepFailed: a file of the index is damaged.
+    """
+
+    def __init__(self, address: str, model: str = "", prompt: str = "") -> None:
+        self.address = address
+        self.folder, self.manifest = opened(address)
+        made = self.manifest
+        self.found: Searchable = faiss_file.read(
+            self.folder / made.faiss.file, made.codec, made.faiss.factory, made.faiss.effort
+        )
+        if len(self.found) != made.passages:
+            raise InputError(f"{address}: {made.faiss.file} holds {len(self.found):,} passages, not {made.passages:,}")
+        self.encoder = _loaded(model or made.model.address, made, address)
+        self.note = _choose_prompt(self.encoder, prompt)
+
+    def ask(self, text: str, top: int) -> Answer:
+        """The best `top` passages for a query. Raises InputError when the query is empty."""
+        if not text.strip():
+            raise InputError("the query is empty; write what to look for")
+        started = time.monotonic()
+        with contextlib.redirect_stdout(io.StringIO()):  # a bar for one query is noise, and would spoil JSON
+            whole = vectors_of(self.encoder, [text], "query")
+        vector = cut(np.asarray(whole), self.manifest.embeddings.dimension, normalize=self.manifest.model.normalized)
+        scores, rows = self.found.search(vector, min(top, len(self.found)))
+        texts = shards.passages_at(self.folder, self.manifest.embeddings.files, rows[0].tolist())
+        hits = [
+            Hit(rank, round(score, 6), passage[shards.ID], passage.get(shards.TITLE), passage.get(shards.TEXT))
+            for rank, (score, passage) in enumerate(zip(scores[0].tolist(), texts.to_dicts(), strict=True), start=1)
+        ]
+        return Answer(text, hits, round(time.monotonic() - started, 4))
+
+
+def _choose_prompt(encoder: Encoder, name: str) -> str:
+    """Let the encoder put a prompt before queries; a note where there was a choice that nobody made."""
+    known = {"query": encoder.prompts["query"], **encoder.named_prompts}
+    names = ", ".join(known)
+    if name:
+        if name not in known:
+            raise InputError(f"prompt: the model has no prompt {name!r}; it has: {names}")
+        encoder.prompts["query"] = known[name]
+        return ""
+    if len(set(known.values())) == 1:
+        return ""
+    return f"the model has several prompts ({names}); its default is put before the query; choose by --prompt NAME"
+
+
+def opened(address: str) -> tuple[Path, Manifest]:
+    """Local folder and manifest of a finished index, its files checked against the marker. Raises as `OpenIndex`."""
+    producer = storage.read_marker(address).producer
+    if producer != manifest.PRODUCER:
+        raise InputError(f"{address}: written by {producer}, not an index; name a folder of components.indexing")
+    folder = storage.open_folder(address)
+    return folder, manifest.read(folder, address)
+
+
+def _loaded(model: str, made: Manifest, address: str) -> Encoder:
+    # a lone query is not worth a file in the cache
+    encoder = Encoder.load(model, made.encoder.model_copy(update={"vector_cache": "off"}))
+    if encoder.dimension != made.model.dimension:
+        raise InputError(
+            f"{address}: made with a model of {made.model.dimension} dimensions, {model} has {encoder.dimension}; "
+            "name the index's own model, or index again"
+        )
+    if weights_hash(encoder) != made.model.weights_hash:
+        raise InputError(
+            f"{address}: made with other weights than those of {model}, whose vectors mean something else; name the "
+            f"model that made it ({made.model.address}), or index again"
+        )
+    return encoder

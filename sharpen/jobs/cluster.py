@@ -1,0 +1,136 @@
+"""Jobs on a Kubernetes cluster: the same steps for both kinds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Any
+
+from sharpen.errors import StepFailed
+from sharpen.jobs.api_errors import ApiError, explained
+from sharpen.jobs.cluster_client import Cluster
+from sharpen.jobs.job import Ending, Job
+from sharpen.jobs.kinds import PYTORCHJOB, TRAINJOB, Kind, phase_of
+from sharpen.jobs.launch_context import Surroundings, look_around
+from sharpen.jobs.manifest import HASH_ANNOTATION, differences
+from sharpen.jobs.manifest_pytorchjob import pytorchjob
+from sharpen.jobs.manifest_trainjob import trainjob
+from sharpen.jobs.plan import Plan, make_plan
+from sharpen.jobs.result import check_output, raise_failure
+from sharpen.jobs.watch import Pace, Watch
+
+BUILDERS: dict[str, tuple[Kind, Callable[[Plan], dict[str, Any]]]] = {
+    "pytorchjob": (PYTORCHJOB, pytorchjob),
+    "trainjob": (TRAINJOB, trainjob),
+}
+GONE_SECONDS = 300
+# A pod that is told to end has little time left.
+CANCEL_SECONDS = 5.0
+
+
+class ClusterBackend:
+    """One job on a cluster.
+
+    Args:
+        job: what to run.
+        backend: pytorchjob or trainjob.
+        cluster: the API; by default that of the pod or the kubeconfig.
+        pace: how often the job is looked at.
+    """
+
+    def __init__(self, job: Job, backend: str, *, cluster: Cluster | None = None, pace: Pace | None = None) -> None:
+        self._job, self._pace = job, pace or Pace()
+        self._kind, self._build = BUILDERS[backend]
+        self._cluster = cluster or Cluster(job.settings.namespace)
+        self._found: Mapping[str, Any] | None = None
+        self._name = ""
+
+    @cached_property
+    def _around(self) -> Surroundings:
+        try:
+            return look_around(self._cluster)
+        except ApiError as error:
+            raise explained(error, "this step's own pod cannot be looked at") from None
+
+    def build(self) -> dict[str, Any]:
+        """The manifest."""
+        return self._build(make_plan(self._job, self._around))
+
+    def submit(self, built: Mapping[str, Any]) -> None:
+        """Create the job, or adopt the one that an earlier attempt of this step created.
+
+        A job of the same name that failed or is being deleted is replaced once it is gone: there is never a second one.
+        """
+        name = built["metadata"]["name"]
+        deadline = time.monotonic() + GONE_SECONDS
+        while self._found is None:
+            self._name = name
+            try:
+                self._found = self._cluster.create_job(self._kind, dict(built))
+                print(f"job {name}: created in namespace {self._cluster.namespace}", flush=True)
+            except ApiError as error:
+                if error.status != 409:
+                    self._name = ""
+                    raise explained(error, f"the {self._kind.name} {name} cannot be created") from None
+                try:
+                    self._adopt(built, deadline)
+                except ApiError as refused:
+                    self._name = ""
+                    raise explained(refused, f"the {self._kind.name} {name} is there and cannot be adopted") from None
+
+    def watch(self) -> Ending:
+        """Follow it; one that was given up is deleted, so that it takes no more machines."""
+        assert self._found is not None
+        try:
+            settings = self._job.settings
+            ending = Watch(self._cluster, self._kind, self._found, settings, self._pace).until_the_end()
+        except ApiError as error:
+            raise explained(error, f"job {self._name} cannot be watched and goes on by itself") from None
+        if ending.state == "stopped":
+            self.cancel()
+        return ending
+
+    def cancel(self) -> None:
+        """Delete the job with one call, which must be quick: the pod that asks may be about to end."""
+        if not self._name:
+            return
+        uid = self._found["metadata"]["uid"] if self._found else ""
+        try:
+            # A connection of its own: the one in use may be in the middle of an answer.
+            cluster = Cluster(self._cluster.namespace, patience=CANCEL_SECONDS, first_wait=0.2)
+            deleted = cluster.delete_job(self._kind, self._name, uid)
+        except ApiError as error:
+            print(f"warning: job {self._name} could not be deleted ({error}); delete it by hand", flush=True)
+            return
+        if deleted:
+            print(f"job {self._name}: deleted", flush=True)
+
+    def result(self, ending: Ending) -> None:
+        """Success needs a job that succeeded and an output that this run finished."""
+        raise_failure(self._name, ending)
+        check_output(self._job.output, self._around.run)
+
+    def _adopt(self, built: Mapping[str, Any], deadline: float) -> None:
+        name = self._name
+        found = self._cluster.get_job(self._kind, name)
+        if found is None:
+            return
+        meta = found["metadata"]
+        if not meta.get("deletionTimestamp"):
+            wanted = built["metadata"]["annotations"][HASH_ANNOTATION]
+            if (meta.get("annotations") or {}).get(HASH_ANNOTATION) != wanted:
+                self._name = ""
+                lines = list(differences(built["spec"], found["spec"]))
+                lines += differences(built["metadata"]["labels"], meta.get("labels") or {}, "labels")
+                what = "; ".join(lines[:10]) or "something that is no longer asked for"
+                raise StepFailed(f"{self._kind.name} {name} exists already and is another job: {what}")
+            if phase_of(self._kind, found)[0] != "failed":
+                self._found = found
+                print(f"job {name}: adopted, an earlier attempt of this step created it", flush=True)
+                return
+            print(f"job {name}: an earlier attempt failed; its job is replaced", flush=True)
+            self._cluster.delete_job(self._kind, name, meta["uid"], wait_for_pods=True)
+        if time.monotonic() > deadline:
+            raise StepFailed(f"{self._kind.name} {name} is being deleted, but does not go; see its finalizers")
+        time.sleep(self._pace.shortest)

@@ -1,0 +1,65 @@
+"""Connecting to the Kubernetes API: as a pod's service account, else as the kubeconfig says."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from sharpen.errors import InputError
+
+_TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
+
+
+def in_cluster() -> bool:
+    """True in a pod that has a token for the API."""
+    return bool(os.environ.get("KUBERNETES_SERVICE_HOST")) and _TOKEN.is_file()
+
+
+def connect() -> Any:
+    """A client of the API, with the token as it is now.
+
+    Raises:
+        InputError: neither in a pod nor a usable kubeconfig.
+    """
+    import yaml
+    from kubernetes import client, config
+
+    settings = client.Configuration()
+    try:
+        if in_cluster():
+            config.load_incluster_config(client_configuration=settings)
+        else:
+            config.load_kube_config(config_file=_kubeconfig(), client_configuration=settings)
+    except (config.ConfigException, yaml.YAMLError) as error:
+        why = " ".join(str(error).split())
+        raise InputError(
+            f"job.backend: no cluster to run on ({why}); run in a pod, name a KUBECONFIG, or use backend local"
+        ) from None
+    # Repeating is done here, where it is known which calls may be repeated and for how long.
+    settings.retries = False  # type: ignore[assignment]
+    return client.ApiClient(settings)
+
+
+def own_namespace() -> str:
+    """The namespace of the pod, or of the kubeconfig's context."""
+    if in_cluster():
+        return (_TOKEN.parent / "namespace").read_text(encoding="utf-8").strip()
+    from kubernetes import config
+
+    _, active = config.list_kube_config_contexts(config_file=_kubeconfig())
+    return active["context"].get("namespace") or "default"
+
+
+def whence() -> str:
+    """Where the connection comes from, in words: the kubeconfig's context, or the pod's account."""
+    if in_cluster():
+        return "the pod's service account"
+    from kubernetes import config
+
+    _, active = config.list_kube_config_contexts(config_file=_kubeconfig())
+    return f"context {active['name']}"
+
+
+def _kubeconfig() -> str:
+    return os.environ.get("KUBECONFIG", "").split(os.pathsep)[0] or str(Path("~/.kube/config").expanduser())

@@ -1,0 +1,78 @@
+"""Where a step runs on a cluster: its pod's namespace, run, workflow and image."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sharpen import run_context
+from sharpen.jobs.api_errors import ApiError
+from sharpen.jobs.cluster_client import Cluster
+from sharpen.jobs.connection import own_namespace
+
+# What Kubeflow Pipelines gives every pod of a run.
+POD_NAME_VARIABLE = "KFP_POD_NAME"
+_RUN_LABEL = "pipeline/runid"
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a job takes over from the pod that launches it.
+
+    Attributes:
+        namespace: where the job goes.
+        run: the run's id.
+        image: the pod's own image; empty when it is not known.
+        owner: owner reference to the run's Workflow, so that the job goes when the run is deleted; none for a job in
+            another namespace, where the cluster would look for the Workflow in vain and delete the job.
+    """
+
+    namespace: str
+    run: str
+    image: str = ""
+    owner: Mapping[str, Any] = field(default_factory=dict)
+
+
+def in_pipeline_pod() -> bool:
+    """True in a pod of a pipeline's run."""
+    return bool(os.environ.get(POD_NAME_VARIABLE))
+
+
+def look_around(cluster: Cluster) -> Surroundings:
+    """Ask the API about the own pod; where it may not be read, only environment variables are known.
+
+    Args:
+        cluster: where the job goes; the own pod may be in another namespace of it.
+
+    Raises:
+        ApiError: the API does not answer, or refuses with anything else than 403.
+    """
+    home = own_namespace()
+    name = os.environ.get(POD_NAME_VARIABLE)
+    pod: Mapping[str, Any] | None = None
+    if name:
+        try:
+            pod = cluster.beside(home).pod(name)
+        except ApiError as error:
+            if error.status != 403:
+                raise
+            print(f"note: the own pod cannot be read ({error.message}); the job gets no owner", flush=True)
+    run = run_context.run_id()
+    if pod is None:
+        return Surroundings(cluster.namespace, run)
+    meta = pod["metadata"]
+    if run == run_context.LOCAL_RUN:
+        run = (meta.get("labels") or {}).get(_RUN_LABEL, run)
+    owners = [owner for owner in meta.get("ownerReferences") or [] if owner["kind"] == "Workflow"]
+    if owners and cluster.namespace != home:
+        print(
+            f"note: the job goes to namespace {cluster.namespace}, so deleting its run does not delete it", flush=True
+        )
+        owners = []
+    owner = {name: owners[0][name] for name in ("apiVersion", "kind", "name", "uid")} if owners else {}
+    containers = pod["spec"]["containers"]
+    # Argo calls the step's container main; beside it runs its own "wait".
+    image = next((c["image"] for c in containers if c["name"] == "main"), containers[0]["image"])
+    return Surroundings(cluster.namespace, run, image, owner)

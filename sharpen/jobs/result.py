@@ -1,0 +1,46 @@
+"""Whether a job that ended did its work: only a finished output of this very run says so."""
+
+from __future__ import annotations
+
+from sharpen.errors import InputError, StepFailed
+from sharpen.jobs.job import Ending
+from sharpen.store import storage
+
+
+def check_output(output: str, run: str) -> None:
+    """Return if the output is finished and was written by this run.
+
+    Raises:
+        StepFailed: there is no marker, or that of another run.
+    """
+    try:
+        marker = storage.read_marker(output)
+    except storage.NotFound:
+        raise StepFailed(
+            f"the job says that it succeeded, but {output} has no {storage.MARKER}: it did not write its output whole"
+        ) from None
+    if marker.run_id != run:
+        raise StepFailed(
+            f"the job says that it succeeded, but {output} was written by run {marker.run_id or '(none)'}, not {run}"
+        )
+
+
+def raise_failure(name: str, ending: Ending) -> None:
+    """Raise what the end of a job means, unless it succeeded; the last lines of failed pods are printed first.
+
+    Raises:
+        InputError: a process of the job said that the user's input is wrong.
+        StepFailed: the job failed, was deleted, or was given up.
+    """
+    if ending.state == "succeeded":
+        return
+    told = ending.outcome
+    if told and told.exit_code == InputError.exit_code:
+        raise InputError(told.lines)
+    for pod, lines in ending.tails.items():
+        print(f"--- last lines of {pod}", flush=True)
+        for line in lines:
+            print(f"[{pod}] {line}", flush=True)
+    how = {"failed": "failed", "vanished": "vanished", "stopped": "was given up"}[ending.state]
+    reasons = [*ending.reasons, *(told.lines if told else [])]
+    raise StepFailed(f"job {name} {how}: {'; '.join(reasons) or 'its output above says why'}")

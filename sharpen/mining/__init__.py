@@ -1,0 +1,1 @@
+"""Hard negatives: candidates, rules, rescoring, selection, statistics."""

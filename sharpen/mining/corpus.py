@@ -1,0 +1,153 @@
+"""What is mined: the training queries, the passages in the order of their ids, and who may never be whose negative.
+
+Who may not be whose negative is said in `core.relevance`; here its answer becomes rows and numbers. A *text* is a
+distinct normalised passage text with a number of its own, so a copy of a positive under another id is known too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import polars as pl
+
+from sharpen.data.dataset import DataSet
+from sharpen.data.relevance import Relevance
+from sharpen.errors import InputError
+from sharpen.mining.pairs import Pairs
+
+SPLIT = "train"
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Queries and passages by row.
+
+    Attributes:
+        query_ids, queries, instructions: the queries to mine for, sorted by id; an empty instruction means none.
+        passage_ids, passages: the corpus, sorted by id; title and text joined.
+        text_of: (passages) the number of each passage's text.
+        text_count: how many distinct texts there are.
+        own_text: (queries) the number of the query's own text where it is a passage, else -1.
+        positives: (query, passage) pairs judged relevant to the query; every query has one.
+        known_passages: (query, passage) pairs that are known positives.
+        known_texts: (query, text) pairs that are known positives.
+        given: (query, passage) pairs that the user brought as negatives or judged irrelevant, and that may be some.
+        given_texts: (query, text) pairs of the same.
+        counts: what was left out on the way here.
+    """
+
+    query_ids: list[str]
+    queries: list[str]
+    instructions: list[str]
+    passage_ids: list[str]
+    passages: list[str]
+    text_of: np.ndarray
+    text_count: int
+    own_text: np.ndarray
+    positives: Pairs
+    known_passages: Pairs
+    known_texts: Pairs
+    given: Pairs
+    given_texts: Pairs
+    counts: dict[str, int]
+
+
+def make_pool(data: DataSet, address: str, relevance_level: int = 1) -> Pool:
+    """Number queries, passages and texts of the training split.
+
+    Args:
+        data: the data set.
+        address: where it came from, for messages.
+        relevance_level: smallest grade of a positive.
+
+    Raises:
+        InputError: no passage, no training query, none with a positive, ids that the data set lacks, or a corpus in
+            which every passage is a positive of every query.
+    """
+    if data.corpus.is_empty():
+        raise InputError(f"{address}: the corpus holds no passage; there is nothing to mine")
+    queries = data.queries_of(SPLIT)
+    if queries.is_empty():
+        raise InputError(f"{address}: no query is in the split {SPLIT}; there is nothing to mine for")
+    _check_ids(data, address)
+    data = replace(data, corpus=data.corpus.sort("passage_id"))
+    relevance = Relevance.of(data, relevance_level)
+    numbered = relevance.passages.with_row_index("passage")
+    # numbered in the order in which the texts first occur
+    texts = numbered.group_by("text_key").agg(pl.col("passage").min()).sort("passage").with_row_index("number")
+    text_of = numbered.join(texts, on="text_key", maintain_order="left")["number"].to_numpy().astype(np.int64)
+
+    relevant = relevance.positives()
+    judged = queries.join(relevant, on="query_id", how="semi").sort("query_id")
+    if judged.is_empty():
+        wanted = "grade > 0" if relevance_level == 1 else f"grade >= {relevance_level}, the relevance_level"
+        raise InputError(f"{address}: no query of the split {SPLIT} has a relevant passage (qrels with {wanted})")
+    keyed = judged.join(relevance.queries, on="query_id", maintain_order="left").with_row_index("query")
+
+    def pairs(table: pl.DataFrame, by: str) -> Pairs:
+        """(query, passage) of rows that name the query by id or key, and the passage by its id."""
+        joined = table.join(keyed.select(by, "query"), on=by).join(
+            numbered.select("passage_id", "passage"), on="passage_id"
+        )
+        return Pairs.of(joined["query"].to_numpy(), joined["passage"].to_numpy(), numbered.height)
+
+    known = pairs(relevance.known_positives(), "query_key")
+    own_text = keyed.join(texts, left_on="query_key", right_on="text_key", how="left", maintain_order="left")["number"]
+    never = (
+        relevance.never_negatives().join(texts, on="text_key").join(keyed.select("query_key", "query"), on="query_key")
+    )
+    never = Pairs.of(never["query"].to_numpy(), never["number"].to_numpy(), texts.height)
+    if never.counts(judged.height).min() >= texts.height:
+        raise InputError(
+            f"{address}: each of the {texts.height} passages is a positive of every query, so nothing can be a "
+            "negative; add passages to the corpus"
+        )
+    irrelevant = pairs(relevance.judged_irrelevant(), "query_id")
+    brought = pairs(data.given_negatives, "query_id").union(irrelevant)
+    given = _first_of_each_text(brought, text_of, texts.height, never)
+    return Pool(
+        query_ids=judged["query_id"].to_list(),
+        queries=judged["text"].to_list(),
+        instructions=judged["instruction"].fill_null("").to_list(),
+        passage_ids=data.corpus["passage_id"].to_list(),
+        passages=data.passage_texts(),
+        text_of=text_of,
+        text_count=texts.height,
+        own_text=own_text.cast(pl.Int64).fill_null(-1).to_numpy(),
+        positives=pairs(relevant, "query_id"),
+        known_passages=known,
+        known_texts=Pairs.of(known.queries, text_of[known.numbers], texts.height),
+        given=given,
+        given_texts=Pairs.of(given.queries, text_of[given.numbers], texts.height),
+        counts={
+            "queries_without_positive": queries.height - judged.height,
+            "judged_irrelevant": len(irrelevant),
+            "given_known_positive_or_repeated": len(brought) - len(given),
+        },
+    )
+
+
+def _first_of_each_text(pairs: Pairs, text_of: np.ndarray, texts: int, never: Pairs) -> Pairs:
+    """The pairs whose text may be a negative, one for each text."""
+    queries, passages = pairs.queries, pairs.numbers
+    fit = ~never.has(queries, text_of[passages])
+    queries, passages = queries[fit], passages[fit]
+    _, first = np.unique(queries * texts + text_of[passages], return_index=True)
+    return Pairs.of(queries[first], passages[first], pairs.width)
+
+
+def _check_ids(data: DataSet, address: str) -> None:
+    faults = []
+    for name, table in (("qrels", data.qrels), ("given negatives", data.given_negatives)):
+        for column, known in (("query_id", data.queries), ("passage_id", data.corpus)):
+            unknown = table.select(column).unique().join(known, on=column, how="anti").sort(column)[column]
+            if len(unknown):
+                shown = ", ".join(unknown.head(_SHOWN).to_list())
+                faults.append(
+                    f"{address}: {name}: {len(unknown):,} {column} values are not in the data set, such as {shown}; "
+                    "add them or take the rows out"
+                )
+    if faults:
+        raise InputError(faults)

@@ -1,0 +1,99 @@
+"""Negatives that are drawn from the whole corpus and judged by the same rules as the ranked ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sharpen.mining import rng
+from sharpen.mining.corpus import Pool
+from sharpen.mining.pairs import Pairs
+from sharpen.mining.rng import Purpose
+from sharpen.mining.rules import FIT, Ranking, ScorePairs, judge, text_numbers
+from sharpen.mining.settings import MiningSettings
+from sharpen.mining.take import take
+
+# Draws for a query that lacks r negatives: first 4 r + 16, then this many.
+_LAST_DRAWS = 4096
+_DRAWS_AT_ONCE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Drawn negatives, by query in the order of the draws.
+
+    Attributes:
+        place: row of the query in the ranking.
+        passage, score: row of the passage and its score.
+        taken: how many each query of the ranking got.
+    """
+
+    place: np.ndarray
+    passage: np.ndarray
+    score: np.ndarray
+    taken: np.ndarray
+
+
+def draw(
+    ranking: Ranking,
+    pool: Pool,
+    settings: MiningSettings,
+    score_pairs: ScorePairs,
+    barred: np.ndarray,
+    wanted: np.ndarray,
+    rescore: ScorePairs | None = None,
+) -> Drawn:
+    """Draw negatives from the corpus without replacement.
+
+    A corpus of up to 4,096 passages is gone through to the last one before a query is left short; not so with a
+    cross-encoder, which would be asked about each of them.
+
+    Args:
+        ranking: the queries, and what the search found for them.
+        pool, settings: for the rules.
+        score_pairs: scores the drawn passages.
+        barred: (n, width) positions of the ranking whose texts must not be drawn.
+        wanted: (n,) negatives to draw for each query.
+        rescore: as for `choose`.
+    """
+    taken = np.zeros(len(wanted), dtype=np.int64)
+    rows, columns = np.nonzero(barred & (ranking.passages >= 0))
+    unwanted = Pairs.of(rows, pool.text_of[ranking.passages[rows, columns]], pool.text_count)
+    places, passages, scores = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0, np.float32)]
+    for purpose in (Purpose.CORPUS, Purpose.CORPUS_AGAIN)[: 1 if rescore else 2]:
+        short = np.flatnonzero(taken < wanted)
+        missing = (wanted - taken)[short]
+        sizes = 4 * missing + 16 if purpose is Purpose.CORPUS else np.full(len(short), _LAST_DRAWS)
+        for part in np.array_split(np.arange(len(short)), 1 + int(sizes.sum()) // _DRAWS_AT_ONCE):
+            own = short[part]
+            drawn = _scored_draws(ranking, own, sizes[part], pool, settings, score_pairs, purpose)
+            texts = text_numbers(pool, drawn.passages)
+            fit = judge(drawn, pool, settings, margins=rescore is None) == FIT
+            eligible = fit & ~unwanted.has(own[:, None], texts)
+            row, column = np.nonzero(take(drawn, eligible, missing[part], settings, rescore)[0])
+            places.append(own[row])
+            passages.append(drawn.passages[row, column])
+            scores.append(drawn.scores[row, column])
+            taken += np.bincount(own[row], minlength=len(taken))
+            unwanted = unwanted.union(Pairs.of(own[row], texts[row, column], pool.text_count))
+    return Drawn(np.concatenate(places), np.concatenate(passages), np.concatenate(scores), taken)
+
+
+def _scored_draws(
+    ranking: Ranking,
+    rows: np.ndarray,
+    sizes: np.ndarray,
+    pool: Pool,
+    settings: MiningSettings,
+    score_pairs: ScorePairs,
+    purpose: Purpose,
+) -> Ranking:
+    """Drawn passages with their scores, for some rows of a ranking."""
+    own = ranking.rows(rows)
+    ids = [pool.query_ids[query] for query in own.queries]
+    passages = rng.passages(settings.seed, ids, len(pool.passage_ids), sizes, purpose)
+    scores = np.full(passages.shape, -np.inf, dtype=np.float32)
+    real = passages >= 0
+    scores[real] = score_pairs(np.broadcast_to(own.queries[:, None], passages.shape)[real], passages[real])
+    return own.unranked(passages, scores)

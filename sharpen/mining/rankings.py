@@ -1,0 +1,115 @@
+"""The candidates of every query: what all sources found, merged, with the mining model's scores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from sharpen.index.exact import Found, pair_scores, top_k_blocks
+from sharpen.mining.approximate import Approximate
+from sharpen.mining.candidates.merge import merge
+from sharpen.mining.corpus import Pool
+from sharpen.mining.rank_range import Scope
+from sharpen.mining.rules import UNRANKED, Ranking
+from sharpen.mining.settings import MODEL, MiningSettings
+from sharpen.progress import progress
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """The mining model's embeddings of a pool.
+
+    Attributes:
+        queries: (n, d).
+        passages: (m, d); may be memory-mapped.
+        approximate: an index of the passages; None: the search is exact.
+        device: the GPU that searches exactly, if there is one.
+    """
+
+    queries: np.ndarray
+    passages: np.ndarray
+    approximate: Approximate | None = None
+    device: str | None = None
+
+    def nearest(self, depth: int) -> Iterator[Found]:
+        """The `depth` best passages of every query, a block of consecutive queries at a time."""
+        if self.approximate:
+            return self.approximate.blocks(self.queries, self.passages, depth)
+        return top_k_blocks(self.queries, self.passages, depth, device=self.device)
+
+    def score(self, query_rows: np.ndarray, passage_rows: np.ndarray) -> np.ndarray:
+        """Scores of pairs, float32: the same that the search gives them."""
+        return pair_scores(self.queries, self.passages, query_rows, passage_rows)
+
+
+def rankings(
+    vectors: Vectors,
+    others: Mapping[str, np.ndarray],
+    pool: Pool,
+    positive_scores: np.ndarray,
+    settings: MiningSettings,
+    scope: Scope,
+    most: int | None = None,
+) -> Iterator[tuple[Ranking, np.ndarray]]:
+    """Search with progress, and yield the candidates of consecutive queries, a block at a time.
+
+    The mining model searches even where it is no source of candidates: that tells the rank of the best positives.
+
+    Args:
+        vectors: of the mining model.
+        others: source -> (n, reach) its ranking.
+        pool: the queries.
+        positive_scores: score of each pair of ``pool.positives``.
+        settings, scope: sources and ranks.
+        most: queries in a block; None: as the search gives them.
+
+    Yields:
+        the candidates, and `best_positive_ranks`.
+    """
+    starts = np.searchsorted(pool.positives.keys, np.arange(len(pool.query_ids)) * pool.positives.width)
+    anchors = np.minimum.reduceat(positive_scores, starts)
+    # sorted by query, then as the search ranks: the first of each query is its best
+    highest = np.lexsort((pool.positives.numbers, -positive_scores, pool.positives.queries))[starts]
+    best_positives, best_scores = pool.positives.numbers[highest], positive_scores[highest]
+    with progress("Searching and choosing", len(pool.query_ids), "queries") as reporter:
+        for found in vectors.nearest(scope.depth):
+            rows = np.arange(found.start, found.start + len(found.scores))
+            named = {MODEL: found.indices[:, : scope.reach], **{name: table[rows] for name, table in others.items()}}
+            merged = merge([named[source] for source in settings.candidate_sources])
+            scores = found.scores[:, : merged.passages.shape[1]]
+            if settings.candidate_sources != [MODEL]:
+                scores = _scored(vectors, rows, merged.passages)
+            ranking = Ranking(
+                rows, merged.passages, merged.ranks, merged.sources, merged.found_by, scores, anchors[rows]
+            )
+            best = best_positive_ranks(found, best_positives[rows], best_scores[rows])
+            for start in range(0, len(rows), most or len(rows)):
+                part = slice(start, start + (most or len(rows)))
+                yield ranking.rows(part), best[part]
+                reporter.advance(len(rows[part]))
+
+
+def _scored(vectors: Vectors, rows: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """Scores of the found passages (n, width); -inf where there is none."""
+    scores = np.full(found.shape, -np.inf, dtype=np.float32)
+    real = found >= 0
+    scores[real] = vectors.score(np.broadcast_to(rows[:, None], found.shape)[real], found[real])
+    return scores
+
+
+def best_positive_ranks(found: Found, positives: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Rank of each query's best positive (n,), from 1, in the mining model's search; `UNRANKED` below what it returned.
+
+    A positive that an approximate index missed has the rank that its score gives it among the hits, which is no lower
+    than its rank in the exact search: that the index missed it says nothing about its label.
+
+    Args:
+        found: the hits of n queries.
+        positives, scores: (n,) row of each query's best positive, and its score.
+    """
+    score, passage = scores[:, None], positives[:, None]
+    before = (found.scores > score) | ((found.scores == score) & (found.indices < passage))
+    ranks = before.sum(axis=1) + 1
+    return np.where(ranks <= found.scores.shape[1], ranks, UNRANKED)

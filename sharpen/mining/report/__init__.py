@@ -1,0 +1,1 @@
+"""What mining tells of its work: figures, audits, the page."""

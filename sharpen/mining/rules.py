@@ -1,0 +1,182 @@
+"""The rules by which a ranked or drawn passage may not be a negative of a query.
+
+In the order in which the report counts them:
+
+- it is a known positive of the query, by id or by normalised text;
+- it is the query's own text;
+- the user gave it as a negative already, or a copy of it stands before it;
+- its score is above ``max_score`` or below ``min_score``;
+- its score is above ``positive - absolute_margin``, or above ``positive - |positive| * relative_margin``, where
+  `positive` is the score of the query's lowest positive. The latter is TopK-PercPos of NV-Retriever (Moreira et al.
+  2024, arXiv 2407.15831), stated there as a share of the positive's score; the absolute value makes it right for
+  negative scores too.
+
+Scores are the mining model's, whatever source found the passage. Where a cross-encoder rescores, the two margins are
+judged by its probabilities instead, once the other rules have let a passage through (`choose.take`), and
+``rescoring_max_score`` bounds these: among logits, 7.5 is well below 8.0 and both are certainly relevant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+from scipy.special import expit
+
+from sharpen.errors import InputError
+from sharpen.mining.corpus import Pool
+from sharpen.mining.settings import MiningSettings
+
+RULES = (
+    "known_positive_id",
+    "known_positive_text",
+    "query_text",
+    "given_negative",
+    "repeated_text",
+    "max_score",
+    "min_score",
+    "absolute_margin",
+    "relative_margin",
+    "rescoring_max_score",
+)
+
+FIT, NO_PASSAGE = 0, -1
+UNRANKED = 0
+
+ScorePairs = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""(rows of queries, rows of passages) -> their scores, float32."""
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The candidates of some queries.
+
+    Attributes:
+        queries: (n,) rows of the queries in the pool.
+        passages: (n, width) rows of the passages, best rank first; -1 after the last.
+        ranks: (n, width) best rank in any source, counted from 1; `UNRANKED` where no source ranked the passage.
+        sources: (n, width) place of the source that gave this rank; -1 where none did.
+        found_by: (n, width) the sources that ranked the passage, as bits.
+        scores: (n, width) scores of the mining model.
+        anchors: (n,) the mining model's score of each query's lowest positive.
+        rescored_anchors: (n,) the cross-encoder's score of the positive that it scores lowest; None without one.
+    """
+
+    queries: np.ndarray
+    passages: np.ndarray
+    ranks: np.ndarray
+    sources: np.ndarray
+    found_by: np.ndarray
+    scores: np.ndarray
+    anchors: np.ndarray
+    rescored_anchors: np.ndarray | None = None
+
+    def rows(self, chosen: np.ndarray | slice) -> Ranking:
+        """The ranking of some of its queries."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{name: value[chosen] for name, value in values.items() if value is not None})
+
+    def unranked(self, passages: np.ndarray, scores: np.ndarray) -> Ranking:
+        """Other passages for the same queries, which no source ranked."""
+        nowhere = np.full(passages.shape, UNRANKED, dtype=np.int32)
+        return replace(self, passages=passages, ranks=nowhere, sources=nowhere - 1, found_by=nowhere, scores=scores)
+
+    def between(self, start: int, end: int) -> np.ndarray:
+        """Which candidates (n, width) have the ranks start + 1, ..., end."""
+        return (self.ranks > start) & (self.ranks <= end)
+
+
+def judge(ranking: Ranking, pool: Pool, settings: MiningSettings, *, margins: bool = True) -> np.ndarray:
+    """The verdict on each passage, int8 (n, width).
+
+    It is `FIT`, `NO_PASSAGE`, or 1 + the place in `RULES` of the first rule that filters the passage out.
+
+    Args:
+        ranking: the passages.
+        pool: known positives and texts.
+        settings: bounds and margins.
+        margins: judge the margins too, by the mining model's scores.
+    """
+    queries, passages = ranking.queries[:, None], ranking.passages
+    texts = text_numbers(pool, passages)
+    scores = ranking.scores.astype(np.float64)
+    filters = {
+        "known_positive_id": pool.known_passages.has(queries, passages),
+        "known_positive_text": pool.known_texts.has(queries, texts),
+        "query_text": texts == pool.own_text[queries],
+        "given_negative": pool.given_texts.has(queries, texts),
+        "repeated_text": _repeated(texts),
+    }
+    if settings.max_score is not None:
+        filters["max_score"] = scores > settings.max_score
+    if settings.min_score is not None:
+        filters["min_score"] = scores < settings.min_score
+    if margins:
+        filters |= _margins(scores, ranking.anchors[:, None], settings)
+    verdicts = _first_rule(filters, passages.shape)
+    verdicts[passages < 0] = NO_PASSAGE
+    return verdicts
+
+
+def judge_rescored(scores: np.ndarray, anchors: np.ndarray, settings: MiningSettings) -> np.ndarray:
+    """The verdict of the margins and the ceiling on a cross-encoder's scores and anchors of equal shape, int8.
+
+    Raises:
+        InputError: scores that are to be probabilities and are none.
+    """
+    own, lowest = (probabilities(values, settings) for values in (scores, anchors))
+    filters = _margins(own, lowest, settings)
+    if settings.rescoring_max_score is not None:
+        filters["rescoring_max_score"] = own > settings.rescoring_max_score
+    return _first_rule(filters, scores.shape)
+
+
+def probabilities(scores: np.ndarray, settings: MiningSettings) -> np.ndarray:
+    """The probabilities, float64, that a cross-encoder's scores stand for; raises as `judge_rescored`."""
+    values = scores.astype(np.float64)
+    if settings.rescoring_activation == "sigmoid":
+        return expit(values)
+    if len(none := values[(values < 0) | (values > 1)]):
+        raise InputError(
+            f"rescoring_activation: identity, but the cross-encoder gives scores such as {none[0]:.4g}, which are no "
+            "probabilities; use sigmoid"
+        )
+    return values
+
+
+def _margins(scores: np.ndarray, anchors: np.ndarray, settings: MiningSettings) -> dict[str, np.ndarray]:
+    scores, anchors = scores.astype(np.float64), anchors.astype(np.float64)
+    filters = {}
+    if settings.absolute_margin is not None:
+        filters["absolute_margin"] = scores > anchors - settings.absolute_margin
+    if settings.relative_margin is not None:
+        filters["relative_margin"] = scores > anchors - np.abs(anchors) * settings.relative_margin
+    return filters
+
+
+def _first_rule(filters: dict[str, np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
+    verdicts = np.full(shape, FIT, dtype=np.int8)
+    for code, rule in reversed(list(enumerate(RULES, start=1))):
+        if rule in filters:
+            verdicts[filters[rule]] = code
+    return verdicts
+
+
+def _repeated(texts: np.ndarray) -> np.ndarray:
+    """Which texts (n, width; -1 for none) stand in their row before."""
+    width = int(texts.max(initial=0)) + 2
+    keys = (np.arange(len(texts))[:, None] * width + texts + 1).ravel()
+    repeated = np.ones(keys.shape, dtype=bool)
+    repeated[np.unique(keys, return_index=True)[1]] = False
+    return repeated.reshape(texts.shape)
+
+
+def text_numbers(pool: Pool, passages: np.ndarray) -> np.ndarray:
+    """Numbers of the passages' texts; -1 for no passage."""
+    return np.where(passages >= 0, pool.text_of[passages], -1)
+
+
+def first(eligible: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """The first `wanted` (n,) true entries of each row (n, width)."""
+    return eligible & (np.cumsum(eligible, axis=1) <= wanted[:, None])

@@ -1,0 +1,1 @@
+"""A text encoder: loading, configuration, pooling, prompts, tokenizing, batching."""

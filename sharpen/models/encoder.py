@@ -1,0 +1,301 @@
+"""The text encoder: one transformers model or two, pooling and normalisation, loaded from and saved to a
+sentence-transformers folder.
+
+Mining, fine-tuning and evaluation use this one class, so a text has the same vector in all of them.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from transformers.utils.import_utils import is_flash_attn_2_available
+
+from sharpen.data.text_type import Kind
+from sharpen.hardware import measurement
+from sharpen.hardware.device import default_device, use_bf16
+from sharpen.models import architecture, attention, model_config, model_hub, tokenizing
+from sharpen.models.loading import load_transformer, quiet, shared_tokenizer
+from sharpen.models.micro_batches import width
+from sharpen.models.pooling import chosen_pooling, is_causal, pool
+from sharpen.models.prompts import prompts
+from sharpen.settings import EncoderSettings
+
+
+class Encoder(nn.Module):
+    """Texts -> embeddings.
+
+    Attributes:
+        model: the transformers encoder or decoder, in float32; with two towers that of passages.
+        query_model: the tower of queries, or None: queries go through `model` too.
+        tokenizer: the tokenizer of both.
+        pooling: ``cls``, ``mean`` or ``last_token``.
+        normalize: whether embeddings have length 1.
+        prompts: text put before every ``query`` and ``passage``.
+        named_prompts: name -> another text that may be put before a query, such as that of a task.
+        source_prompts: `ModelConfig.source_prompts`, which training sets.
+        max_lengths: longest ``query`` and ``passage`` in tokens, prompt and special tokens included.
+        dimension: length d of an embedding.
+        address: where `load` found it; empty if it was made otherwise.
+    """
+
+    address = ""
+
+    def __init__(
+        self,
+        towers: Mapping[str, Any],
+        tokenizer: Any,
+        settings: EncoderSettings,
+        facts: architecture.Facts,
+        told: str = "model",
+    ) -> None:
+        super().__init__()
+        self.model: Any = towers["passage"]
+        self.query_model: Any = towers.get("query")
+        self.tokenizer = tokenizer
+        self.settings = settings
+        causal = is_causal(self.model)
+        self.pooling = chosen_pooling(settings.sentence_pooling_method, facts.pooling, causal=causal)
+        self.normalize = settings.normalize_embeddings
+        self.prompts = prompts(settings, facts)
+        self.named_prompts = dict(facts.named_prompts)
+        self.source_prompts: dict[str, list[str]] = {}
+        for tower in towers.values():
+            tokenizing.check_vocabulary(tokenizer, tower, told)
+        tokenizing.with_padding_token(tokenizer, told)
+        if settings.add_eos_token or (
+            settings.add_eos_token is None and self.pooling == "last_token" and causal and not facts.embedder
+        ):
+            tokenizing.end_with_eos(tokenizer, told)
+        self.max_lengths = {
+            "query": tokenizing.longest(settings.query_max_len, self.model, tokenizer),
+            "passage": tokenizing.longest(settings.passage_max_len, self.model, tokenizer),
+        }
+        tokenizing.check_room(tokenizer, self.max_lengths)
+        self.dimension: int = self.model.config.hidden_size
+
+    @classmethod
+    def load(
+        cls,
+        model: str,
+        settings: EncoderSettings,
+        *,
+        device: str | torch.device | None = None,
+        training: bool = False,
+    ) -> Encoder:
+        """Load a model from a folder, an ``s3://`` address or a hub id, weights in float32.
+
+        Only safetensors are read and no code from the model's folder is run.
+
+        Args:
+            model: address of the model.
+            settings: lengths, pooling, instructions, precision and attention.
+            device: where it runs; a GPU if there is one, by default.
+            training: whether it will be trained, which decides the attention on a CPU.
+
+        Raises:
+            InputError: there is no model at the address, or it is of a kind that cannot be read safely.
+        """
+        folder = model_hub.locate(model)
+        facts = architecture.read_facts(folder, settings.sentence_pooling_method)
+        place = torch.device(device or default_device())
+        half = use_bf16(settings.precision, place)
+        implementations = attention.candidates(
+            settings.attn_implementation,
+            device=place.type,
+            half=half,
+            flash=is_flash_attn_2_available(),
+            fast=lambda: measurement.fast_attention(
+                "bf16" if half else "fp32", max(settings.query_max_len, settings.passage_max_len), training=training
+            ),
+        )
+        towers = {kind: load_transformer(folder / path, model, implementations) for kind, path in facts.towers.items()}
+        tokenizer = shared_tokenizer([folder / path for path in facts.towers.values()], model)
+        encoder = cls(towers, tokenizer, settings, facts, model).to(place).eval()
+        encoder.address = model
+        encoder._verify_attention()
+        return encoder
+
+    @property
+    def towers(self) -> dict[Kind, Any]:
+        """The distinct models by the kind of text that they encode; one for all is of the kind ``passage``."""
+        return (
+            {"passage": self.model} if self.query_model is None else {"passage": self.model, "query": self.query_model}
+        )
+
+    def set_tower(self, kind: Kind, tower: Any) -> None:
+        """Put a model in the place of the tower of a kind, or make it that."""
+        setattr(self, "query_model" if kind == "query" else "model", tower)
+
+    def untie(self) -> None:
+        """Give queries a tower of their own, equal to that of passages so far."""
+        self.set_tower("query", copy.deepcopy(self.model))
+
+    @property
+    def attention(self) -> str:
+        """The attention implementation in use, as transformers names it."""
+        return str(self.model.config._attn_implementation)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.model.parameters()).device
+
+    def tokenize(
+        self, texts: Sequence[str], kind: Kind, instructions: Sequence[str | None] | None = None
+    ) -> list[list[int]]:
+        """Token ids of each text, with prompt and special tokens, cut to the longest length of its kind.
+
+        Args:
+            texts: what to tokenise.
+            kind: decides prompt and longest length.
+            instructions: an instruction for each query that goes before the encoder's own; empty or None: it has none.
+
+        Returns:
+            At least one token a text: where a tokenizer makes none of an empty text, that of padding.
+        """
+        if not texts:
+            return []
+        own = instructions or [None] * len(texts)
+        encoded = self.tokenizer(
+            [self._prompt(kind, instruction) + text for text, instruction in zip(texts, own, strict=True)],
+            truncation=True,
+            max_length=self.max_lengths[kind],
+            padding=False,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+        )
+        # A text without any token would have no vector.
+        return [ids or [self.tokenizer.pad_token_id] for ids in encoded["input_ids"]]
+
+    def query_prompt(self, instruction: str | None) -> str:
+        """The text before a query that brings an instruction, or none."""
+        return self._prompt("query", instruction)
+
+    def _prompt(self, kind: Kind, instruction: str | None) -> str:
+        # never the word "None": a text without an instruction of its own has the encoder's prompt
+        return self.settings.query_instruction_format.format(instruction, "") if instruction else self.prompts[kind]
+
+    def pad(self, rows: Sequence[Sequence[int]], side: str = "right") -> dict[str, Tensor]:
+        """``input_ids`` and ``attention_mask`` (both n x width) on the encoder's device, padded on a side.
+
+        The right side is right for every model: a causal model's real tokens do not see padding after them, and
+        absolute positions begin with the text. Padding on the left is right for models with relative positions.
+        """
+        longest = max(len(row) for row in rows)
+        # no wider than the model's positions
+        longest = max(longest, min(width(longest), max(self.max_lengths.values())))
+        ids = torch.full((len(rows), longest), self.tokenizer.pad_token_id, dtype=torch.long)
+        mask = torch.zeros((len(rows), longest), dtype=torch.long)
+        for index, row in enumerate(rows):
+            place = slice(len(row)) if side == "right" else slice(longest - len(row), longest)
+            ids[index, place] = torch.tensor(row, dtype=torch.long)
+            mask[index, place] = 1
+        return {"input_ids": ids.to(self.device), "attention_mask": mask.to(self.device)}
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, kind: Kind | None = None) -> Tensor:
+        """Embeddings (n x d, float32) of padded token ids (n x length), pooled and normalised as set.
+
+        Args:
+            input_ids, attention_mask: see `pad`.
+            kind: whether they are queries or passages; only two towers need to know.
+        """
+        if kind is None and self.query_model is not None:
+            raise ValueError("an encoder of two towers must be told the kind of its texts")
+        model = self.towers.get(kind or "passage", self.model)
+        # a mask that hides nothing takes time; to look at it on a GPU would take more
+        mask = None if self.device.type == "cpu" and bool(attention_mask.all()) else attention_mask
+        with self.autocast():
+            hidden = model(input_ids=input_ids, attention_mask=mask).last_hidden_state
+        embeddings = pool(hidden.float(), attention_mask, self.pooling)
+        return nn.functional.normalize(embeddings, dim=-1) if self.normalize else embeddings
+
+    def save(self, folder: Path) -> None:
+        """Write a sentence-transformers folder that gives the same embeddings in sentence-transformers."""
+        config = self.as_config()
+        facts = architecture.Facts(
+            self.pooling,
+            True,
+            self.normalize,
+            self.prompts,
+            architecture.tower_folders(list(self.towers)),
+            self.named_prompts | model_config.prompt_names(config),
+        )
+        side = self._padding_side()
+        for kind, tower in self.towers.items():
+            place = folder / facts.towers[kind]
+            place.mkdir(parents=True, exist_ok=True)
+            with quiet():
+                tower.save_pretrained(place)
+            tokenizing.save(self.tokenizer, place, padding_side=side)
+        architecture.write_facts(folder, facts, dimension=self.dimension, max_lengths=self.max_lengths)
+        config.write(folder)
+
+    @property
+    def precision(self) -> Literal["fp32", "bf16"]:
+        """The arithmetic that `forward` computes in."""
+        return "bf16" if use_bf16(self.settings.precision, self.device) else "fp32"
+
+    def as_config(self) -> model_config.ModelConfig:
+        """How this encoder embeds texts, as its folder says it."""
+        return model_config.ModelConfig.checked(
+            {
+                "query_max_len": self.max_lengths["query"],
+                "passage_max_len": self.max_lengths["passage"],
+                "pooling": self.pooling,
+                "normalize": self.normalize,
+                "dimension": self.dimension,
+                "precision": self.precision,
+                "query_prompt": self.prompts["query"],
+                "passage_prompt": self.prompts["passage"],
+                "query_instruction_format": self.settings.query_instruction_format,
+                "source_prompts": self.source_prompts,
+            }
+        )
+
+    def _padding_side(self) -> str:
+        """The tokenizer's own side, if padding on it leaves embeddings as they are with this model, else the right."""
+        if self.tokenizer.padding_side == "right" or self.pooling == "cls":
+            return "right"
+        left, right = (self._probe("passage", side).double() for side in ("left", "right"))
+        agreement = nn.functional.cosine_similarity(left, right, dim=-1).min().item()
+        exact = not use_bf16(self.settings.precision, self.device)
+        return "left" if agreement >= (1 - 1e-6 if exact else attention.AGREEMENT) else "right"
+
+    def _verify_attention(self) -> None:
+        for kind, tower in self.towers.items():
+            attention.verified(tower, functools.partial(self._probe, kind))
+
+    def _probe(self, kind: Kind, side: str = "right") -> Tensor:
+        """Embeddings of texts of very different lengths, in one batch."""
+        was_training = self.training
+        self.eval()
+        with torch.inference_mode():
+            embeddings = self(**self.pad(self.tokenize(attention.probes(self.model.config), kind), side), kind=kind)
+        self.train(was_training)
+        return embeddings
+
+    def autocast(self) -> Any:
+        """The arithmetic that `forward` computes in."""
+        if use_bf16(self.settings.precision, self.device):
+            return torch.autocast(self.device.type, dtype=torch.bfloat16)
+        return nullcontext()
+
+
+def weights_hash(encoder: Encoder) -> str:
+    """SHA-256 (hex) of the weights by name: two models with equal vectors for all texts of equal settings agree."""
+    digest = hashlib.sha256()
+    for tower in encoder.towers.values():
+        for name, tensor in sorted(tower.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    digest.update(json.dumps([encoder.pooling, encoder.normalize, encoder.prompts]).encode())
+    return digest.hexdigest()

@@ -1,0 +1,48 @@
+"""From token vectors to one vector a text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sharpen.errors import InputError
+
+
+def pool(hidden: Tensor, attention_mask: Tensor, pooling: str) -> Tensor:
+    """One vector a text (n x d) from token vectors (n x length x d); padding (mask 0) never counts, on either side."""
+    if pooling == "mean":
+        weights = attention_mask.unsqueeze(-1).to(hidden.dtype)
+        return (hidden * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1.0)
+    rows = torch.arange(hidden.shape[0], device=hidden.device)
+    if pooling == "cls":
+        return hidden[rows, attention_mask.argmax(dim=1)]
+    positions = torch.arange(hidden.shape[1], device=hidden.device)
+    return hidden[rows, (attention_mask * positions).argmax(dim=1)]
+
+
+def is_causal(model: Any) -> bool:
+    """Whether a token sees only what stands before it, as in decoder-only models."""
+    return any(getattr(module, "is_causal", False) is True for module in model.modules())
+
+
+def chosen_pooling(asked: str, stored: str | None, *, causal: bool) -> str:
+    """The pooling to use.
+
+    Args:
+        asked: `EncoderSettings.sentence_pooling_method`.
+        stored: what the model's folder says; None: nothing.
+        causal: see `is_causal`.
+
+    Raises:
+        InputError: the first token's vector of a causal model, which knows nothing of the text.
+    """
+    default = "last_token" if causal else "cls"
+    pooling = (stored or default) if asked == "auto" else asked
+    if causal and pooling == "cls":
+        raise InputError(
+            "encoder.sentence_pooling_method: cls takes the first token, which sees nothing of the text in a "
+            "decoder-only model; use last_token or mean"
+        )
+    return pooling

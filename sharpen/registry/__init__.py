@@ -1,0 +1,1 @@
+"""Versions of a model, the champion, and what decides about it."""

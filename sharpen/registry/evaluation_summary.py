@@ -1,0 +1,91 @@
+"""What the gate reads of a finished evaluation."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from sharpen.errors import InputError
+from sharpen.registry.terms import read_terms
+from sharpen.registry.versions import PROVENANCE
+from sharpen.store import storage
+
+BASE, CHAMPION = "base", "champion"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A model that the candidate was compared with, on the same queries.
+
+    Attributes:
+        model: its address.
+        metrics: metric -> ``{"reference", "candidate", "difference", "ci_low", "ci_high", "p_value", "queries",
+            "groups", ...}``; the difference is candidate minus reference, the interval is that of its mean.
+        facts: of its own evaluation, among them ``data_fingerprint``, ``model_hash`` and ``encoding``, how it was used.
+        terms: of a champion, `terms.terms_of` the decision that promoted it.
+    """
+
+    model: str
+    metrics: dict[str, dict[str, float]]
+    facts: dict[str, Any] = field(default_factory=dict)
+    terms: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A candidate's evaluation.
+
+    Attributes:
+        address: of the evaluation.
+        metrics: metric -> mean over the queries.
+        facts: of the evaluation, among them ``model``, ``data_fingerprint`` and ``model_hash``.
+        against: ``base`` or ``champion`` -> comparison.
+        confidence_level: of the intervals.
+        dev: dev.json, the figures by which runs are compared; empty where dev was not measured.
+    """
+
+    address: str
+    metrics: dict[str, float]
+    facts: dict[str, Any]
+    against: dict[str, Reference]
+    confidence_level: float = 0.95
+    dev: dict[str, Any] = field(default_factory=dict)
+
+
+def read_measured(address: str) -> Measured:
+    """Read a finished evaluation, its files checked.
+
+    Raises:
+        InputError: the folder is not a finished evaluation, or an evaluation that it refers to is gone.
+    """
+    folder = storage.open_folder(address)
+    facts = storage.read_marker(address).facts
+    try:
+        metrics = json.loads((folder / "metrics.json").read_text())
+        comparison_file = folder / "comparison.json"
+        comparison: dict[str, Any] = (
+            json.loads(comparison_file.read_text()) if comparison_file.is_file() else {"against": {}}
+        )
+        dev_file = folder / "dev.json"
+        dev: dict[str, Any] = json.loads(dev_file.read_text()) if dev_file.is_file() else {}
+        against = {
+            name: Reference(
+                other.get("model", ""),
+                other["metrics"],
+                storage.read_marker(other["reference"]).facts,
+                _terms(other.get("model", "")) if name == CHAMPION else {},
+            )
+            for name, other in comparison["against"].items()
+        }
+    except (FileNotFoundError, KeyError, ValueError, AttributeError) as error:
+        raise InputError(f"{address}: not an evaluation ({error}); name the output of components.evaluation") from None
+    return Measured(address, metrics, facts, against, comparison.get("confidence_level", 0.95), dev)
+
+
+def _terms(champion: str) -> dict[str, Any]:
+    """On what terms a registered version was promoted; empty where its provenance does not say it."""
+    with contextlib.suppress(storage.NotFound):
+        return read_terms(storage.read_json(storage.join(champion, PROVENANCE)))
+    return {}

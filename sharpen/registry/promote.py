@@ -1,0 +1,165 @@
+"""The promotion step: decide, register, and make the new version the champion."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from sharpen.errors import InputError, Overtaken
+from sharpen.registry import decisions, registry, trained_queries
+from sharpen.registry.evaluation_summary import CHAMPION, Measured, read_measured
+from sharpen.registry.gate import PROMOTE, REJECT, Decision, decide
+from sharpen.registry.run_record import OVERTAKEN
+from sharpen.registry.settings import PromotionSettings
+from sharpen.registry.versions import checked_name, content_of
+from sharpen.registry.wording import decision_page, results_section
+from sharpen.run_context import run_id
+from sharpen.store import storage
+from sharpen.version import code_version
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """How a promotion ended.
+
+    Attributes:
+        verdict: ``promote``: the model is the champion, or was made it by this very evaluation before. ``reject``: the
+            gate says no. ``overtaken``: another version has become the champion since the evaluation, so the model must
+            be compared with that one first.
+        reasons: why, a line each.
+        version: address of the version that the model was registered as; empty where none was promoted.
+        champion: address of the champion now; empty for none.
+    """
+
+    verdict: str
+    reasons: list[str]
+    version: str = ""
+    champion: str = ""
+
+
+def judge(
+    evaluation: str, name: str, root: str, settings: PromotionSettings, run_settings: str = ""
+) -> tuple[Decision, str]:
+    """The gate's decision about a finished evaluation, and the Markdown page that explains it.
+
+    The decision is kept in the registry (`decisions`), except on a dry run.
+
+    Args:
+        evaluation: its address.
+        name: of the model in the registry.
+        root: of the registry.
+        settings: the rules.
+        run_settings: what the user set for the run, as JSON, for the list of runs.
+
+    Raises:
+        InputError: the evaluation is not finished, compares with nothing, or lacks a metric.
+    """
+    measured = read_measured(evaluation)
+    decision = decide(measured, settings)
+    earlier = decisions.earlier(root, measured, settings)
+    if not settings.dry_run:
+        decisions.record(root, name, measured, decision, settings, run_settings)
+    return decision, decision_page(decision, measured, earlier)
+
+
+def promote(model: str, evaluation: str, name: str, root: str, settings: PromotionSettings) -> Promotion:
+    """Register a model that passes the gate and make it the champion.
+
+    Done again with the same model and evaluation, after an end of any kind, it completes what is missing and answers
+    the same.
+
+    Args:
+        model: address of the model's finished folder.
+        evaluation: address of its finished evaluation, compared with the champion or, while there is none, the base.
+        name: of the model in the registry.
+        root: of the registry.
+        settings: the gate's, and whether the registry may be changed.
+
+    Returns:
+        What came of it; a rejection and a lost race are answers, and leave the champion as it is.
+
+    Raises:
+        InputError: an address is wrong, or the evaluation is of another model.
+        StepFailed: the store does not answer, or the model's files are damaged.
+    """
+    checked_name(name)
+    storage.check_access(storage.join(root, "models", name), write=not settings.dry_run)
+    measured = read_measured(evaluation)
+    decision = decide(measured, settings)
+    if not settings.dry_run:
+        decisions.record(root, name, measured, decision, settings)
+    content = _checked_content(model, measured)
+    present = registry.read_champion(root, name)
+    now = present.address if present else ""
+    if not decision.promoted:
+        return Promotion(REJECT, decision.reasons, champion=now)
+    if present and present.content == content:
+        return Promotion(PROMOTE, [f"{present.version} is the champion", *decision.reasons], now, now)
+    if present and (reason := _overtaken(measured, present)):
+        if before := present.promoted_by(evaluation):
+            reasons = [f"{before} was made the champion; {present.version} has followed it since"]
+            return Promotion(PROMOTE, reasons, registry.version_address(root, name, before), now)
+        return Promotion(OVERTAKEN, [reason], champion=now)
+    if settings.dry_run:
+        return Promotion(PROMOTE, ["dry run: the gate passed, nothing was promoted"], champion=now)
+
+    version = registry.register(
+        root,
+        name,
+        model,
+        _provenance(measured, decision, settings),
+        run_id=run_id(),
+        card=results_section(decision, measured),
+    )
+    trained_queries.keep(root, name, version.version, evaluation)
+    expected, reason = present.version if present else "", "; ".join(decision.reasons)
+    try:
+        champion = registry.promote(
+            root, name, version.version, reason=reason, expected=expected, evaluation=evaluation
+        )
+    except Overtaken as lost:
+        return Promotion(OVERTAKEN, [str(lost)], champion=registry.champion_address(root, name))
+    return Promotion(PROMOTE, decision.reasons, champion.address, champion.address)
+
+
+def _provenance(measured: Measured, decision: Decision, settings: PromotionSettings) -> dict[str, Any]:
+    return {
+        "run_id": run_id(),
+        "code_version": code_version(),
+        "data_fingerprint": measured.facts["data_fingerprint"],
+        "evaluation": measured.address,
+        "metrics": measured.metrics,
+        "comparison": {against: asdict(reference) for against, reference in measured.against.items()},
+        "gate": asdict(decision),
+        "settings": settings.model_dump(mode="json"),
+    }
+
+
+def _checked_content(model: str, measured: Measured) -> str:
+    """The model's content; the evaluation must be of this model: of this address, or of the same files at another."""
+    content = content_of(storage.read_marker(model).files)
+    evaluated = str(measured.facts.get("model", ""))
+    if _plain(evaluated) == _plain(model):
+        return content
+    if storage.is_finished(evaluated) and content_of(storage.read_marker(evaluated).files) == content:
+        return content
+    raise InputError(f"{measured.address}: measures the model {evaluated}, not {model}; evaluate the model to promote")
+
+
+def _overtaken(measured: Measured, present: registry.Champion) -> str:
+    """Why the comparison does not count any more; empty when it was with the present champion."""
+    compared = measured.against[CHAMPION].model if CHAMPION in measured.against else ""
+    if _plain(compared) == _plain(present.address):
+        return ""
+    return (
+        f"{present.version} is the champion, but the evaluation compared with {compared or 'the base model only'}; "
+        f"evaluate again, against {present.address}"
+    )
+
+
+def _plain(address: str) -> str:
+    """An address without what does not change its meaning."""
+    if storage.is_remote(address):
+        return address.partition("?")[0].partition("://")[2].rstrip("/")
+    return str(Path(address).expanduser().resolve()) if address else ""

@@ -1,0 +1,82 @@
+"""What the last finished run of a model trained with, as steps pass it on: JSON text in a parameter.
+
+Two steps must agree on it, the one that reads the user's data and the one that keeps the registry.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
+
+from sharpen import typed_json
+
+OVERTAKEN = "overtaken"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a run is about to train with.
+
+    Attributes:
+        identity: what must be equal for two runs on equal data to end alike -> its SHA-256: ``settings``, ``code``,
+            ``base_model``, ``mining`` (models and files that mining reads).
+        content: SHA-256 of the content behind train_data and eval_data.
+        count: examples in them.
+        examples: address of the examples' hashes.
+    """
+
+    identity: dict[str, str]
+    content: str
+    count: int
+    examples: str
+
+    def as_json(self) -> str:
+        """One line of JSON."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """The object of `as_json`. Raises InputError when the text is something else."""
+        return _made(cls, text)
+
+
+@dataclass(frozen=True)
+class LastRun:
+    """A run that came to its end, whatever the gate said.
+
+    Attributes:
+        run_id: the run.
+        finished_at: UTC, ISO 8601.
+        verdict: ``promote``, ``reject``, or ``overtaken`` where other runs changed the champion first.
+        version: the version that it made the champion; empty when it promoted none.
+        reason: why it ended so, in words.
+        seen: what it trained with.
+        skipped: the latest run that was skipped since: ``run_id``, ``at``, ``reason``; empty for none.
+    """
+
+    run_id: str
+    finished_at: str
+    verdict: str
+    version: str
+    seen: Seen
+    skipped: dict[str, str] = field(default_factory=dict)
+    reason: str = ""
+
+    @property
+    def told(self) -> str:
+        """How a person knows the run: by the version that it made."""
+        return self.version or f"run {self.run_id}, which was not promoted"
+
+    def as_json(self) -> str:
+        """One line of JSON."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self | None:
+        """The object of `as_json`; None for empty text. Raises InputError when the text is something else."""
+        return _made(cls, text) if text else None
+
+
+def _made(kind: Any, text: str) -> Any:
+    return typed_json.parse(kind, text, "record of the last run", mend="delete last_run.json in the registry")

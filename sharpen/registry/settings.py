@@ -1,0 +1,93 @@
+"""Settings of the promotion step: when a model is good enough, and where it goes."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, field_validator
+
+from sharpen.settings import SettingsModel
+
+NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
+"""Names of models: they become parts of addresses, of Kubernetes names and of URLs."""
+
+NAME_RULE = "use lower-case letters, digits and hyphens, at most 63, beginning and ending with a letter or digit"
+
+VERSION_PATTERN = r"^v[0-9]{4,18}$"
+"""Numbers of versions."""
+
+Drop = Annotated[float, Field(ge=0, le=1)]
+
+
+class PromotionSettings(SettingsModel):
+    """The gate. The reference is the present champion, or the base model while there is none."""
+
+    metric: str = Field(
+        "ndcg_at_10", pattern=r"^[a-z_]+_at_[0-9]+$", description="The metric whose gain over the reference decides."
+    )
+    min_gain: float = Field(
+        0.0, ge=-1, le=1, description="Smallest gain of the metric's mean over the reference that is enough."
+    )
+    require_significance: bool = Field(
+        True,
+        description="Also demand that the lower bound of the gain's confidence interval is above 0 and that the paired "
+        "randomisation test agrees, and judge max_regression by its interval. Off: means decide.",
+    )
+    max_regression: dict[str, Drop] = Field(
+        {"mrr_at_10": 0.03, "recall_at_100": 0.03},
+        description="Other metric -> the drop below the reference that must be ruled out: the lower bound of its "
+        "difference's interval may not lie deeper; {} guards none.",
+    )
+    min_queries: int = Field(
+        100, ge=1, description="Fewest test queries on which a decision may rest; with fewer the gate cannot tell."
+    )
+    min_groups: int = Field(
+        10,
+        ge=1,
+        description="Fewest groups (documents, files) that the test queries may come from; with fewer the gate cannot "
+        "tell.",
+    )
+    promote_when_undecided: bool = Field(
+        False,
+        description="Where test queries or groups are too few to tell, let the other rules decide instead of keeping "
+        "the present model.",
+    )
+    dry_run: bool = Field(False, description="Decide and say why, but leave the registry as it is.")
+    accept_new_terms: bool = Field(
+        False,
+        description="Let a model replace a champion that was chosen by another metric, on which the model is worse, or "
+        "with another relevance_level or ignore_identical_ids.",
+    )
+
+    @field_validator("max_regression")
+    @classmethod
+    def _names(cls, value: dict[str, float]) -> dict[str, float]:
+        import re
+
+        if wrong := [name for name in value if not re.fullmatch(r"[a-z_]+_at_[0-9]+", name)]:
+            raise ValueError(f"{', '.join(wrong)}: name metrics as in metrics.json, for example recall_at_100")
+        return value
+
+    def needed_metrics(self) -> list[str]:
+        """The metrics that an evaluation must hold for the gate to decide."""
+        return [self.metric, *(name for name in sorted(self.max_regression) if name != self.metric)]
+
+
+class PromotionAddresses(SettingsModel):
+    """What is promoted, on whose word, and where to."""
+
+    model: str = Field(min_length=1, description="Finished folder of the tuned model; local or s3://.")
+    evaluation: str = Field(
+        min_length=1, description="Finished evaluation of that model, compared with base or champion."
+    )
+    model_name: str = Field(description=f"Name in the registry; {NAME_RULE}.")
+    registry: str = Field(min_length=1, description="Root of the registry: models/ is made below it; local or s3://.")
+
+    @field_validator("model_name")
+    @classmethod
+    def _name(cls, value: str) -> str:
+        import re
+
+        if not re.fullmatch(NAME_PATTERN, value):
+            raise ValueError(NAME_RULE)
+        return value

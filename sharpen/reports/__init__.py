@@ -1,0 +1,1 @@
+"""What all pages are made with: the frame of a page, its style and its safety."""

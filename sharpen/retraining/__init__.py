@@ -1,0 +1,1 @@
+"""Whether there is anything new to train on since the last run."""

@@ -1,0 +1,138 @@
+"""What stands behind the addresses of a run, as one hash: while it is the same, a step's cached result is right."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from sharpen.data.preparation.content import content_of, digest, digest_rows, finished_content, sha256_of
+from sharpen.data.readers import split_addresses
+from sharpen.errors import InputError
+from sharpen.models import model_hub
+from sharpen.store import object_store, storage
+from sharpen.uri import parse_remote
+
+FILE = "file:"
+
+
+@dataclass(frozen=True)
+class Content:
+    """What stands behind the addresses of a run, each as a text that is equal for equal content.
+
+    Attributes:
+        train, eval: data of the two roles.
+        base_model: the model that results are compared with.
+        start_model: the model that training starts from, where it is another; else empty.
+        mining: other models, and files, that mining reads.
+    """
+
+    train: str
+    eval: str
+    base_model: str
+    start_model: str
+    mining: str
+
+    def fingerprint(self, code_version: str) -> str:
+        """SHA-256 (hex) of all of it and of the code's version."""
+        return digest([*asdict(self).values(), code_version])
+
+
+def look(
+    train_data: str | list[str],
+    eval_data: str | list[str],
+    base_model: str,
+    mined_with: Sequence[str] = (),
+    start_model: str = "",
+) -> Content:
+    """Find out what stands behind the addresses of a run.
+
+    Local files count by name and content, remote ones by name, size and ETag (nothing is downloaded), Python code by
+    content and interpreter, a model of the hub by its id and revision. Neither the order of the addresses nor the
+    place of a local folder matters.
+
+    Args:
+        train_data: addresses as `split_addresses` takes them.
+        eval_data: the same; may be empty.
+        base_model: what `Encoder.load` takes.
+        mined_with: other models that mining uses, and after ``file:`` the files that it reads.
+        start_model: model that training starts from; empty: the base model.
+
+    Raises:
+        InputError: something is missing, empty or of no known kind, no access, store unreachable. All faults are told
+            together, so that a run can be mended at once.
+    """
+    faults: list[str] = []
+    trained = split_addresses(train_data)
+    if not trained:
+        faults.append("train_data: no address given; name a file, a folder or python-source:stdlib")
+
+    def known(role: str, addresses: Sequence[str], content: Callable[[str], list[object]]) -> str:
+        parts = []
+        for address in addresses:
+            try:
+                parts.append(json.dumps(content(address)))
+            except InputError as error:
+                faults.extend(f"{role}: {line}" for line in error.faults)
+        return json.dumps(sorted(parts))
+
+    other_start = [start_model] if start_model and start_model != base_model else []
+    found = Content(
+        train=known("train_data", trained, content_of),
+        eval=known("eval_data", split_addresses(eval_data), content_of),
+        base_model=known("base_model", [base_model], _model),
+        start_model=known("start model", other_start, _model),
+        mining=known("mining", mined_with, _model_or_file),
+    )
+    if faults:
+        raise InputError(faults)
+    return found
+
+
+def _file(address: str) -> list[object]:
+    """A file, or the files of a folder, of any kind."""
+    if storage.is_remote(address):
+        single = object_store.find_file(parse_remote(address))
+        files = [single] if single else storage.list_files(address)
+        if not files:
+            raise InputError(f"{address}: no such file or folder in the object store")
+        return [digest_rows((file.name, file.size, file.etag) for file in files)]
+    path = storage.fetch(address)
+    paths = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    return [digest_rows((file.name, sha256_of(file)) for file in paths)]
+
+
+def _model_or_file(address: str) -> list[object]:
+    named = address.removeprefix(FILE)
+    return _file(named) if named != address else _model(address)
+
+
+def _model(model: str) -> list[object]:
+    if not model:
+        raise InputError("no model given; name a folder, an s3:// address or a hub id")
+    if storage.is_remote(model):
+        if storage.is_finished(model):
+            return finished_content(model)[1:]
+        files = storage.list_files(model)
+        names = {file.name for file in files}
+        if not files:
+            raise InputError(f"{model}: no such folder in the object store")
+        model_hub.check_names(model, names)
+        return [digest_rows((file.name, file.size, file.etag) for file in files)]
+    if model_hub.is_hub_id(model):
+        return [f"hub:{model}@{_hub_revision(model)}"]
+    folder = model_hub.locate(model)
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc")
+    return [digest_rows((path.relative_to(folder).as_posix(), sha256_of(path)) for path in paths)]
+
+
+def _hub_revision(model: str) -> str:
+    """The commit that a hub id means now. Raises InputError: no such model, or the hub cannot be reached."""
+    from huggingface_hub import hf_hub_download
+
+    try:
+        return Path(hf_hub_download(model, "config.json")).parent.name
+    except Exception as error:  # the hub client has a dozen classes for "not found" and "no network"
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(f"{model}: neither a folder here nor a model that the hub gives ({reason})") from error

@@ -1,0 +1,292 @@
+"""Folders that are published whole or not at all, with a marker that lists every file and its SHA-256."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sharpen import typed_json
+from sharpen.errors import InputError, NoSpace, StepFailed, is_full
+from sharpen.store import download_cache, local_folder, local_store, object_store
+from sharpen.uri import NotFound, Remote, is_remote, local_path, parse_remote, safe_name
+
+MARKER = "_SUCCESS.json"
+SCHEMA_VERSION = 1
+# Names of the files of an upload in progress. What it and the last marker name may be deleted by the next writer;
+# files that somebody else put there may not.
+WRITING = "_WRITING.json"
+# a larger local folder is not hashed again each time that it is opened
+HASHED_BYTES = 2**30
+
+
+@dataclass(frozen=True)
+class _Layout:
+    schema_version: int
+
+
+@dataclass(frozen=True)
+class Marker:
+    """What `_SUCCESS.json` says.
+
+    Attributes:
+        schema_version: version of the folder's layout.
+        producer: the step that wrote the folder.
+        run_id: the run that it belongs to.
+        rows: table or file -> number of rows.
+        files: ``{"name", "size", "sha256"}`` of each file, sorted by name; size in bytes.
+        facts: what else the producer says of its output.
+        code_version: version of the code that wrote the folder.
+        created_at: time of writing, UTC, ISO 8601.
+    """
+
+    schema_version: int
+    producer: str
+    run_id: str
+    rows: dict[str, int]
+    files: list[dict[str, Any]]
+    facts: dict[str, Any] = field(default_factory=dict)
+    code_version: str = ""
+    created_at: str = ""
+
+    def as_bytes(self) -> bytes:
+        """The marker's file."""
+        return (json.dumps(asdict(self), ensure_ascii=False, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
+
+
+def read_marker(uri: str) -> Marker:
+    """The marker of a finished folder.
+
+    Raises:
+        InputError: the folder is not finished or not there, or the marker cannot be read.
+    """
+    return _marker_and_bytes(uri)[0]
+
+
+def is_finished(uri: str) -> bool:
+    """True when the folder has a marker."""
+    if is_remote(uri):
+        return object_store.find_file(parse_remote(uri).below(MARKER)) is not None
+    with local_store.told(marker := local_path(uri) / MARKER):
+        return marker.is_file()
+
+
+def _marker_and_bytes(uri: str) -> tuple[Marker, bytes]:
+    try:
+        data = (
+            object_store.read(parse_remote(uri).below(MARKER))[0]
+            if is_remote(uri)
+            else local_store.read(local_path(uri) / MARKER)[0]
+        )
+    except NotFound:
+        raise NotFound(
+            f"{uri}: not a finished folder (no {MARKER}); the step that writes it has not ended well"
+        ) from None
+    return _parsed(uri, data), data
+
+
+def _parsed(uri: str, data: bytes) -> Marker:
+    where, mend = f"{uri}: {MARKER}", "write the folder again"
+    written = typed_json.parse(_Layout, data, where, mend=mend).schema_version
+    if written != SCHEMA_VERSION:
+        raise InputError(f"{uri}: written with schema version {written}, this code reads {SCHEMA_VERSION}")
+    marker: Marker = typed_json.parse(Marker, data, where, mend=mend)
+    kinds = {"name": str, "size": int, "sha256": str}
+    for file in marker.files:
+        if any(type(file.get(fact)) is not kind for fact, kind in kinds.items()):
+            raise InputError(f"{where}: damaged (a file's entry lacks {', '.join(kinds)}); {mend}")
+        safe_name(file["name"], uri)
+    return marker
+
+
+def open_folder(uri: str) -> Path:
+    """A finished folder as a local path, its files checked against the marker. Read it; do not write into it.
+
+    A remote folder is downloaded once into the cache; sizes and SHA-256 are checked then. A local one is returned
+    as it is, after a check of the sizes and, up to 1 GiB, of the SHA-256.
+
+    Raises:
+        InputError: no marker.
+        StepFailed: a file is missing or differs from what the marker says.
+    """
+    marker, data = _marker_and_bytes(uri)
+    if not is_remote(uri):
+        with local_store.told(folder := local_path(uri)):
+            _verify(uri, folder, marker, hashes=sum(file["size"] for file in marker.files) <= HASHED_BYTES)
+        return folder
+
+    def fill(folder: Path) -> None:
+        files = [download_cache.Expected(file["name"], file["size"], sha256=file["sha256"]) for file in marker.files]
+        download_cache.download(uri, files, folder)
+        (folder / MARKER).write_bytes(data)
+
+    def whole(folder: Path) -> bool:
+        try:
+            _verify(uri, folder, marker, hashes=False)
+        except StepFailed:
+            return False
+        return True
+
+    return download_cache.entry(uri + "\n" + data.decode(), whole=whole, fill=fill)
+
+
+def _verify(uri: str, folder: Path, marker: Marker, *, hashes: bool) -> None:
+    for file in marker.files:
+        path = folder / file["name"]
+        if not path.is_file() or path.stat().st_size != file["size"]:
+            raise StepFailed(f"{uri}: {file['name']} is missing or has another size than {MARKER} says; write it again")
+        if hashes and local_store.sha256_of(path) != file["sha256"]:
+            raise StepFailed(
+                f"{uri}: {file['name']} is damaged (SHA-256 differs from {MARKER}); write the folder again"
+            )
+
+
+@contextmanager
+def new_folder(
+    uri: str,
+    *,
+    producer: str,
+    run_id: str = "",
+    rows: dict[str, int] | None = None,
+    facts: dict[str, Any] | None = None,
+) -> Iterator[Path]:
+    """Yield a local folder to write into; publish it at `uri`, marker last, when the block ends without an error.
+
+    An older finished folder at the address is replaced; what others put into a local one stays there. If the block
+    raises, nothing is published and an older folder stays as it was.
+
+    Args:
+        uri: where the folder is published.
+        producer: the step's name.
+        run_id: the run's name.
+        rows, facts: for the marker; they may be filled in by the block, since they are read when it ends.
+
+    Raises:
+        InputError: at the start, when nothing can be written at the address or a local folder there holds other files.
+        NoSpace: the disk or the store is full.
+        StepFailed: the block wrote no file.
+    """
+    from sharpen.version import code_version
+
+    target = Path()
+    if is_remote(uri):
+        remote = parse_remote(uri)
+        object_store.probe(remote, write=True)
+        # a folder of this process in the temporary folder, which $TMPDIR moves
+        folder = Path(tempfile.mkdtemp(prefix="sharpen-"))
+    else:
+        remote = None
+        _refuse_foreign(local_path(uri))
+        local_store.probe(local_path(uri), write=True)
+        # a link to a folder stays one
+        target = Path(os.path.realpath(local_path(uri)))
+        folder = local_store.beside(target)
+        folder.mkdir(parents=True)
+    try:
+        with _full_disk_told(folder):
+            yield folder
+            marker = Marker(
+                schema_version=SCHEMA_VERSION,
+                producer=producer,
+                run_id=run_id,
+                rows=dict(rows or {}),
+                files=_described(uri, folder, producer),
+                facts=dict(facts or {}),
+                code_version=code_version(),
+                created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            )
+            if remote:
+                _publish_remote(remote, folder, marker)
+            else:
+                _publish_local(target, folder, marker)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def copy_folder(source: str, target: str) -> Marker:
+    """Publish a checked copy of a finished folder; producer, run, rows and facts stay those of the source.
+
+    Raises: as `open_folder` for the source and `new_folder` for the target.
+    """
+    marker = read_marker(source)
+    read_from = open_folder(source)
+    with new_folder(target, producer=marker.producer, run_id=marker.run_id, rows=marker.rows, facts=marker.facts) as to:
+        for file in marker.files:
+            (to / file["name"]).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(read_from / file["name"], to / file["name"])
+    return read_marker(target)
+
+
+@contextmanager
+def _full_disk_told(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if is_full(error):
+            raise NoSpace(f"{folder}: no space left on the disk; free some space, or set TMPDIR") from None
+        raise
+
+
+def _refuse_foreign(path: Path) -> None:
+    """A local folder that somebody else filled is not replaced: a slip in the address must not delete it."""
+    if path.is_dir() and any(path.iterdir()) and not (path / MARKER).is_file():
+        raise InputError(f"{path}: the folder holds files that were not written by Sharpen; name a new or empty folder")
+
+
+def _described(uri: str, folder: Path, producer: str) -> list[dict[str, Any]]:
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    names = [name for name in names if name not in (MARKER, WRITING)]
+    if not names:
+        raise StepFailed(f"{uri}: {producer} wrote no files; nothing was published")
+    return [
+        {"name": name, "size": (folder / name).stat().st_size, "sha256": local_store.sha256_of(folder / name)}
+        for name in names
+    ]
+
+
+def _publish_local(target: Path, folder: Path, marker: Marker) -> None:
+    (folder / MARKER).write_bytes(marker.as_bytes())
+    for renamed in local_folder.replace_folder(target, folder, foreign_files(target)):
+        print(f"{target}: {renamed}: a file that was not written by Sharpen was in the way", flush=True)
+
+
+def foreign_files(folder: Path) -> list[str]:
+    """Names of the files in a local folder that are not those that Sharpen wrote there; empty where there is none."""
+    if not folder.is_dir():
+        return []
+    try:
+        written = _parsed(str(folder), (folder / MARKER).read_bytes()).files
+    except (FileNotFoundError, InputError):
+        written = []
+    return local_folder.foreign_files(folder, written, folder / MARKER)
+
+
+def _publish_remote(remote: Remote, folder: Path, marker: Marker) -> None:
+    names = {file["name"] for file in marker.files}
+    earlier = _written_before(remote.below(MARKER)) | _written_before(remote.below(WRITING))
+    plan = {"files": [{"name": name} for name in sorted(names | earlier)]}
+    object_store.write(remote.below(WRITING), json.dumps(plan).encode())
+    object_store.delete_keys(remote, [remote.prefix + MARKER])
+    with download_cache.transfer(f"upload {remote.uri}", sum(file["size"] for file in marker.files)) as done:
+        for name in sorted(names):
+            object_store.upload(remote.below(name), folder / name, done)
+    object_store.delete_keys(remote, [remote.prefix + name for name in sorted(earlier - names)])
+    object_store.write(remote.below(MARKER), marker.as_bytes())
+    object_store.delete_keys(remote, [remote.prefix + WRITING])
+
+
+def _written_before(remote: Remote) -> set[str]:
+    try:
+        return {safe_name(file["name"], remote.uri) for file in json.loads(object_store.read(remote)[0])["files"]}
+    except NotFound:
+        return set()
+    except (ValueError, KeyError, TypeError):
+        # half a marker of another program: what it names is not ours to delete
+        return set()

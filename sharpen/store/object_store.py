@@ -1,0 +1,177 @@
+"""Files in an S3-compatible object store: one function per operation.
+
+Credentials and endpoint come from the standard AWS variables and files. Every operation is repeated while the store
+does not answer (`store_retry`) and fails in plain words (`s3_errors`). Nothing here knows what the files mean.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from sharpen.errors import InputError, StepFailed
+from sharpen.store.checksums import etag_of
+from sharpen.store.retry import call
+from sharpen.store.s3_errors import no_store
+from sharpen.store.s3_transfer import PART_BYTES, download, get, put, upload
+from sharpen.uri import DamagedTransfer, Remote, StoredFile, StoreUnavailable, join
+
+__all__ = [
+    "PART_BYTES",
+    "abort_uploads",
+    "delete_keys",
+    "download",
+    "files",
+    "find_file",
+    "folders",
+    "has_folder",
+    "probe",
+    "read",
+    "read_with_age",
+    "upload",
+    "write",
+]
+
+
+def read(remote: Remote) -> tuple[bytes, str]:
+    """Content and ETag of a file. Raises NotFound."""
+    data, answer = get(remote)
+    return data, etag_of(answer)
+
+
+def read_with_age(remote: Remote) -> tuple[bytes, str, float]:
+    """Content and ETag of a file, and the seconds since it was written, by the store's own clock. Raises NotFound."""
+    data, answer = get(remote)
+    now = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+    moment = parsedate_to_datetime(now) if now else datetime.now(UTC)
+    return data, etag_of(answer), (moment - answer["LastModified"]).total_seconds()
+
+
+def write(remote: Remote, data: bytes, *, if_match: str | None = None, if_absent: bool = False) -> str:
+    """Store `data` and return its ETag. Raises PreconditionFailed when the condition does not hold."""
+    condition: dict[str, str] = {}
+    if if_match is not None:
+        condition["IfMatch"] = f'"{if_match}"'
+    if if_absent:
+        condition["IfNoneMatch"] = "*"
+    return put(remote, data, **condition)
+
+
+def _listing(remote: Remote, **options: Any) -> dict[str, Any]:
+    """One page of a listing (ListObjectsV2), of the shape that it must have."""
+
+    def once(client: Any) -> dict[str, Any]:
+        try:
+            answer = client.list_objects_v2(Bucket=remote.bucket, **options)
+            if "IsTruncated" not in answer or (answer["IsTruncated"] and not answer.get("NextContinuationToken")):
+                kind = answer["ResponseMetadata"]["HTTPHeaders"].get("content-type", "no type")
+                raise no_store(remote, f"no listing, but {kind}")
+            answer["Contents"] = [
+                {"Key": str(item["Key"]), "Size": int(item["Size"]), "ETag": str(item["ETag"]).strip('"')}
+                for item in answer.get("Contents", [])
+            ]
+            answer["CommonPrefixes"] = [{"Prefix": str(item["Prefix"])} for item in answer.get("CommonPrefixes", [])]
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise DamagedTransfer(f"{remote.uri}: the store's listing is damaged ({error!r})") from None
+        return answer
+
+    return call(remote, once)
+
+
+def _pages(remote: Remote, **options: Any) -> Iterator[dict[str, Any]]:
+    """The pages of a listing of what lies below the address."""
+    page = _listing(remote, Prefix=remote.prefix, **options)
+    yield page
+    while page["IsTruncated"]:
+        page = _listing(remote, Prefix=remote.prefix, ContinuationToken=page["NextContinuationToken"], **options)
+        yield page
+
+
+def files(remote: Remote) -> list[StoredFile]:
+    """Every file below the address, sorted by name."""
+    found = [
+        StoredFile(join(remote.uri, name), name, item["Size"], item["ETag"])
+        for page in _pages(remote)
+        for item in page["Contents"]
+        # consoles store empty objects whose key ends in a slash to show a folder
+        if (name := item["Key"].removeprefix(remote.prefix)) and not name.endswith("/")
+    ]
+    return sorted(found, key=lambda file: file.name)
+
+
+def folders(remote: Remote) -> list[str]:
+    """Names of the folders directly below the address, sorted."""
+    return sorted(
+        item["Prefix"].removeprefix(remote.prefix).rstrip("/")
+        for page in _pages(remote, Delimiter="/")
+        for item in page["CommonPrefixes"]
+    )
+
+
+def find_file(remote: Remote) -> StoredFile | None:
+    """The file with exactly this key, if there is one. By listing, since a failed HEAD has no message."""
+    if not remote.key:
+        return None
+    for item in _listing(remote, Prefix=remote.key, MaxKeys=1)["Contents"]:
+        if item["Key"] == remote.key:
+            return StoredFile(remote.uri, remote.key.rsplit("/", 1)[-1], item["Size"], item["ETag"])
+    return None
+
+
+def has_folder(remote: Remote) -> bool:
+    """True when at least one file lies below the address."""
+    return bool(_listing(remote, Prefix=remote.prefix, MaxKeys=1)["Contents"])
+
+
+def delete_keys(remote: Remote, keys: list[str]) -> None:
+    """Delete files of the bucket by key; missing ones do not matter. Raises StepFailed when one stays."""
+    for start in range(0, len(keys), 1000):
+        batch = [{"Key": key} for key in keys[start : start + 1000]]
+
+        def once(client: Any, batch: list[dict[str, str]] = batch) -> None:
+            answer = client.delete_objects(Bucket=remote.bucket, Delete={"Objects": batch, "Quiet": True})
+            if refused := answer.get("Errors"):
+                first = refused[0]
+                kind = StoreUnavailable if first.get("Code") in ("InternalError", "SlowDown") else StepFailed
+                raise kind(f"{remote.uri}: could not delete {first.get('Key')}: {first.get('Message')}")
+
+        call(remote, once)
+
+
+def abort_uploads(remote: Remote) -> None:
+    """End the uploads in parts of files below the address, whose parts nobody lists and the store keeps.
+
+    A store that has no such call or does not allow it keeps them until a rule of its own deletes them.
+    """
+
+    def once(client: Any) -> None:
+        for page in client.get_paginator("list_multipart_uploads").paginate(Bucket=remote.bucket, Prefix=remote.prefix):
+            for one in page.get("Uploads", []):
+                client.abort_multipart_upload(Bucket=remote.bucket, Key=one["Key"], UploadId=one["UploadId"])
+
+    with contextlib.suppress(InputError, StepFailed):
+        call(remote, once)
+
+
+def probe(remote: Remote, *, write: bool) -> None:
+    """Check bucket, credentials, endpoint and, with `write`, the right to store and delete.
+
+    Raises:
+        Unreachable: within seconds, when nothing has ever answered at the endpoint.
+        InputError: bucket, credentials or rights are wrong.
+    """
+    _listing(remote, Prefix=remote.prefix, MaxKeys=1)
+    if write:
+        check = Remote(
+            remote.uri,
+            remote.bucket,
+            f"{remote.prefix}.write-check-{secrets.token_hex(8)}",
+            remote.endpoint,
+            remote.region,
+        )
+        put(check, b"")
+        call(check, lambda client: client.delete_object(Bucket=check.bucket, Key=check.key))

@@ -1,0 +1,108 @@
+"""Clients of S3-compatible object stores, from the standard AWS variables and files."""
+
+from __future__ import annotations
+
+import os
+import threading
+from functools import cache
+from typing import Any
+from urllib.parse import urlsplit
+
+from sharpen.errors import InputError
+from sharpen.uri import Remote, check_endpoint, scheme_of
+
+CONNECT_SECONDS = 3
+READ_SECONDS = 60
+# what has never answered is not waited for that long
+FIRST_READ_SECONDS = 10
+CONNECTIONS = 16
+
+_ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+_IDENTITY_VARIABLES = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_PROFILE",
+    "AWS_REGION",
+    "AWS_DEFAULT_REGION",
+)
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_making = threading.Lock()
+
+
+def client(remote: Remote, *, read_seconds: int = READ_SECONDS) -> Any:
+    """The client for an address. Clients are shared between threads, and made anew when the AWS variables change.
+
+    It tries nothing twice: `sharpen.store.retry` does.
+
+    Raises:
+        InputError: no endpoint for ``minio://``, or the endpoint is not an address or holds a secret.
+    """
+    endpoint = _named_endpoint(remote)
+    with _making:
+        return _client(endpoint, remote.region, read_seconds, identity(), os.getpid())
+
+
+def endpoint_of(remote: Remote) -> str:
+    """The endpoint that serves an address. Raises InputError as `client`."""
+    return _named_endpoint(remote) or client(remote).meta.endpoint_url
+
+
+def identity() -> int:
+    """A hash of the variables that say who asks: the secret must not lie where a traceback could show it."""
+    return hash(tuple(os.environ.get(name) for name in _IDENTITY_VARIABLES))
+
+
+def _named_endpoint(remote: Remote) -> str | None:
+    if remote.endpoint is not None:
+        return remote.endpoint
+    if variable := next((name for name in _ENDPOINT_VARIABLES if os.environ.get(name)), None):
+        check_endpoint(os.environ[variable], variable)
+        return os.environ[variable]
+    if scheme_of(remote.uri) == "minio":
+        raise InputError(
+            f"{remote.uri}: set AWS_ENDPOINT_URL_S3 to the address of the store, for example http://host:9000"
+        )
+    return None
+
+
+@cache
+def _session(_who: int, _pid: int) -> Any:
+    from boto3.session import Session
+
+    return Session()
+
+
+@cache
+def _client(endpoint: str | None, region: str | None, read_seconds: int, who: int, pid: int) -> Any:
+    from botocore.config import Config
+
+    session = _session(who, pid)
+
+    def made(style: str) -> Any:
+        config = Config(
+            s3={"addressing_style": style},  # type: ignore[arg-type]
+            retries={"mode": "standard", "total_max_attempts": 1},
+            connect_timeout=CONNECT_SECONDS,
+            read_timeout=read_seconds,
+            max_pool_connections=CONNECTIONS,
+            # boto3's default checksum trailers are refused by older S3-compatible stores; s3_transfer sends headers
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+            # a company's proxy cannot reach this machine
+            proxies={} if endpoint and urlsplit(endpoint).hostname in _LOOPBACK else None,
+        )
+        place = region or os.environ.get("AWS_REGION") or session.region_name or "us-east-1"
+        return session.client("s3", region_name=place, endpoint_url=endpoint, config=config)
+
+    if endpoint is None:
+        found = made("auto")
+        # a profile may name an endpoint too
+        check_endpoint(found.meta.endpoint_url, "endpoint_url of the AWS profile")
+        if _is_aws(found.meta.endpoint_url):
+            return found
+    return made("auto" if endpoint is not None and _is_aws(endpoint) else "path")
+
+
+def _is_aws(endpoint: str) -> bool:
+    return (urlsplit(endpoint).hostname or "").endswith((".amazonaws.com", ".amazonaws.com.cn"))

@@ -1,0 +1,1 @@
+"""Contrastive fine-tuning: the data, the step, the loop, checkpoints."""

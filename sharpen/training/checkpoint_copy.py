@@ -1,0 +1,125 @@
+"""The copy of a run's checkpoints at an address that outlives the machine, made while training goes on."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from sharpen.errors import SharpenError
+from sharpen.run_context import run_id
+from sharpen.store import local_store, storage
+from sharpen.store.retry import at_most
+
+# The mark of a local checkpoint; a copy has the store's own.
+COMPLETE = "complete"
+# The copy is a help, not a result: a store that is away for longer is tried again at the next checkpoint.
+STORE_SECONDS = 60.0
+
+
+class CheckpointCopy:
+    """Checkpoints below an address, each a finished folder.
+
+    A fault of the store never ends the training: it is told once, and the next checkpoint tries again.
+
+    Args:
+        address: where the copies are.
+        local: the steps of the local checkpoints.
+        path: step -> local folder.
+    """
+
+    def __init__(self, address: str, local: Callable[[], set[int]], path: Callable[[int], Path]) -> None:
+        self.address, self._local, self._path = address, local, path
+        self._unusable: set[int] = set()
+        self._running: threading.Thread | None = None
+        self._told = False
+
+    def steps(self) -> set[int]:
+        """The complete copies; none when the store cannot be read."""
+        try:
+            return {step for step in self._listed() if storage.is_finished(self._at(step))}
+        except SharpenError as fault:
+            self._tell(f"cannot look for checkpoints at {self.address}", fault)
+            return set()
+
+    def fetch(self, step: int) -> bool:
+        """Bring a copy into its local folder, every file checked by its SHA-256; False when that cannot be done."""
+        target = self._path(step)
+        # Machines that share the folder must not both fill it.
+        with local_store.locked(target.parent / ".fetching.lock"):
+            if step in self._local():
+                return True
+            try:
+                found = storage.open_folder(self._at(step))
+            except SharpenError as fault:
+                self._unusable.add(step)
+                print(f"warning: the checkpoint of step {step} cannot be used: {fault}", flush=True)
+                return False
+            shutil.rmtree(target, ignore_errors=True)
+            # Out of the download cache, where nobody would ever ask for it again.
+            (shutil.move if storage.is_remote(self.address) else shutil.copytree)(found, target)
+        return True
+
+    def start(self) -> None:
+        """Make the address equal to the local folder, in the background; the local folder must stay until `wait`."""
+        self.wait()
+        self._running = threading.Thread(target=self._try, name="checkpoint copy")
+        self._running.start()
+
+    def wait(self) -> None:
+        """Until nothing is being copied."""
+        if self._running is not None:
+            self._running.join()
+            self._running = None
+
+    def remove(self) -> None:
+        """Delete every copy."""
+        try:
+            storage.delete(self.address)
+        except SharpenError as fault:
+            print(f"warning: checkpoints stay at {self.address} ({fault}); delete the folder", flush=True)
+
+    def _try(self) -> None:
+        try:
+            # the next checkpoint waits for this copy, and the training for the next checkpoint
+            with at_most(STORE_SECONDS):
+                self._copy()
+        except Exception as fault:
+            self._tell(f"checkpoints are not copied to {self.address}, only kept on this machine", fault)
+
+    def _copy(self) -> None:
+        here, there = self._local(), self._listed()
+        finished = {step for step in there if storage.is_finished(self._at(step))} - self._unusable
+        for step in sorted(here - finished):
+            with storage.new_folder(
+                self._at(step), producer="finetuning", run_id=run_id(), rows={"steps": step}
+            ) as place:
+                for file in self._path(step).iterdir():
+                    if file.name not in (COMPLETE, storage.MARKER):
+                        _link(file, place / file.name)
+            self._unusable.discard(step)
+        # Newer ones would be those of another process that took over this run.
+        for step in sorted(step for step in there - here if step < max(here)):
+            storage.delete(self._at(step))
+
+    def _listed(self) -> set[int]:
+        names = storage.list_folders(self.address)
+        return {int(name.removeprefix("step-")) for name in names if name.removeprefix("step-").isdecimal()}
+
+    def _at(self, step: int) -> str:
+        return storage.join(self.address, f"step-{step}")
+
+    def _tell(self, what: str, fault: Exception) -> None:
+        if not self._told:
+            self._told = True
+            print(f"warning: {what} ({' '.join(str(fault).split())}); training goes on", flush=True)
+
+
+def _link(source: Path, target: Path) -> None:
+    """A second name for a file, or a copy of it where the temporary folder is another disk."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)

@@ -1,0 +1,202 @@
+"""A run's checkpoints: a local folder, and a copy at an address that outlives the machine.
+
+Names come from content, so a run goes on only with its own checkpoints. A checkpoint counts only when it was marked
+complete and its files are those of the mark; all of them are removed when the model is written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from transformers.trainer_callback import TrainerState
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+
+from sharpen.store import storage
+from sharpen.store.download_cache import cache_folder
+from sharpen.training.checkpoint_copy import COMPLETE, CheckpointCopy
+from sharpen.training.distributed import Exchange
+from sharpen.training.processes import first_of_node_first
+
+STATE = "trainer_state.json"
+AUTO = "auto"
+ANY_SIZE = -1
+
+
+def name_of(facts: dict[str, Any]) -> str:
+    """A hash of all that decides a result: another setting, other data, another base model or other code begin anew.
+
+    Args:
+        facts: data, model, settings, code version; anything that JSON can hold.
+    """
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def folder_for(chosen: str | None, facts: dict[str, Any], output: str) -> Path:
+    """The local folder of a run's checkpoints.
+
+    Args:
+        chosen: the folder of the settings; None: the user's cache.
+        facts: what decides the result.
+        output: address of the model, so that two runs on one machine never write into the same folder.
+    """
+    return (Path(chosen) if chosen else cache_folder() / "checkpoints") / name_of({**facts, "to": output})
+
+
+def address_for(chosen: str, facts: dict[str, Any], output: str) -> str | None:
+    """The address of the copy; None: there is none.
+
+    Only `auto` depends on the output: below an address that the user chose, a new run with another output goes on
+    where one with the same data, model and settings died.
+
+    Args:
+        chosen: the address of the settings; ``auto``: beside an output in an object store; empty: none.
+        facts: what decides the result.
+        output: address of the model.
+    """
+    if chosen != AUTO:
+        return storage.join(chosen, name_of(facts)) if chosen else None
+    if not storage.is_remote(output):
+        return None
+    location, mark, options = output.partition("?")
+    return storage.join(f"{location.rstrip('/')}-checkpoints{mark}{options}", name_of(facts))
+
+
+class Checkpoints:
+    """What is kept of a training while it runs.
+
+    Args:
+        folder: local folder; transformers' `Trainer` writes the checkpoints into it.
+        address: where they are copied to; None: nowhere.
+        limit: how many are kept; the newest and the best one always are.
+    """
+
+    def __init__(self, folder: Path, address: str | None, limit: int = 2) -> None:
+        self.folder, self.limit = folder, limit
+        self.copy = CheckpointCopy(address, self.steps, self.path) if address else None
+
+    def path(self, step: int) -> Path:
+        """The folder of a checkpoint."""
+        return self.folder / f"{PREFIX_CHECKPOINT_DIR}-{step}"
+
+    def steps(self) -> set[int]:
+        """The complete checkpoints of the local folder."""
+        return {_step(path) for path in self._all() if not _fault(path)}
+
+    def saved(self, step: int, best: int | None = None) -> None:
+        """Every process has written its part of a checkpoint: mark it, then delete older ones, then copy.
+
+        In this order a process that is killed at any point leaves a complete checkpoint. The copying goes on in the
+        background.
+
+        Args:
+            step: the checkpoint.
+            best: the checkpoint that stays although it is older; None: there is none.
+        """
+        # The last copy reads what may be deleted now.
+        self.wait()
+        _mark(self.path(step))
+        kept = {step, *({best} if best is not None else ())}
+        older = sorted(self.steps() - kept, reverse=True)
+        self._remove(self.path(one) for one in older[max(0, self.limit - len(kept)) :])
+        if self.copy:
+            self.copy.start()
+
+    def wait(self) -> None:
+        """Until nothing is being copied."""
+        if self.copy:
+            self.copy.wait()
+
+    def restore(self, exchange: Exchange) -> Path | None:
+        """The newest complete checkpoint that every process can read, brought here if need be; None: there is none.
+
+        Later checkpoints, damaged ones, and what a process that died had begun to write, are deleted from the local
+        folder.
+        """
+        with first_of_node_first(exchange):
+            faults = {path: _fault(path) for path in self._all()}
+            for path, fault in faults.items():
+                if fault and (path / COMPLETE).is_file():
+                    print(f"warning: the checkpoint {path} cannot be used: {fault}", flush=True)
+            self._remove(path for path, fault in faults.items() if fault)
+        found: list[int] = []
+        if exchange.rank == 0:
+            found = sorted(self.steps() | (self.copy.steps() if self.copy else set()), reverse=True)
+        chosen = None
+        for step in exchange.from_first(found):
+            with first_of_node_first(exchange):
+                here = self._bring(step)
+            if not any(exchange.sum([float(not here)])):
+                chosen = step
+                break
+        with first_of_node_first(exchange):
+            self._remove(path for path in self._all() if chosen is None or _step(path) > chosen)
+        return None if chosen is None else self.path(chosen)
+
+    def remove(self) -> None:
+        """Delete all of them: the model is written."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        if self.copy:
+            self.copy.remove()
+
+    def _all(self) -> list[Path]:
+        return list(self.folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*"))
+
+    def _remove(self, paths: Any) -> None:
+        for path in paths:
+            # Without its mark first: a deletion that is cut short must not leave a complete half.
+            (path / COMPLETE).unlink(missing_ok=True)
+            shutil.rmtree(path)
+
+    def _bring(self, step: int) -> bool:
+        """Have a checkpoint here, and the best one so far, whose weights the end of the training returns to."""
+        if not self._here(step):
+            return False
+        place = self.path(step) / STATE
+        state = TrainerState.load_from_json(str(place))
+        if state.best_model_checkpoint is None or state.best_global_step is None:
+            return True
+        if not self._here(state.best_global_step):
+            return False
+        # The path is that of the machine which wrote the checkpoint.
+        best = str(self.path(state.best_global_step))
+        if state.best_model_checkpoint != best:
+            values = {**json.loads(place.read_text(encoding="utf-8")), "best_model_checkpoint": best}
+            storage.write_bytes(str(place), json.dumps(values, indent=2).encode())
+        return True
+
+    def _here(self, step: int) -> bool:
+        if step in self.steps():
+            return True
+        if self.copy is None or not self.copy.fetch(step):
+            return False
+        _mark(self.path(step))
+        return True
+
+
+def _mark(path: Path) -> None:
+    """Say that a checkpoint is complete, and how large its files are."""
+    sizes = {file.name: file.stat().st_size for file in path.iterdir() if file.name != COMPLETE}
+    # The state is written again, whole, when the best checkpoint has come to another folder.
+    sizes[STATE] = ANY_SIZE
+    storage.write_bytes(str(path / COMPLETE), json.dumps(sizes, indent=2).encode())
+
+
+def _fault(path: Path) -> str:
+    """Why a checkpoint is not complete; empty: it is."""
+    try:
+        sizes: dict[str, int] = json.loads((path / COMPLETE).read_bytes())
+        for name, size in sizes.items():
+            found = (path / name).stat().st_size
+            if size not in (ANY_SIZE, found):
+                return f"{name} has {found:,} bytes instead of {size:,}"
+    except (OSError, ValueError) as fault:
+        return str(fault)
+    return ""
+
+
+def _step(path: Path) -> int:
+    return int(path.name.rsplit("-", 1)[1])

@@ -1,0 +1,1 @@
+"""Training rows: built, drawn, tokenised and put into batches."""

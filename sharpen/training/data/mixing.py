@@ -1,0 +1,89 @@
+"""How often each query comes in an epoch when sources are mixed by temperature, and batches without a query twice.
+
+A source with n queries has the weight n ** (1 / T), as languages have in multilingual pre-training (Conneau et al.
+2020, arXiv 1911.02116; Xue et al. 2021, arXiv 2010.11934). An epoch has as many queries as the data.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sharpen.training.data.conflicts import Apart
+
+
+def shares(counts: np.ndarray, temperature: float, repeats: int | None) -> np.ndarray:
+    """How many queries of each source an epoch has.
+
+    Args:
+        counts: (S) queries of each source, at least one.
+        temperature: T; 1 gives the counts back.
+        repeats: how often a query may come at most; what a source cannot take goes to the others. None: any number.
+
+    Returns:
+        (S) numbers of at least 1 whose sum is that of the counts.
+    """
+    most = np.full(len(counts), np.inf) if repeats is None else counts * float(max(1, repeats))
+    weights = counts.astype(np.float64) ** (1.0 / temperature)
+    exact = np.zeros(len(counts))
+    free = np.ones(len(counts), dtype=bool)
+    while True:
+        exact[free] = (counts.sum() - exact[~free].sum()) * weights[free] / weights[free].sum()
+        over = free & (exact > most)
+        if not over.any():
+            break
+        exact[over] = most[over]
+        free &= ~over
+        if not free.any():
+            break
+    # Rounding by largest remainder; the tolerance keeps a whole number whole.
+    whole = np.floor(exact + 1e-9).astype(np.int64)
+    order = np.argsort(-np.where(whole < most, exact - whole, -np.inf), kind="stable")
+    whole[order[: counts.sum() - whole.sum()]] += 1
+    return whole
+
+
+def walk(rows: np.ndarray, share: int, epoch: int, seed: list[int]) -> np.ndarray:
+    """The queries of one source in an epoch, sorted; `share` in all.
+
+    Every query comes ``share // n`` times. Those that come once more are the next ones of a fixed random circle, so
+    that over the epochs each comes equally often, and a source of which an epoch has only a part is seen whole in time.
+
+    Args:
+        rows: (n) queries of the source.
+        share: how many an epoch has.
+        epoch: number of the epoch.
+        seed: of the circle.
+    """
+    times, rest = divmod(share, len(rows))
+    more = (epoch * rest + np.arange(rest)) % len(rows)
+    circle = np.random.default_rng(seed).permutation(rows)
+    return np.sort(np.concatenate([np.repeat(rows, times), circle[more]]))
+
+
+def cut(order: np.ndarray, size: int, draw: np.random.Generator, found: Apart | None = None) -> list[np.ndarray]:
+    """Cut an epoch's queries into batches of at most `size`, none with a query twice and all equal to within one row.
+
+    A smaller last batch would weigh each of its queries more and show it fewer in-batch negatives. There are as many
+    batches as `size` asks for, or as the most frequent query has occurrences. Where a query comes several times, all
+    its occurrences stand together and are dealt out like cards, one to a batch, and the batches are put into random
+    order. Queries that must not meet are dealt out together in the same way; they meet only where more of them share a
+    text than there are batches, or a long chain of shared texts comes back to one.
+
+    Args:
+        order: queries in random order.
+        size: queries of a batch.
+        draw: for the order of the batches.
+        found: which queries must not meet; None: all may.
+    """
+    _, first, inverse, times = np.unique(order, return_index=True, return_inverse=True, return_counts=True)
+    # Families in the order in which the first of each comes, and in a family those that share a text close together.
+    keys = [first[inverse]]
+    if found is not None:
+        _, met, family = np.unique(found.family[order], return_index=True, return_inverse=True)
+        if len(met) < len(times):
+            keys = [found.place[order], met[family]]
+    number = max(-(-len(order) // size), int(times.max()))
+    if times.max() == 1 and len(keys) == 1:
+        return np.array_split(order, number)
+    dealt = order[np.lexsort(keys)]
+    return [dealt[start::number] for start in draw.permutation(number)]

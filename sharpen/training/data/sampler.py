@@ -1,0 +1,187 @@
+"""Global batches: which queries with which groups of texts make up step n.
+
+A batch is a pure function of (data, settings, step). It does not depend on the number of processes, and a resumed run
+continues with the very batch that the broken one would have had next.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from sharpen.training.data.conflicts import apart, told
+from sharpen.training.data.examples import Examples
+from sharpen.training.data.mixing import cut, shares, walk
+from sharpen.training.settings import TrainingSettings
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One optimiser step's examples, for all processes together.
+
+    Attributes:
+        step: number of the step, from 0.
+        queries: (N) rows of `Examples.queries`, no row twice.
+        groups: (N, G) texts of each query: its positive, then negatives, no two of a row the same text.
+        shuffled: texts whose words are given in another order in this batch (`shuffle_ratio`).
+        made_up: negatives drawn from the corpus because a query had too few hard ones.
+    """
+
+    step: int
+    queries: np.ndarray
+    groups: np.ndarray
+    shuffled: frozenset[int]
+    made_up: int
+
+
+class Batches:
+    """All batches of a training, made when asked for.
+
+    With `source_temperature` 1 each epoch takes every query once, in an order drawn from (seed, epoch). The batches of
+    an epoch, or of each source with `same_dataset_within_batch`, are equal to within one row. With a higher temperature
+    the sources' shares of an epoch are nearer to each other (`mixing`). No batch has a query twice, and no source is
+    left out. Where false negatives are not masked, queries that share their text or a positive are kept apart
+    (`apart`).
+
+    Attributes:
+        per_epoch: batches of an epoch.
+        source_rows: for each source, its queries.
+        source_shares: for each source, how many queries of it an epoch has.
+    """
+
+    def __init__(self, examples: Examples, settings: TrainingSettings) -> None:
+        self.examples, self.settings = examples, settings
+        self.source_rows = [np.flatnonzero(examples.source == number) for number in range(len(examples.sources))]
+        counts = np.array([len(rows) for rows in self.source_rows])
+        self._asked = shares(counts, settings.source_temperature, None)
+        # Batches of its own may be as many as a source needs; in mixed ones a query has one place in each.
+        repeats = None if settings.same_dataset_within_batch else -(-len(examples) // settings.train_batch_size)
+        self.source_shares = shares(counts, settings.source_temperature, repeats)
+        self._apart = apart(examples, settings)
+        self.per_epoch = len(self._epoch(0))
+        self._epoch_cached = lru_cache(maxsize=2)(self._epoch)
+
+    def warnings(self) -> list[str]:
+        """What is not as a user may expect, one line each, naming the source."""
+        lines = [line for number in range(len(self.source_rows)) for line in self._warnings_of(number)]
+        hard = self.examples.counts["hard_negatives"]
+        if self.settings.train_group_size == 1 and hard:
+            lines.append(f"train_group_size 1: the {hard:,} hard negatives are not used; raise it to train with them")
+        if self._apart is not None and (meeting := told(self._apart, self._epoch(0), self.examples)):
+            lines.append(meeting)
+        return lines
+
+    def _warnings_of(self, number: int) -> list[str]:
+        name = self.examples.sources[number] or "(unnamed)"
+        rows, size = len(self.source_rows[number]), self.settings.train_batch_size
+        share, asked = int(self.source_shares[number]), int(self._asked[number])
+        lines = []
+        if self.settings.same_dataset_within_batch and rows < size:
+            lines.append(
+                f"source {name}: {rows:,} queries, fewer than a batch of {size:,}; it is trained in "
+                f"{-(-share // rows):,} smaller batch(es) an epoch, with fewer in-batch negatives and more weight for "
+                "each query; lower train_batch_size, join it with another source, or set same_dataset_within_batch to "
+                "false"
+            )
+        if share < asked and share == rows * self.per_epoch:
+            lines.append(
+                f"source {name}: source_temperature asks for {asked:,} of its {rows:,} queries an epoch, but "
+                f"{share:,} are all that fit, since no batch has a query twice; lower source_temperature or "
+                "train_batch_size"
+            )
+        if "no_in_batch_neg" in name and name not in self.settings.no_inbatch_sources:
+            lines.append(
+                f"source {name}: a name that turns in-batch negatives off in FlagEmbedding, not here; "
+                "set no_inbatch_sources if that is wanted"
+            )
+        return lines
+
+    def batch(self, step: int) -> Batch:
+        """The batch of a step."""
+        epoch, place = divmod(step, self.per_epoch)
+        queries = self._epoch_cached(epoch)[place]
+        draw = np.random.default_rng([self.settings.seed, epoch, 1, place])
+        groups = np.empty((len(queries), self.settings.train_group_size), dtype=np.int64)
+        made_up = 0
+        for row, query in enumerate(queries):
+            groups[row], random = self._group(int(query), draw)
+            made_up += random
+        chosen = draw.random(len(queries)) < self.settings.shuffle_ratio
+        return Batch(step, queries, groups, frozenset(groups[chosen, 0].tolist()), made_up)
+
+    def _epoch(self, epoch: int) -> list[np.ndarray]:
+        draw = np.random.default_rng([self.settings.seed, epoch, 0])
+        size = self.settings.train_batch_size
+        order = draw.permutation(self._queries(epoch))
+        if not self.settings.same_dataset_within_batch:
+            return cut(order, size, draw, self._apart)
+        made = []
+        for source in range(len(self.source_rows)):
+            made += cut(order[self.examples.source[order] == source], size, draw, self._apart)
+        return [made[place] for place in draw.permutation(len(made))]
+
+    def _queries(self, epoch: int) -> np.ndarray:
+        """The queries of an epoch, sorted, each as often as it comes."""
+        seed = self.settings.seed
+        return np.sort(
+            np.concatenate(
+                [
+                    walk(rows, int(share), epoch, [seed, 2, number])
+                    for number, (rows, share) in enumerate(zip(self.source_rows, self.source_shares, strict=True))
+                ]
+            )
+        )
+
+    def _group(self, query: int, draw: np.random.Generator) -> tuple[np.ndarray, int]:
+        """A positive and negatives, no two of them the same text; also how many negatives are random passages.
+
+        A positive is drawn in proportion to its grade, the gain that nDCG gives it.
+        """
+        examples, wanted = self.examples, self.settings.train_group_size - 1
+        grades = examples.grades[query]
+        share = None if (grades == grades[0]).all() else grades / grades.sum()
+        positive = draw.choice(examples.positives[query], p=share)
+        chosen = self._distinct(draw.permutation(np.array(examples.negatives[query])), set(), wanted)
+        missing = wanted - len(chosen)
+        if missing:
+            chosen += self._at_random(missing, [*examples.never_negatives[query].tolist(), *chosen], draw)
+        return np.array([positive, *chosen], dtype=np.int64), missing
+
+    def _distinct(self, texts: np.ndarray, barred: set[int], wanted: int) -> list[int]:
+        """The first texts whose keys are new, at most `wanted`; their keys are added to `barred`."""
+        found: list[int] = []
+        for text in texts.tolist():
+            if len(found) == wanted:
+                break
+            if (key := int(self.examples.text_key[text])) not in barred:
+                barred.add(key)
+                found.append(text)
+        return found
+
+    def _at_random(self, wanted: int, barred: list[int], draw: np.random.Generator) -> list[int]:
+        """Random passages, no two of them the same text, nor the same as one of the texts `barred`."""
+        texts, keys = len(self.examples.texts), set(self.examples.text_key[barred].tolist())
+        # Drawing again beats listing the corpus, except where most of the corpus is barred.
+        if 2 * (len(barred) + wanted) > texts:
+            free = np.setdiff1d(np.arange(texts), np.array(barred, dtype=np.int64))
+            return self._distinct(draw.permutation(free), keys, wanted)
+        found: list[int] = []
+        while len(found) < wanted:
+            found += self._distinct(draw.integers(texts, size=1), keys, 1)
+        return found
+
+
+def shuffled_words(text: str, seed: int) -> str:
+    """The text cut into three parts at spaces, in another order; short texts (at most 100 characters) stay as they are.
+
+    FlagEmbedding's `shuffle_ratio` (BGE-M3) cuts by characters, in the middle of words.
+    """
+    words = text.split(" ")
+    if len(text) <= 100 or len(words) < 3:
+        return text
+    draw = np.random.default_rng(seed)
+    third = -(-len(words) // 3)
+    parts = [words[start : start + third] for start in range(0, len(words), third)]
+    return " ".join(" ".join(parts[place]) for place in draw.permutation(len(parts)))

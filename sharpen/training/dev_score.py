@@ -1,0 +1,125 @@
+"""nDCG@10 on the dev split while training: an exact small search, spread over the processes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from sharpen.data.dataset import DataSet
+from sharpen.data.relevance import left_out
+from sharpen.errors import InputError
+from sharpen.index.exact import top_k
+from sharpen.models.encoder import Encoder
+from sharpen.training.data.collator import deal
+from sharpen.training.distributed import Exchange
+from sharpen.training.gradient_cache import Memory, embed
+
+DEPTH = 10
+METRIC = "dev_ndcg_at_10"
+_NOTE = "note.txt"
+
+
+class DevSet:
+    """The dev queries and the passages that they are searched in.
+
+    Attributes:
+        note: a line for the user when the corpus was cut, else empty.
+
+    Args:
+        data: dev queries, their judgements, and the corpus to search.
+        note: the attribute.
+    """
+
+    def __init__(self, data: DataSet, note: str = "") -> None:
+        self.data, self.note = data, note
+        self.qrels = {q: found for q, found in data.qrels_of("dev").items() if any(g > 0 for g in found.values())}
+        queries = data.queries_of("dev")
+        rows = [row for row in queries.iter_rows(named=True) if row["query_id"] in self.qrels]
+        self.query_ids = [row["query_id"] for row in rows]
+        self.queries = [row["text"] for row in rows]
+        self.instructions = [row["instruction"] or "" for row in rows]
+        self.passage_ids = data.corpus["passage_id"].to_list()
+        self.passages = data.passage_texts()
+        self.left_out = left_out(data)
+
+    @classmethod
+    def cut(cls, data: DataSet, corpus_size: int, seed: int) -> DevSet:
+        """The dev split of a data set, with all relevant passages and random others, `corpus_size` in all.
+
+        Raises:
+            InputError: there is no dev query with a relevant passage.
+        """
+        queries, qrels = (table.filter(pl.col("split") == "dev") for table in (data.queries, data.qrels))
+        relevant = qrels.filter(pl.col("grade") > 0)["passage_id"]
+        if relevant.is_empty():
+            raise InputError("eval_steps: the data set has no dev query with a relevant passage; set eval_steps to 0")
+        rows, note = _cut(data.corpus["passage_id"].is_in(relevant.implode()).to_numpy(), corpus_size, seed)
+        return cls(DataSet(corpus=data.corpus[rows], queries=queries, qrels=qrels), note)
+
+    def save(self, folder: Path) -> None:
+        """Write it into an empty folder."""
+        self.data.save(folder)
+        (folder / _NOTE).write_text(self.note, encoding="utf-8")
+
+    @classmethod
+    def open(cls, folder: Path) -> DevSet:
+        """What `save` wrote."""
+        return cls(DataSet.load(folder), (folder / _NOTE).read_text(encoding="utf-8"))
+
+    def __len__(self) -> int:
+        return len(self.query_ids)
+
+    def score(self, encoder: Encoder, memory: Memory, exchange: Exchange) -> float:
+        """Mean nDCG@10 over the dev queries, the same on every process."""
+        vectors = _spread(self.queries, self.passages, self.instructions, encoder, memory, exchange)
+        queries, passages = vectors[: len(self.queries)], vectors[len(self.queries) :]
+        mine = range(exchange.rank, len(self.queries), exchange.size)
+        more = max(map(len, self.left_out.values()), default=0)
+        _, found = top_k(queries[list(mine)], passages, DEPTH + more)
+        total = 0.0
+        for query, row in zip(mine, found.tolist(), strict=True):
+            query_id = self.query_ids[query]
+            out = self.left_out.get(query_id, frozenset())
+            ranking = [name for place in row if place >= 0 and (name := self.passage_ids[place]) not in out]
+            total += ndcg(ranking, self.qrels[query_id])
+        return exchange.sum([total])[0] / max(1, len(self.queries))
+
+
+def _cut(needed: np.ndarray, size: int, seed: int) -> tuple[np.ndarray, str]:
+    """Rows of the corpus to search: all if they are few, else the relevant ones (`needed`) and others at random."""
+    if len(needed) <= size:
+        return np.arange(len(needed)), ""
+    drawn = np.random.default_rng(seed).permutation(np.flatnonzero(~needed))[: max(0, size - int(needed.sum()))]
+    rows = np.sort(np.concatenate([np.flatnonzero(needed), drawn]))
+    note = f"dev evaluation searches {len(rows):,} of {len(needed):,} passages: its nDCG@10 is above the true one"
+    return rows, note
+
+
+def _spread(
+    queries: list[str],
+    passages: list[str],
+    instructions: list[str],
+    encoder: Encoder,
+    memory: Memory,
+    exchange: Exchange,
+) -> np.ndarray:
+    """Embeddings (n, d) of queries and passages, each encoded by one process."""
+    shares = deal([*map(len, queries), *map(len, passages)], exchange.size)
+    mine = shares[exchange.rank].tolist()
+    own = [row for row in mine if row < len(queries)]
+    tokens = encoder.tokenize([queries[row] for row in own], "query", [instructions[row] for row in own])
+    tokens += encoder.tokenize([passages[row - len(queries)] for row in mine if row >= len(queries)], "passage")
+    vectors = exchange.gather(embed(encoder, tokens, memory, len(own)), shares)
+    return vectors.cpu().numpy()
+
+
+def ndcg(ranking: Sequence[str], grades: Mapping[str, int]) -> float:
+    """nDCG at `DEPTH` of one query as trec_eval has it: gain is the grade, discount log2(rank + 1)."""
+    gains = [max(0, grades.get(passage_id, 0)) for passage_id in ranking[:DEPTH]]
+    ideal = sorted((max(0, grade) for grade in grades.values()), reverse=True)[:DEPTH]
+    best = sum(gain / math.log2(rank + 2) for rank, gain in enumerate(ideal))
+    return sum(gain / math.log2(rank + 2) for rank, gain in enumerate(gains)) / best if best else 0.0

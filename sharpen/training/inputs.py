@@ -1,0 +1,236 @@
+"""Reading and checking everything that a training needs before work starts.
+
+The first process of a machine reads the data, numbers the examples and tokenises all texts into the cache, under names
+made from content; the others open what it made. So no process but one ever holds the data set, and texts and
+token ids are in memory once for all of them, as pages of mapped files.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import polars as pl
+
+from sharpen.data.dataset import INCONSISTENT_QUERIES, NEGATIVES, TEACHER_SCORES, DataSet, read_table
+from sharpen.data.readers import read_dataset
+from sharpen.errors import InputError, StepFailed
+from sharpen.models.encoder import Encoder
+from sharpen.settings import EncoderSettings
+from sharpen.store import storage
+from sharpen.store.download_cache import entry
+from sharpen.training.data.build_dataset import check_enough, make_examples
+from sharpen.training.data.examples import Examples
+from sharpen.training.data.tokens import Tokens, tokenizer_facts, write_tokens
+from sharpen.training.dev_score import DevSet
+from sharpen.training.distributed import Exchange
+from sharpen.training.encoder_setup import check_fits
+from sharpen.training.processes import first_of_node_first
+from sharpen.training.settings import TrainingSettings
+from sharpen.version import code_version
+
+_WHOLE = "whole.json"
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Everything that was read and checked before work starts.
+
+    Attributes:
+        encoder: the base model.
+        examples, tokens: what is trained on.
+        dev: what is evaluated on while training, or None.
+        data_fingerprint: of the data set that was given.
+        negatives_hash: of the mined negatives' rows; None without.
+        examples_hash: of all that decides the examples.
+    """
+
+    encoder: Encoder
+    examples: Examples
+    tokens: Tokens
+    dev: DevSet | None
+    data_fingerprint: str
+    negatives_hash: str | None
+    examples_hash: str
+
+
+@dataclass(frozen=True)
+class _Made:
+    """What a machine's first process read and made: fingerprints, and the cache keys of the examples and the rest."""
+
+    data_fingerprint: str
+    negatives_hash: str | None
+    examples: str
+    tokens: str
+    dev: str | None
+
+
+def read_inputs(
+    data: str,
+    negatives: str | None,
+    model: str,
+    settings: TrainingSettings,
+    encoder_settings: EncoderSettings,
+    exchange: Exchange,
+) -> Inputs:
+    """Read data, negatives and model, and check that they fit each other and the settings.
+
+    Raises:
+        InputError: they do not, or the machines of the training do not read the same.
+    """
+    with first_of_node_first(exchange) as first:
+        encoder = Encoder.load(model, encoder_settings, training=True)
+        check_fits(encoder, settings, model)
+        if too_long := [dim for dim in settings.matryoshka_dims if dim > encoder.dimension]:
+            raise InputError(f"matryoshka_dims: {too_long} but {model} has only {encoder.dimension} dimensions")
+        own = _make(data, negatives, settings, encoder) if first else None
+    made = exchange.from_first(own)
+    if made is None or (own is not None and own != made):
+        raise InputError(
+            "data, negatives, model or code: this machine reads other ones than the first; make them equal"
+        )
+    examples = Examples.open(_place(made.examples))
+    return Inputs(
+        encoder=encoder,
+        examples=examples,
+        tokens=Tokens(examples, encoder, _place(made.tokens)),
+        dev=None if made.dev is None else DevSet.open(_place(made.dev)),
+        data_fingerprint=made.data_fingerprint,
+        negatives_hash=made.negatives_hash,
+        examples_hash=hashlib.sha256(made.examples.encode()).hexdigest(),
+    )
+
+
+def _make(data: str, negatives: str | None, settings: TrainingSettings, encoder: Encoder) -> _Made:
+    """Read, check, and keep in the cache what is not there yet."""
+    dataset = read_dataset(data)
+    fingerprint = dataset.fingerprint()
+    trained, mined = dataset, None
+    if negatives:
+        folder = storage.open_folder(negatives)
+        mined = read_table(folder / "negatives", NEGATIVES)
+        trained = without_dropped(with_teacher(dataset, folder), folder)
+    negatives_hash = None if mined is None else rows_hash(mined.iter_rows())
+    identity: dict[str, Any] = {
+        "code": code_version(),
+        "data": fingerprint if trained is dataset else trained.fingerprint(),
+        "negatives": negatives_hash,
+        "distillation": settings.knowledge_distillation,
+        "relevance_level": settings.relevance_level,
+    }
+    examples = _kept({"of": "examples", **identity}, lambda place: make_examples(trained, mined, settings).save(place))
+    opened = Examples.open(_place(examples))
+    check_enough(opened, settings)
+    check_source_names(opened, settings)
+    dev = None
+    if settings.eval_steps:
+        size, seed = settings.eval_corpus_size, settings.seed
+        dev = _kept(
+            {"of": "dev", "code": code_version(), "data": fingerprint, "corpus": size, "seed": seed},
+            lambda place: DevSet.cut(dataset, size, seed).save(place),
+        )
+    tokens = _kept(
+        {"of": "tokens", **identity, **tokenizer_facts(encoder)}, lambda place: write_tokens(opened, encoder, place)
+    )
+    return _Made(fingerprint, negatives_hash, examples, tokens, dev)
+
+
+def check_source_names(examples: Examples, settings: TrainingSettings) -> None:
+    """Raise InputError for a name in `no_inbatch_sources` that no source has, or that contradicts `symmetric`."""
+    known = ", ".join(name or "(unnamed)" for name in examples.sources)
+    faults = [
+        f"no_inbatch_sources: {name or '(unnamed)'} is no source of the training queries; they are: {known}"
+        for name in settings.no_inbatch_sources
+        if name not in examples.sources
+    ]
+    if settings.symmetric and set(examples.sources) <= set(settings.no_inbatch_sources):
+        faults.append("symmetric: no source has in-batch negatives, so there is nothing to contrast a positive with")
+    if faults:
+        raise InputError(faults)
+
+
+def with_teacher(data: DataSet, negatives: Path) -> DataSet:
+    """The data set with the scores of mining's cross-encoder as its teacher scores, if mining had one.
+
+    They replace those of the data: scores of two teachers for one query are not on the same scale.
+
+    Args:
+        data: the data set that was mined.
+        negatives: local folder that mining wrote.
+    """
+    if not (negatives / "teacher_scores").is_dir():
+        return data
+    return dataclasses.replace(data, teacher_scores=read_table(negatives / "teacher_scores", TEACHER_SCORES))
+
+
+def without_dropped(data: DataSet, negatives: Path) -> DataSet:
+    """The data set without the queries that mining dropped as inconsistent (``mining.on_inconsistent: drop``).
+
+    Args:
+        data: the data set that was mined.
+        negatives: local folder that mining wrote.
+
+    Raises:
+        InputError: nothing is left of a source.
+    """
+    if not (negatives / "inconsistent").is_dir():
+        return data
+    listed = read_table(negatives / "inconsistent", INCONSISTENT_QUERIES)
+    dropped = listed.filter(pl.col("dropped"))["query_id"].implode()
+    stays = ~pl.col("query_id").is_in(dropped)
+    tables = ("queries", "qrels", "given_negatives", "teacher_scores")
+    left = dataclasses.replace(data, **{name: getattr(data, name).filter(stays) for name in tables})
+    gone = set(data.queries_of("train")["source"]) - set(left.queries_of("train")["source"])
+    if gone:
+        raise InputError(
+            [
+                f"source {name or '(unnamed)'}: mining dropped all its training queries as inconsistent; mine with "
+                "on_inconsistent: report, or take the source out of the data"
+                for name in sorted(name or "" for name in gone)
+            ]
+        )
+    return left
+
+
+def rows_hash(rows: Iterable[tuple[Any, ...]]) -> str:
+    """SHA-256 (hex) of rows in their order."""
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update(repr(row).encode())
+    return digest.hexdigest()
+
+
+def _kept(identity: dict[str, Any], write: Callable[[Path], None]) -> str:
+    """Have what `write` makes in the cache; its key there."""
+
+    def fill(folder: Path) -> None:
+        write(folder)
+        (folder / _WHOLE).write_text(_sizes(folder), encoding="utf-8")
+
+    key = json.dumps(identity, sort_keys=True)
+    entry(key, whole=_whole, fill=fill)
+    return key
+
+
+def _place(key: str) -> Path:
+    """The folder of what was kept."""
+
+    def gone(folder: Path) -> NoReturn:
+        raise StepFailed("the prepared data are not in the cache of this machine any more; start again")
+
+    return entry(key, whole=_whole, fill=gone)
+
+
+def _whole(folder: Path) -> bool:
+    told = folder / _WHOLE
+    return told.is_file() and told.read_text(encoding="utf-8") == _sizes(folder)
+
+
+def _sizes(folder: Path) -> str:
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != _WHOLE)
+    return "".join(f"{path.relative_to(folder).as_posix()} {path.stat().st_size}\n" for path in paths)

@@ -1,0 +1,37 @@
+"""The prompts that training queries bring, which the model must be asked with ever after."""
+
+from __future__ import annotations
+
+from sharpen.models import model_config
+from sharpen.models.encoder import Encoder
+from sharpen.training.data.examples import Examples
+
+
+def save_with(encoder: Encoder, examples: Examples) -> None:
+    """Let the encoder have the prompts of its training queries as its own, so that they are saved with it.
+
+    The most frequent becomes its default; where there are several, each is kept by its source too.
+    """
+    default, by_source = _prompts(encoder, examples)
+    if examples:
+        encoder.prompts["query"], encoder.source_prompts = default, by_source
+
+
+def warnings(encoder: Encoder, examples: Examples) -> list[str]:
+    """A line where the queries bring several prompts, of which only one can be the default."""
+    default, by_source = _prompts(encoder, examples)
+    if not by_source:
+        return []
+    prompts = {prompt for of_source in by_source.values() for prompt in of_source}
+    return [
+        f"the training queries bring {len(prompts):,} prompts; the most frequent, {default!r}, becomes the model's "
+        "default, the others are saved by the names of their sources (sharpen search --prompt NAME)"
+    ]
+
+
+def _prompts(encoder: Encoder, examples: Examples) -> tuple[str, dict[str, list[str]]]:
+    columns = examples.query_table.data
+    instructions = columns.column("instruction").to_pylist()
+    texts = {instruction: encoder.query_prompt(instruction) for instruction in set(instructions)}
+    sources = [examples.sources[source] or "" for source in examples.source.tolist()]
+    return model_config.source_prompts(sources, [texts[instruction] for instruction in instructions])

@@ -1,0 +1,239 @@
+"""Settings of fine-tuning. Names are those of FlagEmbedding and of transformers' `TrainingArguments`."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from sharpen.settings import RelevanceLevel, SettingsModel
+
+# Trackers of transformers that write files where the training tells them to.
+WRITE_FILES = frozenset({"all", "codecarbon", "tensorboard"})
+
+_OF_LORA = ("lora_alpha", "lora_dropout", "lora_target_modules")
+
+
+class TrainingSettings(SettingsModel):
+    """How a base model is trained on the queries, positives and hard negatives of a data set."""
+
+    # what one step sees
+    train_batch_size: int = Field(
+        64,
+        ge=1,
+        le=1_048_576,
+        description="Queries per optimiser step over all processes "
+        "(FlagEmbedding: per_device_train_batch_size x processes).",
+    )
+    relevance_level: RelevanceLevel = 1
+    train_group_size: int = Field(
+        8,
+        ge=1,
+        le=1024,
+        description="Passages per query: one positive, the rest negatives; 1: in-batch negatives alone.",
+    )
+    use_inbatch_neg: bool = Field(True, description="The other queries' passages of the batch are negatives too.")
+    negatives_cross_device: bool = Field(
+        True, description="In-batch negatives come from the batch of all processes, not only from the process's own."
+    )
+    no_inbatch_sources: list[str] = Field(
+        [],
+        max_length=1000,
+        description="Sources whose queries have the negatives of their own group only, and whose passages are no "
+        "in-batch negatives.",
+    )
+    same_dataset_within_batch: bool = Field(False, description="All queries of a batch come from one source.")
+    source_temperature: float = Field(
+        1.0,
+        ge=1,
+        le=1000,
+        description="A source of n queries has n**(1/this) as its share of an epoch; 1: every query once an epoch.",
+    )
+    mask_false_negatives: bool = Field(
+        True,
+        description="What is known as relevant to a query, or is its own text, is never its negative; a text counts "
+        "once per batch.",
+    )
+    false_negative_margin: float | None = Field(
+        None,
+        ge=0,
+        le=2,
+        description="Leave out in-batch negatives that score more than this above the positive "
+        "(before the temperature).",
+    )
+    shuffle_ratio: float = Field(
+        0.0, ge=0, le=1, description="Share of positives whose text is cut in three at word ends and shuffled."
+    )
+
+    # the loss
+    temperature: float = Field(
+        0.02, gt=0, le=10, description="Scores are divided by it; must be 1 when embeddings are not normalised."
+    )
+    symmetric: bool = Field(False, description="Also contrast each positive with all queries of the batch.")
+    matryoshka_dims: list[int] = Field(
+        [],
+        max_length=32,
+        description="Train the first n dimensions for each n here as well as all of them; unset: all only.",
+    )
+    knowledge_distillation: bool = Field(False, description="Learn from the teacher scores in the data.")
+    kd_loss_type: Literal["kl_div", "m3_kd_loss"] = Field(
+        "kl_div", description="kl_div: added to the contrastive loss; m3_kd_loss: replaces it."
+    )
+    kd_weight: float = Field(1.0, gt=0, le=1000, description="Weight of kl_div against the contrastive loss.")
+
+    # memory
+    gradient_cache: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="Encode twice, first without activations. auto: only what does not fit into activation_gib.",
+    )
+    activation_gib: float | None = Field(
+        None,
+        gt=0,
+        le=1e6,
+        description="Memory of a process for activations kept from the first pass; unset: of what is free 60 % on "
+        "a GPU, 25 % on a CPU.",
+    )
+    micro_batch_tokens: int | None = Field(
+        None,
+        ge=16,
+        le=16_777_216,
+        description="Most tokens, padding included, of one micro-batch; unset: 16384 on a GPU, 1024 on a CPU, where "
+        "more is slower.",
+    )
+    sub_batch_size: int | None = Field(
+        None, ge=1, le=1_048_576, description="Most texts that are encoded at once; unset: only tokens limit it."
+    )
+    gradient_checkpointing: bool = Field(False, description="Recompute activations layer by layer to save memory.")
+
+    # the model
+    share_encoder: bool = Field(
+        True,
+        description="Queries and passages go through one encoder; false: through two towers, equal at first unless the "
+        "base model has two already.",
+    )
+    lora_rank: int = Field(
+        0, ge=0, le=1024, description="Train adapters of this rank (LoRA, needs sharpen[lora]); 0: train all weights."
+    )
+    lora_alpha: float = Field(16.0, gt=0, le=4096, description="Adapters are weighted by lora_alpha / lora_rank.")
+    lora_dropout: float = Field(0.1, ge=0, lt=1, description="Dropout before the adapters.")
+    lora_target_modules: list[str] = Field(
+        ["all-linear"],
+        min_length=1,
+        max_length=64,
+        description="Layers that get adapters, by the names in the model; all-linear: every linear layer.",
+    )
+    fix_position_embedding: bool = Field(False, description="Do not train position embeddings.")
+    dropout: float | None = Field(None, ge=0, lt=1, description="Dropout while training; unset: the model's own.")
+
+    # optimisation
+    learning_rate: float = Field(2e-5, gt=0, le=1, description="Highest learning rate.")
+    num_train_epochs: float = Field(2.0, gt=0, le=1000, description="Passes over the training queries.")
+    max_steps: int = Field(-1, ge=-1, le=100_000_000, description="Stop after this many steps; -1: by epochs.")
+    max_train_minutes: float | None = Field(
+        None,
+        gt=0,
+        le=1e6,
+        description="As many steps as fit into it are trained, as the first show; the model depends on the machine.",
+    )
+    warmup_steps: float = Field(
+        0.1,
+        ge=0,
+        le=100_000_000,
+        description="Steps of rising learning rate, from above 0; below 1: share of all steps.",
+    )
+    lr_scheduler_type: Literal[
+        "linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt"
+    ] = Field("linear", description="Course of the learning rate after the warm-up.")
+    weight_decay: float = Field(0.0, ge=0, le=1, description="AdamW's decoupled weight decay.")
+    max_grad_norm: float = Field(1.0, ge=0, le=1e6, description="Gradient norm is clipped to it; 0: not clipped.")
+    seed: int = Field(42, ge=0, le=2**31 - 1, description="Seed of batches, draws and dropout.")
+
+    # watching and keeping
+    logging_steps: int = Field(5, ge=1, le=1_000_000, description="Steps between two points of the loss curve.")
+    save_steps: int = Field(200, ge=0, le=100_000_000, description="Steps between two checkpoints; 0: none.")
+    save_total_limit: int = Field(
+        2, ge=2, le=1000, description="Checkpoints that are kept; the last one must stay while the next is written."
+    )
+    checkpoint_folder: str | None = Field(
+        None,
+        description="Local folder for checkpoints; unset: one in the user's cache, named by data, model and settings.",
+    )
+    checkpoint_address: str = Field(
+        "auto",
+        max_length=1024,
+        description="Where checkpoints are copied to, so that they survive the machine; auto: beside an output in an "
+        "object store, else nowhere; empty: nowhere.",
+    )
+    eval_steps: int = Field(
+        0,
+        ge=0,
+        le=100_000_000,
+        description="Steps between two dev evaluations (nDCG@10) and checkpoints; the best model, the base included, "
+        "is kept. 0: none.",
+    )
+    eval_corpus_size: int = Field(
+        20_000,
+        ge=1,
+        le=100_000_000,
+        description="Passages that dev evaluation searches: all relevant ones and random others.",
+    )
+    early_stopping_patience: int = Field(
+        0, ge=0, le=1000, description="Stop after this many dev evaluations without a better nDCG@10; 0: never."
+    )
+    report_to: list[str] = Field([], max_length=8, description="Trackers of transformers, such as tensorboard, mlflow.")
+    logging_dir: str | None = Field(
+        None,
+        min_length=1,
+        description="Local folder for the logs of trackers that write files; unset: beside a local output, else in "
+        "the user's cache.",
+    )
+
+    # when a loss or gradient is not finite
+    on_divergence: Literal["stop", "soften"] = Field(
+        "stop",
+        description="stop: end with advice; soften: go back to the last checkpoint, or the start, and double the "
+        "temperature.",
+    )
+    max_softenings: int = Field(3, ge=1, le=16, description="How often soften may double the temperature.")
+
+    training_arguments: dict[str, Any] = Field(
+        {}, description="Any other field of transformers' TrainingArguments, by its name."
+    )
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if self.logging_dir and not WRITE_FILES & {*self.report_to}:
+            raise ValueError("logging_dir has no effect without a tracker that writes files, such as tensorboard")
+        if self.early_stopping_patience and not self.eval_steps:
+            raise ValueError("early_stopping_patience needs eval_steps: set how often dev is evaluated")
+        if any(dim < 1 for dim in self.matryoshka_dims) or len(set(self.matryoshka_dims)) != len(self.matryoshka_dims):
+            raise ValueError("matryoshka_dims: every dimension once and at least 1")
+        if self.knowledge_distillation and self.kd_loss_type == "m3_kd_loss" and self.kd_weight != 1.0:
+            raise ValueError("kd_weight has no effect with m3_kd_loss, which replaces the contrastive loss")
+        if self.train_group_size == 1:
+            self._check_that_there_are_negatives()
+        if self.symmetric and not self.use_inbatch_neg:
+            raise ValueError("symmetric contrasts with the queries of the batch, so it needs use_inbatch_neg")
+        if self.no_inbatch_sources and not self.use_inbatch_neg:
+            raise ValueError("no_inbatch_sources has no effect with use_inbatch_neg false, where no source has them")
+        if len(set(self.no_inbatch_sources)) != len(self.no_inbatch_sources):
+            raise ValueError("no_inbatch_sources: name every source once")
+        unused = [name for name in _OF_LORA if getattr(self, name) != type(self).model_fields[name].default]
+        if unused and not self.lora_rank:
+            raise ValueError(f"{unused[0]} has no effect without lora_rank; set it, for example to 16")
+        if self.activation_gib is not None and self.gradient_cache != "auto":
+            raise ValueError(f"activation_gib has no effect with gradient_cache {self.gradient_cache}; leave it auto")
+        if self.max_steps == 0:
+            raise ValueError("max_steps: 0 trains nothing; use -1 to go by num_train_epochs")
+        return self
+
+    def _check_that_there_are_negatives(self) -> None:
+        """Without negatives in a query's group, all come from the other rows of the batch."""
+        if not self.use_inbatch_neg:
+            raise ValueError("train_group_size 1 has no negatives without use_inbatch_neg; set it, or a larger group")
+        if self.train_batch_size == 1:
+            raise ValueError("train_group_size 1 and train_batch_size 1 leave no negatives; raise one of them")
+        if self.no_inbatch_sources:
+            raise ValueError("no_inbatch_sources have only the negatives of their groups; they need train_group_size 2")
+        if self.knowledge_distillation:
+            raise ValueError("knowledge_distillation compares passages of a group; it needs train_group_size 2 or more")

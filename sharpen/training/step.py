@@ -1,0 +1,52 @@
+"""One step's gradient: encode, exchange embeddings, loss, hand gradients back, propagate, sum over processes."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from sharpen.hardware.thread_pool import all_threads
+from sharpen.losses.contrastive import Objective, loss_and_gradient
+from sharpen.models.encoder import Encoder
+from sharpen.training.data.collator import Layout
+from sharpen.training.distributed import Exchange
+from sharpen.training.gradient_cache import Memory, encode
+
+# Products of the loss (scores x dimensions) that one thread of a CPU does in a few tenths of a second. More of them are
+# worth all threads, and their sums may then differ in the last bits with the number of threads.
+_ONE_THREAD = 2**33
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a step gave, the same on every process.
+
+    Attributes:
+        loss: mean over the queries of the global batch.
+        negatives: negatives per query that the loss was computed with, mean over the queries.
+        embeddings: (n, d) of the texts in the scope, to look for the cause when the loss is not finite.
+    """
+
+    loss: float
+    negatives: float
+    embeddings: Tensor
+
+
+def gradient_step(encoder: Encoder, layout: Layout, objective: Objective, memory: Memory, exchange: Exchange) -> Step:
+    """Leave in every parameter's ``grad`` the gradient of the loss of the whole global batch.
+
+    It equals the gradient of one process that holds the whole batch. The processes talk three times: embeddings are
+    gathered, their gradients summed and handed back, and the weights' gradients summed, with the loss beside them.
+    """
+    encoding = encode(encoder, layout.tokens, memory, layout.own_queries)
+    embeddings = exchange.gather(encoding.embeddings, layout.shares)
+    contrasts = [contrast.to(embeddings.device) for contrast in layout.contrasts]
+    scores = sum(len(contrast.rows) * len(contrast.columns) for contrast in contrasts)
+    with all_threads() if scores * embeddings.shape[1] > _ONE_THREAD else nullcontext():
+        outcome = loss_and_gradient(embeddings, contrasts, objective, layout.total_rows)
+    encoding.backward(exchange.scatter_sum(outcome.gradient, layout.shares))
+    trained = [parameter for parameter in encoder.parameters() if parameter.requires_grad]
+    loss, negatives = exchange.sum_gradients(trained, [outcome.loss, outcome.negatives])
+    return Step(loss, negatives / layout.total_rows, embeddings)

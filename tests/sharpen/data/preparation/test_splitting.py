@@ -1,0 +1,122 @@
+"""Nothing is shared between splits, the shares are about right, and a query keeps its split."""
+
+from __future__ import annotations
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sharpen.data.preparation.python_source import GROUPS
+from sharpen.data.preparation.splitting import Slice, assign, components_of, lot
+
+NO_GROUPS = pl.DataFrame(schema=GROUPS)
+
+
+def components_by_search(
+    pairs: list[tuple[str, str]], texts: dict[str, str], groups: dict[str, set[str]]
+) -> list[set[str]]:
+    """The components by a plain search, as an independent reference."""
+    touches = {
+        query: {f"t{texts[query]}"} | {f"g{group}" for group in groups.get(texts[query], set())} for query in texts
+    }
+    for query, passage in pairs:
+        touches[query].add(f"p{passage}")
+    left, found = set(texts), []
+    while left:
+        component, border = set(), {min(left)}
+        while border:
+            component |= border
+            nodes = set().union(*(touches[query] for query in component))
+            border = {query for query in left - component if touches[query] & nodes}
+        left -= component
+        found.append(component)
+    return found
+
+
+@given(
+    pairs=st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12)), max_size=20),
+    texts=st.lists(st.integers(0, 10), min_size=13, max_size=13),
+    groups=st.lists(st.tuples(st.integers(0, 10), st.integers(0, 4)), max_size=6),
+)
+def test_components_equal_a_plain_search(pairs, texts, groups) -> None:
+    text_of = {f"q{number}": f"text{text}" for number, text in enumerate(texts)}
+    edges = [(f"q{query}", f"p{passage}") for query, passage in pairs]
+    group_rows = sorted({(f"text{text}", f"file{group}") for text, group in groups})
+    queries = pl.DataFrame({"query_id": list(text_of), "text_key": list(text_of.values())})
+    positives = pl.DataFrame(edges, schema={"query_id": pl.String, "passage_id": pl.String}, orient="row")
+    names = components_of(queries, positives, pl.DataFrame(group_rows, schema=GROUPS, orient="row"))
+    found: dict[str, set[str]] = {}
+    for query, name in zip(text_of, names, strict=True):
+        found.setdefault(name, set()).add(query)
+    groups_of: dict[str, set[str]] = {}
+    for text, group in group_rows:
+        groups_of.setdefault(text, set()).add(group)
+    expected = components_by_search(edges, text_of, groups_of)
+    assert sorted(map(sorted, found.values())) == sorted(map(sorted, expected))
+
+
+def test_the_name_of_a_component_does_not_depend_on_ids_or_order() -> None:
+    queries = pl.DataFrame({"query_id": ["a", "b", "c"], "text_key": ["t3", "t1", "t2"]})
+    positives = pl.DataFrame({"query_id": ["a", "b", "c"], "passage_id": ["x", "x", "y"]})
+    names = components_of(queries, positives, NO_GROUPS).to_list()
+    assert names[0] == names[1] != names[2]
+    renamed = queries.with_columns(query_id=pl.Series(["z", "y", "x"]))[::-1]
+    moved = positives.with_columns(query_id=pl.Series(["z", "y", "x"]), passage_id=pl.Series(["2", "2", "1"]))
+    assert components_of(renamed, moved, NO_GROUPS).to_list() == names[::-1]
+    files = pl.DataFrame({"text_key": ["t1", "t2"], "group": ["b.py", "a.py"]})
+    grouped = components_of(queries, positives, files).to_list()
+    assert grouped == ["0b.py", "0b.py", "0a.py"]
+
+
+def test_lots_are_even_and_depend_on_the_seed() -> None:
+    lots = [lot(1, str(number)) for number in range(4000)]
+    assert all(0 <= value < 1 for value in lots)
+    for tenth in range(10):
+        assert 320 < sum(tenth / 10 <= value < (tenth + 1) / 10 for value in lots) < 480
+    assert lot(1, "a") == lot(1, "a") != lot(2, "a")
+
+
+SLICES = [Slice("test", 0.1, 10**6), Slice("dev", 0.05, 10**6)]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_shares_are_kept(seed: int) -> None:
+    sizes = {f"file{number}": 1 + number % 40 for number in range(300)}
+    taken = assign(sizes, SLICES, seed)
+    for part in SLICES:
+        share = sum(sizes[name] for name, split in taken.items() if split == part.split) / sum(sizes.values())
+        assert 0.9 * part.share <= share <= 1.1 * part.share + 0.005
+
+
+def test_a_query_keeps_its_split_when_many_components_are_added() -> None:
+    small = {f"c{number}": 1 for number in range(5000)}
+    large = small | {f"new{number}": 1 for number in range(5000)}
+    before, after = assign(small, SLICES, 3), assign(large, SLICES, 3)
+    moved = [name for name in small if before.get(name) != after.get(name)]
+    assert len(moved) < 0.01 * len(small)
+
+
+def test_limits_and_huge_components() -> None:
+    sizes = {"huge": 900, **{f"c{number}": 1 for number in range(100)}}
+    for seed in range(20):
+        taken = assign(sizes, [Slice("test", 0.1, 30), Slice("dev", 0.05, 10**6)], seed)
+        assert "huge" not in taken
+        assert sum(sizes[name] for name, split in taken.items() if split == "test") in range(27, 31)
+
+
+@given(
+    st.dictionaries(st.text("abcdef", min_size=1, max_size=4), st.integers(1, 50), max_size=12),
+    st.sampled_from([0.0, 0.05, 0.5]),
+    st.sampled_from([0.0, 0.1, 0.4]),
+    st.integers(0, 5),
+)
+def test_train_keeps_something_and_test_gets_something(sizes, test_share, dev_share, seed) -> None:
+    taken = assign(sizes, [Slice("test", test_share, 10**6), Slice("dev", dev_share, 10**6)], seed)
+    assert set(taken) <= set(sizes)
+    if sizes:
+        assert len(taken) < len(sizes)
+    assert ("test" in taken.values()) == (test_share > 0 and len(sizes) > 1)
+    assert taken == assign(
+        dict(reversed(sizes.items())), [Slice("test", test_share, 10**6), Slice("dev", dev_share, 10**6)], seed
+    )

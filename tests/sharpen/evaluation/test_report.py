@@ -1,0 +1,294 @@
+"""The report: what it says, that it needs nothing else, and that nothing in the data can run in it."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import polars as pl
+import pytest
+
+from sharpen.data.trec import write_run
+from sharpen.evaluation.artifact import Evaluated
+from sharpen.evaluation.comparison import compare
+from sharpen.evaluation.formatting import interval, label, number, p_text, plain, signed
+from sharpen.evaluation.metrics import TIE_RULE, means, measure
+from sharpen.evaluation.report import render_report
+from sharpen.evaluation.report.curves import columns, smoothed, thin
+from sharpen.evaluation.report.examples import first_rank, is_code, shown
+from sharpen.evaluation.report.provenance import Background, blocks
+from sharpen.evaluation.report.render import short_name, title
+from sharpen.evaluation.report.svg import Scale, el, nice_ticks, spread
+from sharpen.evaluation.settings import EvaluationSettings
+from sharpen.evaluation.split import Judged
+from sharpen.reports.html_page import CONTENT_SECURITY_POLICY
+from sharpen.settings import EncoderSettings
+from tests.sharpen.reports.html_pages import check_page
+
+HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\" onload='alert(1)' {{ 7*7 }} </style>"
+CODE = "def add(a, b):\n    total = a + b\n    return total\n" + "    # more\n" * 20
+SETTINGS = EvaluationSettings(resamples=200)
+
+
+def judged_set(queries=40, passages=120):
+    passage_ids = sorted((f"d{i}" for i in range(passages)), reverse=True)
+    texts = [f"passage {p} " + "many words " * 60 for p in passage_ids]
+    texts[0], texts[1] = CODE, HOSTILE
+    query_ids = [f"q{i:02}" for i in range(queries)]
+    return Judged(
+        query_ids=query_ids,
+        query_texts=[HOSTILE if i == 3 else f"question {i}" for i in range(queries)],
+        instructions=[""] * queries,
+        groups=query_ids,
+        sources=[""] * queries,
+        passage_ids=passage_ids,
+        passage_texts=texts,
+        qrels={q: {f"d{i}": 1} for i, q in enumerate(query_ids)},
+        facts={"queries": queries, "passages": passages},
+    )
+
+
+def evaluated(folder, judged, quality, seed):
+    """An evaluation whose positives score `quality` above the noise."""
+    rng = np.random.default_rng(seed)
+    rankings = {}
+    for q in judged.query_ids:
+        scores = {p: rng.normal() + quality * (p in judged.qrels[q]) for p in judged.passage_ids}
+        rankings[q] = sorted(scores.items(), key=lambda hit: -hit[1])[:100]
+    values = measure(
+        judged.qrels, {q: [p for p, _ in hits] for q, hits in rankings.items()}, judged.query_ids, SETTINGS.cutoffs
+    )
+    folder.mkdir()
+    write_run(folder / "run.trec", rankings.items(), tag="test")
+    facts = {
+        "model": f"models/{HOSTILE}",
+        "model_hash": "ab" * 32,
+        "split": "test",
+        "tie_rule": TIE_RULE,
+        "ignore_identical_ids": False,
+        "finished_at": "2026-01-02T03:04:05+00:00",
+        **judged.facts,
+    }
+    table = pl.DataFrame({"query_id": judged.query_ids, "group": judged.groups, **values})
+    return Evaluated(str(folder), facts, means(values), table, folder / "run.trec")
+
+
+BACKGROUND = Background(
+    training={
+        "model_name": "code <b>search</b>",
+        "settings": {"temperature": 0.02, "optim": {"betas": [0.9, 0.999]}, "note": HOSTILE},
+        "effective_negatives": 211.5,
+        "log": [
+            {"step": s, "loss": 2 / s, "learning_rate": 1e-5 / s, "grad_norm": 1.0, HOSTILE: 1.0} for s in range(1, 60)
+        ]
+        + [{"step": s, "dev_ndcg_at_10": 0.5 + s / 1000, "eval_time": 3.0} for s in (20, 40, 60)],
+    },
+    data={"queries": {"train": 100, "dev": 10}, "longest": 512, "source": HOSTILE},
+    mining={
+        "dropped": {"margin": 12, "same_text": 3},
+        "scores": {"edges": [0.0, 0.5, 1.0], "counts": [7, 3]},
+        "rules": [{"rule": "margin", "share": 0.5}],
+    },
+)
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
+    """Name -> report: alone, against a base, against base and champion with everything there is to show."""
+    folder = tmp_path_factory.mktemp("report")
+    judged = judged_set()
+    base = evaluated(folder / "base", judged, 1.0, 1)
+    champion = evaluated(folder / "champion", judged, 2.4, 2)
+    tuned = evaluated(folder / "tuned", judged, 2.5, 3)
+
+    def page(references, background):
+        comparison = compare(tuned, references, SETTINGS) if references else {}
+        return render_report(tuned, references, comparison, judged, SETTINGS, EncoderSettings(), background)
+
+    return {
+        "alone": page({}, Background()),
+        "base": page({"base": base}, Background()),
+        "full": page({"base": base, "champion": champion}, BACKGROUND),
+        "values": (tuned, base),
+    }
+
+
+class Tags(HTMLParser):
+    """All tags with their attributes, and the visible text."""
+
+    VOID = ("meta", "br", "img", "link", "input")
+
+    def __init__(self, page):
+        super().__init__()
+        self.tags, self.open, self.words = [], [], []
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] != "style":
+            self.words.append(data)
+
+    @property
+    def text(self):
+        return " ".join(" ".join(self.words).split())
+
+
+@pytest.mark.parametrize("name", ["alone", "base", "full"])
+def test_the_page_needs_nothing_and_runs_nothing(pages, name):
+    parsed = Tags(pages[name])
+    assert parsed.open == []  # every tag is closed, in order
+    for tag, attributes in parsed.tags:
+        assert tag not in ("script", "link", "img", "iframe", "object", "embed", "base", "form")
+        for attribute, value in attributes.items():
+            assert not attribute.startswith("on"), (tag, attribute)
+            assert attribute not in ("src", "href", "xlink:href", "action", "formaction", "background", "srcdoc")
+            assert "javascript:" not in (value or "")
+            assert "url(" not in (value or "")
+    style = re.search(r"<style>(.*?)</style>", pages[name], re.DOTALL)
+    assert style
+    assert not re.search(r"url\(|@import|expression\(|https?:", style[1])
+    policy = [a["content"] for tag, a in parsed.tags if a.get("http-equiv") == "Content-Security-Policy"]
+    assert policy == [CONTENT_SECURITY_POLICY]
+    check_page(pages[name])
+
+
+def test_hostile_text_is_shown_as_text(pages):
+    page = pages["full"]
+    assert "<script" not in page
+    assert "<img" not in page
+    assert "&lt;/script&gt;&lt;script&gt;alert(1)" in page
+    assert "{{ 7*7 }}" in Tags(page).text  # not read as a template
+    assert page.count("</style>") == 1
+    assert "<title>code &lt;b&gt;search&lt;/b&gt; · retrieval evaluation</title>" in page
+
+
+def test_every_chart_has_a_name_for_screen_readers(pages):
+    drawings = [a for tag, a in Tags(pages["full"]).tags if tag == "svg" and a.get("class", "").startswith("chart")]
+    assert len(drawings) > 15
+    assert all(a.get("role") == "img" and a.get("aria-label") for a in drawings)
+
+
+def test_the_verdict_states_the_measured_figures(pages):
+    tuned, base = pages["values"]
+    before, after = base.metrics["ndcg_at_10"], tuned.metrics["ndcg_at_10"]
+    text = Tags(pages["base"]).text
+    assert f"nDCG@10 rose from {number(before)} to {number(after)} against the base model." in text
+    assert signed(after - before) in text
+    assert "40\N{NO-BREAK SPACE}queries" in pages["base"]
+
+
+def test_sections_without_data_are_absent(pages):
+    alone, base, full = (Tags(pages[name]).text for name in ("alone", "base", "full"))
+    for heading in (
+        "Training loss",
+        "Dev split",
+        "Hard negatives",
+        "Data",
+        "Gain at a glance",
+        "Queries that gained most",
+    ):
+        assert heading not in alone
+        assert heading in full
+    assert "Hardest queries" in alone
+    assert "Hardest queries" not in base
+    assert "Training loss" not in base
+    assert "Tuned against champion" in full
+
+
+def test_a_model_no_better_or_worse_is_told_as_such(tmp_path):
+    judged = judged_set()
+    good, bad = evaluated(tmp_path / "good", judged, 3.0, 1), evaluated(tmp_path / "bad", judged, 0.0, 2)
+    for candidate, base, said in ((bad, good, "fell from"), (good, good, "the same as the base model")):
+        comparison = compare(candidate, {"base": base}, SETTINGS)
+        arguments = (candidate, {"base": base}, comparison, judged, SETTINGS, EncoderSettings(), Background())
+        assert said in Tags(render_report(*arguments)).text
+
+
+def test_one_query_and_one_passage_are_enough(tmp_path):
+    judged = judged_set(queries=1, passages=2)
+    only = evaluated(tmp_path / "only", judged, 1.0, 1)
+    comparison = compare(only, {"base": only}, SETTINGS)
+    page = render_report(only, {"base": only}, comparison, judged, SETTINGS, EncoderSettings(), Background())
+    assert "1\N{NO-BREAK SPACE}query" in page
+
+
+def test_numbers_for_people():
+    assert (number(0.5312), number(1.0), number(-0.0123), number(0)) == (".531", "1.000", "−.012", ".000")
+    assert (signed(0.103), signed(-0.2), signed(0.0001), signed(-0.0001)) == ("+.103", "−.200", "±.000", "±.000")
+    assert interval(-0.1, 0.1) == "−.100 … +.100"
+    assert (p_text(0.0001), p_text(0.034)) == ("< .001", ".034")
+    assert (plain(12345), plain(0.12345), plain(-3), plain(2e-5)) == ("12,345", "0.1235", "−3", "2e−05")
+    assert (label("ndcg_at_10"), label("hit_rate_at_1"), label("map")) == ("nDCG@10", "Hit rate@1", "MAP")
+
+
+def test_code_is_told_from_prose():
+    assert is_code(CODE)
+    assert is_code("SELECT a,\n  b,\n  c\nFROM t;")
+    assert not is_code("A single line: with a colon;")
+    assert not is_code("First paragraph of a text.\nSecond paragraph of it.\nThird one, longer than the others.")
+    assert shown(CODE).folds
+    assert shown(CODE).preview.count("\n") == 7
+    assert not shown("short").folds
+    assert len(shown("word " * 5000).whole) < 4_100
+
+
+def test_the_title_tells_models_apart(pages):
+    tuned, _ = pages["values"]
+    assert title(tuned, Background(training={"base_model": "s3://b/m/bge-base"})) == "bge-base, fine-tuned"
+    assert short_name("/site-packages/minilm/model/") == "minilm/model"
+    assert short_name("BAAI/bge-m3") == "bge-m3"
+
+
+def test_ranks():
+    assert first_rank([("a", 2.0), ("b", 1.0)], {"b"}) == "2"
+    assert first_rank([("a", 2.0)], {"b"}) == "> 1"
+
+
+def test_any_figures_become_blocks():
+    found = {(block.kind, block.title) for block in blocks(BACKGROUND.mining)}
+    assert found == {("counts", "dropped"), ("histogram", "scores"), ("table", "rules")}
+    assert blocks({}) == []
+    (splits,) = blocks({"splits": {"train": {"queries": 10, "note": "a"}, "dev": {"queries": 2, "note": "b"}}})
+    assert (splits.kind, splits.header) == ("table", ["", "queries", "note"])
+    assert splits.rows[1] == (("dev", ""), ("2", "num"), ("b", ""))
+    (hashed,) = blocks({"fingerprint": "ab" * 32})
+    assert hashed.rows == [("fingerprint", "abababababababab…")]
+    (nested,) = blocks({"a": {"b": {"c": True, "d": None, "e": ["x", 1]}}})
+    assert (nested.title, nested.rows) == ("a · b", [("c", "yes"), ("d", "–"), ("e", "x, 1")])
+
+
+def test_logged_columns_survive_odd_records():
+    records = [{"loss": 1.0}, {"step": 2, "loss": float("nan")}, {"step": 3, "loss": 0.5, "note": "x"}]
+    assert columns(records) == {"loss": [(1.0, 1.0), (3.0, 0.5)]}
+    line = [(float(i), 1.0) for i in range(1000)]
+    assert len(thin(line)) <= 401
+    assert thin(line)[-1] == line[-1]
+    assert smoothed(line)[-1] == (999.0, pytest.approx(1.0))
+
+
+def test_ticks_enclose_the_values():
+    assert nice_ticks(0, 1, 5) == [0, 0.2, 0.4, 0.6, 0.8, 1.0]
+    assert nice_ticks(0.42, 0.87, 4) == [0.4, 0.6, 0.8, 1.0]
+    assert nice_ticks(3, 3)
+    assert Scale(1, 100, log=True)(10) == pytest.approx(0.5)
+
+
+def test_labels_are_moved_apart():
+    moved = spread([10.0, 12.0, 100.0], 20, 0, 110)
+    assert moved[1] - moved[0] >= 20
+    assert max(moved) <= 110
+
+
+def test_elements_are_escaped():
+    assert str(el("text", "<b>", class_='x"y', stroke_width=1.50)) == (
+        '<text class="x&#34;y" stroke-width="1.5">&lt;b&gt;</text>'
+    )

@@ -1,0 +1,59 @@
+"""What is freed stays with the process while a model computes, and goes back to the system afterwards."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the allocator is not glibc's")
+
+PROGRAM = """
+import json, resource, sys
+import numpy as np
+from sharpen.hardware import allocator
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
+
+def work():
+    for _ in range(20):
+        blocks = [np.ones(2**21, dtype=np.uint8) for _ in range(8)]  # 16 MiB, freed at the next turn
+        del blocks
+
+kept = allocator.keep_freed() if sys.argv[1] == "keep" else False
+start = resident()
+work()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+work()
+faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+held = resident() - start
+allocator.give_back()
+print(json.dumps({"kept": kept, "faults": faults, "held": held, "after": resident() - start}))
+"""
+
+
+def run(how: str, **environ: str) -> dict[str, int]:
+    ours = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, how], env=ours | environ, capture_output=True, text=True, check=True
+    )
+    return json.loads(done.stdout)
+
+
+def test_freed_memory_is_kept_and_given_back_when_the_work_is_done() -> None:
+    usual, kept = run("usual"), run("keep")
+    assert kept["kept"]
+    assert usual["faults"] > 20 * 2**24 // 4096 // 2  # the pages of every turn anew
+    assert kept["faults"] < usual["faults"] / 20
+    assert kept["held"] >= 15 * 2**20
+    assert kept["after"] < 4 * 2**20
+
+
+def test_who_sets_the_allocator_by_hand_is_heeded() -> None:
+    assert not run("keep", MALLOC_TRIM_THRESHOLD_="131072")["kept"]
+    assert not run("keep", GLIBC_TUNABLES="glibc.malloc.arena_max=2")["kept"]

@@ -1,0 +1,77 @@
+"""Jobs on this machine: processes, exit codes, and what is told when one fails."""
+
+from __future__ import annotations
+
+import os
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from sharpen.errors import InputError, StepFailed
+from sharpen.jobs import JobSettings, run_job
+from sharpen.jobs.local import LocalBackend
+from tests.sharpen.jobs.stories import a_job
+
+PROGRAM = """
+    import os, sys
+    from sharpen import exit_status
+    from sharpen.errors import InputError
+    from pathlib import Path
+
+    def work():
+        out = Path(sys.argv[2])
+        (out / os.environ.get("RANK", "0")).write_text(os.environ["OMP_NUM_THREADS"])
+        kind = sys.argv[4]
+        if kind == "input":
+            raise InputError("data.jsonl:3: no positive")
+        if kind == "defect":
+            raise RuntimeError("broken")
+
+    exit_status.run(work, "work")
+"""
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    (tmp_path / "a_job_of_the_test.py").write_text(textwrap.dedent(PROGRAM))
+    here = str(Path(__file__).parents[3])
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), here]))
+    return "a_job_of_the_test"
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("processes", [1, 2])
+def test_every_process_runs_with_its_share_of_threads(module: str, tmp_path: Path, processes: int) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    run_job(module, {"out": str(out), "kind": "good"}, JobSettings.checked({"processes": processes, "threads": 3}))
+    assert {path.name: path.read_text() for path in out.iterdir()} == {str(rank): "3" for rank in range(processes)}
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("processes", [1, 2])
+def test_the_users_fault_comes_out_as_the_users_fault_once(
+    module: str, tmp_path: Path, processes: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(InputError) as caught:
+        run_job(
+            module, {"out": str(tmp_path), "kind": "input"}, JobSettings.checked({"processes": processes, "threads": 1})
+        )
+    assert caught.value.faults == ["data.jsonl:3: no positive"]
+    assert "Traceback" not in capfd.readouterr().out
+
+
+@pytest.mark.processes
+def test_a_defect_fails_the_step(module: str, tmp_path: Path) -> None:
+    with pytest.raises(StepFailed, match="exit code 1"):
+        run_job(module, {"out": str(tmp_path), "kind": "defect"}, JobSettings.checked({"processes": 1, "threads": 1}))
+
+
+@pytest.mark.parametrize(("told", "threads"), [("6", "3"), ("6,2", "3"), ("1", "1"), ("many", "2"), ("", "2")])
+def test_cores_are_those_that_a_pod_is_told_of_else_all(
+    told: str, threads: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", told)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(4)))
+    assert LocalBackend(a_job(processes=2)).build()["environment"]["OMP_NUM_THREADS"] == threads

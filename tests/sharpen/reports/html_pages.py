@@ -1,0 +1,63 @@
+"""What must hold for an HTML page, whatever stands in the texts that it shows."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+from sharpen.reports.html_page import CONTENT_SECURITY_POLICY
+
+HOSTILE = (
+    "</title></style></script><script>alert(1)</script><img src=x onerror=alert(1)>\" onload='alert(1)' "
+    "<svg/onload=alert(1)> <iframe srcdoc='x'></iframe> <base href='//evil'> javascript:alert(1) {{ 7*7 }} {% x %} "
+    "<!-- \u202e \x1b[31m -->"
+)
+
+_VOID = ("meta", "br", "img", "link", "input", "base")
+_FORBIDDEN = ("script", "link", "img", "iframe", "object", "embed", "base", "form")
+_FETCHING = ("src", "href", "xlink:href", "action", "formaction", "background", "srcdoc")
+
+
+class _Tags(HTMLParser):
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.text = ""
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+        if tag not in _VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if self.open and self.open[-1] == tag:
+            self.open.pop()
+        elif tag in self.open and tag not in ("div", "section", "table", "details"):
+            while self.open.pop() != tag:  # HTML lets td, tr and p stay open
+                pass
+        else:
+            raise AssertionError(f"</{tag}> closes nothing")
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def check_page(page: str) -> str:
+    """Assert that a page is whole, runs nothing, fetches nothing and says so; returns its text."""
+    parsed = _Tags(page)
+    assert parsed.open == []
+    head = [tag for tag, _ in parsed.found]
+    assert head[:4] == ["html", "head", "meta", "meta"]
+    assert parsed.found[3][1] == {"http-equiv": "Content-Security-Policy", "content": CONTENT_SECURITY_POLICY}
+    for tag, attributes in parsed.found:
+        assert tag not in _FORBIDDEN, tag
+        for name, value in attributes.items():
+            assert not name.startswith("on") and name not in _FETCHING, (tag, name)
+            assert "url(" not in (value or ""), (tag, name)
+    assert page.count("</style>") == 1
+    [style] = re.findall(r"<style>(.*?)</style>", page, re.DOTALL)
+    assert not re.search(r"url\(|@import|expression\(|https?:", style)
+    return " ".join(parsed.text.split())

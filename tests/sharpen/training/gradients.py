@@ -1,0 +1,152 @@
+"""Gradients of whole steps on several gloo processes, written to a file: ``python -m … MODEL SIZE,SIZE FOLDER``.
+
+A program of its own, because processes can only be forked before the first backward pass.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+import torch.multiprocessing
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from sharpen.models.encoder import Encoder
+from sharpen.settings import EncoderSettings
+from sharpen.training.data.collator import lay_out
+from sharpen.training.data.tokens import Tokens
+from sharpen.training.distributed import Exchange
+from sharpen.training.settings import TrainingSettings
+from sharpen.training.step import gradient_step
+from sharpen.training.trainer import memory_of, objective_of
+from tests.sharpen.training.small_data import ENCODER, parts
+
+# two thirds of the queries are of source a; of each source there are some in every step that is used
+SOURCES = ("a", "b", "a")
+ADAPTERS = {"lora_rank": 4, "lora_dropout": 0.0}
+# (settings, number of the step); steps of 8 queries, and of 4 in the tail of the epoch
+VARIANTS: dict[str, tuple[dict[str, Any], int]] = {
+    "plain": ({}, 0),
+    "cached": ({"gradient_cache": "on", "micro_batch_tokens": 40}, 0),
+    "partly cached": ({"activation_gib": 0.0005, "sub_batch_size": 3}, 0),
+    "unmasked": ({"mask_false_negatives": False}, 0),
+    "margin": ({"false_negative_margin": 0.05}, 0),
+    "matryoshka": ({"matryoshka_dims": [8, 32]}, 0),
+    "symmetric": ({"symmetric": True}, 0),
+    "group of one": ({"train_group_size": 1}, 0),
+    "symmetric, kl_div": ({"symmetric": True, "knowledge_distillation": True}, 0),
+    "matryoshka, full size not named": ({"matryoshka_dims": [8]}, 0),
+    "kl_div": ({"knowledge_distillation": True, "kd_weight": 2.0}, 0),
+    "m3_kd_loss": ({"knowledge_distillation": True, "kd_loss_type": "m3_kd_loss"}, 0),
+    "in-batch off": ({"use_inbatch_neg": False}, 0),
+    "a source apart": ({"no_inbatch_sources": ["b"]}, 0),
+    "a source apart, cached": (
+        {"no_inbatch_sources": ["b"], "gradient_cache": "on", "micro_batch_tokens": 40, "symmetric": True},
+        0,
+    ),
+    "a source apart, m3_kd_loss": (
+        {"no_inbatch_sources": ["b"], "knowledge_distillation": True, "kd_loss_type": "m3_kd_loss"},
+        0,
+    ),
+    "sources by temperature": ({"source_temperature": 5, "no_inbatch_sources": ["b"]}, 1),
+    "ragged": ({"train_batch_size": 7, "gradient_cache": "on", "micro_batch_tokens": 50}, 0),
+    "fewer queries than processes": ({"train_batch_size": 1}, 1),
+    "frozen positions": ({"fix_position_embedding": True}, 0),
+    "checkpointed": ({"gradient_checkpointing": True, "gradient_cache": "on", "micro_batch_tokens": 40}, 0),
+    "two towers": ({"share_encoder": False}, 0),
+    "two towers, cached": ({"share_encoder": False, "gradient_cache": "on", "micro_batch_tokens": 40}, 0),
+    "adapters": ({**ADAPTERS}, 0),
+    "adapters, cached": ({**ADAPTERS, "gradient_cache": "on", "micro_batch_tokens": 40}, 0),
+    "adapters, checkpointed, two towers": (
+        {**ADAPTERS, "share_encoder": False, "gradient_checkpointing": True, "sub_batch_size": 3},
+        0,
+    ),
+}
+LOCAL = {"negatives_cross_device": False}
+
+
+def settings_of(name: str) -> tuple[TrainingSettings, int]:
+    values, step = ({**LOCAL}, 0) if name == "process's own" else VARIANTS[name]
+    base = {"train_batch_size": 8, "train_group_size": 4, "temperature": 0.05, "dropout": 0.0}
+    return TrainingSettings.checked({**base, **values}), step
+
+
+def prepared(model: str, settings: TrainingSettings, encoding: EncoderSettings = ENCODER) -> Encoder:
+    """The encoder as training has it in the middle: towers that differ, adapters that are not zero."""
+    from sharpen.training.encoder_setup import set_up
+
+    encoder = Encoder.load(model, encoding, device="cpu")
+    set_up(encoder, settings)
+    draw = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for name, weights in encoder.named_parameters():
+            if "lora_B" in name or (name.startswith("query_model") and weights.requires_grad):
+                weights.add_(torch.randn(weights.shape, generator=draw), alpha=0.02)
+    return encoder.train()
+
+
+def one(model: str, name: str, exchange: Exchange) -> dict[str, Any]:
+    """Loss, negatives and gradient of one step."""
+    settings, step = settings_of(name)
+    encoder = prepared(model, settings)
+    examples, batches = parts(settings, sources=SOURCES)
+    layout = lay_out(batches.batch(step), Tokens(examples, encoder), settings, exchange.rank, exchange.size)
+    found = gradient_step(encoder, layout, objective_of(settings, normalize=True), memory_of(settings), exchange)
+    gradient = [torch.zeros_like(p).reshape(-1) if p.grad is None else p.grad.reshape(-1) for p in encoder.parameters()]
+    return {"loss": found.loss, "negatives": found.negatives, "gradient": torch.cat(gradient).numpy()}
+
+
+class Collectives(TorchDispatchMode):
+    """Names of the collectives that were started, all kinds: torch sends each through its dispatcher."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        if func.namespace == "c10d":
+            self.names.append(func._schema.name.removeprefix("c10d::"))
+        return func(*args, **(kwargs or {}))
+
+
+def collectives_of_a_step(model: str, exchange: Exchange) -> list[str]:
+    """Those of a step with many micro-batches."""
+    with Collectives() as found:
+        one(model, "cached", exchange)
+    return found.names
+
+
+def collectives_of_other_kinds(exchange: Exchange) -> list[str]:
+    """What the counter hears of collectives that no step should have."""
+    with Collectives() as found:
+        dist.barrier()
+        dist.broadcast(torch.zeros(2), src=0)
+        dist.reduce(torch.zeros(2), dst=0)
+        dist.all_gather([torch.zeros(2) for _ in range(exchange.size)], torch.zeros(2))
+        exchange.from_first("an object")
+    return found.names
+
+
+def worker(rank: int, size: int, model: str, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet-{size}", rank=rank, world_size=size)
+    exchange = Exchange()
+    found = {}
+    for name in [*VARIANTS, "process's own"]:
+        for key, value in one(model, name, exchange).items():
+            found[f"{name}/{key}"] = value
+    found["collectives"] = np.array(collectives_of_a_step(model, exchange))
+    found["others"] = np.array(collectives_of_other_kinds(exchange))
+    np.savez(Path(folder) / f"{size}-{rank}.npz", **found)
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    for count in sys.argv[2].split(","):
+        torch.multiprocessing.start_processes(
+            worker, args=(int(count), sys.argv[1], sys.argv[3]), nprocs=int(count), start_method="fork"
+        )

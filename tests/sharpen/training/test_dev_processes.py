@@ -1,0 +1,90 @@
+"""Dev evaluation, early stopping, the best checkpoint and softening do on two processes what they do on one."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from sharpen.store import storage
+from tests.sharpen.training.small_data import small_data
+from tests.sharpen.training.trainings import run_all
+
+pytestmark = [pytest.mark.processes, pytest.mark.model]
+ROOT = Path(__file__).parents[3]
+COMMON = {"train_batch_size": 8, "train_group_size": 4, "dropout": 0.0, "logging_steps": 1, "temperature": 0.1}
+WATCHED = {"eval_steps": 2, "early_stopping_patience": 2, "max_steps": 24, "learning_rate": 5e-3}
+SOFTENED = {"on_divergence": "soften", "save_steps": 2, "max_steps": 6, "learning_rate": 1e-3}
+
+
+@pytest.fixture(scope="module")
+def told(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[dict, dict, Path, Path]]:
+    """Name of a training -> what one process and two processes told of it, and their models."""
+    folder = tmp_path_factory.mktemp("dev processes")
+    with storage.new_folder(str(folder / "set"), producer="test") as place:
+        small_data().save(place)
+
+    def trainings(size: int) -> list[dict[str, Any]]:
+        made = []
+        for name, values in {"watched": WATCHED, "softened": SOFTENED}.items():
+            addresses = {
+                "data": str(folder / "set"),
+                "model": str(tiny_model),
+                "output": str(folder / f"{name} {size}"),
+            }
+            settings = {**COMMON, **values, "checkpoint_folder": str(folder / "local")}
+            diverges = {"diverges": ([4], {"below": 0.15})} if name == "softened" else {}
+            made.append({**addresses, "settings": settings, **diverges})
+        return made
+
+    run_all(trainings(1))
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command = [*torchrun, "-m", "tests.sharpen.training.trainings", json.dumps(trainings(2))]
+    subprocess.run(command, check=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=240)
+    found = {}
+    for name in ("watched", "softened"):
+        places = [folder / f"{name} {size}" for size in (1, 2)]
+        facts = [json.loads((place / "training.json").read_text()) for place in places]
+        assert [one["world_size"] for one in facts] == [1, 2]
+        found[name] = (*facts, *places)
+    return found
+
+
+def assert_close_weights(one: Path, two: Path) -> None:
+    first, second = load_file(one / "model.safetensors"), load_file(two / "model.safetensors")
+    for name, weights in first.items():
+        np.testing.assert_allclose(second[name], weights, rtol=0, atol=2e-4, err_msg=name)
+
+
+def test_the_same_dev_scores_and_the_same_chosen_step(told: dict[str, Any]) -> None:
+    one, two, *models = told["watched"]
+
+    def scores(facts: dict[str, Any]) -> list[tuple[int, float]]:
+        return [
+            (point["step"], point["eval_dev_ndcg_at_10"]) for point in facts["log"] if "eval_dev_ndcg_at_10" in point
+        ]
+
+    assert [step for step, _ in scores(one)] == [step for step, _ in scores(two)]
+    assert [score for _, score in scores(two)] == pytest.approx([score for _, score in scores(one)], abs=1e-6)
+    assert len({score for _, score in scores(one)}) > 2
+    assert (one["best_step"], one["steps"]) == (two["best_step"], two["steps"])
+    # Stopped by patience, with an older step chosen: both would differ if a process judged for itself.
+    assert one["steps"] == one["best_step"] + 4 < 24
+    assert_close_weights(*models)
+
+
+def test_two_processes_soften_as_one_does(told: dict[str, Any]) -> None:
+    one, two, *models = told["softened"]
+    assert [(s["step"], s["temperature_after"]) for s in one["softenings"]] == [(4, 0.2)]
+    for first, second in zip(one["softenings"], two["softenings"], strict=True):
+        assert {**first, "reason": ""} == {**second, "reason": ""}
+    losses = [[point["loss"] for point in facts["log"] if "loss" in point] for facts in (one, two)]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+    assert_close_weights(*models)

@@ -1,0 +1,63 @@
+"""Settings that contradict each other are refused before any work."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from sharpen.errors import InputError
+from sharpen.settings import EncoderSettings
+from sharpen.training.settings import TrainingSettings
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"temperature": 0}, "temperature"),
+        ({"train_group_size": 0}, "train_group_size"),
+        ({"train_group_size": 1, "use_inbatch_neg": False}, "no negatives without use_inbatch_neg"),
+        ({"train_group_size": 1, "train_batch_size": 1}, "leave no negatives"),
+        ({"train_group_size": 1, "no_inbatch_sources": ["a"]}, "need train_group_size 2"),
+        ({"train_group_size": 1, "knowledge_distillation": True}, "needs train_group_size 2"),
+        ({"temprature": 0.05}, "did you mean temperature"),
+        ({"early_stopping_patience": 2}, "needs eval_steps"),
+        ({"matryoshka_dims": [8, 8]}, "every dimension once"),
+        ({"max_steps": 0}, "trains nothing"),
+        ({"symmetric": True, "use_inbatch_neg": False}, "needs use_inbatch_neg"),
+        ({"knowledge_distillation": True, "kd_loss_type": "m3_kd_loss", "kd_weight": 0.5}, "no effect with m3_kd_loss"),
+        ({"save_total_limit": 1}, "save_total_limit"),
+        ({"source_temperature": 0.5}, "source_temperature"),
+        ({"no_inbatch_sources": ["a"], "use_inbatch_neg": False}, "no effect with use_inbatch_neg false"),
+        ({"no_inbatch_sources": ["a", "a"]}, "name every source once"),
+    ],
+)
+def test_refused(values: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        TrainingSettings.checked(values, where="training.")
+
+
+def test_every_setting_has_a_sentence() -> None:
+    for name, field in TrainingSettings.model_fields.items():
+        assert field.description and field.description.endswith((".", ")", ";")), name
+        assert len(field.description) < 140, name
+
+
+def test_temperature_rule() -> None:
+    from sharpen.training.train import with_temperature_rule
+
+    raw = EncoderSettings(normalize_embeddings=False)
+    assert with_temperature_rule(TrainingSettings(), raw).temperature == 1.0
+    assert with_temperature_rule(TrainingSettings(temperature=1.0), raw).temperature == 1.0
+    assert with_temperature_rule(TrainingSettings(temperature=0.05), EncoderSettings()).temperature == 0.05
+    with pytest.raises(InputError, match="set temperature to 1"):
+        with_temperature_rule(TrainingSettings(temperature=0.02), raw)
+
+
+def test_face_and_settings_import_no_torch() -> None:
+    code = (
+        "import sys, sharpen.training.settings, components.finetuning.component, components.finetuning.__main__;"
+        "assert not {'torch', 'transformers', 'numpy'} & set(sys.modules), 'heavy import'"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

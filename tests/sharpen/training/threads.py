@@ -1,0 +1,16 @@
+"""How many threads a process of torchrun takes on a machine of 8 cores: ``torchrun -m … FOLDER`` writes it there."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import torch
+
+from sharpen.training.processes import joined
+
+if __name__ == "__main__":
+    os.sched_getaffinity = lambda pid: set(range(8))
+    with joined() as exchange:
+        (Path(sys.argv[1]) / str(exchange.rank)).write_text(str(torch.get_num_threads()))

@@ -35,7 +35,7 @@ def options(model: type[BaseModel]) -> list[click.Option]:
     for name, field in model.model_fields.items():
         facts = []
         if not field.is_required():
-            facts.append(f"default: {shown(field.get_default(call_default_factory=True))}")
+            facts.append(f"default: {format_default(field.get_default(call_default_factory=True))}")
         if bounds := describe_bounds(field):
             facts.append(bounds)
         text = f"{field.description or ''} [{'; '.join(facts)}]" if facts else field.description
@@ -44,7 +44,7 @@ def options(model: type[BaseModel]) -> list[click.Option]:
     return made
 
 
-def shown(value: Any) -> str:
+def format_default(value: Any) -> str:
     """A default as help and documentation print it."""
     if value is None:
         return "unset"
@@ -53,7 +53,7 @@ def shown(value: Any) -> str:
     return str(value)
 
 
-def given(model: type[BaseModel], values: dict[str, str | None]) -> dict[str, Any]:
+def parse_options(model: type[BaseModel], values: dict[str, str | None]) -> dict[str, Any]:
     """The values of `model` that were given on the command line; JSON lists and objects are parsed."""
     found: dict[str, Any] = {}
     for name, field in model.model_fields.items():
@@ -116,7 +116,7 @@ def step_command(
         checked: list[BaseModel] = []
         for model in models:
             try:
-                checked.append(model.checked(given(model, values)))  # type: ignore[attr-defined]
+                checked.append(model.checked(parse_options(model, values)))  # type: ignore[attr-defined]
             except InputError as error:
                 faults += [f"--{line}" for line in error.faults]
         if faults:

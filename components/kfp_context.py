@@ -26,7 +26,7 @@ IMAGE = "localhost/sharpen-python-cpu:dev"
 LAUNCHER_IMAGE = "localhost/sharpen-python-launcher:dev"
 
 
-def output_address(artifact_uri: str, step: str) -> str:
+def output_uri(artifact_uri: str, step: str) -> str:
     """The address of a step's bulk output: KFP's own if it is in an object store, else ``<run>/<step>``.
 
     Raises:
@@ -41,7 +41,7 @@ def output_address(artifact_uri: str, step: str) -> str:
 
 
 @contextmanager
-def reported(step: str, *, first_contact: bool = False) -> Iterator[None]:
+def exit_on_error(step: str, *, first_contact: bool = False) -> Iterator[None]:
     """End the process as a user should see it: one line per fault of theirs, no traceback, the right exit code.
 
     KFP's executor shows what libraries log for their own debugging; from here on only their warnings are shown.
@@ -59,13 +59,13 @@ def reported(step: str, *, first_contact: bool = False) -> Iterator[None]:
     except Exception as error:
         known = exit_status.to_user_error(error)
         if known is None:
-            exit_status.tell(step, 1, [f"{type(error).__name__}: {error}"])
+            exit_status.write_exit_status(step, 1, [f"{type(error).__name__}: {error}"])
             raise
-        exit_status.tell(step, *known)
+        exit_status.write_exit_status(step, *known)
         sys.exit(known[0])
 
 
-def show_metrics(metrics: Any, values: Mapping[str, float]) -> None:
+def log_metrics(metrics: Any, values: Mapping[str, float]) -> None:
     """Fill a KFP `Metrics` artifact: the figures that the UI shows beside a step.
 
     They are written as its file too: kfp.local takes an artifact without a file for lost, and the step for not cached.

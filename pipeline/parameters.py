@@ -15,7 +15,7 @@ from typing import Any, Self
 from pydantic import BaseModel, Field, model_validator
 from pydantic.fields import FieldInfo
 
-from components.command_line import describe_bounds, parse_value, shown
+from components.command_line import describe_bounds, format_default, parse_value
 from pipeline.images import check_job_image
 from pipeline.settings import PodSettings, RetrainingSettings, RoundsOfMining
 from pipeline.yaml_file import read_yaml
@@ -289,7 +289,7 @@ def markdown() -> str:
             group = prefix
             title = f"`{prefix}.`" if prefix else "Top level"
             lines += ["", f"**{title}**", "", "| setting | default | allowed | meaning |", "|---|---|---|---|"]
-        default = shown(field.get_default(call_default_factory=True)) or "(empty)"
+        default = format_default(field.get_default(call_default_factory=True)) or "(empty)"
         allowed = describe_bounds(field).replace("|", "\\|")
         meaning = (field.description or "").replace("|", "\\|")
         lines.append(f"| `{name}` | `{default}` | {allowed} | {meaning} |")

@@ -39,7 +39,7 @@ def ask(root: str, name: str, text: str | None, top: int, *, as_json: bool, prom
     """
     name, champion = _champion(root, name)
     index = index_address(champion.address)
-    if not storage.is_finished(index):
+    if not storage.is_complete(index):
         raise InputError(f"{name}: its champion {champion.version} has no index yet; make one: sharpen index {name}")
     if not as_json:
         print(f"{name} {champion.version}", file=sys.stderr)

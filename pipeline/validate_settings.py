@@ -59,11 +59,11 @@ def check_settings(
     """
     import json
 
-    from components.kfp_context import reported
+    from components.kfp_context import exit_on_error
     from pipeline.parameters import STEP_GROUPS, TOP_LEVEL, resolve
     from sharpen.jobs import check_job
 
-    with reported("check_settings"):
+    with exit_on_error("check_settings"):
         values = dict(zip(TOP_LEVEL, (train_data, eval_data, base_model, model_name, store), strict=True))
         settings = resolve(values, overrides)
         settings.check_compiled(compiled_rounds, compiled_pods)

@@ -42,7 +42,7 @@ _UNUSABLE = (
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ExitStatus:
     """Why a step ended: its name, the exit code that it wants, and one line per fault."""
 
     step: str
@@ -50,13 +50,13 @@ class Outcome:
     lines: list[str]
 
 
-def tell(step: str, exit_code: int, lines: Sequence[str]) -> None:
+def write_exit_status(step: str, exit_code: int, lines: Sequence[str]) -> None:
     """Say why this process fails: to the parent's file if there is one and nobody was first, else on stderr.
 
     In a pod it is left as the container's termination message too: the first one, but a fault of the user's before one
     that only follows from it.
     """
-    told = Outcome(step, exit_code, list(lines))
+    told = ExitStatus(step, exit_code, list(lines))
     target = os.environ.get(VARIABLE)
     if not target:
         for line in lines:
@@ -77,27 +77,27 @@ def tell(step: str, exit_code: int, lines: Sequence[str]) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def read(path: Path) -> Outcome | None:
+def read_exit_status(path: Path) -> ExitStatus | None:
     """What a child told, or None if no child told anything."""
     if not path.is_file():
         return None
-    return Outcome(**json.loads(path.read_text(encoding="utf-8")))
+    return ExitStatus(**json.loads(path.read_text(encoding="utf-8")))
 
 
-def parse(message: str) -> Outcome | None:
+def parse_exit_status(message: str) -> ExitStatus | None:
     """The outcome in a container's termination message; None when it says something else."""
     try:
         values = json.loads(message)
-        return Outcome(str(values["step"]), int(values["exit_code"]), [str(line) for line in values["lines"]])
+        return ExitStatus(str(values["step"]), int(values["exit_code"]), [str(line) for line in values["lines"]])
     except (ValueError, KeyError, TypeError):
         return None
 
 
-def told_before_restart() -> Outcome | None:
+def previous_user_error() -> ExitStatus | None:
     """The fault of the user's that ended the last try of this container's processes, if torchrun tries again."""
     if os.environ.get(_RESTARTS_VARIABLE, "0") == "0" or not TERMINATION_LOG.is_file():
         return None
-    told = parse(TERMINATION_LOG.read_text(encoding="utf-8", errors="replace"))
+    told = parse_exit_status(TERMINATION_LOG.read_text(encoding="utf-8", errors="replace"))
     return told if told and told.exit_code == InputError.exit_code else None
 
 
@@ -111,7 +111,7 @@ def run(main: Callable[[], None], step: str = "") -> None:
         main: what to do.
         step: the name under which a failure is told to a parent process.
     """
-    if before := told_before_restart():
+    if before := previous_user_error():
         # the same input is as wrong as before
         sys.exit(before.exit_code)
     try:
@@ -124,7 +124,7 @@ def run(main: Callable[[], None], step: str = "") -> None:
         if known is None:
             traceback.print_exc()
             sys.exit(1)
-        tell(step, *known)
+        write_exit_status(step, *known)
         sys.exit(known[0])
 
 
@@ -142,17 +142,17 @@ def to_user_error(error: Exception) -> tuple[int, list[str]] | None:
     return None
 
 
-def _leave_message(told: Outcome) -> None:
+def _leave_message(told: ExitStatus) -> None:
     lines = told.lines
     text = json.dumps(asdict(told))
     while len(text.encode()) > _MESSAGE_BYTES and lines:
         # many faults: the first ones fit; one long one: its beginning does
         lines = lines[:-1] if len(lines) > 1 else [lines[0][: len(lines[0]) // 2]]
-        text = json.dumps(asdict(Outcome(told.step, told.exit_code, lines)))
+        text = json.dumps(asdict(ExitStatus(told.step, told.exit_code, lines)))
     try:
         with TERMINATION_LOG.open("r+", encoding="utf-8") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            first = parse(file.read())
+            first = parse_exit_status(file.read())
             if first and not (told.exit_code == InputError.exit_code != first.exit_code):
                 return
             file.seek(0)

@@ -47,7 +47,7 @@ class Unreachable(InputError):
         super().__init__(f"{what}; {question}")
 
 
-class NoCredentials(InputError):
+class CredentialsError(InputError):
     """Nothing here says who asks."""
 
 
@@ -70,7 +70,7 @@ class StoredFile:
 
 
 @dataclass(frozen=True)
-class Remote:
+class S3Uri:
     """The parts of a remote address; `key` has no slash at either end and is empty for the bucket itself."""
 
     uri: str
@@ -84,9 +84,9 @@ class Remote:
         """What the keys of the files below this address begin with."""
         return f"{self.key}/" if self.key else ""
 
-    def below(self, name: str) -> Remote:
+    def below(self, name: str) -> S3Uri:
         """The file `name` below this address, whatever characters its name holds."""
-        return Remote(join(self.uri, name), self.bucket, self.prefix + name, self.endpoint, self.region)
+        return S3Uri(join(self.uri, name), self.bucket, self.prefix + name, self.endpoint, self.region)
 
 
 def scheme_of(uri: str) -> str:
@@ -100,7 +100,7 @@ def is_remote(uri: str) -> bool:
     return scheme_of(str(uri)) in SCHEMES
 
 
-def parse_remote(uri: str) -> Remote:
+def parse_remote(uri: str) -> S3Uri:
     """Take a remote address apart.
 
     Raises:
@@ -128,7 +128,7 @@ def parse_remote(uri: str) -> Remote:
     endpoint = options.get("endpoint") or None
     if endpoint:
         check_endpoint(endpoint, f"{uri_shown}: endpoint")
-    return Remote(uri, bucket, key, endpoint, options.get("region") or None)
+    return S3Uri(uri, bucket, key, endpoint, options.get("region") or None)
 
 
 def check_endpoint(endpoint: str, where: str) -> None:
@@ -187,7 +187,7 @@ def join(uri: str, *parts: str) -> str:
     return joined + mark + query
 
 
-def safe_name(name: str, where: str) -> str:
+def validate_relative_path(name: str, where: str) -> str:
     """`name` if it stays inside the folder that it is relative to.
 
     Raises:

@@ -27,11 +27,11 @@ import polars as pl
 
 from sharpen.data.dataset import DataSet
 from sharpen.data.preparation.python_source import read_python
-from sharpen.data.readers import Findings, locate, read_dataset, read_place
+from sharpen.data.readers import ReadReport, detect_inputs, read_dataset, read_place
 from sharpen.data.trec import read_qrels, read_run
 from sharpen.errors import InputError, SharpenError
 from sharpen.mining.candidates.files import RankedFile
-from sharpen.mining.corpus import Pool, make_pool
+from sharpen.mining.corpus import MiningCorpus, build_corpus
 from sharpen.retraining import examples
 from sharpen.store import storage
 from tests.sharpen.data.input_files import pair, passage, question, write_beir, write_rows
@@ -130,11 +130,12 @@ def hashes_of(data: DataSet) -> np.ndarray:
     return np.unique(np.array(found, dtype=np.uint64))
 
 
-def judged_alike(address: str) -> Findings:
+def judged_alike(address: str) -> ReadReport:
     """Read with both readers; AssertionError when they do not see the same. Raises InputError as the readers."""
-    findings = Findings()
+    findings = ReadReport()
     parts = {
-        str(number): read_place(place, "source", "train", findings) for number, place in enumerate(locate(address))
+        str(number): read_place(place, "source", "train", findings)
+        for number, place in enumerate(detect_inputs(address))
     }
     assert sum(findings.counts.values()) == len(findings.bad_rows) <= findings.rows
     assert all("\n" not in str(row) for row in findings.bad_rows)
@@ -203,7 +204,7 @@ def trec_run(folder: Path, rng: random.Random) -> None:
     assert all(np.isfinite(score) for hits in found.values() for score in hits.values())
 
 
-def pool() -> Pool:
+def pool() -> MiningCorpus:
     """Queries q0 to q2 and passages p0 to p5."""
     schema = {"query_id": [f"q{n}" for n in range(3)], "text": [f"query {n}" for n in range(3)]}
     queries = pl.DataFrame(schema).with_columns(split=pl.lit("train"), source=pl.lit("s"), instruction=pl.lit(""))
@@ -212,7 +213,7 @@ def pool() -> Pool:
     )
     qrels = pl.DataFrame({"query_id": [f"q{n}" for n in range(3)], "passage_id": [f"p{n}" for n in range(3)]})
     judged = qrels.with_columns(grade=pl.lit(1, dtype=pl.Int32), split=pl.lit("train"))
-    return make_pool(DataSet(corpus, queries, judged), "data")
+    return build_corpus(DataSet(corpus, queries, judged), "data")
 
 
 POOL = pool()
@@ -268,7 +269,7 @@ def python(folder: Path, rng: random.Random) -> None:
     """A Python file beside a whole one."""
     (folder / "whole.py").write_bytes(SOURCE)
     (folder / "changed.py").write_bytes(mutated(SOURCE, rng))
-    address, findings = f"python-source:{folder}", Findings()
+    address, findings = f"python-source:{folder}", ReadReport()
     data, _ = read_python(address, "source", "train", findings)
     assert set(findings.counts) <= {"broken_python"} and data.queries.height
     assert np.array_equal(hashes_of(data), examples.hashes_of([address], []))
@@ -278,7 +279,7 @@ def own(folder: Path, rng: random.Random) -> None:
     """A data set of ours of which a file was damaged; half of the time with a marker mended to match."""
     address = str(folder / "own")
     data = read_dataset(str(write_rows(folder / "rows.jsonl", [pair(n, neg=["x"], neg_scores=[1]) for n in range(4)])))
-    with storage.new_folder(address, producer="fuzz") as written:
+    with storage.publish(address, producer="fuzz") as written:
         data.save(written)
         if mended := rng.random() < 0.5:
             damage(written, rng)

@@ -225,9 +225,9 @@ def unbroken(arguments: Mapping[str, str], folder: Path) -> Path:
 
 
 def test_either_host_may_be_lost(s3: str, tiny_model: Path, namespaces: list[str], tmp_path: Path) -> None:
-    with storage.new_folder(f"{s3}/two/data", producer="test") as place:
+    with storage.publish(f"{s3}/two/data", producer="test") as place:
         small_data().save(place)
-    with storage.new_folder(f"{s3}/two/base", producer="test") as place:
+    with storage.publish(f"{s3}/two/base", producer="test") as place:
         shutil.copytree(tiny_model, place, dirs_exist_ok=True)
     output = f"{s3}/two/model"
     arguments = {"data": f"{s3}/two/data", "model": f"{s3}/two/base", "output": output, **TRAINING}
@@ -255,16 +255,16 @@ def test_either_host_may_be_lost(s3: str, tiny_model: Path, namespaces: list[str
                 told = hosts[0].text().count("Training from step")
                 until(lambda told=told: hosts[0].text().count("Training from step") > told, hosts)
                 assert newest(place) >= before
-                until(lambda before=before: newest(place) > before or storage.is_finished(output), hosts)
-                assert not storage.is_finished(output), "the training was over before the second host was lost"
+                until(lambda before=before: newest(place) > before or storage.is_complete(output), hosts)
+                assert not storage.is_complete(output), "the training was over before the second host was lost"
             until(lambda: all(host.code == 0 for host in hosts), hosts)
     finally:
         for host in hosts:
             host.stop()
         for namespace in namespaces:
             shutil.rmtree(Path("/etc/netns") / namespace)
-    assert storage.read_marker(output).run_id == RUN
-    weights = [load_file(storage.open_folder(str(folder)) / "model.safetensors") for folder in (output, expected)]
+    assert storage.read_manifest(output).run_id == RUN
+    weights = [load_file(storage.open_artifact(str(folder)) / "model.safetensors") for folder in (output, expected)]
     assert weights[0].keys() == weights[1].keys()
     assert [name for name in weights[0] if not (weights[0][name] == weights[1][name]).all()] == []
     assert all(host.starts > 1 for host in hosts)

@@ -42,15 +42,15 @@ def fingerprint(
         The decision, train or skip; SHA-256 of data, models and code version, which makes caching right; what is
         trained with, as JSON for the record; the reason in words.
     """
-    from components.kfp_context import output_address, reported, show_metrics
-    from sharpen.retraining.change_detection import look_and_compare
+    from components.kfp_context import exit_on_error, log_metrics, output_uri
+    from sharpen.retraining.change_detection import detect_changes
 
-    with reported("fingerprint", first_contact=True):
-        examples.uri = output_address(examples.uri, "examples")
+    with exit_on_error("fingerprint", first_contact=True):
+        examples.uri = output_uri(examples.uri, "examples")
         models = (base_model, start_model, mined_with)
         rules = (settings_hash, last_run, min_new_examples)
-        found, answer = look_and_compare(train_data, eval_data, *models, *rules, target=examples.uri)
-        show_metrics(statistics, answer.metrics)
+        found, answer = detect_changes(train_data, eval_data, *models, *rules, target=examples.uri)
+        log_metrics(statistics, answer.metrics)
         answer.write_page(page.path)
         print(f"content fingerprint: {found}\n{answer.reason}")
     return answer.decision, found, answer.seen.as_json(), answer.reason  # type: ignore[return-value]
@@ -80,17 +80,17 @@ def data_prep(
     Returns:
         Address of the data set.
     """
-    from components.kfp_context import output_address, reported, show_metrics
+    from components.kfp_context import exit_on_error, log_metrics, output_uri
     from sharpen.data.preparation.prepare import prepare
     from sharpen.data.preparation.settings import DataSettings
     from sharpen.data.preparation.statistics import write_page
     from sharpen.data.readers import split_addresses
 
-    with reported("data_prep"):
-        data.uri = output_address(data.uri, "data_prep")
+    with exit_on_error("data_prep"):
+        data.uri = output_uri(data.uri, "data_prep")
         checked = DataSettings.from_json(settings, where="data.")
         marker = prepare(split_addresses(train_data), split_addresses(eval_data), data.uri, checked)
         data.metadata.update(rows=marker.rows, fingerprint=marker.facts["fingerprint"])
-        show_metrics(statistics, marker.facts["metrics"])
+        log_metrics(statistics, marker.facts["metrics"])
         write_page(data.uri, page.path)
     return data.uri

@@ -16,7 +16,7 @@ from sharpen.terminal import plain_console
 
 def show_evaluation(addresses: EvaluationAddresses, settings: EvaluationSettings) -> None:
     """Headline metrics, differences if there are any, the report and the next command."""
-    found = artifact.Evaluated.open(addresses.output)
+    found = artifact.EvaluationArtifact.open(addresses.output)
     against: dict[str, Any] = {}
     if addresses.base or addresses.champion:
         against = storage.read_json(storage.join(addresses.output, artifact.COMPARISON))["against"]

@@ -52,15 +52,15 @@ def finetuning(
         job_manifest: What was started: the job's manifest on a cluster, the command on one machine.
         name: Name of this use of the step; it is part of the output's address.
     """
-    from components.kfp_context import output_address, reported, show_metrics
+    from components.kfp_context import exit_on_error, log_metrics, output_uri
 
-    with reported(name):
+    with exit_on_error(name):
         from components.finetuning.launch import launch_from_json, numbers, write_page
 
-        model.uri = output_address(model.uri, name)
+        model.uri = output_uri(model.uri, name)
         told = (settings, encoder, job)
         facts = launch_from_json(data, negatives, base_model, model.uri, *told, vars(task_config), job_manifest.uri)
-        show_metrics(statistics, numbers(facts))
+        log_metrics(statistics, numbers(facts))
         write_page(facts, page.path)
         model.metadata.update(base_model=base_model, data_fingerprint=facts["data_fingerprint"], **numbers(facts))
     return model.uri

@@ -34,12 +34,12 @@ def indexing(
         The address of the index.
     """
     from components.indexing.step import run_step
-    from components.kfp_context import reported, show_metrics
+    from components.kfp_context import exit_on_error, log_metrics
 
-    with reported("indexing"):
+    with exit_on_error("indexing"):
         result = run_step(model, data, settings, encoder)
         index.metadata.update(result.facts)
-        show_metrics(statistics, result.metrics)
+        log_metrics(statistics, result.metrics)
         result.write_facts(index.path)
         result.write_page(page.path)
         return result.address

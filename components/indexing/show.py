@@ -17,7 +17,7 @@ _SNIPPET = 160
 
 def show_index(output: str) -> None:
     """Print a summary of a finished index."""
-    marker = storage.read_marker(output)
+    marker = storage.read_manifest(output)
     for line in summary(storage.read_json(storage.join(output, manifest.NAME)), marker.facts["seconds"]["total"]):
         print(line)
     size = sum(file["size"] for file in marker.files)

@@ -26,12 +26,12 @@ def current_champion(model_name: str, store: str, base_model: str, start_from: s
         the last finished run as JSON, empty if there is none; of the keys of queries that champions were trained on,
         empty if there are none.
     """
-    from components.kfp_context import reported
+    from components.kfp_context import exit_on_error
     from sharpen.registry.last_run import read
     from sharpen.registry.registry import champion_address
     from sharpen.registry.trained_queries import newest
 
-    with reported("current_champion", first_contact=True):
+    with exit_on_error("current_champion", first_contact=True):
         address, last = champion_address(store, model_name), read(store, model_name)
         start = address if start_from == "champion" and address else base_model
         print(f"champion: {address or 'none yet'}; training starts from {start}")
@@ -67,18 +67,18 @@ def gate(
     """
     from pathlib import Path
 
-    from components.kfp_context import reported, show_metrics
+    from components.kfp_context import exit_on_error, log_metrics
     from sharpen.registry.promote import judge
     from sharpen.registry.settings import PromotionSettings
     from sharpen.registry.wording import decision_record
 
-    with reported("gate"):
+    with exit_on_error("gate"):
         answer, page = judge(
             evaluation, model_name, store, PromotionSettings.from_json(settings, where="promotion."), run_settings
         )
         Path(decision.path).write_text(page, encoding="utf-8")
         Path(record.path).write_text(decision_record(answer, evaluation), encoding="utf-8")
-        show_metrics(figures, answer.figures)
+        log_metrics(figures, answer.figures)
         decision.metadata.update(verdict=answer.outcome, reasons=answer.reasons, evaluation=evaluation)
         print("\n".join([f"{answer.verdict}:", *answer.reasons]))
     return answer.outcome, "; ".join(answer.reasons)  # type: ignore[return-value]
@@ -117,10 +117,10 @@ def promotion(
         What follows, index, promoted, compare again or not promoted; the verdict, promote, reject or overtaken; address
         of the registered version, empty for none; address of the champion now; the reason in words.
     """
-    from components.kfp_context import reported
+    from components.kfp_context import exit_on_error
     from components.promotion.step import run_step
 
-    with reported("promotion"):
+    with exit_on_error("promotion"):
         result = run_step(model, evaluation, model_name, store, settings, with_index, again=again)
         promoted.metadata.update(address=result.promotion.version, model_name=model_name)
         result.tell(page, evaluation)
@@ -142,9 +142,9 @@ def remember(model_name: str, store: str, seen: str, verdict: str, version: str 
     Returns:
         The record as JSON.
     """
-    from components.kfp_context import reported
-    from sharpen.registry.last_run import settle
-    from sharpen.registry.run_record import Seen
+    from components.kfp_context import exit_on_error
+    from sharpen.registry.last_run import record_run
+    from sharpen.registry.run_record import TrainingInputs
 
-    with reported("remember"):
-        return settle(store, model_name, Seen.from_json(seen), verdict, version, reason)
+    with exit_on_error("remember"):
+        return record_run(store, model_name, TrainingInputs.from_json(seen), verdict, version, reason)

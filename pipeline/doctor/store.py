@@ -10,7 +10,7 @@ from pipeline.pods import STORE_CONFIG
 from sharpen.errors import InputError, SharpenError
 from sharpen.store import storage
 from sharpen.store.check import try_store
-from sharpen.uri import NoCredentials, Unreachable, parse_remote, split_addresses
+from sharpen.uri import CredentialsError, Unreachable, parse_remote, split_addresses
 
 _ENDPOINT = "AWS_ENDPOINT_URL_S3"
 _IN_A_POD = "--pull asks from a pod; or set AWS_ENDPOINT_URL_S3, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY here"
@@ -37,9 +37,9 @@ def store(visit: Visit) -> Iterator[Finding]:
     where = f"{root} at {endpoint}" if endpoint else root
     try:
         trials = try_store(asked)
-    except (Unreachable, NoCredentials) as error:
+    except (Unreachable, CredentialsError) as error:
         # the cluster's own address of its store often means nothing outside
-        seen = from_cluster or isinstance(error, NoCredentials)
+        seen = from_cluster or isinstance(error, CredentialsError)
         yield Finding("store", "not checked" if seen else "fail", f"not seen from here: {error}", _IN_A_POD)
         return
     except InputError as error:

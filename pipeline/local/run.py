@@ -188,7 +188,11 @@ def _execute(
             pipeline(**arguments)
     except RuntimeError as error:
         _raise_reason(
-            exit_status.read(folder / "outcome.json"), view.failed or "of the pipeline", view.full_disk, error, log
+            exit_status.read_exit_status(folder / "outcome.json"),
+            view.failed or "of the pipeline",
+            view.full_disk,
+            error,
+            log,
         )
         raise
     finally:
@@ -236,7 +240,7 @@ def _left_by(task: str, folder: Path) -> dict[str, Any] | None:
     return json.loads(written.read_text(encoding="utf-8")) if written else None
 
 
-def _raise_reason(told: exit_status.Outcome | None, step: str, full: str, error: RuntimeError, log: Path) -> None:
+def _raise_reason(told: exit_status.ExitStatus | None, step: str, full: str, error: RuntimeError, log: Path) -> None:
     """Say which step failed, why, and where the log is; as the user's fault where the step said so.
 
     Args:

@@ -29,7 +29,7 @@ def run_folder(runs: Path, name: str) -> Iterator[Path]:
         InputError: it cannot be made.
     """
     folder = runs / name
-    with local_store.told(runs):
+    with local_store.translate_os_errors(runs):
         folder.mkdir(parents=True, mode=0o700)
     with local_store.locked(folder / _LOCK):
         ended = _ended(runs)

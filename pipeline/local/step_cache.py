@@ -34,9 +34,9 @@ def fault(outputs: Mapping[str, Any]) -> str:
 
 def _fault_of_folder(address: str) -> str:
     try:
-        marker = storage.read_marker(address)
+        marker = storage.read_manifest(address)
         if sum(file["size"] for file in marker.files) <= HASHED_BYTES or not storage.is_remote(address):
-            storage.open_folder(address)
+            storage.open_artifact(address)
         if storage.is_remote(address):
             sizes = {file.name: file.size for file in storage.list_files(address)}
             for file in marker.files:

@@ -16,7 +16,7 @@ from pipeline.parameters import Settings
 from sharpen.errors import InputError
 from sharpen.progress import clock
 from sharpen.registry import decisions, registry
-from sharpen.registry.evaluation_summary import Measured, read_measured
+from sharpen.registry.evaluation_summary import EvaluationSummary, read_evaluation_summary
 from sharpen.registry.wording import MANY, often
 from sharpen.terminal import plain_console, printable
 
@@ -31,7 +31,7 @@ def show(run: local.LocalRun, settings: Settings) -> None:
         return
     with local.opened_store(settings.store, write=False) as root:
         metrics = local.comparison(run)
-        measured = read_measured(run.evaluation)
+        measured = read_evaluation_summary(run.evaluation)
         earlier = decisions.earlier(root, measured, settings.promotion)
     main = metrics[settings.promotion.metric]
     table = Table(title=None, box=None, pad_edge=False, padding=(0, 2))
@@ -72,7 +72,7 @@ def show(run: local.LocalRun, settings: Settings) -> None:
         _say(console, f"  {_program()}{command.removeprefix('sharpen')}")
 
 
-def _beside_the_gain(measured: Measured, earlier: int, metric: str) -> list[str]:
+def _beside_the_gain(measured: EvaluationSummary, earlier: int, metric: str) -> list[str]:
     """The figures of dev, by which runs are compared, and how worn the test set is."""
     dev, lines = measured.dev, []
     if metric in dev.get("metrics", {}):

@@ -18,7 +18,7 @@ def open_private(path: Path, mode: str, **options: Any) -> Any:
 
 def write_private(path: Path, data: bytes) -> None:
     """Replace a file atomically: after a full disk or a kill the old one is there, whole, or none."""
-    temporary = local_store.beside(path)
+    temporary = local_store.temp_sibling(path)
     try:
         with open_private(temporary, "wb") as file:
             file.write(data)

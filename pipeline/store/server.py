@@ -180,7 +180,7 @@ class EmbeddedStore:
 
     @contextlib.contextmanager
     def _made(self) -> Iterator[None]:
-        with local_store.told(self.directory):
+        with local_store.translate_os_errors(self.directory):
             self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             (self.directory / "data").mkdir(exist_ok=True, mode=0o700)
             with local_store.locked(self.directory / MUTEX):

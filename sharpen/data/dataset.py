@@ -139,8 +139,8 @@ class DataSet:
 
     @classmethod
     def open(cls, uri: str) -> DataSet:
-        """The finished data set at an address (`storage.open_folder`)."""
-        return cls.load(storage.open_folder(uri))
+        """The finished data set at an address (`storage.open_artifact`)."""
+        return cls.load(storage.open_artifact(uri))
 
 
 def write_table(table: pl.DataFrame, folder: Path, schema: Schema) -> None:

@@ -14,7 +14,7 @@ KEY_TYPE = np.dtype(f"S{KEY_BYTES}")
 
 
 @dataclass(frozen=True)
-class Distinct:
+class UniqueTexts:
     """The different ones among n texts, in the order in which they first occur.
 
     Attributes:
@@ -31,17 +31,17 @@ class Distinct:
         return len(self.first)
 
 
-def distinct(texts: Sequence[str], instructions: Sequence[str | None] | None = None) -> Distinct:
+def unique_texts(texts: Sequence[str], instructions: Sequence[str | None] | None = None) -> UniqueTexts:
     """The different ones among texts; an instruction of a text's own makes it another text, an empty one does not."""
     keys = exact_keys(texts, instructions)
     found, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
     order = np.argsort(first)
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
-    return Distinct(first[order], rank[inverse], found[order])
+    return UniqueTexts(first[order], rank[inverse], found[order])
 
 
-def taken(
+def select(
     rows: np.ndarray, texts: Sequence[str], instructions: Sequence[str | None] | None
 ) -> tuple[list[str], list[str | None] | None]:
     """Some of the texts, with their instructions."""

@@ -5,7 +5,7 @@
 - In between: neither, so no positive and no negative.
 
 Whatever a negative's origin (mining, the user, the batch, a random draw), it is never a text that is the same
-(`core.text.normalised`) as
+(`data.text.normalize`) as
 
 - that of a passage judged above 0, in any split, for the query or for another query with the same text;
 - the query itself: in data such as pairs of duplicate questions every query is a passage too.

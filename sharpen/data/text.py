@@ -1,6 +1,6 @@
 """What it means for two texts to be the same, the ids and keys made from texts, and what a passage's text is.
 
-Two texts are the same where they are equal after `normalised`: that decides what is merged, what leaks from one split
+Two texts are the same where they are equal after `normalize`: that decides what is merged, what leaks from one split
 into another, and what is never a negative (`core.relevance`). What is encoded once is the exact text (`core.distinct`).
 """
 
@@ -17,14 +17,14 @@ _SPACE = "".join(filter(str.isspace, map(chr, range(0x3001))))
 _SLICE = 20_000
 
 
-def normalised(text: str) -> str:
+def normalize(text: str) -> str:
     """The text with Unicode compatibility forms folded (NFKC), case folded and runs of white space made one space."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def text_key(text: str) -> int:
     """A 64-bit number, equal for texts that are the same: the first 8 bytes of the SHA-256 of the normalised text."""
-    return int.from_bytes(hashlib.sha256(normalised(text).encode()).digest()[:8], "big")
+    return int.from_bytes(hashlib.sha256(normalize(text).encode()).digest()[:8], "big")
 
 
 def text_id(text: str) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-Kind = Literal["query", "passage"]
+TextType = Literal["query", "passage"]
 
 
-def title(kind: Kind) -> str:
+def title(kind: TextType) -> str:
     """What a reader sees of the work."""
     return f"Encoding {'queries' if kind == 'query' else 'passages'}"

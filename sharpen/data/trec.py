@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from sharpen.data.readers.lines import read_lines
-from sharpen.data.readers.rows import RowFault, parse_grade
+from sharpen.data.readers.rows import RowError, parse_grade
 from sharpen.errors import InputError
 
 Value = TypeVar("Value", int, float)
@@ -122,7 +122,7 @@ def _table(
 def _grade(text: str) -> int:
     try:
         return parse_grade(text)
-    except RowFault as fault:
+    except RowError as fault:
         raise ValueError(text) from fault
 
 

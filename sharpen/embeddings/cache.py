@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from sharpen.data.text_type import Kind
+from sharpen.data.text_type import TextType
 from sharpen.embeddings.cache_metadata import WrongDimension, identity_of
 from sharpen.embeddings.lazy_encoder import LazyEncoder
 from sharpen.embeddings.pruning import prune
-from sharpen.embeddings.remote_shards import SharedShards
+from sharpen.embeddings.remote_shards import RemoteShards
 from sharpen.embeddings.shards import ShardFolder
 from sharpen.errors import InputError
 from sharpen.store import storage
@@ -14,7 +14,7 @@ from sharpen.store.download_cache import cache_folder
 from sharpen.uri import local_path
 
 
-def open_cache(encoder: LazyEncoder, kind: Kind, address: str | None = None) -> ShardFolder | None:
+def open_cache(encoder: LazyEncoder, kind: TextType, address: str | None = None) -> ShardFolder | None:
     """The encoder's shards; None when they shall be kept nowhere.
 
     Args:
@@ -40,17 +40,17 @@ def open_cache(encoder: LazyEncoder, kind: Kind, address: str | None = None) -> 
     return shards
 
 
-def _opened(encoder: LazyEncoder, kind: Kind, address: str) -> ShardFolder:
+def _opened(encoder: LazyEncoder, kind: TextType, address: str) -> ShardFolder:
     facts = encoder.facts(kind)
     name = identity_of(facts)
     shared = storage.is_remote(address)
     root = cache_folder() / "vectors" if shared or address == "auto" else local_path(address)
     if shared:
-        return SharedShards(root / name, facts, encoder.dimension, storage.join(address, name))
+        return RemoteShards(root / name, facts, encoder.dimension, storage.join(address, name))
     return ShardFolder(root / name, facts, encoder.dimension)
 
 
-def make_room(encoder: LazyEncoder, shards: ShardFolder, address: str) -> None:
+def evict(encoder: LazyEncoder, shards: ShardFolder, address: str) -> None:
     """Remove what was used longest ago when this machine's cache is too large; a folder of the user's is the user's.
 
     Arguments as for `open_cache`, which gave the shards.

@@ -1,4 +1,4 @@
-"""`vectors_of`: what is cached is read, what is missing is encoded and kept, and a matrix is put together."""
+"""`embed_texts`: what is cached is read, what is missing is encoded and kept, and a matrix is put together."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sharpen.data.dedup import Distinct, distinct, taken
-from sharpen.data.text_type import Kind, title
-from sharpen.embeddings.cache import make_room, open_cache
+from sharpen.data.dedup import UniqueTexts, select, unique_texts
+from sharpen.data.text_type import TextType, title
+from sharpen.embeddings.cache import evict, open_cache
 from sharpen.embeddings.lazy_encoder import LazyEncoder
 from sharpen.embeddings.memmap import empty_matrix
 from sharpen.embeddings.processes import encode_on_processes, process_count
-from sharpen.embeddings.shards import Places, ShardFolder
+from sharpen.embeddings.shards import ShardFolder, ShardIndex
 from sharpen.embeddings.writer import ShardWriter
 
 if TYPE_CHECKING:
@@ -22,33 +22,33 @@ if TYPE_CHECKING:
 
 ROWS_AT_ONCE = 1 << 16
 # Fewer texts, such as the one that a person searches for, are encoded sooner than the model's weights are hashed.
-WORTH_KEEPING = 32
+MIN_TEXTS_TO_CACHE = 32
 
 
-def vectors_of(
+def embed_texts(
     encoder: Encoder | LazyEncoder,
     texts: Sequence[str],
-    kind: Kind,
+    kind: TextType,
     instructions: Sequence[str | None] | None = None,
 ) -> np.ndarray:
     """Embeddings (n, d, float32) of the texts, in their order; arguments as for `Encoder.tokenize`.
 
     Each distinct text is encoded once, and never again by the same encoder while the cache
-    (`EncoderSettings.vector_cache`) holds its vector; only a few texts (`WORTH_KEEPING`) are not kept. A result too
-    large for the memory is a memory-mapped file. An embedding that is not a finite number is returned as NaN and not
-    kept: the caller knows the text's id (`not_finite`).
+    (`EncoderSettings.vector_cache`) holds its vector; only a few texts (`MIN_TEXTS_TO_CACHE`) are not kept. A result
+    too large for the memory is a memory-mapped file. An embedding that is not a finite number is returned as NaN and
+    not kept: the caller knows the text's id (`not_finite`).
 
     Raises:
         InputError: nothing can be written in the cache, or it holds vectors of another length.
         StepFailed: not even one text fits into the memory.
     """
     encoder = encoder if isinstance(encoder, LazyEncoder) else LazyEncoder.of(encoder)
-    unlike = distinct(texts, instructions)
-    once, own = taken(unlike.first, texts, instructions)
-    cache = open_cache(encoder, kind) if len(unlike) >= WORTH_KEEPING else None
+    unlike = unique_texts(texts, instructions)
+    once, own = select(unlike.first, texts, instructions)
+    cache = open_cache(encoder, kind) if len(unlike) >= MIN_TEXTS_TO_CACHE else None
     if cache is not None:
         return _through(cache, encoder.settings.vector_cache, encoder, unlike, once, kind, own)
-    if process_count(encoder.awake(), kind, once, np.arange(len(unlike))) == 1:
+    if process_count(encoder.load(), kind, once, np.arange(len(unlike))) == 1:
         return _without_cache(encoder, unlike, once, kind, own)
     # what several processes compute must meet somewhere
     with tempfile.TemporaryDirectory(prefix="sharpen-vectors-") as folder:
@@ -61,9 +61,9 @@ def _through(
     cache: ShardFolder,
     place: str,
     encoder: LazyEncoder,
-    unlike: Distinct,
+    unlike: UniqueTexts,
     once: list[str],
-    kind: Kind,
+    kind: TextType,
     own: list[str | None] | None,
 ) -> np.ndarray:
     """The embeddings of texts of which `once` are the different ones, by way of the cache at a place."""
@@ -73,9 +73,9 @@ def _through(
         print(f"{title(kind)}: {cached:,} of {len(unlike):,} are in the cache", flush=True)
     missing = np.flatnonzero(places.shard < 0)
     if len(missing):
-        make_room(encoder, cache, place)
-        if (processes := process_count(encoder.awake(), kind, once, missing)) > 1:
-            encode_on_processes(encoder.awake(), cache, once, kind, own, missing, processes, place)
+        evict(encoder, cache, place)
+        if (processes := process_count(encoder.load(), kind, once, missing)) > 1:
+            encode_on_processes(encoder.load(), cache, once, kind, own, missing, processes, place)
             places = cache.find(unlike.keys)
     # what is left: all, what the processes could not keep, or what another process removed meanwhile
     while len(missing := np.flatnonzero((places.shard < 0) & ~unfit)):
@@ -86,7 +86,7 @@ def _through(
     return _assembled(cache, places, unlike.place)
 
 
-def _assembled(cache: ShardFolder, places: Places, place: np.ndarray) -> np.ndarray:
+def _assembled(cache: ShardFolder, places: ShardIndex, place: np.ndarray) -> np.ndarray:
     """The matrix (n, d) of the texts that are `place` (n,) among those that were looked up."""
     out = empty_matrix(len(place), cache.dimension, cache.folder)
     shard, row = places.shard[place], places.row[place]
@@ -101,7 +101,7 @@ def _assembled(cache: ShardFolder, places: Places, place: np.ndarray) -> np.ndar
 
 
 def _without_cache(
-    encoder: LazyEncoder, unlike: Distinct, once: list[str], kind: Kind, own: list[str | None] | None
+    encoder: LazyEncoder, unlike: UniqueTexts, once: list[str], kind: TextType, own: list[str | None] | None
 ) -> np.ndarray:
     vectors = empty_matrix(len(unlike), encoder.dimension)
 
@@ -121,7 +121,7 @@ def _without_cache(
 def _encode(
     encoder: LazyEncoder,
     once: list[str],
-    kind: Kind,
+    kind: TextType,
     own: list[str | None] | None,
     rows: np.ndarray,
     done: Callable[[np.ndarray, np.ndarray], None],
@@ -129,4 +129,4 @@ def _encode(
     """`encode_rows`, which is imported, and transformers with it, only where there is something to encode."""
     from sharpen.embeddings.encoding import encode_rows
 
-    encode_rows(encoder.awake(), once, kind, own, rows, done)
+    encode_rows(encoder.load(), once, kind, own, rows, done)

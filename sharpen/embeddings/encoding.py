@@ -16,14 +16,14 @@ from typing import TypeVar, cast
 import numpy as np
 import torch
 
-from sharpen.data.dedup import distinct, taken
-from sharpen.data.text_type import Kind, title
-from sharpen.embeddings.sharding import Share, Work, cut
+from sharpen.data.dedup import select, unique_texts
+from sharpen.data.text_type import TextType, title
+from sharpen.embeddings.sharding import Shard, ShardBatch, split_by_tokens
 from sharpen.errors import StepFailed
 from sharpen.hardware import allocator
-from sharpen.hardware.thread_pool import lane_count, side_by_side
+from sharpen.hardware.thread_pool import map_in_threads, worker_count
 from sharpen.models.encoder import Encoder
-from sharpen.models.micro_batches import usual_piece, width
+from sharpen.models.micro_batches import default_token_budget, padded_length
 from sharpen.progress import Reporter
 
 # Most tokens of a chunk: 128 MiB as int32, and two thousand micro-batches of the default size.
@@ -36,7 +36,7 @@ Done = Callable[[np.ndarray, np.ndarray], None]
 
 
 @dataclass
-class Budget:
+class TokenBudget:
     """Tokens of one micro-batch, padding included. It shrinks when memory runs out, and stays so.
 
     Attributes:
@@ -52,9 +52,9 @@ class Budget:
     lower: str = "encoder.passage_max_len or encoder.query_max_len"
 
     @classmethod
-    def of(cls, encoder: Encoder) -> Budget:
+    def of(cls, encoder: Encoder) -> TokenBudget:
         """What was asked for, else what suits the device."""
-        return cls(encoder.settings.batch_tokens or usual_piece(encoder.device))
+        return cls(encoder.settings.batch_tokens or default_token_budget(encoder.device))
 
     def shrink(self, rows: int, longest: int) -> None:
         """Take half of the micro-batch of so many rows, the longest of so many tokens, that did not fit.
@@ -67,20 +67,22 @@ class Budget:
                 f"not enough memory to {self.single} of {longest:,} tokens; lower {self.lower}, close what else uses "
                 "the memory, or take a smaller model"
             )
-        padded = width(longest)
+        padded = padded_length(longest)
         self.tokens = max(padded, rows * padded // 2)
         print(f"note: memory ran out; {self.work} goes on with {self.tokens:,} tokens at once", flush=True)
 
 
-def encode(encoder: Encoder, texts: Sequence[str], kind: Kind, instructions: Sequence[str | None] | None) -> np.ndarray:
+def encode(
+    encoder: Encoder, texts: Sequence[str], kind: TextType, instructions: Sequence[str | None] | None
+) -> np.ndarray:
     """Embeddings (n, d, float32) of the texts, in their order, each distinct one computed once; all in memory."""
-    unlike = distinct(texts, instructions)
+    unlike = unique_texts(texts, instructions)
     vectors = np.empty((len(unlike), encoder.dimension), dtype=np.float32)
 
     def keep(rows: np.ndarray, found: np.ndarray) -> None:
         vectors[rows] = found
 
-    once, own = taken(unlike.first, texts, instructions)
+    once, own = select(unlike.first, texts, instructions)
     encode_rows(encoder, once, kind, own, np.arange(len(unlike)), keep)
     return vectors[unlike.place]
 
@@ -88,11 +90,11 @@ def encode(encoder: Encoder, texts: Sequence[str], kind: Kind, instructions: Seq
 def encode_rows(
     encoder: Encoder,
     texts: Sequence[str],
-    kind: Kind,
+    kind: TextType,
     instructions: Sequence[str | None] | None,
     rows: np.ndarray,
     done: Done,
-    share: Share | None = None,
+    share: Shard | None = None,
 ) -> None:
     """Encode some of the texts, and hand over each micro-batch when it is computed.
 
@@ -110,37 +112,37 @@ def encode_rows(
     Raises:
         StepFailed: not even one text fits into the memory.
     """
-    share = share or Share()
+    share = share or Shard()
     chunks = chunks_of(rows, encoder.max_lengths[kind])
     if not chunks:
         return
-    budget = Budget.of(encoder)
+    budget = TokenBudget.of(encoder)
     asked = budget.tokens
 
     def tokens_of(rows: np.ndarray) -> list[np.ndarray]:
         return tokenized(encoder, texts, kind, instructions, rows)
 
-    with evaluating(encoder), share.progress(title(kind)) as reporter:
-        expected = Expected(reporter, sum(len(texts[row]) for row in rows.tolist()))
-        for chunk, work in ahead(lambda chunk: share.of(chunk, tokens_of, asked), chunks):
+    with eval_mode(encoder), share.progress(title(kind)) as reporter:
+        expected = TokenEstimate(reporter, sum(len(texts[row]) for row in rows.tolist()))
+        for chunk, work in prefetch(lambda chunk: share.of(chunk, tokens_of, asked), chunks):
             expected.add(sum(len(texts[row]) for row in chunk.tolist()), work.tokens_of_all)
             for parts in _side_by_side(encoder, kind, work, budget):
                 for part, vectors in parts:
                     done(work.rows[part], vectors)
                     reporter.advance(work.counts_for * sum(len(work.tokens[row]) for row in part))
-    allocator.give_back()
+    allocator.release_freed_memory()
 
 
 def _side_by_side(
-    encoder: Encoder, kind: Kind, work: Work, budget: Budget
+    encoder: Encoder, kind: TextType, work: ShardBatch, budget: TokenBudget
 ) -> Iterator[list[tuple[np.ndarray, np.ndarray]]]:
-    """What `computed` gives for each micro-batch; on a CPU every core has one of its own."""
+    """What `encode_batch` gives for each micro-batch; on a CPU every core has one of its own."""
 
     def piece(batch: np.ndarray) -> Callable[[], list[tuple[np.ndarray, np.ndarray]]]:
-        return lambda: list(computed(encoder, kind, work.tokens, batch, budget))
+        return lambda: list(encode_batch(encoder, kind, work.tokens, batch, budget))
 
-    return side_by_side(
-        map(piece, work.batches), lane_count(encoder.device, len(work.batches)), lambda: computing(encoder)
+    return map_in_threads(
+        map(piece, work.batches), worker_count(encoder.device, len(work.batches)), lambda: inference_context(encoder)
     )
 
 
@@ -152,7 +154,7 @@ def chunks_of(rows: np.ndarray, max_length: int) -> list[np.ndarray]:
 
 
 def tokenized(
-    encoder: Encoder, texts: Sequence[str], kind: Kind, instructions: Sequence[str | None] | None, rows: np.ndarray
+    encoder: Encoder, texts: Sequence[str], kind: TextType, instructions: Sequence[str | None] | None, rows: np.ndarray
 ) -> list[np.ndarray]:
     """Token ids (int32) of some of the texts."""
     found: list[np.ndarray] = []
@@ -163,7 +165,7 @@ def tokenized(
     return found
 
 
-def ahead(prepare: Callable[[np.ndarray], T], chunks: Sequence[np.ndarray]) -> Iterator[tuple[np.ndarray, T]]:
+def prefetch(prepare: Callable[[np.ndarray], T], chunks: Sequence[np.ndarray]) -> Iterator[tuple[np.ndarray, T]]:
     """Each chunk with what `prepare` makes of it; the next one is prepared meanwhile."""
     pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="tokenize")
     try:
@@ -176,8 +178,8 @@ def ahead(prepare: Callable[[np.ndarray], T], chunks: Sequence[np.ndarray]) -> I
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def computed(
-    encoder: Encoder, kind: Kind, tokens: Sequence[np.ndarray], batch: np.ndarray, budget: Budget
+def encode_batch(
+    encoder: Encoder, kind: TextType, tokens: Sequence[np.ndarray], batch: np.ndarray, budget: TokenBudget
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Embeddings of one micro-batch, in smaller parts where the memory asks for it.
 
@@ -193,16 +195,16 @@ def computed(
     """
     lengths = np.array([len(tokens[row]) for row in batch])
 
-    def vectors_of(places: np.ndarray) -> np.ndarray:
+    def embed_texts(places: np.ndarray) -> np.ndarray:
         rows = [tokens[row] for row in batch[places]]
         return encoder(**encoder.pad(cast("Sequence[Sequence[int]]", rows)), kind=kind).cpu().numpy()
 
-    for places, vectors in as_it_fits(np.arange(len(batch)), lengths, budget, vectors_of):
+    for places, vectors in with_oom_retry(np.arange(len(batch)), lengths, budget, embed_texts):
         yield batch[places], vectors
 
 
-def as_it_fits(
-    order: np.ndarray, lengths: np.ndarray, budget: Budget, compute: Callable[[np.ndarray], np.ndarray]
+def with_oom_retry(
+    order: np.ndarray, lengths: np.ndarray, budget: TokenBudget, compute: Callable[[np.ndarray], np.ndarray]
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """What `compute` gives for rows, micro-batch by micro-batch; a smaller one each time that memory runs out.
 
@@ -221,7 +223,7 @@ def as_it_fits(
     waiting = [order]
     while waiting:
         rows = waiting.pop()
-        if len(parts := cut(rows, lengths, budget.tokens)) > 1:
+        if len(parts := split_by_tokens(rows, lengths, budget.tokens)) > 1:
             waiting += reversed(parts)
             continue
         found = None
@@ -250,19 +252,19 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 @contextmanager
-def evaluating(encoder: Encoder) -> Iterator[None]:
+def eval_mode(encoder: Encoder) -> Iterator[None]:
     """The encoder without dropout and gradients."""
     was_training = encoder.training
     encoder.eval()
     try:
-        with computing(encoder):
+        with inference_context(encoder):
             yield
     finally:
         encoder.train(was_training)
 
 
 @contextmanager
-def computing(encoder: Encoder) -> Iterator[None]:
+def inference_context(encoder: Encoder) -> Iterator[None]:
     """No gradients in this thread; weights that are computed with in bf16 are cast once, not each time.
 
     The cast weights stay in memory meanwhile: half of what the weights themselves take.
@@ -271,7 +273,7 @@ def computing(encoder: Encoder) -> Iterator[None]:
         yield
 
 
-class Expected:
+class TokenEstimate:
     """How many tokens there will be, when only some of the texts are tokenised: as many a character as so far."""
 
     def __init__(self, reporter: Reporter, characters: int) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from sharpen.data.text_type import Kind
+from sharpen.data.text_type import TextType
 from sharpen.embeddings.cache_metadata import hashed, source_hash
 from sharpen.hardware.device import use_bf16
 from sharpen.models import tokenizing
@@ -38,7 +38,7 @@ _CODE = (
 _NOT_THE_MODEL = ("_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version")
 
 
-def facts_of(encoder: Encoder, kind: Kind) -> dict[str, Any]:
+def encoder_facts(encoder: Encoder, kind: TextType) -> dict[str, Any]:
     """All that decides a vector except the text and its own instruction.
 
     The prompt of the other kind is not in it (as it is in `weights_hash`), so that a new query instruction leaves the

@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sharpen.data.text_type import Kind
+from sharpen.data.text_type import TextType
 from sharpen.embeddings.cache_metadata import identity_of, source_hash
 from sharpen.errors import InputError, StepFailed
 from sharpen.hardware import allocator
@@ -65,7 +65,7 @@ class LazyEncoder:
         kept = _kept(address, settings)
         found._facts = _read(kept) if kept else None
         if found._facts is None:
-            found._facts = _learn(found.awake())
+            found._facts = _learn(found.load())
             if kept:
                 _write(kept, found._facts)
         return found
@@ -75,7 +75,7 @@ class LazyEncoder:
         """An encoder that is loaded."""
         return cls(encoder.address, encoder.settings, encoder)
 
-    def awake(self) -> Encoder:
+    def load(self) -> Encoder:
         """The encoder itself.
 
         Raises:
@@ -91,15 +91,15 @@ class LazyEncoder:
             self._encoder = encoder
         return self._encoder
 
-    def put_away(self) -> None:
+    def unload(self) -> None:
         """Unload it: its part is done, and what follows can use the memory. Only for what `open` gave."""
         self._encoder = None
-        allocator.give_back()
+        allocator.release_freed_memory()
 
     @property
     def dimension(self) -> int:
         """Length d of an embedding."""
-        return self.awake().dimension if self._facts is None else self._facts["dimension"]
+        return self.load().dimension if self._facts is None else self._facts["dimension"]
 
     @property
     def device(self) -> torch.device:
@@ -109,25 +109,25 @@ class LazyEncoder:
     @property
     def weights_hash(self) -> str:
         """`encoder.weights_hash` of it."""
-        return (self._facts or _learn(self.awake()))["weights_hash"]
+        return (self._facts or _learn(self.load()))["weights_hash"]
 
-    def facts(self, kind: Kind) -> Mapping[str, Any]:
-        """`identity.facts_of` it."""
+    def facts(self, kind: TextType) -> Mapping[str, Any]:
+        """`identity.encoder_facts` it."""
         if self._facts is not None:
             return self._facts["facts"][kind]
-        from sharpen.embeddings.identity import facts_of
+        from sharpen.embeddings.identity import encoder_facts
 
-        return facts_of(self.awake(), kind)
+        return encoder_facts(self.load(), kind)
 
 
 def _learn(encoder: Encoder) -> dict[str, Any]:
-    from sharpen.embeddings.identity import facts_of
+    from sharpen.embeddings.identity import encoder_facts
     from sharpen.models.encoder import weights_hash
 
     facts = {
         "dimension": encoder.dimension,
         "weights_hash": weights_hash(encoder),
-        "facts": {kind: facts_of(encoder, kind) for kind in ("query", "passage")},
+        "facts": {kind: encoder_facts(encoder, kind) for kind in ("query", "passage")},
     }
     return json.loads(json.dumps(facts))  # as they are when they are read
 
@@ -136,7 +136,7 @@ def _kept(address: str, settings: EncoderSettings) -> Path | None:
     """The file with what is known of a model; None where no vectors are kept either."""
     if settings.vector_cache in ("off", ""):
         return None
-    folder = model_hub.locate(address)
+    folder = model_hub.resolve_model(address)
     try:
         return cache_folder() / "models" / f"{_key(folder, settings)}.json"
     except InputError:

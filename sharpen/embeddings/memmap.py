@@ -31,7 +31,7 @@ def empty_matrix(rows: int, dimension: int, folder: Path | None = None) -> np.nd
     if size < IN_MEMORY_BYTES:
         return np.empty((rows, dimension), dtype=np.float32)
     place = folder or Path(tempfile.gettempdir())
-    with local_store.told(place), tempfile.TemporaryFile(dir=place) as file:
+    with local_store.translate_os_errors(place), tempfile.TemporaryFile(dir=place) as file:
         # taken now: a full disk would end the process with a signal when a page is written
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(file.fileno(), 0, size)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from sharpen.data.text_type import Kind
+from sharpen.data.text_type import TextType
 from sharpen.embeddings.request import Request
 from sharpen.embeddings.shards import ShardFolder
 from sharpen.jobs import JobSettings, run_job
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 MODULE = "sharpen.embeddings.worker"
 # Tokens of each process below which its start (Python, torch and the model: ten seconds) takes longer than it saves.
-WORTH = {"cpu": 100_000, "cuda": 10_000_000}
+MIN_TOKENS_PER_PROCESS = {"cpu": 100_000, "cuda": 10_000_000}
 CHARACTERS_A_TOKEN = 4
 
 
-def process_count(encoder: Encoder, kind: Kind, texts: Sequence[str], rows: np.ndarray) -> int:
+def process_count(encoder: Encoder, kind: TextType, texts: Sequence[str], rows: np.ndarray) -> int:
     """How many processes should encode these rows of the texts: 1 means this one.
 
     As many as `EncoderSettings.encoding_processes` asks for, but at most one a GPU (or one a core where there is no
@@ -40,14 +40,14 @@ def process_count(encoder: Encoder, kind: Kind, texts: Sequence[str], rows: np.n
         return 1
     longest = encoder.max_lengths[kind]
     tokens = sum(min(longest, len(texts[row]) // CHARACTERS_A_TOKEN + 2) for row in rows.tolist())
-    return max(1, min(wanted, tokens // WORTH["cpu" if device == "cpu" else "cuda"]))
+    return max(1, min(wanted, tokens // MIN_TOKENS_PER_PROCESS["cpu" if device == "cpu" else "cuda"]))
 
 
 def encode_on_processes(
     encoder: Encoder,
     cache: ShardFolder,
     texts: list[str],
-    kind: Kind,
+    kind: TextType,
     instructions: list[str | None] | None,
     rows: np.ndarray,
     processes: int,
@@ -66,9 +66,9 @@ def encode_on_processes(
     Raises: as `run_job`.
     """
     device = encoder.device
-    folder = local_store.beside(cache.folder / "request")
+    folder = local_store.temp_sibling(cache.folder / "request")
     try:
-        with local_store.told(folder):
+        with local_store.translate_os_errors(folder):
             folder.mkdir(mode=0o700)
             Request.of(encoder, cache.folder.name, texts, kind, instructions, rows, place).write(folder)
         if device.type == "cuda":

@@ -26,7 +26,7 @@ def prune(root: Path, limit: int) -> None:
     folders = []
     for folder in root.iterdir():
         used, size = _last_use(folder), sum(_size(path) for path in folder.glob("*"))
-        if local_store.is_our_own(folder.name) and now - used > ABANDONED_SECONDS:
+        if local_store.is_internal_file(folder.name) and now - used > ABANDONED_SECONDS:
             local_store.delete(folder)
         else:
             folders.append((used, size, folder))

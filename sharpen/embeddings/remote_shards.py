@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from sharpen.embeddings.cache_metadata import DESCRIPTION, check_description, described
-from sharpen.embeddings.shards import KEYS, VECTORS, Places, ShardFolder, name_of, right_keys
+from sharpen.embeddings.shards import KEYS, VECTORS, ShardFolder, ShardIndex, name_of, right_keys
 from sharpen.errors import SharpenError
 from sharpen.store import local_store, object_store
 from sharpen.store.retry import at_most
@@ -28,7 +28,7 @@ T = TypeVar("T")
 STORE_SECONDS = 60.0
 
 
-class SharedShards(ShardFolder):
+class RemoteShards(ShardFolder):
     """A folder of shards and what others put into a store; a store that fails half-way is done without.
 
     Args:
@@ -64,7 +64,7 @@ class SharedShards(ShardFolder):
     def names(self) -> list[str]:
         return sorted({*super().names(), *self.stored})
 
-    def find(self, wanted: np.ndarray) -> Places:
+    def find(self, wanted: np.ndarray) -> ShardIndex:
         """As `ShardFolder.find`; what is used and was made while the store was not in reach is put there now."""
         places = super().find(wanted)
         for number in np.unique(places.shard[places.shard >= 0]).tolist():
@@ -109,8 +109,8 @@ class SharedShards(ShardFolder):
 
     def _fetch(self, name: str) -> bool:
         """Bring a shard here; False: it is not what its name says."""
-        fresh = local_store.beside(self.folder / "shard")
-        with local_store.told(self.folder):
+        fresh = local_store.temp_sibling(self.folder / "shard")
+        with local_store.translate_os_errors(self.folder):
             self._note_use()
             fresh.mkdir(mode=0o700)
             try:
@@ -133,7 +133,7 @@ class SharedShards(ShardFolder):
 
         if name not in self.stored:
             # another process of this machine may have put it there since this one looked
-            self._with_store(lambda: upload() if object_store.find_file(keys) is None else self.stored.add(name), None)
+            self._with_store(lambda: upload() if object_store.head(keys) is None else self.stored.add(name), None)
 
     def _with_store(self, work: Callable[[], T], otherwise: T) -> T:
         """What `work` returns; `otherwise` when the store has failed, which is told once and ends no run."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from sharpen.data.text_type import Kind
+from sharpen.data.text_type import TextType
 from sharpen.settings import EncoderSettings
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Request:
     model: str
     settings: EncoderSettings
     identity: str
-    kind: Kind
+    kind: TextType
     texts: list[str]
     instructions: list[str | None] | None
     rows: np.ndarray
@@ -46,7 +46,7 @@ class Request:
         encoder: Encoder,
         identity: str,
         texts: list[str],
-        kind: Kind,
+        kind: TextType,
         instructions: list[str | None] | None,
         rows: np.ndarray,
         place: str,

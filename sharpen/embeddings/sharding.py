@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sharpen.models.micro_batches import micro_batches, width
+from sharpen.models.micro_batches import micro_batches, padded_length
 from sharpen.progress import Reporter, Silent, progress
 
 
 @dataclass(frozen=True)
-class Work:
+class ShardBatch:
     """What one process computes of a chunk.
 
     Attributes:
@@ -34,7 +34,7 @@ class Work:
         return self.tokens_of_all / max(1, sum(map(len, self.tokens)))
 
 
-class Share:
+class Shard:
     """One process's share of the work: all of it, unless a subclass knows of other processes.
 
     Attributes:
@@ -55,7 +55,7 @@ class Share:
             return nullcontext(Silent())
         return progress(what if self.size == 1 else f"{what} on {self.size} processes", 0, "tokens")
 
-    def of(self, chunk: np.ndarray, tokens_of: Callable[[np.ndarray], list[np.ndarray]], budget: int) -> Work:
+    def of(self, chunk: np.ndarray, tokens_of: Callable[[np.ndarray], list[np.ndarray]], budget: int) -> ShardBatch:
         """This process's part of a chunk.
 
         Args:
@@ -65,22 +65,22 @@ class Share:
         """
         tokens = tokens_of(chunk[self.rank :: self.size])
         lengths = self.lengths(np.fromiter(map(len, tokens), np.int64, len(tokens)), len(chunk))
-        batches = cut(longest_first(lengths), lengths, budget)
+        batches = split_by_tokens(longest_first(lengths), lengths, budget)
         if self.size == 1:
-            return Work(chunk, tokens, batches, int(lengths.sum()))
+            return ShardBatch(chunk, tokens, batches, int(lengths.sum()))
         mine = [batch for batch, owner in zip(batches, self._deal(batches, lengths), strict=True) if owner == self.rank]
         # tokenised again, which is a second time at most: the tokens are elsewhere, and this costs less than their way
         rows = chunk[np.concatenate([np.empty(0, np.int64), *mine])]
         ends = np.cumsum([len(batch) for batch in mine])
         places = np.split(np.arange(len(rows)), ends[:-1]) if mine else []
-        return Work(rows, tokens_of(rows), places, int(lengths.sum()))
+        return ShardBatch(rows, tokens_of(rows), places, int(lengths.sum()))
 
     def _deal(self, batches: Sequence[np.ndarray], lengths: np.ndarray) -> list[int]:
         """The owner of each micro-batch: who has the fewest tokens, padding included, over all chunks so far."""
         owners = []
         for batch in batches:
             owner = int(self._dealt.argmin())
-            self._dealt[owner] += len(batch) * width(int(lengths[batch[0]]))
+            self._dealt[owner] += len(batch) * padded_length(int(lengths[batch[0]]))
             owners.append(owner)
         return owners
 
@@ -90,6 +90,6 @@ def longest_first(lengths: np.ndarray) -> np.ndarray:
     return np.argsort(-lengths, kind="stable")
 
 
-def cut(order: np.ndarray, lengths: np.ndarray, budget: int) -> list[np.ndarray]:
+def split_by_tokens(order: np.ndarray, lengths: np.ndarray, budget: int) -> list[np.ndarray]:
     """The texts, from long to short, as micro-batches of at most `budget` tokens with padding."""
     return [order[start:end] for start, end in micro_batches(lengths[order].tolist(), budget)]

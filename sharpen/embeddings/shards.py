@@ -29,7 +29,7 @@ ABANDONED_SECONDS = 24 * 3600
 
 
 @dataclass(frozen=True)
-class Places:
+class ShardIndex:
     """Where vectors are kept.
 
     Attributes:
@@ -59,7 +59,7 @@ class ShardFolder:
         self.folder, self.dimension = folder, dimension
         self._sound: set[str] = set()
         self._described = described(facts, dimension)
-        with local_store.told(folder):
+        with local_store.translate_os_errors(folder):
             self._note_use()
             check_description((folder / DESCRIPTION).read_bytes(), str(folder), dimension)
 
@@ -82,9 +82,9 @@ class ShardFolder:
         Raises:
             InputError: the disk is full, or nothing may be written here.
         """
-        with local_store.told(self.folder):
+        with local_store.translate_os_errors(self.folder):
             self._note_use()
-            fresh = local_store.beside(self.folder / "shard")
+            fresh = local_store.temp_sibling(self.folder / "shard")
             fresh.mkdir(mode=0o700)
             try:
                 np.save(fresh / "vectors.npy", np.ascontiguousarray(vectors, dtype=np.float32), allow_pickle=False)
@@ -101,13 +101,13 @@ class ShardFolder:
         keys.replace(self.keys_path(name))
         self._sound.add(name)
 
-    def find(self, wanted: np.ndarray) -> Places:
+    def find(self, wanted: np.ndarray) -> ShardIndex:
         """Where the vectors of these keys are. Shards that turn out to be damaged are removed, with a note."""
         names = self.names()
         while True:
             held = {name: keys for name in names if (keys := self.keys(name)) is not None}
             names = list(held)
-            places = located(wanted, names, list(held.values()))
+            places = lookup(wanted, names, list(held.values()))
             needed = {names[shard] for shard in np.unique(places.shard) if shard >= 0}
             damaged = {name for name in needed if not self.is_sound(name)}
             if not damaged:
@@ -155,7 +155,7 @@ class ShardFolder:
         complete = set(self.names())
         for path in self.folder.iterdir():
             half = path.name.endswith(VECTORS) and path.name.removesuffix(VECTORS) not in complete
-            if (half or local_store.is_our_own(path.name)) and _age(path) > ABANDONED_SECONDS:
+            if (half or local_store.is_internal_file(path.name)) and _age(path) > ABANDONED_SECONDS:
                 local_store.delete(path)
 
     def keys_path(self, name: str) -> Path:
@@ -177,7 +177,7 @@ def name_of(keys: Path, vectors: Path) -> str:
     return f"{local_store.sha256_of(keys)[:_KEYS_DIGITS]}-{local_store.sha256_of(vectors)[:_VECTORS_DIGITS]}"
 
 
-def located(wanted: np.ndarray, names: list[str], held: Sequence[np.ndarray]) -> Places:
+def lookup(wanted: np.ndarray, names: list[str], held: Sequence[np.ndarray]) -> ShardIndex:
     """Where the wanted keys (n,) stand among the keys of the shards."""
     known = np.concatenate([np.empty(0, KEY_TYPE), *held])
     shard_of = np.repeat(np.arange(len(held)), [len(keys) for keys in held])
@@ -188,7 +188,7 @@ def located(wanted: np.ndarray, names: list[str], held: Sequence[np.ndarray]) ->
         place = order[np.minimum(np.searchsorted(known, wanted, sorter=order), len(known) - 1)]
         found = known[place] == wanted
         shard[found], row[found] = shard_of[place[found]], row_of[place[found]]
-    return Places(names, shard, row)
+    return ShardIndex(names, shard, row)
 
 
 def _age(path: Path) -> float:

@@ -18,12 +18,12 @@ import torch
 import torch.distributed as dist
 
 from sharpen import exit_status
-from sharpen.data.dedup import KEY_TYPE, exact_keys, taken
+from sharpen.data.dedup import KEY_TYPE, exact_keys, select
 from sharpen.embeddings.cache import open_cache
 from sharpen.embeddings.encoding import encode_rows
 from sharpen.embeddings.lazy_encoder import LazyEncoder
 from sharpen.embeddings.request import Request
-from sharpen.embeddings.sharding import Share
+from sharpen.embeddings.sharding import Shard
 from sharpen.embeddings.writer import ShardWriter
 from sharpen.errors import StepFailed
 from sharpen.models.encoder import Encoder
@@ -32,7 +32,7 @@ from sharpen.models.encoder import Encoder
 PATIENCE = timedelta(days=7)
 
 
-class OneOfMany(Share):
+class DistributedShard(Shard):
     """This process among those that torchrun started."""
 
     def __init__(self) -> None:
@@ -63,20 +63,20 @@ def work(folder: Path) -> None:
     if cache is None or cache.folder.name != request.identity:
         raise StepFailed(f"{request.model}: the model was changed while it was in use; run again")
     keys = np.zeros(len(request.texts), dtype=KEY_TYPE)
-    keys[request.rows] = exact_keys(*taken(request.rows, request.texts, request.instructions))
+    keys[request.rows] = exact_keys(*select(request.rows, request.texts, request.instructions))
     with joined() as share, ShardWriter(cache, keys) as writer:
         encode_rows(encoder, request.texts, request.kind, request.instructions, request.rows, writer.add, share)
 
 
 @contextmanager
-def joined() -> Iterator[Share]:
+def joined() -> Iterator[Shard]:
     """The processes that torchrun started, or this one alone. They exchange lengths only, so gloo will do."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        yield Share()
+        yield Shard()
         return
     dist.init_process_group("gloo", timeout=PATIENCE)
     try:
-        yield OneOfMany()
+        yield DistributedShard()
     finally:
         dist.destroy_process_group()
 

@@ -32,7 +32,7 @@ PROTOCOL = {
 
 
 @dataclass(frozen=True)
-class Evaluated:
+class EvaluationArtifact:
     """One evaluation.
 
     Attributes:
@@ -52,12 +52,12 @@ class Evaluated:
     dev: pl.DataFrame | None = None
 
     @classmethod
-    def open(cls, address: str) -> Evaluated:
+    def open(cls, address: str) -> EvaluationArtifact:
         """Read a finished evaluation. Raises InputError where there is none."""
-        return cls.load(storage.open_folder(address), address)
+        return cls.load(storage.open_artifact(address), address)
 
     @classmethod
-    def load(cls, folder: Path, address: str) -> Evaluated:
+    def load(cls, folder: Path, address: str) -> EvaluationArtifact:
         """Read the files of an evaluation from a local folder."""
         if missing := [name for name in (METRICS, FACTS, PER_QUERY, RUN) if not (folder / name).is_file()]:
             raise InputError(f"{address}: not an evaluation: {', '.join(missing)} is missing; name the step's output")
@@ -71,7 +71,7 @@ class Evaluated:
             dev=with_groups(pl.read_parquet(dev, glob=False)).sort("query_id") if dev.is_file() else None,
         )
 
-    def of_queries(self, query_ids: Sequence[str]) -> Evaluated:
+    def of_queries(self, query_ids: Sequence[str]) -> EvaluationArtifact:
         """The same evaluation of some of its queries only; itself where these are all."""
         table = self.per_query.filter(pl.col("query_id").is_in(list(query_ids)))
         if table.height == self.per_query.height:
@@ -86,7 +86,7 @@ class Evaluated:
         return {query_id: [(p, scores[p]) for p in ranked(scores)] for query_id, scores in run.items()}
 
 
-def check_comparable(name: str, reference: Evaluated, facts: dict[str, Any]) -> None:
+def check_comparable(name: str, reference: EvaluationArtifact, facts: dict[str, Any]) -> None:
     """Raise InputError, one line per difference, unless `reference` was measured as `facts` say."""
     faults = [
         f"{name}: {reference.address} was evaluated with another {called} "

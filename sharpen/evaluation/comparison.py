@@ -8,12 +8,14 @@ from typing import Any
 import polars as pl
 
 from sharpen.errors import InputError
-from sharpen.evaluation.artifact import Evaluated
+from sharpen.evaluation.artifact import EvaluationArtifact
 from sharpen.evaluation.settings import EvaluationSettings, metric_names
 from sharpen.evaluation.significance import holm, paired
 
 
-def compare(candidate: Evaluated, references: dict[str, Evaluated], settings: EvaluationSettings) -> dict[str, Any]:
+def compare(
+    candidate: EvaluationArtifact, references: dict[str, EvaluationArtifact], settings: EvaluationSettings
+) -> dict[str, Any]:
     """Compare every metric with every reference.
 
     Args:
@@ -46,7 +48,7 @@ def compare(candidate: Evaluated, references: dict[str, Evaluated], settings: Ev
 
 
 def compare_metrics(
-    name: str, candidate: Evaluated, reference: Evaluated, settings: EvaluationSettings
+    name: str, candidate: EvaluationArtifact, reference: EvaluationArtifact, settings: EvaluationSettings
 ) -> dict[str, dict[str, float]]:
     """Metric -> difference, interval, p and counts, in the order of `metric_names`."""
     return compare_tables(name, reference.address, candidate.per_query, reference.per_query, settings)
@@ -55,7 +57,7 @@ def compare_metrics(
 def compare_tables(
     name: str, address: str, candidate: pl.DataFrame, reference: pl.DataFrame, settings: EvaluationSettings
 ) -> dict[str, dict[str, float]]:
-    """`compare_metrics` for tables of per-query scores, as `Evaluated` has them, named by its address."""
+    """`compare_metrics` for tables of per-query scores, as `EvaluationArtifact` has them, named by its address."""
     if not candidate["query_id"].equals(reference["query_id"]):
         raise InputError(f"{name}: {address} was measured on other queries; evaluate it on this data set")
     names = metric_names(settings.cutoffs)

@@ -17,23 +17,23 @@ import polars as pl
 
 from sharpen.data.dataset import DataSet
 from sharpen.evaluation import artifact
-from sharpen.evaluation.artifact import Evaluated
+from sharpen.evaluation.artifact import EvaluationArtifact
 from sharpen.evaluation.comparison import compare_tables
 from sharpen.evaluation.metrics import means
 from sharpen.evaluation.settings import EvaluationSettings
-from sharpen.evaluation.split import Judged, select_judged
+from sharpen.evaluation.split import EvaluationSplit, select_split
 
 DEV = "dev"
 
 
-def select_dev(dataset: DataSet, split: str, data: str, settings: EvaluationSettings) -> Judged | None:
+def select_dev(dataset: DataSet, split: str, data: str, settings: EvaluationSettings) -> EvaluationSplit | None:
     """The judged dev queries; None where the data have none, or dev is what is measured."""
     if split == DEV or not dataset.qrels_of(DEV):
         return None
-    return select_judged(dataset, DEV, data, settings.relevance_level)
+    return select_split(dataset, DEV, data, settings.relevance_level)
 
 
-def joined(first: Judged, second: Judged | None) -> Judged:
+def joined(first: EvaluationSplit, second: EvaluationSplit | None) -> EvaluationSplit:
     """The queries of both over their common corpus, so that each text is encoded once and searched once."""
     if second is None:
         return first
@@ -51,9 +51,9 @@ def joined(first: Judged, second: Judged | None) -> Judged:
 
 def write_dev(
     folder: Path,
-    dev: Judged | None,
+    dev: EvaluationSplit | None,
     values: Mapping[str, np.ndarray],
-    references: Mapping[str, Evaluated],
+    references: Mapping[str, EvaluationArtifact],
     settings: EvaluationSettings,
 ) -> dict[str, Any]:
     """Write the figures of dev, compared with the references that have them too.

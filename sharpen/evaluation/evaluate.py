@@ -18,18 +18,18 @@ from sharpen.data import query_keys
 from sharpen.data.dataset import DataSet
 from sharpen.data.readers import read_dataset
 from sharpen.data.trec import write_run
-from sharpen.embeddings import not_finite, vectors_of
+from sharpen.embeddings import embed_texts, not_finite
 from sharpen.errors import StepFailed
 from sharpen.evaluation import artifact
-from sharpen.evaluation.artifact import Evaluated, check_comparable
+from sharpen.evaluation.artifact import EvaluationArtifact, check_comparable
 from sharpen.evaluation.comparison import compare
 from sharpen.evaluation.dev import DEV, joined, select_dev, write_dev
 from sharpen.evaluation.metrics import TIE_RULE, means, measure
 from sharpen.evaluation.model_settings import Usage, better_usage, described, own_usage
 from sharpen.evaluation.report import render_report
-from sharpen.evaluation.report.provenance import read_background
+from sharpen.evaluation.report.provenance import load_provenance
 from sharpen.evaluation.settings import EvaluationSettings, SettingsOf
-from sharpen.evaluation.split import Judged, select_judged
+from sharpen.evaluation.split import EvaluationSplit, select_split
 from sharpen.index.exact import top_k
 from sharpen.index.exact_device import gpu_of
 from sharpen.models.encoder import Encoder, weights_hash
@@ -58,7 +58,7 @@ def evaluate(
     context: Mapping[str, str] | None = None,
     settings_of: SettingsOf = "model",
     without: str = "",
-) -> storage.Marker:
+) -> storage.Manifest:
     """Evaluate a model and write the evaluation folder: metrics, per-query scores, run, comparison, report.
 
     Args:
@@ -82,21 +82,21 @@ def evaluate(
         StepFailed: the model gives embeddings that are not numbers.
     """
     dataset = read_dataset(data, split)
-    judged = select_judged(dataset, split, data, settings.relevance_level, without=query_keys.read(without))
+    judged = select_split(dataset, split, data, settings.relevance_level, without=query_keys.read(without))
     dev = select_dev(dataset, split, data, settings)
     asked = joined(judged, dev)
     protocol = protocol_facts(data, dataset.fingerprint(), split, judged, settings)
-    others = {name: Evaluated.open(address) for name, address in (references or {}).items() if address}
+    others = {name: EvaluationArtifact.open(address) for name, address in (references or {}).items() if address}
     for name, reference in others.items():
         check_comparable(name, reference, protocol)
     # a reference may hold queries that are left out here
     others = {name: reference.of_queries(judged.query_ids) for name, reference in others.items()}
-    background = read_background(model, data, (context or {}).get("negatives", ""))
+    background = load_provenance(model, data, (context or {}).get("negatives", ""))
 
     rows = {"queries": len(judged.query_ids), "passages": len(judged.passage_ids)}
     marked: dict[str, Any] = {}
     # the output is opened before the work, so that an address that cannot be written to is told at once
-    with storage.new_folder(output, producer="evaluation", run_id=run_id(), rows=rows, facts=marked) as folder:
+    with storage.publish(output, producer="evaluation", run_id=run_id(), rows=rows, facts=marked) as folder:
         usage = own_usage(model, encoder)
         if settings_of == "better":
             usage = _better(model, dataset, data, split, judged, settings, encoder)
@@ -119,7 +119,7 @@ def evaluate(
 
         on_dev = write_dev(folder, dev, score(dev, rankings, settings) if dev else {}, others, settings)
         marked["dev"] = {name: on_dev["metrics"][name] for name in settings.headline_metrics if on_dev["metrics"]}
-        candidate = Evaluated.load(folder, output)
+        candidate = EvaluationArtifact.load(folder, output)
         comparison = compare(candidate, others, settings) if others else {}
         if comparison:
             _write_json(folder / artifact.COMPARISON, comparison)
@@ -134,10 +134,10 @@ def evaluate(
             None if split == DEV else on_dev,
         )
         (folder / artifact.REPORT).write_text(page, encoding="utf-8")
-    return storage.read_marker(output)
+    return storage.read_manifest(output)
 
 
-def _write_keys(folder: Path, dataset: DataSet, judged: Judged) -> None:
+def _write_keys(folder: Path, dataset: DataSet, judged: EvaluationSplit) -> None:
     """Which queries the data train on, which the registry keeps, and which were measured, by which the gate counts."""
     trained = query_keys.keys_of(dataset.queries_of("train")["text"])
     (folder / query_keys.TRAINED).write_bytes(query_keys.as_bytes(trained))
@@ -145,7 +145,7 @@ def _write_keys(folder: Path, dataset: DataSet, judged: Judged) -> None:
 
 
 def protocol_facts(
-    data: str, fingerprint: str, split: str, judged: Judged, settings: EvaluationSettings
+    data: str, fingerprint: str, split: str, judged: EvaluationSplit, settings: EvaluationSettings
 ) -> dict[str, Any]:
     """How the figures come about, as it is recorded with them."""
     return {
@@ -162,7 +162,7 @@ def protocol_facts(
 
 
 def search(
-    encoder: Encoder, judged: Judged, settings: EvaluationSettings, instructions: Sequence[str] | None
+    encoder: Encoder, judged: EvaluationSplit, settings: EvaluationSettings, instructions: Sequence[str] | None
 ) -> tuple[dict[str, list[tuple[str, float]]], dict[str, float]]:
     """Search the corpus with every query, each with its instruction if it has one.
 
@@ -173,8 +173,8 @@ def search(
         StepFailed: an embedding is not finite.
     """
     started = time.monotonic()
-    queries = _finite(vectors_of(encoder, judged.query_texts, "query", instructions), "query", judged.query_ids)
-    passages = _finite(vectors_of(encoder, judged.passage_texts, "passage"), "passage", judged.passage_ids)
+    queries = _finite(embed_texts(encoder, judged.query_texts, "query", instructions), "query", judged.query_ids)
+    passages = _finite(embed_texts(encoder, judged.passage_texts, "passage"), "passage", judged.passage_ids)
     encoded = time.monotonic()
     depth = max(*settings.cutoffs, SHOWN_DEPTH)
     # so many hits more that depth are left when the query's own passages are taken out
@@ -191,7 +191,7 @@ def search(
 
 
 def score(
-    judged: Judged, rankings: Mapping[str, list[tuple[str, float]]], settings: EvaluationSettings
+    judged: EvaluationSplit, rankings: Mapping[str, list[tuple[str, float]]], settings: EvaluationSettings
 ) -> dict[str, np.ndarray]:
     """Metric name -> (n queries,) in the order of `judged.query_ids`."""
     found = {query_id: [passage_id for passage_id, _ in hits] for query_id, hits in rankings.items()}
@@ -203,16 +203,16 @@ def _better(
     dataset: DataSet,
     data: str,
     split: str,
-    judged: Judged,
+    judged: EvaluationSplit,
     settings: EvaluationSettings,
     encoder: EncoderSettings,
 ) -> Usage:
     """`better_usage` on dev, where the data set has it."""
     dev = None
     if split != "dev" and dataset.qrels_of("dev"):
-        dev = select_judged(dataset, "dev", data, settings.relevance_level)
+        dev = select_split(dataset, "dev", data, settings.relevance_level)
 
-    def figure(encoder: Encoder, instructions: list[str] | None, asked: Judged) -> float:
+    def figure(encoder: Encoder, instructions: list[str] | None, asked: EvaluationSplit) -> float:
         rankings, _ = search(encoder, asked, settings, instructions)
         return float(score(asked, rankings, settings)[settings.primary_metric].mean())
 

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sharpen.data.text_type import Kind
-from sharpen.evaluation.split import Judged
+from sharpen.data.text_type import TextType
+from sharpen.evaluation.split import EvaluationSplit
 from sharpen.models import model_config
 from sharpen.models.encoder import Encoder
 from sharpen.models.model_config import ModelConfig
@@ -41,14 +41,14 @@ class Usage:
     config: ModelConfig | None = None
     ignores_rows: bool = False
 
-    def query_prompts(self, judged: Judged) -> list[str] | None:
+    def query_prompts(self, judged: EvaluationSplit) -> list[str] | None:
         """For each query the instruction to encode it with; None: the encoder's own prompt for all."""
         if self.config is not None:
             return self._trained(judged)
         return None if self.ignores_rows else judged.instructions
 
-    def load(self, model: str, judged: Judged) -> tuple[Encoder, list[str] | None]:
-        """The encoder for these queries, and `query_prompts` as `vectors_of` takes them."""
+    def load(self, model: str, judged: EvaluationSplit) -> tuple[Encoder, list[str] | None]:
+        """The encoder for these queries, and `query_prompts` as `embed_texts` takes them."""
         prompts, settings = self.query_prompts(judged), self.settings
         if self.config is not None and prompts is not None:
             # one prompt is the encoder's; of several each row has its own, which may be none
@@ -60,7 +60,7 @@ class Usage:
             prompts = prompts if len(distinct) > 1 else None
         return Encoder.load(model, settings), prompts
 
-    def _trained(self, judged: Judged) -> list[str]:
+    def _trained(self, judged: EvaluationSplit) -> list[str]:
         assert self.config is not None
         rows = zip(judged.sources, judged.instructions, strict=True)
         return [model_config.row_prompt(self.config, source, own) for source, own in rows]
@@ -84,9 +84,9 @@ def own_usage(model: str, encoder: EncoderSettings) -> Usage:
 def better_usage(
     model: str,
     encoder: EncoderSettings,
-    judged: Judged,
-    dev: Judged | None,
-    score: Callable[[Encoder, list[str] | None, Judged], float],
+    judged: EvaluationSplit,
+    dev: EvaluationSplit | None,
+    score: Callable[[Encoder, list[str] | None, EvaluationSplit], float],
     metric: str,
 ) -> Usage:
     """The better of the model's own settings and the run's; both are measured where they differ for these texts.
@@ -125,7 +125,9 @@ def better_usage(
     return replace(chosen, reason=reason)
 
 
-def described(encoder: Encoder, usage: Usage, judged: Judged, instructions: Sequence[str] | None) -> dict[str, Any]:
+def described(
+    encoder: Encoder, usage: Usage, judged: EvaluationSplit, instructions: Sequence[str] | None
+) -> dict[str, Any]:
     """How a model was measured, for the evaluation's facts: what the encoder used, and whose settings these were."""
     used: dict[str, int] = {}
     for instruction in instructions or [""] * len(judged.query_ids):
@@ -146,7 +148,9 @@ def described(encoder: Encoder, usage: Usage, judged: Judged, instructions: Sequ
     }
 
 
-def _agree(one: Encoder, own: list[str] | None, other: Encoder, others: list[str] | None, judged: Judged) -> bool:
+def _agree(
+    one: Encoder, own: list[str] | None, other: Encoder, others: list[str] | None, judged: EvaluationSplit
+) -> bool:
     """Whether two encoders of one model give the same tokens, and vectors, for all texts."""
     if (one.pooling, one.normalize, one.precision) != (other.pooling, other.normalize, other.precision):
         return False
@@ -158,7 +162,7 @@ def _agree(one: Encoder, own: list[str] | None, other: Encoder, others: list[str
 
 
 def _same_tokens(
-    one: Encoder, other: Encoder, texts: Sequence[str], kind: Kind, own: list[str] | None, others: list[str] | None
+    one: Encoder, other: Encoder, texts: Sequence[str], kind: TextType, own: list[str] | None, others: list[str] | None
 ) -> bool:
     for start in range(0, len(texts), _ROWS):
         part = slice(start, start + _ROWS)

@@ -16,7 +16,7 @@ from sharpen.evaluation.metrics import Qrels
 
 
 @dataclass(frozen=True)
-class Judged:
+class EvaluationSplit:
     """Queries, corpus and judgements.
 
     Attributes:
@@ -42,9 +42,9 @@ class Judged:
     left_out: dict[str, frozenset[str]] = field(default_factory=dict)
 
 
-def select_judged(
+def select_split(
     dataset: DataSet, split: str, data: str, relevance_level: int = 1, *, without: Collection[int] = ()
-) -> Judged:
+) -> EvaluationSplit:
     """The judged queries of a split and the corpus.
 
     Args:
@@ -81,7 +81,7 @@ def select_judged(
         if len({trec.field(name) for name in ids}) < len(ids):
             raise InputError(f"{data}: two {kind} ids differ only in how white space is written; rename one")
     own_texts = left_out(replace(dataset, queries=measured, qrels=dataset.qrels.filter(split=split)))
-    return Judged(
+    return EvaluationSplit(
         query_ids=query_ids,
         query_texts=measured["text"].to_list(),
         instructions=measured["instruction"].fill_null("").to_list(),

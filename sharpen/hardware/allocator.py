@@ -18,7 +18,7 @@ _MOST_KEPT = 2**31 - 1
 _OWN = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TOP_PAD_", "GLIBC_TUNABLES")
 
 
-def keep_freed() -> bool:
+def retain_freed_memory() -> bool:
     """From now on this process keeps what it frees; whether it does.
 
     It does not with another allocator's libc, or where the environment sets glibc's own.
@@ -31,7 +31,7 @@ def keep_freed() -> bool:
     )
 
 
-def give_back() -> None:
+def release_freed_memory() -> None:
     """Give the system what is free: long work is done, and other work or processes need memory."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:

@@ -16,13 +16,13 @@ from typing import TypeVar
 import torch
 
 T = TypeVar("T")
-Piece = Callable[[], T]
+Task = Callable[[], T]
 # Threads that are set aside for lanes while other operations run on one: see `one_thread`.
 _set_aside = 0
-_Jobs = queue.SimpleQueue[tuple[Future[T], Piece[T]] | None]
+_Jobs = queue.SimpleQueue[tuple[Future[T], Task[T]] | None]
 
 
-def lane_count(device: torch.device, pieces: int) -> int:
+def worker_count(device: torch.device, pieces: int) -> int:
     """Lanes for so many pieces on a device: on a CPU one for each thread that torch may use, for a single piece too.
 
     With all threads on one piece its last bits would depend on their number.
@@ -61,8 +61,8 @@ def all_threads() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def side_by_side(
-    pieces: Iterable[Piece[T]],
+def map_in_threads(
+    pieces: Iterable[Task[T]],
     lanes: int,
     surroundings: Callable[[], AbstractContextManager[object]],
     ahead: int | None = None,

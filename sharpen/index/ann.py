@@ -21,7 +21,7 @@ import faiss
 import numpy as np
 
 from sharpen.errors import InputError
-from sharpen.index.exact import NO_PASSAGE, Found, best_of, top_k, vector_lengths
+from sharpen.index.exact import NO_PASSAGE, Neighbours, best_of, top_k, vector_lengths
 from sharpen.progress import progress
 
 AUTO, EXACT = "auto", "exact"
@@ -198,7 +198,7 @@ def measured_recall(
 
 def approximate_blocks(
     index: Any, queries: np.ndarray, passages: np.ndarray, k: int, *, factory: str, effort: Effort
-) -> Iterator[Found]:
+) -> Iterator[Neighbours]:
     """`search.top_k_blocks` by way of an index: the same scores and order, but a passage may be missing.
 
     Args:
@@ -215,11 +215,11 @@ def approximate_blocks(
         raise InputError(f"queries have shape {queries.shape}, the index holds vectors of length {index.d}")
     vector_lengths(queries, "queries")
 
-    def blocks() -> Iterator[Found]:
+    def blocks() -> Iterator[Neighbours]:
         for start in range(0, len(queries), _QUERIES_AT_ONCE):
             block = _floats(queries[start : start + _QUERIES_AT_ONCE])
             found = candidates(index, block, k, factory, effort.looked_at, effort.candidates_per_hit)
-            yield Found(start, *best_of(block, passages, found, k))
+            yield Neighbours(start, *best_of(block, passages, found, k))
 
     return blocks()
 

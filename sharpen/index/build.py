@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from sharpen.embeddings import vectors_of
+from sharpen.embeddings import embed_texts
 from sharpen.errors import InputError
 from sharpen.index import ann, faiss_file, manifest, quality, shards
 from sharpen.index.ann import EXACT
@@ -32,7 +32,7 @@ PAGE = "README.md"
 EFFORT_RANKS = 100
 
 
-def index(data: str, model: str, output: str, settings: IndexSettings, encoder: EncoderSettings) -> storage.Marker:
+def index(data: str, model: str, output: str, settings: IndexSettings, encoder: EncoderSettings) -> storage.Manifest:
     """Index a corpus and write the folder: embeddings/, index.faiss, manifest.json, README.md.
 
     Args:
@@ -54,7 +54,7 @@ def index(data: str, model: str, output: str, settings: IndexSettings, encoder: 
     corpus = read(data, settings.quality_queries, settings.seed)
     rows = {"passages": len(corpus.passages)}
     facts: dict[str, Any] = {"model": model, "data": data, "data_fingerprint": corpus.fingerprint}
-    with storage.new_folder(output, producer=manifest.PRODUCER, run_id=run_id(), rows=rows, facts=facts) as folder:
+    with storage.publish(output, producer=manifest.PRODUCER, run_id=run_id(), rows=rows, facts=facts) as folder:
         encoder = model_config.resolve(model, encoder).settings
         loaded = Encoder.load(model, encoder)
         dimension = stored_dimension(settings, loaded)
@@ -79,7 +79,7 @@ def index(data: str, model: str, output: str, settings: IndexSettings, encoder: 
         (folder / PAGE).write_text(render_page(made), encoding="utf-8")
         seconds = {"encoding": encoded - started, "total": time.monotonic() - started}
         facts["seconds"] = {name: round(took, 2) for name, took in seconds.items()}
-    return storage.read_marker(output)
+    return storage.read_manifest(output)
 
 
 def stored_dimension(settings: IndexSettings, encoder: Encoder) -> int:
@@ -100,9 +100,9 @@ def chosen_factory(settings: IndexSettings, dimension: int, passages: int) -> st
 
 def embed(encoder: Encoder, corpus: Corpus, dimension: int, settings: IndexSettings) -> Embedded:
     """Embeddings of the passages, and of what the index is measured with: sampled queries, else sampled passages."""
-    passages = vectors_of(encoder, corpus.texts, "passage")
+    passages = embed_texts(encoder, corpus.texts, "passage")
     if corpus.queries:
-        asked, asked_are = vectors_of(encoder, corpus.queries, "query", corpus.instructions), f"{corpus.split} queries"
+        asked, asked_are = embed_texts(encoder, corpus.queries, "query", corpus.instructions), f"{corpus.split} queries"
     else:
         size = settings.quality_queries or ann.SAMPLED_QUERIES
         drawn = np.random.default_rng(settings.seed).permutation(len(passages))[:size]

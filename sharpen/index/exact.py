@@ -29,7 +29,7 @@ _INDEX_BITS = np.uint64(32)
 
 
 @dataclass(frozen=True)
-class Found:
+class Neighbours:
     """The best passages of a run of queries.
 
     Attributes:
@@ -89,7 +89,7 @@ def top_k_blocks(
     query_block: int = QUERY_BLOCK,
     passage_block: int = PASSAGE_BLOCK,
     device: str | None = None,
-) -> Iterator[Found]:
+) -> Iterator[Neighbours]:
     """`top_k`, yielding one block of queries after the other, so that a caller can write as it goes.
 
     The input is checked when this is called, before the first block is asked for.
@@ -117,11 +117,11 @@ def top_k_blocks(
     lengths = np.maximum.reduceat(passage_norms, starts) if len(starts) else starts
     slack = 4.0 * (queries.shape[1] + 2) * 2.0**-24 * query_norms
 
-    def blocks() -> Iterator[Found]:
+    def blocks() -> Iterator[Neighbours]:
         for start in range(0, len(queries), query_block):
             block = _floats(queries[start : start + query_block])
             keys = _best_keys(block, slack[start : start + query_block], passages, lengths, k, passage_block, device)
-            yield Found(start, *_unpacked(keys))
+            yield Neighbours(start, *_unpacked(keys))
 
     return blocks()
 

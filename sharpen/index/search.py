@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from sharpen.embeddings import vectors_of
+from sharpen.embeddings import embed_texts
 from sharpen.errors import InputError
 from sharpen.index import faiss_file, manifest, shards
 from sharpen.index.faiss_file import Searchable
@@ -79,7 +79,7 @@ class OpenIndex:
             raise InputError("the query is empty; write what to look for")
         started = time.monotonic()
         with contextlib.redirect_stdout(io.StringIO()):  # a bar for one query is noise, and would spoil JSON
-            whole = vectors_of(self.encoder, [text], "query")
+            whole = embed_texts(self.encoder, [text], "query")
         vector = cut(np.asarray(whole), self.manifest.embeddings.dimension, normalize=self.manifest.model.normalized)
         scores, rows = self.found.search(vector, min(top, len(self.found)))
         texts = shards.passages_at(self.folder, self.manifest.embeddings.files, rows[0].tolist())
@@ -106,10 +106,10 @@ def _choose_prompt(encoder: Encoder, name: str) -> str:
 
 def opened(address: str) -> tuple[Path, Manifest]:
     """Local folder and manifest of a finished index, its files checked against the marker. Raises as `OpenIndex`."""
-    producer = storage.read_marker(address).producer
+    producer = storage.read_manifest(address).producer
     if producer != manifest.PRODUCER:
         raise InputError(f"{address}: written by {producer}, not an index; name a folder of components.indexing")
-    folder = storage.open_folder(address)
+    folder = storage.open_artifact(address)
     return folder, manifest.read(folder, address)
 
 

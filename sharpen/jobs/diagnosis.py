@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sharpen.exit_status import Outcome, parse
+from sharpen.exit_status import ExitStatus, parse_exit_status
 
 Object = Mapping[str, Any]
 
@@ -95,11 +95,11 @@ def event_troubles(events: Sequence[Object], job: Object) -> Iterator[Trouble]:
             yield Trouble(f"{about} does not start: {message}")
 
 
-def told_by(pod: Object) -> Outcome | None:
+def told_by(pod: Object) -> ExitStatus | None:
     """What a process of the pod told before it failed, now or before the container started again."""
     for container in _containers(pod.get("status") or {}):
         for end in ends(container):
-            if told := parse(end.get("message") or ""):
+            if told := parse_exit_status(end.get("message") or ""):
                 return told
     return None
 
@@ -130,7 +130,7 @@ def last_words(pod: Object) -> list[str]:
             why = f" ({end['reason']})" if end.get("reason") not in (None, "", "Error") else ""
             lines.append(f"exit code {end['exitCode']}{why}")
             message = end.get("message") or ""
-            if message and parse(message) is None:
+            if message and parse_exit_status(message) is None:
                 lines += message.splitlines()
     return lines
 

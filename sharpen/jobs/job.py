@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from sharpen.exit_status import Outcome
+from sharpen.exit_status import ExitStatus
 from sharpen.jobs.settings import JobSettings
 
 # pod names get "-worker-511" and more behind the job's, and no label may be longer than 63
@@ -62,7 +62,7 @@ class Ending:
 
     state: Literal["succeeded", "failed", "vanished", "stopped"]
     reasons: list[str] = field(default_factory=list)
-    outcome: Outcome | None = None
+    outcome: ExitStatus | None = None
     tails: dict[str, list[str]] = field(default_factory=dict)
 
 

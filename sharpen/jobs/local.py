@@ -87,7 +87,7 @@ class LocalBackend:
                 if not self._told.exists():
                     print(line, end="", flush=True)
         code = self._running.wait()
-        told = exit_status.read(self._told)
+        told = exit_status.read_exit_status(self._told)
         self._clean_up()
         if code == 0:
             return Ending("succeeded")

@@ -14,7 +14,7 @@ def check_output(output: str, run: str) -> None:
         StepFailed: there is no marker, or that of another run.
     """
     try:
-        marker = storage.read_marker(output)
+        marker = storage.read_manifest(output)
     except storage.NotFound:
         raise StepFailed(
             f"the job says that it succeeded, but {output} has no {storage.MARKER}: it did not write its output whole"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sharpen.errors import InputError
-from sharpen.exit_status import Outcome
+from sharpen.exit_status import ExitStatus
 from sharpen.jobs import diagnosis
 from sharpen.jobs.api_errors import ApiError
 from sharpen.jobs.cluster_client import Cluster
@@ -36,7 +36,7 @@ class Witness:
 
     failures: dict[str, int] = field(default_factory=dict)
     tails: dict[str, list[str]] = field(default_factory=dict)
-    told: Outcome | None = None
+    told: ExitStatus | None = None
 
     def look(self, cluster: Cluster, kind: Kind, pods: Sequence[Mapping[str, Any]]) -> None:
         """Keep the last words of pods that failed since the last look."""

@@ -22,7 +22,7 @@ BLOCK_ENTRIES = 2**23
 
 
 @dataclass(frozen=True)
-class Contrast:
+class ContrastiveRows:
     """Rows that look for their own column among many. Texts are rows of one matrix of embeddings.
 
     Attributes:
@@ -45,7 +45,7 @@ class Contrast:
     weight: float = 1.0
     counted: bool = True
 
-    def to(self, device: torch.device) -> Contrast:
+    def to(self, device: torch.device) -> ContrastiveRows:
         """The same on another device."""
         return replace(
             self,
@@ -58,7 +58,7 @@ class Contrast:
 
 
 @dataclass(frozen=True)
-class Objective:
+class LossConfig:
     """What is minimised; the fields are those of `TrainingSettings`.
 
     Attributes:
@@ -77,7 +77,7 @@ class Objective:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class LossOutput:
     """Loss and gradient of this process's rows.
 
     Attributes:
@@ -91,7 +91,9 @@ class Outcome:
     negatives: float
 
 
-def loss_and_gradient(embeddings: Tensor, contrasts: list[Contrast], objective: Objective, total_rows: int) -> Outcome:
+def loss_and_gradient(
+    embeddings: Tensor, contrasts: list[ContrastiveRows], objective: LossConfig, total_rows: int
+) -> LossOutput:
     """The loss of some rows of a global batch and its gradient with respect to all embeddings.
 
     Args:
@@ -121,11 +123,11 @@ def loss_and_gradient(embeddings: Tensor, contrasts: list[Contrast], objective: 
             else:
                 (back,) = torch.autograd.grad(vectors, leaf, part_gradient, retain_graph=True)
                 gradient[:, :dim] += back
-    return Outcome(loss, gradient, negatives)
+    return LossOutput(loss, gradient, negatives)
 
 
 def _one_contrast(
-    vectors: Tensor, contrast: Contrast, objective: Objective, weight: float
+    vectors: Tensor, contrast: ContrastiveRows, objective: LossConfig, weight: float
 ) -> tuple[float, Tensor, float]:
     """Weighted loss, its gradient (n, d) and the negatives counted, block by block of rows."""
     rows, gradient = vectors[contrast.rows], torch.zeros_like(vectors)
@@ -168,7 +170,7 @@ def _one_contrast(
     return loss.item(), gradient, float(negatives.item())
 
 
-def _excluded_by_row(contrast: Contrast) -> list[int]:
+def _excluded_by_row(contrast: ContrastiveRows) -> list[int]:
     """Where each row's pairs start in `excluded`, which is sorted by row."""
     edges = torch.arange(contrast.rows.shape[0] + 1, device=contrast.excluded.device)
     return torch.searchsorted(contrast.excluded[:, 0].contiguous(), edges).tolist()
@@ -188,7 +190,7 @@ def _exclude_by_margin(scores: Tensor, own: Tensor, margin: float | None) -> Non
 
 
 def _row_losses(
-    scores: Tensor, own: Tensor, teacher: Tensor | None, objective: Objective, weight: float
+    scores: Tensor, own: Tensor, teacher: Tensor | None, objective: LossConfig, weight: float
 ) -> tuple[Tensor, Tensor]:
     """Sum of the rows' losses and its gradient with respect to the scores (already divided by the temperature).
 

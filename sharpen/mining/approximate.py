@@ -10,7 +10,7 @@ import numpy as np
 
 from sharpen.index import ann
 from sharpen.index.ann import Effort
-from sharpen.index.exact import Found
+from sharpen.index.exact import Neighbours
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Approximate:
     factory: str
     effort: Effort
 
-    def blocks(self, queries: np.ndarray, passages: np.ndarray, depth: int) -> Iterator[Found]:
+    def blocks(self, queries: np.ndarray, passages: np.ndarray, depth: int) -> Iterator[Neighbours]:
         """The search's answer, a block of consecutive queries at a time."""
         return ann.approximate_blocks(self.index, queries, passages, depth, factory=self.factory, effort=self.effort)
 

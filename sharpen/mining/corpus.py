@@ -14,14 +14,14 @@ import polars as pl
 from sharpen.data.dataset import DataSet
 from sharpen.data.relevance import Relevance
 from sharpen.errors import InputError
-from sharpen.mining.pairs import Pairs
+from sharpen.mining.pairs import PairSet
 
 SPLIT = "train"
 _SHOWN = 3
 
 
 @dataclass(frozen=True)
-class Pool:
+class MiningCorpus:
     """Queries and passages by row.
 
     Attributes:
@@ -46,15 +46,15 @@ class Pool:
     text_of: np.ndarray
     text_count: int
     own_text: np.ndarray
-    positives: Pairs
-    known_passages: Pairs
-    known_texts: Pairs
-    given: Pairs
-    given_texts: Pairs
+    positives: PairSet
+    known_passages: PairSet
+    known_texts: PairSet
+    given: PairSet
+    given_texts: PairSet
     counts: dict[str, int]
 
 
-def make_pool(data: DataSet, address: str, relevance_level: int = 1) -> Pool:
+def build_corpus(data: DataSet, address: str, relevance_level: int = 1) -> MiningCorpus:
     """Number queries, passages and texts of the training split.
 
     Args:
@@ -86,19 +86,19 @@ def make_pool(data: DataSet, address: str, relevance_level: int = 1) -> Pool:
         raise InputError(f"{address}: no query of the split {SPLIT} has a relevant passage (qrels with {wanted})")
     keyed = judged.join(relevance.queries, on="query_id", maintain_order="left").with_row_index("query")
 
-    def pairs(table: pl.DataFrame, by: str) -> Pairs:
+    def pairs(table: pl.DataFrame, by: str) -> PairSet:
         """(query, passage) of rows that name the query by id or key, and the passage by its id."""
         joined = table.join(keyed.select(by, "query"), on=by).join(
             numbered.select("passage_id", "passage"), on="passage_id"
         )
-        return Pairs.of(joined["query"].to_numpy(), joined["passage"].to_numpy(), numbered.height)
+        return PairSet.of(joined["query"].to_numpy(), joined["passage"].to_numpy(), numbered.height)
 
     known = pairs(relevance.known_positives(), "query_key")
     own_text = keyed.join(texts, left_on="query_key", right_on="text_key", how="left", maintain_order="left")["number"]
     never = (
         relevance.never_negatives().join(texts, on="text_key").join(keyed.select("query_key", "query"), on="query_key")
     )
-    never = Pairs.of(never["query"].to_numpy(), never["number"].to_numpy(), texts.height)
+    never = PairSet.of(never["query"].to_numpy(), never["number"].to_numpy(), texts.height)
     if never.counts(judged.height).min() >= texts.height:
         raise InputError(
             f"{address}: each of the {texts.height} passages is a positive of every query, so nothing can be a "
@@ -107,7 +107,7 @@ def make_pool(data: DataSet, address: str, relevance_level: int = 1) -> Pool:
     irrelevant = pairs(relevance.judged_irrelevant(), "query_id")
     brought = pairs(data.given_negatives, "query_id").union(irrelevant)
     given = _first_of_each_text(brought, text_of, texts.height, never)
-    return Pool(
+    return MiningCorpus(
         query_ids=judged["query_id"].to_list(),
         queries=judged["text"].to_list(),
         instructions=judged["instruction"].fill_null("").to_list(),
@@ -118,9 +118,9 @@ def make_pool(data: DataSet, address: str, relevance_level: int = 1) -> Pool:
         own_text=own_text.cast(pl.Int64).fill_null(-1).to_numpy(),
         positives=pairs(relevant, "query_id"),
         known_passages=known,
-        known_texts=Pairs.of(known.queries, text_of[known.numbers], texts.height),
+        known_texts=PairSet.of(known.queries, text_of[known.numbers], texts.height),
         given=given,
-        given_texts=Pairs.of(given.queries, text_of[given.numbers], texts.height),
+        given_texts=PairSet.of(given.queries, text_of[given.numbers], texts.height),
         counts={
             "queries_without_positive": queries.height - judged.height,
             "judged_irrelevant": len(irrelevant),
@@ -129,13 +129,13 @@ def make_pool(data: DataSet, address: str, relevance_level: int = 1) -> Pool:
     )
 
 
-def _first_of_each_text(pairs: Pairs, text_of: np.ndarray, texts: int, never: Pairs) -> Pairs:
+def _first_of_each_text(pairs: PairSet, text_of: np.ndarray, texts: int, never: PairSet) -> PairSet:
     """The pairs whose text may be a negative, one for each text."""
     queries, passages = pairs.queries, pairs.numbers
     fit = ~never.has(queries, text_of[passages])
     queries, passages = queries[fit], passages[fit]
     _, first = np.unique(queries * texts + text_of[passages], return_index=True)
-    return Pairs.of(queries[first], passages[first], pairs.width)
+    return PairSet.of(queries[first], passages[first], pairs.width)
 
 
 def _check_ids(data: DataSet, address: str) -> None:

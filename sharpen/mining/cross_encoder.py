@@ -12,14 +12,14 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from transformers.utils import logging
 
-from sharpen.embeddings.encoding import Budget, as_it_fits
-from sharpen.embeddings.sharding import cut, longest_first
+from sharpen.embeddings.encoding import TokenBudget, with_oom_retry
+from sharpen.embeddings.sharding import longest_first, split_by_tokens
 from sharpen.errors import InputError
 from sharpen.hardware import allocator
 from sharpen.hardware.device import default_device, use_bf16
-from sharpen.hardware.thread_pool import lane_count, side_by_side
+from sharpen.hardware.thread_pool import map_in_threads, worker_count
 from sharpen.models import model_check, model_hub
-from sharpen.models.micro_batches import STEP, usual_piece
+from sharpen.models.micro_batches import PAD_MULTIPLE, default_token_budget
 from sharpen.settings import EncoderSettings
 from sharpen.store.local_store import sha256_of
 
@@ -37,8 +37,8 @@ class CrossEncoder:
     def __init__(self, model: Any, tokenizer: Any, max_len: int, encoder: EncoderSettings, identity: str) -> None:
         self.model, self.tokenizer = model, tokenizer
         self.max_len, self.precision = max_len, encoder.precision
-        self.budget = Budget(
-            encoder.batch_tokens or usual_piece(model.device),
+        self.budget = TokenBudget(
+            encoder.batch_tokens or default_token_budget(model.device),
             work="scoring pairs",
             single="score a single pair",
             lower="mining.rescoring_max_len",
@@ -57,10 +57,10 @@ class CrossEncoder:
         Raises:
             InputError: no model there, or none that scores pairs.
         """
-        folder = model_hub.locate(address)
+        folder = model_hub.resolve_model(address)
         model_check.check_transformer(f"rescoring_model: {address}", folder)
         logging.disable_progress_bar()
-        allocator.keep_freed()
+        allocator.retain_freed_memory()
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
             model, loading = AutoModelForSequenceClassification.from_pretrained(
@@ -112,13 +112,13 @@ class CrossEncoder:
         lengths = np.fromiter(map(len, encoded["input_ids"]), np.int64, len(queries))
 
         def piece(batch: np.ndarray) -> Callable[[], list[tuple[np.ndarray, np.ndarray]]]:
-            return lambda: list(as_it_fits(batch, lengths, self.budget, lambda rows: self._forward(encoded, rows)))
+            return lambda: list(with_oom_retry(batch, lengths, self.budget, lambda rows: self._forward(encoded, rows)))
 
         found = np.empty(len(lengths), dtype=np.float32)
-        batches = cut(longest_first(lengths), lengths, self.budget.tokens)
+        batches = split_by_tokens(longest_first(lengths), lengths, self.budget.tokens)
         with self._computing():
-            for parts in side_by_side(
-                map(piece, batches), lane_count(self.model.device, len(batches)), self._computing
+            for parts in map_in_threads(
+                map(piece, batches), worker_count(self.model.device, len(batches)), self._computing
             ):
                 for rows, scores in parts:
                     found[rows] = scores
@@ -131,7 +131,7 @@ class CrossEncoder:
     def _forward(self, encoded: Mapping[str, Sequence[Any]], rows: np.ndarray) -> np.ndarray:
         batch = {name: [values[row] for row in rows] for name, values in encoded.items()}
         # no wider than the model's positions
-        multiple = STEP if self.max_len % STEP == 0 else None
+        multiple = PAD_MULTIPLE if self.max_len % PAD_MULTIPLE == 0 else None
         padded = self.tokenizer.pad(batch, pad_to_multiple_of=multiple, return_tensors="pt").to(self.model.device)
         outputs = self.model(**padded).logits.float()
         return (outputs[:, -1] - outputs[:, 0] if outputs.shape[1] == 2 else outputs[:, 0]).cpu().numpy()

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sharpen.embeddings import LazyEncoder, not_finite, vectors_of
+from sharpen.embeddings import LazyEncoder, embed_texts, not_finite
 from sharpen.errors import InputError
-from sharpen.mining.corpus import Pool
+from sharpen.mining.corpus import MiningCorpus
 
 
 def embed(
-    encoder: LazyEncoder, pool: Pool, model: str, instructions: Sequence[str] | None
+    encoder: LazyEncoder, pool: MiningCorpus, model: str, instructions: Sequence[str] | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Embeddings (n, d) of the queries and (m, d) of the passages, in the pool's order.
 
@@ -25,8 +25,8 @@ def embed(
     Raises:
         InputError: an embedding is not a number.
     """
-    queries = vectors_of(encoder, pool.queries, "query", instructions)
-    passages = vectors_of(encoder, pool.passages, "passage")
+    queries = embed_texts(encoder, pool.queries, "query", instructions)
+    passages = embed_texts(encoder, pool.passages, "passage")
     for kind, vectors, ids in (("query", queries, pool.query_ids), ("passage", passages, pool.passage_ids)):
         faulty = not_finite(vectors)
         if len(faulty):

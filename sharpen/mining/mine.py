@@ -18,15 +18,15 @@ from sharpen.index.ann import chosen_factory
 from sharpen.index.exact_device import gpu_of
 from sharpen.mining.approximate import approximated, search_facts
 from sharpen.mining.candidates.sources import open_sources, rank_all, searched
-from sharpen.mining.corpus import Pool, make_pool
+from sharpen.mining.corpus import MiningCorpus, build_corpus
 from sharpen.mining.embeddings import embed
-from sharpen.mining.output import PAGE, REPORT, Writer
-from sharpen.mining.rank_range import Scope, make_scope
-from sharpen.mining.rankings import Vectors, rankings
+from sharpen.mining.output import PAGE, REPORT, NegativesWriter
+from sharpen.mining.rank_range import RankRange, rank_range
+from sharpen.mining.rankings import MinerEmbeddings, candidate_blocks
 from sharpen.mining.report.page import render_page
-from sharpen.mining.report.statistics import Figures
+from sharpen.mining.report.statistics import MiningStats
 from sharpen.mining.rescoring import QUERIES_AT_ONCE, Rescorer, make_rescorer, rescored
-from sharpen.mining.rules import UNRANKED
+from sharpen.mining.rules import NOT_RANKED
 from sharpen.mining.selection import choose
 from sharpen.mining.settings import MODEL, MiningSettings
 from sharpen.run_context import run_id
@@ -34,7 +34,7 @@ from sharpen.settings import EncoderSettings
 from sharpen.store import storage
 
 
-def mine(data: str, model: str, output: str, settings: MiningSettings, encoder: EncoderSettings) -> storage.Marker:
+def mine(data: str, model: str, output: str, settings: MiningSettings, encoder: EncoderSettings) -> storage.Manifest:
     """Mine negatives for the training queries and write the folder: negatives, report.json, report.html.
 
     Args:
@@ -53,18 +53,18 @@ def mine(data: str, model: str, output: str, settings: MiningSettings, encoder: 
     """
     started = time.monotonic()
     dataset = read_dataset(data)
-    pool = make_pool(dataset, data, settings.relevance_level)
+    pool = build_corpus(dataset, data, settings.relevance_level)
     sources, notices = open_sources(settings, encoder, pool)
     rescorer = make_rescorer(settings, encoder, pool)
     if rescorer and dataset.teacher_scores.height:
         notices.append("the teacher scores of the data are not used: the cross-encoder's take their place")
-    scope = make_scope(settings, len(pool.passage_ids), notices)
+    scope = rank_range(settings, len(pool.passage_ids), notices)
     for notice in scope.notices:
         print(f"note: {notice}", flush=True)
     rows: dict[str, int] = {}
     facts: dict[str, Any] = {"model": model, "data": data, "data_fingerprint": dataset.fingerprint()}
     with (
-        storage.new_folder(output, producer="hard_negatives", run_id=run_id(), rows=rows, facts=facts) as folder,
+        storage.publish(output, producer="hard_negatives", run_id=run_id(), rows=rows, facts=facts) as folder,
         tempfile.TemporaryDirectory(prefix="sharpen-") as scratch,
     ):
         opened = LazyEncoder.open(model, encoder)
@@ -72,12 +72,12 @@ def mine(data: str, model: str, output: str, settings: MiningSettings, encoder: 
         others = rank_all(sources, pool, scope.reach, Path(scratch))
         ranked = time.monotonic()
         embedded = embed(opened, pool, model, pool.instructions)
-        opened.put_away()
+        opened.unload()
         encoded = time.monotonic()
         index = approximated(*embedded, scope.depth, factory, settings.seed)
-        vectors = Vectors(*embedded, index, gpu_of(opened.device))
+        vectors = MinerEmbeddings(*embedded, index, gpu_of(opened.device))
 
-        writer = Writer(folder, pool, settings.candidate_sources, dataset.teacher_scores)
+        writer = NegativesWriter(folder, pool, settings.candidate_sources, dataset.teacher_scores)
         figures = search_and_choose(vectors, others, pool, settings, scope, writer, rescorer)
         if not figures.negatives:
             raise InputError(_nothing_left(data, settings, figures))
@@ -102,18 +102,18 @@ def mine(data: str, model: str, output: str, settings: MiningSettings, encoder: 
             report["rescoring"] |= {"pairs_scored": rescorer.scored, "hash": rescorer.cross_encoder.identity}
         (folder / REPORT).write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         (folder / PAGE).write_text(render_page(report), encoding="utf-8")
-    return storage.read_marker(output)
+    return storage.read_manifest(output)
 
 
 def search_and_choose(
-    vectors: Vectors,
+    vectors: MinerEmbeddings,
     others: Mapping[str, np.ndarray],
-    pool: Pool,
+    pool: MiningCorpus,
     settings: MiningSettings,
-    scope: Scope,
-    writer: Writer,
+    scope: RankRange,
+    writer: NegativesWriter,
     rescorer: Rescorer | None = None,
-) -> Figures:
+) -> MiningStats:
     """Search in blocks of queries, choose for each block, write it, count it.
 
     Args:
@@ -124,12 +124,12 @@ def search_and_choose(
         rescorer: the cross-encoder that judges the margins; None: the mining model does.
     """
     positive_scores = vectors.score(pool.positives.queries, pool.positives.numbers)
-    figures = Figures(pool, positive_scores, settings, scope)
+    figures = MiningStats(pool, positive_scores, settings, scope)
     most = QUERIES_AT_ONCE if rescorer else None
-    for found, best in rankings(vectors, others, pool, positive_scores, settings, scope, most):
+    for found, best in candidate_blocks(vectors, others, pool, positive_scores, settings, scope, most):
         with rescored(rescorer, found) as (ranking, rescore):
             choice = choose(ranking, pool, settings, scope, vectors.score, rescore)
-            inconsistent = (best == UNRANKED) | (best > settings.consistency_top)
+            inconsistent = (best == NOT_RANKED) | (best > settings.consistency_top)
             inconsistent &= settings.consistency_top > 0
             dropped = inconsistent & (settings.on_inconsistent == "drop")
             teacher = rescore(ranking.queries[choice.place], choice.passage) if rescore else None
@@ -143,7 +143,7 @@ def search_and_choose(
     return figures
 
 
-def _nothing_left(data: str, settings: MiningSettings, figures: Figures) -> str:
+def _nothing_left(data: str, settings: MiningSettings, figures: MiningStats) -> str:
     if figures.dropped_queries == len(figures.pool.query_ids):
         top = settings.consistency_top
         return f"{data}: no query has a positive in the top {top}, so all are dropped; raise consistency_top"

@@ -9,8 +9,8 @@ import numpy as np
 import polars as pl
 
 from sharpen.data.dataset import INCONSISTENT_QUERIES, NEGATIVES, TEACHER_SCORES, write_table
-from sharpen.mining.corpus import Pool
-from sharpen.mining.rules import UNRANKED, Ranking
+from sharpen.mining.corpus import MiningCorpus
+from sharpen.mining.rules import NOT_RANKED, Ranking
 from sharpen.mining.selection import PICKED_BY, Choice
 
 TABLE, INCONSISTENT, TEACHER = "negatives", "inconsistent", "teacher_scores"
@@ -22,7 +22,7 @@ WITH_SOURCE = {**NEGATIVES, "source": pl.String}
 _ROWS_A_PART = 500_000
 
 
-class Writer:
+class NegativesWriter:
     """Writes ``negatives/part-*.parquet`` (`WITH_SOURCE`), and the list of inconsistent queries if there is one.
 
     Args:
@@ -32,7 +32,7 @@ class Writer:
         teacher_scores: `records.TEACHER_SCORES`; the score of a chosen pair is written with it, unless `add` gets one.
     """
 
-    def __init__(self, folder: Path, pool: Pool, sources: Sequence[str], teacher_scores: pl.DataFrame) -> None:
+    def __init__(self, folder: Path, pool: MiningCorpus, sources: Sequence[str], teacher_scores: pl.DataFrame) -> None:
         self.folder, self.teacher_scores = folder, teacher_scores.unique(["query_id", "passage_id"], keep="first")
         self.query_ids = pl.Series(pool.query_ids, dtype=pl.String)
         self.passage_ids = pl.Series(pool.passage_ids, dtype=pl.String)
@@ -67,7 +67,7 @@ class Writer:
                 "picked_by": pl.Series(PICKED_BY).gather(choice.picked_by[kept]),
                 "source": self.sources.gather(choice.source[kept] % len(self.sources)),
             }
-        ).with_columns(pl.when(pl.col("rank") != UNRANKED).then("rank"))
+        ).with_columns(pl.when(pl.col("rank") != NOT_RANKED).then("rank"))
         if rescored is None:
             scores = self.teacher_scores.rename({"score": "teacher_score"})
             table = table.join(scores, on=["query_id", "passage_id"], how="left", maintain_order="left")
@@ -89,7 +89,7 @@ class Writer:
             )
         )
 
-    def add_positives(self, pool: Pool, rescored: np.ndarray) -> None:
+    def add_positives(self, pool: MiningCorpus, rescored: np.ndarray) -> None:
         """Write the cross-encoder's score of each pair of ``pool.positives`` into ``teacher_scores/``."""
         table = pl.DataFrame(
             {

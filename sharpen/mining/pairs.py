@@ -9,7 +9,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Pairs:
+class PairSet:
     """Distinct pairs of a query's row and a passage's or text's number, sorted by both.
 
     Attributes:
@@ -21,7 +21,7 @@ class Pairs:
     width: int
 
     @classmethod
-    def of(cls, queries: Iterable[int] | np.ndarray, numbers: Iterable[int] | np.ndarray, width: int) -> Pairs:
+    def of(cls, queries: Iterable[int] | np.ndarray, numbers: Iterable[int] | np.ndarray, width: int) -> PairSet:
         """From two sequences of equal length; numbers below 0 stand for nothing and are left out."""
         left, right = np.asarray(queries, dtype=np.int64), np.asarray(numbers, dtype=np.int64)
         real = right >= 0
@@ -49,19 +49,19 @@ class Pairs:
         place = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
         return (self.keys[place] == wanted) & (right >= 0)
 
-    def within(self, start: int, end: int) -> Pairs:
+    def within(self, start: int, end: int) -> PairSet:
         """The pairs of the queries start, ..., end - 1."""
         low, high = np.searchsorted(self.keys, [start * self.width, end * self.width])
-        return Pairs(self.keys[low:high], self.width)
+        return PairSet(self.keys[low:high], self.width)
 
     def counts(self, queries: int) -> np.ndarray:
         """How many pairs each of the queries 0, ..., queries - 1 has."""
         return np.bincount(self.queries, minlength=queries)
 
-    def without(self, other: Pairs) -> Pairs:
+    def without(self, other: PairSet) -> PairSet:
         """The pairs that `other`, of the same width, does not have."""
-        return Pairs(np.setdiff1d(self.keys, other.keys, assume_unique=True), self.width)
+        return PairSet(np.setdiff1d(self.keys, other.keys, assume_unique=True), self.width)
 
-    def union(self, other: Pairs) -> Pairs:
+    def union(self, other: PairSet) -> PairSet:
         """The pairs of both, of the same width."""
-        return Pairs(np.union1d(self.keys, other.keys), self.width)
+        return PairSet(np.union1d(self.keys, other.keys), self.width)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from sharpen.mining import rng
-from sharpen.mining.corpus import Pool
-from sharpen.mining.pairs import Pairs
-from sharpen.mining.rng import Purpose
+from sharpen.mining.corpus import MiningCorpus
+from sharpen.mining.pairs import PairSet
+from sharpen.mining.rng import RngStream
 from sharpen.mining.rules import FIT, Ranking, ScorePairs, judge, text_numbers
 from sharpen.mining.settings import MiningSettings
 from sharpen.mining.take import take
@@ -37,7 +37,7 @@ class Drawn:
 
 def draw(
     ranking: Ranking,
-    pool: Pool,
+    pool: MiningCorpus,
     settings: MiningSettings,
     score_pairs: ScorePairs,
     barred: np.ndarray,
@@ -59,12 +59,12 @@ def draw(
     """
     taken = np.zeros(len(wanted), dtype=np.int64)
     rows, columns = np.nonzero(barred & (ranking.passages >= 0))
-    unwanted = Pairs.of(rows, pool.text_of[ranking.passages[rows, columns]], pool.text_count)
+    unwanted = PairSet.of(rows, pool.text_of[ranking.passages[rows, columns]], pool.text_count)
     places, passages, scores = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0, np.float32)]
-    for purpose in (Purpose.CORPUS, Purpose.CORPUS_AGAIN)[: 1 if rescore else 2]:
+    for purpose in (RngStream.CORPUS, RngStream.CORPUS_AGAIN)[: 1 if rescore else 2]:
         short = np.flatnonzero(taken < wanted)
         missing = (wanted - taken)[short]
-        sizes = 4 * missing + 16 if purpose is Purpose.CORPUS else np.full(len(short), _LAST_DRAWS)
+        sizes = 4 * missing + 16 if purpose is RngStream.CORPUS else np.full(len(short), _LAST_DRAWS)
         for part in np.array_split(np.arange(len(short)), 1 + int(sizes.sum()) // _DRAWS_AT_ONCE):
             own = short[part]
             drawn = _scored_draws(ranking, own, sizes[part], pool, settings, score_pairs, purpose)
@@ -76,7 +76,7 @@ def draw(
             passages.append(drawn.passages[row, column])
             scores.append(drawn.scores[row, column])
             taken += np.bincount(own[row], minlength=len(taken))
-            unwanted = unwanted.union(Pairs.of(own[row], texts[row, column], pool.text_count))
+            unwanted = unwanted.union(PairSet.of(own[row], texts[row, column], pool.text_count))
     return Drawn(np.concatenate(places), np.concatenate(passages), np.concatenate(scores), taken)
 
 
@@ -84,10 +84,10 @@ def _scored_draws(
     ranking: Ranking,
     rows: np.ndarray,
     sizes: np.ndarray,
-    pool: Pool,
+    pool: MiningCorpus,
     settings: MiningSettings,
     score_pairs: ScorePairs,
-    purpose: Purpose,
+    purpose: RngStream,
 ) -> Ranking:
     """Drawn passages with their scores, for some rows of a ranking."""
     own = ranking.rows(rows)

@@ -12,7 +12,7 @@ RANKS_SHOWN = (1, 10, 100)
 
 
 @dataclass(frozen=True)
-class Scope:
+class RankRange:
     """Positions of a ranking, counted from 0.
 
     Attributes:
@@ -31,7 +31,7 @@ class Scope:
     notices: list[str] = field(default_factory=list)
 
 
-def make_scope(settings: MiningSettings, passages: int, notices: Sequence[str] = ()) -> Scope:
+def rank_range(settings: MiningSettings, passages: int, notices: Sequence[str] = ()) -> RankRange:
     """The ranks to look at in a corpus of `passages` passages.
 
     A corpus that ends before the range leaves room for ``negative_number`` passages after its start has the range moved
@@ -53,4 +53,4 @@ def make_scope(settings: MiningSettings, passages: int, notices: Sequence[str] =
     further = min(further, passages - end)
     reach = min(passages, max(end + further, settings.negative_number))
     depth = min(passages, max(reach, settings.consistency_top, *RANKS_SHOWN))
-    return Scope(start, end, further, reach, depth, notices)
+    return RankRange(start, end, further, reach, depth, notices)

@@ -7,18 +7,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sharpen.index.exact import Found, pair_scores, top_k_blocks
+from sharpen.index.exact import Neighbours, pair_scores, top_k_blocks
 from sharpen.mining.approximate import Approximate
 from sharpen.mining.candidates.merge import merge
-from sharpen.mining.corpus import Pool
-from sharpen.mining.rank_range import Scope
-from sharpen.mining.rules import UNRANKED, Ranking
+from sharpen.mining.corpus import MiningCorpus
+from sharpen.mining.rank_range import RankRange
+from sharpen.mining.rules import NOT_RANKED, Ranking
 from sharpen.mining.settings import MODEL, MiningSettings
 from sharpen.progress import progress
 
 
 @dataclass(frozen=True)
-class Vectors:
+class MinerEmbeddings:
     """The mining model's embeddings of a pool.
 
     Attributes:
@@ -33,7 +33,7 @@ class Vectors:
     approximate: Approximate | None = None
     device: str | None = None
 
-    def nearest(self, depth: int) -> Iterator[Found]:
+    def nearest(self, depth: int) -> Iterator[Neighbours]:
         """The `depth` best passages of every query, a block of consecutive queries at a time."""
         if self.approximate:
             return self.approximate.blocks(self.queries, self.passages, depth)
@@ -44,13 +44,13 @@ class Vectors:
         return pair_scores(self.queries, self.passages, query_rows, passage_rows)
 
 
-def rankings(
-    vectors: Vectors,
+def candidate_blocks(
+    vectors: MinerEmbeddings,
     others: Mapping[str, np.ndarray],
-    pool: Pool,
+    pool: MiningCorpus,
     positive_scores: np.ndarray,
     settings: MiningSettings,
-    scope: Scope,
+    scope: RankRange,
     most: int | None = None,
 ) -> Iterator[tuple[Ranking, np.ndarray]]:
     """Search with progress, and yield the candidates of consecutive queries, a block at a time.
@@ -91,7 +91,7 @@ def rankings(
                 reporter.advance(len(rows[part]))
 
 
-def _scored(vectors: Vectors, rows: np.ndarray, found: np.ndarray) -> np.ndarray:
+def _scored(vectors: MinerEmbeddings, rows: np.ndarray, found: np.ndarray) -> np.ndarray:
     """Scores of the found passages (n, width); -inf where there is none."""
     scores = np.full(found.shape, -np.inf, dtype=np.float32)
     real = found >= 0
@@ -99,8 +99,8 @@ def _scored(vectors: Vectors, rows: np.ndarray, found: np.ndarray) -> np.ndarray
     return scores
 
 
-def best_positive_ranks(found: Found, positives: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Rank of each query's best positive (n,), from 1, in the mining model's search; `UNRANKED` below what it returned.
+def best_positive_ranks(found: Neighbours, positives: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Rank of each query's best positive (n,), from 1, in the mining model's search; `NOT_RANKED` below its end.
 
     A positive that an approximate index missed has the rank that its score gives it among the hits, which is no lower
     than its rank in the exact search: that the index missed it says nothing about its label.
@@ -112,4 +112,4 @@ def best_positive_ranks(found: Found, positives: np.ndarray, scores: np.ndarray)
     score, passage = scores[:, None], positives[:, None]
     before = (found.scores > score) | ((found.scores == score) & (found.indices < passage))
     ranks = before.sum(axis=1) + 1
-    return np.where(ranks <= found.scores.shape[1], ranks, UNRANKED)
+    return np.where(ranks <= found.scores.shape[1], ranks, NOT_RANKED)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sharpen.data.dedup import distinct, exact_keys
-from sharpen.mining.corpus import Pool
+from sharpen.data.dedup import exact_keys, unique_texts
+from sharpen.mining.corpus import MiningCorpus
 from sharpen.mining.rules import Ranking, ScorePairs
 from sharpen.mining.score_cache import ScoreCache
 from sharpen.mining.settings import MiningSettings
@@ -38,11 +38,11 @@ class Rescorer:
         scored: how many pairs the model scored; those from the cache are not among them.
     """
 
-    def __init__(self, cross_encoder: CrossEncoder, pool: Pool, cache: ScoreCache) -> None:
+    def __init__(self, cross_encoder: CrossEncoder, pool: MiningCorpus, cache: ScoreCache) -> None:
         self.cross_encoder, self.pool, self.cache = cross_encoder, pool, cache
         self.positives = np.full(len(pool.positives), np.nan, dtype=np.float32)
         self.scored = 0
-        self.texts = distinct(pool.passages)
+        self.texts = unique_texts(pool.passages)
         self.sorted = np.argsort(self.texts.keys)
 
     @contextmanager
@@ -66,7 +66,7 @@ class Rescorer:
         scores.keep()
 
 
-def make_rescorer(settings: MiningSettings, encoder: EncoderSettings, pool: Pool) -> Rescorer | None:
+def make_rescorer(settings: MiningSettings, encoder: EncoderSettings, pool: MiningCorpus) -> Rescorer | None:
     """The cross-encoder of the settings, or None. Raises InputError as `CrossEncoder.load`."""
     if not settings.rescoring_model:
         return None

@@ -9,7 +9,7 @@ from enum import IntEnum
 import numpy as np
 
 
-class Purpose(IntEnum):
+class RngStream(IntEnum):
     """What is drawn; each purpose has a stream of its own, so that none shifts another."""
 
     SAMPLE = 1
@@ -20,7 +20,7 @@ class Purpose(IntEnum):
     JUDGE = 6
 
 
-def generator(seed: int, key: str, purpose: Purpose) -> np.random.Generator:
+def generator(seed: int, key: str, purpose: RngStream) -> np.random.Generator:
     """The generator of one query (its id as key) and one purpose."""
     number = int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big")
     return np.random.default_rng([seed, number, purpose])
@@ -30,12 +30,12 @@ def priorities(seed: int, query_ids: Sequence[str], width: int) -> np.ndarray:
     """Uniform numbers (queries, width): taking those with the smallest is drawing without replacement."""
     found = np.empty((len(query_ids), width))
     for row, query_id in enumerate(query_ids):
-        found[row] = generator(seed, query_id, Purpose.SAMPLE).random(width)
+        found[row] = generator(seed, query_id, RngStream.SAMPLE).random(width)
     return found
 
 
 def passages(
-    seed: int, query_ids: Sequence[str], count: int, wanted: Sequence[int] | np.ndarray, purpose: Purpose
+    seed: int, query_ids: Sequence[str], count: int, wanted: Sequence[int] | np.ndarray, purpose: RngStream
 ) -> np.ndarray:
     """Distinct rows of a corpus of `count` passages for each query, in random order.
 

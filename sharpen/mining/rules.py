@@ -25,7 +25,7 @@ import numpy as np
 from scipy.special import expit
 
 from sharpen.errors import InputError
-from sharpen.mining.corpus import Pool
+from sharpen.mining.corpus import MiningCorpus
 from sharpen.mining.settings import MiningSettings
 
 RULES = (
@@ -42,7 +42,7 @@ RULES = (
 )
 
 FIT, NO_PASSAGE = 0, -1
-UNRANKED = 0
+NOT_RANKED = 0
 
 ScorePairs = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """(rows of queries, rows of passages) -> their scores, float32."""
@@ -55,7 +55,7 @@ class Ranking:
     Attributes:
         queries: (n,) rows of the queries in the pool.
         passages: (n, width) rows of the passages, best rank first; -1 after the last.
-        ranks: (n, width) best rank in any source, counted from 1; `UNRANKED` where no source ranked the passage.
+        ranks: (n, width) best rank in any source, counted from 1; `NOT_RANKED` where no source ranked the passage.
         sources: (n, width) place of the source that gave this rank; -1 where none did.
         found_by: (n, width) the sources that ranked the passage, as bits.
         scores: (n, width) scores of the mining model.
@@ -79,7 +79,7 @@ class Ranking:
 
     def unranked(self, passages: np.ndarray, scores: np.ndarray) -> Ranking:
         """Other passages for the same queries, which no source ranked."""
-        nowhere = np.full(passages.shape, UNRANKED, dtype=np.int32)
+        nowhere = np.full(passages.shape, NOT_RANKED, dtype=np.int32)
         return replace(self, passages=passages, ranks=nowhere, sources=nowhere - 1, found_by=nowhere, scores=scores)
 
     def between(self, start: int, end: int) -> np.ndarray:
@@ -87,7 +87,7 @@ class Ranking:
         return (self.ranks > start) & (self.ranks <= end)
 
 
-def judge(ranking: Ranking, pool: Pool, settings: MiningSettings, *, margins: bool = True) -> np.ndarray:
+def judge(ranking: Ranking, pool: MiningCorpus, settings: MiningSettings, *, margins: bool = True) -> np.ndarray:
     """The verdict on each passage, int8 (n, width).
 
     It is `FIT`, `NO_PASSAGE`, or 1 + the place in `RULES` of the first rule that filters the passage out.
@@ -172,7 +172,7 @@ def _repeated(texts: np.ndarray) -> np.ndarray:
     return repeated.reshape(texts.shape)
 
 
-def text_numbers(pool: Pool, passages: np.ndarray) -> np.ndarray:
+def text_numbers(pool: MiningCorpus, passages: np.ndarray) -> np.ndarray:
     """Numbers of the passages' texts; -1 for no passage."""
     return np.where(passages >= 0, pool.text_of[passages], -1)
 

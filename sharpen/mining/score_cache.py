@@ -43,7 +43,7 @@ class ScoreCache:
         self._files: dict[bytes, list[Path]] = {}
         try:
             folder = cache_folder() / "vectors" / f"scores-{identity[:40]}"
-            with local_store.told(folder):
+            with local_store.translate_os_errors(folder):
                 folder.mkdir(parents=True, exist_ok=True, mode=0o700)
                 os.utime(folder)
                 prune(folder.parent, int(gib * 2**30))

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from sharpen.mining import rng
-from sharpen.mining.corpus import Pool
+from sharpen.mining.corpus import MiningCorpus
 from sharpen.mining.random_negatives import draw
-from sharpen.mining.rank_range import Scope
-from sharpen.mining.rules import FIT, UNRANKED, Ranking, ScorePairs, judge
+from sharpen.mining.rank_range import RankRange
+from sharpen.mining.rules import FIT, NOT_RANKED, Ranking, ScorePairs, judge
 from sharpen.mining.settings import MiningSettings
 from sharpen.mining.take import take
 
@@ -30,7 +30,7 @@ class Choice:
     Attributes:
         place: row of the query in the ranking.
         passage: row of the passage.
-        rank: its best rank in any source, counted from 1; `UNRANKED` for a passage that none reached.
+        rank: its best rank in any source, counted from 1; `NOT_RANKED` for a passage that none reached.
         source: place of the source that gave this rank; -1 for none.
         score, picked_by: its score, and its place in `PICKED_BY`.
         verdicts: (n, width) the verdict on each candidate; with a cross-encoder, `FIT` where it was not asked.
@@ -51,9 +51,9 @@ class Choice:
 
 def choose(
     ranking: Ranking,
-    pool: Pool,
+    pool: MiningCorpus,
     settings: MiningSettings,
-    scope: Scope,
+    scope: RankRange,
     score_pairs: ScorePairs,
     rescore: ScorePairs | None = None,
 ) -> Choice:
@@ -83,7 +83,7 @@ def choose(
     wanted = at_random + (missing if settings.top_up.endswith("random") else np.zeros_like(missing))
     barred = sampled | further | ranking.between(0, scope.start)
     drawn = draw(ranking, pool, settings, score_pairs, barred, wanted, rescore)
-    nowhere = np.full(len(drawn.place), UNRANKED, dtype=np.int32)
+    nowhere = np.full(len(drawn.place), NOT_RANKED, dtype=np.int32)
     random = np.full(len(nowhere), RANDOM, dtype=np.int8)
     picks.append((drawn.place, drawn.passage, nowhere, nowhere.astype(np.int8) - 1, drawn.score, random))
     picks.append(_given(ranking, pool, score_pairs))
@@ -98,7 +98,7 @@ def choose(
     )
 
 
-def _random_order(ranking: Ranking, pool: Pool, settings: MiningSettings, in_range: np.ndarray) -> np.ndarray:
+def _random_order(ranking: Ranking, pool: MiningCorpus, settings: MiningSettings, in_range: np.ndarray) -> np.ndarray:
     """The columns of each row (n, width) in a random order: taking the first is drawing without replacement."""
     ids = [pool.query_ids[row] for row in ranking.queries]
     place = np.maximum(0, np.cumsum(in_range, axis=1) - 1)
@@ -121,7 +121,7 @@ def _ranked(ranking: Ranking, taken: np.ndarray, picked_by: int) -> _Picks:
     )
 
 
-def _given(ranking: Ranking, pool: Pool, score_pairs: ScorePairs) -> _Picks:
+def _given(ranking: Ranking, pool: MiningCorpus, score_pairs: ScorePairs) -> _Picks:
     """The user's own negatives of these queries, with rank and source where one met them."""
     chosen = np.isin(pool.given.queries, ranking.queries)
     queries, passages = pool.given.queries[chosen], pool.given.numbers[chosen]
@@ -129,6 +129,6 @@ def _given(ranking: Ranking, pool: Pool, score_pairs: ScorePairs) -> _Picks:
     place = by_query[np.searchsorted(ranking.queries[by_query], queries)]
     met = ranking.passages[place] == passages[:, None]
     column, ranked = met.argmax(axis=1), met.any(axis=1)
-    rank = np.where(ranked, ranking.ranks[place, column], UNRANKED)
+    rank = np.where(ranked, ranking.ranks[place, column], NOT_RANKED)
     source = np.where(ranked, ranking.sources[place, column], -1)
     return place, passages, rank, source, score_pairs(queries, passages), np.full(len(place), GIVEN, dtype=np.int8)

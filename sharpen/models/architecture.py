@@ -37,7 +37,7 @@ _PROMPT_NAMES = {"query": ("query",), "passage": ("passage", "document", "corpus
 
 
 @dataclass(frozen=True)
-class Facts:
+class Architecture:
     """What a model's folder says.
 
     Attributes:
@@ -59,8 +59,8 @@ class Facts:
     max_lengths: Mapping[str, int] = field(default_factory=dict)
 
 
-def read_facts(folder: Path, asked: str = "auto") -> Facts:
-    """What the folder says; a plain transformers folder without these files gives the defaults of `Facts`.
+def read_architecture(folder: Path, asked: str = "auto") -> Architecture:
+    """What the folder says; a plain transformers folder without these files gives the defaults of `Architecture`.
 
     Args:
         folder: local folder of the model.
@@ -79,7 +79,7 @@ def read_facts(folder: Path, asked: str = "auto") -> Facts:
         towers = {"passage": paths.get("Transformer", "")}
     prompts, named = _prompts(folder / "config_sentence_transformers.json")
     lengths = {kind: _length(folder / path) for kind, path in ({"query": towers["passage"]} | towers).items()}
-    return Facts(
+    return Architecture(
         pooling,
         bool(modules),
         normalize or "Normalize" in paths,
@@ -204,7 +204,7 @@ def tower_folders(kinds: Sequence[str]) -> dict[str, str]:
     return {kind: f"{ROUTES[kind]}_0_Transformer" for kind in kinds} if len(kinds) > 1 else dict.fromkeys(kinds, "")
 
 
-def write_facts(folder: Path, facts: Facts, *, dimension: int, max_lengths: Mapping[str, int]) -> None:
+def write_architecture(folder: Path, facts: Architecture, *, dimension: int, max_lengths: Mapping[str, int]) -> None:
     """Write the files that make folders of transformers, at `facts.towers`, a sentence-transformers folder.
 
     Args:
@@ -238,7 +238,7 @@ def write_facts(folder: Path, facts: Facts, *, dimension: int, max_lengths: Mapp
     )
 
 
-def _write_router(folder: Path, facts: Facts, dimension: int, max_lengths: Mapping[str, int]) -> None:
+def _write_router(folder: Path, facts: Architecture, dimension: int, max_lengths: Mapping[str, int]) -> None:
     types, structure = {}, {}
     for kind, tower in facts.towers.items():
         route = ROUTES[kind]
@@ -251,7 +251,7 @@ def _write_router(folder: Path, facts: Facts, dimension: int, max_lengths: Mappi
     _write(folder / ROUTER, {"types": types, "structure": structure, "parameters": parameters})
 
 
-def _write_pooling(folder: Path, facts: Facts, dimension: int) -> None:
+def _write_pooling(folder: Path, facts: Architecture, dimension: int) -> None:
     pooling = {key: name == facts.pooling for name, key in _POOLING_KEYS.items()}
     _write(folder / "config.json", {"word_embedding_dimension": dimension, **pooling})
 

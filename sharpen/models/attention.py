@@ -17,12 +17,12 @@ REFERENCES = ("sdpa", "eager")
 # agree to 0.9999 in it; one that sees padding, or not all of the text, does not come near.
 AGREEMENT = 0.999
 # Of very different lengths, so that a batch of them is mostly padding.
-PROBES = ("river", "the quick brown fox jumps over the lazy dog", "every text has words; " * 24)
+PROBE_TEXTS = ("river", "the quick brown fox jumps over the lazy dog", "every text has words; " * 24)
 # How configurations call the tokens that a local layer sees.
 _WINDOWS = ("sliding_window", "local_attention", "attention_window")
 
 
-def candidates(wanted: str, *, device: str, half: bool, flash: bool, fast: Callable[[], str]) -> list[str]:
+def implementations_to_try(wanted: str, *, device: str, half: bool, flash: bool, fast: Callable[[], str]) -> list[str]:
     """Implementations to try, the best first; a model need not support all of them.
 
     Args:
@@ -50,7 +50,7 @@ def _missing_for_flash(device: str, half: bool, flash: bool) -> str:
     return next((what for what, there in needs.items() if not there), "")
 
 
-def verified(model: Any, embed: Callable[[], Tensor]) -> str:
+def verify_or_fallback(model: Any, embed: Callable[[], Tensor]) -> str:
     """Leave the model with an implementation that gives right embeddings; returns its name.
 
     What is not one of `REFERENCES` must agree with one of them, else the reference stays and a note is printed.
@@ -84,7 +84,7 @@ def probes(config: Any) -> tuple[str, ...]:
     windows = [one for value in given for one in (value if isinstance(value, (list, tuple)) else [value])]
     widest = max((one for one in windows if isinstance(one, int)), default=0)
     # squares repeat nothing, and each is a token at least
-    return (*PROBES, " ".join(str(number**2) for number in range(3 * widest // 2))) if widest else PROBES
+    return (*PROBE_TEXTS, " ".join(str(number**2) for number in range(3 * widest // 2))) if widest else PROBE_TEXTS
 
 
 def _set_reference(model: Any) -> str:

@@ -19,12 +19,12 @@ import torch
 from torch import Tensor, nn
 from transformers.utils.import_utils import is_flash_attn_2_available
 
-from sharpen.data.text_type import Kind
+from sharpen.data.text_type import TextType
 from sharpen.hardware import measurement
 from sharpen.hardware.device import default_device, use_bf16
 from sharpen.models import architecture, attention, model_config, model_hub, tokenizing
 from sharpen.models.loading import load_transformer, quiet, shared_tokenizer
-from sharpen.models.micro_batches import width
+from sharpen.models.micro_batches import padded_length
 from sharpen.models.pooling import chosen_pooling, is_causal, pool
 from sharpen.models.prompts import prompts
 from sharpen.settings import EncoderSettings
@@ -54,7 +54,7 @@ class Encoder(nn.Module):
         towers: Mapping[str, Any],
         tokenizer: Any,
         settings: EncoderSettings,
-        facts: architecture.Facts,
+        facts: architecture.Architecture,
         told: str = "model",
     ) -> None:
         super().__init__()
@@ -70,16 +70,16 @@ class Encoder(nn.Module):
         self.source_prompts: dict[str, list[str]] = {}
         for tower in towers.values():
             tokenizing.check_vocabulary(tokenizer, tower, told)
-        tokenizing.with_padding_token(tokenizer, told)
+        tokenizing.ensure_pad_token(tokenizer, told)
         if settings.add_eos_token or (
             settings.add_eos_token is None and self.pooling == "last_token" and causal and not facts.embedder
         ):
-            tokenizing.end_with_eos(tokenizer, told)
+            tokenizing.ensure_eos(tokenizer, told)
         self.max_lengths = {
             "query": tokenizing.longest(settings.query_max_len, self.model, tokenizer),
             "passage": tokenizing.longest(settings.passage_max_len, self.model, tokenizer),
         }
-        tokenizing.check_room(tokenizer, self.max_lengths)
+        tokenizing.check_prompt_lengths(tokenizer, self.max_lengths)
         self.dimension: int = self.model.config.hidden_size
 
     @classmethod
@@ -104,11 +104,11 @@ class Encoder(nn.Module):
         Raises:
             InputError: there is no model at the address, or it is of a kind that cannot be read safely.
         """
-        folder = model_hub.locate(model)
-        facts = architecture.read_facts(folder, settings.sentence_pooling_method)
+        folder = model_hub.resolve_model(model)
+        facts = architecture.read_architecture(folder, settings.sentence_pooling_method)
         place = torch.device(device or default_device())
         half = use_bf16(settings.precision, place)
-        implementations = attention.candidates(
+        implementations = attention.implementations_to_try(
             settings.attn_implementation,
             device=place.type,
             half=half,
@@ -125,13 +125,13 @@ class Encoder(nn.Module):
         return encoder
 
     @property
-    def towers(self) -> dict[Kind, Any]:
+    def towers(self) -> dict[TextType, Any]:
         """The distinct models by the kind of text that they encode; one for all is of the kind ``passage``."""
         return (
             {"passage": self.model} if self.query_model is None else {"passage": self.model, "query": self.query_model}
         )
 
-    def set_tower(self, kind: Kind, tower: Any) -> None:
+    def set_tower(self, kind: TextType, tower: Any) -> None:
         """Put a model in the place of the tower of a kind, or make it that."""
         setattr(self, "query_model" if kind == "query" else "model", tower)
 
@@ -150,7 +150,7 @@ class Encoder(nn.Module):
         return next(self.model.parameters()).device
 
     def tokenize(
-        self, texts: Sequence[str], kind: Kind, instructions: Sequence[str | None] | None = None
+        self, texts: Sequence[str], kind: TextType, instructions: Sequence[str | None] | None = None
     ) -> list[list[int]]:
         """Token ids of each text, with prompt and special tokens, cut to the longest length of its kind.
 
@@ -180,7 +180,7 @@ class Encoder(nn.Module):
         """The text before a query that brings an instruction, or none."""
         return self._prompt("query", instruction)
 
-    def _prompt(self, kind: Kind, instruction: str | None) -> str:
+    def _prompt(self, kind: TextType, instruction: str | None) -> str:
         # never the word "None": a text without an instruction of its own has the encoder's prompt
         return self.settings.query_instruction_format.format(instruction, "") if instruction else self.prompts[kind]
 
@@ -192,7 +192,7 @@ class Encoder(nn.Module):
         """
         longest = max(len(row) for row in rows)
         # no wider than the model's positions
-        longest = max(longest, min(width(longest), max(self.max_lengths.values())))
+        longest = max(longest, min(padded_length(longest), max(self.max_lengths.values())))
         ids = torch.full((len(rows), longest), self.tokenizer.pad_token_id, dtype=torch.long)
         mask = torch.zeros((len(rows), longest), dtype=torch.long)
         for index, row in enumerate(rows):
@@ -201,7 +201,7 @@ class Encoder(nn.Module):
             mask[index, place] = 1
         return {"input_ids": ids.to(self.device), "attention_mask": mask.to(self.device)}
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, kind: Kind | None = None) -> Tensor:
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, kind: TextType | None = None) -> Tensor:
         """Embeddings (n x d, float32) of padded token ids (n x length), pooled and normalised as set.
 
         Args:
@@ -221,7 +221,7 @@ class Encoder(nn.Module):
     def save(self, folder: Path) -> None:
         """Write a sentence-transformers folder that gives the same embeddings in sentence-transformers."""
         config = self.as_config()
-        facts = architecture.Facts(
+        facts = architecture.Architecture(
             self.pooling,
             True,
             self.normalize,
@@ -236,7 +236,7 @@ class Encoder(nn.Module):
             with quiet():
                 tower.save_pretrained(place)
             tokenizing.save(self.tokenizer, place, padding_side=side)
-        architecture.write_facts(folder, facts, dimension=self.dimension, max_lengths=self.max_lengths)
+        architecture.write_architecture(folder, facts, dimension=self.dimension, max_lengths=self.max_lengths)
         config.write(folder)
 
     @property
@@ -272,9 +272,9 @@ class Encoder(nn.Module):
 
     def _verify_attention(self) -> None:
         for kind, tower in self.towers.items():
-            attention.verified(tower, functools.partial(self._probe, kind))
+            attention.verify_or_fallback(tower, functools.partial(self._probe, kind))
 
-    def _probe(self, kind: Kind, side: str = "right") -> Tensor:
+    def _probe(self, kind: TextType, side: str = "right") -> Tensor:
         """Embeddings of texts of very different lengths, in one batch."""
         was_training = self.training
         self.eval()

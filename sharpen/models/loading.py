@@ -30,7 +30,7 @@ def load_transformer(folder: Path, told: str, implementations: Sequence[str]) ->
     """
     model_check.check_transformer(told, folder)
     cpu_attention.register()
-    allocator.keep_freed()
+    allocator.retain_freed_memory()
     *others, last = implementations
     with readable(told):
         for implementation in others:

@@ -8,7 +8,7 @@ import torch
 
 # Widths are multiples of this. Each other shape of a matrix product is compiled anew on a CPU, and its code is never
 # given up: 4,000 passages of MedQuAD in widths of their own took 0.3 GiB more. GPUs too like multiples of 8.
-STEP = 8
+PAD_MULTIPLE = 8
 # Tokens of one micro-batch on a CPU: more only adds padding and misses its caches. Measured with MiniLM on passages of
 # MedQuAD, one thread: 6,200 tokens/s in pieces of 16,384, 8,700 of 2,048, 9,000 of 1,024 and 8,800 of 512 (bf16);
 # 2,600, 3,500, 3,600 and 3,500 (fp32). Training is alike: 2.5 s a step of 6,500 tokens in one piece, 2.1 s in pieces of
@@ -20,21 +20,21 @@ GPU_PIECE = 16384
 _PIECES, _SMALLEST = 8, 256
 
 
-def usual_piece(device: torch.device) -> int:
+def default_token_budget(device: torch.device) -> int:
     """Tokens of one micro-batch where nobody asked for another number."""
     return CPU_PIECE if device.type == "cpu" else GPU_PIECE
 
 
-def suitable_piece(device: torch.device, tokens: int) -> int:
+def suitable_token_budget(device: torch.device, tokens: int) -> int:
     """Tokens of one micro-batch of a step that has so many in all, padding included."""
     if device.type != "cpu":
         return GPU_PIECE
-    return max(_SMALLEST, min(CPU_PIECE, width(tokens // _PIECES)))
+    return max(_SMALLEST, min(CPU_PIECE, padded_length(tokens // _PIECES)))
 
 
-def width(longest: int) -> int:
+def padded_length(longest: int) -> int:
     """Tokens to which the rows of a micro-batch are padded."""
-    return -(-longest // STEP) * STEP
+    return -(-longest // PAD_MULTIPLE) * PAD_MULTIPLE
 
 
 def micro_batches(lengths: Sequence[int], budget: int) -> list[tuple[int, int]]:
@@ -46,7 +46,7 @@ def micro_batches(lengths: Sequence[int], budget: int) -> list[tuple[int, int]]:
     """
     slices, start = [], 0
     while start < len(lengths):
-        end = min(len(lengths), start + max(1, budget // max(1, width(lengths[start]))))
+        end = min(len(lengths), start + max(1, budget // max(1, padded_length(lengths[start]))))
         slices.append((start, end))
         start = end
     return slices

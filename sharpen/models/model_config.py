@@ -111,7 +111,7 @@ def resolve(model: str, settings: EncoderSettings) -> Resolved:
     elif earlier := _earlier(model):
         own, source = EncoderSettings.checked(earlier | _computing(settings)), "model"
     else:
-        own = published(model_hub.locate(model), settings)
+        own = published(model_hub.resolve_model(model), settings)
         source = "run" if own is settings else "published"
     return Resolved(own.model_copy(update=wishes), source, tuple(wishes), config)
 
@@ -146,7 +146,7 @@ def published(folder: Path, settings: EncoderSettings) -> EncoderSettings:
     Raises:
         InputError: its files cannot be read.
     """
-    facts = architecture.read_facts(folder)
+    facts = architecture.read_architecture(folder)
     if not facts.embedder:
         return settings
     lengths = {kind: facts.max_lengths.get(kind) or LONGEST_TEXT for kind in ("query", "passage")}
@@ -238,7 +238,7 @@ def _json_of(model: str, name: str) -> dict[str, Any] | None:
     if model_hub.is_hub_id(model):
         return None
     if model.startswith(model_hub.PACKAGE_SCHEME):
-        model = str(model_hub.locate(model))
+        model = str(model_hub.resolve_model(model))
     address = storage.join(model, name)
     try:
         values = storage.read_json(address)

@@ -13,7 +13,7 @@ from sharpen.store import storage
 PACKAGE_SCHEME = "python-package:"
 
 
-def locate(model: str) -> Path:
+def resolve_model(model: str) -> Path:
     """The local folder of a model.
 
     Args:
@@ -25,7 +25,7 @@ def locate(model: str) -> Path:
         InputError: nothing is there, it is no model, or a link in it leads out of it.
     """
     if storage.is_remote(model):
-        folder = storage.open_folder(model) if storage.is_finished(model) else storage.fetch(model)
+        folder = storage.open_artifact(model) if storage.is_complete(model) else storage.localize(model)
     elif model.startswith(PACKAGE_SCHEME):
         folder = _from_package(model)
     elif is_hub_id(model):
@@ -34,12 +34,12 @@ def locate(model: str) -> Path:
         folder = Path(model).expanduser()
         if not folder.is_dir():
             raise InputError(f"{model}: no such folder")
-    check_names(model, (path.relative_to(folder).as_posix() for path in folder.glob("**/*")))
+    validate_model_files(model, (path.relative_to(folder).as_posix() for path in folder.glob("**/*")))
     model_check.check_paths(model, folder)
     return folder
 
 
-def check_names(model: str, names: Iterable[str]) -> None:
+def validate_model_files(model: str, names: Iterable[str]) -> None:
     """Raise InputError when files of these names, relative to the folder `model`, cannot be a model."""
     found = set(names)
     # A model of two towers has their configurations in subfolders, and says where.

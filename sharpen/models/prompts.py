@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from sharpen.models.architecture import Facts
+from sharpen.models.architecture import Architecture
 from sharpen.settings import EncoderSettings
 
 
-def prompts(settings: EncoderSettings, facts: Facts) -> dict[str, str]:
+def prompts(settings: EncoderSettings, facts: Architecture) -> dict[str, str]:
     """Prompt of each kind: the settings' instruction in its format, else the model's own prompt."""
 
     def one(instruction: str | None, template: str, own: str) -> str:

@@ -15,7 +15,7 @@ from torch import nn
 from sharpen.errors import InputError
 
 
-def with_padding_token(tokenizer: Any, model: str) -> None:
+def ensure_pad_token(tokenizer: Any, model: str) -> None:
     """Give a tokenizer that has no padding token its EOS token for that.
 
     Raises:
@@ -43,7 +43,7 @@ def check_vocabulary(tokenizer: Any, model: Any, told: str) -> None:
         )
 
 
-def end_with_eos(tokenizer: Any, model: str) -> None:
+def ensure_eos(tokenizer: Any, model: str) -> None:
     """Let the tokenizer end every text, cut ones too, with its EOS token, unless it ends them with a special token.
 
     The rule becomes part of the tokenizer, so that it is saved with it and every other library follows it.
@@ -87,7 +87,7 @@ def longest(wanted: int, model: nn.Module, tokenizer: Any) -> int:
     return min(limits)
 
 
-def check_room(tokenizer: Any, max_lengths: Mapping[str, int]) -> None:
+def check_prompt_lengths(tokenizer: Any, max_lengths: Mapping[str, int]) -> None:
     """Raise InputError where a longest text has no room for a token of the text; the tokenizer would not cut it."""
     special = tokenizer.num_special_tokens_to_add()
     faults = [

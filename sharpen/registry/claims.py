@@ -126,7 +126,7 @@ def take(folder: str, versions: str, content: str, run_id: str, known: Collectio
             if version in known:
                 continue
             claim, etag, silent = _read(storage.join(folder, f"{version}.json"))
-            finished = storage.is_finished(storage.join(versions, version))
+            finished = storage.is_complete(storage.join(versions, version))
             if claim.content == content and finished:
                 return version
             if claim.content == content:
@@ -153,7 +153,7 @@ def _wait(folder: str, versions: str, version: str) -> bool:
     told = float("-inf")
     while True:
         claim, _, silent = _read(storage.join(folder, f"{version}.json"))
-        if storage.is_finished(storage.join(versions, version)):
+        if storage.is_complete(storage.join(versions, version)):
             return True
         if _is_dead(claim, silent) or not claim.content:
             return False

@@ -15,7 +15,7 @@ from typing import Any
 
 from sharpen.data import query_keys
 from sharpen.errors import InputError
-from sharpen.registry.evaluation_summary import Measured
+from sharpen.registry.evaluation_summary import EvaluationSummary
 from sharpen.registry.gate import PROMOTE, REJECT, Decision
 from sharpen.registry.settings import PromotionSettings
 from sharpen.run_context import run_id
@@ -55,7 +55,12 @@ class Record:
 
 
 def record(
-    root: str, name: str, measured: Measured, decision: Decision, settings: PromotionSettings, run_settings: str = ""
+    root: str,
+    name: str,
+    measured: EvaluationSummary,
+    decision: Decision,
+    settings: PromotionSettings,
+    run_settings: str = "",
 ) -> None:
     """Keep a decision; the same decision is kept once.
 
@@ -90,7 +95,7 @@ def record(
         return
 
 
-def earlier(root: str, measured: Measured, settings: PromotionSettings) -> int:
+def earlier(root: str, measured: EvaluationSummary, settings: PromotionSettings) -> int:
     """How often this test set has promoted or rejected before, under any model's name, this decision not counted.
 
     A test set counts as this one when it held at least `SAME_TEST` of the present queries, so that a split which grows
@@ -131,7 +136,7 @@ def _decisions(root: str) -> dict[str, list[str]]:
     return found
 
 
-def _id(measured: Measured, settings: PromotionSettings) -> str:
+def _id(measured: EvaluationSummary, settings: PromotionSettings) -> str:
     rules = settings.model_dump_json(exclude={"dry_run"})
     return _digest(f"{measured.address.partition('?')[0]}\n{rules}".encode())
 

@@ -34,7 +34,7 @@ class Reference:
 
 
 @dataclass(frozen=True)
-class Measured:
+class EvaluationSummary:
     """A candidate's evaluation.
 
     Attributes:
@@ -54,14 +54,14 @@ class Measured:
     dev: dict[str, Any] = field(default_factory=dict)
 
 
-def read_measured(address: str) -> Measured:
+def read_evaluation_summary(address: str) -> EvaluationSummary:
     """Read a finished evaluation, its files checked.
 
     Raises:
         InputError: the folder is not a finished evaluation, or an evaluation that it refers to is gone.
     """
-    folder = storage.open_folder(address)
-    facts = storage.read_marker(address).facts
+    folder = storage.open_artifact(address)
+    facts = storage.read_manifest(address).facts
     try:
         metrics = json.loads((folder / "metrics.json").read_text())
         comparison_file = folder / "comparison.json"
@@ -74,14 +74,14 @@ def read_measured(address: str) -> Measured:
             name: Reference(
                 other.get("model", ""),
                 other["metrics"],
-                storage.read_marker(other["reference"]).facts,
+                storage.read_manifest(other["reference"]).facts,
                 _terms(other.get("model", "")) if name == CHAMPION else {},
             )
             for name, other in comparison["against"].items()
         }
     except (FileNotFoundError, KeyError, ValueError, AttributeError) as error:
         raise InputError(f"{address}: not an evaluation ({error}); name the output of components.evaluation") from None
-    return Measured(address, metrics, facts, against, comparison.get("confidence_level", 0.95), dev)
+    return EvaluationSummary(address, metrics, facts, against, comparison.get("confidence_level", 0.95), dev)
 
 
 def _terms(champion: str) -> dict[str, Any]:

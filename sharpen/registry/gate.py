@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from sharpen.errors import InputError
-from sharpen.registry.evaluation_summary import BASE, CHAMPION, Measured, Reference
+from sharpen.registry.evaluation_summary import BASE, CHAMPION, EvaluationSummary, Reference
 from sharpen.registry.settings import PromotionSettings
 from sharpen.registry.terms import is_same_model, kept_terms, terms_of
 
@@ -67,7 +67,7 @@ class Decision:
         return PROMOTE if self.promoted else REJECT
 
 
-def decide(measured: Measured, settings: PromotionSettings) -> Decision:
+def decide(measured: EvaluationSummary, settings: PromotionSettings) -> Decision:
     """Compare a candidate with the champion, or with the base model while there is no champion.
 
     The candidate is promoted when all of these hold, each about means over the same test queries:
@@ -126,7 +126,7 @@ def decide(measured: Measured, settings: PromotionSettings) -> Decision:
     )
 
 
-def _reference(measured: Measured) -> tuple[str, Reference]:
+def _reference(measured: EvaluationSummary) -> tuple[str, Reference]:
     for name in (CHAMPION, BASE):
         if name in measured.against:
             return name, measured.against[name]
@@ -135,7 +135,7 @@ def _reference(measured: Measured) -> tuple[str, Reference]:
     )
 
 
-def _check_same_data(measured: Measured, name: str, reference: Reference) -> None:
+def _check_same_data(measured: EvaluationSummary, name: str, reference: Reference) -> None:
     """Figures of two models mean something together only when both come from the same data and split."""
     for fact in ("data_fingerprint", "split"):
         ours, theirs = measured.facts.get(fact), reference.facts.get(fact)
@@ -146,7 +146,7 @@ def _check_same_data(measured: Measured, name: str, reference: Reference) -> Non
             )
 
 
-def _check_figures(measured: Measured, name: str, reference: Reference, settings: PromotionSettings) -> None:
+def _check_figures(measured: EvaluationSummary, name: str, reference: Reference, settings: PromotionSettings) -> None:
     faults = []
     for metric in settings.needed_metrics():
         compared = reference.metrics.get(metric)
@@ -169,7 +169,7 @@ def _check_figures(measured: Measured, name: str, reference: Reference, settings
         raise InputError(faults)
 
 
-def _rules(measured: Measured, name: str, reference: Reference, settings: PromotionSettings) -> Iterator[Rule]:
+def _rules(measured: EvaluationSummary, name: str, reference: Reference, settings: PromotionSettings) -> Iterator[Rule]:
     main = reference.metrics[settings.metric]
     queries, gain, low = int(main["queries"]), main["difference"], main["ci_low"]
     groups = int(main["groups"])

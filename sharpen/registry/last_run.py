@@ -14,7 +14,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from sharpen.errors import SharpenError, StepFailed
-from sharpen.registry.run_record import LastRun, Seen
+from sharpen.registry.run_record import LastRun, TrainingInputs
 from sharpen.registry.versions import checked_name
 from sharpen.run_context import run_id
 from sharpen.store import storage
@@ -31,7 +31,7 @@ def read(root: str, name: str) -> LastRun | None:
     return _read(root, name)[0]
 
 
-def settle(root: str, name: str, seen: Seen, verdict: str, version: str, reason: str) -> str:
+def record_run(root: str, name: str, seen: TrainingInputs, verdict: str, version: str, reason: str) -> str:
     """Record the end of this process's run: finished with this verdict, or skipped for this reason.
 
     Args:
@@ -44,7 +44,7 @@ def settle(root: str, name: str, seen: Seen, verdict: str, version: str, reason:
         The record as JSON.
     """
     if verdict == SKIP:
-        note_skip(root, name, reason=reason, run_id=run_id())
+        record_skip(root, name, reason=reason, run_id=run_id())
         print(printable(reason))
     else:
         number = version.partition("?")[0].rstrip("/").rpartition("/")[2]
@@ -54,7 +54,7 @@ def settle(root: str, name: str, seen: Seen, verdict: str, version: str, reason:
     return last.as_json() if last else ""
 
 
-def told_of(root: str, name: str, run: str) -> str:
+def describe_run(root: str, name: str, run: str) -> str:
     """What the record says of a run, in one line; empty when it says nothing: the run did not come to its end.
 
     A registry that cannot be read is told too, since who asks has more to do than this.
@@ -72,7 +72,9 @@ def told_of(root: str, name: str, run: str) -> str:
     return ""
 
 
-def remember(root: str, name: str, seen: Seen, *, verdict: str, version: str, run_id: str, reason: str = "") -> LastRun:
+def remember(
+    root: str, name: str, seen: TrainingInputs, *, verdict: str, version: str, run_id: str, reason: str = ""
+) -> LastRun:
     """Record that a run has finished; it replaces the record of the run before.
 
     Args:
@@ -98,7 +100,7 @@ def remember(root: str, name: str, seen: Seen, *, verdict: str, version: str, ru
     return made
 
 
-def note_skip(root: str, name: str, *, reason: str, run_id: str) -> None:
+def record_skip(root: str, name: str, *, reason: str, run_id: str) -> None:
     """Record that a run was skipped; what counts as new stays counted from the last finished run."""
     skipped = {"run_id": run_id, "at": _now(), "reason": reason}
     _replace(root, name, lambda last: replace(last, skipped=skipped) if last else None)

@@ -8,7 +8,7 @@ from typing import Any
 
 from sharpen.errors import InputError, Overtaken
 from sharpen.registry import decisions, registry, trained_queries
-from sharpen.registry.evaluation_summary import CHAMPION, Measured, read_measured
+from sharpen.registry.evaluation_summary import CHAMPION, EvaluationSummary, read_evaluation_summary
 from sharpen.registry.gate import PROMOTE, REJECT, Decision, decide
 from sharpen.registry.run_record import OVERTAKEN
 from sharpen.registry.settings import PromotionSettings
@@ -55,7 +55,7 @@ def judge(
     Raises:
         InputError: the evaluation is not finished, compares with nothing, or lacks a metric.
     """
-    measured = read_measured(evaluation)
+    measured = read_evaluation_summary(evaluation)
     decision = decide(measured, settings)
     earlier = decisions.earlier(root, measured, settings)
     if not settings.dry_run:
@@ -85,7 +85,7 @@ def promote(model: str, evaluation: str, name: str, root: str, settings: Promoti
     """
     checked_name(name)
     storage.check_access(storage.join(root, "models", name), write=not settings.dry_run)
-    measured = read_measured(evaluation)
+    measured = read_evaluation_summary(evaluation)
     decision = decide(measured, settings)
     if not settings.dry_run:
         decisions.record(root, name, measured, decision, settings)
@@ -123,7 +123,7 @@ def promote(model: str, evaluation: str, name: str, root: str, settings: Promoti
     return Promotion(PROMOTE, decision.reasons, champion.address, champion.address)
 
 
-def _provenance(measured: Measured, decision: Decision, settings: PromotionSettings) -> dict[str, Any]:
+def _provenance(measured: EvaluationSummary, decision: Decision, settings: PromotionSettings) -> dict[str, Any]:
     return {
         "run_id": run_id(),
         "code_version": code_version(),
@@ -136,18 +136,18 @@ def _provenance(measured: Measured, decision: Decision, settings: PromotionSetti
     }
 
 
-def _checked_content(model: str, measured: Measured) -> str:
+def _checked_content(model: str, measured: EvaluationSummary) -> str:
     """The model's content; the evaluation must be of this model: of this address, or of the same files at another."""
-    content = content_of(storage.read_marker(model).files)
+    content = content_of(storage.read_manifest(model).files)
     evaluated = str(measured.facts.get("model", ""))
     if _plain(evaluated) == _plain(model):
         return content
-    if storage.is_finished(evaluated) and content_of(storage.read_marker(evaluated).files) == content:
+    if storage.is_complete(evaluated) and content_of(storage.read_manifest(evaluated).files) == content:
         return content
     raise InputError(f"{measured.address}: measures the model {evaluated}, not {model}; evaluate the model to promote")
 
 
-def _overtaken(measured: Measured, present: registry.Champion) -> str:
+def _overtaken(measured: EvaluationSummary, present: registry.Champion) -> str:
     """Why the comparison does not count any more; empty when it was with the present champion."""
     compared = measured.against[CHAMPION].model if CHAMPION in measured.against else ""
     if _plain(compared) == _plain(present.address):

@@ -178,13 +178,13 @@ def pull(root: str, name: str, version: str, target: Path) -> Path:
     """
     present = read_champion(root, name) if version == CHAMPION else None
     entry = show(root, name, present.version if present else version)
-    marker = storage.read_marker(entry.address)
+    marker = storage.read_manifest(entry.address)
     if content_of(marker.files) != entry.content:
         raise StepFailed(f"{entry.address}: the files are not those that were registered; do not use them")
     if present and present.content != entry.content:
         raise StepFailed(f"{entry.address}: not the content that was promoted; do not use it")
     _check_target(root, target.expanduser(), [file["name"] for file in marker.files])
-    storage.copy_folder(entry.address, str(target))
+    storage.copy_artifact(entry.address, str(target))
     return target
 
 
@@ -192,7 +192,7 @@ def _check_target(root: str, target: Path, names: list[str]) -> None:
     """Only what an earlier pull wrote may be replaced."""
     if not storage.is_remote(root) and target.resolve().is_relative_to(Path(root).expanduser().resolve() / "models"):
         raise InputError(f"{target}: lies in the registry itself; name another folder")
-    if storage.is_finished(str(target)) and (producer := storage.read_marker(str(target)).producer) != "promotion":
+    if storage.is_complete(str(target)) and (producer := storage.read_manifest(str(target)).producer) != "promotion":
         raise InputError(
             f"{target}: holds what {producer or 'another program'} wrote, not a pulled model; name another folder"
         )

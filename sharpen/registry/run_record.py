@@ -15,7 +15,7 @@ OVERTAKEN = "overtaken"
 
 
 @dataclass(frozen=True)
-class Seen:
+class TrainingInputs:
     """What a run is about to train with.
 
     Attributes:
@@ -59,7 +59,7 @@ class LastRun:
     finished_at: str
     verdict: str
     version: str
-    seen: Seen
+    seen: TrainingInputs
     skipped: dict[str, str] = field(default_factory=dict)
     reason: str = ""
 

@@ -83,16 +83,16 @@ def list_models(root: str) -> list[str]:
 def list_versions(root: str, name: str) -> list[str]:
     """Versions of a model, oldest first; half-written ones are not among them."""
     found = claims.numbered(storage.list_folders(_versions(root, name)))
-    return [version for version in found if storage.is_finished(version_address(root, name, version))]
+    return [version for version in found if storage.is_complete(version_address(root, name, version))]
 
 
 def read_version(root: str, name: str, version: str) -> Version:
     """Facts of one version. Raises InputError when there is none of that name."""
-    if not re.fullmatch(VERSION_PATTERN, version) or not storage.is_finished(version_address(root, name, version)):
+    if not re.fullmatch(VERSION_PATTERN, version) or not storage.is_complete(version_address(root, name, version)):
         known = ", ".join(list_versions(root, name)[-10:])
         raise InputError(unknown_model(root, name) or f"{name}: no version {version!r}; there are: {known}")
     address = version_address(root, name, version)
-    marker = storage.read_marker(address)
+    marker = storage.read_manifest(address)
     where = storage.join(address, PROVENANCE)
     made: _Provenance = typed_json.parse(_Provenance, storage.read_bytes(where), where)
     return Version(version, address, _content_said(marker, address), marker.run_id, marker.created_at, made.metrics)
@@ -108,7 +108,7 @@ def unknown_model(root: str, name: str) -> str:
     return f"{name}: no such model in the registry {root}; {hint}"
 
 
-def _content_said(marker: storage.Marker, address: str) -> str:
+def _content_said(marker: storage.Manifest, address: str) -> str:
     content = marker.facts.get("content") if isinstance(marker.facts, dict) else None
     if not isinstance(content, str):
         raise InputError(
@@ -122,7 +122,7 @@ def _find(root: str, name: str, versions: list[str], content: str) -> Version | 
     for version in versions:
         address = version_address(root, name, version)
         with contextlib.suppress(InputError):
-            if _content_said(storage.read_marker(address), address) == content:
+            if _content_said(storage.read_manifest(address), address) == content:
                 return read_version(root, name, version)
     return None
 
@@ -145,12 +145,12 @@ def register(root: str, name: str, model: str, facts: dict[str, Any], *, run_id:
         StepFailed: files differ from what the model's marker says, or this process was taken for dead meanwhile.
     """
     checked_name(name)
-    source = storage.read_marker(model)
+    source = storage.read_manifest(model)
     content = content_of(source.files)
     known = list_versions(root, name)
     if made := _find(root, name, known, content):
         return made
-    folder = storage.open_folder(model)
+    folder = storage.open_artifact(model)
     claim = claims.take(storage.join(root, "models", name, "claims"), _versions(root, name), content, run_id, known)
     if isinstance(claim, str):
         made = read_version(root, name, claim)
@@ -161,7 +161,7 @@ def register(root: str, name: str, model: str, facts: dict[str, Any], *, run_id:
     marked = {"content": content, "model_name": name, "version": version}
     with claim:
         storage.delete_unfinished(address)
-        with storage.new_folder(address, producer="promotion", run_id=run_id, rows=source.rows, facts=marked) as target:
+        with storage.publish(address, producer="promotion", run_id=run_id, rows=source.rows, facts=marked) as target:
             for file in source.files:
                 (target / file["name"]).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(folder / file["name"], target / file["name"])

@@ -7,14 +7,14 @@ from dataclasses import asdict
 
 from sharpen.markdown import code_span, escaped
 from sharpen.models.model_usage import usage_rows
-from sharpen.registry.evaluation_summary import Measured, Reference
+from sharpen.registry.evaluation_summary import EvaluationSummary, Reference
 from sharpen.registry.gate import Decision
 
 MANY = 10
 """Decisions of one test set from which on people are warned."""
 
 
-def decision_page(decision: Decision, measured: Measured, earlier: int = 0) -> str:
+def decision_page(decision: Decision, measured: EvaluationSummary, earlier: int = 0) -> str:
     """The decision as Markdown: verdict, each rule, what it rests on, and the figures against every reference.
 
     Args:
@@ -36,14 +36,14 @@ def decision_record(decision: Decision, evaluation: str) -> str:
     return json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _usage_table(measured: Measured) -> list[str]:
+def _usage_table(measured: EvaluationSummary) -> list[str]:
     usages = {name: reference.facts.get("encoding") or {} for name, reference in measured.against.items()}
     usages["this model"] = measured.facts.get("encoding") or {}
     lines = [f"| setting | {' | '.join(usages)} |", "|---" * (len(usages) + 1) + "|"]
     return lines + [f"| {name} | {' | '.join(map(escaped, values))} |" for name, values in usage_rows(usages)]
 
 
-def evidence_lines(decision: Decision, measured: Measured, earlier: int) -> list[str]:
+def evidence_lines(decision: Decision, measured: EvaluationSummary, earlier: int) -> list[str]:
     """What a decision rests on, as a Markdown table, and a warning where the test set has decided often."""
     figures, metric = decision.figures, decision.facts["metric"]
     level = f"{100 * measured.confidence_level:g} %"
@@ -77,7 +77,7 @@ def often(earlier: int) -> str:
     )
 
 
-def results_section(decision: Decision, measured: Measured) -> str:
+def results_section(decision: Decision, measured: EvaluationSummary) -> str:
     """What is put at the end of a promoted model's card."""
     lines = ["## Results", "", "Means over the test queries; the interval is that of the difference."]
     for name, reference in measured.against.items():
@@ -119,7 +119,7 @@ def end_page(name: str, end: str, run: str, fault: str, deleted_jobs: list[str])
     return "\n\n".join([*lines, "\n".join(jobs)]).strip() + "\n"
 
 
-def _table(name: str, reference: Reference, measured: Measured) -> list[str]:
+def _table(name: str, reference: Reference, measured: EvaluationSummary) -> list[str]:
     level = f"{100 * measured.confidence_level:g} % interval"
     lines = [f"| metric | {name} | this model | difference | {level} |", "|---|---:|---:|---:|---:|"]
     for metric, figures in reference.metrics.items():

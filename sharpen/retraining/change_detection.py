@@ -10,17 +10,17 @@ from pathlib import Path
 
 import numpy as np
 
-from sharpen.data.preparation.content import digest
+from sharpen.data.preparation.content import sha256_json
 from sharpen.data.readers import split_addresses
-from sharpen.registry.run_record import OVERTAKEN, LastRun, Seen
+from sharpen.registry.run_record import OVERTAKEN, LastRun, TrainingInputs
 from sharpen.retraining import examples
-from sharpen.retraining.fingerprint import look
+from sharpen.retraining.fingerprint import fingerprint_inputs
 from sharpen.store import storage
 from sharpen.version import code_version
 
 TRAIN, SKIP = "train", "skip"
 
-# what a person calls the parts of `Seen.identity`
+# what a person calls the parts of `TrainingInputs.identity`
 NAMES = {
     "settings": "the settings",
     "code": "the code",
@@ -30,7 +30,7 @@ NAMES = {
 
 
 @dataclass(frozen=True)
-class Newness:
+class ChangeDecision:
     """The answer.
 
     Attributes:
@@ -45,7 +45,7 @@ class Newness:
     reason: str
     new: int | None
     gone: int | None
-    seen: Seen
+    seen: TrainingInputs
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -60,7 +60,7 @@ class Newness:
         Path(path).write_text(text, encoding="utf-8")
 
 
-def look_and_compare(
+def detect_changes(
     train_data: str,
     eval_data: str,
     base_model: str,
@@ -71,11 +71,11 @@ def look_and_compare(
     least: int,
     *,
     target: str,
-) -> tuple[str, Newness]:
-    """`fingerprint.look` and `compare` with the texts that a pipeline passes.
+) -> tuple[str, ChangeDecision]:
+    """`fingerprint.fingerprint_inputs` and `compare` with the texts that a pipeline passes.
 
     Args:
-        train_data, eval_data, base_model, start_model: as `look` takes them.
+        train_data, eval_data, base_model, start_model: as `fingerprint_inputs` takes them.
         mined_with: the same as a JSON list.
         settings_hash: of all settings that a result depends on.
         last_run: `LastRun.as_json`, or empty.
@@ -86,21 +86,21 @@ def look_and_compare(
         The content fingerprint of data, models and code; and whether the run goes on.
 
     Raises:
-        InputError: as `look`, and for a damaged record.
+        InputError: as `fingerprint_inputs`, and for a damaged record.
     """
     version = code_version()
-    content = look(train_data, eval_data, base_model, json.loads(mined_with), start_model)
+    content = fingerprint_inputs(train_data, eval_data, base_model, json.loads(mined_with), start_model)
     # the model that training starts from is none of it: a champion that comes of these data makes them no newer
     identity = {
         "settings": settings_hash,
         "code": version,
-        "base_model": digest(content.base_model),
-        "mining": digest(content.mining),
+        "base_model": sha256_json(content.base_model),
+        "mining": sha256_json(content.mining),
     }
     answer = compare(
         LastRun.from_json(last_run),
         identity,
-        digest([content.train, content.eval]),
+        sha256_json([content.train, content.eval]),
         lambda: examples.hashes_of(split_addresses(train_data), split_addresses(eval_data)),
         storage.join(target, "examples.u64"),
         least,
@@ -115,7 +115,7 @@ def compare(
     read: Callable[[], np.ndarray],
     target: str,
     least: int,
-) -> Newness:
+) -> ChangeDecision:
     """Decide whether a run goes on, and keep the hashes of its examples for the next decision.
 
     A run is skipped when the last finished run, promoted or rejected, had equal settings, code, base model and
@@ -123,8 +123,8 @@ def compare(
 
     Args:
         last: the last finished run; None: there was none.
-        identity: as `Seen.identity`.
-        content: as `Seen.content`.
+        identity: as `TrainingInputs.identity`.
+        content: as `TrainingInputs.content`.
         read: gives the hashes of all examples (`examples.hashes_of`); called only if the content is another than the
             last run's.
         target: address of the file for the hashes; written only if they were read.
@@ -136,10 +136,10 @@ def compare(
     else:
         now, address = read(), target
         storage.write_bytes(address, examples.as_bytes(now))
-    seen = Seen(identity, content, int(now.size), address)
+    seen = TrainingInputs(identity, content, int(now.size), address)
     new, gone = (None, None) if before is None else examples.difference(now, before)
     decision, reason = _decided(last, identity, new, gone, least)
-    return Newness(decision, reason, new, gone, seen)
+    return ChangeDecision(decision, reason, new, gone, seen)
 
 
 def _decided(

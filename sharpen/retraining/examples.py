@@ -1,7 +1,7 @@
 """The examples behind addresses, as a sorted array of 64-bit hashes: two arrays tell how many examples are new.
 
 An example is a query with one of its positives, and what it is for: text and instruction of the query, text of the
-passage, role and split. Texts count as `normalised`, so another order of the rows, another file format or another
+passage, role and split. Texts count as `normalize`, so another order of the rows, another file format or another
 spacing makes no example new. Passages that answer no query, negatives and scores are no examples.
 
 Inputs are read row by row. Memory grows by 8 bytes an example, for a BEIR folder by 32 more; not with the corpus.
@@ -22,11 +22,19 @@ from sharpen.data.parquet import parquet_faults
 from sharpen.data.preparation.python_files import is_python_source
 from sharpen.data.preparation.python_source import read_python
 from sharpen.data.preparation.sources import SPLIT_OF_ROLE, Role
-from sharpen.data.readers import Findings, Kind, Place, RowFault, flagembedding, locate, sharpen_format
+from sharpen.data.readers import (
+    InputFile,
+    InputFormat,
+    ReadReport,
+    RowError,
+    detect_inputs,
+    flagembedding,
+    sharpen_format,
+)
 from sharpen.data.readers.beir import id_of, is_header, parse_judgement, passage_of, query_of, split_of
 from sharpen.data.readers.json_rows import parse_object, read_objects
 from sharpen.data.readers.lines import read_lines
-from sharpen.data.text import normalised, passage_text
+from sharpen.data.text import normalize, passage_text
 from sharpen.errors import InputError
 from sharpen.progress import progress
 
@@ -77,11 +85,11 @@ def _hash(*parts: str) -> int:
 
 
 def _query_hash(text: str, instruction: str) -> int:
-    return _hash(normalised(instruction), normalised(text))
+    return _hash(normalize(instruction), normalize(text))
 
 
 def _passage_hash(title: str, text: str) -> int:
-    return _hash(normalised(passage_text(title, text)))
+    return _hash(normalize(passage_text(title, text)))
 
 
 def _examples(address: str, split: str) -> Iterator[tuple[int, int, str]]:
@@ -89,17 +97,17 @@ def _examples(address: str, split: str) -> Iterator[tuple[int, int, str]]:
     if is_python_source(address):
         yield from _of_tables(_read_python(address, split))
         return
-    for place in locate(address):
-        if place.kind is Kind.FLAGEMBEDDING:
+    for place in detect_inputs(address):
+        if place.kind is InputFormat.FLAGEMBEDDING:
             yield from _of_rows(place, split)
-        elif place.kind is Kind.BEIR:
+        elif place.kind is InputFormat.BEIR:
             yield from _of_beir(place)
         else:
             yield from _of_finished(place)
 
 
 def _read_python(address: str, split: str) -> DataSet:
-    findings = Findings()
+    findings = ReadReport()
     try:
         return read_python(address, "", split, findings)[0]
     except InputError as error:
@@ -108,11 +116,11 @@ def _read_python(address: str, split: str) -> DataSet:
         raise InputError([*error.faults, *findings.first_faults("Repair the files, or leave them out")]) from None
 
 
-def _of_rows(place: Place, split: str) -> Iterator[tuple[int, int, str]]:
-    for _, values, _ in read_objects(place.paths[0], place.address, Findings()):
+def _of_rows(place: InputFile, split: str) -> Iterator[tuple[int, int, str]]:
+    for _, values, _ in read_objects(place.paths[0], place.address, ReadReport()):
         try:
             row = flagembedding.parse(values)
-        except RowFault:
+        except RowError:
             continue
         query = _query_hash(row.query, row.instruction)
         for text in row.pos:
@@ -129,7 +137,7 @@ def _of_tables(data: DataSet) -> Iterator[tuple[int, int, str]]:
         yield queries[query], passages[passage], split
 
 
-def _of_finished(place: Place) -> Iterator[tuple[int, int, str]]:
+def _of_finished(place: InputFile) -> Iterator[tuple[int, int, str]]:
     """Of a data set of ours: only rows of queries and passages that are judged are read."""
 
     def scan(name: str, columns: Iterable[str]) -> pl.LazyFrame:
@@ -148,7 +156,7 @@ def _of_finished(place: Place) -> Iterator[tuple[int, int, str]]:
     yield from _of_tables(data)
 
 
-def _of_beir(place: Place) -> Iterator[tuple[int, int, str]]:
+def _of_beir(place: InputFile) -> Iterator[tuple[int, int, str]]:
     """Judgements first, so that of a corpus of any size only the judged passages leave a hash."""
     corpus, queries, *judged = sorted(place.names, key=lambda name: (name.startswith("qrels/"), name))
     asked, answered, pairs_of_split = array("Q"), array("Q"), []
@@ -180,7 +188,7 @@ def _text_of(values: dict[str, Any]) -> int:
     return _passage_hash("", query_of(values)[0])
 
 
-def _judgements(place: Place, name: str) -> Iterator[tuple[str, str]]:
+def _judgements(place: InputFile, name: str) -> Iterator[tuple[str, str]]:
     """Query id and passage id of every line with a grade above 0."""
     lines = read_lines(place.folder / name, place.shown(name), lambda _: None)
     for number, (_, line) in enumerate(lines):
@@ -188,19 +196,19 @@ def _judgements(place: Place, name: str) -> Iterator[tuple[str, str]]:
             continue
         try:
             query_id, passage_id, grade = parse_judgement(line)
-        except RowFault:
+        except RowError:
             continue
         if grade > 0:
             yield query_id, passage_id
 
 
-def _rows(place: Place, name: str, hashed: Callable[[dict[str, Any]], int]) -> Iterator[tuple[int, int]]:
+def _rows(place: InputFile, name: str, hashed: Callable[[dict[str, Any]], int]) -> Iterator[tuple[int, int]]:
     """Hash of the id, and what `hashed` makes of the row, of every row that the reader takes."""
     for _, line in read_lines(place.folder / name, place.shown(name), lambda _: None):
         try:
             values = parse_object(line)
             yield _hash(id_of(values)), hashed(values)
-        except RowFault:
+        except RowError:
             continue
 
 

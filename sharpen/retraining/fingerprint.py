@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from sharpen.data.preparation.content import content_of, digest, digest_rows, finished_content, sha256_of
+from sharpen.data.preparation.content import content_of, digest_rows, finished_content, sha256_json, sha256_of
 from sharpen.data.readers import split_addresses
 from sharpen.errors import InputError
 from sharpen.models import model_hub
@@ -18,7 +18,7 @@ FILE = "file:"
 
 
 @dataclass(frozen=True)
-class Content:
+class InputFingerprints:
     """What stands behind the addresses of a run, each as a text that is equal for equal content.
 
     Attributes:
@@ -36,16 +36,16 @@ class Content:
 
     def fingerprint(self, code_version: str) -> str:
         """SHA-256 (hex) of all of it and of the code's version."""
-        return digest([*asdict(self).values(), code_version])
+        return sha256_json([*asdict(self).values(), code_version])
 
 
-def look(
+def fingerprint_inputs(
     train_data: str | list[str],
     eval_data: str | list[str],
     base_model: str,
     mined_with: Sequence[str] = (),
     start_model: str = "",
-) -> Content:
+) -> InputFingerprints:
     """Find out what stands behind the addresses of a run.
 
     Local files count by name and content, remote ones by name, size and ETag (nothing is downloaded), Python code by
@@ -78,7 +78,7 @@ def look(
         return json.dumps(sorted(parts))
 
     other_start = [start_model] if start_model and start_model != base_model else []
-    found = Content(
+    found = InputFingerprints(
         train=known("train_data", trained, content_of),
         eval=known("eval_data", split_addresses(eval_data), content_of),
         base_model=known("base_model", [base_model], _model),
@@ -93,12 +93,12 @@ def look(
 def _file(address: str) -> list[object]:
     """A file, or the files of a folder, of any kind."""
     if storage.is_remote(address):
-        single = object_store.find_file(parse_remote(address))
+        single = object_store.head(parse_remote(address))
         files = [single] if single else storage.list_files(address)
         if not files:
             raise InputError(f"{address}: no such file or folder in the object store")
         return [digest_rows((file.name, file.size, file.etag) for file in files)]
-    path = storage.fetch(address)
+    path = storage.localize(address)
     paths = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
     return [digest_rows((file.name, sha256_of(file)) for file in paths)]
 
@@ -112,17 +112,17 @@ def _model(model: str) -> list[object]:
     if not model:
         raise InputError("no model given; name a folder, an s3:// address or a hub id")
     if storage.is_remote(model):
-        if storage.is_finished(model):
+        if storage.is_complete(model):
             return finished_content(model)[1:]
         files = storage.list_files(model)
         names = {file.name for file in files}
         if not files:
             raise InputError(f"{model}: no such folder in the object store")
-        model_hub.check_names(model, names)
+        model_hub.validate_model_files(model, names)
         return [digest_rows((file.name, file.size, file.etag) for file in files)]
     if model_hub.is_hub_id(model):
         return [f"hub:{model}@{_hub_revision(model)}"]
-    folder = model_hub.locate(model)
+    folder = model_hub.resolve_model(model)
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc")
     return [digest_rows((path.relative_to(folder).as_posix(), sha256_of(path)) for path in paths)]
 

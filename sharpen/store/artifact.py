@@ -16,7 +16,7 @@ from typing import Any
 from sharpen import typed_json
 from sharpen.errors import InputError, NoSpace, StepFailed, is_full
 from sharpen.store import download_cache, local_folder, local_store, object_store
-from sharpen.uri import NotFound, Remote, is_remote, local_path, parse_remote, safe_name
+from sharpen.uri import NotFound, S3Uri, is_remote, local_path, parse_remote, validate_relative_path
 
 MARKER = "_SUCCESS.json"
 SCHEMA_VERSION = 1
@@ -33,7 +33,7 @@ class _Layout:
 
 
 @dataclass(frozen=True)
-class Marker:
+class Manifest:
     """What `_SUCCESS.json` says.
 
     Attributes:
@@ -61,7 +61,7 @@ class Marker:
         return (json.dumps(asdict(self), ensure_ascii=False, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
 
 
-def read_marker(uri: str) -> Marker:
+def read_manifest(uri: str) -> Manifest:
     """The marker of a finished folder.
 
     Raises:
@@ -70,15 +70,15 @@ def read_marker(uri: str) -> Marker:
     return _marker_and_bytes(uri)[0]
 
 
-def is_finished(uri: str) -> bool:
+def is_complete(uri: str) -> bool:
     """True when the folder has a marker."""
     if is_remote(uri):
-        return object_store.find_file(parse_remote(uri).below(MARKER)) is not None
-    with local_store.told(marker := local_path(uri) / MARKER):
+        return object_store.head(parse_remote(uri).below(MARKER)) is not None
+    with local_store.translate_os_errors(marker := local_path(uri) / MARKER):
         return marker.is_file()
 
 
-def _marker_and_bytes(uri: str) -> tuple[Marker, bytes]:
+def _marker_and_bytes(uri: str) -> tuple[Manifest, bytes]:
     try:
         data = (
             object_store.read(parse_remote(uri).below(MARKER))[0]
@@ -92,21 +92,21 @@ def _marker_and_bytes(uri: str) -> tuple[Marker, bytes]:
     return _parsed(uri, data), data
 
 
-def _parsed(uri: str, data: bytes) -> Marker:
+def _parsed(uri: str, data: bytes) -> Manifest:
     where, mend = f"{uri}: {MARKER}", "write the folder again"
     written = typed_json.parse(_Layout, data, where, mend=mend).schema_version
     if written != SCHEMA_VERSION:
         raise InputError(f"{uri}: written with schema version {written}, this code reads {SCHEMA_VERSION}")
-    marker: Marker = typed_json.parse(Marker, data, where, mend=mend)
+    marker: Manifest = typed_json.parse(Manifest, data, where, mend=mend)
     kinds = {"name": str, "size": int, "sha256": str}
     for file in marker.files:
         if any(type(file.get(fact)) is not kind for fact, kind in kinds.items()):
             raise InputError(f"{where}: damaged (a file's entry lacks {', '.join(kinds)}); {mend}")
-        safe_name(file["name"], uri)
+        validate_relative_path(file["name"], uri)
     return marker
 
 
-def open_folder(uri: str) -> Path:
+def open_artifact(uri: str) -> Path:
     """A finished folder as a local path, its files checked against the marker. Read it; do not write into it.
 
     A remote folder is downloaded once into the cache; sizes and SHA-256 are checked then. A local one is returned
@@ -118,7 +118,7 @@ def open_folder(uri: str) -> Path:
     """
     marker, data = _marker_and_bytes(uri)
     if not is_remote(uri):
-        with local_store.told(folder := local_path(uri)):
+        with local_store.translate_os_errors(folder := local_path(uri)):
             _verify(uri, folder, marker, hashes=sum(file["size"] for file in marker.files) <= HASHED_BYTES)
         return folder
 
@@ -134,10 +134,10 @@ def open_folder(uri: str) -> Path:
             return False
         return True
 
-    return download_cache.entry(uri + "\n" + data.decode(), whole=whole, fill=fill)
+    return download_cache.get_or_create(uri + "\n" + data.decode(), whole=whole, fill=fill)
 
 
-def _verify(uri: str, folder: Path, marker: Marker, *, hashes: bool) -> None:
+def _verify(uri: str, folder: Path, marker: Manifest, *, hashes: bool) -> None:
     for file in marker.files:
         path = folder / file["name"]
         if not path.is_file() or path.stat().st_size != file["size"]:
@@ -149,7 +149,7 @@ def _verify(uri: str, folder: Path, marker: Marker, *, hashes: bool) -> None:
 
 
 @contextmanager
-def new_folder(
+def publish(
     uri: str,
     *,
     producer: str,
@@ -187,12 +187,12 @@ def new_folder(
         local_store.probe(local_path(uri), write=True)
         # a link to a folder stays one
         target = Path(os.path.realpath(local_path(uri)))
-        folder = local_store.beside(target)
+        folder = local_store.temp_sibling(target)
         folder.mkdir(parents=True)
     try:
         with _full_disk_told(folder):
             yield folder
-            marker = Marker(
+            marker = Manifest(
                 schema_version=SCHEMA_VERSION,
                 producer=producer,
                 run_id=run_id,
@@ -210,18 +210,18 @@ def new_folder(
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def copy_folder(source: str, target: str) -> Marker:
+def copy_artifact(source: str, target: str) -> Manifest:
     """Publish a checked copy of a finished folder; producer, run, rows and facts stay those of the source.
 
-    Raises: as `open_folder` for the source and `new_folder` for the target.
+    Raises: as `open_artifact` for the source and `publish` for the target.
     """
-    marker = read_marker(source)
-    read_from = open_folder(source)
-    with new_folder(target, producer=marker.producer, run_id=marker.run_id, rows=marker.rows, facts=marker.facts) as to:
+    marker = read_manifest(source)
+    read_from = open_artifact(source)
+    with publish(target, producer=marker.producer, run_id=marker.run_id, rows=marker.rows, facts=marker.facts) as to:
         for file in marker.files:
             (to / file["name"]).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(read_from / file["name"], to / file["name"])
-    return read_marker(target)
+    return read_manifest(target)
 
 
 @contextmanager
@@ -251,7 +251,7 @@ def _described(uri: str, folder: Path, producer: str) -> list[dict[str, Any]]:
     ]
 
 
-def _publish_local(target: Path, folder: Path, marker: Marker) -> None:
+def _publish_local(target: Path, folder: Path, marker: Manifest) -> None:
     (folder / MARKER).write_bytes(marker.as_bytes())
     for renamed in local_folder.replace_folder(target, folder, foreign_files(target)):
         print(f"{target}: {renamed}: a file that was not written by Sharpen was in the way", flush=True)
@@ -268,7 +268,7 @@ def foreign_files(folder: Path) -> list[str]:
     return local_folder.foreign_files(folder, written, folder / MARKER)
 
 
-def _publish_remote(remote: Remote, folder: Path, marker: Marker) -> None:
+def _publish_remote(remote: S3Uri, folder: Path, marker: Manifest) -> None:
     names = {file["name"] for file in marker.files}
     earlier = _written_before(remote.below(MARKER)) | _written_before(remote.below(WRITING))
     plan = {"files": [{"name": name} for name in sorted(names | earlier)]}
@@ -282,9 +282,12 @@ def _publish_remote(remote: Remote, folder: Path, marker: Marker) -> None:
     object_store.delete_keys(remote, [remote.prefix + WRITING])
 
 
-def _written_before(remote: Remote) -> set[str]:
+def _written_before(remote: S3Uri) -> set[str]:
     try:
-        return {safe_name(file["name"], remote.uri) for file in json.loads(object_store.read(remote)[0])["files"]}
+        return {
+            validate_relative_path(file["name"], remote.uri)
+            for file in json.loads(object_store.read(remote)[0])["files"]
+        }
     except NotFound:
         return set()
     except (ValueError, KeyError, TypeError):

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from sharpen.errors import InputError, SharpenError
 from sharpen.store import object_store, storage
-from sharpen.uri import NoCredentials, PreconditionFailed, Unreachable, join, parse_remote
+from sharpen.uri import CredentialsError, PreconditionFailed, Unreachable, join, parse_remote
 
 
 class Trial(NamedTuple):
@@ -32,7 +32,7 @@ def try_store(uri: str) -> list[Trial]:
     The first operation that everything depends on ends the trial when it fails.
 
     Raises:
-        Unreachable, NoCredentials: nothing can be said of the store from here.
+        Unreachable, CredentialsError: nothing can be said of the store from here.
         InputError: the address is not one of an object store.
     """
     parse_remote(uri)
@@ -53,7 +53,7 @@ def try_store(uri: str) -> list[Trial]:
 def _tried(operation: str, act: Callable[[], None]) -> Trial:
     try:
         act()
-    except (Unreachable, NoCredentials):
+    except (Unreachable, CredentialsError):
         raise
     except PreconditionFailed as error:
         return Trial(operation, f"{error}, although nobody did")

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from sharpen.uri import Remote
+from sharpen.uri import S3Uri
 
 ETAGS_VARIABLE = "SHARPEN_STORE_ETAGS"
 OPAQUE = "opaque"
@@ -66,7 +66,7 @@ def etag_of(answer: Mapping[str, Any]) -> str:
     return str(answer.get("ETag", "")).strip('"')
 
 
-def is_md5(remote: Remote, answer: Mapping[str, Any]) -> bool:
+def is_md5(remote: S3Uri, answer: Mapping[str, Any]) -> bool:
     """True when the answer's ETag is an MD5 of the content, or of the parts' MD5s."""
     etag = etag_of(answer)
     encrypted = str(answer.get("ServerSideEncryption", "")).startswith("aws:kms") or "SSECustomerAlgorithm" in answer
@@ -75,7 +75,7 @@ def is_md5(remote: Remote, answer: Mapping[str, Any]) -> bool:
     return not encrypted and not other and bool(_MD5.match(etag) or _MD5_OF_PARTS.match(etag))
 
 
-def agrees(remote: Remote, answer: Mapping[str, Any], path: Path, part_sizes: Callable[[], list[int]]) -> bool | None:
+def agrees(remote: S3Uri, answer: Mapping[str, Any], path: Path, part_sizes: Callable[[], list[int]]) -> bool | None:
     """Does a file hold what a GET answered?
 
     Args:

@@ -18,7 +18,15 @@ from pathlib import Path
 from sharpen.errors import InputError, StepFailed
 from sharpen.progress import progress
 from sharpen.store import local_store, object_store
-from sharpen.uri import NotFound, StoredFile, StoreUnavailable, is_remote, local_path, parse_remote, safe_name
+from sharpen.uri import (
+    NotFound,
+    StoredFile,
+    StoreUnavailable,
+    is_remote,
+    local_path,
+    parse_remote,
+    validate_relative_path,
+)
 
 CACHE_VARIABLE = "SHARPEN_CACHE"
 # below this, a transfer is over before a reader has read a line about it
@@ -29,13 +37,13 @@ def cache_folder() -> Path:
     """The cache's folder, made if need be; only its owner can read it, since models and data may be private."""
     named = os.environ.get(CACHE_VARIABLE)
     folder = Path(named).expanduser() if named else Path.home() / ".cache" / "sharpen"
-    with local_store.told(folder):
+    with local_store.translate_os_errors(folder):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         (folder / "entries").mkdir(exist_ok=True, mode=0o700)
     return folder
 
 
-def entry(key: str, *, whole: Callable[[Path], bool], fill: Callable[[Path], None]) -> Path:
+def get_or_create(key: str, *, whole: Callable[[Path], bool], fill: Callable[[Path], None]) -> Path:
     """The cached folder for `key`.
 
     Args:
@@ -46,12 +54,12 @@ def entry(key: str, *, whole: Callable[[Path], bool], fill: Callable[[Path], Non
     place = cache_folder() / "entries" / hashlib.sha256(key.encode()).hexdigest()[:40]
     if place.is_dir() and whole(place):
         return place
-    with local_store.told(place), local_store.locked(place.with_name(f".{place.name}.lock")):
+    with local_store.translate_os_errors(place), local_store.locked(place.with_name(f".{place.name}.lock")):
         if place.is_dir():
             if whole(place):
                 return place
             local_store.delete(place)
-        fresh = local_store.beside(place)
+        fresh = local_store.temp_sibling(place)
         fresh.mkdir(mode=0o700)
         try:
             fill(fresh)
@@ -103,7 +111,7 @@ def download(root: str, files: Sequence[Expected], folder: Path) -> None:
     remote = parse_remote(root)
     with transfer(f"download {root}", sum(file.size for file in files)) as done:
         for file in files:
-            path = folder / safe_name(file.name, root)
+            path = folder / validate_relative_path(file.name, root)
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             below = remote.below(file.name)
             try:
@@ -116,7 +124,7 @@ def download(root: str, files: Sequence[Expected], folder: Path) -> None:
                 raise type(fault)(f"{root}: {file.name}{str(fault).removeprefix(below.uri + ':')}") from None
 
 
-def fetch(uri: str) -> Path:
+def localize(uri: str) -> Path:
     """A file or folder that the user named, as a local path; remote ones are cached by their ETags.
 
     Raises:
@@ -124,14 +132,14 @@ def fetch(uri: str) -> Path:
     """
     if not is_remote(uri):
         path = local_path(uri)
-        with local_store.told(path):
+        with local_store.translate_os_errors(path):
             if not path.exists():
                 raise NotFound(f"{uri}: no such file or folder")
             if path.is_dir() and not any(path.iterdir()):
                 raise InputError(f"{uri}: the folder is empty")
         return path
     remote = parse_remote(uri)
-    single = None if uri.partition("?")[0].endswith("/") else object_store.find_file(remote)
+    single = None if uri.partition("?")[0].endswith("/") else object_store.head(remote)
     files = [single] if single else object_store.files(remote)
     if not files:
         raise NotFound(f"{uri}: no such file or folder in the object store")
@@ -139,7 +147,7 @@ def fetch(uri: str) -> Path:
     if single:
         location, mark, query = uri.partition("?")
         root = location.rpartition("/")[0] + mark + query
-    place = entry(
+    place = get_or_create(
         "\n".join([root, *[f"{file.name} {file.size} {file.etag}" for file in files]]),
         whole=lambda folder: _sizes_agree(folder, files),
         fill=lambda folder: download(root, [Expected(f.name, f.size, f.etag) for f in files], folder),

@@ -54,7 +54,7 @@ def replace_folder(target: Path, fresh: Path, foreign: Sequence[str]) -> list[st
     if not target.exists():
         fresh.rename(target)
     elif not _exchanged(fresh, target):
-        old = local_store.beside(target)
+        old = local_store.temp_sibling(target)
         target.rename(old)
         try:
             fresh.rename(target)
@@ -69,7 +69,7 @@ def _files(folder: Path) -> Iterator[tuple[Path, str]]:
     """Files and links below a folder, links not followed, with their names; no lock and temporary files."""
     for root, folders, names in os.walk(folder):
         for name in [*names, *(name for name in folders if (Path(root) / name).is_symlink())]:
-            if not local_store.is_our_own(name):
+            if not local_store.is_internal_file(name):
                 path = Path(root) / name
                 yield path, path.relative_to(folder).as_posix()
 

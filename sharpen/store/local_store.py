@@ -24,7 +24,7 @@ _CHUNK = 2**20
 
 
 @contextmanager
-def told(path: Path | str) -> Iterator[None]:
+def translate_os_errors(path: Path | str) -> Iterator[None]:
     """Turn errors of the operating system that a user can mend into one line.
 
     Raises:
@@ -52,7 +52,7 @@ def sha256_of(path: Path) -> str:
 
 def read(path: Path) -> tuple[bytes, str]:
     """Content and ETag of a file. Raises NotFound."""
-    with told(path):
+    with translate_os_errors(path):
         try:
             data = path.read_bytes()
         except FileNotFoundError:
@@ -66,7 +66,7 @@ def read_with_age(path: Path) -> tuple[bytes, str, float]:
     Now is when a file is written beside it, as a disk of another machine has that machine's clock.
     """
     data, etag = read(path)
-    check = beside(path)
+    check = temp_sibling(path)
     try:
         check.touch()
         now = check.stat().st_mtime
@@ -79,7 +79,7 @@ def read_with_age(path: Path) -> tuple[bytes, str, float]:
 
 def write(path: Path, data: bytes, *, if_match: str | None = None, if_absent: bool = False) -> str:
     """Replace a file atomically and return its ETag. Raises PreconditionFailed when the condition does not hold."""
-    with told(path):
+    with translate_os_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         # A writer without a condition leaves no lock behind, but must respect one that is in use.
         if if_match is None and not if_absent and not _lock_of(path).exists():
@@ -98,7 +98,7 @@ def _lock_of(path: Path) -> Path:
     return path.with_name(f".{path.name}.lock")
 
 
-def is_our_own(name: str) -> bool:
+def is_internal_file(name: str) -> bool:
     """True for lock and temporary files, which no listing shows."""
     return name.startswith(".") and (name.endswith(".lock") or ".writing-" in name)
 
@@ -115,7 +115,7 @@ def locked(path: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def beside(path: Path) -> Path:
+def temp_sibling(path: Path) -> Path:
     """An unused name in the same folder, for what will be renamed to `path` when it is whole."""
     return path.with_name(f".{path.name}.writing-{secrets.token_hex(6)}")
 
@@ -127,7 +127,7 @@ def delete_half_written(path: Path) -> None:
 
 
 def _replace(path: Path, data: bytes) -> None:
-    temporary = beside(path)
+    temporary = temp_sibling(path)
     try:
         with temporary.open("wb") as file:
             file.write(data)
@@ -141,9 +141,9 @@ def _replace(path: Path, data: bytes) -> None:
 def files(folder: Path) -> list[StoredFile]:
     """Every file below a folder, sorted by name."""
     found = []
-    with told(folder):
+    with translate_os_errors(folder):
         for path in folder.rglob("*") if folder.is_dir() else ():
-            if path.is_file() and not any(is_our_own(part) for part in path.relative_to(folder).parts):
+            if path.is_file() and not any(is_internal_file(part) for part in path.relative_to(folder).parts):
                 name = path.relative_to(folder).as_posix()
                 found.append(StoredFile(str(path), name, path.stat().st_size, sha256_of(path)))
     return sorted(found, key=lambda file: file.name)
@@ -151,18 +151,18 @@ def files(folder: Path) -> list[StoredFile]:
 
 def folders(folder: Path) -> list[str]:
     """Names of the folders directly below, sorted."""
-    with told(folder):
+    with translate_os_errors(folder):
         if not folder.is_dir():
             return []
-        return sorted(path.name for path in folder.iterdir() if path.is_dir() and not is_our_own(path.name))
+        return sorted(path.name for path in folder.iterdir() if path.is_dir() and not is_internal_file(path.name))
 
 
 def delete(path: Path) -> None:
     """Delete a file or a whole folder; nothing there is no fault."""
-    with told(path):
+    with translate_os_errors(path):
         if path.is_dir() and not path.is_symlink():
             # out of sight at once, so that nobody reads a folder that is half gone
-            doomed = beside(path)
+            doomed = temp_sibling(path)
             path.rename(doomed)
             shutil.rmtree(doomed)
         else:
@@ -171,7 +171,7 @@ def delete(path: Path) -> None:
 
 def probe(path: Path, *, write: bool) -> None:
     """Check that files can be written at a path (its folder is made), or that what is there can be read."""
-    with told(path):
+    with translate_os_errors(path):
         if not write:
             if path.exists() and not os.access(path, os.R_OK):
                 raise PermissionError(errno.EACCES, "Permission denied", str(path))
@@ -180,6 +180,6 @@ def probe(path: Path, *, write: bool) -> None:
             raise NotADirectoryError(errno.ENOTDIR, "Not a directory", str(path))
         place = path if path.is_dir() else path.parent
         place.mkdir(parents=True, exist_ok=True)
-        check = beside(place / "check")
+        check = temp_sibling(place / "check")
         check.write_bytes(b"x" * 4096)
         check.unlink()

@@ -18,7 +18,7 @@ from sharpen.store.checksums import etag_of
 from sharpen.store.retry import call
 from sharpen.store.s3_errors import no_store
 from sharpen.store.s3_transfer import PART_BYTES, download, get, put, upload
-from sharpen.uri import DamagedTransfer, Remote, StoredFile, StoreUnavailable, join
+from sharpen.uri import DamagedTransfer, S3Uri, StoredFile, StoreUnavailable, join
 
 __all__ = [
     "PART_BYTES",
@@ -26,9 +26,9 @@ __all__ = [
     "delete_keys",
     "download",
     "files",
-    "find_file",
     "folders",
     "has_folder",
+    "head",
     "probe",
     "read",
     "read_with_age",
@@ -37,13 +37,13 @@ __all__ = [
 ]
 
 
-def read(remote: Remote) -> tuple[bytes, str]:
+def read(remote: S3Uri) -> tuple[bytes, str]:
     """Content and ETag of a file. Raises NotFound."""
     data, answer = get(remote)
     return data, etag_of(answer)
 
 
-def read_with_age(remote: Remote) -> tuple[bytes, str, float]:
+def read_with_age(remote: S3Uri) -> tuple[bytes, str, float]:
     """Content and ETag of a file, and the seconds since it was written, by the store's own clock. Raises NotFound."""
     data, answer = get(remote)
     now = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
@@ -51,7 +51,7 @@ def read_with_age(remote: Remote) -> tuple[bytes, str, float]:
     return data, etag_of(answer), (moment - answer["LastModified"]).total_seconds()
 
 
-def write(remote: Remote, data: bytes, *, if_match: str | None = None, if_absent: bool = False) -> str:
+def write(remote: S3Uri, data: bytes, *, if_match: str | None = None, if_absent: bool = False) -> str:
     """Store `data` and return its ETag. Raises PreconditionFailed when the condition does not hold."""
     condition: dict[str, str] = {}
     if if_match is not None:
@@ -61,7 +61,7 @@ def write(remote: Remote, data: bytes, *, if_match: str | None = None, if_absent
     return put(remote, data, **condition)
 
 
-def _listing(remote: Remote, **options: Any) -> dict[str, Any]:
+def _listing(remote: S3Uri, **options: Any) -> dict[str, Any]:
     """One page of a listing (ListObjectsV2), of the shape that it must have."""
 
     def once(client: Any) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def _listing(remote: Remote, **options: Any) -> dict[str, Any]:
     return call(remote, once)
 
 
-def _pages(remote: Remote, **options: Any) -> Iterator[dict[str, Any]]:
+def _pages(remote: S3Uri, **options: Any) -> Iterator[dict[str, Any]]:
     """The pages of a listing of what lies below the address."""
     page = _listing(remote, Prefix=remote.prefix, **options)
     yield page
@@ -91,7 +91,7 @@ def _pages(remote: Remote, **options: Any) -> Iterator[dict[str, Any]]:
         yield page
 
 
-def files(remote: Remote) -> list[StoredFile]:
+def files(remote: S3Uri) -> list[StoredFile]:
     """Every file below the address, sorted by name."""
     found = [
         StoredFile(join(remote.uri, name), name, item["Size"], item["ETag"])
@@ -103,7 +103,7 @@ def files(remote: Remote) -> list[StoredFile]:
     return sorted(found, key=lambda file: file.name)
 
 
-def folders(remote: Remote) -> list[str]:
+def folders(remote: S3Uri) -> list[str]:
     """Names of the folders directly below the address, sorted."""
     return sorted(
         item["Prefix"].removeprefix(remote.prefix).rstrip("/")
@@ -112,7 +112,7 @@ def folders(remote: Remote) -> list[str]:
     )
 
 
-def find_file(remote: Remote) -> StoredFile | None:
+def head(remote: S3Uri) -> StoredFile | None:
     """The file with exactly this key, if there is one. By listing, since a failed HEAD has no message."""
     if not remote.key:
         return None
@@ -122,12 +122,12 @@ def find_file(remote: Remote) -> StoredFile | None:
     return None
 
 
-def has_folder(remote: Remote) -> bool:
+def has_folder(remote: S3Uri) -> bool:
     """True when at least one file lies below the address."""
     return bool(_listing(remote, Prefix=remote.prefix, MaxKeys=1)["Contents"])
 
 
-def delete_keys(remote: Remote, keys: list[str]) -> None:
+def delete_keys(remote: S3Uri, keys: list[str]) -> None:
     """Delete files of the bucket by key; missing ones do not matter. Raises StepFailed when one stays."""
     for start in range(0, len(keys), 1000):
         batch = [{"Key": key} for key in keys[start : start + 1000]]
@@ -142,7 +142,7 @@ def delete_keys(remote: Remote, keys: list[str]) -> None:
         call(remote, once)
 
 
-def abort_uploads(remote: Remote) -> None:
+def abort_uploads(remote: S3Uri) -> None:
     """End the uploads in parts of files below the address, whose parts nobody lists and the store keeps.
 
     A store that has no such call or does not allow it keeps them until a rule of its own deletes them.
@@ -157,7 +157,7 @@ def abort_uploads(remote: Remote) -> None:
         call(remote, once)
 
 
-def probe(remote: Remote, *, write: bool) -> None:
+def probe(remote: S3Uri, *, write: bool) -> None:
     """Check bucket, credentials, endpoint and, with `write`, the right to store and delete.
 
     Raises:
@@ -166,7 +166,7 @@ def probe(remote: Remote, *, write: bool) -> None:
     """
     _listing(remote, Prefix=remote.prefix, MaxKeys=1)
     if write:
-        check = Remote(
+        check = S3Uri(
             remote.uri,
             remote.bucket,
             f"{remote.prefix}.write-check-{secrets.token_hex(8)}",

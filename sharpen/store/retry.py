@@ -27,7 +27,7 @@ from sharpen.errors import InputError, SharpenError
 from sharpen.progress import clock
 from sharpen.store.s3_client import FIRST_READ_SECONDS, READ_SECONDS, client, endpoint_of, identity
 from sharpen.store.s3_errors import code_of, fault_of
-from sharpen.uri import DamagedTransfer, NoCredentials, Remote, StoreUnavailable, Unreachable, is_remote, parse_remote
+from sharpen.uri import CredentialsError, DamagedTransfer, S3Uri, StoreUnavailable, Unreachable, is_remote, parse_remote
 
 T = TypeVar("T")
 
@@ -78,7 +78,7 @@ def is_first_contact() -> None:
     _first_contact = True
 
 
-def call(remote: Remote, operation: Callable[[Any], T], cancelled: threading.Event | None = None) -> T:
+def call(remote: S3Uri, operation: Callable[[Any], T], cancelled: threading.Event | None = None) -> T:
     """The result of ``operation(client)``, which is repeated while the store does not answer.
 
     Args:
@@ -105,7 +105,7 @@ def call(remote: Remote, operation: Callable[[Any], T], cancelled: threading.Eve
                 _answered.add((endpoint, identity()))
             fault = fault_of(remote, error)
             # credentials that were there before come from a service that does not answer now
-            if isinstance(fault, NoCredentials) and (endpoint, identity()) in _answered:
+            if isinstance(fault, CredentialsError) and (endpoint, identity()) in _answered:
                 fault = StoreUnavailable(str(fault))
             if isinstance(fault, Unreachable) and known:
                 fault = StoreUnavailable(fault.what)

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from sharpen.errors import InputError
-from sharpen.uri import Remote, check_endpoint, scheme_of
+from sharpen.uri import S3Uri, check_endpoint, scheme_of
 
 CONNECT_SECONDS = 3
 READ_SECONDS = 60
@@ -30,7 +30,7 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _making = threading.Lock()
 
 
-def client(remote: Remote, *, read_seconds: int = READ_SECONDS) -> Any:
+def client(remote: S3Uri, *, read_seconds: int = READ_SECONDS) -> Any:
     """The client for an address. Clients are shared between threads, and made anew when the AWS variables change.
 
     It tries nothing twice: `sharpen.store.retry` does.
@@ -43,7 +43,7 @@ def client(remote: Remote, *, read_seconds: int = READ_SECONDS) -> Any:
         return _client(endpoint, remote.region, read_seconds, identity(), os.getpid())
 
 
-def endpoint_of(remote: Remote) -> str:
+def endpoint_of(remote: S3Uri) -> str:
     """The endpoint that serves an address. Raises InputError as `client`."""
     return _named_endpoint(remote) or client(remote).meta.endpoint_url
 
@@ -53,7 +53,7 @@ def identity() -> int:
     return hash(tuple(os.environ.get(name) for name in _IDENTITY_VARIABLES))
 
 
-def _named_endpoint(remote: Remote) -> str | None:
+def _named_endpoint(remote: S3Uri) -> str | None:
     if remote.endpoint is not None:
         return remote.endpoint
     if variable := next((name for name in _ENDPOINT_VARIABLES if os.environ.get(name)), None):

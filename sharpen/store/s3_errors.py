@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from sharpen.errors import InputError, NoSpace, SharpenError, StepFailed
 from sharpen.store.s3_client import endpoint_of
 from sharpen.uri import (
+    CredentialsError,
     DamagedTransfer,
-    NoCredentials,
     NotFound,
     PreconditionFailed,
-    Remote,
+    S3Uri,
     StoreUnavailable,
     Unreachable,
 )
@@ -41,7 +41,7 @@ _PASSING_STATUS = {408, 429, 500, 502, 503, 504}
 _DAMAGED_CODES = {"BadDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch", "IncompleteBody"}
 
 
-def fault_of(remote: Remote, error: Exception) -> Exception:
+def fault_of(remote: S3Uri, error: Exception) -> Exception:
     """The plain fault behind an error of the client library; the error itself where it is a defect of ours.
 
     `StoreUnavailable` and `Unreachable` (no connection, or no answer of an object store) may pass by themselves.
@@ -55,7 +55,7 @@ def fault_of(remote: Remote, error: Exception) -> Exception:
     if isinstance(error, faults.ClientError):
         return _of_answer(remote, error)
     if isinstance(error, (faults.NoCredentialsError, faults.PartialCredentialsError, faults.ProfileNotFound)):
-        return NoCredentials(
+        return CredentialsError(
             f"{remote.uri}: no credentials for the object store ({_line(error)}); "
             "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
         )
@@ -77,7 +77,7 @@ def fault_of(remote: Remote, error: Exception) -> Exception:
     return error
 
 
-def no_store(remote: Remote, reason: str) -> Unreachable:
+def no_store(remote: S3Uri, reason: str) -> Unreachable:
     """The fault that a server's answer is not that of an object store."""
     return Unreachable(
         f"{remote.uri}: {endpoint_of(remote)} does not answer as an object store does ({reason})",
@@ -90,7 +90,7 @@ def code_of(error: ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
-def _of_answer(remote: Remote, error: ClientError) -> Exception:
+def _of_answer(remote: S3Uri, error: ClientError) -> Exception:
     code = code_of(error)
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     where = f"{remote.uri}: "

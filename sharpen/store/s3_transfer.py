@@ -24,7 +24,7 @@ from sharpen.store import checksums, local_store
 from sharpen.store.retry import DAMAGED_TRIES, at_most, call
 from sharpen.store.s3_client import endpoint_of
 from sharpen.store.s3_errors import code_of, no_store
-from sharpen.uri import DamagedTransfer, NotFound, Remote
+from sharpen.uri import DamagedTransfer, NotFound, S3Uri
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
@@ -44,7 +44,7 @@ _without_checksums: set[str] = set()
 _told_unchecked: set[str] = set()
 
 
-def get(remote: Remote) -> tuple[bytes, dict[str, Any]]:
+def get(remote: S3Uri) -> tuple[bytes, dict[str, Any]]:
     """Content of a small object, and the store's answer. Raises NotFound."""
 
     def once(client: Any) -> tuple[bytes, dict[str, Any]]:
@@ -54,7 +54,7 @@ def get(remote: Remote) -> tuple[bytes, dict[str, Any]]:
     return call(remote, once)
 
 
-def put(remote: Remote, data: bytes, **condition: str) -> str:
+def put(remote: S3Uri, data: bytes, **condition: str) -> str:
     """Store a small object and return its ETag.
 
     Args:
@@ -93,7 +93,7 @@ def put(remote: Remote, data: bytes, **condition: str) -> str:
     return call(remote, once)
 
 
-def upload(remote: Remote, path: Path, done: Done | None = None) -> None:
+def upload(remote: S3Uri, path: Path, done: Done | None = None) -> None:
     """Store a local file, in parts when it is large; `done` is told the bytes as they go, from several threads.
 
     Raises: as `put`.
@@ -131,7 +131,7 @@ def upload(remote: Remote, path: Path, done: Done | None = None) -> None:
 
 
 def download(
-    remote: Remote, path: Path, done: Done | None = None, *, etag: str = "", size: int | None = None, sha256: str = ""
+    remote: S3Uri, path: Path, done: Done | None = None, *, etag: str = "", size: int | None = None, sha256: str = ""
 ) -> None:
     """Fetch an object into a new file, ranges in parallel when it is large.
 
@@ -163,7 +163,7 @@ def download(
         done(path.stat().st_size)
 
 
-def _fetch(remote: Remote, path: Path, etag: str, size: int | None, sha256: str) -> None:
+def _fetch(remote: S3Uri, path: Path, etag: str, size: int | None, sha256: str) -> None:
     """One try to fetch a whole object and to prove it; its parts are tried again by themselves."""
 
     def start(client: Any) -> tuple[dict[str, Any], bytes]:
@@ -201,7 +201,7 @@ def _fetch(remote: Remote, path: Path, etag: str, size: int | None, sha256: str)
         raise DamagedTransfer(f"{remote.uri}: is damaged, on its way from the object store or in it")
 
 
-def _opened(client: Any, remote: Remote, **more: str) -> dict[str, Any]:
+def _opened(client: Any, remote: S3Uri, **more: str) -> dict[str, Any]:
     # some stores send the whole object's checksum with a range of it
     more = more or {"ChecksumMode": "ENABLED"}
     answer = client.get_object(Bucket=remote.bucket, Key=remote.key, **more)
@@ -211,14 +211,14 @@ def _opened(client: Any, remote: Remote, **more: str) -> dict[str, Any]:
     return answer
 
 
-def _read_whole(remote: Remote, answer: dict[str, Any]) -> bytes:
+def _read_whole(remote: S3Uri, answer: dict[str, Any]) -> bytes:
     data = answer["Body"].read()
     if len(data) != answer["ContentLength"]:
         raise DamagedTransfer(f"{remote.uri}: {len(data):,} of {answer['ContentLength']:,} bytes arrived")
     return data
 
 
-def _body(remote: Remote, answer: dict[str, Any]) -> bytes:
+def _body(remote: S3Uri, answer: dict[str, Any]) -> bytes:
     """The content of an answer. The client library has compared the checksum, if the store gave one."""
     data = _read_whole(remote, answer)
     etag = checksums.etag_of(answer)
@@ -227,7 +227,7 @@ def _body(remote: Remote, answer: dict[str, Any]) -> bytes:
     return data
 
 
-def _range(remote: Remote, etag: str, first: int, last: int, client: Any) -> bytes:
+def _range(remote: S3Uri, etag: str, first: int, last: int, client: Any) -> bytes:
     answer = _opened(client, remote, Range=f"bytes={first}-{last}")
     if checksums.etag_of(answer) != etag:
         answer["Body"].close()
@@ -245,7 +245,7 @@ def _write_at(handle: int, data: bytes, start: int) -> None:
         view, start = view[written:], start + written
 
 
-def _part_sizes(remote: Remote, etag: str) -> list[int]:
+def _part_sizes(remote: S3Uri, etag: str) -> list[int]:
     """The sizes of parts in which an object may have been uploaded: what the store says, then what is usual."""
     key = {"Bucket": remote.bucket, "Key": remote.key}
     try:
@@ -256,7 +256,7 @@ def _part_sizes(remote: Remote, etag: str) -> list[int]:
     return [told, *_USUAL_PARTS]
 
 
-def _tell_unchecked(remote: Remote) -> None:
+def _tell_unchecked(remote: S3Uri) -> None:
     endpoint = endpoint_of(remote)
     if endpoint not in _told_unchecked:
         _told_unchecked.add(endpoint)
@@ -266,7 +266,7 @@ def _tell_unchecked(remote: Remote) -> None:
         )
 
 
-def _send(operation: Callable[..., Any], remote: Remote, data: bytes, **more: Any) -> dict[str, Any]:
+def _send(operation: Callable[..., Any], remote: S3Uri, data: bytes, **more: Any) -> dict[str, Any]:
     """Send bytes with a checksum that the store compares; in a store that refuses it, with their MD5."""
     request = {"Bucket": remote.bucket, "Key": remote.key, "Body": data, **more}
     by_md5 = {"ContentMD5": checksums.base64_of(checksums.md5(data).digest())}
@@ -284,7 +284,7 @@ def _send(operation: Callable[..., Any], remote: Remote, data: bytes, **more: An
         return answer
 
 
-def _is_proven(remote: Remote, answer: dict[str, Any], data: bytes) -> bool:
+def _is_proven(remote: S3Uri, answer: dict[str, Any], data: bytes) -> bool:
     """Does the answer to an upload show that the store holds these bytes?"""
     etag = checksums.etag_of(answer)
     if not etag:
@@ -296,13 +296,13 @@ def _is_proven(remote: Remote, answer: dict[str, Any], data: bytes) -> bool:
     )
 
 
-def _holds(client: Any, remote: Remote, data: bytes) -> str:
+def _holds(client: Any, remote: S3Uri, data: bytes) -> str:
     """The object's ETag if its content is `data`, by reading it; else empty."""
     answer = _opened(client, remote)
     return checksums.etag_of(answer) if answer["Body"].read() == data else ""
 
 
-def _begun(remote: Remote, client: Any) -> str:
+def _begun(remote: S3Uri, client: Any) -> str:
     key = {"Bucket": remote.bucket, "Key": remote.key}
     if endpoint_of(remote) not in _without_checksums:
         try:
@@ -316,7 +316,7 @@ def _begun(remote: Remote, client: Any) -> str:
     return client.create_multipart_upload(**key)["UploadId"]
 
 
-def _sent_part(remote: Remote, data: bytes, more: dict[str, Any], cancelled: threading.Event) -> dict[str, Any]:
+def _sent_part(remote: S3Uri, data: bytes, more: dict[str, Any], cancelled: threading.Event) -> dict[str, Any]:
     tries = 0
 
     def once(client: Any) -> dict[str, Any]:
@@ -334,7 +334,7 @@ def _sent_part(remote: Remote, data: bytes, more: dict[str, Any], cancelled: thr
     return call(remote, once, cancelled)
 
 
-def _completed(remote: Remote, upload_id: str, parts: list[dict[str, Any]], etag: str, client: Any) -> str:
+def _completed(remote: S3Uri, upload_id: str, parts: list[dict[str, Any]], etag: str, client: Any) -> str:
     try:
         answer = client.complete_multipart_upload(
             Bucket=remote.bucket, Key=remote.key, UploadId=upload_id, MultipartUpload={"Parts": parts}
@@ -349,7 +349,7 @@ def _completed(remote: Remote, upload_id: str, parts: list[dict[str, Any]], etag
     return checksums.etag_of(answer)
 
 
-def _reads_as(remote: Remote, path: Path) -> bool:
+def _reads_as(remote: S3Uri, path: Path) -> bool:
     """True when the object, read again, is the file: for stores whose ETags say nothing."""
 
     def once(client: Any) -> str:

@@ -16,40 +16,40 @@ from sharpen.errors import InputError
 from sharpen.store import local_store, object_store
 from sharpen.store.artifact import (
     MARKER,
-    Marker,
-    copy_folder,
+    Manifest,
+    copy_artifact,
     foreign_files,
-    is_finished,
-    new_folder,
-    open_folder,
-    read_marker,
+    is_complete,
+    open_artifact,
+    publish,
+    read_manifest,
 )
-from sharpen.store.download_cache import fetch
+from sharpen.store.download_cache import localize
 from sharpen.uri import NotFound, PreconditionFailed, StoredFile, is_remote, join, local_path, parse_remote
 
 __all__ = [
     "MARKER",
-    "Marker",
+    "Manifest",
     "NotFound",
     "PreconditionFailed",
     "StoredFile",
     "check_access",
-    "copy_folder",
+    "copy_artifact",
     "delete",
     "delete_unfinished",
     "exists",
-    "fetch",
     "foreign_files",
-    "is_finished",
+    "is_complete",
     "is_remote",
     "join",
     "list_files",
     "list_folders",
-    "new_folder",
-    "open_folder",
+    "localize",
+    "open_artifact",
+    "publish",
     "read_bytes",
     "read_json",
-    "read_marker",
+    "read_manifest",
     "read_with_age",
     "read_with_etag",
     "write_bytes",
@@ -60,10 +60,10 @@ __all__ = [
 def exists(uri: str) -> bool:
     """True when there is a file, or a folder with at least one file (locally: any folder), at the address."""
     if not is_remote(uri):
-        with local_store.told(path := local_path(uri)):
+        with local_store.translate_os_errors(path := local_path(uri)):
             return path.exists()
     remote = parse_remote(uri)
-    return object_store.find_file(remote) is not None or object_store.has_folder(remote)
+    return object_store.head(remote) is not None or object_store.has_folder(remote)
 
 
 def read_bytes(uri: str) -> bytes:
@@ -145,7 +145,7 @@ def delete(uri: str) -> None:
 
 def delete_unfinished(uri: str) -> None:
     """Delete what a writer that died left of a folder; a finished one stays. Nobody may be writing it."""
-    if is_finished(uri):
+    if is_complete(uri):
         return
     delete(uri)
     if is_remote(uri):

@@ -20,7 +20,7 @@ _BYTES_OF_A_WEIGHT = 12
 _BYTES_OF_A_NUMBER = 4
 
 
-class Room:
+class ActivationBudget:
     """The memory for activations of one process; threads that encode side by side share it.
 
     Args:

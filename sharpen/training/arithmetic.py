@@ -8,15 +8,15 @@ from typing import Any
 
 from sharpen.hardware import measurement as hardware
 from sharpen.models.encoder import Encoder
-from sharpen.training.distributed import Exchange
+from sharpen.training.distributed import ProcessGroup
 
 FILE = "arithmetic.json"
 
 
-def agree(exchange: Exchange) -> None:
+def agree(exchange: ProcessGroup) -> None:
     """Let every process compute as the first one; each would measure for itself, and might choose otherwise."""
     if exchange.size > 1:
-        hardware.adopt(exchange.from_first(hardware.choices() if exchange.rank == 0 else {}))
+        hardware.adopt(exchange.broadcast_object(hardware.choices() if exchange.rank == 0 else {}))
 
 
 def facts(encoder: Encoder) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def save(folder: Path, encoder: Encoder) -> None:
     (folder / FILE).write_text(json.dumps(facts(encoder)), encoding="utf-8")
 
 
-def restore(folder: Path, encoder: Encoder, exchange: Exchange) -> None:
+def restore(folder: Path, encoder: Encoder, exchange: ProcessGroup) -> None:
     """Compute as the training did that wrote a checkpoint."""
     before = facts(encoder)
     written = json.loads((folder / FILE).read_text(encoding="utf-8"))

@@ -39,7 +39,7 @@ class CheckpointCopy:
     def steps(self) -> set[int]:
         """The complete copies; none when the store cannot be read."""
         try:
-            return {step for step in self._listed() if storage.is_finished(self._at(step))}
+            return {step for step in self._listed() if storage.is_complete(self._at(step))}
         except SharpenError as fault:
             self._tell(f"cannot look for checkpoints at {self.address}", fault)
             return set()
@@ -52,7 +52,7 @@ class CheckpointCopy:
             if step in self._local():
                 return True
             try:
-                found = storage.open_folder(self._at(step))
+                found = storage.open_artifact(self._at(step))
             except SharpenError as fault:
                 self._unusable.add(step)
                 print(f"warning: the checkpoint of step {step} cannot be used: {fault}", flush=True)
@@ -91,11 +91,9 @@ class CheckpointCopy:
 
     def _copy(self) -> None:
         here, there = self._local(), self._listed()
-        finished = {step for step in there if storage.is_finished(self._at(step))} - self._unusable
+        finished = {step for step in there if storage.is_complete(self._at(step))} - self._unusable
         for step in sorted(here - finished):
-            with storage.new_folder(
-                self._at(step), producer="finetuning", run_id=run_id(), rows={"steps": step}
-            ) as place:
+            with storage.publish(self._at(step), producer="finetuning", run_id=run_id(), rows={"steps": step}) as place:
                 for file in self._path(step).iterdir():
                     if file.name not in (COMPLETE, storage.MARKER):
                         _link(file, place / file.name)

@@ -18,8 +18,8 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from sharpen.store import storage
 from sharpen.store.download_cache import cache_folder
 from sharpen.training.checkpoint_copy import COMPLETE, CheckpointCopy
-from sharpen.training.distributed import Exchange
-from sharpen.training.processes import first_of_node_first
+from sharpen.training.distributed import ProcessGroup
+from sharpen.training.processes import local_rank_zero_first
 
 STATE = "trainer_state.json"
 AUTO = "auto"
@@ -110,13 +110,13 @@ class Checkpoints:
         if self.copy:
             self.copy.wait()
 
-    def restore(self, exchange: Exchange) -> Path | None:
+    def restore(self, exchange: ProcessGroup) -> Path | None:
         """The newest complete checkpoint that every process can read, brought here if need be; None: there is none.
 
         Later checkpoints, damaged ones, and what a process that died had begun to write, are deleted from the local
         folder.
         """
-        with first_of_node_first(exchange):
+        with local_rank_zero_first(exchange):
             faults = {path: _fault(path) for path in self._all()}
             for path, fault in faults.items():
                 if fault and (path / COMPLETE).is_file():
@@ -126,13 +126,13 @@ class Checkpoints:
         if exchange.rank == 0:
             found = sorted(self.steps() | (self.copy.steps() if self.copy else set()), reverse=True)
         chosen = None
-        for step in exchange.from_first(found):
-            with first_of_node_first(exchange):
+        for step in exchange.broadcast_object(found):
+            with local_rank_zero_first(exchange):
                 here = self._bring(step)
             if not any(exchange.sum([float(not here)])):
                 chosen = step
                 break
-        with first_of_node_first(exchange):
+        with local_rank_zero_first(exchange):
             self._remove(path for path in self._all() if chosen is None or _step(path) > chosen)
         return None if chosen is None else self.path(chosen)
 

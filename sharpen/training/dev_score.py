@@ -14,9 +14,9 @@ from sharpen.data.relevance import left_out
 from sharpen.errors import InputError
 from sharpen.index.exact import top_k
 from sharpen.models.encoder import Encoder
-from sharpen.training.data.collator import deal
-from sharpen.training.distributed import Exchange
-from sharpen.training.gradient_cache import Memory, embed
+from sharpen.training.data.collator import assign_micro_batches
+from sharpen.training.distributed import ProcessGroup
+from sharpen.training.gradient_cache import MicroBatchConfig, embed
 
 DEPTH = 10
 METRIC = "dev_ndcg_at_10"
@@ -73,7 +73,7 @@ class DevSet:
     def __len__(self) -> int:
         return len(self.query_ids)
 
-    def score(self, encoder: Encoder, memory: Memory, exchange: Exchange) -> float:
+    def score(self, encoder: Encoder, memory: MicroBatchConfig, exchange: ProcessGroup) -> float:
         """Mean nDCG@10 over the dev queries, the same on every process."""
         vectors = _spread(self.queries, self.passages, self.instructions, encoder, memory, exchange)
         queries, passages = vectors[: len(self.queries)], vectors[len(self.queries) :]
@@ -104,11 +104,11 @@ def _spread(
     passages: list[str],
     instructions: list[str],
     encoder: Encoder,
-    memory: Memory,
-    exchange: Exchange,
+    memory: MicroBatchConfig,
+    exchange: ProcessGroup,
 ) -> np.ndarray:
     """Embeddings (n, d) of queries and passages, each encoded by one process."""
-    shares = deal([*map(len, queries), *map(len, passages)], exchange.size)
+    shares = assign_micro_batches([*map(len, queries), *map(len, passages)], exchange.size)
     mine = shares[exchange.rank].tolist()
     own = [row for row in mine if row < len(queries)]
     tokens = encoder.tokenize([queries[row] for row in own], "query", [instructions[row] for row in own])

@@ -20,7 +20,7 @@ _reduce_scatter = getattr(dist, "reduce_scatter_single", None) or dist.reduce_sc
 Value = TypeVar("Value")
 
 
-class Exchange:
+class ProcessGroup:
     """The group of all processes.
 
     Attributes:
@@ -54,7 +54,7 @@ class Exchange:
         rows = torch.cat([everything[rank * longest : rank * longest + len(s)] for rank, s in enumerate(shares)])
         return _placed(rows, torch.cat(list(shares)))
 
-    def scatter_sum(self, full: Tensor, shares: Sequence[Tensor]) -> Tensor:
+    def reduce_scatter(self, full: Tensor, shares: Sequence[Tensor]) -> Tensor:
         """The opposite of `gather`: the sum over processes of `full` (n, d), of which each gets its own places."""
         if len(shares) == 1:
             return full[shares[0]]
@@ -93,13 +93,13 @@ class Exchange:
         dist.all_reduce(tensor)
         return tensor.tolist()
 
-    def same_weights(self, module: nn.Module) -> None:
+    def broadcast_weights(self, module: nn.Module) -> None:
         """Give every process the weights of process 0, in case a part was initialised at random."""
         if self.size > 1:
             for tensor in [*module.parameters(), *module.buffers()]:
                 dist.broadcast(tensor.data, src=0)
 
-    def from_first(self, value: Value) -> Value:
+    def broadcast_object(self, value: Value) -> Value:
         """What process 0 has."""
         if self.size == 1:
             return value

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from sharpen.errors import StepFailed
 from sharpen.losses.contrastive import BLOCK_ENTRIES
-from sharpen.training.data.collator import Layout
+from sharpen.training.data.collator import ShardedBatch
 from sharpen.training.data.examples import Examples
 from sharpen.training.step import Step
 
@@ -17,7 +17,7 @@ BEGINNING = 60
 ADVICE = "raise temperature, lower learning_rate, or filter the negatives; no weights were changed by this step"
 
 
-class Diverged(StepFailed):
+class DivergenceError(StepFailed):
     """A loss or gradient was not finite; the weights are those before the step.
 
     Args:
@@ -31,8 +31,8 @@ class Diverged(StepFailed):
         self.step, self.reason = step, reason
 
 
-def check_finite(step: Step, gradient_norm: float, layout: Layout, examples: Examples) -> None:
-    """Raise `Diverged` before the optimiser moves when the loss or the gradient is not finite.
+def check_finite(step: Step, gradient_norm: float, layout: ShardedBatch, examples: Examples) -> None:
+    """Raise `DivergenceError` before the optimiser moves when the loss or the gradient is not finite.
 
     Args:
         step: what the step gave.
@@ -43,10 +43,10 @@ def check_finite(step: Step, gradient_norm: float, layout: Layout, examples: Exa
     if torch.isfinite(torch.tensor([step.loss, gradient_norm])).all():
         return
     what = f"loss {step.loss}, gradient norm {gradient_norm}"
-    raise Diverged(layout.batch.step + 1, what, extremes(step, layout, examples))
+    raise DivergenceError(layout.batch.step + 1, what, extremes(step, layout, examples))
 
 
-def extremes(step: Step, layout: Layout, examples: Examples) -> str:
+def extremes(step: Step, layout: ShardedBatch, examples: Examples) -> str:
     """The texts whose embeddings are not finite, or else the pairs with the most extreme scores.
 
     Pairs are those that some process contrasts: every query with every passage where there are in-batch negatives,
@@ -63,7 +63,7 @@ def extremes(step: Step, layout: Layout, examples: Examples) -> str:
     return f"most extreme scores: {', '.join(told)}"
 
 
-def _most_extreme(embeddings: Tensor, layout: Layout) -> list[tuple[int, int, float]]:
+def _most_extreme(embeddings: Tensor, layout: ShardedBatch) -> list[tuple[int, int, float]]:
     """(row of the query, row of the text, score) of the pairs with the largest scores, by their absolute value."""
     found: list[tuple[int, int, float]] = []
     queries, texts = (rows[layout.in_batch].unique() for rows in (layout.query_of, layout.text_of))
@@ -89,7 +89,7 @@ def _largest(scores: Tensor) -> list[int]:
     return scores.abs().flatten().topk(min(SHOWN, scores.numel())).indices.tolist()
 
 
-def _name(row: int, layout: Layout, examples: Examples) -> str:
+def _name(row: int, layout: ShardedBatch, examples: Examples) -> str:
     """A text by its kind, id and beginning."""
     if row < len(layout.queries):
         number = int(layout.queries[row])

@@ -11,7 +11,7 @@ import yaml
 from sharpen.markdown import code_span, escaped
 from sharpen.models.encoder import Encoder
 from sharpen.models.model_config import prompt_names
-from sharpen.training.temperature_increase import Softening
+from sharpen.training.temperature_increase import TemperatureIncrease
 
 
 def write_model(folder: Path, encoder: Encoder, facts: dict[str, Any]) -> None:
@@ -203,7 +203,7 @@ def _result_rows(facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def _divergences(facts: dict[str, Any]) -> list[str]:
-    told = [Softening(**values).told() for values in facts["softenings"]]
+    told = [TemperatureIncrease(**values).told() for values in facts["softenings"]]
     if not told:
         return []
     return ["", "Training diverged, went back and went on with a higher temperature:", "", *[f"- {t}" for t in told]]

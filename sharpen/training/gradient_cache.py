@@ -18,13 +18,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sharpen.data.text_type import TextType
 from sharpen.embeddings.encoding import is_out_of_memory
 from sharpen.hardware.cpu_ops import CpuOps, Draws, RowGradients, add_rows, collected_rows
 from sharpen.hardware.free_memory import free_bytes
-from sharpen.hardware.thread_pool import all_threads, lane_count, side_by_side
-from sharpen.models.encoder import Encoder, Kind
-from sharpen.models.micro_batches import micro_batches, suitable_piece, width
-from sharpen.training.activation_budget import Room
+from sharpen.hardware.thread_pool import all_threads, map_in_threads, worker_count
+from sharpen.models.encoder import Encoder
+from sharpen.models.micro_batches import micro_batches, padded_length, suitable_token_budget
+from sharpen.training.activation_budget import ActivationBudget
 
 # Of the memory that is free, what gradients of micro-batches may take that wait for their turn to be added.
 _SHARE_OF_GRADIENTS = 0.25
@@ -35,7 +36,7 @@ TokenIds = Sequence[int] | np.ndarray
 
 
 @dataclass(frozen=True)
-class Memory:
+class MicroBatchConfig:
     """How much is encoded at once; the fields are those of `TrainingSettings`.
 
     Attributes:
@@ -49,7 +50,7 @@ class Memory:
     tokens: int | None = None
     rows: int | None = None
     cache: str = "auto"
-    room: Room = field(default_factory=Room)
+    room: ActivationBudget = field(default_factory=ActivationBudget)
 
 
 @dataclass
@@ -57,7 +58,7 @@ class _Piece:
     """One micro-batch: which texts, and its embeddings with activations or the random state to make them again."""
 
     rows: list[int]
-    kind: Kind | None = None
+    kind: TextType | None = None
     seed: tuple[int, ...] = (0,)
     embeddings: Tensor | None = None
     random: RandomState | None = None
@@ -98,7 +99,7 @@ class Encoding:
         def work(piece: _Piece) -> Callable[[], tuple[Sequence[Tensor | None], RowGradients]]:
             return lambda: self._gradients_of(piece, weights, gradient)
 
-        for parts, rows in side_by_side(map(work, self.pieces), lanes, self.encoder.autocast, ahead=lanes):
+        for parts, rows in map_in_threads(map(work, self.pieces), lanes, self.encoder.autocast, ahead=lanes):
             for weight, part in zip(weights, parts, strict=True):
                 if part is not None:
                     weight.grad = part if weight.grad is None else weight.grad.add_(part)
@@ -128,7 +129,9 @@ class Encoding:
             propagate(embeddings, gradient[torch.tensor(piece.rows, device=gradient.device)])
 
 
-def encode(encoder: Encoder, tokens: Sequence[TokenIds], memory: Memory, queries: int | None = None) -> Encoding:
+def encode(
+    encoder: Encoder, tokens: Sequence[TokenIds], memory: MicroBatchConfig, queries: int | None = None
+) -> Encoding:
     """First pass: embeddings (n, d, float32) of token ids, to be followed by `Encoding.backward`.
 
     Texts are sorted by length and cut into micro-batches by tokens, longest first, so that a batch that does not fit
@@ -168,7 +171,7 @@ def encode(encoder: Encoder, tokens: Sequence[TokenIds], memory: Memory, queries
     return encoding
 
 
-def _keeping(encoding: Encoding, memory: Memory) -> None:
+def _keeping(encoding: Encoding, memory: MicroBatchConfig) -> None:
     """Encode micro-batches with activations, from the first on, as long as there is room for them."""
     if memory.cache != "on":
         lanes = _lanes(encoding.encoder, len(encoding.pieces))
@@ -180,7 +183,7 @@ def _keeping(encoding: Encoding, memory: Memory) -> None:
 def _first_pass(
     encoding: Encoding,
     pieces: list[_Piece],
-    room: Room | None,
+    room: ActivationBudget | None,
     gradients: Callable[[], AbstractContextManager[object]],
 ) -> None:
     """Encode micro-batches; those for which there is no room are left out.
@@ -217,12 +220,12 @@ def _first_pass(
         if lanes == 0:
             stack.enter_context(_whole_machine(encoder))
             stack.enter_context(surroundings())
-        for piece, embeddings in zip(pieces, side_by_side(map(work, pieces), lanes, surroundings), strict=True):
+        for piece, embeddings in zip(pieces, map_in_threads(map(work, pieces), lanes, surroundings), strict=True):
             if embeddings is not None:
                 encoding.put(piece, embeddings)
 
 
-def embed(encoder: Encoder, tokens: Sequence[TokenIds], memory: Memory, queries: int | None = None) -> Tensor:
+def embed(encoder: Encoder, tokens: Sequence[TokenIds], memory: MicroBatchConfig, queries: int | None = None) -> Tensor:
     """Embeddings (n, d, float32) without any gradient, as in evaluation: dropout off. Arguments as for `encode`."""
     was_training = encoder.training
     encoder.eval()
@@ -235,7 +238,7 @@ def embed(encoder: Encoder, tokens: Sequence[TokenIds], memory: Memory, queries:
 
 def _lanes(encoder: Encoder, pieces: int, most: int | None = None) -> int:
     """Threads that compute a micro-batch each; 0: this one, with as many threads for each operation as there are."""
-    lanes = lane_count(encoder.device, pieces)
+    lanes = worker_count(encoder.device, pieces)
     if lanes == 0 or (most is not None and most < 2) or _draws_from_torch(encoder):
         return 0
     return lanes if most is None else min(lanes, most)
@@ -256,7 +259,7 @@ def _draws_from_torch(encoder: Encoder) -> bool:
         return False
     if encoder not in _shared_draws:
         before = torch.get_rng_state()
-        kinds: list[Kind | None] = [None] if encoder.query_model is None else ["query", "passage"]
+        kinds: list[TextType | None] = [None] if encoder.query_model is None else ["query", "passage"]
         with torch.no_grad(), encoder.autocast():
             for kind in kinds:
                 _forward(encoder, encoder.tokenize(["a few words", "more"], "passage"), _Piece([0, 1], kind))
@@ -275,11 +278,13 @@ def _forward(encoder: Encoder, tokens: Sequence[TokenIds], piece: _Piece) -> Ten
         return encoder(**padded, kind=piece.kind)
 
 
-def _pieces(encoder: Encoder, tokens: Sequence[TokenIds], memory: Memory, queries: int | None) -> list[_Piece]:
+def _pieces(
+    encoder: Encoder, tokens: Sequence[TokenIds], memory: MicroBatchConfig, queries: int | None
+) -> list[_Piece]:
     """Micro-batches from long texts to short; queries and passages apart where they have a tower each."""
     if encoder.query_model is None or queries is None:
         return [_Piece(rows) for rows in plan(tokens, memory, encoder.device)]
-    parts: dict[Kind, range] = {"query": range(queries), "passage": range(queries, len(tokens))}
+    parts: dict[TextType, range] = {"query": range(queries), "passage": range(queries, len(tokens))}
     pieces = []
     for kind, part in parts.items():
         for rows in plan([tokens[row] for row in part], memory, encoder.device):
@@ -287,11 +292,11 @@ def _pieces(encoder: Encoder, tokens: Sequence[TokenIds], memory: Memory, querie
     return sorted(pieces, key=lambda piece: -len(tokens[piece.rows[0]]))
 
 
-def plan(tokens: Sequence[TokenIds], memory: Memory, device: torch.device) -> list[list[int]]:
+def plan(tokens: Sequence[TokenIds], memory: MicroBatchConfig, device: torch.device) -> list[list[int]]:
     """Micro-batches as lists of text numbers, from long texts to short."""
     order = sorted(range(len(tokens)), key=lambda row: -len(tokens[row]))
     lengths = [len(tokens[row]) for row in order]
-    budget = memory.tokens or suitable_piece(device, sum(map(width, lengths)))
+    budget = memory.tokens or suitable_token_budget(device, sum(map(padded_length, lengths)))
     pieces = []
     for start, end in micro_batches(lengths, budget):
         step = memory.rows or end - start
@@ -300,7 +305,7 @@ def plan(tokens: Sequence[TokenIds], memory: Memory, device: torch.device) -> li
 
 
 def _size(tokens: Sequence[TokenIds], rows: list[int]) -> int:
-    return len(rows) * width(max(len(tokens[row]) for row in rows))
+    return len(rows) * padded_length(max(len(tokens[row]) for row in rows))
 
 
 class RandomState:

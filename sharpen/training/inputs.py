@@ -23,14 +23,14 @@ from sharpen.errors import InputError, StepFailed
 from sharpen.models.encoder import Encoder
 from sharpen.settings import EncoderSettings
 from sharpen.store import storage
-from sharpen.store.download_cache import entry
+from sharpen.store.download_cache import get_or_create
 from sharpen.training.data.build_dataset import check_enough, make_examples
 from sharpen.training.data.examples import Examples
 from sharpen.training.data.tokens import Tokens, tokenizer_facts, write_tokens
 from sharpen.training.dev_score import DevSet
-from sharpen.training.distributed import Exchange
+from sharpen.training.distributed import ProcessGroup
 from sharpen.training.encoder_setup import check_fits
-from sharpen.training.processes import first_of_node_first
+from sharpen.training.processes import local_rank_zero_first
 from sharpen.training.settings import TrainingSettings
 from sharpen.version import code_version
 
@@ -76,20 +76,20 @@ def read_inputs(
     model: str,
     settings: TrainingSettings,
     encoder_settings: EncoderSettings,
-    exchange: Exchange,
+    exchange: ProcessGroup,
 ) -> Inputs:
     """Read data, negatives and model, and check that they fit each other and the settings.
 
     Raises:
         InputError: they do not, or the machines of the training do not read the same.
     """
-    with first_of_node_first(exchange) as first:
+    with local_rank_zero_first(exchange) as first:
         encoder = Encoder.load(model, encoder_settings, training=True)
         check_fits(encoder, settings, model)
         if too_long := [dim for dim in settings.matryoshka_dims if dim > encoder.dimension]:
             raise InputError(f"matryoshka_dims: {too_long} but {model} has only {encoder.dimension} dimensions")
         own = _make(data, negatives, settings, encoder) if first else None
-    made = exchange.from_first(own)
+    made = exchange.broadcast_object(own)
     if made is None or (own is not None and own != made):
         raise InputError(
             "data, negatives, model or code: this machine reads other ones than the first; make them equal"
@@ -112,7 +112,7 @@ def _make(data: str, negatives: str | None, settings: TrainingSettings, encoder:
     fingerprint = dataset.fingerprint()
     trained, mined = dataset, None
     if negatives:
-        folder = storage.open_folder(negatives)
+        folder = storage.open_artifact(negatives)
         mined = read_table(folder / "negatives", NEGATIVES)
         trained = without_dropped(with_teacher(dataset, folder), folder)
     negatives_hash = None if mined is None else rows_hash(mined.iter_rows())
@@ -213,7 +213,7 @@ def _kept(identity: dict[str, Any], write: Callable[[Path], None]) -> str:
         (folder / _WHOLE).write_text(_sizes(folder), encoding="utf-8")
 
     key = json.dumps(identity, sort_keys=True)
-    entry(key, whole=_whole, fill=fill)
+    get_or_create(key, whole=_whole, fill=fill)
     return key
 
 
@@ -223,7 +223,7 @@ def _place(key: str) -> Path:
     def gone(folder: Path) -> NoReturn:
         raise StepFailed("the prepared data are not in the cache of this machine any more; start again")
 
-    return entry(key, whole=_whole, fill=gone)
+    return get_or_create(key, whole=_whole, fill=gone)
 
 
 def _whole(folder: Path) -> bool:

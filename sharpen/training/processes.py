@@ -11,14 +11,14 @@ import psutil
 import torch
 import torch.distributed as dist
 
-from sharpen.training.distributed import Exchange
+from sharpen.training.distributed import ProcessGroup
 
 # The others wait while the first process loads, evaluates a large dev corpus or uploads the model.
 PATIENCE = timedelta(hours=3)
 
 
 @contextmanager
-def joined() -> Iterator[Exchange]:
+def process_group() -> Iterator[ProcessGroup]:
     """The group of processes that torchrun started (gloo on CPU, nccl on GPU), or this process alone."""
     _threads()
     started = int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized()
@@ -28,14 +28,14 @@ def joined() -> Iterator[Exchange]:
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         dist.init_process_group("nccl" if gpu else "gloo", timeout=PATIENCE)
     try:
-        yield Exchange()
+        yield ProcessGroup()
     finally:
         if started:
             dist.destroy_process_group()
 
 
 @contextmanager
-def first_of_node_first(exchange: Exchange) -> Iterator[bool]:
+def local_rank_zero_first(exchange: ProcessGroup) -> Iterator[bool]:
     """Let the first process of each machine run the block before the others, so that it fills the shared caches.
 
     Yields:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from sharpen.hardware.thread_pool import all_threads
-from sharpen.losses.contrastive import Objective, loss_and_gradient
+from sharpen.losses.contrastive import LossConfig, loss_and_gradient
 from sharpen.models.encoder import Encoder
-from sharpen.training.data.collator import Layout
-from sharpen.training.distributed import Exchange
-from sharpen.training.gradient_cache import Memory, encode
+from sharpen.training.data.collator import ShardedBatch
+from sharpen.training.distributed import ProcessGroup
+from sharpen.training.gradient_cache import MicroBatchConfig, encode
 
 # Products of the loss (scores x dimensions) that one thread of a CPU does in a few tenths of a second. More of them are
 # worth all threads, and their sums may then differ in the last bits with the number of threads.
@@ -34,7 +34,9 @@ class Step:
     embeddings: Tensor
 
 
-def gradient_step(encoder: Encoder, layout: Layout, objective: Objective, memory: Memory, exchange: Exchange) -> Step:
+def gradient_step(
+    encoder: Encoder, layout: ShardedBatch, objective: LossConfig, memory: MicroBatchConfig, exchange: ProcessGroup
+) -> Step:
     """Leave in every parameter's ``grad`` the gradient of the loss of the whole global batch.
 
     It equals the gradient of one process that holds the whole batch. The processes talk three times: embeddings are
@@ -46,7 +48,7 @@ def gradient_step(encoder: Encoder, layout: Layout, objective: Objective, memory
     scores = sum(len(contrast.rows) * len(contrast.columns) for contrast in contrasts)
     with all_threads() if scores * embeddings.shape[1] > _ONE_THREAD else nullcontext():
         outcome = loss_and_gradient(embeddings, contrasts, objective, layout.total_rows)
-    encoding.backward(exchange.scatter_sum(outcome.gradient, layout.shares))
+    encoding.backward(exchange.reduce_scatter(outcome.gradient, layout.shares))
     trained = [parameter for parameter in encoder.parameters() if parameter.requires_grad]
     loss, negatives = exchange.sum_gradients(trained, [outcome.loss, outcome.negatives])
     return Step(loss, negatives / layout.total_rows, embeddings)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sharpen.training.divergence import Diverged
+from sharpen.training.divergence import DivergenceError
 from sharpen.training.settings import TrainingSettings
 
 FACTOR = 2.0
@@ -16,7 +16,7 @@ FILE = "softenings.json"
 
 
 @dataclasses.dataclass(frozen=True)
-class Softening:
+class TemperatureIncrease:
     """The step that diverged, from 1; the temperature of it and of what followed; what was not finite."""
 
     step: int
@@ -30,29 +30,31 @@ class Softening:
         return f"step {self.step}: {change} ({self.reason})"
 
 
-def temperature_of(settings: TrainingSettings, softenings: Sequence[Softening]) -> float:
+def temperature_of(settings: TrainingSettings, softenings: Sequence[TemperatureIncrease]) -> float:
     """The temperature that holds after these softenings."""
     return softenings[-1].temperature_after if softenings else settings.temperature
 
 
-def softened(fault: Diverged, settings: TrainingSettings, softenings: Sequence[Softening]) -> list[Softening]:
+def softened(
+    fault: DivergenceError, settings: TrainingSettings, softenings: Sequence[TemperatureIncrease]
+) -> list[TemperatureIncrease]:
     """The softenings with the one that answers a divergence; raises the fault when the settings allow no more."""
     if settings.on_divergence == "stop" or len(softenings) >= settings.max_softenings:
         raise fault
     before = temperature_of(settings, softenings)
-    return [*softenings, Softening(fault.step, before, FACTOR * before, fault.reason)]
+    return [*softenings, TemperatureIncrease(fault.step, before, FACTOR * before, fault.reason)]
 
 
-def save(folder: Path, softenings: Sequence[Softening]) -> None:
+def save(folder: Path, softenings: Sequence[TemperatureIncrease]) -> None:
     """Write into a checkpoint what had happened before it."""
     (folder / FILE).write_text(json.dumps(as_facts(softenings)), encoding="utf-8")
 
 
-def load(folder: Path) -> list[Softening]:
+def load(folder: Path) -> list[TemperatureIncrease]:
     """What `save` wrote."""
-    return [Softening(**values) for values in json.loads((folder / FILE).read_text(encoding="utf-8"))]
+    return [TemperatureIncrease(**values) for values in json.loads((folder / FILE).read_text(encoding="utf-8"))]
 
 
-def as_facts(softenings: Sequence[Softening]) -> list[dict[str, Any]]:
+def as_facts(softenings: Sequence[TemperatureIncrease]) -> list[dict[str, Any]]:
     """For ``training.json``."""
     return [dataclasses.asdict(softening) for softening in softenings]

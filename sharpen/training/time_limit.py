@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from sharpen.hardware.thread_pool import one_thread
-from sharpen.losses.contrastive import Objective
+from sharpen.losses.contrastive import LossConfig
 from sharpen.models.encoder import Encoder
-from sharpen.training.data.collator import Layout
-from sharpen.training.distributed import Exchange
-from sharpen.training.gradient_cache import Memory
+from sharpen.training.data.collator import ShardedBatch
+from sharpen.training.distributed import ProcessGroup
+from sharpen.training.gradient_cache import MicroBatchConfig
 from sharpen.training.step import gradient_step
 
 FILE = "time_limit.json"
@@ -49,7 +49,13 @@ class Fit:
 
 
 def fitted(
-    minutes: float, asked: int, encoder: Encoder, first: list[Layout], objective: Objective, memory: Memory, e: Exchange
+    minutes: float,
+    asked: int,
+    encoder: Encoder,
+    first: list[ShardedBatch],
+    objective: LossConfig,
+    memory: MicroBatchConfig,
+    e: ProcessGroup,
 ) -> Fit:
     """Try the first steps; every process decides as the first, which waits for the slowest in each.
 
@@ -69,10 +75,10 @@ def fitted(
             gradient_step(encoder, layout, objective, memory, e)
             encoder.zero_grad()
             seconds.append(time.monotonic() - started)
-            if e.from_first(time.monotonic() - began > _SHARE_TO_TRY * 60 * minutes):
+            if e.broadcast_object(time.monotonic() - began > _SHARE_TO_TRY * 60 * minutes):
                 break
-    usual = e.from_first(statistics.median(seconds[1:] or seconds))
-    left = (1 - _SHARE_TO_KEEP) * 60 * minutes - e.from_first(time.monotonic() - began)
+    usual = e.broadcast_object(statistics.median(seconds[1:] or seconds))
+    left = (1 - _SHARE_TO_KEEP) * 60 * minutes - e.broadcast_object(time.monotonic() - began)
     return Fit(minutes, max(1, min(asked, int(left / usual))), asked, usual)
 
 

@@ -31,16 +31,16 @@ from sharpen.training.allowed_arguments import faults_of
 from sharpen.training.arguments import training_arguments
 from sharpen.training.checkpoints import Checkpoints
 from sharpen.training.data.examples import Examples
-from sharpen.training.data.sampler import Batches
+from sharpen.training.data.sampler import BatchSampler
 from sharpen.training.dev_score import METRIC
-from sharpen.training.distributed import Exchange
-from sharpen.training.divergence import Diverged
+from sharpen.training.distributed import ProcessGroup
+from sharpen.training.divergence import DivergenceError
 from sharpen.training.encoder_setup import finish, restore, set_up, trained_weights
 from sharpen.training.inputs import Inputs, read_inputs
-from sharpen.training.processes import joined
+from sharpen.training.processes import process_group
 from sharpen.training.settings import WRITE_FILES, TrainingSettings
-from sharpen.training.temperature_increase import Softening
-from sharpen.training.trainer import RetrievalTrainer, Work, memory_of, objective_of, steps_of
+from sharpen.training.temperature_increase import TemperatureIncrease
+from sharpen.training.trainer import RetrievalTrainer, StepDataset, memory_of, objective_of, steps_of
 from sharpen.version import code_version
 
 # Settings that change what is seen of a training, but not its result.
@@ -75,7 +75,7 @@ def train(
         InputError: settings, data, model or output cannot be used; nothing was started.
         Diverged: the loss or gradient became infinite or NaN.
     """
-    with joined() as exchange:
+    with process_group() as exchange:
         settings = with_temperature_rule(settings, encoder)
         check_settings(settings)
         if exchange.rank == 0:
@@ -84,8 +84,8 @@ def train(
                 storage.check_access(settings.checkpoint_address, write=True)
         arithmetic.agree(exchange)
         inputs = read_inputs(data, negatives, model, settings, encoder, exchange)
-        exchange.same_weights(inputs.encoder)
-        batches = Batches(inputs.examples, settings)
+        exchange.broadcast_weights(inputs.encoder)
+        batches = BatchSampler(inputs.examples, settings)
         facts = facts_before(data, negatives, model, inputs, batches, settings, encoder, exchange)
         kept = checkpoints_of(facts, settings, output)
         logs = trackers.log_folder(settings, output, kept.folder.name)
@@ -134,7 +134,7 @@ def check_settings(settings: TrainingSettings) -> None:
 
 
 def announce(
-    inputs: Inputs, batches: Batches, settings: TrainingSettings, exchange: Exchange, logs: Path | None
+    inputs: Inputs, batches: BatchSampler, settings: TrainingSettings, exchange: ProcessGroup, logs: Path | None
 ) -> None:
     """Say what is about to happen, and what a user may not expect."""
     steps = steps_of(settings, batches.per_epoch)
@@ -174,11 +174,11 @@ def checkpoints_of(facts: dict[str, Any], settings: TrainingSettings, output: st
 
 def run(
     inputs: Inputs,
-    batches: Batches,
+    batches: BatchSampler,
     settings: TrainingSettings,
     kept: Checkpoints,
     logs: Path | None,
-    exchange: Exchange,
+    exchange: ProcessGroup,
 ) -> RetrievalTrainer:
     """Train, from the newest complete checkpoint if there is one; the encoder is then the trained one, adapters apart.
 
@@ -188,7 +188,7 @@ def run(
     fit: time_limit.Fit | None = None
     softens = settings.on_divergence == "soften"
     start = {name: w.cpu().clone() for name, w in trained_weights(inputs.encoder).items()} if softens else {}
-    softenings: list[Softening] = []
+    softenings: list[TemperatureIncrease] = []
     while True:
         newest = kept.restore(exchange)
         if newest is not None:
@@ -202,7 +202,7 @@ def run(
         inputs.encoder.zero_grad()
         fit = fit or fit_to_time(inputs, batches, settings, exchange)
         steps = steps if fit is None else fit.steps
-        work = Work(batches, inputs.tokens, settings, exchange, steps)
+        work = StepDataset(batches, inputs.tokens, settings, exchange, steps)
         evaluate = inputs.dev is not None
         arguments = training_arguments(settings, kept.folder, steps, evaluate=evaluate, resumed=newest is not None)
         trainer = RetrievalTrainer(inputs.encoder, work, settings, arguments, exchange, inputs.dev, kept, softenings)
@@ -212,7 +212,7 @@ def run(
         try:
             trainer.train(resume_from_checkpoint=None if newest is None else str(newest))
             break
-        except Diverged as fault:
+        except DivergenceError as fault:
             # Every process diverges at the same step; the first must not be ended while it copies a checkpoint.
             kept.wait()
             exchange.wait()
@@ -225,13 +225,13 @@ def run(
 
 
 def fit_to_time(
-    inputs: Inputs, batches: Batches, settings: TrainingSettings, exchange: Exchange
+    inputs: Inputs, batches: BatchSampler, settings: TrainingSettings, exchange: ProcessGroup
 ) -> time_limit.Fit | None:
     """How many steps `max_train_minutes` allows, which is said; None: there is no such limit."""
     if settings.max_train_minutes is None:
         return None
     asked = steps_of(settings, batches.per_epoch)
-    work = Work(batches, inputs.tokens, settings, exchange, asked)
+    work = StepDataset(batches, inputs.tokens, settings, exchange, asked)
     first = [work[step]["layout"] for step in time_limit.tried(asked)]
     objective = objective_of(settings, normalize=inputs.encoder.normalize)
     minutes, memory = settings.max_train_minutes, memory_of(settings)
@@ -246,10 +246,10 @@ def facts_before(
     negatives: str | None,
     model: str,
     inputs: Inputs,
-    batches: Batches,
+    batches: BatchSampler,
     settings: TrainingSettings,
     encoder: EncoderSettings,
-    exchange: Exchange,
+    exchange: ProcessGroup,
 ) -> dict[str, Any]:
     """What is known before the first step."""
     return {
@@ -274,7 +274,7 @@ def facts_before(
     }
 
 
-def sources_of(examples: Examples, batches: Batches) -> dict[str, dict[str, int]]:
+def sources_of(examples: Examples, batches: BatchSampler) -> dict[str, dict[str, int]]:
     """For each source, its queries, and how many of them, repeated ones included, an epoch has."""
     return {
         name: {"queries": len(rows), "queries_per_epoch": int(share)}
@@ -292,7 +292,7 @@ def trained(encoder: Encoder, settings: TrainingSettings) -> dict[str, Any]:
     }
 
 
-def facts_after(trainer: RetrievalTrainer, batches: Batches, seconds: float) -> dict[str, Any]:
+def facts_after(trainer: RetrievalTrainer, batches: BatchSampler, seconds: float) -> dict[str, Any]:
     """What the training showed; the log has one entry every `logging_steps`, and one per dev evaluation."""
     steps = trainer.state.global_step
     points = [point for point in trainer.state.log_history if "loss" in point]
@@ -324,6 +324,6 @@ def write(output: str, encoder: Encoder, facts: dict[str, Any]) -> None:
     """Publish the model."""
     rows = {"queries": facts["counts"]["queries"], "steps": facts["steps"]}
     summary = {name: facts[name] for name in ("base_model", "data_fingerprint", "negatives_per_query", METRIC)}
-    with storage.new_folder(output, producer="finetuning", run_id=facts["run"], rows=rows, facts=summary) as folder:
+    with storage.publish(output, producer="finetuning", run_id=facts["run"], rows=rows, facts=summary) as folder:
         export.write_model(folder, encoder, facts)
     print(f"fine-tuning: model written to {output}", flush=True)

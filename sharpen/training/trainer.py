@@ -29,49 +29,53 @@ from transformers import (
 )
 
 from sharpen.hardware.thread_pool import one_thread
-from sharpen.losses.contrastive import Objective
+from sharpen.losses.contrastive import LossConfig
 from sharpen.models.encoder import Encoder
 from sharpen.progress import progress
 from sharpen.training import arithmetic, temperature_increase, time_limit
-from sharpen.training.activation_budget import Room
+from sharpen.training.activation_budget import ActivationBudget
 from sharpen.training.checkpoints import Checkpoints
-from sharpen.training.data.collator import Layout, lay_out
-from sharpen.training.data.sampler import Batches
+from sharpen.training.data.collator import ShardedBatch, shard_batch
+from sharpen.training.data.sampler import BatchSampler
 from sharpen.training.data.tokens import Tokens
 from sharpen.training.dev_score import METRIC, DevSet
-from sharpen.training.distributed import Exchange
+from sharpen.training.distributed import ProcessGroup
 from sharpen.training.divergence import check_finite
 from sharpen.training.encoder_setup import restore, trained_weights
-from sharpen.training.gradient_cache import Memory
+from sharpen.training.gradient_cache import MicroBatchConfig
 from sharpen.training.schedule import rise_from_first_step
 from sharpen.training.settings import TrainingSettings
 from sharpen.training.step import gradient_step
-from sharpen.training.temperature_increase import Softening
+from sharpen.training.temperature_increase import TemperatureIncrease
 from sharpen.training.training_state import load_state, save_state
 
 # The name by which transformers knows that a checkpoint has weights.
 WEIGHTS = "model.safetensors"
 
 
-class Work(Dataset):
+class StepDataset(Dataset):
     """Step number -> this process's part of that step."""
 
-    def __init__(self, batches: Batches, tokens: Tokens, settings: TrainingSettings, exchange: Exchange, steps: int):
+    def __init__(
+        self, batches: BatchSampler, tokens: Tokens, settings: TrainingSettings, exchange: ProcessGroup, steps: int
+    ):
         self.batches, self.tokens, self.settings = batches, tokens, settings
         self.rank, self.size, self.steps = exchange.rank, exchange.size, steps
 
     def __len__(self) -> int:
         return self.steps
 
-    def __getitem__(self, step: int) -> dict[str, Layout]:
+    def __getitem__(self, step: int) -> dict[str, ShardedBatch]:
         if step >= self.steps:
             raise IndexError(step)
-        return {"layout": lay_out(self.batches.batch(step), self.tokens, self.settings, self.rank, self.size)}
+        return {"layout": shard_batch(self.batches.batch(step), self.tokens, self.settings, self.rank, self.size)}
 
 
-def objective_of(settings: TrainingSettings, *, normalize: bool, softenings: Sequence[Softening] = ()) -> Objective:
+def objective_of(
+    settings: TrainingSettings, *, normalize: bool, softenings: Sequence[TemperatureIncrease] = ()
+) -> LossConfig:
     """What the settings ask to be minimised, at the temperature that divergences raised it to."""
-    return Objective(
+    return LossConfig(
         temperature=temperature_increase.temperature_of(settings, softenings),
         distillation=settings.kd_loss_type if settings.knowledge_distillation else None,
         kd_weight=settings.kd_weight,
@@ -81,10 +85,10 @@ def objective_of(settings: TrainingSettings, *, normalize: bool, softenings: Seq
     )
 
 
-def memory_of(settings: TrainingSettings) -> Memory:
+def memory_of(settings: TrainingSettings) -> MicroBatchConfig:
     """How much the settings let be encoded at once."""
-    room = Room(None if settings.activation_gib is None else settings.activation_gib * 2**30)
-    return Memory(settings.micro_batch_tokens, settings.sub_batch_size, settings.gradient_cache, room)
+    room = ActivationBudget(None if settings.activation_gib is None else settings.activation_gib * 2**30)
+    return MicroBatchConfig(settings.micro_batch_tokens, settings.sub_batch_size, settings.gradient_cache, room)
 
 
 def steps_of(settings: TrainingSettings, per_epoch: int) -> int:
@@ -93,7 +97,7 @@ def steps_of(settings: TrainingSettings, per_epoch: int) -> int:
 
 
 @dataclasses.dataclass(frozen=True)
-class Seen:
+class StepMetrics:
     """One step: loss, negatives per query, and how many of those were made up from the corpus."""
 
     loss: float
@@ -118,19 +122,19 @@ class RetrievalTrainer(Trainer):
     def __init__(
         self,
         encoder: Encoder,
-        work: Work,
+        work: StepDataset,
         settings: TrainingSettings,
         arguments: TrainingArguments,
-        exchange: Exchange,
+        exchange: ProcessGroup,
         dev: DevSet | None,
         kept: Checkpoints,
-        softenings: Sequence[Softening] = (),
+        softenings: Sequence[TemperatureIncrease] = (),
     ) -> None:
         self.encoder, self.settings, self.exchange, self.dev = encoder, settings, exchange, dev
         self.kept, self.softenings = kept, softenings
         self.objective = objective_of(settings, normalize=encoder.normalize, softenings=softenings)
         self.memory = memory_of(settings)
-        self.recent: list[Seen] = []
+        self.recent: list[StepMetrics] = []
         self.fit: time_limit.Fit | None = None
         self.queries_seen = 0
         callbacks: list[TrainerCallback] = [_Pace(self)]
@@ -146,9 +150,9 @@ class RetrievalTrainer(Trainer):
         self.remove_callback(PrinterCallback)
 
     @property
-    def work(self) -> Work:
+    def work(self) -> StepDataset:
         """The steps."""
-        assert isinstance(self.train_dataset, Work)
+        assert isinstance(self.train_dataset, StepDataset)
         return self.train_dataset
 
     def create_accelerator_and_postprocess(self) -> None:
@@ -185,7 +189,7 @@ class RetrievalTrainer(Trainer):
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         """The exact gradient of the global batch in every ``grad``; the loss. Raises `Diverged` if not finite."""
-        layout: Layout = inputs["layout"]
+        layout: ShardedBatch = inputs["layout"]
         # Dropout is drawn from (seed, step, process): a resumed run draws what the broken one would have drawn.
         torch.manual_seed((self.settings.seed * 1_000_003 + layout.batch.step) * 4_099 + self.exchange.rank)
         model.train()
@@ -193,7 +197,7 @@ class RetrievalTrainer(Trainer):
         gradients = [p.grad for p in model.parameters() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients).item()
         check_finite(step, norm, layout, self.work.tokens.examples)
-        self.recent.append(Seen(step.loss, step.negatives, layout.batch.made_up / layout.total_rows))
+        self.recent.append(StepMetrics(step.loss, step.negatives, layout.batch.made_up / layout.total_rows))
         self.queries_seen += layout.total_rows
         return torch.tensor(step.loss, device=self.args.device)
 
@@ -295,5 +299,5 @@ def _alone(worker: int) -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 
-def _only(items: list[dict[str, Layout]]) -> dict[str, Layout]:
+def _only(items: list[dict[str, ShardedBatch]]) -> dict[str, ShardedBatch]:
     return items[0]

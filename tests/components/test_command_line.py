@@ -111,8 +111,8 @@ def test_the_first_child_that_fails_tells_the_parent(tmp_path: Path, monkeypatch
     from sharpen import exit_status
 
     monkeypatch.setenv(exit_status.VARIABLE, str(tmp_path / "outcome.json"))
-    exit_status.tell("mining", 2, ["first"])
-    exit_status.tell("mining", 1, ["second"])
-    told = exit_status.read(tmp_path / "outcome.json")
-    assert told == exit_status.Outcome("mining", 2, ["first"])
+    exit_status.write_exit_status("mining", 2, ["first"])
+    exit_status.write_exit_status("mining", 1, ["second"])
+    told = exit_status.read_exit_status(tmp_path / "outcome.json")
+    assert told == exit_status.ExitStatus("mining", 2, ["first"])
     assert [path.name for path in tmp_path.iterdir()] == ["outcome.json"]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from components.kfp_context import output_address, reported
+from components.kfp_context import exit_on_error, output_uri
 from sharpen import exit_status
 from sharpen.errors import InputError, StepFailed
 from sharpen.run_context import RUN_VARIABLE, run_id
@@ -15,12 +15,12 @@ from sharpen.version import code_version
 
 def test_the_object_store_address_that_kfp_gives_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(RUN_VARIABLE, "s3://b/runs/r1")
-    assert output_address("s3://root/x/data", "data_prep") == "s3://root/x/data"
-    assert output_address("/local/x/data", "data_prep") == "s3://b/runs/r1/data_prep"
+    assert output_uri("s3://root/x/data", "data_prep") == "s3://root/x/data"
+    assert output_uri("/local/x/data", "data_prep") == "s3://b/runs/r1/data_prep"
     assert run_id() == "r1"
     monkeypatch.delenv(RUN_VARIABLE)
     with pytest.raises(StepFailed, match=RUN_VARIABLE):
-        output_address("/local/x/data", "data_prep")
+        output_uri("/local/x/data", "data_prep")
 
 
 @pytest.mark.parametrize(("error", "code"), [(InputError("bad"), 2), (StepFailed("died"), 1), (OSError(28, "full"), 1)])
@@ -28,9 +28,9 @@ def test_a_step_ends_with_the_exit_code_of_its_failure(
     error: Exception, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(exit_status.VARIABLE, str(tmp_path / "told.json"))
-    with pytest.raises(SystemExit) as ended, reported("mining"):
+    with pytest.raises(SystemExit) as ended, exit_on_error("mining"):
         raise error
-    told = exit_status.read(tmp_path / "told.json")
+    told = exit_status.read_exit_status(tmp_path / "told.json")
     assert ended.value.code == code
     assert told is not None
     assert (told.step, told.exit_code, len(told.lines)) == ("mining", code, 1)
@@ -38,10 +38,10 @@ def test_a_step_ends_with_the_exit_code_of_its_failure(
 
 def test_a_defect_is_told_and_keeps_its_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(exit_status.VARIABLE, str(tmp_path / "told.json"))
-    with pytest.raises(ZeroDivisionError), reported("mining"):
+    with pytest.raises(ZeroDivisionError), exit_on_error("mining"):
         _ = 1 / 0
-    expected = exit_status.Outcome("mining", 1, ["ZeroDivisionError: division by zero"])
-    assert exit_status.read(tmp_path / "told.json") == expected
+    expected = exit_status.ExitStatus("mining", 1, ["ZeroDivisionError: division by zero"])
+    assert exit_status.read_exit_status(tmp_path / "told.json") == expected
 
 
 def test_the_code_version_is_stable() -> None:

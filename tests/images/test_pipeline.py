@@ -47,7 +47,7 @@ def results(store: str, name: str) -> dict[str, Any]:
     """What a run left in the store: data set, negatives, weights and figures, by their content."""
     runs = {file.name.partition("/")[0] for file in storage.list_files(f"{store}/runs")}
     (run,) = (run for run in runs if run.startswith(f"{name}-2"))
-    markers = {step: storage.read_marker(f"{store}/runs/{run}/{step}") for step in ("hard_negatives", "finetuning")}
+    markers = {step: storage.read_manifest(f"{store}/runs/{run}/{step}") for step in ("hard_negatives", "finetuning")}
     files = {step: {file["name"]: file["sha256"] for file in marker.files} for step, marker in markers.items()}
     return {
         "negatives": {name: sha for name, sha in files["hard_negatives"].items() if name.endswith(".parquet")},

@@ -16,13 +16,13 @@ import torch
 from sharpen.data.readers import read_dataset
 from sharpen.models.encoder import Encoder
 from sharpen.settings import EncoderSettings
-from sharpen.training.activation_budget import Room
+from sharpen.training.activation_budget import ActivationBudget
 from sharpen.training.data.build_dataset import make_examples
-from sharpen.training.data.collator import Layout, lay_out
-from sharpen.training.data.sampler import Batches
+from sharpen.training.data.collator import ShardedBatch, shard_batch
+from sharpen.training.data.sampler import BatchSampler
 from sharpen.training.data.tokens import Tokens
-from sharpen.training.distributed import Exchange
-from sharpen.training.gradient_cache import Memory
+from sharpen.training.distributed import ProcessGroup
+from sharpen.training.gradient_cache import MicroBatchConfig
 from sharpen.training.settings import TrainingSettings
 from sharpen.training.step import gradient_step
 from sharpen.training.trainer import objective_of
@@ -68,7 +68,7 @@ def arguments() -> argparse.Namespace:
     return given
 
 
-def prepared(size: Size, precision: str) -> tuple[TrainingSettings, Encoder, Layout]:
+def prepared(size: Size, precision: str) -> tuple[TrainingSettings, Encoder, ShardedBatch]:
     """One batch of the benchmark's rows, as a training would make it."""
     settings = TrainingSettings.checked({"train_batch_size": size.queries, "train_group_size": size.group})
     lengths = {"query_max_len": size.query_max_len, "passage_max_len": size.passage_max_len}
@@ -77,21 +77,21 @@ def prepared(size: Size, precision: str) -> tuple[TrainingSettings, Encoder, Lay
     encoder = Encoder.load(str(model), encoding, training=True).train()
     with tempfile.TemporaryDirectory(prefix="bench-cached-step-") as folder:
         examples = make_examples(read_dataset(str(write_rows(Path(folder), model, size).file)), None, settings)
-    batch = Batches(examples, settings).batch(0)
-    return settings, encoder, lay_out(batch, Tokens(examples, encoder), settings, 0, 1)
+    batch = BatchSampler(examples, settings).batch(0)
+    return settings, encoder, shard_batch(batch, Tokens(examples, encoder), settings, 0, 1)
 
 
 def timed(
-    settings: TrainingSettings, encoder: Encoder, layout: Layout, rounds: int
+    settings: TrainingSettings, encoder: Encoder, layout: ShardedBatch, rounds: int
 ) -> tuple[dict[str, list[float]], dict[str, torch.Tensor]]:
     """Seconds of each round, and the gradient of the last, of each kind of step."""
-    objective, exchange = objective_of(settings, normalize=encoder.normalize), Exchange()
+    objective, exchange = objective_of(settings, normalize=encoder.normalize), ProcessGroup()
     seconds: dict[str, list[float]] = {mode: [] for mode in MODES}
     gradients: dict[str, torch.Tensor] = {}
-    everything = Room(float("inf"))
-    gradient_step(encoder, layout, objective, Memory(room=everything), exchange)
-    memories = {mode: Memory(cache=mode) for mode in MODES if mode != "half"}
-    memories["half"] = Memory(room=Room(everything.taken / 2))
+    everything = ActivationBudget(float("inf"))
+    gradient_step(encoder, layout, objective, MicroBatchConfig(room=everything), exchange)
+    memories = {mode: MicroBatchConfig(cache=mode) for mode in MODES if mode != "half"}
+    memories["half"] = MicroBatchConfig(room=ActivationBudget(everything.taken / 2))
     for round_ in range(rounds + 1):
         for mode in MODES:
             encoder.zero_grad(set_to_none=True)
@@ -106,7 +106,9 @@ def timed(
     return seconds, gradients
 
 
-def report(seconds: dict[str, list[float]], gradients: dict[str, torch.Tensor], layout: Layout, described: str) -> str:
+def report(
+    seconds: dict[str, list[float]], gradients: dict[str, torch.Tensor], layout: ShardedBatch, described: str
+) -> str:
     """The section: machine, command, table, what the columns mean."""
     plain, plain_gradient = seconds["off"], gradients["off"].double()
     lines = []

@@ -112,7 +112,7 @@ def differences(folder: Path, python: Path) -> dict[str, dict[str, float]]:
     """Kind -> library -> the largest difference to Sharpen's embeddings."""
     from sentence_transformers import SentenceTransformer
 
-    facts = architecture.read_facts(folder)
+    facts = architecture.read_architecture(folder)
     lengths = {"query_max_len": LONGEST, "passage_max_len": LONGEST}
     settings = EncoderSettings.checked({**lengths, "precision": "fp32", "normalize_embeddings": facts.normalize})
     encoder = Encoder.load(str(folder), settings, device="cpu")

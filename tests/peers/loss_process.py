@@ -14,7 +14,7 @@ import psutil
 import torch
 from torch import Tensor
 
-from sharpen.losses.contrastive import Contrast, Objective, loss_and_gradient
+from sharpen.losses.contrastive import ContrastiveRows, LossConfig, loss_and_gradient
 from tests.peers.loss_reference import Reference, reference
 from tests.peers.memory import high_water
 
@@ -31,7 +31,7 @@ def main() -> None:
     given = parser.parse_args()
     embeddings = vectors(given.queries + given.passages, given.dimension, given.seed)
     contrast = contrast_of(given.queries, given.passages)
-    objective = Objective(TEMPERATURE)
+    objective = LossConfig(TEMPERATURE)
     # the first product makes threads, buffers and code pages that have nothing to do with the size
     loss_and_gradient(vectors(24, given.dimension, 0), [contrast_of(8, 16)], objective, 8)
 
@@ -60,12 +60,12 @@ def vectors(rows: int, dimension: int, seed: int) -> Tensor:
     return made
 
 
-def contrast_of(queries: int, passages: int) -> Contrast:
+def contrast_of(queries: int, passages: int) -> ContrastiveRows:
     """Every query against every passage; its own group is every `queries`-th passage, the positive first."""
     group = passages // queries
     own = torch.arange(queries).unsqueeze(1) + queries * torch.arange(group)
     columns = torch.arange(passages) + queries
-    return Contrast(torch.arange(queries), columns, own, torch.empty(0, 2, dtype=torch.long))
+    return ContrastiveRows(torch.arange(queries), columns, own, torch.empty(0, 2, dtype=torch.long))
 
 
 def compare(

@@ -53,7 +53,7 @@ def cut(data: DataSet, *, train: int | None, test: int | None, passages: int | N
 
 def publish(data: DataSet, folder: Path) -> None:
     """Write a finished data set that every step reads."""
-    with storage.new_folder(str(folder), producer="data_prep", run_id="bench", rows=data.counts(), facts={}) as target:
+    with storage.publish(str(folder), producer="data_prep", run_id="bench", rows=data.counts(), facts={}) as target:
         data.save(target)
 
 

@@ -104,7 +104,7 @@ class Work:
     def data(self) -> Path:
         """The data set: MedQuAD, cut."""
         folder = self.folder / self.plan.name("data")
-        if not storage.is_finished(str(folder)):
+        if not storage.is_complete(str(folder)):
             size = self.plan.size
             train = round(self.plan.spare * size.queries * size.steps)
             counts = {"train": train, "test": self.plan.test_queries, "passages": self.plan.passages}
@@ -114,7 +114,7 @@ class Work:
     def negatives(self, way: str) -> Path:
         """Mined negatives of the data set; `way` is one of `MINED`."""
         folder = self.folder / self.plan.name("negatives", way)
-        if not storage.is_finished(str(folder)):
+        if not storage.is_complete(str(folder)):
             self._step("hard_negatives", folder, ["--model", str(self.model), *MINED[way]])
         return folder
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from sharpen.data.dataset import NEGATIVES, DataSet, read_table
-from sharpen.data.text import normalised
+from sharpen.data.text import normalize
 from sharpen.mining.mine import mine
 from sharpen.mining.settings import MiningSettings
 from sharpen.models.encoder import Encoder
@@ -213,7 +213,7 @@ def compare(data: DataSet, ours: Chosen, theirs: Chosen, scorer: Scorer, choices
         most = threshold(query, positives[query], scorer, choices.margin)
         free = 0
         for passage in sorted(only_theirs):
-            reason = _reason(query, passage, own, known[normalised(query)])
+            reason = _reason(query, passage, own, known[normalize(query)])
             free += bool(reason)
             reason = reason or _tied(query, passage, only_ours, scorer, most)
             _count(found, found.only_theirs, reason, (query, passage, "theirs"))
@@ -229,18 +229,18 @@ def known_positives(data: DataSet) -> dict[str, set[str]]:
     """Normalised query text -> normalised texts of every positive of a query with this text."""
     known: dict[str, set[str]] = {}
     for row in training_rows(data):
-        known.setdefault(normalised(row["query"]), set()).update(normalised(text) for text in row["pos"])
+        known.setdefault(normalize(row["query"]), set()).update(normalize(text) for text in row["pos"])
     return known
 
 
 def _reason(query: str, passage: str, own: list[str], positives: set[str]) -> str:
     """Why ours leaves out a passage that theirs chose; empty if no rule says so."""
-    text = normalised(passage)
-    if text == normalised(query):
+    text = normalize(passage)
+    if text == normalize(query):
         return OWN_TEXT
     if text in positives:
         return POSITIVE
-    return COPY if text in {normalised(one) for one in own} else ""
+    return COPY if text in {normalize(one) for one in own} else ""
 
 
 def _tied(query: str, passage: str, others: set[str], scorer: Scorer, most: float) -> str:

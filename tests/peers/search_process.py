@@ -66,18 +66,18 @@ def sharpen(queries: np.ndarray, passages: np.ndarray, output: Path, depth: int)
     """Search, choose and write as mining does; how long after the start each part of the output was there."""
     from sharpen.data.dataset import TEACHER_SCORES, empty
     from sharpen.mining.mine import search_and_choose
-    from sharpen.mining.output import Writer
-    from sharpen.mining.rank_range import make_scope
-    from sharpen.mining.rankings import Vectors
+    from sharpen.mining.output import NegativesWriter
+    from sharpen.mining.rank_range import rank_range
+    from sharpen.mining.rankings import MinerEmbeddings
     from sharpen.mining.settings import MiningSettings
 
     settings = MiningSettings.checked({"range_for_sampling": f"10-{depth}", "sampling": "random", "further_ranks": 0})
     pool = synthetic_pool(len(queries), len(passages))
-    scope = make_scope(settings, len(passages))
-    writer = Writer(output, pool, settings.candidate_sources, empty(TEACHER_SCORES))
+    scope = rank_range(settings, len(passages))
+    writer = NegativesWriter(output, pool, settings.candidate_sources, empty(TEACHER_SCORES))
     base = psutil.Process().memory_info().rss
     begun, started = time.time(), time.perf_counter()
-    figures = search_and_choose(Vectors(queries, passages), {}, pool, settings, scope, writer)
+    figures = search_and_choose(MinerEmbeddings(queries, passages), {}, pool, settings, scope, writer)
     seconds = time.perf_counter() - started
     parts = sorted((output / "negatives").glob("*.parquet"))
     return {
@@ -92,16 +92,16 @@ def sharpen(queries: np.ndarray, passages: np.ndarray, output: Path, depth: int)
 
 
 def synthetic_pool(queries: int, passages: int):
-    """A pool as `make_pool` would make it: query i is relevant to passage i, and every tenth to another one too."""
-    from sharpen.mining.corpus import Pool
-    from sharpen.mining.pairs import Pairs
+    """A pool as `build_corpus` would make it: query i is relevant to passage i, and every tenth to another one too."""
+    from sharpen.mining.corpus import MiningCorpus
+    from sharpen.mining.pairs import PairSet
 
     numbers = np.arange(queries)
     several = numbers[:: round(1 / SEVERAL)]
     second = (several + passages // 2) % passages
-    positives = Pairs.of(np.concatenate([numbers, several]), np.concatenate([numbers, second]), passages)
-    nothing = Pairs.of([], [], 1)
-    return Pool(
+    positives = PairSet.of(np.concatenate([numbers, several]), np.concatenate([numbers, second]), passages)
+    nothing = PairSet.of([], [], 1)
+    return MiningCorpus(
         query_ids=[f"q{number:09}" for number in range(queries)],
         queries=[f"question {number}" for number in range(queries)],
         instructions=[""] * queries,

@@ -20,7 +20,7 @@ from transformers import BertConfig, BertModel, BertTokenizerFast  # type: ignor
 from components.evaluation.step import run_step
 from sharpen.models.encoder import Encoder
 from sharpen.registry import registry
-from sharpen.registry.evaluation_summary import CHAMPION, read_measured
+from sharpen.registry.evaluation_summary import CHAMPION, read_evaluation_summary
 from sharpen.registry.gate import decide
 from sharpen.registry.promote import judge
 from sharpen.registry.settings import PromotionSettings
@@ -81,7 +81,7 @@ class Workshop:
         encoder = Encoder.load(base, EncoderSettings.checked(self.run_settings(settings)), device="cpu")
         if alter:
             alter(encoder)
-        with storage.new_folder(address, producer="finetuning") as folder:
+        with storage.publish(address, producer="finetuning") as folder:
             encoder.save(folder)
         return address
 
@@ -135,7 +135,7 @@ def champion(workshop: Workshop) -> str:
     """Address of the champion: promoted by run 1, as its provenance says."""
     model = workshop.model(workshop.base, sentence_pooling_method="mean", **CHAMPIONS)
     measured = workshop.measure(workshop.base, CHAMPIONS, settings_of="better")
-    tuned = read_measured(workshop.measure(model, CHAMPIONS, base=measured))
+    tuned = read_evaluation_summary(workshop.measure(model, CHAMPIONS, base=measured))
     facts = {"metrics": tuned.metrics, "gate": {"facts": decide(tuned, PromotionSettings(min_gain=-1)).facts}}
     version = registry.register(workshop.root, "m", model, facts, run_id="run-1")
     return registry.promote(workshop.root, "m", version.version, reason="run 1").address
@@ -227,17 +227,17 @@ def test_a_worse_model_does_not_replace_the_champion(name: str, workshop: Worksh
     # even where whoever runs it demands neither significance nor that nothing else falls
     lenient = PromotionSettings(require_significance=False, max_regression={}, min_queries=1)
     for gate in (PromotionSettings(), lenient):
-        assert not decide(read_measured(tuned), gate).promoted
+        assert not decide(read_evaluation_summary(tuned), gate).promoted
 
 
 def test_the_champions_weights_used_in_another_way_are_another_model(workshop: Workshop, champion: str) -> None:
     """A training that learns nothing, with a length that cuts queries: the weights' hash alone would call it equal."""
     worse = workshop.model(champion, query_max_len=4, passage_max_len=24)
     reigning = workshop.measure(champion, {})
-    measured = read_measured(workshop.measure(worse, {}, champion=reigning))
+    measured = read_evaluation_summary(workshop.measure(worse, {}, champion=reigning))
     assert measured.facts["model_hash"] == measured.against[CHAMPION].facts["model_hash"]
     assert not decide(measured, PromotionSettings()).promoted
-    same = read_measured(workshop.measure(champion, {"query_max_len": 4}, champion=reigning))
+    same = read_evaluation_summary(workshop.measure(champion, {"query_max_len": 4}, champion=reigning))
     assert "it is the champion already" in decide(same, PromotionSettings()).reasons[0]
 
 
@@ -250,14 +250,14 @@ def test_what_is_counted_does_not_change_under_the_champion(workshop: Workshop, 
     ]:
         counted = json.dumps(json.loads(MEASURED) | change)
         reigning = workshop.measure(champion, settings, measured=counted)
-        measured = read_measured(workshop.measure(candidate, settings, champion=reigning, measured=counted))
+        measured = read_evaluation_summary(workshop.measure(candidate, settings, champion=reigning, measured=counted))
         free = {"require_significance": False, "max_regression": {}, "min_gain": -1, "min_queries": 1}
         decision = decide(measured, PromotionSettings.checked(free))
         assert not decision.promoted and told in decision.reasons[0]
         assert decide(measured, PromotionSettings.checked({**free, "accept_new_terms": True})).promoted
     # another metric, by which the candidate is allowed to be as it is: it is worse by the champion's
     reigning = workshop.measure(champion, settings)
-    measured = read_measured(workshop.measure(candidate, settings, champion=reigning))
+    measured = read_evaluation_summary(workshop.measure(candidate, settings, champion=reigning))
     other = {"require_significance": False, "max_regression": {}, "min_gain": -1, "metric": "hit_rate_at_100"}
     decision = decide(measured, PromotionSettings.checked({**other, "min_queries": 1}))
     assert not decision.promoted and "the champion was chosen by ndcg_at_10" in decision.reasons[0]
@@ -290,7 +290,7 @@ def test_both_sides_settings_stand_on_the_page_in_the_record_and_in_the_report(
     reigning = workshop.measure(champion, settings)
     evaluation = workshop.measure(candidate, settings, champion=reigning)
     decision, page = judge(evaluation, "code-search", str(tmp_path), PromotionSettings())
-    assert page == decision_page(decision, read_measured(evaluation))
+    assert page == decision_page(decision, read_evaluation_summary(evaluation))
     assert "| setting | champion | this model |" in page
     assert '| query prompts | "find " | "ask \\| " |' in page
     assert "| longest query (tokens) | 24 | 9 |" in page

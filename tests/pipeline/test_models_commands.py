@@ -26,7 +26,7 @@ def root(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[s
     root = storage.join(s3, f"commands-{tmp_path.name.lower()}")
     for number in (1, 2):
         model = storage.join(root, "runs", str(number))
-        with storage.new_folder(model, producer="finetuning") as folder:
+        with storage.publish(model, producer="finetuning") as folder:
             (folder / "model.safetensors").write_text(f"w{number}")
         version = registry.register(root, NAME, model, {"metrics": {"ndcg_at_10": 0.5}}, run_id="r")
         registry.promote(root, NAME, version.version, reason="good")
@@ -85,7 +85,7 @@ def test_a_lost_race_has_the_exit_code_of_what_was_not_promoted(root: str, monke
         return original(*arguments, **options)  # type: ignore[arg-type]
 
     model = storage.join(root, "runs", "3")
-    with storage.new_folder(model, producer="finetuning") as folder:
+    with storage.publish(model, producer="finetuning") as folder:
         (folder / "model.safetensors").write_text("w3")
     registry.register(root, NAME, model, {}, run_id="r")
     monkeypatch.setattr(registry, "_switch", switch_and_be_overtaken)

@@ -74,7 +74,7 @@ def written(store: str, folder: Path) -> tuple[str, dict[str, Any]]:
 
 def overtaken_by(folder: Path, store: str, model: Path) -> str:
     """A folder for PYTHONPATH: as soon as a run's promotion starts, this model is promoted by somebody else."""
-    with storage.new_folder(storage.join(store, "others", "finetuning"), producer="finetuning") as target:
+    with storage.publish(storage.join(store, "others", "finetuning"), producer="finetuning") as target:
         shutil.copytree(model, target, dirs_exist_ok=True)
     (folder / "overtaking").mkdir()
     (folder / "overtaking" / "sitecustomize.py").write_text(
@@ -136,7 +136,7 @@ def test_nights_of_retraining(workshop: Path, store: str, tiny_model: Path) -> N
     training = storage.read_json(f"{run}/finetuning/training.json")
     assert training["base_model"] == champion.address
     assert storage.read_json(f"{run}/hard_negatives/report.json")["model"] == champion.address
-    assert storage.read_marker(f"{run}/evaluation-base").facts["model"].endswith("tiny-bert")
+    assert storage.read_manifest(f"{run}/evaluation-base").facts["model"].endswith("tiny-bert")
     comparison = storage.read_json(f"{run}/evaluation-tuned/comparison.json")["against"]
     assert comparison["champion"]["model"] == champion.address and "base" in comparison
     champions = storage.read_json(f"{run}/evaluation-champion/facts.json")["encoding"]

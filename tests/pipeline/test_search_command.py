@@ -29,7 +29,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
     write_beir(folder / "data")
     for number in (1, 2):
         model = str(folder / f"model-{number}")
-        with storage.new_folder(model, producer="finetuning") as target:
+        with storage.publish(model, producer="finetuning") as target:
             shutil.copytree(tiny_model, target, dirs_exist_ok=True)
             other = {name: value * (1 + number / 100) for name, value in load_file(target / WEIGHTS).items()}
             save_file(other, target / WEIGHTS, {"format": "pt"})
@@ -38,7 +38,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
         facts = {"metrics": {}, "evaluation": str(folder / "evaluation")}
         version = registry.register(str(folder / "root"), "tiny", model, facts, run_id="run")
         registry.promote(str(folder / "root"), "tiny", version.version, reason="good")
-    with storage.new_folder(str(folder / "evaluation"), producer="evaluation") as target:
+    with storage.publish(str(folder / "evaluation"), producer="evaluation") as target:
         (target / "facts.json").write_text(json.dumps({"data": str(folder / "data")}))
     return folder
 

@@ -25,27 +25,29 @@ def message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_message_says_what_the_user_must_know(message: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    exit_status.tell("finetuning", 2, ["a.jsonl:1: no query", "a.jsonl:2: no positive"])
-    told = exit_status.parse(message.read_text())
-    assert told == exit_status.Outcome("finetuning", 2, ["a.jsonl:1: no query", "a.jsonl:2: no positive"])
+    exit_status.write_exit_status("finetuning", 2, ["a.jsonl:1: no query", "a.jsonl:2: no positive"])
+    told = exit_status.parse_exit_status(message.read_text())
+    assert told == exit_status.ExitStatus("finetuning", 2, ["a.jsonl:1: no query", "a.jsonl:2: no positive"])
     assert "error: a.jsonl:1: no query" in capsys.readouterr().err
 
 
 def test_the_first_of_several_processes_is_heard_but_the_users_fault_before_all(message: Path) -> None:
-    exit_status.tell("finetuning", 1, ["a peer went away"])
-    exit_status.tell("finetuning", 1, ["the same a little later"])
-    assert exit_status.parse(message.read_text()) == exit_status.Outcome("finetuning", 1, ["a peer went away"])
-    exit_status.tell("finetuning", 2, ["wrong"])
-    exit_status.tell("finetuning", 2, ["wrong too"])
-    exit_status.tell("finetuning", 1, ["and its consequence"])
-    assert exit_status.parse(message.read_text()) == exit_status.Outcome("finetuning", 2, ["wrong"])
+    exit_status.write_exit_status("finetuning", 1, ["a peer went away"])
+    exit_status.write_exit_status("finetuning", 1, ["the same a little later"])
+    assert exit_status.parse_exit_status(message.read_text()) == exit_status.ExitStatus(
+        "finetuning", 1, ["a peer went away"]
+    )
+    exit_status.write_exit_status("finetuning", 2, ["wrong"])
+    exit_status.write_exit_status("finetuning", 2, ["wrong too"])
+    exit_status.write_exit_status("finetuning", 1, ["and its consequence"])
+    assert exit_status.parse_exit_status(message.read_text()) == exit_status.ExitStatus("finetuning", 2, ["wrong"])
 
 
 @pytest.mark.parametrize("lines", [["x" * 9000], ["ä" * 3000], [f"line {number} " + "y" * 90 for number in range(100)]])
 def test_a_message_is_never_longer_than_the_cluster_keeps(message: Path, lines: list[str]) -> None:
-    exit_status.tell("finetuning", 2, lines)
+    exit_status.write_exit_status("finetuning", 2, lines)
     assert len(message.read_bytes()) <= 4096
-    told = exit_status.parse(message.read_text())
+    told = exit_status.parse_exit_status(message.read_text())
     assert told is not None
     assert lines[0].startswith(told.lines[0])
 
@@ -53,7 +55,7 @@ def test_a_message_is_never_longer_than_the_cluster_keeps(message: Path, lines: 
 def test_outside_a_pod_there_is_no_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exit_status, "TERMINATION_LOG", tmp_path / "none")
     monkeypatch.delenv(exit_status.VARIABLE, raising=False)
-    exit_status.tell("finetuning", 2, ["wrong"])
+    exit_status.write_exit_status("finetuning", 2, ["wrong"])
     assert not (tmp_path / "none").exists()
 
 
@@ -61,7 +63,7 @@ def test_outside_a_pod_there_is_no_message(tmp_path: Path, monkeypatch: pytest.M
     "text", ["", "Segmentation fault", "[1]", "{}", '{"step": "a", "exit_code": "x", "lines": []}']
 )
 def test_other_messages_are_no_outcome(text: str) -> None:
-    assert exit_status.parse(text) is None
+    assert exit_status.parse_exit_status(text) is None
 
 
 def test_torchruns_restarts_do_not_read_wrong_input_again(message: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,7 +110,7 @@ exit_status.run(work, "test")
     done = subprocess.run([*torchrun, str(program)], cwd=root, env=_environment(root), capture_output=True, text=True)
     assert done.returncode != 0
     assert reads.read_text() == "x"
-    assert exit_status.parse(log.read_text()) == exit_status.Outcome("test", 2, ["wrong"])
+    assert exit_status.parse_exit_status(log.read_text()) == exit_status.ExitStatus("test", 2, ["wrong"])
 
 
 def _environment(root: Path) -> dict[str, str]:

@@ -36,7 +36,7 @@ def test_a_secret_in_an_address_is_refused_and_not_shown(uri: str) -> None:
     with pytest.raises(InputError) as caught:
         parse_remote(uri)
     assert SECRET not in line_of(caught)
-    for call in (storage.exists, storage.read_bytes, storage.fetch, storage.open_folder, storage.check_access):
+    for call in (storage.exists, storage.read_bytes, storage.localize, storage.open_artifact, storage.check_access):
         with pytest.raises(InputError) as caught:
             call(uri)
         assert SECRET not in line_of(caught)
@@ -73,9 +73,9 @@ CALLS = [
     storage.read_bytes,
     storage.list_files,
     storage.list_folders,
-    storage.fetch,
-    storage.open_folder,
-    storage.is_finished,
+    storage.localize,
+    storage.open_artifact,
+    storage.is_complete,
     storage.check_access,
     lambda path: storage.check_access(path, write=True),
     lambda path: storage.write_bytes(path, b"x"),

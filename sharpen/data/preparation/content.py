@@ -9,14 +9,14 @@ from pathlib import Path
 
 from sharpen.data.preparation.python_files import is_python_source, python_files, source_name
 from sharpen.data.preparation.python_source import python_version
-from sharpen.data.readers import kind_of, locate, stem
+from sharpen.data.readers import detect_inputs, input_name, kind_of
 from sharpen.data.readers.detect import EXPECTED, is_rows
 from sharpen.errors import InputError
 from sharpen.store import object_store, storage
 from sharpen.uri import parse_remote
 
 
-def digest(value: object) -> str:
+def sha256_json(value: object) -> str:
     """SHA-256 (hex) of a value that JSON can hold."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
@@ -26,26 +26,26 @@ def content_of(address: str) -> list[object]:
     if is_python_source(address):
         hashed = [(file.name, sha256_of(file.path)) for file in python_files(address)]
         return [source_name(address), python_version(), digest_rows(hashed)]
-    if storage.is_finished(address):
+    if storage.is_complete(address):
         return finished_content(address)
     if storage.is_remote(address):
-        return [stem(address), digest_rows(_remote_files(address))]
-    places = locate(address)
+        return [input_name(address), digest_rows(_remote_files(address))]
+    places = detect_inputs(address)
     return [
-        [stem(place.address), digest_rows((name, sha256_of(place.folder / name)) for name in place.names)]
+        [input_name(place.address), digest_rows((name, sha256_of(place.folder / name)) for name in place.names)]
         for place in places
     ]
 
 
 def content_hash(address: str) -> str:
     """SHA-256 (hex) of one input's content; errors as `fingerprint`."""
-    return digest(content_of(address))
+    return sha256_json(content_of(address))
 
 
 def _remote_files(address: str) -> list[tuple[str, int, str]]:
-    """Name, size and ETag of the files that would be read. Raises InputError as `locate`."""
+    """Name, size and ETag of the files that would be read. Raises InputError as `detect_inputs`."""
     remote = parse_remote(address)
-    single = None if address.partition("?")[0].endswith("/") else object_store.find_file(remote)
+    single = None if address.partition("?")[0].endswith("/") else object_store.head(remote)
     if single:
         files, names = [single], [single.name]
         if not is_rows(single.name):
@@ -62,8 +62,8 @@ def _remote_files(address: str) -> list[tuple[str, int, str]]:
 
 
 def finished_content(address: str) -> list[object]:
-    files = storage.read_marker(address).files
-    return [stem(address), digest_rows((file["name"], file["sha256"]) for file in files)]
+    files = storage.read_manifest(address).files
+    return [input_name(address), digest_rows((file["name"], file["sha256"]) for file in files)]
 
 
 def sha256_of(path: Path) -> str:
@@ -72,4 +72,4 @@ def sha256_of(path: Path) -> str:
 
 
 def digest_rows(rows: Iterable[tuple]) -> str:
-    return digest(sorted(rows))
+    return sha256_json(sorted(rows))

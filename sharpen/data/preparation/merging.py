@@ -5,12 +5,12 @@ from __future__ import annotations
 import polars as pl
 
 from sharpen.data.dataset import DataSet
-from sharpen.data.preparation.working_set import Draft
+from sharpen.data.preparation.working_set import WorkingSet
 from sharpen.data.readers.tables import best_of_pair, without_positives
 from sharpen.data.text import passage_text, text_id
 
 
-def merge(data: DataSet) -> Draft:
+def merge(data: DataSet) -> WorkingSet:
     """Make passages unique by normalised text, and queries by normalised text within split and instruction.
 
     Of several ids for one text, the smallest that the user gave is kept; an id that is a hash of the text only where
@@ -48,7 +48,7 @@ def merge(data: DataSet) -> Draft:
         .sort("query_id")
     )
     corpus = passages.join(passage_ids.filter(pl.col("passage_id") == pl.col("kept")), on="passage_id", how="semi")
-    return Draft(
+    return WorkingSet(
         DataSet(
             corpus=corpus.select(data.corpus.columns).sort("passage_id"),
             queries=merged_queries.select(data.queries.columns),

@@ -11,9 +11,9 @@ from typing import Any
 from sharpen.data.preparation.merging import merge
 from sharpen.data.preparation.settings import DataSettings
 from sharpen.data.preparation.sources import read_sources
-from sharpen.data.preparation.splits import hold_out
+from sharpen.data.preparation.splits import make_splits
 from sharpen.data.preparation.statistics import metrics, statistics, summary
-from sharpen.data.readers import REASONS, Findings
+from sharpen.data.readers import REASONS, ReadReport
 from sharpen.data.readers.rows import BadRow
 from sharpen.errors import InputError
 from sharpen.run_context import run_id
@@ -23,7 +23,7 @@ QUARANTINE = "quarantine.jsonl"
 STATISTICS = "stats.json"
 
 
-def prepare(train_data: list[str], eval_data: list[str], output: str, settings: DataSettings) -> storage.Marker:
+def prepare(train_data: list[str], eval_data: list[str], output: str, settings: DataSettings) -> storage.Manifest:
     """Read, check, merge and split the input, and write the data set with `quarantine.jsonl` and `stats.json`.
 
     The result depends on the content of the input and on the settings, not on the order of files or rows.
@@ -41,17 +41,17 @@ def prepare(train_data: list[str], eval_data: list[str], output: str, settings: 
         InputError: unusable input, too many bad rows, leaks where they are forbidden, or no training or test query.
     """
     storage.check_access(output, write=True)
-    findings = Findings()
+    findings = ReadReport()
     with _bad_rows_told(findings, output):
         sources = read_sources(train_data, eval_data, findings)
     _check_share(findings, settings.max_bad_share, output)
     draft = merge(sources.data)
     with _bad_rows_told(findings, output):
-        leaks = hold_out(draft, sources.groups, settings)
+        leaks = make_splits(draft, sources.groups, settings)
     stats = statistics(draft, sources, findings, leaks)
 
     facts: dict[str, Any] = {"fingerprint": stats["fingerprint"], "metrics": metrics(stats)}
-    with storage.new_folder(
+    with storage.publish(
         output, producer="data_prep", run_id=run_id(), rows=draft.data.counts(), facts=facts
     ) as folder:
         draft.data.save(folder)
@@ -61,11 +61,11 @@ def prepare(train_data: list[str], eval_data: list[str], output: str, settings: 
             encoding="utf-8",
         )
     print("\n".join(summary(stats, output)), flush=True)
-    return storage.read_marker(output)
+    return storage.read_manifest(output)
 
 
 @contextmanager
-def _bad_rows_told(findings: Findings, output: str) -> Iterator[None]:
+def _bad_rows_told(findings: ReadReport, output: str) -> Iterator[None]:
     """Add the bad rows to an InputError: what is missing may be missing because its row was bad."""
     try:
         yield
@@ -78,7 +78,7 @@ def _bad_rows_told(findings: Findings, output: str) -> Iterator[None]:
         raise InputError([*error.faults, *findings.first_faults(advice)]) from None
 
 
-def _check_share(findings: Findings, allowed: float, output: str) -> None:
+def _check_share(findings: ReadReport, allowed: float, output: str) -> None:
     """Raise InputError when too many rows are bad; all of them are written beside the output, for the user to mend."""
     where = _beside(output)
     if findings.bad <= max(1, allowed * findings.rows):

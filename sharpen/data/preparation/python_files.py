@@ -63,7 +63,7 @@ def python_files(address: str) -> list[PythonFile]:
 
 def _folder(address: str, target: str) -> Path:
     if storage.is_remote(target):
-        return storage.fetch(target)
+        return storage.localize(target)
     folder = Path(target).expanduser()
     if not folder.is_dir():
         raise InputError(f"{address}: no such folder")

@@ -20,9 +20,9 @@ import polars as pl
 
 from sharpen.data.dataset import DataSet
 from sharpen.data.preparation.python_files import PythonFile, python_files
-from sharpen.data.readers import Findings, RowFault
-from sharpen.data.readers.tables import Tables
-from sharpen.data.text import normalised, text_id
+from sharpen.data.readers import ReadReport, RowError
+from sharpen.data.readers.tables import DataSetBuilder
+from sharpen.data.text import normalize, text_id
 from sharpen.errors import InputError
 
 SHORTEST_QUERY, LONGEST_QUERY = 4, 40  # words
@@ -41,7 +41,7 @@ class Pair:
     file: str
 
 
-def read_python(address: str, name: str, split: str, findings: Findings) -> tuple[DataSet, pl.DataFrame]:
+def read_python(address: str, name: str, split: str, findings: ReadReport) -> tuple[DataSet, pl.DataFrame]:
     """Read the pairs of a ``python-source:`` address.
 
     A query that describes more than `MOST_PASSAGES` different functions says too little to find one and is left out.
@@ -63,9 +63,9 @@ def read_python(address: str, name: str, split: str, findings: Findings) -> tupl
     for file in python_files(address):
         for pair in _pairs_of_file(file, findings):
             pairs_read += 1
-            passages_of.setdefault(normalised(pair.query), {}).setdefault(normalised(pair.passage), pair)
+            passages_of.setdefault(normalize(pair.query), {}).setdefault(normalize(pair.passage), pair)
     findings.rows += pairs_read
-    tables, groups = Tables(), set()
+    tables, groups = DataSetBuilder(), set()
     vague = 0
     for found in passages_of.values():
         if len(found) > MOST_PASSAGES:
@@ -85,7 +85,7 @@ def read_python(address: str, name: str, split: str, findings: Findings) -> tupl
     return tables.data_set(findings, address), pl.DataFrame(sorted(groups), schema=GROUPS, orient="row")
 
 
-def _pairs_of_file(file: PythonFile, findings: Findings) -> list[Pair]:
+def _pairs_of_file(file: PythonFile, findings: ReadReport) -> list[Pair]:
     try:
         data = file.path.read_bytes()
     except OSError as error:
@@ -98,7 +98,7 @@ def _pairs_of_file(file: PythonFile, findings: Findings) -> list[Pair]:
         line = getattr(error, "lineno", None) or 1
         raw = data.split(b"\n")[line - 1] if line <= data.count(b"\n") + 1 else b""
         findings.add(
-            file.shown, line, RowFault("broken_python", detail=str(error).split(" (")[0] or "nested too deep"), raw
+            file.shown, line, RowError("broken_python", detail=str(error).split(" (")[0] or "nested too deep"), raw
         )
         return []
 

@@ -12,7 +12,7 @@ from sharpen.data.preparation.content import content_hash
 from sharpen.data.preparation.python_files import is_python_source, python_files, source_name
 from sharpen.data.preparation.python_source import GROUPS, python_version, read_python
 from sharpen.data.preparation.working_set import of_queries
-from sharpen.data.readers import Findings, Place, combine, distinct_names, locate, read_place, stem
+from sharpen.data.readers import InputFile, ReadReport, combine, detect_inputs, distinct_names, input_name, read_place
 from sharpen.data.text import text_id
 from sharpen.errors import InputError
 from sharpen.progress import progress
@@ -29,9 +29,9 @@ class Input:
 
     address: str
     role: Role
-    stem: str
+    input_name: str
     size: int
-    place: Place | None
+    place: InputFile | None
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Sources:
     counts: dict[str, int]
 
 
-def read_sources(train_data: list[str], eval_data: list[str], findings: Findings) -> Sources:
+def read_sources(train_data: list[str], eval_data: list[str], findings: ReadReport) -> Sources:
     """Read all inputs; bad rows and notices go to `findings`.
 
     Raises:
@@ -59,7 +59,7 @@ def read_sources(train_data: list[str], eval_data: list[str], findings: Findings
             without a dev or test query.
     """
     inputs = _inputs(train_data, eval_data)
-    names = distinct_names([(item.stem, item.address) for item in inputs])
+    names = distinct_names([(item.input_name, item.address) for item in inputs])
     parts: dict[Role, dict[str, DataSet]] = {"train": {}, "eval": {}}
     groups, facts = [pl.DataFrame(schema=GROUPS)], []
     with progress("reading", sum(item.size for item in inputs) / 1e6, "MB") as reporter:
@@ -103,9 +103,9 @@ def _inputs(train_data: list[str], eval_data: list[str]) -> list[Input]:
                     size = sum(file.path.stat().st_size for file in python_files(address))
                     found.append(Input(address, role, prefix + source_name(address), size, None))
                     continue
-                for place in locate(address):
+                for place in detect_inputs(address):
                     size = sum(path.stat().st_size for path in place.paths)
-                    found.append(Input(place.address, role, prefix + stem(place.address), size, place))
+                    found.append(Input(place.address, role, prefix + input_name(place.address), size, place))
             except InputError as error:
                 faults += [f"{role}_data: {line}" for line in error.faults]
     if not train_data:

@@ -10,11 +10,11 @@ from sharpen.data.dataset import with_groups
 from sharpen.data.preparation.leaks import Leaks, describe, find_leaks, refuse, splits_without_passages_of_others
 from sharpen.data.preparation.settings import DataSettings
 from sharpen.data.preparation.splitting import Slice, assign, components_of, lot
-from sharpen.data.preparation.working_set import Draft
+from sharpen.data.preparation.working_set import WorkingSet
 from sharpen.errors import InputError
 
 
-def hold_out(draft: Draft, groups: pl.DataFrame, settings: DataSettings) -> Leaks:
+def make_splits(draft: WorkingSet, groups: pl.DataFrame, settings: DataSettings) -> Leaks:
     """Cut the dev and test splits that the input does not bring, remove leaks, apply the limits.
 
     Queries without a positive passage are left out first, since they can be neither trained on nor answered. Every
@@ -44,7 +44,7 @@ def hold_out(draft: Draft, groups: pl.DataFrame, settings: DataSettings) -> Leak
     return leaks
 
 
-def _cut(draft: Draft, groups: pl.DataFrame, settings: DataSettings) -> None:
+def _cut(draft: WorkingSet, groups: pl.DataFrame, settings: DataSettings) -> None:
     brought = set(draft.data.queries["split"])
     slices = [
         Slice("test", 0.0 if "test" in brought else settings.test_share, settings.max_test_queries),
@@ -64,7 +64,7 @@ def _cut(draft: Draft, groups: pl.DataFrame, settings: DataSettings) -> None:
     draft.move(named.join(split_of.cast(pl.String), on="component").select("query_id", "split"))
 
 
-def _one_split_each(draft: Draft, leaks: Leaks) -> set[str]:
+def _one_split_each(draft: WorkingSet, leaks: Leaks) -> set[str]:
     """Drop judgements of a split that is not their query's, and give the queries that had some.
 
     A query of a BEIR folder may be judged in several splits; it belongs to the last of them, where it is held out.
@@ -79,7 +79,7 @@ def _one_split_each(draft: Draft, leaks: Leaks) -> set[str]:
     return set(other["query_id"])
 
 
-def _limit(draft: Draft, settings: DataSettings) -> None:
+def _limit(draft: WorkingSet, settings: DataSettings) -> None:
     limits = [
         ("test", ["split"], settings.max_test_queries),
         ("dev", ["split"], settings.max_dev_queries),
@@ -93,7 +93,7 @@ def _limit(draft: Draft, settings: DataSettings) -> None:
         draft.keep(drawn.filter((pl.col("split") != split) | (order <= most)), f"{split}_queries_over_the_limit")
 
 
-def _check(draft: Draft, leaks: Leaks, settings: DataSettings) -> None:
+def _check(draft: WorkingSet, leaks: Leaks, settings: DataSettings) -> None:
     splits = set(draft.data.queries["split"])
     if "train" not in splits:
         if leaks.total("train"):

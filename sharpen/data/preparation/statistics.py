@@ -12,8 +12,8 @@ import polars as pl
 from sharpen.data.dataset import SPLITS, DataSet
 from sharpen.data.preparation.leaks import Leaks
 from sharpen.data.preparation.sources import Sources
-from sharpen.data.preparation.working_set import Draft
-from sharpen.data.readers import Findings
+from sharpen.data.preparation.working_set import WorkingSet
+from sharpen.data.readers import ReadReport
 from sharpen.data.readers.rows import SHOWN_FAULTS
 from sharpen.markdown import escaped
 from sharpen.store import storage
@@ -22,7 +22,7 @@ PERCENTILES = (5, 50, 95, 99)
 NOTICES_SHOWN = 30
 
 
-def statistics(draft: Draft, sources: Sources, findings: Findings, leaks: Leaks) -> dict[str, Any]:
+def statistics(draft: WorkingSet, sources: Sources, findings: ReadReport, leaks: Leaks) -> dict[str, Any]:
     """All numbers about a prepared data set.
 
     Returns:

@@ -10,7 +10,7 @@ from sharpen.data.dataset import DataSet
 
 
 @dataclass
-class Draft:
+class WorkingSet:
     """A data set that is being prepared.
 
     Attributes:

@@ -5,27 +5,27 @@ from __future__ import annotations
 from sharpen.data.dataset import DataSet
 from sharpen.data.readers import beir, flagembedding, passages, sharpen_format
 from sharpen.data.readers.combine import combine, distinct_names
-from sharpen.data.readers.detect import Kind, Place, kind_of, locate, stem
-from sharpen.data.readers.rows import REASONS, BadRow, Findings, RowFault
+from sharpen.data.readers.detect import InputFile, InputFormat, detect_inputs, input_name, kind_of
+from sharpen.data.readers.rows import REASONS, BadRow, ReadReport, RowError
 from sharpen.errors import InputError
 from sharpen.uri import split_addresses
 
 __all__ = [
     "REASONS",
     "BadRow",
-    "Findings",
-    "Kind",
-    "Place",
-    "RowFault",
+    "InputFile",
+    "InputFormat",
+    "ReadReport",
+    "RowError",
     "combine",
+    "detect_inputs",
     "distinct_names",
+    "input_name",
     "kind_of",
-    "locate",
     "read_corpus",
     "read_dataset",
     "read_place",
     "split_addresses",
-    "stem",
 ]
 
 
@@ -42,9 +42,9 @@ def read_dataset(uri: str, split: str = "train") -> DataSet:
     addresses = split_addresses(uri)
     if not addresses:
         raise InputError("data: no address given")
-    findings = Findings()
-    places = [place for address in addresses for place in locate(address)]
-    names = distinct_names([(stem(place.address), place.address) for place in places])
+    findings = ReadReport()
+    places = [place for address in addresses for place in detect_inputs(address)]
+    names = distinct_names([(input_name(place.address), place.address) for place in places])
     parts = {name: read_place(place, name, split, findings) for name, place in zip(names, places, strict=True)}
     return _whole(parts, findings)
 
@@ -55,8 +55,8 @@ def read_corpus(uri: str) -> DataSet:
     files = {address: passages.alone(address) for address in addresses}
     if not any(files.values()):
         return read_dataset(uri)
-    findings = Findings()
-    names = distinct_names([(stem(address), address) for address in addresses])
+    findings = ReadReport()
+    names = distinct_names([(input_name(address), address) for address in addresses])
     parts = {}
     for name, address in zip(names, addresses, strict=True):
         if file := files[address]:
@@ -67,7 +67,7 @@ def read_corpus(uri: str) -> DataSet:
     return _whole(parts, findings)
 
 
-def _whole(parts: dict[str, DataSet], findings: Findings) -> DataSet:
+def _whole(parts: dict[str, DataSet], findings: ReadReport) -> DataSet:
     if findings.counts:
         raise InputError(findings.first_faults("Repair the rows, or run data_prep, which sets bad rows aside"))
     for what, count in sorted(findings.notices.items()):
@@ -75,11 +75,11 @@ def _whole(parts: dict[str, DataSet], findings: Findings) -> DataSet:
     return combine(parts)
 
 
-def read_place(place: Place, name: str, split: str, findings: Findings) -> DataSet:
+def read_place(place: InputFile, name: str, split: str, findings: ReadReport) -> DataSet:
     """Read one input; bad rows and notices go to `findings`.
 
     Args:
-        place: what `locate` found.
+        place: what `detect_inputs` found.
         name: name of the source.
         split: the split of rows that bring none.
         findings: takes bad rows and notices.
@@ -87,9 +87,9 @@ def read_place(place: Place, name: str, split: str, findings: Findings) -> DataS
     Raises:
         InputError: a file without a single row.
     """
-    if place.kind is Kind.FINISHED:
+    if place.kind is InputFormat.FINISHED:
         return sharpen_format.read_folder(place.folder, place.address, findings)
-    if place.kind is Kind.BEIR:
+    if place.kind is InputFormat.BEIR:
         data = beir.read_folder(place.folder, place.address, place.names, name, findings)
         if data.corpus.is_empty() and not findings.counts:
             raise InputError(f"{place.shown('corpus.jsonl')}: holds no passage; fill it or leave it out")

@@ -14,8 +14,8 @@ from sharpen.data.dataset import SPLITS, DataSet
 from sharpen.data.readers.json_rows import parse_object
 from sharpen.data.readers.lines import read_lines
 from sharpen.data.readers.rows import (
-    Findings,
-    RowFault,
+    ReadReport,
+    RowError,
     checked_text,
     group_field,
     is_blank,
@@ -24,7 +24,7 @@ from sharpen.data.readers.rows import (
     refuse_positive_equal_to_query,
     text_field,
 )
-from sharpen.data.readers.tables import Tables
+from sharpen.data.readers.tables import DataSetBuilder
 from sharpen.data.text import passage_text
 from sharpen.store import storage
 
@@ -34,7 +34,7 @@ HEADERS = frozenset({"query-id", "query_id", "queryid", "qid", "query"})
 _ID_IN_RAW = re.compile(rb'"_id"\s*:\s*"([^"\\]+)"')
 
 
-def read_folder(folder: Path, shown: str, names: list[str], source: str, findings: Findings) -> DataSet:
+def read_folder(folder: Path, shown: str, names: list[str], source: str, findings: ReadReport) -> DataSet:
     """Read the files `names` of a BEIR folder.
 
     A query has the split of its judgements; one that is judged in several splits has the last of train, dev, test,
@@ -56,7 +56,7 @@ def read_folder(folder: Path, shown: str, names: list[str], source: str, finding
     return reader.finish()
 
 
-def read_passages(folder: Path, shown: str, name: str, findings: Findings) -> DataSet:
+def read_passages(folder: Path, shown: str, name: str, findings: ReadReport) -> DataSet:
     """Read a corpus.jsonl that comes without queries and judgements; arguments as for `read_folder`."""
     reader = _Reader(folder, shown, "", findings)
     reader.corpus(name)
@@ -69,9 +69,9 @@ def split_of(name: str) -> str:
 
 
 class _Reader:
-    def __init__(self, folder: Path, shown: str, source: str, findings: Findings) -> None:
+    def __init__(self, folder: Path, shown: str, source: str, findings: ReadReport) -> None:
         self.folder, self.address, self.source, self.findings = folder, shown, source, findings
-        self.tables = Tables()
+        self.tables = DataSetBuilder()
         self.passages: dict[str, tuple[str, str]] = {}
         self.query_texts: dict[str, str] = {}
         self.group_of_query: dict[str, str] = {}
@@ -86,8 +86,8 @@ class _Reader:
             try:
                 passage = passage_of(values)
                 if self.passages.setdefault(row_id, passage) != passage:
-                    raise RowFault("repeated_id", "_id", f"{row_id} is another passage on an earlier line")
-            except RowFault as fault:
+                    raise RowError("repeated_id", "_id", f"{row_id} is another passage on an earlier line")
+            except RowError as fault:
                 self._set_aside(name, line, fault, raw, row_id)
         for row_id, (title, text) in self.passages.items():
             self.tables.add_passage(row_id, title, text)
@@ -97,9 +97,9 @@ class _Reader:
             try:
                 text, group = query_of(values)
                 if self.query_texts.setdefault(row_id, text) != text:
-                    raise RowFault("repeated_id", "_id", f"{row_id} is another query on an earlier line")
+                    raise RowError("repeated_id", "_id", f"{row_id} is another query on an earlier line")
                 self.group_of_query[row_id] = group
-            except RowFault as fault:
+            except RowError as fault:
                 self._set_aside(name, line, fault, raw, row_id)
 
     def qrels(self, name: str, split: str) -> None:
@@ -112,7 +112,7 @@ class _Reader:
             self.findings.rows += 1
             try:
                 query_id, passage_id, grade = self._judgement(line, split)
-            except RowFault as fault:
+            except RowError as fault:
                 self.findings.add(self.shown(name), number, fault, line)
                 continue
             self.tables.judge(query_id, passage_id, grade, split)
@@ -134,13 +134,13 @@ class _Reader:
             try:
                 values = parse_object(line)
                 row_id = id_of(values)
-            except RowFault as fault:
+            except RowError as fault:
                 found = _ID_IN_RAW.search(line)
                 self._set_aside(name, number, fault, line, found[1].decode("utf-8", "replace") if found else "")
             else:
                 yield row_id, values, number, line
 
-    def _set_aside(self, name: str, line: int, fault: RowFault, raw: bytes, row_id: str) -> None:
+    def _set_aside(self, name: str, line: int, fault: RowError, raw: bytes, row_id: str) -> None:
         self.findings.add(self.shown(name), line, fault, raw)
         if fault.reason != "repeated_id":
             self.lost.add(row_id)
@@ -149,7 +149,7 @@ class _Reader:
         query_id, passage_id, number = parse_judgement(line)
         for name, row_id, known in (("query-id", query_id, self.query_texts), ("corpus-id", passage_id, self.passages)):
             if row_id not in known:
-                raise RowFault("lost_id" if row_id in self.lost else "unknown_id", name, row_id)
+                raise RowError("lost_id" if row_id in self.lost else "unknown_id", name, row_id)
         if split == "train" and number > 0:
             # only where it would be trained on: a benchmark's test judgements are its own business
             title, text = self.passages[passage_id]
@@ -159,27 +159,27 @@ class _Reader:
 
 
 def parse_judgement(line: bytes) -> tuple[str, str, int]:
-    """Query id, passage id and grade of a line of qrels/. Raises RowFault."""
+    """Query id, passage id and grade of a line of qrels/. Raises RowError."""
     try:
         columns = [column.strip() for column in line.decode("utf-8").split("\t")]
     except UnicodeDecodeError as error:
-        raise RowFault("not_utf8", detail=f"byte {error.start + 1} of the line") from None
+        raise RowError("not_utf8", detail=f"byte {error.start + 1} of the line") from None
     if len(columns) != 3:
-        raise RowFault("wrong_columns", detail=f"found {len(columns)}")
+        raise RowError("wrong_columns", detail=f"found {len(columns)}")
     return columns[0], columns[1], parse_grade(columns[2])
 
 
 def id_of(values: dict[str, Any]) -> str:
-    """The id of a row of corpus.jsonl or queries.jsonl. Raises RowFault."""
+    """The id of a row of corpus.jsonl or queries.jsonl. Raises RowError."""
     if "_id" not in values:
-        raise RowFault("missing_field", "_id")
+        raise RowError("missing_field", "_id")
     found = values["_id"]
     # qrels are text, so a number can only mean its own digits
     return str(found) if isinstance(found, int) and not isinstance(found, bool) else checked_text(found, "_id")
 
 
 def query_of(values: dict[str, Any]) -> tuple[str, str]:
-    """Text and group of a row of queries.jsonl. Raises RowFault."""
+    """Text and group of a row of queries.jsonl. Raises RowError."""
     return text_field(values, "text"), _group(values)
 
 
@@ -194,19 +194,19 @@ def _group(values: dict[str, Any]) -> str:
 def passage_of(values: dict[str, Any]) -> tuple[str, str]:
     """Title and text, stripped. Either may be empty (collections have passages of a title only), but not both.
 
-    Raises RowFault.
+    Raises RowError.
     """
     title, text = values.get("title"), values.get("text")
     if "text" not in values:
-        raise RowFault("missing_field", "text")
+        raise RowError("missing_field", "text")
     for name, value in (("title", title), ("text", text)):
         if value is not None and not isinstance(value, str):
-            raise RowFault("wrong_type", name, f"expected a text, found {kind_of_value(value)}")
+            raise RowError("wrong_type", name, f"expected a text, found {kind_of_value(value)}")
     if text is None:
-        raise RowFault("wrong_type", "text", "expected a text, found null")
+        raise RowError("wrong_type", "text", "expected a text, found null")
     passage = ((title or "").strip(), text.strip())
     if is_blank(passage[0] + passage[1]):
-        raise RowFault("empty_text", "text")
+        raise RowError("empty_text", "text")
     return passage
 
 

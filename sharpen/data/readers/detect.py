@@ -17,7 +17,7 @@ EXPECTED = (
 )
 
 
-class Kind(StrEnum):
+class InputFormat(StrEnum):
     """The kinds of input."""
 
     FINISHED = "finished data set"
@@ -26,7 +26,7 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True)
-class Place:
+class InputFile:
     """An input on this machine.
 
     Attributes:
@@ -37,7 +37,7 @@ class Place:
     """
 
     address: str
-    kind: Kind
+    kind: InputFormat
     folder: Path
     names: list[str]
 
@@ -48,24 +48,24 @@ class Place:
 
     def shown(self, name: str) -> str:
         """The address of one of the files, for reports."""
-        return self.address if self.kind is Kind.FLAGEMBEDDING else storage.join(self.address, name)
+        return self.address if self.kind is InputFormat.FLAGEMBEDDING else storage.join(self.address, name)
 
 
-def locate(address: str) -> list[Place]:
+def detect_inputs(address: str) -> list[InputFile]:
     """Find out what an address holds, and bring it to this machine. A folder of rows gives a place per file.
 
     Raises:
         InputError: nothing there, no usable file, an unfinished data set, an empty file.
     """
-    if storage.is_finished(address):
-        folder = storage.open_folder(address)
+    if storage.is_complete(address):
+        folder = storage.open_artifact(address)
         names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.parquet"))
-        return [Place(address, Kind.FINISHED, folder, names)]
-    path = storage.fetch(address)
+        return [InputFile(address, InputFormat.FINISHED, folder, names)]
+    path = storage.localize(address)
     if path.is_file():
         if not is_rows(path.name):
             raise InputError(f"{address}: not a file that can be read; {EXPECTED}")
-        places = [Place(address, Kind.FLAGEMBEDDING, path.parent, [path.name])]
+        places = [InputFile(address, InputFormat.FLAGEMBEDDING, path.parent, [path.name])]
     elif not path.is_dir():
         raise InputError(
             f"{address}: cannot be read: it is a pipe, a socket or a device; write the data to a file and name that"
@@ -73,17 +73,17 @@ def locate(address: str) -> list[Place]:
     else:
         inside = [file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()]
         kind, names = kind_of(address, inside)
-        if kind is Kind.BEIR:
-            places = [Place(address, kind, path, names)]
+        if kind is InputFormat.BEIR:
+            places = [InputFile(address, kind, path, names)]
         else:
-            places = [Place(storage.join(address, name), kind, path, [name]) for name in names]
+            places = [InputFile(storage.join(address, name), kind, path, [name]) for name in names]
     named = [(place, name) for place in places for name in place.names]
     if empty := [place.shown(name) for place, name in named if not (place.folder / name).stat().st_size]:
         raise InputError([f"{name}: the file is empty; fill it or leave it out" for name in empty])
     return places
 
 
-def kind_of(address: str, names: Iterable[str]) -> tuple[Kind, list[str]]:
+def kind_of(address: str, names: Iterable[str]) -> tuple[InputFormat, list[str]]:
     """The kind of a folder with files of these names, and the files to read, sorted.
 
     Args:
@@ -107,11 +107,11 @@ def kind_of(address: str, names: Iterable[str]) -> tuple[Kind, list[str]]:
         if not (corpus and queries and judged):
             expected = "; the files in qrels/ are train.tsv, dev.tsv, test.tsv" if not judged else ""
             raise InputError(f"{address}: looks like a BEIR folder, but lacks {', '.join(missing)}{expected}")
-        return Kind.BEIR, [corpus, queries, *judged]
+        return InputFormat.BEIR, [corpus, queries, *judged]
     rows = sorted(name for name in present if "/" not in name and is_rows(name))
     if not rows:
         raise InputError(f"{address}: no file that can be read; {EXPECTED}")
-    return Kind.FLAGEMBEDDING, rows
+    return InputFormat.FLAGEMBEDDING, rows
 
 
 def is_rows(name: str) -> bool:
@@ -119,7 +119,7 @@ def is_rows(name: str) -> bool:
     return name.removesuffix(".gz").endswith((".jsonl", ".json"))
 
 
-def stem(address: str) -> str:
+def input_name(address: str) -> str:
     """The name of a source: last part of the address without the suffixes of a file of rows."""
     location = address.partition("?")[0] if storage.is_remote(address) else str(Path(address).expanduser().resolve())
     name = location.rstrip("/").rpartition("/")[2].removesuffix(".gz")

@@ -17,15 +17,15 @@ from typing import Any
 from sharpen.data.dataset import DataSet
 from sharpen.data.readers.json_rows import read_objects
 from sharpen.data.readers.rows import (
-    Findings,
-    RowFault,
+    ReadReport,
+    RowError,
     checked_text,
     group_field,
     kind_of_value,
     refuse_positive_equal_to_query,
     text_field,
 )
-from sharpen.data.readers.tables import Tables
+from sharpen.data.readers.tables import DataSetBuilder
 from sharpen.data.text import text_id
 
 FIELDS = frozenset({"query", "pos", "neg", "pos_scores", "neg_scores", "prompt", "group"})
@@ -46,7 +46,7 @@ class TrainingRow:
     group: str
 
 
-def read_file(path: Path, shown: str, source: str, split: str, findings: Findings) -> DataSet:
+def read_file(path: Path, shown: str, source: str, split: str, findings: ReadReport) -> DataSet:
     """Read one file.
 
     Args:
@@ -56,11 +56,11 @@ def read_file(path: Path, shown: str, source: str, split: str, findings: Finding
         split: the split that all rows get, as the format has none.
         findings: takes bad rows and notices.
     """
-    tables, unused = Tables(), Counter[str]()
+    tables, unused = DataSetBuilder(), Counter[str]()
     for line, values, raw in read_objects(path, shown, findings):
         try:
             row = parse(values, tables.key)
-        except RowFault as fault:
+        except RowError as fault:
             findings.add(shown, line, fault, raw)
             continue
         unused.update(values.keys() - FIELDS)
@@ -69,7 +69,7 @@ def read_file(path: Path, shown: str, source: str, split: str, findings: Finding
     return tables.data_set(findings, shown)
 
 
-def _notice_unused(unused: Counter[str], shown: str, findings: Findings) -> None:
+def _notice_unused(unused: Counter[str], shown: str, findings: ReadReport) -> None:
     """Tell of the fields that are not used: the most frequent ones by name, the others by their number."""
     ordered = sorted(unused.items(), key=lambda item: (-item[1], item[0]))
     for name, count in ordered[:FIELDS_NAMED]:
@@ -86,19 +86,19 @@ def parse(values: dict[str, Any], key: Callable[[str], str] = text_id) -> Traini
         key: `text_id`, or the same with a memory.
 
     Raises:
-        RowFault: the first thing that is wrong with the row.
+        RowError: the first thing that is wrong with the row.
     """
     query = text_field(values, "query")
     if "pos" not in values:
-        raise RowFault("missing_field", "pos")
+        raise RowError("missing_field", "pos")
     pos, neg = _texts(values["pos"], "pos"), _texts(values.get("neg"), "neg", may_lack=True)
     if not pos:
-        raise RowFault("no_positive", "pos")
+        raise RowError("no_positive", "pos")
     for index, text in enumerate(pos):
         refuse_positive_equal_to_query(key(query), key(text), f"pos[{index}]")
     prompt = values.get("prompt")
     if prompt is not None and not isinstance(prompt, str):
-        raise RowFault("wrong_type", "prompt", f"expected a text, found {kind_of_value(prompt)}")
+        raise RowError("wrong_type", "prompt", f"expected a text, found {kind_of_value(prompt)}")
     return TrainingRow(
         query,
         pos,
@@ -115,7 +115,7 @@ def _texts(value: Any, name: str, *, may_lack: bool = False) -> list[str]:
     if value is None and may_lack:
         return []
     if not isinstance(value, list):
-        raise RowFault("wrong_type", name, f"expected a list of texts, found {kind_of_value(value)}")
+        raise RowError("wrong_type", name, f"expected a list of texts, found {kind_of_value(value)}")
     return [checked_text(text, f"{name}[{index}]") for index, text in enumerate(value)]
 
 
@@ -123,16 +123,16 @@ def _scores(value: Any, name: str, length: int) -> list[float] | None:
     if value is None or (value == [] and length == 0):
         return None
     if not isinstance(value, list):
-        raise RowFault("wrong_type", name, f"expected a list of numbers, found {kind_of_value(value)}")
+        raise RowError("wrong_type", name, f"expected a list of numbers, found {kind_of_value(value)}")
     for index, score in enumerate(value):
         if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score):
-            raise RowFault("bad_score", f"{name}[{index}]", f"found {str(score)[:40]}")
+            raise RowError("bad_score", f"{name}[{index}]", f"found {str(score)[:40]}")
     if len(value) != length:
-        raise RowFault("score_length", name, f"{len(value)} scores for {length} passages")
+        raise RowError("score_length", name, f"{len(value)} scores for {length} passages")
     return [float(score) for score in value]
 
 
-def _collect(row: TrainingRow, tables: Tables, source: str, split: str) -> None:
+def _collect(row: TrainingRow, tables: DataSetBuilder, source: str, split: str) -> None:
     query = tables.query_by_text(row.query, split, source, row.instruction, row.group)
     for texts, scores, grade in ((row.pos, row.pos_scores, 1), (row.neg, row.neg_scores, 0)):
         for index, text in enumerate(texts):

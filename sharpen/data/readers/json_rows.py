@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sharpen.data.readers.lines import opened, read_lines, without_mark
-from sharpen.data.readers.rows import RAW_CHARACTERS, REASONS, Findings, RowFault, kind_of_value
+from sharpen.data.readers.rows import RAW_CHARACTERS, REASONS, ReadReport, RowError, kind_of_value
 from sharpen.errors import InputError
 
 # a whole number of more digits may be too large for a float, and from 4,300 on Python refuses to read it
@@ -40,7 +40,7 @@ def _integer(digits: str) -> int | float:
 _DECODER = json.JSONDecoder(parse_int=_integer, object_pairs_hook=_object_of)
 
 
-def read_objects(path: Path, shown: str, findings: Findings) -> Iterator[tuple[int, dict[str, Any], bytes]]:
+def read_objects(path: Path, shown: str, findings: ReadReport) -> Iterator[tuple[int, dict[str, Any], bytes]]:
     """Line number, object and raw bytes of every row that is an object; bad rows go to `findings`.
 
     A file is read as JSON Lines; a ``.json`` file that begins with a bracket, as one array of objects.
@@ -60,29 +60,29 @@ def read_objects(path: Path, shown: str, findings: Findings) -> Iterator[tuple[i
             if findings.rows == before + 1:
                 _refuse_array(value, shown, number)
             yield number, _checked(value, line), line
-        except RowFault as fault:
+        except RowError as fault:
             findings.add(shown, number, fault, line)
 
 
 def parse_object(line: bytes) -> dict[str, Any]:
-    """The JSON object that a line holds. Raises RowFault."""
+    """The JSON object that a line holds. Raises RowError."""
     return _checked(parse_json(line), line)
 
 
 def parse_json(line: bytes) -> Any:
-    """The JSON value that a line holds. Whole numbers of more than 308 digits are floats. Raises RowFault."""
+    """The JSON value that a line holds. Whole numbers of more than 308 digits are floats. Raises RowError."""
     try:
         text = line.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise RowFault("not_utf8", detail=f"byte {error.start + 1} of the line") from None
+        raise RowError("not_utf8", detail=f"byte {error.start + 1} of the line") from None
     try:
         value, end = _DECODER.raw_decode(text)
     except json.JSONDecodeError as error:
-        raise RowFault("broken_json", detail=f"{error.msg} at character {error.pos + 1}") from None
+        raise RowError("broken_json", detail=f"{error.msg} at character {error.pos + 1}") from None
     except (ValueError, RecursionError) as error:  # brackets nested too deep
-        raise RowFault("broken_json", detail=str(error).split(";")[0]) from None
+        raise RowError("broken_json", detail=str(error).split(";")[0]) from None
     if text[end:].strip():
-        raise RowFault("broken_json", detail=f"something follows the object at character {end + 1}")
+        raise RowError("broken_json", detail=f"something follows the object at character {end + 1}")
     return value
 
 
@@ -100,7 +100,7 @@ def _starts_with_bracket(path: Path, shown: str) -> bool:
         return without_mark(content.read(4096), shown).lstrip().startswith(b"[")
 
 
-def _read_array(path: Path, shown: str, findings: Findings) -> Iterator[tuple[int, dict[str, Any], bytes]]:
+def _read_array(path: Path, shown: str, findings: ReadReport) -> Iterator[tuple[int, dict[str, Any], bytes]]:
     """The elements of an array, with the line on which each begins."""
     text = _text_of(path, shown)
     findings.on_bytes(path.stat().st_size)
@@ -112,7 +112,7 @@ def _read_array(path: Path, shown: str, findings: Findings) -> Iterator[tuple[in
         raw = text[at:end].encode("utf-8", "replace")
         try:
             yield line, _checked(value, raw), raw
-        except RowFault as fault:
+        except RowError as fault:
             findings.add(shown, line, fault, raw[: 4 * RAW_CHARACTERS])
         at = _skip(text, end)
         if text[at : at + 1] == ",":
@@ -155,17 +155,17 @@ def _broken_array(text: str, at: int, shown: str, what: str) -> InputError:
 
 def _checked(value: Any, raw: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise RowFault("not_an_object", detail=f"found {kind_of_value(value)}")
+        raise RowError("not_an_object", detail=f"found {kind_of_value(value)}")
     if isinstance(value, _Repeating):
-        raise RowFault("repeated_field", value.key[:80])
+        raise RowError("repeated_field", value.key[:80])
     # an escaped half of a surrogate pair is valid JSON, but no text that can be stored
     if b"\\u" in raw:
         try:
             json.dumps(value, ensure_ascii=False).encode()
         except UnicodeEncodeError:
-            raise RowFault("not_utf8", detail="half of a surrogate pair") from None
+            raise RowError("not_utf8", detail="half of a surrogate pair") from None
         except RecursionError as error:
-            raise RowFault("broken_json", detail=str(error)) from None
+            raise RowError("broken_json", detail=str(error)) from None
     return value
 
 

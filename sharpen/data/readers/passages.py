@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sharpen.data.readers.json_rows import parse_json
 from sharpen.data.readers.lines import read_lines
-from sharpen.data.readers.rows import RowFault
+from sharpen.data.readers.rows import RowError
 from sharpen.errors import InputError
 from sharpen.store import storage
 
@@ -20,9 +20,9 @@ def alone(address: str) -> Path | None:
     A folder holds passages alone if there is a corpus.jsonl and neither queries.jsonl nor qrels/; a file if its first
     row has an ``_id`` and a ``text`` and no ``query``.
     """
-    if storage.is_finished(address):
+    if storage.is_complete(address):
         return None
-    path = storage.fetch(address)
+    path = storage.localize(address)
     if path.is_dir():
         if any((path / name).exists() for name in _OF_QUERIES):
             return None
@@ -38,5 +38,5 @@ def _first_row(path: Path, address: str) -> object:
     try:
         line = next((line for _, line in read_lines(path, address, lambda _: None)), b"")
         return parse_json(line)
-    except (RowFault, InputError):
+    except (RowError, InputError):
         return None  # told with its place when the file is read as what it claims to be

@@ -71,7 +71,7 @@ class BadRow:
         return one_line(f"{where}: {REASONS[self.reason]}" + (f" ({self.detail})" if self.detail else ""), 500)
 
 
-class RowFault(Exception):
+class RowError(Exception):
     """Why one row cannot be used; never leaves the readers."""
 
     def __init__(self, reason: str, field: str = "", detail: str = "") -> None:
@@ -80,7 +80,7 @@ class RowFault(Exception):
 
 
 @dataclass
-class Findings:
+class ReadReport:
     """What reading brought up besides the data.
 
     Attributes:
@@ -97,7 +97,7 @@ class Findings:
     rows: int = 0
     on_bytes: Callable[[int], None] = lambda _: None
 
-    def add(self, file: str, line: int, fault: RowFault, raw: bytes | str) -> None:
+    def add(self, file: str, line: int, fault: RowError, raw: bytes | str) -> None:
         """Set one row aside."""
         if fault.reason not in REASONS:
             raise ValueError(f"{fault.reason} is not a reason")
@@ -141,29 +141,29 @@ def kind_of_value(value: Any) -> str:
 
 
 def text_field(row: dict[str, Any], name: str) -> str:
-    """The text in a required field, stripped. Raises RowFault: missing, not a text, or empty."""
+    """The text in a required field, stripped. Raises RowError: missing, not a text, or empty."""
     if name not in row:
-        raise RowFault("missing_field", name)
+        raise RowError("missing_field", name)
     return checked_text(row[name], name)
 
 
 def checked_text(value: Any, name: str) -> str:
-    """`value` stripped, if it is a text that is not empty. Raises RowFault."""
+    """`value` stripped, if it is a text that is not empty. Raises RowError."""
     if not isinstance(value, str):
-        raise RowFault("wrong_type", name, f"expected a text, found {kind_of_value(value)}")
+        raise RowError("wrong_type", name, f"expected a text, found {kind_of_value(value)}")
     text = value.strip()
     if is_blank(text):
-        raise RowFault("empty_text", name)
+        raise RowError("empty_text", name)
     return text
 
 
 def group_field(values: dict[str, Any], name: str = "group") -> str:
-    """What a query's row says it comes from; empty when it says nothing. Raises RowFault: neither text nor integer."""
+    """What a query's row says it comes from; empty when it says nothing. Raises RowError: neither text nor integer."""
     value = values.get("group")
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     if value is not None and not isinstance(value, str):
-        raise RowFault("wrong_type", name, f"expected a text, found {kind_of_value(value)}")
+        raise RowError("wrong_type", name, f"expected a text, found {kind_of_value(value)}")
     return (value or "").strip()
 
 
@@ -181,16 +181,16 @@ def _can_be_seen(character: str) -> bool:
 
 
 def parse_grade(text: str) -> int:
-    """The grade of a judgement: a whole number in ASCII digits that fits 32 bits. Raises RowFault."""
+    """The grade of a judgement: a whole number in ASCII digits that fits 32 bits. Raises RowError."""
     if not _GRADE.fullmatch(text):
-        raise RowFault("bad_grade", "score", f"found {text[:40]!r}")
+        raise RowError("bad_grade", "score", f"found {text[:40]!r}")
     number = int(text)
     if not -GRADE_LIMIT <= number < GRADE_LIMIT:
-        raise RowFault("bad_grade", "score", f"{text[:40]} does not fit 32 bits")
+        raise RowError("bad_grade", "score", f"{text[:40]} does not fit 32 bits")
     return number
 
 
 def refuse_positive_equal_to_query(query_key: str, positive_key: str, name: str) -> None:
-    """Raise RowFault when both texts have the same `text_id`, that is, are the same after normalisation."""
+    """Raise RowError when both texts have the same `text_id`, that is, are the same after normalisation."""
     if query_key == positive_key:
-        raise RowFault("positive_equals_query", name)
+        raise RowError("positive_equals_query", name)

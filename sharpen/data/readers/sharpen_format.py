@@ -7,13 +7,13 @@ from pathlib import Path
 import polars as pl
 
 from sharpen.data.dataset import SPLITS, DataSet
-from sharpen.data.readers.rows import Findings
+from sharpen.data.readers.rows import ReadReport
 from sharpen.errors import InputError
 
 _MAY_BE_NULL = frozenset({"group"})
 
 
-def read_folder(folder: Path, shown: str, findings: Findings) -> DataSet:
+def read_folder(folder: Path, shown: str, findings: ReadReport) -> DataSet:
     """Read a finished data set; its rows were checked when it was written.
 
     Args:

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 import polars as pl
 
 from sharpen.data.dataset import CORPUS, GIVEN_NEGATIVES, QRELS, QUERIES, TEACHER_SCORES, DataSet
-from sharpen.data.readers.rows import Findings
+from sharpen.data.readers.rows import ReadReport
 from sharpen.data.text import text_id
 
 
-class Tables:
+class DataSetBuilder:
     """Collects passages, queries, judgements, negatives and scores; `data_set` makes the tables of them.
 
     The result does not depend on the order of the rows: where two texts share an id, the smaller one is kept.
@@ -70,7 +70,7 @@ class Tables:
         for name, value in zip(TEACHER_SCORES, (query_id, passage_id, score), strict=True):
             self._scores[name].append(value)
 
-    def data_set(self, findings: Findings, shown: str) -> DataSet:
+    def data_set(self, findings: ReadReport, shown: str) -> DataSet:
         """The tables, each sorted by its ids, pairs once; notices name `shown`."""
         qrels = best_of_pair(pl.DataFrame(self._qrels, schema=QRELS), "grade", ["query_id", "passage_id", "split"])
         findings.notice(f"{shown}: judged pair repeated", len(self._qrels["query_id"]) - qrels.height)

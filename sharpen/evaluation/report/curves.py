@@ -9,12 +9,12 @@ from typing import Any
 from markupsafe import Markup
 
 from sharpen.data.trec import field
-from sharpen.evaluation.artifact import Evaluated
+from sharpen.evaluation.artifact import EvaluationArtifact
 from sharpen.evaluation.formatting import MINUS, label, number, plain
 from sharpen.evaluation.metrics import measure
 from sharpen.evaluation.report.charts import Series, line_chart
 from sharpen.evaluation.report.provenance import is_number
-from sharpen.evaluation.split import Judged
+from sharpen.evaluation.split import EvaluationSplit
 
 POINTS = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16, 20, 25, 32, 40, 50, 63, 80, 100)
 TICKS = (1, 2, 5, 10, 20, 50, 100)
@@ -30,7 +30,9 @@ QUIET = {
 LOGGED_POINTS = 400
 
 
-def recall_chart(models: Sequence[tuple[str, str, Evaluated]], judged: Judged, relevance_level: int) -> Markup:
+def recall_chart(
+    models: Sequence[tuple[str, str, EvaluationArtifact]], judged: EvaluationSplit, relevance_level: int
+) -> Markup:
     """Recall@k for k from 1 to 100, a line for each (name, role, evaluation), the most important last."""
     qrels = {field(q): {field(p): grade for p, grade in found.items()} for q, found in judged.qrels.items()}
     series = []

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sharpen.data.trec import field
-from sharpen.evaluation.artifact import Evaluated
+from sharpen.evaluation.artifact import EvaluationArtifact
 from sharpen.evaluation.formatting import number, signed
-from sharpen.evaluation.split import Judged
+from sharpen.evaluation.split import EvaluationSplit
 
 HITS_SHOWN = 3
 LONGEST = 4_000
@@ -62,7 +62,14 @@ class Example:
 class Examples:
     """Makes examples from a candidate's run and, if there is one, a reference's."""
 
-    def __init__(self, candidate: Evaluated, reference: Evaluated | None, judged: Judged, metric: str, level: int):
+    def __init__(
+        self,
+        candidate: EvaluationArtifact,
+        reference: EvaluationArtifact | None,
+        judged: EvaluationSplit,
+        metric: str,
+        level: int,
+    ):
         self.candidate, self.reference, self.judged, self.level = candidate, reference, judged, level
         self.queries = dict(zip(judged.query_ids, judged.query_texts, strict=True))
         self.texts = dict(zip(judged.passage_ids, judged.passage_texts, strict=True))
@@ -104,7 +111,7 @@ class Examples:
             after=self._hits(after, positives),
         )
 
-    def _ids(self, evaluated: Evaluated | None, query_id: str) -> list[tuple[str, float]]:
+    def _ids(self, evaluated: EvaluationArtifact | None, query_id: str) -> list[tuple[str, float]]:
         hits = evaluated.hits.get(field(query_id), []) if evaluated else []
         return [(self.ids.get(passage_id, passage_id), score) for passage_id, score in hits]
 

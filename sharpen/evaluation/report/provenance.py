@@ -16,7 +16,7 @@ HASH = re.compile("[0-9a-f]{40,}")
 
 
 @dataclass(frozen=True)
-class Background:
+class Provenance:
     """Contents of training.json, stats.json and the mining's report.json; empty where there is none."""
 
     training: dict[str, Any] = field(default_factory=dict)
@@ -24,7 +24,7 @@ class Background:
     mining: dict[str, Any] = field(default_factory=dict)
 
 
-def read_background(model: str, data: str, negatives: str = "") -> Background:
+def load_provenance(model: str, data: str, negatives: str = "") -> Provenance:
     """Read what the earlier steps left.
 
     Args:
@@ -36,10 +36,10 @@ def read_background(model: str, data: str, negatives: str = "") -> Background:
         InputError: `negatives` is named and is not a finished folder.
     """
     if negatives:
-        storage.read_marker(negatives)
-    return Background(
+        storage.read_manifest(negatives)
+    return Provenance(
         training=_read(model, "training.json"),
-        data=_read(data, "stats.json") if storage.is_finished(data) else {},
+        data=_read(data, "stats.json") if storage.is_complete(data) else {},
         mining=_read(negatives, "report.json") if negatives else {},
     )
 

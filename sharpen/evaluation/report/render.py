@@ -12,16 +12,16 @@ import numpy as np
 from jinja2 import Environment
 from markupsafe import Markup
 
-from sharpen.evaluation.artifact import Evaluated
+from sharpen.evaluation.artifact import EvaluationArtifact
 from sharpen.evaluation.formatting import interval, label, number, p_text, plain, signed
 from sharpen.evaluation.report import charts
 from sharpen.evaluation.report.curves import recall_chart, training_charts
 from sharpen.evaluation.report.examples import Examples
-from sharpen.evaluation.report.provenance import Background, blocks, flat
+from sharpen.evaluation.report.provenance import Provenance, blocks, flat
 from sharpen.evaluation.report.verdict import count, verdicts
 from sharpen.evaluation.settings import EvaluationSettings, metric_names
 from sharpen.evaluation.significance import SAME, group_sums, mean_interval
-from sharpen.evaluation.split import Judged
+from sharpen.evaluation.split import EvaluationSplit
 from sharpen.models.model_usage import usage_rows
 from sharpen.reports.html_page import templates
 from sharpen.settings import EncoderSettings
@@ -31,20 +31,20 @@ FOLDER = Path(__file__).parent
 # Parts of training.json and report.json that are shown elsewhere, here or in the mining's own report.
 NOT_FIGURES = ("settings", "encoder", "log", "examples")
 
-UNTELLING = ("model", "models", "finetuning", "output", "out", "snapshot")
+GENERIC_NAMES = ("model", "models", "finetuning", "output", "out", "snapshot")
 
 # Drawn in this order, so the candidate lies on top.
 ROLES = ("base", "champion", "tuned")
 
 
 def render_report(
-    candidate: Evaluated,
-    references: Mapping[str, Evaluated],
+    candidate: EvaluationArtifact,
+    references: Mapping[str, EvaluationArtifact],
     comparison: Mapping[str, Any],
-    judged: Judged,
+    judged: EvaluationSplit,
     settings: EvaluationSettings,
     encoder: EncoderSettings,
-    background: Background,
+    background: Provenance,
     dev: Mapping[str, Any] | None = None,
 ) -> str:
     """The report as one HTML file without scripts and without anything to fetch.
@@ -126,7 +126,7 @@ def _environment() -> Environment:
     return environment
 
 
-def title(candidate: Evaluated, background: Background) -> str:
+def title(candidate: EvaluationArtifact, background: Provenance) -> str:
     """The model's name as its training states it, else one made of its base model, else the end of its address."""
     for key in ("model_name", "name"):
         if isinstance(background.training.get(key), str) and background.training[key]:
@@ -139,7 +139,7 @@ def title(candidate: Evaluated, background: Background) -> str:
 def short_name(address: str) -> str:
     """The end of an address; ``model`` alone says nothing, so then with the part before it."""
     parts = address.rstrip("/").split("/")
-    return "/".join(parts[-2:] if parts[-1] in UNTELLING else parts[-1:])
+    return "/".join(parts[-2:] if parts[-1] in GENERIC_NAMES else parts[-1:])
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,7 @@ def _gain(metric: str, result: Mapping[str, Any], scale: charts.Scale) -> Gain:
 
 
 def all_scores(
-    models: Sequence[tuple[str, str, Evaluated]], settings: EvaluationSettings
+    models: Sequence[tuple[str, str, EvaluationArtifact]], settings: EvaluationSettings
 ) -> tuple[list[str], list[tuple[str, list[str]]]]:
     """Header and rows of the table of every metric."""
     rows = [
@@ -244,8 +244,8 @@ class Spread:
 
 
 def query_spread(
-    candidate: Evaluated,
-    references: Mapping[str, Evaluated],
+    candidate: EvaluationArtifact,
+    references: Mapping[str, EvaluationArtifact],
     comparison: Mapping[str, Any],
     settings: EvaluationSettings,
 ) -> Spread:
@@ -260,7 +260,7 @@ def query_spread(
 
 
 def setting_groups(
-    background: Background, settings: EvaluationSettings, encoder: EncoderSettings
+    background: Provenance, settings: EvaluationSettings, encoder: EncoderSettings
 ) -> list[tuple[str, list[tuple[str, str]]]]:
     """(group, rows of name and value): everything that was set."""
     groups = [
@@ -271,7 +271,7 @@ def setting_groups(
     return [(name, rows) for name, rows in groups if rows]
 
 
-def provenance(candidate: Evaluated, references: Mapping[str, Evaluated]) -> list[tuple[str, str]]:
+def provenance(candidate: EvaluationArtifact, references: Mapping[str, EvaluationArtifact]) -> list[tuple[str, str]]:
     """Addresses, fingerprints and versions."""
     facts = candidate.facts
     shown_elsewhere = {"queries", "passages", "split", "cutoffs", "relevance_level", "ignore_identical_ids", "encoding"}

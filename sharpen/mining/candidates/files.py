@@ -15,10 +15,10 @@ import polars as pl
 from sharpen.data import trec
 from sharpen.data.parquet import read_parquet
 from sharpen.data.readers.json_rows import read_objects
-from sharpen.data.readers.rows import Findings, RowFault, kind_of_value, text_field
+from sharpen.data.readers.rows import ReadReport, RowError, kind_of_value, text_field
 from sharpen.errors import InputError
 from sharpen.index.exact import NO_PASSAGE
-from sharpen.mining.corpus import Pool
+from sharpen.mining.corpus import MiningCorpus
 from sharpen.store import storage
 
 _SCHEMA = {"query_id": pl.String, "passage_id": pl.String, "score": pl.Float64}
@@ -40,9 +40,9 @@ class RankedFile:
             in it that belongs to the data set.
     """
 
-    def __init__(self, address: str, pool: Pool) -> None:
+    def __init__(self, address: str, pool: MiningCorpus) -> None:
         self.notices: list[str] = []
-        path = storage.fetch(address)
+        path = storage.localize(address)
         run = path.is_file() and not _kind(path)
         table = _read_run(path, address) if run else _read_rows(path, address)
         _refuse_repeats(table, address)
@@ -51,7 +51,7 @@ class RankedFile:
         asked = [trec.field(query_id) for query_id in pool.query_ids] if run else pool.query_ids
         self.table = self._of_the_pool(table, asked, known, address)
 
-    def ranked(self, pool: Pool, depth: int) -> Iterator[np.ndarray]:
+    def ranked(self, pool: MiningCorpus, depth: int) -> Iterator[np.ndarray]:
         """Rows of the first `depth` passages of each query; `NO_PASSAGE` after the last."""
         order = ["query", "score", "passage"] if self.table["score"].null_count() == 0 else ["query", "row"]
         falls = [name == "score" for name in order]
@@ -117,12 +117,12 @@ def _read_rows(path: Path, address: str) -> pl.DataFrame:
 
 
 def _read_jsonl(path: Path, address: str) -> pl.DataFrame:
-    findings = Findings()
+    findings = ReadReport()
     columns: dict[str, list] = {name: [] for name in _SCHEMA}
     for line, values, raw in read_objects(path, address, findings):
         try:
             row = (text_field(values, "query_id"), text_field(values, "passage_id"), _score(values))
-        except RowFault as fault:
+        except RowError as fault:
             findings.add(address, line, fault, raw)
             continue
         for name, value in zip(_SCHEMA, row, strict=True):
@@ -137,9 +137,9 @@ def _score(values: dict) -> float | None:
     if score is None:
         return None
     if isinstance(score, bool) or not isinstance(score, int | float):
-        raise RowFault("wrong_type", "score", f"{kind_of_value(score)}, expected a number")
+        raise RowError("wrong_type", "score", f"{kind_of_value(score)}, expected a number")
     if not math.isfinite(score):
-        raise RowFault("bad_score", "score", str(score))
+        raise RowError("bad_score", "score", str(score))
     return float(score)
 
 

@@ -9,9 +9,9 @@ import bm25s
 import numpy as np
 import Stemmer
 
-from sharpen.data.text import normalised
+from sharpen.data.text import normalize
 from sharpen.index.exact import NO_PASSAGE
-from sharpen.mining.corpus import Pool
+from sharpen.mining.corpus import MiningCorpus
 from sharpen.progress import progress
 
 # Single letters and digits count, unlike in the library's own pattern: "vitamin C" is not "vitamin D".
@@ -28,11 +28,11 @@ class Bm25:
         language: of stemmer and stop words; ``none``: every word as it is.
     """
 
-    def __init__(self, pool: Pool, language: str) -> None:
+    def __init__(self, pool: MiningCorpus, language: str) -> None:
         self.stemmer = None if language == "none" else Stemmer.Stemmer(language)
         stop_words = None if language == "none" else language
         tokens = bm25s.tokenize(
-            [normalised(text) for text in pool.passages],
+            [normalize(text) for text in pool.passages],
             lower=False,
             token_pattern=WORD,
             stopwords=stop_words,  # pyright: ignore[reportArgumentType]
@@ -46,12 +46,12 @@ class Bm25:
 
     def scores(self, text: str) -> np.ndarray:
         """Scores (passages) of one query, float32: 0 where it shares no word with the passage."""
-        words = self.word.findall(normalised(text))
+        words = self.word.findall(normalize(text))
         stems = self.stemmer.stemWords(words) if self.stemmer else words
         known = [self.numbers[stem] for stem in stems if stem in self.numbers]
         return self.index.get_scores_from_ids(known)
 
-    def ranked(self, pool: Pool, depth: int) -> Iterator[np.ndarray]:
+    def ranked(self, pool: MiningCorpus, depth: int) -> Iterator[np.ndarray]:
         """Rows of the `depth` best passages of each query; `NO_PASSAGE` after the last that shares a word with it.
 
         Equal scores are ordered by the passage's row, which is the order of the ids.

@@ -19,9 +19,9 @@ from sharpen.index.ann import chosen_factory
 from sharpen.index.exact_device import gpu_of
 from sharpen.mining.approximate import approximated, search_facts
 from sharpen.mining.candidates.files import RankedFile
-from sharpen.mining.corpus import Pool
+from sharpen.mining.corpus import MiningCorpus
 from sharpen.mining.embeddings import embed
-from sharpen.mining.rankings import Vectors
+from sharpen.mining.rankings import MinerEmbeddings
 from sharpen.mining.settings import BM25, FILE, MODEL, MiningSettings
 from sharpen.models import architecture, model_hub
 from sharpen.progress import progress
@@ -31,7 +31,7 @@ from sharpen.settings import EncoderSettings
 class Source(Protocol):
     """Something that ranks the corpus for every query."""
 
-    def ranked(self, pool: Pool, depth: int) -> Iterator[np.ndarray]:
+    def ranked(self, pool: MiningCorpus, depth: int) -> Iterator[np.ndarray]:
         """For each query in turn, int64 (depth,): rows of distinct passages, best first; -1 after the last."""
         ...
 
@@ -42,7 +42,7 @@ class Lexical:
 
     language: str
 
-    def ranked(self, pool: Pool, depth: int) -> Iterator[np.ndarray]:
+    def ranked(self, pool: MiningCorpus, depth: int) -> Iterator[np.ndarray]:
         """Index the corpus and search it."""
         from sharpen.mining.candidates.lexical import Bm25  # only this source needs bm25s
 
@@ -61,13 +61,13 @@ class OtherModel:
     settings: MiningSettings
     facts: dict[str, Any] = field(default_factory=dict)
 
-    def ranked(self, pool: Pool, depth: int) -> Iterator[np.ndarray]:
+    def ranked(self, pool: MiningCorpus, depth: int) -> Iterator[np.ndarray]:
         """Encode with the model and search."""
         encoder = LazyEncoder.open(self.address, self.encoder)
         factory = chosen_factory(self.settings.index, self.settings.exact_up_to, len(pool.passages), encoder.dimension)
         embedded, device = embed(encoder, pool, self.address, None), gpu_of(encoder.device)
-        encoder.put_away()
-        vectors = Vectors(*embedded, approximated(*embedded, depth, factory, self.settings.seed), device)
+        encoder.unload()
+        vectors = MinerEmbeddings(*embedded, approximated(*embedded, depth, factory, self.settings.seed), device)
         self.facts.update(search_facts(vectors.approximate))
         with progress(f"Searching with {self.address}", len(vectors.queries), "queries") as reporter:
             for found in vectors.nearest(depth):
@@ -75,7 +75,9 @@ class OtherModel:
                 reporter.advance(len(found.indices))
 
 
-def open_sources(settings: MiningSettings, encoder: EncoderSettings, pool: Pool) -> tuple[dict[str, Source], list[str]]:
+def open_sources(
+    settings: MiningSettings, encoder: EncoderSettings, pool: MiningCorpus
+) -> tuple[dict[str, Source], list[str]]:
     """The sources other than the mining model, in their order, and a notice for what of a file is not used.
 
     Raises:
@@ -98,12 +100,12 @@ def open_sources(settings: MiningSettings, encoder: EncoderSettings, pool: Pool)
     return sources, notices
 
 
-def _check_model(address: str, settings: MiningSettings, pool: Pool) -> None:
+def _check_model(address: str, settings: MiningSettings, pool: MiningCorpus) -> None:
     """Whether there is a model, and its vectors fit into the index of the settings."""
     from sharpen.models.loading import embedding_size  # and with it transformers
 
-    folder = model_hub.locate(address)
-    tower = architecture.read_facts(folder).towers["passage"]
+    folder = model_hub.resolve_model(address)
+    tower = architecture.read_architecture(folder).towers["passage"]
     dimension = embedding_size(folder / tower, address)
     try:
         chosen_factory(settings.index, settings.exact_up_to, len(pool.passages), dimension)
@@ -119,7 +121,7 @@ def searched(sources: Mapping[str, Source]) -> dict[str, dict[str, Any]]:
     return {name: source.facts for name, source in sources.items() if isinstance(source, OtherModel)}
 
 
-def rank_all(sources: Mapping[str, Source], pool: Pool, depth: int, folder: Path) -> dict[str, np.ndarray]:
+def rank_all(sources: Mapping[str, Source], pool: MiningCorpus, depth: int, folder: Path) -> dict[str, np.ndarray]:
     """The ranking of each source, int32 (queries, depth), memory-mapped from files in `folder`."""
     rankings = {}
     for number, (name, source) in enumerate(sources.items()):

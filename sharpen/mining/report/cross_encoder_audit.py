@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from sharpen.mining import rng
-from sharpen.mining.corpus import Pool
-from sharpen.mining.rank_range import Scope
+from sharpen.mining.corpus import MiningCorpus
+from sharpen.mining.rank_range import RankRange
 from sharpen.mining.report.false_negative_rate import without_filters
 from sharpen.mining.report.histogram import histograms
-from sharpen.mining.rng import Purpose
+from sharpen.mining.rng import RngStream
 from sharpen.mining.rules import Ranking, ScorePairs
 from sharpen.mining.selection import GIVEN, Choice, choose
 from sharpen.mining.settings import MiningSettings
@@ -39,9 +39,9 @@ class JudgedNegatives:
         positive_scores: its scores of all positives.
     """
 
-    def __init__(self, pool: Pool, settings: MiningSettings) -> None:
+    def __init__(self, pool: MiningCorpus, settings: MiningSettings) -> None:
         self.settings = settings
-        generator = rng.generator(settings.seed, "", Purpose.JUDGE)
+        generator = rng.generator(settings.seed, "", RngStream.JUDGE)
         count = len(pool.query_ids)
         self._chosen = np.zeros(count, dtype=bool)
         self._chosen[generator.choice(count, size=min(JUDGED_QUERIES, count), replace=False)] = True
@@ -51,7 +51,9 @@ class JudgedNegatives:
         self.scores: list[np.ndarray] = []
         self.positive_scores = np.empty(0, dtype=np.float32)
 
-    def add(self, ranking: Ranking, pool: Pool, scope: Scope, score_pairs: ScorePairs, rescore: ScorePairs) -> None:
+    def add(
+        self, ranking: Ranking, pool: MiningCorpus, scope: RankRange, score_pairs: ScorePairs, rescore: ScorePairs
+    ) -> None:
         """Choose in each way for the queries of the sample, and count.
 
         Args:

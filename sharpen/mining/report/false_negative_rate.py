@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from sharpen.mining import rng
-from sharpen.mining.corpus import Pool
-from sharpen.mining.pairs import Pairs
-from sharpen.mining.rank_range import Scope, make_scope
-from sharpen.mining.rng import Purpose
+from sharpen.mining.corpus import MiningCorpus
+from sharpen.mining.pairs import PairSet
+from sharpen.mining.rank_range import RankRange, rank_range
+from sharpen.mining.rng import RngStream
 from sharpen.mining.rules import FIT, RULES, Ranking, ScorePairs, text_numbers
 from sharpen.mining.selection import choose
 from sharpen.mining.settings import MiningSettings
@@ -25,7 +25,9 @@ NO_FILTERS = {"relative_margin": None, "absolute_margin": None, "max_score": Non
 NO_FILTERS |= {"rescoring_max_score": None}
 
 
-def without_filters(settings: MiningSettings, scope: Scope, passages: int) -> dict[str, tuple[MiningSettings, Scope]]:
+def without_filters(
+    settings: MiningSettings, scope: RankRange, passages: int
+) -> dict[str, tuple[MiningSettings, RankRange]]:
     """Two choices to compare with, from a corpus of `passages`: the same without score rules, and the highest ranks."""
     plain = settings.model_copy(update=NO_FILTERS)
     top = plain.model_copy(
@@ -36,7 +38,7 @@ def without_filters(settings: MiningSettings, scope: Scope, passages: int) -> di
             "top_up": "off",
         }
     )
-    return {"without_filters": (plain, scope), "top_without_filters": (top, make_scope(top, passages))}
+    return {"without_filters": (plain, scope), "top_without_filters": (top, rank_range(top, passages))}
 
 
 @dataclass
@@ -57,10 +59,10 @@ class HiddenPositives:
     def add(
         self,
         ranking: Ranking,
-        pool: Pool,
+        pool: MiningCorpus,
         positive_scores: tuple[np.ndarray, np.ndarray | None],
         settings: MiningSettings,
-        scope: Scope,
+        scope: RankRange,
         score_pairs: ScorePairs,
         rescore: ScorePairs | None,
     ) -> None:
@@ -80,7 +82,7 @@ class HiddenPositives:
         ways = {"as_set": (settings, scope), **without_filters(settings, scope, len(pool.passage_ids))}
         for way, (rules, ranks) in ways.items():
             choice = choose(rest, blind, rules, ranks, score_pairs, rescore if way == "as_set" else None)
-            found = Pairs.of(choice.place, pool.text_of[choice.passage], pool.text_count)
+            found = PairSet.of(choice.place, pool.text_of[choice.passage], pool.text_count)
             picked = found.has(np.arange(len(texts)), texts)
             self.picked[way] += int(picked.sum())
             if way == "as_set":
@@ -100,8 +102,8 @@ class HiddenPositives:
 
 
 def hide_one(
-    ranking: Ranking, pool: Pool, positive_scores: tuple[np.ndarray, np.ndarray | None], seed: int
-) -> tuple[Ranking, Pool, np.ndarray] | None:
+    ranking: Ranking, pool: MiningCorpus, positive_scores: tuple[np.ndarray, np.ndarray | None], seed: int
+) -> tuple[Ranking, MiningCorpus, np.ndarray] | None:
     """Hide one positive text of each ranked query that has at least two.
 
     Returns:
@@ -112,14 +114,14 @@ def hide_one(
     low, high = np.searchsorted(pool.positives.keys, [first * pool.positives.width, last * pool.positives.width])
     owners = pool.positives.queries[low:high]
     texts = pool.text_of[pool.positives.numbers[low:high]]
-    distinct = Pairs.of(owners, texts, pool.text_count)
+    distinct = PairSet.of(owners, texts, pool.text_count)
     several = np.flatnonzero(np.bincount(distinct.queries - first, minlength=last - first) > 1) + first
     if not len(several):
         return None
     hidden = np.full(last - first, -1, dtype=np.int64)
     for query in several.tolist():
         own = distinct.within(query, query + 1).numbers
-        hidden[query - first] = rng.generator(seed, pool.query_ids[query], Purpose.HIDE).choice(own)
+        hidden[query - first] = rng.generator(seed, pool.query_ids[query], RngStream.HIDE).choice(own)
 
     left = (texts != hidden[owners - first]) & (hidden[owners - first] >= 0)
 
@@ -130,11 +132,11 @@ def hide_one(
 
     known = pool.known_passages.within(first, last)
     unknown = pool.text_of[known.numbers] == hidden[known.queries - first]
-    nothing = Pairs.of([], [], 1)
+    nothing = PairSet.of([], [], 1)
     blind = replace(
         pool,
-        known_passages=Pairs(known.keys[~unknown], known.width),
-        known_texts=pool.known_texts.without(Pairs.of(several, hidden[several - first], pool.text_count)),
+        known_passages=PairSet(known.keys[~unknown], known.width),
+        known_texts=pool.known_texts.without(PairSet.of(several, hidden[several - first], pool.text_count)),
         given=nothing,
         given_texts=nothing,
     )
@@ -149,7 +151,7 @@ def hide_one(
 
 
 def _outcomes(
-    ranking: Ranking, pool: Pool, texts: np.ndarray, picked: np.ndarray, verdicts: np.ndarray, scope: Scope
+    ranking: Ranking, pool: MiningCorpus, texts: np.ndarray, picked: np.ndarray, verdicts: np.ndarray, scope: RankRange
 ) -> list[str]:
     """In a word for each hidden positive: picked, or why not."""
     met = text_numbers(pool, ranking.passages) == texts[:, None]

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from sharpen.mining import rng
-from sharpen.mining.corpus import Pool
-from sharpen.mining.rank_range import RANKS_SHOWN, Scope
+from sharpen.mining.corpus import MiningCorpus
+from sharpen.mining.rank_range import RANKS_SHOWN, RankRange
 from sharpen.mining.report.cross_encoder_audit import JudgedNegatives
 from sharpen.mining.report.false_negative_rate import HiddenPositives
 from sharpen.mining.report.histogram import histograms
-from sharpen.mining.rng import Purpose
-from sharpen.mining.rules import RULES, UNRANKED, Ranking, ScorePairs
+from sharpen.mining.rng import RngStream
+from sharpen.mining.rules import NOT_RANKED, RULES, Ranking, ScorePairs
 from sharpen.mining.selection import FURTHER_RANK, PICKED_BY, RANDOM, SEARCH, Choice
 from sharpen.mining.settings import MiningSettings
 
@@ -23,7 +23,7 @@ NEGATIVES_SHOWN = 3
 CHARACTERS_SHOWN = 300
 
 
-class Figures:
+class MiningStats:
     """Counts what was found and chosen.
 
     Args:
@@ -32,7 +32,9 @@ class Figures:
         settings, scope: what was asked, and what of it the corpus allows.
     """
 
-    def __init__(self, pool: Pool, positive_scores: np.ndarray, settings: MiningSettings, scope: Scope) -> None:
+    def __init__(
+        self, pool: MiningCorpus, positive_scores: np.ndarray, settings: MiningSettings, scope: RankRange
+    ) -> None:
         self.pool, self.positive_scores, self.settings, self.scope = pool, positive_scores, settings, scope
         self.candidates = 0
         # by source: candidates it ranked in the range, those that no other source found, negatives from it
@@ -47,7 +49,7 @@ class Figures:
         self.hidden = HiddenPositives()
         self.judged = JudgedNegatives(pool, settings)
         self.examples: list[dict[str, Any]] = []
-        generator = rng.generator(settings.seed, "", Purpose.EXAMPLES)
+        generator = rng.generator(settings.seed, "", RngStream.EXAMPLES)
         shown = min(EXAMPLES, len(pool.query_ids))
         self._shown = set(generator.choice(len(pool.query_ids), size=shown, replace=False).tolist())
 
@@ -63,7 +65,7 @@ class Figures:
 
         Args:
             ranking, choice: what was found and what was chosen, the dropped queries' negatives included.
-            best_ranks: (n,) rank of each query's best positive, `UNRANKED` below the searched ranks.
+            best_ranks: (n,) rank of each query's best positive, `NOT_RANKED` below the searched ranks.
             dropped: (n,) whether the query is dropped as inconsistent.
             rescored: the cross-encoder's score of each negative of the choice.
         """
@@ -150,7 +152,7 @@ class Figures:
             "positive_scores": positives,
             "negative_scores": negatives,
             "share_of_queries_with_a_positive_in_top": {
-                str(k): float(((ranks != UNRANKED) & (ranks <= k)).mean()) for k in RANKS_SHOWN
+                str(k): float(((ranks != NOT_RANKED) & (ranks <= k)).mean()) for k in RANKS_SHOWN
             },
             "consistency": self._consistency(ranks),
             "hidden_positives": self.hidden.report(),
@@ -162,7 +164,7 @@ class Figures:
         top = self.settings.consistency_top
         if not top:
             return None
-        inconsistent = int(((ranks == UNRANKED) | (ranks > top)).sum())
+        inconsistent = int(((ranks == NOT_RANKED) | (ranks > top)).sum())
         return {"top": top, "inconsistent_queries": inconsistent, "dropped_queries": self.dropped_queries}
 
     def _example(self, query: int, choice: Choice, place: int) -> dict[str, Any]:

@@ -13,16 +13,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sharpen.losses.contrastive import Contrast
+from sharpen.losses.contrastive import ContrastiveRows
 from sharpen.training.data.examples import Examples
-from sharpen.training.data.ragged_array import Lists
+from sharpen.training.data.ragged_array import RaggedArray
 from sharpen.training.data.sampler import Batch, shuffled_words
 from sharpen.training.data.tokens import Tokens
 from sharpen.training.settings import TrainingSettings
 
 
 @dataclass(frozen=True)
-class Layout:
+class ShardedBatch:
     """A process's work in one step.
 
     Attributes:
@@ -42,8 +42,8 @@ class Layout:
     texts: np.ndarray
     shares: list[Tensor]
     mine: int
-    tokens: Lists
-    contrasts: list[Contrast]
+    tokens: RaggedArray
+    contrasts: list[ContrastiveRows]
     query_of: Tensor
     text_of: Tensor
     in_batch: Tensor
@@ -59,7 +59,7 @@ class Layout:
         return int((self.shares[self.mine] < len(self.queries)).sum())
 
 
-def lay_out(batch: Batch, tokens: Tokens, settings: TrainingSettings, rank: int, size: int) -> Layout:
+def shard_batch(batch: Batch, tokens: Tokens, settings: TrainingSettings, rank: int, size: int) -> ShardedBatch:
     """What process `rank` of `size` does with a batch.
 
     With `negatives_cross_device` the scope is the whole batch: embeddings are exchanged. Without it, a process keeps
@@ -73,9 +73,9 @@ def lay_out(batch: Batch, tokens: Tokens, settings: TrainingSettings, rank: int,
     own = np.arange(len(scope.rows))[rows if together else slice(None)]
     ids = tokens.queries(scope.queries.tolist()) + tokens.passages(scope.texts.tolist())
     lengths = [len(one) for one in ids]
-    shares = deal(lengths, size) if together else [torch.arange(len(lengths))]
+    shares = assign_micro_batches(lengths, size) if together else [torch.arange(len(lengths))]
     mine = rank if together else 0
-    return Layout(
+    return ShardedBatch(
         batch=batch,
         queries=scope.queries,
         texts=scope.texts,
@@ -121,7 +121,7 @@ class _Scope:
         return cls(rows, groups, in_batch, rows[first_query], texts, query_of, text_of.reshape(groups.shape))
 
 
-def deal(lengths: Sequence[int], size: int) -> list[Tensor]:
+def assign_micro_batches(lengths: Sequence[int], size: int) -> list[Tensor]:
     """Deal rows to `size` processes from long to short, there and back, so that sums of lengths and counts agree."""
     order = np.argsort(-np.asarray(lengths), kind="stable")
     turn = np.arange(len(order)) % (2 * size)
@@ -137,7 +137,7 @@ def _distinct(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.sort(first), rank[inverse]
 
 
-def _contrasts(scope: _Scope, own: np.ndarray, examples: Examples, settings: TrainingSettings) -> list[Contrast]:
+def _contrasts(scope: _Scope, own: np.ndarray, examples: Examples, settings: TrainingSettings) -> list[ContrastiveRows]:
     """The loss of a process's rows `own`, as places in the scope.
 
     Rows of a source in `no_inbatch_sources` are contrasted with their own group alone, and neither their passages nor
@@ -157,7 +157,9 @@ def _contrasts(scope: _Scope, own: np.ndarray, examples: Examples, settings: Tra
     return contrasts
 
 
-def _queries_against_texts(scope: _Scope, own: np.ndarray, examples: Examples, masked: bool, weight: float) -> Contrast:
+def _queries_against_texts(
+    scope: _Scope, own: np.ndarray, examples: Examples, masked: bool, weight: float
+) -> ContrastiveRows:
     """The queries of the rows `own` against the in-batch texts of the scope.
 
     Masked, every distinct text is one column, and what is never a negative of a query is excluded; otherwise every
@@ -171,7 +173,7 @@ def _queries_against_texts(scope: _Scope, own: np.ndarray, examples: Examples, m
         for row, query in enumerate(numbers):
             found = (place.get(text) for text in examples.never_negatives[query].tolist())
             excluded += [(row, column) for column in found if column is not None and column != groups[row, 0]]
-    return Contrast(
+    return ContrastiveRows(
         rows=torch.from_numpy(scope.query_of[own]),
         columns=torch.from_numpy(columns + len(scope.queries)),
         own=torch.from_numpy(groups),
@@ -201,10 +203,10 @@ def _columns(
     return columns, numbered[own]
 
 
-def _queries_against_own_groups(scope: _Scope, own: np.ndarray, examples: Examples) -> Contrast:
+def _queries_against_own_groups(scope: _Scope, own: np.ndarray, examples: Examples) -> ContrastiveRows:
     """The queries of the rows `own`, each against the texts of its group alone."""
     groups = scope.text_of[own]
-    return Contrast(
+    return ContrastiveRows(
         rows=torch.from_numpy(scope.query_of[own]),
         columns=torch.from_numpy(groups.reshape(-1) + len(scope.queries)),
         own=torch.arange(groups.size).reshape(groups.shape),
@@ -224,7 +226,7 @@ def _teacher(queries: np.ndarray, groups: np.ndarray, examples: Examples) -> Ten
 
 def _positives_against_queries(
     scope: _Scope, own: np.ndarray, examples: Examples, masked: bool, weight: float
-) -> Contrast:
+) -> ContrastiveRows:
     """The positives of the rows `own` against the in-batch queries of the scope.
 
     Masked, queries of which a positive is never a negative are excluded.
@@ -240,7 +242,7 @@ def _positives_against_queries(
         for column, query in zip(column_of.tolist(), scope.rows[scope.in_batch], strict=True):
             for text in examples.never_negatives[query].tolist():
                 excluded += [(row, column) for row in rows_of.get(text, ()) if column != queries[row, 0]]
-    return Contrast(
+    return ContrastiveRows(
         rows=torch.from_numpy(positives + len(scope.queries)),
         columns=torch.from_numpy(columns),
         own=torch.from_numpy(queries),
@@ -254,10 +256,10 @@ def _pairs(pairs: Sequence[tuple[int, int]]) -> Tensor:
     return torch.tensor(pairs, dtype=torch.long).reshape(-1, 2)
 
 
-def _tokens(batch: Batch, tokens: Tokens, scope: _Scope, ids: list[np.ndarray], share: list[int]) -> Lists:
+def _tokens(batch: Batch, tokens: Tokens, scope: _Scope, ids: list[np.ndarray], share: list[int]) -> RaggedArray:
     """Token ids of the rows in a share; those of shuffled texts are made now."""
     number = {place: int(scope.texts[place - len(scope.queries)]) for place in share if place >= len(scope.queries)}
     moved = [place for place, text in number.items() if text in batch.shuffled]
     given = [shuffled_words(tokens.examples.texts[number[place]], batch.step) for place in moved]
     fresh = dict(zip(moved, tokens.tokenize(given), strict=True))
-    return Lists.of_rows(fresh.get(place, ids[place]) for place in share)
+    return RaggedArray.of_rows(fresh.get(place, ids[place]) for place in share)

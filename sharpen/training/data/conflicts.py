@@ -18,7 +18,7 @@ from sharpen.training.settings import TrainingSettings
 
 
 @dataclass(frozen=True)
-class Apart:
+class ConflictGroups:
     """Who shares what with whom.
 
     Attributes:
@@ -34,7 +34,7 @@ class Apart:
     keys: np.ndarray
 
 
-def apart(examples: Examples, settings: TrainingSettings) -> Apart | None:
+def conflict_groups(examples: Examples, settings: TrainingSettings) -> ConflictGroups | None:
     """The queries of a data set that must not meet; None: all may, or the loss masks what they would do to each other.
 
     Which positive of a query is drawn is not known when batches are cut, so any shared one counts.
@@ -60,10 +60,10 @@ def apart(examples: Examples, settings: TrainingSettings) -> Apart | None:
     _, family = connected_components(graph, directed=False)
     place = np.empty(len(family), dtype=np.int64)
     place[reverse_cuthill_mckee(graph, symmetric_mode=True)] = np.arange(len(family))
-    return Apart(family[: len(examples)], place[: len(examples)], shared, names)
+    return ConflictGroups(family[: len(examples)], place[: len(examples)], shared, names)
 
 
-def told(found: Apart, batches: list[np.ndarray], examples: Examples) -> str:
+def describe(found: ConflictGroups, batches: list[np.ndarray], examples: Examples) -> str:
     """How many rows of an epoch's batches share a text with another row of theirs, and the worst one; empty: none."""
     batch = np.repeat(np.arange(len(batches)), [len(one) for one in batches])
     taken = found.shared[np.concatenate(batches)].tocoo()

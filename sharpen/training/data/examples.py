@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from datasets import Dataset
 
-from sharpen.training.data.ragged_array import Lists, without_bars
+from sharpen.training.data.ragged_array import RaggedArray, without_bars
 
 
 @dataclass(frozen=True)
@@ -69,12 +69,12 @@ class Examples:
         self.text_ids: Sequence[str] = texts["text_id"]
         self.texts: Sequence[str] = texts["text"]
         self.text_key: np.ndarray = texts.data.column("text_key").to_numpy()
-        self.positives = Lists.of_column(queries, "positives")
-        self.grades = Lists.of_column(queries, "grades")
-        self.never_negatives = Lists.of_column(queries, "never_negatives")
-        self.negatives = Lists.of_column(queries, "negatives")
-        self.scored = Lists.of_column(queries, "scored")
-        self.scores = Lists.of_column(queries, "scores")
+        self.positives = RaggedArray.of_column(queries, "positives")
+        self.grades = RaggedArray.of_column(queries, "grades")
+        self.never_negatives = RaggedArray.of_column(queries, "never_negatives")
+        self.negatives = RaggedArray.of_column(queries, "negatives")
+        self.scored = RaggedArray.of_column(queries, "scored")
+        self.scores = RaggedArray.of_column(queries, "scores")
         self.sources, self.counts, self.distilled = facts.sources, facts.counts, facts.distilled
 
     def __len__(self) -> int:

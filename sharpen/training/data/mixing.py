@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from sharpen.training.data.conflicts import Apart
+from sharpen.training.data.conflicts import ConflictGroups
 
 
-def shares(counts: np.ndarray, temperature: float, repeats: int | None) -> np.ndarray:
+def source_quota(counts: np.ndarray, temperature: float, repeats: int | None) -> np.ndarray:
     """How many queries of each source an epoch has.
 
     Args:
@@ -42,7 +42,7 @@ def shares(counts: np.ndarray, temperature: float, repeats: int | None) -> np.nd
     return whole
 
 
-def walk(rows: np.ndarray, share: int, epoch: int, seed: list[int]) -> np.ndarray:
+def epoch_queries(rows: np.ndarray, share: int, epoch: int, seed: list[int]) -> np.ndarray:
     """The queries of one source in an epoch, sorted; `share` in all.
 
     Every query comes ``share // n`` times. Those that come once more are the next ones of a fixed random circle, so
@@ -60,7 +60,9 @@ def walk(rows: np.ndarray, share: int, epoch: int, seed: list[int]) -> np.ndarra
     return np.sort(np.concatenate([np.repeat(rows, times), circle[more]]))
 
 
-def cut(order: np.ndarray, size: int, draw: np.random.Generator, found: Apart | None = None) -> list[np.ndarray]:
+def cut(
+    order: np.ndarray, size: int, draw: np.random.Generator, found: ConflictGroups | None = None
+) -> list[np.ndarray]:
     """Cut an epoch's queries into batches of at most `size`, none with a query twice and all equal to within one row.
 
     A smaller last batch would weigh each of its queries more and show it fewer in-batch negatives. There are as many

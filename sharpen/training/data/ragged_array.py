@@ -15,7 +15,7 @@ from datasets.table import InMemoryTable
 from datasets.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
 
-class Lists(Sequence[np.ndarray]):
+class RaggedArray(Sequence[np.ndarray]):
     """Row number -> its numbers, without a Python object for each row.
 
     Args:
@@ -27,13 +27,13 @@ class Lists(Sequence[np.ndarray]):
         self._starts = list(accumulate((len(offsets) - 1 for _, offsets in blocks), initial=0))
 
     @classmethod
-    def of_column(cls, table: Dataset, name: str) -> Lists:
+    def of_column(cls, table: Dataset, name: str) -> RaggedArray:
         """A column of lists of numbers; nothing is copied, so a memory-mapped table is read when rows are."""
         chunks = table.data.column(name).chunks
         return cls([(chunk.values.to_numpy(), chunk.offsets.to_numpy()) for chunk in chunks])
 
     @classmethod
-    def of_rows(cls, rows: Iterable[Sequence[int] | np.ndarray]) -> Lists:
+    def of_rows(cls, rows: Iterable[Sequence[int] | np.ndarray]) -> RaggedArray:
         """A copy of rows of token ids in one block."""
         arrays = [np.asarray(row, dtype=np.int32) for row in rows]
         offsets = np.cumsum([0, *map(len, arrays)])

@@ -11,9 +11,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from sharpen.training.data.conflicts import apart, told
+from sharpen.training.data.conflicts import conflict_groups, describe
 from sharpen.training.data.examples import Examples
-from sharpen.training.data.mixing import cut, shares, walk
+from sharpen.training.data.mixing import cut, epoch_queries, source_quota
 from sharpen.training.settings import TrainingSettings
 
 
@@ -36,14 +36,14 @@ class Batch:
     made_up: int
 
 
-class Batches:
+class BatchSampler:
     """All batches of a training, made when asked for.
 
     With `source_temperature` 1 each epoch takes every query once, in an order drawn from (seed, epoch). The batches of
     an epoch, or of each source with `same_dataset_within_batch`, are equal to within one row. With a higher temperature
     the sources' shares of an epoch are nearer to each other (`mixing`). No batch has a query twice, and no source is
     left out. Where false negatives are not masked, queries that share their text or a positive are kept apart
-    (`apart`).
+    (`conflict_groups`).
 
     Attributes:
         per_epoch: batches of an epoch.
@@ -55,11 +55,11 @@ class Batches:
         self.examples, self.settings = examples, settings
         self.source_rows = [np.flatnonzero(examples.source == number) for number in range(len(examples.sources))]
         counts = np.array([len(rows) for rows in self.source_rows])
-        self._asked = shares(counts, settings.source_temperature, None)
+        self._asked = source_quota(counts, settings.source_temperature, None)
         # Batches of its own may be as many as a source needs; in mixed ones a query has one place in each.
         repeats = None if settings.same_dataset_within_batch else -(-len(examples) // settings.train_batch_size)
-        self.source_shares = shares(counts, settings.source_temperature, repeats)
-        self._apart = apart(examples, settings)
+        self.source_shares = source_quota(counts, settings.source_temperature, repeats)
+        self._apart = conflict_groups(examples, settings)
         self.per_epoch = len(self._epoch(0))
         self._epoch_cached = lru_cache(maxsize=2)(self._epoch)
 
@@ -69,7 +69,7 @@ class Batches:
         hard = self.examples.counts["hard_negatives"]
         if self.settings.train_group_size == 1 and hard:
             lines.append(f"train_group_size 1: the {hard:,} hard negatives are not used; raise it to train with them")
-        if self._apart is not None and (meeting := told(self._apart, self._epoch(0), self.examples)):
+        if self._apart is not None and (meeting := describe(self._apart, self._epoch(0), self.examples)):
             lines.append(meeting)
         return lines
 
@@ -128,7 +128,7 @@ class Batches:
         return np.sort(
             np.concatenate(
                 [
-                    walk(rows, int(share), epoch, [seed, 2, number])
+                    epoch_queries(rows, int(share), epoch, [seed, 2, number])
                     for number, (rows, share) in enumerate(zip(self.source_rows, self.source_shares, strict=True))
                 ]
             )

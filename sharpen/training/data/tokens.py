@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 from datasets import Dataset, Features, List, Value
 
+from sharpen.data.text_type import TextType
 from sharpen.models import tokenizing
-from sharpen.models.encoder import Encoder, Kind
+from sharpen.models.encoder import Encoder
 from sharpen.progress import progress
 from sharpen.training.data.examples import Examples
-from sharpen.training.data.ragged_array import Lists, without_bars
+from sharpen.training.data.ragged_array import RaggedArray, without_bars
 
 _SLICE = 2_000
 
@@ -38,7 +39,7 @@ class Tokens:
             tokenised(examples, encoder, kind) if folder is None else Dataset.from_file(str(_file(folder, kind)))
             for kind in ("query", "passage")
         ]
-        self._queries, self._passages = (Lists.of_column(table, "ids") for table in tables)
+        self._queries, self._passages = (RaggedArray.of_column(table, "ids") for table in tables)
 
     def queries(self, numbers: Iterable[int]) -> list[np.ndarray]:
         """Token ids of these queries (rows of `Examples.queries`)."""
@@ -59,7 +60,7 @@ def write_tokens(examples: Examples, encoder: Encoder, folder: Path) -> None:
         tokenised(examples, encoder, kind, _file(folder, kind))
 
 
-def tokenised(examples: Examples, encoder: Encoder, kind: Kind, file: Path | None = None) -> Dataset:
+def tokenised(examples: Examples, encoder: Encoder, kind: TextType, file: Path | None = None) -> Dataset:
     """A table with one column, ids (int32): the token ids of every query or text.
 
     Args:

@@ -49,7 +49,7 @@ def test_base_then_tuned(runner, tiny_model):
     base = run(str(tiny_model), data, name="evaluation-base")
     address = base.outputs["Output"]
     assert address == str(runner / "runs" / "one" / "evaluation-base")
-    assert storage.is_finished(address)
+    assert storage.is_complete(address)
     assert base.outputs["evaluation"].uri == address
     assert base.outputs["evaluation"].metadata["split"] == "test"
     metrics = json.loads((Path(address) / "metrics.json").read_text())

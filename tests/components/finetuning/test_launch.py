@@ -57,7 +57,7 @@ def test_a_fine_tuning_as_a_job(
 
     def act() -> None:
         story.pod()
-        with storage.new_folder(output, producer="finetuning", run_id=RUN) as folder:
+        with storage.publish(output, producer="finetuning", run_id=RUN) as folder:
             (folder / "training.json").write_text('{"steps": 3}')
         story.succeed()
 

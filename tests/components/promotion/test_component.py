@@ -65,4 +65,4 @@ def test_the_gate_answers_and_the_promotion_follows(
     (page,) = (tmp_path / "kfp").rglob("gate/decision")
     assert page.read_text().startswith(f"## {verdict}")
     if verdict == "promote":
-        assert storage.is_finished(registry.champion_address(root, "code-search"))
+        assert storage.is_complete(registry.champion_address(root, "code-search"))

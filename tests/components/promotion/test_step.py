@@ -65,6 +65,6 @@ def test_the_end_of_a_lost_race_is_in_the_record_and_on_the_page(
     examples = storage.join(root, "runs", "x", "examples.u64")
     storage.write_bytes(examples, b"12345678")
     seen = last_run.Seen({}, "c", 1, examples)
-    last_run.settle(root, NAME, seen, ended.outputs[1], ended.outputs[2], ended.reason)
-    assert last_run.told_of(root, NAME, "mine") == f"not promoted (overtaken): {ended.reason}"
+    last_run.record_run(root, NAME, seen, ended.outputs[1], ended.outputs[2], ended.reason)
+    assert last_run.describe_run(root, NAME, "mine") == f"not promoted (overtaken): {ended.reason}"
     assert registry.champion_address(root, NAME).endswith("v0001")

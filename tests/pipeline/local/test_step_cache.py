@@ -18,7 +18,7 @@ def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A finished folder of two files."""
     root = request.getfixturevalue("s3") if request.param == "s3" else str(tmp_path)
     address = f"{root}/step-cache/{tmp_path.name}/data_prep"
-    with storage.new_folder(address, producer="data_prep", rows={"a.txt": 1}) as folder:
+    with storage.publish(address, producer="data_prep", rows={"a.txt": 1}) as folder:
         (folder / "a.txt").write_text("all of it")
         (folder / "b.txt").write_text("more")
     return address

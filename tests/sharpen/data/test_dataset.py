@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from sharpen.data.dataset import CORPUS, QRELS, QUERIES, DataSet, read_table, with_groups
-from sharpen.data.text import normalised, passage_text, text_id
+from sharpen.data.text import normalize, passage_text, text_id
 from sharpen.errors import InputError
 
 
@@ -60,7 +60,7 @@ def test_a_missing_table_or_column_is_told(tmp_path: Path) -> None:
 
 
 def test_texts_are_the_same_when_only_case_space_and_unicode_form_differ() -> None:
-    assert normalised("  Ｆull\twidth\n") == normalised("full WIDTH")
+    assert normalize("  Ｆull\twidth\n") == normalize("full WIDTH")
     assert text_id("Straße ") == text_id("STRASSE")
     assert text_id("a b") != text_id("ab")
     assert (passage_text("", "x"), passage_text("T", "x")) == ("x", "T x")

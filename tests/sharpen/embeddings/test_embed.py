@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 
-from sharpen.embeddings import embed, memmap, not_finite, vectors_of, writer
+from sharpen.embeddings import embed, embed_texts, memmap, not_finite, writer
 from sharpen.embeddings.encoding import encode
 from sharpen.embeddings.pruning import prune
 from sharpen.embeddings.shards import KEYS, VECTORS, ShardFolder
@@ -50,14 +50,14 @@ class Counted:
     def computed(self, texts: list[str], kind: Any = "passage", instructions: list[str | None] | None = None) -> int:
         """How many texts were computed for these."""
         before = self.texts
-        vectors_of(self.encoder, texts, kind, instructions)
+        embed_texts(self.encoder, texts, kind, instructions)
         return self.texts - before
 
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SHARPEN_CACHE", str(tmp_path / "a cache"))
-    monkeypatch.setattr(embed, "WORTH_KEEPING", 1)
+    monkeypatch.setattr(embed, "MIN_TEXTS_TO_CACHE", 1)
     return tmp_path / "a cache" / "vectors"
 
 
@@ -72,13 +72,13 @@ def altered(model: Path, folder: Path, change: Callable[[Path], None]) -> Path:
 
 
 def test_an_unchanged_corpus_is_computed_once_and_is_bit_for_bit_the_same(tiny_model: Path) -> None:
-    off = vectors_of(Counted(tiny_model, vector_cache="off").encoder, TEXTS, "passage")
+    off = embed_texts(Counted(tiny_model, vector_cache="off").encoder, TEXTS, "passage")
     first = Counted(tiny_model)
-    kept = vectors_of(first.encoder, TEXTS, "passage")
+    kept = embed_texts(first.encoder, TEXTS, "passage")
     assert first.texts == len(TEXTS)
     second = Counted(tiny_model)
     assert second.computed(TEXTS) == 0
-    read = vectors_of(second.encoder, TEXTS[::-1], "passage")
+    read = embed_texts(second.encoder, TEXTS[::-1], "passage")
     assert second.texts == 0
     assert read.dtype == np.float32 and read.shape == (len(TEXTS), second.encoder.dimension)
     np.testing.assert_array_equal(kept, off)
@@ -93,7 +93,7 @@ def test_a_changed_corpus_computes_only_what_is_new(tiny_model: Path) -> None:
     assert counted.computed(TEXTS) == 0
     expected = encode(counted.encoder, TEXTS, "passage")
     # the last bits depend on the texts that shared a micro-batch
-    np.testing.assert_allclose(vectors_of(counted.encoder, TEXTS, "passage"), expected, atol=1e-6)
+    np.testing.assert_allclose(embed_texts(counted.encoder, TEXTS, "passage"), expected, atol=1e-6)
 
 
 def test_duplicates_are_computed_once_with_and_without_a_cache(tiny_model: Path) -> None:
@@ -106,7 +106,7 @@ def test_duplicates_are_computed_once_with_and_without_a_cache(tiny_model: Path)
 def test_a_few_texts_are_encoded_without_a_look_at_the_cache(
     tiny_model: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embed, "WORTH_KEEPING", 5)
+    monkeypatch.setattr(embed, "MIN_TEXTS_TO_CACHE", 5)
     counted = Counted(tiny_model)
     assert counted.computed(TEXTS[:4] * 3) == counted.computed(TEXTS[:4]) == 4
     assert not cache.exists()
@@ -123,7 +123,7 @@ def test_rows_that_are_not_numbers_are_found_in_every_block(monkeypatch: pytest.
 
 def test_nothing_to_encode(tiny_model: Path, cache: Path) -> None:
     counted = Counted(tiny_model)
-    assert vectors_of(counted.encoder, [], "query").shape == (0, counted.encoder.dimension)
+    assert embed_texts(counted.encoder, [], "query").shape == (0, counted.encoder.dimension)
     assert counted.texts == 0 and not shards(cache)
 
 
@@ -154,7 +154,7 @@ def test_a_changed_model_never_reads_a_stale_vector(tiny_model: Path, change: Ca
     change(counted.encoder)
     assert counted.computed(TEXTS) == len(TEXTS)
     np.testing.assert_array_equal(
-        vectors_of(counted.encoder, TEXTS, "passage"), encode(counted.encoder, TEXTS, "passage")
+        embed_texts(counted.encoder, TEXTS, "passage"), encode(counted.encoder, TEXTS, "passage")
     )
 
 
@@ -189,7 +189,7 @@ def test_queries_and_passages_and_instructions_are_kept_apart(tiny_model: Path) 
     assert counted.computed(["cats"], "query") == 1
     assert counted.computed(["cats", "cats", "cats"], "query", ["find ", None, ""]) == 1
     assert counted.computed(["cats", "cats"], "query", ["seek ", "find "]) == 1
-    found = vectors_of(counted.encoder, ["cats", "cats"], "query", ["find ", None])
+    found = embed_texts(counted.encoder, ["cats", "cats"], "query", ["find ", None])
     np.testing.assert_allclose(found, encode(counted.encoder, ["find cats", "cats"], "query"), atol=1e-6)
 
 
@@ -207,7 +207,7 @@ def test_a_damaged_shard_is_noticed_and_made_again(
     tiny_model: Path, cache: Path, capsys: pytest.CaptureFixture[str], ending: str, damage: str
 ) -> None:
     counted = Counted(tiny_model)
-    expected = vectors_of(counted.encoder, TEXTS[:40], "passage")
+    expected = embed_texts(counted.encoder, TEXTS[:40], "passage")
     (damaged,) = shards(cache, ending)
     counted.computed(TEXTS[40:])
     content = bytearray(damaged.read_bytes())
@@ -219,7 +219,7 @@ def test_a_damaged_shard_is_noticed_and_made_again(
     assert counted.computed(TEXTS) == 40
     said = capsys.readouterr().out
     assert (damage, ending) == ("gone", KEYS) or "removed and made again" in said
-    np.testing.assert_allclose(vectors_of(counted.encoder, TEXTS[:40], "passage"), expected, atol=1e-6)
+    np.testing.assert_allclose(embed_texts(counted.encoder, TEXTS[:40], "passage"), expected, atol=1e-6)
     assert Counted(tiny_model).computed(TEXTS) == 0
 
 
@@ -230,7 +230,7 @@ def test_another_length_of_vectors_is_one_clear_line(tiny_model: Path, cache: Pa
     description = folder / "encoder.json"
     description.write_text(description.read_text().replace('"dimension": 32', '"dimension": 64'))
     with pytest.raises(InputError, match=r"have 64 numbers, the model gives 32; delete the folder") as caught:
-        vectors_of(counted.encoder, TEXTS, "passage")
+        embed_texts(counted.encoder, TEXTS, "passage")
     assert len(caught.value.faults) == 1 and str(folder) in caught.value.faults[0]
 
 
@@ -239,7 +239,7 @@ def test_vectors_that_are_not_numbers_are_returned_and_never_kept(tiny_model: Pa
     number = counted.encoder.tokenizer.convert_tokens_to_ids("zero")
     counted.encoder.model.embeddings.word_embeddings.weight.data[number] = float("nan")
     texts = [*TEXTS, "zero", "sea zero"]
-    vectors = vectors_of(counted.encoder, [*texts, "zero"], "passage")
+    vectors = embed_texts(counted.encoder, [*texts, "zero"], "passage")
     assert np.flatnonzero(np.isnan(vectors).any(axis=1)).tolist() == [60, 61, 62]
     assert counted.computed(texts) == 2
 
@@ -249,8 +249,8 @@ def test_a_large_result_is_a_file_that_leaves_nothing_behind(
 ) -> None:
     monkeypatch.setattr(memmap, "IN_MEMORY_BYTES", 1000)
     counted = Counted(tiny_model)
-    found = vectors_of(counted.encoder, [*TEXTS, *TEXTS], "passage")
-    off = vectors_of(Counted(tiny_model, vector_cache="off").encoder, [*TEXTS, *TEXTS], "passage")
+    found = embed_texts(counted.encoder, [*TEXTS, *TEXTS], "passage")
+    off = embed_texts(Counted(tiny_model, vector_cache="off").encoder, [*TEXTS, *TEXTS], "passage")
     assert isinstance(found, np.memmap) and isinstance(off, np.memmap)
     np.testing.assert_array_equal(found, off)
     np.testing.assert_array_equal(found[:60], encode(counted.encoder, TEXTS, "passage"))
@@ -263,7 +263,7 @@ def test_shards_are_written_as_the_work_goes_and_none_is_half(
     """What was finished when the work broke off is not computed again."""
     monkeypatch.setattr(writer, "SHARD_BYTES", 1)
     monkeypatch.setattr("sharpen.models.micro_batches.CPU_PIECE", 64)
-    whole = vectors_of(Counted(tiny_model, vector_cache="off").encoder, TEXTS, "passage")
+    whole = embed_texts(Counted(tiny_model, vector_cache="off").encoder, TEXTS, "passage")
     counted = Counted(tiny_model)
     forward, calls = counted.encoder.forward, []
 
@@ -275,11 +275,11 @@ def test_shards_are_written_as_the_work_goes_and_none_is_half(
 
     counted.encoder.forward = broken  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
-        vectors_of(counted.encoder, TEXTS, "passage")
+        embed_texts(counted.encoder, TEXTS, "passage")
     assert len(shards(cache)) == len(shards(cache, KEYS)) == 5
     again = Counted(tiny_model)
     assert again.computed(TEXTS) == len(TEXTS) - sum(calls)
-    np.testing.assert_array_equal(vectors_of(again.encoder, TEXTS, "passage"), whole)
+    np.testing.assert_array_equal(embed_texts(again.encoder, TEXTS, "passage"), whole)
 
 
 def test_leftovers_of_killed_writers_are_no_shards_and_go_when_they_are_old(tmp_path: Path) -> None:
@@ -302,7 +302,7 @@ PROGRAM = """
     from sharpen.models import micro_batches
     from sharpen.models.encoder import Encoder
     from sharpen.settings import EncoderSettings
-    from sharpen.embeddings import vectors_of, writer
+    from sharpen.embeddings import embed_texts, writer
     from tests.sharpen.embeddings.test_embed import TEXTS
 
     model, pause, out = sys.argv[1:]
@@ -321,7 +321,7 @@ PROGRAM = """
         return whole(input_ids, *others, **more)
 
     encoder.forward = forward
-    vectors = vectors_of(encoder, TEXTS, "passage")
+    vectors = embed_texts(encoder, TEXTS, "passage")
     np.save(out, vectors)
     print("computed", count)
 """
@@ -343,7 +343,7 @@ def test_a_killed_run_resumes_where_it_was(
     tiny_model: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sharpen.models.micro_batches.CPU_PIECE", 64)
-    whole = vectors_of(Counted(tiny_model, vector_cache="off").encoder, TEXTS, "passage")
+    whole = embed_texts(Counted(tiny_model, vector_cache="off").encoder, TEXTS, "passage")
     first = started(tmp_path, tiny_model, 0.3, tmp_path / "first.npy")
     deadline = time.monotonic() + 60
     while len(shards(cache, KEYS)) < 3 and time.monotonic() < deadline:
@@ -354,7 +354,7 @@ def test_a_killed_run_resumes_where_it_was(
     assert first.returncode == -signal.SIGKILL and 0 < kept < len(TEXTS)
     counted = Counted(tiny_model)
     assert counted.computed(TEXTS) == len(TEXTS) - kept
-    np.testing.assert_array_equal(vectors_of(counted.encoder, TEXTS, "passage"), whole)
+    np.testing.assert_array_equal(embed_texts(counted.encoder, TEXTS, "passage"), whole)
 
 
 @pytest.mark.processes
@@ -364,7 +364,7 @@ def test_two_processes_at_once_agree_and_leave_a_sound_cache(tiny_model: Path, t
     assert [process.wait(timeout=120) for process in both] == [0, 0]
     np.testing.assert_array_equal(np.load(outs[0]), np.load(outs[1]))
     counted = Counted(tiny_model)
-    np.testing.assert_array_equal(vectors_of(counted.encoder, TEXTS, "passage"), np.load(outs[0]))
+    np.testing.assert_array_equal(embed_texts(counted.encoder, TEXTS, "passage"), np.load(outs[0]))
     assert counted.texts == 0
     assert {path.name.partition(".")[2] for path in cache.glob("*/*")} == {"json", KEYS[1:], VECTORS[1:]}
 
@@ -443,7 +443,7 @@ def test_a_folder_that_vanished_under_a_run_is_made_anew(
     monkeypatch.setattr(writer, "SHARD_BYTES", 1)
     monkeypatch.setattr("sharpen.models.micro_batches.CPU_PIECE", 64)
     counted = Counted(tiny_model)
-    expected = vectors_of(counted.encoder, TEXTS, "passage")
+    expected = embed_texts(counted.encoder, TEXTS, "passage")
     (folder,) = cache.iterdir()
     shutil.rmtree(folder)
     whole, written = ShardFolder.add, []
@@ -455,7 +455,7 @@ def test_a_folder_that_vanished_under_a_run_is_made_anew(
         return whole(self, keys, vectors)
 
     monkeypatch.setattr(ShardFolder, "add", add)
-    np.testing.assert_allclose(vectors_of(counted.encoder, TEXTS, "passage"), expected, atol=1e-6)
+    np.testing.assert_allclose(embed_texts(counted.encoder, TEXTS, "passage"), expected, atol=1e-6)
     assert sum(written) == len(TEXTS) + sum(written[:2])  # what was removed is computed again
     assert counted.computed(TEXTS) == 0 and (folder / "encoder.json").exists()
 

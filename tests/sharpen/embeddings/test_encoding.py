@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from sharpen.data.dedup import distinct
+from sharpen.data.dedup import unique_texts
 from sharpen.embeddings import encoding
 from sharpen.embeddings.encoding import encode
 from sharpen.errors import StepFailed
@@ -67,17 +67,17 @@ def fails_above(
 
 
 def test_distinct_texts_in_order_of_their_first_occurrence() -> None:
-    found = distinct(["b", "a", "b", "c", "a"])
+    found = unique_texts(["b", "a", "b", "c", "a"])
     assert (found.first.tolist(), found.place.tolist()) == ([0, 1, 3], [0, 1, 0, 2, 1])
     assert len(set(found.keys.tolist())) == 3
 
 
 def test_an_instruction_makes_another_text_and_an_empty_one_does_not() -> None:
-    found = distinct(["a", "a", "a", "1a", "a"], [None, "find", "", None, "1"])
+    found = unique_texts(["a", "a", "a", "1a", "a"], [None, "find", "", None, "1"])
     assert found.place.tolist() == [0, 1, 0, 2, 3]
-    assert found.keys[0] == distinct(["a"]).keys[0]
+    assert found.keys[0] == unique_texts(["a"]).keys[0]
     with pytest.raises(ValueError):
-        distinct(["a", "b"], ["find"])
+        unique_texts(["a", "b"], ["find"])
 
 
 def test_vectors_are_those_of_each_text_alone_in_the_asked_order(encoder: Encoder) -> None:
@@ -113,7 +113,7 @@ def test_chunks_do_not_change_the_vectors_and_only_two_are_in_memory(
     assert [len(chunk) for chunk in encoding.chunks_of(np.arange(3000), 64)] == [1024, 1024, 952]
     np.testing.assert_allclose(encode(encoder, texts, "query"), expected, atol=1e-6)
     ahead: list[int] = []
-    for chunk, tokens in encoding.ahead(lambda rows: ahead.append(len(rows)) or [rows], [np.arange(3)] * 5):
+    for chunk, tokens in encoding.prefetch(lambda rows: ahead.append(len(rows)) or [rows], [np.arange(3)] * 5):
         assert len(chunk) == len(tokens[0]) == 3
         assert len(ahead) <= 5
     assert len(ahead) == 5

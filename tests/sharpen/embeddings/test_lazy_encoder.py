@@ -16,9 +16,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from sharpen.embeddings import LazyEncoder, vectors_of
+from sharpen.embeddings import LazyEncoder, embed_texts
 from sharpen.embeddings.encoding import encode
-from sharpen.embeddings.identity import facts_of
+from sharpen.embeddings.identity import encoder_facts
 from sharpen.errors import InputError, StepFailed
 from sharpen.models.encoder import Encoder, weights_hash
 from sharpen.settings import EncoderSettings
@@ -66,10 +66,10 @@ def changed(model: Path) -> None:
 
 def test_the_second_time_it_is_not_loaded_and_says_the_same(model: Path, loads: list[str]) -> None:
     first = LazyEncoder.open(str(model), settings())
-    expected = vectors_of(first, TEXTS, "passage")
+    expected = embed_texts(first, TEXTS, "passage")
     assert len(loads) == 1
     second = LazyEncoder.open(str(model), settings())
-    np.testing.assert_array_equal(vectors_of(second, TEXTS[::-1], "passage"), expected[::-1])
+    np.testing.assert_array_equal(embed_texts(second, TEXTS[::-1], "passage"), expected[::-1])
     encoder = Encoder.load(str(model), settings())
     del loads[1:]
     assert (second.dimension, second.weights_hash, second.device) == (
@@ -78,11 +78,11 @@ def test_the_second_time_it_is_not_loaded_and_says_the_same(model: Path, loads: 
         encoder.device,
     )
     for kind in ("query", "passage"):
-        assert second.facts(kind) == json.loads(json.dumps(facts_of(encoder, kind)))
-        assert LazyEncoder.of(encoder).facts(kind) == facts_of(encoder, kind)
+        assert second.facts(kind) == json.loads(json.dumps(encoder_facts(encoder, kind)))
+        assert LazyEncoder.of(encoder).facts(kind) == encoder_facts(encoder, kind)
     assert len(loads) == 1
     # a new text wakes it
-    found = vectors_of(second, [*TEXTS, "a text that is new"], "passage")
+    found = embed_texts(second, [*TEXTS, "a text that is new"], "passage")
     assert len(loads) == 2
     np.testing.assert_array_equal(found[:-1], expected)
     np.testing.assert_allclose(found[-1], encode(encoder, ["a text that is new"], "passage")[0], atol=1e-6)
@@ -91,10 +91,10 @@ def test_the_second_time_it_is_not_loaded_and_says_the_same(model: Path, loads: 
 PROGRAM = """
 import sys
 from sharpen.settings import EncoderSettings
-from sharpen.embeddings import LazyEncoder, vectors_of
+from sharpen.embeddings import LazyEncoder, embed_texts
 
 opened = LazyEncoder.open(sys.argv[1], EncoderSettings.checked({"passage_max_len": 32}))
-vectors_of(opened, [f"river {number} moon" for number in range(40)], "passage")
+embed_texts(opened, [f"river {number} moon" for number in range(40)], "passage")
 print("transformers" in sys.modules)
 """
 
@@ -146,22 +146,22 @@ def test_a_model_that_changes_while_it_is_in_use_ends_the_run(model: Path) -> No
     opened = LazyEncoder.open(str(model), settings())
     changed(model)
     with pytest.raises(StepFailed, match="the model was changed while it was in use; run again"):
-        vectors_of(opened, TEXTS, "passage")
+        embed_texts(opened, TEXTS, "passage")
 
 
 def test_put_away_it_is_loaded_again_when_it_is_needed(model: Path, loads: list[str]) -> None:
     opened = LazyEncoder.open(str(model), settings())
-    expected = vectors_of(opened, TEXTS, "passage")
-    opened.put_away()
-    np.testing.assert_array_equal(vectors_of(opened, TEXTS, "passage"), expected)
+    expected = embed_texts(opened, TEXTS, "passage")
+    opened.unload()
+    np.testing.assert_array_equal(embed_texts(opened, TEXTS, "passage"), expected)
     assert len(loads) == 1
-    vectors_of(opened, ["something else"] * 40, "passage")
+    embed_texts(opened, ["something else"] * 40, "passage")
     assert len(loads) == 2
 
 
 def test_without_a_cache_nothing_is_written(model: Path, loads: list[str], cache: Path) -> None:
     for _ in range(2):
-        vectors_of(LazyEncoder.open(str(model), settings(vector_cache="off")), TEXTS, "passage")
+        embed_texts(LazyEncoder.open(str(model), settings(vector_cache="off")), TEXTS, "passage")
     assert len(loads) == 2
     assert not (cache / "models").exists()
 
@@ -190,7 +190,7 @@ def test_a_cache_that_cannot_be_made_is_done_without(
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("SHARPEN_CACHE", str(tmp_path / "file" / "cache"))
     opened = LazyEncoder.open(str(model), settings())
-    assert vectors_of(opened, TEXTS, "passage").shape == (40, 32)
+    assert embed_texts(opened, TEXTS, "passage").shape == (40, 32)
     assert "vectors are not kept" in capsys.readouterr().out
 
 

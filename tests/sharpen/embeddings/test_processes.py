@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import torch
 
-from sharpen.embeddings import LazyEncoder, embed, processes, vectors_of
+from sharpen.embeddings import LazyEncoder, embed, embed_texts, processes
 from sharpen.embeddings.cache import open_cache
 from sharpen.embeddings.encoding import encode
 from sharpen.embeddings.request import Request
-from sharpen.embeddings.sharding import Share
+from sharpen.embeddings.sharding import Shard
 from sharpen.embeddings.shards import KEYS
 from sharpen.embeddings.worker import JobAddresses, work
 from sharpen.errors import StepFailed
@@ -34,7 +34,7 @@ TEXTS = [f"{WORDS[number % 10]} {number}{' sea' * (number % 23)}" for number in 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SHARPEN_CACHE", str(tmp_path / "a cache"))
-    monkeypatch.setattr(embed, "WORTH_KEEPING", 1)
+    monkeypatch.setattr(embed, "MIN_TEXTS_TO_CACHE", 1)
     return tmp_path / "a cache" / "vectors"
 
 
@@ -42,8 +42,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_two_processes_give_bit_for_bit_what_one_gives(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(processes, "WORTH", {"cpu": 10, "cuda": 10})
-    monkeypatch.setattr(embed, "WORTH_KEEPING", 1)
+    monkeypatch.setattr(processes, "MIN_TOKENS_PER_PROCESS", {"cpu": 10, "cuda": 10})
+    monkeypatch.setattr(embed, "MIN_TEXTS_TO_CACHE", 1)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
     instructions = ["find " if number % 3 else None for number in range(len(TEXTS))]
     found = []
@@ -52,8 +52,8 @@ def test_two_processes_give_bit_for_bit_what_one_gives(
         few = Counted(tiny_model, vector_cache=str(place), encoding_processes=1)
         counted = Counted(tiny_model, vector_cache=str(place), encoding_processes=number)
         # a part is there already, so that the places of the others have gaps
-        vectors_of(few.encoder, TEXTS[100:130], "query", instructions[100:130])
-        found.append(vectors_of(counted.encoder, TEXTS, "query", instructions))
+        embed_texts(few.encoder, TEXTS[100:130], "query", instructions[100:130])
+        found.append(embed_texts(counted.encoder, TEXTS, "query", instructions))
         kept = [np.load(path) for path in place.glob(f"*/*{KEYS}")]
         assert len(kept) == 1 + number and sum(map(len, kept)) == len(TEXTS)  # every text by one process
         assert counted.texts == (len(TEXTS) - 30 if number == 1 else 0)
@@ -67,13 +67,13 @@ def test_two_processes_give_bit_for_bit_what_one_gives(
 def test_without_a_cache_several_processes_encode_too_and_leave_nothing(
     tiny_model: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(processes, "WORTH", {"cpu": 10, "cuda": 10})
+    monkeypatch.setattr(processes, "MIN_TOKENS_PER_PROCESS", {"cpu": 10, "cuda": 10})
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
     (tmp_path / "temporary files").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary files"))
     counted = Counted(tiny_model, vector_cache="off", encoding_processes=2)
     texts = [*TEXTS[:100], *TEXTS[:50]]
-    found = vectors_of(counted.encoder, texts, "passage")
+    found = embed_texts(counted.encoder, texts, "passage")
     assert counted.texts == 0 and "Encoding passages on 2 processes: 100 %" in capsys.readouterr().out
     np.testing.assert_allclose(found, encode(counted.encoder, texts, "passage"), atol=1e-6)
     assert not cache.exists() and not list((tmp_path / "temporary files").iterdir())
@@ -126,7 +126,7 @@ def test_a_request_is_read_as_it_was_written(tmp_path: Path, instructions: list[
     assert read.instructions == (["find ", None, ""] if instructions else None)
 
 
-class Pretended(Share):
+class Pretended(Shard):
     """A share among several whose lengths are known beforehand."""
 
     def __init__(self, rank: int, size: int, lengths: np.ndarray) -> None:
@@ -147,7 +147,7 @@ def test_shares_are_whole_micro_batches_of_equal_tokens(size: int) -> None:
     def tokens_of(rows: np.ndarray) -> list[np.ndarray]:
         return [np.zeros(lengths[row - 10_000], np.int32) for row in rows]
 
-    alone = Share().of(chunk, tokens_of, 1024)
+    alone = Shard().of(chunk, tokens_of, 1024)
     works = [Pretended(rank, size, lengths).of(chunk, tokens_of, 1024) for rank in range(size)]
     batches = {tuple(alone.rows[batch]) for batch in alone.batches}
     dealt = [tuple(own.rows[batch]) for own in works for batch in own.batches]
@@ -178,7 +178,7 @@ def test_as_many_processes_as_are_asked_for_have_a_core_and_enough_to_do(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch, asked: int, cores: int, texts: int, expected: int
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
-    monkeypatch.setattr(processes, "WORTH", {"cpu": 500, "cuda": 500})
+    monkeypatch.setattr(processes, "MIN_TOKENS_PER_PROCESS", {"cpu": 500, "cuda": 500})
     encoder = Counted(tiny_model, encoding_processes=asked).encoder
     assert processes.process_count(encoder, "passage", ["four" * 8] * texts, np.arange(texts)) == expected
     encoder.address = ""
@@ -215,7 +215,7 @@ def test_one_process_a_gpu_whatever_the_cores(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
-    monkeypatch.setattr(processes, "WORTH", {"cpu": 1, "cuda": 500})
+    monkeypatch.setattr(processes, "MIN_TOKENS_PER_PROCESS", {"cpu": 1, "cuda": 500})
     encoder: Any = SimpleNamespace(
         address="a model",
         device=torch.device("cuda", 0),

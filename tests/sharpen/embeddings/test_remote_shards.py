@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sharpen.embeddings import embed, vectors_of
+from sharpen.embeddings import embed, embed_texts
 from sharpen.embeddings.shards import KEYS, VECTORS
 from sharpen.errors import InputError, StepFailed
 from sharpen.store import object_store, storage
@@ -39,13 +39,13 @@ class Machines:
 
 @pytest.fixture
 def machines(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, s3: str) -> Machines:
-    monkeypatch.setattr(embed, "WORTH_KEEPING", 1)
+    monkeypatch.setattr(embed, "MIN_TEXTS_TO_CACHE", 1)
     return Machines(tiny_model, tmp_path, monkeypatch, f"{s3}/{tmp_path.name}/vectors")
 
 
 def test_what_one_machine_computed_another_reads_bit_for_bit(machines: Machines) -> None:
     one = machines.at("one")
-    expected = vectors_of(one.encoder, TEXTS, "passage")
+    expected = embed_texts(one.encoder, TEXTS, "passage")
     assert one.texts == len(TEXTS)
     assert {file.name.partition("/")[2].partition(".")[2] for file in storage.list_files(machines.address)} == {
         "json",
@@ -53,7 +53,7 @@ def test_what_one_machine_computed_another_reads_bit_for_bit(machines: Machines)
         VECTORS[1:],
     }
     two = machines.at("two")
-    np.testing.assert_array_equal(vectors_of(two.encoder, TEXTS, "passage"), expected)
+    np.testing.assert_array_equal(embed_texts(two.encoder, TEXTS, "passage"), expected)
     assert two.texts == 0
     # and reads it from its own disk from then on
     fetched = machines.local("two")
@@ -117,14 +117,14 @@ def test_a_store_that_fails_half_way_is_a_note_and_leaves_nothing_half_written(
 
     machines.monkeypatch.setattr(object_store, "upload", failing)
     one = machines.at("one")
-    expected = vectors_of(one.encoder, TEXTS, "passage")
+    expected = embed_texts(one.encoder, TEXTS, "passage")
     said = [line for line in capsys.readouterr().out.splitlines() if "answered 500" in line]
     assert len(said) == 1 and said[0].startswith("note: the vector cache is used on this machine only from here on")
     assert machines.stored(KEYS) == []
     assert one.computed(TEXTS) == 0  # what was computed is kept on the machine
     machines.monkeypatch.setattr(object_store, "upload", upload)
     two = machines.at("two")
-    np.testing.assert_array_equal(vectors_of(two.encoder, TEXTS, "passage"), expected)
+    np.testing.assert_array_equal(embed_texts(two.encoder, TEXTS, "passage"), expected)
     assert two.texts == len(TEXTS)
     assert machines.at("three").computed(TEXTS) == 0
 
@@ -133,7 +133,7 @@ def test_an_address_that_cannot_be_used_is_told_before_any_text_is_computed(mach
     machines.address = "s3://no-such-bucket-here/vectors"
     counted = machines.at("one")
     with pytest.raises(InputError, match="no bucket 'no-such-bucket-here'") as caught:
-        vectors_of(counted.encoder, TEXTS, "passage")
+        embed_texts(counted.encoder, TEXTS, "passage")
     assert len(caught.value.faults) == 1 and counted.texts == 0
 
 

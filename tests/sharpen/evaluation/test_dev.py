@@ -42,7 +42,7 @@ def test_dev_has_the_figures_of_an_evaluation_of_dev_and_is_compared(base, data,
     beside = storage.read_json(f"{base}/dev.json")
     assert beside["metrics"] == pytest.approx(alone)
     assert (beside["queries"], beside["groups"], beside["against"]) == (12, 12, {})
-    assert storage.read_marker(base).facts["dev"]["ndcg_at_10"] == pytest.approx(alone["ndcg_at_10"])
+    assert storage.read_manifest(base).facts["dev"]["ndcg_at_10"] == pytest.approx(alone["ndcg_at_10"])
     evaluate(str(tiny_model), str(data), "test", str(tmp_path / "tuned"), FAST, SHORT, references={"base": base})
     compared = storage.read_json(str(tmp_path / "tuned" / "dev.json"))["against"]["base"]["ndcg_at_10"]
     assert (compared["difference"], compared["queries"], compared["ties"]) == (0, 12, 12)
@@ -73,7 +73,7 @@ def test_queries_that_a_champion_was_trained_on_are_left_out_and_counted(base, d
     seen = tmp_path / "seen.u64"
     seen.write_bytes(query_keys.as_bytes(query_keys.keys_of(f"  {texts[f'q{n}'].upper()} " for n in (3, 7, 25))))
     evaluate(str(tiny_model), str(data), "test", str(tmp_path / "out"), FAST, SHORT, without=str(seen))
-    facts = storage.read_marker(str(tmp_path / "out")).facts
+    facts = storage.read_manifest(str(tmp_path / "out")).facts
     assert facts["queries_left_out"] == 2
     measured = query_keys.read(str(tmp_path / "out" / query_keys.MEASURED))
     assert set(measured.tolist()) == set(

@@ -107,7 +107,7 @@ def test_the_command_gives_what_pytrec_eval_gives(tiny_model, data, tmp_path):
 
 
 def test_the_folder_is_whole(base, data, tiny_model):
-    marker = storage.read_marker(base)
+    marker = storage.read_manifest(base)
     assert marker.producer == "evaluation"
     assert marker.rows == {"queries": 30, "passages": 150}
     assert marker.facts["model"] == str(tiny_model)
@@ -232,7 +232,7 @@ def test_a_reference_measured_otherwise_is_refused_before_any_work(base, data, t
             evaluate("no/model", str(folder), "test", str(tmp_path / "x"), settings, SHORT, references={"base": base})
     with pytest.raises(InputError):
         evaluate("no/model", str(data), "test", str(tmp_path / "x"), FAST, SHORT, references={"base": str(data)})
-    assert not storage.is_finished(str(tmp_path / "x"))
+    assert not storage.is_complete(str(tmp_path / "x"))
 
 
 def test_ties_at_the_last_rank_keep_the_larger_ids(tiny_model, tmp_path):
@@ -276,7 +276,7 @@ def test_embeddings_that_are_not_numbers_end_in_one_line(tiny_model, data, tmp_p
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(StepFailed, match=r"embedding of query q0 is not a number \(30 of 30 such\)"):
         evaluate(str(folder), str(data), "test", str(tmp_path / "x"), FAST, SHORT)
-    assert not storage.is_finished(str(tmp_path / "x"))
+    assert not storage.is_complete(str(tmp_path / "x"))
 
 
 def test_the_report_shows_what_earlier_steps_left(tiny_model, data, tmp_path):
@@ -284,7 +284,7 @@ def test_the_report_shows_what_earlier_steps_left(tiny_model, data, tmp_path):
     subprocess.run(["cp", "-r", tiny_model, model], check=True)
     log = [{"step": step, "loss": 1 / step} for step in range(1, 30)]
     (model / "training.json").write_text(json.dumps({"settings": {"temperature": 0.02}, "log": log}))
-    with storage.new_folder(str(tmp_path / "negatives"), producer="hard_negatives") as folder:
+    with storage.publish(str(tmp_path / "negatives"), producer="hard_negatives") as folder:
         (folder / "report.json").write_text(json.dumps({"dropped": {"margin": 12345, "same_text": 3}}))
     context = {"negatives": str(tmp_path / "negatives")}
     evaluate(str(model), str(data), "test", str(tmp_path / "out"), FAST, SHORT, context=context)

@@ -10,18 +10,18 @@ import polars as pl
 import pytest
 
 from sharpen.data.trec import write_run
-from sharpen.evaluation.artifact import Evaluated
+from sharpen.evaluation.artifact import EvaluationArtifact
 from sharpen.evaluation.comparison import compare
 from sharpen.evaluation.formatting import interval, label, number, p_text, plain, signed
 from sharpen.evaluation.metrics import TIE_RULE, means, measure
 from sharpen.evaluation.report import render_report
 from sharpen.evaluation.report.curves import columns, smoothed, thin
 from sharpen.evaluation.report.examples import first_rank, is_code, shown
-from sharpen.evaluation.report.provenance import Background, blocks
+from sharpen.evaluation.report.provenance import Provenance, blocks
 from sharpen.evaluation.report.render import short_name, title
 from sharpen.evaluation.report.svg import Scale, el, nice_ticks, spread
 from sharpen.evaluation.settings import EvaluationSettings
-from sharpen.evaluation.split import Judged
+from sharpen.evaluation.split import EvaluationSplit
 from sharpen.reports.html_page import CONTENT_SECURITY_POLICY
 from sharpen.settings import EncoderSettings
 from tests.sharpen.reports.html_pages import check_page
@@ -36,7 +36,7 @@ def judged_set(queries=40, passages=120):
     texts = [f"passage {p} " + "many words " * 60 for p in passage_ids]
     texts[0], texts[1] = CODE, HOSTILE
     query_ids = [f"q{i:02}" for i in range(queries)]
-    return Judged(
+    return EvaluationSplit(
         query_ids=query_ids,
         query_texts=[HOSTILE if i == 3 else f"question {i}" for i in range(queries)],
         instructions=[""] * queries,
@@ -71,10 +71,10 @@ def evaluated(folder, judged, quality, seed):
         **judged.facts,
     }
     table = pl.DataFrame({"query_id": judged.query_ids, "group": judged.groups, **values})
-    return Evaluated(str(folder), facts, means(values), table, folder / "run.trec")
+    return EvaluationArtifact(str(folder), facts, means(values), table, folder / "run.trec")
 
 
-BACKGROUND = Background(
+BACKGROUND = Provenance(
     training={
         "model_name": "code <b>search</b>",
         "settings": {"temperature": 0.02, "optim": {"betas": [0.9, 0.999]}, "note": HOSTILE},
@@ -107,8 +107,8 @@ def pages(tmp_path_factory):
         return render_report(tuned, references, comparison, judged, SETTINGS, EncoderSettings(), background)
 
     return {
-        "alone": page({}, Background()),
-        "base": page({"base": base}, Background()),
+        "alone": page({}, Provenance()),
+        "base": page({"base": base}, Provenance()),
         "full": page({"base": base, "champion": champion}, BACKGROUND),
         "values": (tuned, base),
     }
@@ -209,7 +209,7 @@ def test_a_model_no_better_or_worse_is_told_as_such(tmp_path):
     good, bad = evaluated(tmp_path / "good", judged, 3.0, 1), evaluated(tmp_path / "bad", judged, 0.0, 2)
     for candidate, base, said in ((bad, good, "fell from"), (good, good, "the same as the base model")):
         comparison = compare(candidate, {"base": base}, SETTINGS)
-        arguments = (candidate, {"base": base}, comparison, judged, SETTINGS, EncoderSettings(), Background())
+        arguments = (candidate, {"base": base}, comparison, judged, SETTINGS, EncoderSettings(), Provenance())
         assert said in Tags(render_report(*arguments)).text
 
 
@@ -217,7 +217,7 @@ def test_one_query_and_one_passage_are_enough(tmp_path):
     judged = judged_set(queries=1, passages=2)
     only = evaluated(tmp_path / "only", judged, 1.0, 1)
     comparison = compare(only, {"base": only}, SETTINGS)
-    page = render_report(only, {"base": only}, comparison, judged, SETTINGS, EncoderSettings(), Background())
+    page = render_report(only, {"base": only}, comparison, judged, SETTINGS, EncoderSettings(), Provenance())
     assert "1\N{NO-BREAK SPACE}query" in page
 
 
@@ -243,7 +243,7 @@ def test_code_is_told_from_prose():
 
 def test_the_title_tells_models_apart(pages):
     tuned, _ = pages["values"]
-    assert title(tuned, Background(training={"base_model": "s3://b/m/bge-base"})) == "bge-base, fine-tuned"
+    assert title(tuned, Provenance(training={"base_model": "s3://b/m/bge-base"})) == "bge-base, fine-tuned"
     assert short_name("/site-packages/minilm/model/") == "minilm/model"
     assert short_name("BAAI/bge-m3") == "bge-m3"
 

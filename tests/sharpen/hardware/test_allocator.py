@@ -25,14 +25,14 @@ def work():
         blocks = [np.ones(2**21, dtype=np.uint8) for _ in range(8)]  # 16 MiB, freed at the next turn
         del blocks
 
-kept = allocator.keep_freed() if sys.argv[1] == "keep" else False
+kept = allocator.retain_freed_memory() if sys.argv[1] == "keep" else False
 start = resident()
 work()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 work()
 faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 held = resident() - start
-allocator.give_back()
+allocator.release_freed_memory()
 print(json.dumps({"kept": kept, "faults": faults, "held": held, "after": resident() - start}))
 """
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from sharpen.embeddings.encoding import encode
-from sharpen.hardware.thread_pool import side_by_side
+from sharpen.hardware.thread_pool import map_in_threads
 from sharpen.models.encoder import Encoder
 from sharpen.settings import EncoderSettings
 
@@ -45,7 +45,7 @@ def test_results_come_in_the_order_of_the_pieces(threads: None) -> None:
         entered.append(threading.current_thread().name)
         yield
 
-    found = list(side_by_side((lambda n=n: piece(n) for n in range(20)), 3, surroundings))
+    found = list(map_in_threads((lambda n=n: piece(n) for n in range(20)), 3, surroundings))
     assert [number for number, _, _ in found] == list(range(20))
     assert {name for _, name, _ in found} <= set(entered) and len(entered) == 3
     assert {count for _, _, count in found} == {1}
@@ -66,7 +66,7 @@ def test_few_pieces_are_begun_ahead(threads: None) -> None:
             taken.append(number)
             yield lambda: 0
 
-    results = side_by_side(pieces(), 2, nullcontext)
+    results = map_in_threads(pieces(), 2, nullcontext)
     next(results)
     assert len(taken) <= 6
     results.close()  # type: ignore[attr-defined]
@@ -82,7 +82,7 @@ def test_a_fault_comes_at_its_turn_and_nothing_is_left_running(lanes: int, threa
 
     found = []
     with pytest.raises(ValueError, match="the fourth"):
-        for result in side_by_side((lambda n=n: piece(n) for n in range(50)), lanes, nullcontext):
+        for result in map_in_threads((lambda n=n: piece(n) for n in range(50)), lanes, nullcontext):
             found.append(result)
     assert found == [0, 1, 2, 3]
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("lane")]
@@ -99,7 +99,7 @@ def test_surroundings_that_cannot_be_entered_are_an_error_and_not_for_ever(lanes
 
     def caller() -> None:
         try:
-            list(side_by_side((lambda: 0 for _ in range(5)), lanes, surroundings))
+            list(map_in_threads((lambda: 0 for _ in range(5)), lanes, surroundings))
         except ValueError as error:
             told.append(error)
 

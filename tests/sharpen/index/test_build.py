@@ -155,7 +155,7 @@ def test_the_quality_figures_are_recall_by_definition(
 def test_the_same_input_gives_the_same_files(corpus: Path, tiny_model: Path, tmp_path: Path) -> None:
     for name in ("one", "two"):
         made(corpus, tiny_model, tmp_path / name, index="IVF4,SQ8")
-    one, two = (storage.read_marker(str(tmp_path / name)).files for name in ("one", "two"))
+    one, two = (storage.read_manifest(str(tmp_path / name)).files for name in ("one", "two"))
     assert one == two
 
 
@@ -238,7 +238,7 @@ def test_an_interrupted_write_leaves_the_older_index_as_it_was(
     corpus: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made(corpus, tiny_model, tmp_path / "out")
-    before = storage.read_marker(str(tmp_path / "out"))
+    before = storage.read_manifest(str(tmp_path / "out"))
 
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
@@ -246,7 +246,7 @@ def test_an_interrupted_write_leaves_the_older_index_as_it_was(
     monkeypatch.setattr("sharpen.index.faiss_file.write", interrupted)
     with pytest.raises(KeyboardInterrupt):
         made(corpus, tiny_model, tmp_path / "out", vector_precision="int8")
-    assert storage.read_marker(str(tmp_path / "out")) == before
+    assert storage.read_manifest(str(tmp_path / "out")) == before
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert OpenIndex(str(tmp_path / "out")).ask("a town", 1).hits
 
@@ -255,7 +255,7 @@ def test_what_is_no_index_or_another_models_is_told(corpus: Path, tiny_model: Pa
     made(corpus, tiny_model, tmp_path / "out")
     with pytest.raises(InputError, match="not a finished folder"):
         OpenIndex(str(corpus))
-    with storage.new_folder(str(tmp_path / "negatives"), producer="hard_negatives") as folder:
+    with storage.publish(str(tmp_path / "negatives"), producer="hard_negatives") as folder:
         (folder / "report.json").write_text("{}")
     with pytest.raises(InputError, match="written by hard_negatives, not an index"):
         OpenIndex(str(tmp_path / "negatives"))
@@ -296,6 +296,6 @@ def test_from_s3_to_s3(corpus: Path, tiny_model: Path, s3: str, tmp_path: Path) 
     remote = made(corpus, tiny_model, address, vector_precision="fp16")
     local = made(corpus, tiny_model, tmp_path / "out", vector_precision="fp16")
     assert remote.ask(passage(8)["text"], 5).hits == local.ask(passage(8)["text"], 5).hits
-    assert storage.read_marker(address).files == storage.read_marker(str(tmp_path / "out")).files
+    assert storage.read_manifest(address).files == storage.read_manifest(str(tmp_path / "out")).files
     assert remote.manifest.model.address == str(tiny_model)
     assert searching.opened(address)[1] == remote.manifest

@@ -108,7 +108,7 @@ class Story:
     def succeed(self, output: str = "", run: str = RUN) -> None:
         """The job ends well, and its output is finished if an address is given."""
         if output:
-            with storage.new_folder(output, producer="finetuning", run_id=run) as folder:
+            with storage.publish(output, producer="finetuning", run_id=run) as folder:
                 (folder / "training.json").write_text("{}")
         self.finish_pods()
         self.condition(self.kind.succeeded, "done")

@@ -285,4 +285,4 @@ def test_the_role_is_what_the_code_asks_for(s3: str, api: FakeApi) -> None:
         unfinished.submit(unfinished.build())
         assert reap_jobs(cluster=unfinished._cluster)
     assert {Permission(*call) for call in api.calls} == LAUNCHER
-    assert storage.is_finished(f"{s3}/rights/trainjob")
+    assert storage.is_complete(f"{s3}/rights/trainjob")

@@ -12,8 +12,8 @@ from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sharpen.losses import contrastive as loss_module
-from sharpen.losses.contrastive import Contrast, Objective, loss_and_gradient
-from sharpen.training.data.collator import lay_out
+from sharpen.losses.contrastive import ContrastiveRows, LossConfig, loss_and_gradient
+from sharpen.training.data.collator import shard_batch
 from sharpen.training.data.examples import Examples
 from sharpen.training.data.sampler import Batch
 from sharpen.training.settings import TrainingSettings
@@ -93,7 +93,7 @@ def drawn(settings: TrainingSettings, step: int = 0) -> tuple[Examples, Batch]:
 def fast_and_slow(settings: TrainingSettings, step: int) -> tuple[float, Tensor, Tensor, Tensor, float]:
     """(fast loss, fast gradient, slow loss, slow gradient, negatives per query) on random unit vectors."""
     examples, batch = drawn(settings, step)
-    layout = lay_out(batch, _NoTokens(examples), settings, 0, 1)  # type: ignore[arg-type]
+    layout = shard_batch(batch, _NoTokens(examples), settings, 0, 1)  # type: ignore[arg-type]
     torch.manual_seed(step)
     rows = len(layout.queries) + len(layout.texts)
     embeddings = functional.normalize(torch.randn(rows, DIMENSION, dtype=torch.float64), dim=1).requires_grad_()
@@ -142,7 +142,7 @@ def test_blocks_do_not_matter(name: str, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_finite_differences(name: str) -> None:
     settings = settings_for(**VARIANTS[name])
     examples, batch = drawn(settings)
-    layout = lay_out(batch, _NoTokens(examples), settings, 0, 1)  # type: ignore[arg-type]
+    layout = shard_batch(batch, _NoTokens(examples), settings, 0, 1)  # type: ignore[arg-type]
     objective = objective_of(settings, normalize=True)
     torch.manual_seed(1)
     vectors = torch.randn(len(layout.queries) + len(layout.texts), DIMENSION, dtype=torch.float64)
@@ -194,8 +194,10 @@ def test_m3_loss_does_not_depend_on_the_order_of_negatives() -> None:
     order = [0, 3, 1, 2]
 
     def value(own: Tensor, teacher: Tensor) -> float:
-        contrast = Contrast(torch.arange(5), torch.arange(20) + 5, own, torch.empty(0, 2, dtype=torch.long), teacher)
-        return loss_and_gradient(vectors, [contrast], Objective(0.1, distillation="m3_kd_loss"), 5).loss
+        contrast = ContrastiveRows(
+            torch.arange(5), torch.arange(20) + 5, own, torch.empty(0, 2, dtype=torch.long), teacher
+        )
+        return loss_and_gradient(vectors, [contrast], LossConfig(0.1, distillation="m3_kd_loss"), 5).loss
 
     assert value(own, teacher) == pytest.approx(value(own[:, order], teacher[:, order]), rel=1e-12)
 
@@ -203,10 +205,10 @@ def test_m3_loss_does_not_depend_on_the_order_of_negatives() -> None:
 def test_excluded_pairs_get_no_gradient() -> None:
     torch.manual_seed(0)
     vectors = functional.normalize(torch.randn(6, 8), dim=1)
-    contrast = Contrast(
+    contrast = ContrastiveRows(
         torch.tensor([0]), torch.tensor([1, 2, 3, 4, 5]), torch.tensor([[0, 1]]), torch.tensor([[0, 3], [0, 4]])
     )
-    outcome = loss_and_gradient(vectors, [contrast], Objective(0.05), 1)
+    outcome = loss_and_gradient(vectors, [contrast], LossConfig(0.05), 1)
     assert outcome.negatives == 2
     assert torch.equal(outcome.gradient[4:], torch.zeros(2, 8))
     assert outcome.gradient[3].abs().sum() > 0
@@ -230,8 +232,8 @@ def test_first_loss_equals_sentence_transformers(tiny_model: object) -> None:
 
     vectors = torch.from_numpy(theirs.encode([*queries, *(text for column in columns for text in column)]))
     own = torch.stack([torch.arange(5), torch.arange(5) + 5, torch.arange(5) + 10], dim=1)
-    contrast = Contrast(torch.arange(5), torch.arange(15) + 5, own, torch.empty(0, 2, dtype=torch.long))
-    assert loss_and_gradient(vectors, [contrast], Objective(0.02), 5).loss == pytest.approx(reference, abs=1e-4)
+    contrast = ContrastiveRows(torch.arange(5), torch.arange(15) + 5, own, torch.empty(0, 2, dtype=torch.long))
+    assert loss_and_gradient(vectors, [contrast], LossConfig(0.02), 5).loss == pytest.approx(reference, abs=1e-4)
 
 
 class _Largest(TorchDispatchMode):
@@ -259,10 +261,10 @@ def test_blocks_bound_what_is_held_at_once(monkeypatch: pytest.MonkeyPatch, in_b
     groups = torch.stack([torch.randperm(texts)[:group] for _ in range(rows)])
     places = groups if in_batch else torch.arange(rows * group).reshape(rows, group)
     columns = torch.arange(texts) if in_batch else groups.reshape(-1)
-    contrast = Contrast(
+    contrast = ContrastiveRows(
         torch.arange(rows), columns + rows, places, torch.empty(0, 2, dtype=torch.long), in_batch=in_batch
     )
     with _Largest() as largest:
-        loss_and_gradient(embeddings, [contrast], Objective(0.05), rows)
+        loss_and_gradient(embeddings, [contrast], LossConfig(0.05), rows)
     # the embeddings and their gradient, or a block; never all rows with their groups
     assert largest.numbers <= max((rows + texts) * dimension, block) < rows * group * dimension

@@ -11,13 +11,13 @@ import polars as pl
 
 from sharpen.data.dataset import CORPUS, GIVEN_NEGATIVES, QRELS, QUERIES, TEACHER_SCORES, DataSet
 from sharpen.mining.approximate import Approximate
-from sharpen.mining.corpus import Pool, make_pool
+from sharpen.mining.corpus import MiningCorpus, build_corpus
 from sharpen.mining.cross_encoder import CrossEncoder
 from sharpen.mining.mine import search_and_choose
-from sharpen.mining.output import Writer
-from sharpen.mining.rank_range import make_scope
-from sharpen.mining.rankings import Vectors
-from sharpen.mining.report.statistics import Figures
+from sharpen.mining.output import NegativesWriter
+from sharpen.mining.rank_range import rank_range
+from sharpen.mining.rankings import MinerEmbeddings
+from sharpen.mining.report.statistics import MiningStats
 from sharpen.mining.rescoring import Rescorer
 from sharpen.mining.score_cache import ScoreCache
 from sharpen.mining.settings import MiningSettings
@@ -143,22 +143,22 @@ def mined(
     others: Rankings | None = None,
     judge: Judge | CrossEncoder | None = None,
     index: Callable[[np.ndarray], Approximate] | None = None,
-) -> tuple[list[dict], Figures]:
+) -> tuple[list[dict], MiningStats]:
     """The rows of the negatives table, and the figures; `index` makes an approximate one of the passages' vectors."""
-    pool = make_pool(made.data, "data", settings.relevance_level)
+    pool = build_corpus(made.data, "data", settings.relevance_level)
     queries = np.array([made.query_vectors[query_id] for query_id in pool.query_ids], dtype=np.float32)
     passages = np.array([made.passage_vectors[passage_id] for passage_id in pool.passage_ids], dtype=np.float32)
-    scope = make_scope(settings, len(passages))
+    scope = rank_range(settings, len(passages))
     tables = {source: as_rows(found, pool, scope.reach) for source, found in (others or {}).items()}
     folder.mkdir(parents=True, exist_ok=True)
-    writer = Writer(folder, pool, settings.candidate_sources, made.data.teacher_scores)
+    writer = NegativesWriter(folder, pool, settings.candidate_sources, made.data.teacher_scores)
     rescorer = Rescorer(judge, pool, ScoreCache(judge.identity, 20)) if judge else None  # type: ignore[arg-type]
-    vectors = Vectors(queries, passages, index(passages) if index else None)
+    vectors = MinerEmbeddings(queries, passages, index(passages) if index else None)
     figures = search_and_choose(vectors, tables, pool, settings, scope, writer, rescorer)
     return pl.read_parquet(folder / "negatives").rows(named=True), figures
 
 
-def as_rows(found: Mapping[str, Sequence[str]], pool: Pool, depth: int) -> np.ndarray:
+def as_rows(found: Mapping[str, Sequence[str]], pool: MiningCorpus, depth: int) -> np.ndarray:
     """A source's ranking as `rank_all` gives it."""
     number = {passage_id: row for row, passage_id in enumerate(pool.passage_ids)}
     table = np.full((len(pool.query_ids), depth), -1, dtype=np.int32)

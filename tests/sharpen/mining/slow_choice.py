@@ -7,9 +7,9 @@ from collections import Counter
 
 import numpy as np
 
-from sharpen.data.text import normalised
+from sharpen.data.text import normalize
 from sharpen.mining import rng
-from sharpen.mining.rng import Purpose
+from sharpen.mining.rng import RngStream
 from sharpen.mining.settings import MiningSettings
 from tests.sharpen.mining.corpora import Rankings, Second, World
 
@@ -20,7 +20,7 @@ class Slow:
     def __init__(self, made: World, second: Second | None = None, level: int = 1) -> None:
         self.world, self.second = made, second
         self.passages = dict(made.data.corpus.select("passage_id", "text").iter_rows())
-        self.texts = {passage_id: normalised(text) for passage_id, text in self.passages.items()}
+        self.texts = {passage_id: normalize(text) for passage_id, text in self.passages.items()}
         self.queries = {row["query_id"]: row for row in made.data.queries.iter_rows(named=True)}
         self.positives: dict[str, set[str]] = {}
         self.known: dict[str, set[str]] = {}
@@ -50,8 +50,8 @@ class Slow:
         return min(self.score(query_id, passage_id) for passage_id in self.positives[query_id])
 
     def known_texts(self, query_id: str) -> set[str]:
-        own = normalised(self.queries[query_id]["text"])
-        same = [other for other, row in self.queries.items() if normalised(row["text"]) == own]
+        own = normalize(self.queries[query_id]["text"])
+        same = [other for other, row in self.queries.items() if normalize(row["text"]) == own]
         return {self.texts[passage_id] for other in same for passage_id in self.known.get(other, ())}
 
     def given(self, query_id: str) -> list[str]:
@@ -65,7 +65,7 @@ class Slow:
         return sorted(kept.values())
 
     def forbidden(self, query_id: str, text: str) -> bool:
-        return text in self.known_texts(query_id) or text == normalised(self.queries[query_id]["text"])
+        return text in self.known_texts(query_id) or text == normalize(self.queries[query_id]["text"])
 
     def passes(self, query_id: str, passage_id: str, settings: MiningSettings) -> bool:
         """The rules, but for copies."""
@@ -95,8 +95,8 @@ class Slow:
     def rule(self, query_id: str, passage_id: str, above: list[str], settings: MiningSettings) -> str | None:
         """The first rule but for the margins that filters a passage out below passages with the texts `above`."""
         text, score = self.texts[passage_id], self.score(query_id, passage_id)
-        own = normalised(self.queries[query_id]["text"])
-        same = [other for other, row in self.queries.items() if normalised(row["text"]) == own]
+        own = normalize(self.queries[query_id]["text"])
+        same = [other for other, row in self.queries.items() if normalize(row["text"]) == own]
         if any(passage_id in self.known.get(other, ()) for other in same):
             return "known_positive_id"
         if text in self.known_texts(query_id):
@@ -130,7 +130,7 @@ class Slow:
             fit = [passage_id for passage_id in left if passage_id]
             return found + Counter(rule for p in fit if (rule := self.margin(query_id, p, settings)))
         if settings.sampling == "random":
-            priority = rng.generator(settings.seed, query_id, Purpose.SAMPLE).random(len(left))
+            priority = rng.generator(settings.seed, query_id, RngStream.SAMPLE).random(len(left))
             left = [left[place] for place in np.argsort(priority)]
         waiting = [passage_id for passage_id in left if passage_id]
         wanted = settings.negative_number - int(np.floor(settings.random_share * settings.negative_number + 0.5))
@@ -184,7 +184,7 @@ class Slow:
         in_range = [column for column, (_, rank, _) in enumerate(ranking) if start < rank <= end]
         columns = [column for column in in_range if fit[column]]
         if settings.sampling == "random":
-            priority = rng.generator(settings.seed, query_id, Purpose.SAMPLE).random(len(in_range))
+            priority = rng.generator(settings.seed, query_id, RngStream.SAMPLE).random(len(in_range))
             columns.sort(key=lambda column: priority[in_range.index(column)])
         taken = sorted(columns[: number - at_random])
         chosen: list[tuple[str, str, int | None, str | None]] = [
@@ -198,9 +198,9 @@ class Slow:
         if settings.top_up.endswith("random"):
             wanted = number - len(chosen)
         barred = {self.texts[row[0]] for row in chosen} | {self.texts[p] for p, rank, _ in ranking if rank <= start}
-        for purpose, size in ((Purpose.CORPUS, 4 * wanted + 16), (Purpose.CORPUS_AGAIN, 4096)):
+        for purpose, size in ((RngStream.CORPUS, 4 * wanted + 16), (RngStream.CORPUS_AGAIN, 4096)):
             generator = rng.generator(settings.seed, query_id, purpose)
-            if not wanted or (self.second and purpose is Purpose.CORPUS_AGAIN):
+            if not wanted or (self.second and purpose is RngStream.CORPUS_AGAIN):
                 break
             seen = set()
             for row in generator.choice(len(passage_ids), size=min(size, len(passage_ids)), replace=False):

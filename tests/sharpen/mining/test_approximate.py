@@ -15,10 +15,10 @@ from components.hard_negatives.show import summary
 from sharpen.errors import InputError
 from sharpen.index import ann
 from sharpen.index.ann import Effort
-from sharpen.index.exact import Found, top_k
+from sharpen.index.exact import Neighbours, top_k
 from sharpen.mining.approximate import Approximate, approximated, search_facts
 from sharpen.mining.mine import mine
-from sharpen.mining.rankings import Vectors, best_positive_ranks
+from sharpen.mining.rankings import MinerEmbeddings, best_positive_ranks
 from sharpen.mining.settings import MiningSettings
 from sharpen.settings import EncoderSettings
 from tests.sharpen.mining import corpora
@@ -128,7 +128,7 @@ def test_lists_that_hold_too_little_leave_empty_places_at_the_end() -> None:
     queries, passages = (draw.standard_normal((rows, 8)).astype(np.float32) for rows in (20, 300))
     found = approximated(queries, passages, 250, "IVF64,Flat", seed=0)
     assert found is not None
-    vectors = Vectors(queries, passages, found)
+    vectors = MinerEmbeddings(queries, passages, found)
     indices = np.concatenate([block.indices for block in vectors.nearest(250)])
     empty = indices < 0
     assert (np.diff(empty.astype(int), axis=1) >= 0).all()
@@ -175,7 +175,9 @@ def test_a_positive_that_the_index_missed_does_not_make_its_query_inconsistent(t
 
 
 def test_a_tied_positive_has_the_rank_that_the_search_gives_it() -> None:
-    found = Found(0, np.array([[3.0, 2.0, 2.0], [3.0, 2.0, -np.inf]], np.float32), np.array([[7, 4, 6], [7, 4, -1]]))
+    found = Neighbours(
+        0, np.array([[3.0, 2.0, 2.0], [3.0, 2.0, -np.inf]], np.float32), np.array([[7, 4, 6], [7, 4, -1]])
+    )
     for passage, expected in ((3, [2, 2]), (4, [2, 2]), (5, [3, 3]), (6, [3, 3]), (8, [0, 3])):
         ranks = best_positive_ranks(found, np.array([passage] * 2), np.array([2.0, 2.0], np.float32))
         assert ranks.tolist() == expected

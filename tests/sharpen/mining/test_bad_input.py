@@ -131,6 +131,6 @@ def test_a_store_that_fails_half_way_leaves_nothing_that_counts(
 
         monkeypatch.setattr(object_store, "upload", real)
         store.up()
-        assert not storage.is_finished(output)
+        assert not storage.is_complete(output)
         mine(data, str(tiny_model), output, settings, encoder)
-        assert storage.open_folder(output).is_dir()
+        assert storage.open_artifact(output).is_dir()

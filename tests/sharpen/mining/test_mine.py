@@ -67,7 +67,7 @@ def test_writes_a_finished_folder_twice_the_same(data: str, tiny_model: Path, tm
     settings = MiningSettings.checked({"range_for_sampling": "2-40", "negative_number": 7, "relative_margin": 0.001})
     marker = mine(data, str(tiny_model), str(tmp_path / "one"), settings, ENCODER)
     mine(data, str(tiny_model), str(tmp_path / "two"), settings, ENCODER)
-    folder = storage.open_folder(str(tmp_path / "one"))
+    folder = storage.open_artifact(str(tmp_path / "one"))
     table = read_table(folder / "negatives", NEGATIVES)
     assert table.equals(read_table(tmp_path / "two" / "negatives", NEGATIVES))
     assert marker.producer == "hard_negatives" and marker.rows == {"negatives": table.height, "queries": 30}
@@ -191,7 +191,7 @@ def test_the_step_as_the_pipeline_calls_it(data: str, tiny_model: Path, tmp_path
     address, model = str(tmp_path / "run" / "hard_negatives-2"), str(tiny_model)
     result = run_step(address, data, model, settings, ENCODER.model_dump_json())
     assert result.address == address
-    assert storage.is_finished(result.address)
+    assert storage.is_complete(result.address)
     assert result.metrics["negatives"] == result.facts["rows"]["negatives"] > 0
     result.write_page(str(tmp_path / "ui" / "report.html"))
     assert (tmp_path / "ui" / "report.html").read_bytes().startswith(b"<!doctype html>")
@@ -205,7 +205,7 @@ def test_negatives_in_an_object_store(s3: str, data: str, tiny_model: Path, tmp_
     here = mine(data, str(tiny_model), str(tmp_path / "out"), settings, ENCODER)
     there = mine(data, str(tiny_model), f"{s3}/mining/out", settings, ENCODER)
     assert there.rows == here.rows
-    opened = storage.open_folder(f"{s3}/mining/out")
+    opened = storage.open_artifact(f"{s3}/mining/out")
     assert read_table(opened / "negatives", NEGATIVES).equals(read_table(tmp_path / "out" / "negatives", NEGATIVES))
     with pytest.raises(InputError, match="bucket"):
         mine(data, str(tiny_model), "s3://no-such-bucket-here/out", settings, ENCODER)

@@ -25,7 +25,7 @@ from sharpen.errors import InputError
 from sharpen.mining import mine as step
 from sharpen.mining.mine import mine
 from sharpen.mining.report.false_negative_rate import NO_FILTERS
-from sharpen.mining.report.statistics import Figures
+from sharpen.mining.report.statistics import MiningStats
 from sharpen.mining.score_cache import ScoreCache
 from sharpen.mining.settings import MiningSettings
 from sharpen.settings import EncoderSettings
@@ -235,7 +235,7 @@ def test_what_is_surely_relevant_is_no_negative_however_far_below_the_positive(t
     passages = [(name, name, [float(-place)]) for place, name in enumerate(scores)]
     made = world([("q", "query", [1.0])], passages, [("q", "positive")])
 
-    def chosen(scores: dict[str, float], **values: object) -> tuple[list[str], Figures]:
+    def chosen(scores: dict[str, float], **values: object) -> tuple[list[str], MiningStats]:
         rules = {"rescoring_model": "judge", "negative_number": 4, "range_for_sampling": "0-5", **values}
         judge = Judge(lambda query, passage: scores[passage], repr(scores))
         rows, figures = mined(made, MiningSettings.checked(rules), tmp_path / f"{values}{scores}", judge=judge)

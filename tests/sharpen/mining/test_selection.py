@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sharpen.data.text import normalised
+from sharpen.data.text import normalize
 from sharpen.index import exact
 from sharpen.mining import rankings
-from sharpen.mining.report.statistics import Figures
+from sharpen.mining.report.statistics import MiningStats
 from sharpen.mining.rules import RULES
 from sharpen.mining.settings import MiningSettings
 from tests.sharpen.mining.corpora import Judge, Rankings, Second, World, mined, random_rankings, random_world, world
@@ -62,7 +62,9 @@ worlds = st.builds(
 )
 
 
-def run(made: World, rules: MiningSettings, others: Rankings | None = None) -> tuple[dict[str, list[dict]], Figures]:
+def run(
+    made: World, rules: MiningSettings, others: Rankings | None = None
+) -> tuple[dict[str, list[dict]], MiningStats]:
     with tempfile.TemporaryDirectory() as folder:
         rows, figures = mined(made, rules, Path(folder), others)
     found = defaultdict(list)
@@ -106,7 +108,7 @@ def expected_counts(
     }
 
 
-def counts(figures: Figures) -> dict[str, Any]:
+def counts(figures: MiningStats) -> dict[str, Any]:
     report = figures.report()
     return {name: report[name] for name in ("dropped_by_rule", "topped_up", "drawn_for_random_share")}
 
@@ -140,7 +142,7 @@ def test_no_positive_copy_or_filtered_passage_is_ever_emitted(made: World, rules
         texts = [slow.texts[row["passage_id"]] for row in rows]
         assert len(texts) == len(set(texts))
         assert not slow.known_texts(query_id) & set(texts)
-        assert normalised(slow.queries[query_id]["text"]) not in texts
+        assert normalize(slow.queries[query_id]["text"]) not in texts
         for row in rows:
             assert row["score"] == slow.score(query_id, row["passage_id"])
             assert row["positive_score"] == slow.anchor(query_id)

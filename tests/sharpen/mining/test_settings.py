@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sharpen.errors import InputError
-from sharpen.mining.rank_range import make_scope
+from sharpen.mining.rank_range import rank_range
 from sharpen.mining.settings import MiningSettings
 
 
@@ -52,12 +52,12 @@ def test_bad_settings(values: dict, message: str) -> None:
     ],
 )
 def test_the_range_is_clipped_to_a_small_corpus_and_said_so(passages: int, expected: tuple, notices: int) -> None:
-    scope = make_scope(MiningSettings.checked({"range_for_sampling": "10-210"}), passages)
+    scope = rank_range(MiningSettings.checked({"range_for_sampling": "10-210"}), passages)
     assert (scope.start, scope.end, scope.further, scope.depth) == expected
     assert len(scope.notices) == notices
 
 
 def test_the_search_is_deep_enough_for_the_report() -> None:
     settings = MiningSettings.checked({"range_for_sampling": "0-5", "negative_number": 5, "top_up": "random"})
-    assert make_scope(settings, 1000).depth == 100
-    assert make_scope(settings.model_copy(update={"consistency_top": 500}), 1000).depth == 500
+    assert rank_range(settings, 1000).depth == 100
+    assert rank_range(settings.model_copy(update={"consistency_top": 500}), 1000).depth == 500

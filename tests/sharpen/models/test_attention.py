@@ -15,7 +15,7 @@ from transformers.masking_utils import sdpa_mask
 
 from sharpen.errors import InputError
 from sharpen.models import attention
-from sharpen.models.attention import candidates
+from sharpen.models.attention import implementations_to_try
 from sharpen.models.encoder import Encoder
 from sharpen.settings import EncoderSettings
 from tests.sharpen.models.tiny_models import make_model
@@ -47,7 +47,7 @@ CPU: dict[str, Any] = {"device": "cpu", "half": True, "flash": False, "fast": fa
     ],
 )
 def test_the_first_choice_of_a_place(place: dict[str, Any], first: str) -> None:
-    chosen = candidates("auto", **place)
+    chosen = implementations_to_try("auto", **place)
     assert chosen[0] == first
     # Every model has it, so something is always left.
     assert "eager" in chosen
@@ -57,7 +57,7 @@ def test_the_first_choice_of_a_place(place: dict[str, Any], first: str) -> None:
 @pytest.mark.parametrize("wanted", ["eager", "sdpa"])
 @pytest.mark.parametrize("place", [GPU, CPU])
 def test_a_users_choice_stands(place: dict[str, Any], wanted: str) -> None:
-    assert candidates(wanted, **place) == [wanted]
+    assert implementations_to_try(wanted, **place) == [wanted]
 
 
 @pytest.mark.parametrize(
@@ -66,8 +66,8 @@ def test_a_users_choice_stands(place: dict[str, Any], wanted: str) -> None:
 )
 def test_flash_where_it_cannot_run_is_told(place: dict[str, Any], needs: str) -> None:
     with pytest.raises(InputError, match=f"encoder.attn_implementation: .*{needs}"):
-        candidates("flash_attention_2", **place)
-    assert candidates("flash_attention_2", **GPU) == ["flash_attention_2"]
+        implementations_to_try("flash_attention_2", **place)
+    assert implementations_to_try("flash_attention_2", **GPU) == ["flash_attention_2"]
 
 
 def settings(**values: Any) -> EncoderSettings:
@@ -167,7 +167,7 @@ def test_an_implementation_that_is_wrong_beyond_a_local_window_is_not_used(
 
 
 def test_probes_are_mostly_padding() -> None:
-    lengths = [len(text.split()) for text in attention.PROBES]
+    lengths = [len(text.split()) for text in attention.PROBE_TEXTS]
     assert sum(lengths) < 0.5 * len(lengths) * max(lengths)
 
 

@@ -12,9 +12,9 @@ import torch
 
 from sharpen.embeddings.encoding import encode
 from sharpen.errors import InputError
-from sharpen.models.architecture import Facts, read_facts
+from sharpen.models.architecture import Architecture, read_architecture
 from sharpen.models.encoder import Encoder, weights_hash
-from sharpen.models.model_hub import locate
+from sharpen.models.model_hub import resolve_model
 from sharpen.models.pooling import pool
 from sharpen.models.prompts import prompts
 from sharpen.settings import EncoderSettings
@@ -109,7 +109,7 @@ def test_pooling_ignores_padding_on_either_side(side: str) -> None:
 )
 def test_no_instruction_never_becomes_the_word_none(instruction: str | None, own: str, expected: str) -> None:
     settings = EncoderSettings.checked({"query_instruction_for_retrieval": instruction})
-    assert prompts(settings, Facts(prompts={"query": own}))["query"] == expected
+    assert prompts(settings, Architecture(prompts={"query": own}))["query"] == expected
 
 
 @pytest.mark.model
@@ -121,7 +121,9 @@ def test_bf16_is_close_and_vectors_are_finite(tiny_model: Path) -> None:
 
 
 def test_a_plain_transformers_folder_says_nothing(tmp_path: Path) -> None:
-    assert read_facts(tmp_path) == Facts(None, False, False, {"query": "", "passage": ""}, {"passage": ""})
+    assert read_architecture(tmp_path) == Architecture(
+        None, False, False, {"query": "", "passage": ""}, {"passage": ""}
+    )
 
 
 def write_pooling(folder: Path, config: dict[str, object], *others: str) -> None:
@@ -144,26 +146,26 @@ def write_pooling(folder: Path, config: dict[str, object], *others: str) -> None
 def test_a_pooling_that_would_be_another_one_here_is_told(tmp_path: Path, config: dict[str, object]) -> None:
     write_pooling(tmp_path, config)
     with pytest.raises(InputError, match="sentence_pooling_method"):
-        read_facts(tmp_path)
-    assert read_facts(tmp_path, "mean").pooling is None
+        read_architecture(tmp_path)
+    assert read_architecture(tmp_path, "mean").pooling is None
 
 
 @pytest.mark.parametrize("config", [{"pooling_mode_lasttoken": True}, {"pooling_mode": "lasttoken"}])
 def test_pooling_is_read_in_old_and_new_spelling(tmp_path: Path, config: dict[str, object]) -> None:
     write_pooling(tmp_path, {"word_embedding_dimension": 4, "pooling_mode_cls_token": False, **config})
-    assert read_facts(tmp_path).pooling == "last_token"
+    assert read_architecture(tmp_path).pooling == "last_token"
 
 
 def test_a_module_that_would_be_left_out_is_told(tmp_path: Path) -> None:
     write_pooling(tmp_path, {"pooling_mode_mean_tokens": True}, "Dense")
     with pytest.raises(InputError, match="has the module Dense"):
-        read_facts(tmp_path)
+        read_architecture(tmp_path)
 
 
 @pytest.mark.parametrize("address", ["./missing", "/nowhere/at/all", "python-package:no_such_package/model"])
 def test_an_address_without_a_model_is_one_line(address: str) -> None:
     with pytest.raises(InputError) as caught:
-        locate(address)
+        resolve_model(address)
     assert len(caught.value.faults) == 1
     assert address in caught.value.faults[0]
 
@@ -172,7 +174,7 @@ def test_pickled_weights_are_not_read(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "pytorch_model.bin").write_bytes(b"pickle")
     with pytest.raises(InputError, match="safetensors"):
-        locate(str(tmp_path))
+        resolve_model(str(tmp_path))
 
 
 def test_a_length_without_room_for_a_token_is_refused(tiny_model: Path) -> None:

@@ -157,10 +157,10 @@ def test_a_missing_padding_token_is_eos(tmp_path: Path) -> None:
     tokenizer = encoder.tokenizer
     tokenizer.pad_token = tokenizer.eos_token = None
     with pytest.raises(InputError, match="neither a padding nor an EOS token"):
-        tokenizing.with_padding_token(tokenizer, "x")
+        tokenizing.ensure_pad_token(tokenizer, "x")
     with pytest.raises(InputError, match="add_eos_token to false"):
         tokenizer.backend_tokenizer.post_processor = None
-        tokenizing.end_with_eos(tokenizer, "x")
+        tokenizing.ensure_eos(tokenizer, "x")
 
 
 def test_the_first_token_of_a_decoder_is_refused(tmp_path: Path) -> None:

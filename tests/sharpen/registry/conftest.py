@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sharpen.data import query_keys
-from sharpen.registry.evaluation_summary import Measured, Reference
+from sharpen.registry.evaluation_summary import EvaluationSummary, Reference
 from sharpen.store import storage
 
 _numbers = itertools.count()
@@ -46,12 +46,12 @@ def measured(
     against: dict[str, dict[str, dict[str, float]]] | None = None,
     reference_facts: dict[str, Any] | None = None,
     **facts: Any,
-) -> Measured:
+) -> EvaluationSummary:
     """A candidate's evaluation; by default clearly better than the base model."""
     against = {"base": GOOD} if against is None else against
     shared = {"data_fingerprint": "data-1", "split": "test"}
     first = next(iter(against.values()), GOOD)
-    return Measured(
+    return EvaluationSummary(
         address="s3://bucket/evaluation",
         metrics={metric: entry["candidate"] for metric, entry in first.items()},
         facts={**shared, "model": "s3://bucket/tuned", "model_hash": "hash-tuned", **facts},
@@ -78,7 +78,7 @@ def make_model(root: str) -> Callable[..., str]:
 
     def make(weights: str, *, told: str = "") -> str:
         address = storage.join(root, "runs", f"{next(_numbers)}", "finetuning")
-        with storage.new_folder(address, producer="finetuning", run_id=f"run-{weights}") as folder:
+        with storage.publish(address, producer="finetuning", run_id=f"run-{weights}") as folder:
             (folder / "1_Pooling").mkdir()
             (folder / "1_Pooling" / "config.json").write_text("{}")
             (folder / "model.safetensors").write_text(weights)
@@ -110,7 +110,7 @@ def make_evaluation(root: str) -> Callable[..., str]:
     ) -> str:
         address = storage.join(root, "runs", f"{next(_numbers)}", "evaluation")
         facts = {"model": model, "model_hash": model_hash, "data_fingerprint": "data-1", "split": "test"}
-        with storage.new_folder(address, producer="evaluation", facts=facts) as folder:
+        with storage.publish(address, producer="evaluation", facts=facts) as folder:
             (folder / "metrics.json").write_text(json.dumps(metrics))
             for file, texts in ((query_keys.MEASURED, tested), (query_keys.TRAINED, trained)):
                 (folder / file).write_bytes(query_keys.as_bytes(query_keys.keys_of(texts)))

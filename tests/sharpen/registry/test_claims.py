@@ -36,7 +36,7 @@ def claimed(root: str, content: str, process: dict[str, str], version: str = "v0
 
 
 def content(model: str) -> str:
-    return versions.content_of(storage.read_marker(model).files)
+    return versions.content_of(storage.read_manifest(model).files)
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def test_an_owner_that_is_heard_of_is_waited_for_whatever_its_clock_says(
         time.sleep(4.5)
         assert not answers
         facts = {"content": content(model)}
-        with storage.new_folder(registry.version_address(root, NAME, "v0001"), producer="p", facts=facts) as folder:
+        with storage.publish(registry.version_address(root, NAME, "v0001"), producer="p", facts=facts) as folder:
             (folder / versions.PROVENANCE).write_text("{}")
         owner.check()
         waiting.join(timeout=60)
@@ -143,7 +143,7 @@ def test_parts_that_a_dead_promotion_has_uploaded_are_not_kept(
 @pytest.mark.parametrize("text", [b"", b"{", b"[]", b"null", b'{"content": 7}', b'{"content": "x", "process": 1}'])
 def test_a_damaged_claim_only_takes_a_number(tmp_path: Path, text: bytes) -> None:
     root, model = str(tmp_path), str(tmp_path / "model")
-    with storage.new_folder(model, producer="finetuning") as folder:
+    with storage.publish(model, producer="finetuning") as folder:
         (folder / "model.safetensors").write_text("w")
     storage.write_bytes(storage.join(root, "models", NAME, "claims", "v0001.json"), text)
     assert register(root, model).version == "v0002"

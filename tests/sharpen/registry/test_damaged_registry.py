@@ -100,7 +100,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("whole")
     for number in (1, 2):
         model = str(root / "runs" / str(number))
-        with storage.new_folder(model, producer="finetuning") as folder:
+        with storage.publish(model, producer="finetuning") as folder:
             (folder / "model.safetensors").write_text(f"w{number}")
         version = registry.register(str(root), NAME, model, {"metrics": {"ndcg_at_10": 0.5}}, run_id="r")
         registry.promote(str(root), NAME, version.version, reason="good", evaluation=f"s3://b/{number}")
@@ -146,7 +146,7 @@ def test_a_model_that_is_promoted_again_is_promoted_beside_a_damaged_version(who
     shutil.copytree(whole, root)
     (root / "models" / NAME / "versions" / "v0001" / "_SUCCESS.json").write_text("{")
     model = str(root / "runs" / "3")
-    with storage.new_folder(model, producer="finetuning") as folder:
+    with storage.publish(model, producer="finetuning") as folder:
         (folder / "model.safetensors").write_text("w3")
     assert registry.register(str(root), NAME, model, {}, run_id="r").version == "v0003"
 

@@ -13,7 +13,7 @@ import pytest
 from sharpen.data import query_keys
 from sharpen.errors import InputError
 from sharpen.registry import decisions, trained_queries
-from sharpen.registry.evaluation_summary import read_measured
+from sharpen.registry.evaluation_summary import read_evaluation_summary
 from sharpen.registry.promote import judge, promote
 from sharpen.registry.settings import PromotionSettings
 from sharpen.store import storage
@@ -27,7 +27,7 @@ QUESTIONS = [f"question {number}" for number in range(20)]
 
 
 def earlier(root: str, evaluation: str) -> int:
-    return decisions.earlier(root, read_measured(evaluation), SETTINGS)
+    return decisions.earlier(root, read_evaluation_summary(evaluation), SETTINGS)
 
 
 def test_a_test_set_knows_how_often_it_has_decided(root: str, make_model: Make, make_evaluation: Make) -> None:
@@ -41,7 +41,7 @@ def test_a_test_set_knows_how_often_it_has_decided(root: str, make_model: Make, 
     # what cannot be told decides nothing; a decision is not earlier than itself
     assert [earlier(root, evaluation) for evaluation in made] == [2, 2, 3, 2]
     judge(made[0], "code-search", root, SETTINGS)
-    promote(storage.read_marker(made[0]).facts["model"], made[0], "code-search", root, SETTINGS)
+    promote(storage.read_manifest(made[0]).facts["model"], made[0], "code-search", root, SETTINGS)
     assert earlier(root, made[1]) == 2, "the gate, its retry and the promotion are one decision"
     assert [record.verdict for record in decisions.records(root, "code-search")].count("reject") == 2
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sharpen.evaluation.significance import group_sums, mean_interval, paired, randomisation_p
-from sharpen.registry.evaluation_summary import Measured, Reference
+from sharpen.registry.evaluation_summary import EvaluationSummary, Reference
 from sharpen.registry.gate import decide
 from sharpen.registry.settings import PromotionSettings
 from tests.sharpen.registry.equal_models import FILES, METRICS, TWELVE, TWENTY, World
@@ -69,10 +69,10 @@ def entry(
     return {**means, "difference": difference, "ci_low": low, "ci_high": high, "p_value": p, **counts}
 
 
-def measured(metrics: dict[str, dict[str, float]]) -> Measured:
+def measured(metrics: dict[str, dict[str, float]]) -> EvaluationSummary:
     facts = {"data_fingerprint": "data", "split": "test"}
     own = {name: compared["candidate"] for name, compared in metrics.items()}
-    return Measured("evaluation", own, facts, {"base": Reference("base", metrics, facts)}, LEVEL)
+    return EvaluationSummary("evaluation", own, facts, {"base": Reference("base", metrics, facts)}, LEVEL)
 
 
 @pytest.mark.parametrize("name", EQUAL)

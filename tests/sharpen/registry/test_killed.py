@@ -12,7 +12,7 @@ import pytest
 
 from sharpen.registry import registry
 from sharpen.store import storage
-from sharpen.store.local_store import is_our_own
+from sharpen.store.local_store import is_internal_file
 
 Make = Callable[..., str]
 
@@ -21,7 +21,7 @@ Make = Callable[..., str]
 def test_a_promotion_that_is_killed_at_any_write_is_completed_by_the_next(root: str, make_evaluation: Make) -> None:
     # few files: each is one more write
     model = storage.join(root, "runs", "1", "finetuning")
-    with storage.new_folder(model, producer="finetuning") as folder:
+    with storage.publish(model, producer="finetuning") as folder:
         (folder / "model.safetensors").write_text("w1")
     program = Path(__file__).with_name("killed_promotions.py")
     command = [sys.executable, str(program), root, model, make_evaluation(model)]
@@ -40,12 +40,12 @@ def test_a_promotion_that_is_killed_at_any_write_is_completed_by_the_next(root: 
         champion = registry.read_champion(root, name)
         assert champion and (champion.version, champion.history) == ("v0001", [])
         versions = storage.join(root, "models", name, "versions")
-        marker = storage.read_marker(champion.address)
+        marker = storage.read_manifest(champion.address)
         # whole, and nothing half-written beside it
-        storage.open_folder(champion.address)
+        storage.open_artifact(champion.address)
         there = {file.name for file in storage.list_files(versions)} - {"v0001/_WRITING.json"}
         assert there == {f"v0001/{name}" for name in ["_SUCCESS.json", *(file["name"] for file in marker.files)]}
         if not storage.is_remote(root):
             # a look whether a folder can be written may leave its file of 4 KB
-            hidden = [path for path in Path(versions).iterdir() if is_our_own(path.name)]
+            hidden = [path for path in Path(versions).iterdir() if is_internal_file(path.name)]
             assert {path.name.partition(".writing-")[0] for path in hidden} <= {".check"}

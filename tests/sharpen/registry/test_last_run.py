@@ -9,28 +9,28 @@ import pytest
 
 from sharpen.errors import InputError, StepFailed
 from sharpen.registry import last_run, registry
-from sharpen.registry.run_record import LastRun, Seen
+from sharpen.registry.run_record import LastRun, TrainingInputs
 from sharpen.store import storage
 
 NAME = "code-search"
 
 
 @pytest.fixture
-def seen(root: str) -> Seen:
+def seen(root: str) -> TrainingInputs:
     return written(root, b"12345678")
 
 
-def written(root: str, data: bytes) -> Seen:
+def written(root: str, data: bytes) -> TrainingInputs:
     address = storage.join(root, "runs", "1", "examples", "examples.u64")
     storage.write_bytes(address, data)
-    return Seen({"settings": "s", "code": "c"}, "content", len(data) // 8, address)
+    return TrainingInputs({"settings": "s", "code": "c"}, "content", len(data) // 8, address)
 
 
 def files(root: str) -> list[str]:
     return [file.name for file in storage.list_files(storage.join(root, "models", NAME))]
 
 
-def test_a_record_outlives_the_run_that_it_is_of(root: str, seen: Seen) -> None:
+def test_a_record_outlives_the_run_that_it_is_of(root: str, seen: TrainingInputs) -> None:
     assert last_run.read(root, NAME) is None
     made = last_run.remember(root, NAME, seen, verdict="promote", version="v0001", run_id="run-1")
     storage.delete(storage.join(root, "runs"))
@@ -44,7 +44,7 @@ def test_a_record_outlives_the_run_that_it_is_of(root: str, seen: Seen) -> None:
     assert LastRun.from_json(found.as_json()) == found
 
 
-def test_the_next_run_takes_its_place_and_its_files(root: str, seen: Seen) -> None:
+def test_the_next_run_takes_its_place_and_its_files(root: str, seen: TrainingInputs) -> None:
     last_run.remember(root, NAME, seen, verdict="promote", version="v0001", run_id="run-1")
     second = last_run.remember(root, NAME, written(root, b"12345678abcdefgh"), verdict="reject", version="", run_id="2")
     assert second.told == "run 2, which was not promoted"
@@ -56,40 +56,42 @@ def test_the_next_run_takes_its_place_and_its_files(root: str, seen: Seen) -> No
     assert storage.read_bytes(again.seen.examples) == b"12345678abcdefgh"
 
 
-def test_a_skipped_run_is_noted_and_changes_nothing_else(root: str, seen: Seen) -> None:
+def test_a_skipped_run_is_noted_and_changes_nothing_else(root: str, seen: TrainingInputs) -> None:
     made = last_run.remember(root, NAME, seen, verdict="promote", version="v0001", run_id="run-1")
-    last_run.note_skip(root, NAME, reason="skipped: nothing", run_id="run-2")
+    last_run.record_skip(root, NAME, reason="skipped: nothing", run_id="run-2")
     found = last_run.read(root, NAME)
     assert found is not None
     assert (found.skipped["run_id"], found.skipped["reason"]) == ("run-2", "skipped: nothing")
     assert replace(found, skipped={}) == made
-    assert last_run.told_of(root, NAME, "run-1") == "promoted as v0001"
-    assert last_run.told_of(root, NAME, "run-2") == "skipped: nothing"
-    assert last_run.told_of(root, NAME, "run-3") == ""
+    assert last_run.describe_run(root, NAME, "run-1") == "promoted as v0001"
+    assert last_run.describe_run(root, NAME, "run-2") == "skipped: nothing"
+    assert last_run.describe_run(root, NAME, "run-3") == ""
 
 
-def test_what_is_told_of_a_run(root: str, seen: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_told_of_a_run(root: str, seen: TrainingInputs, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHARPEN_RUN", "s3://b/runs/mine")
-    assert last_run.told_of(root, NAME, "mine") == ""
+    assert last_run.describe_run(root, NAME, "mine") == ""
     address = registry.version_address(root, NAME, "v0012")
-    text = last_run.settle(root, NAME, seen, "promote", address, "")
+    text = last_run.record_run(root, NAME, seen, "promote", address, "")
     record = LastRun.from_json(text)
     assert record is not None and (record.run_id, record.version) == ("mine", "v0012")
-    last_run.settle(root, NAME, record.seen, "reject", "", "ndcg_at_10 fell")
-    assert last_run.told_of(root, NAME, "mine") == "not promoted (reject): ndcg_at_10 fell"
-    last_run.settle(root, NAME, record.seen, "skip", "", "skipped: why")
-    assert last_run.told_of(root, NAME, "mine") == "skipped: why"
+    last_run.record_run(root, NAME, record.seen, "reject", "", "ndcg_at_10 fell")
+    assert last_run.describe_run(root, NAME, "mine") == "not promoted (reject): ndcg_at_10 fell"
+    last_run.record_run(root, NAME, record.seen, "skip", "", "skipped: why")
+    assert last_run.describe_run(root, NAME, "mine") == "skipped: why"
 
 
 def test_a_registry_that_cannot_be_read_is_told_to_who_asks_how_a_run_ended(root: str) -> None:
     storage.write_bytes(storage.join(root, "models", NAME, "last_run.json"), b"{")
     with pytest.raises(InputError, match="damaged"):
         last_run.read(root, NAME)
-    assert last_run.told_of(root, NAME, "x").startswith("how it ended is not known: record of the last run: damaged")
+    assert last_run.describe_run(root, NAME, "x").startswith(
+        "how it ended is not known: record of the last run: damaged"
+    )
 
 
 def test_two_runs_that_end_together_leave_one_whole_record(
-    root: str, seen: Seen, monkeypatch: pytest.MonkeyPatch
+    root: str, seen: TrainingInputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another run's record comes in between reading and writing ours."""
     original, other = last_run._read, written(root, b"abcdefgh")
@@ -110,7 +112,9 @@ def test_two_runs_that_end_together_leave_one_whole_record(
     assert len([name for name in files(root) if name.startswith("examples/")]) == 1
 
 
-def test_a_record_that_never_stands_still_is_given_up(root: str, seen: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_record_that_never_stands_still_is_given_up(
+    root: str, seen: TrainingInputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def never(*_: object, **__: object) -> str:
         raise storage.PreconditionFailed("overtaken")
 
@@ -119,7 +123,7 @@ def test_a_record_that_never_stands_still_is_given_up(root: str, seen: Seen, mon
         last_run.remember(root, NAME, seen, verdict="reject", version="", run_id="")
 
 
-def test_a_registry_may_be_copied_to_another_root(root: str, seen: Seen, tmp_path: Path) -> None:
+def test_a_registry_may_be_copied_to_another_root(root: str, seen: TrainingInputs, tmp_path: Path) -> None:
     last_run.remember(root, NAME, seen, verdict="promote", version="v0001", run_id="run-1")
     for name in files(root):
         data = storage.read_bytes(storage.join(root, "models", NAME, name))

@@ -45,7 +45,7 @@ def test_the_first_model_needs_no_champion(root: str, make_model: Make, make_eva
     assert (origin["data_fingerprint"], origin["settings"]["metric"]) == ("data-1", "ndcg_at_10")
     assert origin["code_version"]
     assert origin["run_id"]
-    card = (storage.open_folder(address) / "README.md").read_text()
+    card = (storage.open_artifact(address) / "README.md").read_text()
     assert "| ndcg_at_10 | 0.5000 | 0.5800 | +0.0800 |" in card
 
 

@@ -55,7 +55,7 @@ def test_a_registered_version_holds_the_model_and_where_it_comes_from(
     assert registry.list_models(root) == [NAME]
     assert registry.list_versions(root, NAME) == ["v0001"]
     assert registry.read_champion(root, NAME) is None, "registered is not promoted"
-    folder = storage.open_folder(version.address)
+    folder = storage.open_artifact(version.address)
     assert (folder / "model.safetensors").read_text() == "w1"
     assert (folder / "1_Pooling" / "config.json").exists()
     assert (folder / "README.md").read_text() == "# A model\n\nTrained with care.\n\n## Results\n\nx\n"
@@ -140,7 +140,7 @@ def test_versions_that_are_written_at_once_take_different_numbers(root: str, mak
     assert sorted(answer.version for answer in answers) == [f"v{n:04}" for n in range(1, 9)]  # type: ignore[attr-defined]
     for answer in answers:
         assert isinstance(answer, registry.Version)
-        weights = (storage.open_folder(answer.address) / "model.safetensors").read_text()
+        weights = (storage.open_artifact(answer.address) / "model.safetensors").read_text()
         assert weights == f"w{answers.index(answer)}"
 
 
@@ -228,7 +228,7 @@ def test_pull_writes_over_no_step_and_not_into_the_registry(
 ) -> None:
     register(root, make_model("w1"))
     other = tmp_path / "finetuning"
-    with storage.new_folder(str(other), producer="finetuning") as folder:
+    with storage.publish(str(other), producer="finetuning") as folder:
         (folder / "model.safetensors").write_text("precious")
     with pytest.raises(InputError, match="holds what finetuning wrote, not a pulled model"):
         registry.pull(root, NAME, "v0001", other)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from sharpen.errors import InputError
-from sharpen.registry.run_record import LastRun, Seen
-from sharpen.retraining.change_detection import Newness, compare, look_and_compare
+from sharpen.registry.run_record import LastRun, TrainingInputs
+from sharpen.retraining.change_detection import ChangeDecision, compare, detect_changes
 from sharpen.store import storage
 from tests.sharpen.data.input_files import pair, write_rows
 
@@ -24,7 +24,7 @@ def asked(
     least: int = 1,
     content: str = "one",
     **changed: str,
-) -> Newness:
+) -> ChangeDecision:
     def read() -> np.ndarray:
         return np.array(numbers, dtype=np.uint64)
 
@@ -117,10 +117,10 @@ def test_from_addresses_to_the_answer(tmp_path: Path) -> None:
         (tmp_path / name / "model.safetensors").write_text(name)
     rows = write_rows(tmp_path / "a.jsonl", [pair(number) for number in range(20)])
 
-    def look(last: LastRun | None, start: str = "base", settings: str = "s") -> tuple[str, Newness]:
+    def look(last: LastRun | None, start: str = "base", settings: str = "s") -> tuple[str, ChangeDecision]:
         models = (str(tmp_path / "base"), str(tmp_path / start), "[]")
         target = str(tmp_path / ("later" if last else "first"))
-        return look_and_compare(str(rows), "", *models, settings, last.as_json() if last else "", 5, target=target)
+        return detect_changes(str(rows), "", *models, settings, last.as_json() if last else "", 5, target=target)
 
     found, first = look(None)
     last = LastRun("run", "", "promote", "v0001", first.seen)
@@ -144,4 +144,4 @@ def test_a_damaged_record_is_told(text: str) -> None:
     with pytest.raises(InputError, match=r"damaged .* delete last_run\.json"):
         LastRun.from_json(text)
     with pytest.raises(InputError, match="damaged"):
-        Seen.from_json(text)
+        TrainingInputs.from_json(text)

@@ -47,7 +47,7 @@ def test_order_spacing_compression_format_and_negatives_make_nothing_new(tmp_pat
     qrels = {"train": [f"q{n}\tp{n}\t1" for n in range(50)] + ["q1\tp2\t0"]}
     beir = write_beir(tmp_path / "set", map(passage, range(60)), map(question, range(60)), qrels)
     assert np.array_equal(known, hashes_of([str(beir)], []))
-    with storage.new_folder(str(tmp_path / "own"), producer="test") as folder:
+    with storage.publish(str(tmp_path / "own"), producer="test") as folder:
         read_dataset(str(tmp_path / "a.jsonl")).save(folder)
     assert np.array_equal(known, hashes_of([str(tmp_path / "own")], []))
 
@@ -121,7 +121,7 @@ def test_a_data_set_of_ours_that_another_program_changed_is_one_line(tmp_path: P
     }
     for number, (fault, made) in enumerate(faulty.items()):
         address = str(tmp_path / f"own{number}")
-        with storage.new_folder(address, producer="test") as folder:
+        with storage.publish(address, producer="test") as folder:
             made.save(folder)
         for reader in (read_dataset, lambda address: hashes_of([address], [])):
             with pytest.raises(InputError, match=f"^{address}: {fault}.*run it again$"):

@@ -10,13 +10,13 @@ import pytest
 
 from sharpen.data.readers import read_dataset
 from sharpen.errors import InputError
-from sharpen.retraining.fingerprint import look
+from sharpen.retraining.fingerprint import fingerprint_inputs
 from sharpen.store import storage
 from tests.sharpen.data.input_files import pair, passage, question, write_beir, write_rows
 
 
 def fingerprint(train, evaluation, model: str, version: str, mined_with=(), start: str = "") -> str:
-    return look(train, evaluation, model, mined_with, start).fingerprint(version)
+    return fingerprint_inputs(train, evaluation, model, mined_with, start).fingerprint(version)
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_it_changes_with_content_and_nothing_else(tmp_path: Path, model: str) ->
 def test_a_finished_data_set_is_known_by_its_content(tmp_path: Path, model: str) -> None:
     data = read_dataset(str(write_rows(tmp_path / "a.jsonl", [pair(1)])))
     for name in ("1/set", "2/set"):
-        with storage.new_folder(str(tmp_path / name), producer="test", run_id=name) as folder:
+        with storage.publish(str(tmp_path / name), producer="test", run_id=name) as folder:
             data.save(folder)
     assert fingerprint(str(tmp_path / "1/set"), "", model, "") == fingerprint(str(tmp_path / "2/set"), "", model, "")
 

@@ -10,7 +10,7 @@ import pytest
 from sharpen.errors import InputError
 from sharpen.store import storage
 from sharpen.store.check import Trial, main, try_store
-from sharpen.uri import NoCredentials, Unreachable
+from sharpen.uri import CredentialsError, Unreachable
 from tests.sharpen.store.store_proxy import Answer, Request, StoreProxy, refusal
 
 pytestmark = pytest.mark.store
@@ -101,7 +101,7 @@ def test_what_cannot_be_asked_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("HOME", "/nonexistent")
-    with pytest.raises(NoCredentials, match="set AWS_ACCESS_KEY_ID"):
+    with pytest.raises(CredentialsError, match="set AWS_ACCESS_KEY_ID"):
         try_store("s3://b/k?endpoint=http://127.0.0.1:9")
     with pytest.raises(InputError, match="not an address of an object store"):
         try_store("/tmp/x")

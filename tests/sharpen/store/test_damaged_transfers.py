@@ -68,7 +68,7 @@ def test_a_flip_in_an_upload_is_sent_again(root: str, monkeypatch: pytest.Monkey
     data, flips = os.urandom(size), Flips(0, 2)
     with StoreProxy(endpoint(), on_the_way=flips.request) as proxy, monkeypatch.context() as patch:
         patch.setenv("AWS_ENDPOINT_URL_S3", proxy.endpoint)
-        with storage.new_folder(root, producer="test") as folder:
+        with storage.publish(root, producer="test") as folder:
             (folder / "weights").write_bytes(data)
     assert next(flips.seen) > 2
     (stored,) = (file for file in storage.list_files(root) if file.name == "weights")
@@ -95,11 +95,11 @@ def test_a_line_that_flips_every_upload_leaves_no_marker(
         patch.setenv("AWS_ENDPOINT_URL_S3", proxy.endpoint)
         with (
             pytest.raises(DamagedTransfer, match="damaged on its way to the object store") as caught,
-            storage.new_folder(root, producer="test") as folder,
+            storage.publish(root, producer="test") as folder,
         ):
             (folder / "weights").write_bytes(data)
     assert caught.value.exit_code == 1 and "\n" not in str(caught.value)
-    assert not storage.is_finished(root)
+    assert not storage.is_complete(root)
 
 
 def test_a_store_that_refuses_checksums_is_asked_once(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,14 +116,14 @@ def test_a_store_that_refuses_checksums_is_asked_once(root: str, monkeypatch: py
     flips = Flips(0, 0)
     with StoreProxy(endpoint(), refuses, on_the_way=lambda asked: flips.request(asked)) as proxy:
         address = f"{root}?endpoint={proxy.endpoint}"
-        with storage.new_folder(address, producer="test") as folder:
+        with storage.publish(address, producer="test") as folder:
             (folder / "large").write_bytes(os.urandom(LARGE))
             (folder / "small").write_bytes(os.urandom(SMALL))
         assert sum(asked_with) == 1
         flips = Flips(0, 10**6)
         with pytest.raises(DamagedTransfer, match="BadDigest"):
             storage.write_bytes(f"{root}/more?endpoint={proxy.endpoint}", os.urandom(SMALL))
-    assert storage.open_folder(root).is_dir()
+    assert storage.open_artifact(root).is_dir()
 
 
 def put_raw(root: str, name: str, data: bytes, **more: str) -> str:
@@ -141,7 +141,7 @@ def test_a_flip_in_a_download_never_enters_the_cache(
 ) -> None:
     data = os.urandom(size)
     if kind == "finished":
-        with storage.new_folder(root, producer="test") as folder:
+        with storage.publish(root, producer="test") as folder:
             (folder / "rows").write_bytes(data)
     elif kind == "plain":
         path = tmp_path / "rows"
@@ -155,7 +155,7 @@ def test_a_flip_in_a_download_never_enters_the_cache(
             patch.setenv("AWS_ENDPOINT_URL_S3", proxy.endpoint)
 
             def fetch() -> Path:
-                return storage.open_folder(root) / "rows" if kind == "finished" else storage.fetch(f"{root}/rows")
+                return storage.open_artifact(root) / "rows" if kind == "finished" else storage.localize(f"{root}/rows")
 
             if arrives:
                 assert fetch().read_bytes() == data
@@ -177,12 +177,12 @@ def test_an_upload_of_another_program_in_parts_is_compared_with_its_etag(
     client = boto3.client("s3", endpoint_url=endpoint(), config=Config(request_checksum_calculation="when_required"))
     bucket, _, key = root.removeprefix("s3://").partition("/")
     client.upload_fileobj(io.BytesIO(data), bucket, f"{key}/rows", Config=config)
-    assert storage.fetch(f"{root}/rows").read_bytes() == data
+    assert storage.localize(f"{root}/rows").read_bytes() == data
     with StoreProxy(endpoint(), on_the_way_back=Flips(1, 10**6).answer) as proxy, monkeypatch.context() as patch:
         patch.setenv("AWS_ENDPOINT_URL_S3", proxy.endpoint)
         patch.setenv("SHARPEN_CACHE", str(tmp_path / "another"))
         with pytest.raises(DamagedTransfer, match="damaged"):
-            storage.fetch(f"{root}/rows")
+            storage.localize(f"{root}/rows")
 
 
 def test_what_a_store_gives_nothing_for_is_told(
@@ -194,7 +194,7 @@ def test_what_a_store_gives_nothing_for_is_told(
     bucket, _, key = root.removeprefix("s3://").partition("/")
     for name in "ab":
         client.put_object(Bucket=bucket, Key=f"{key}/{name}", Body=b"12345")
-    assert storage.fetch(root).is_dir()
+    assert storage.localize(root).is_dir()
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith(f"note: {root}/a: ") and "only the size was checked" in line
 

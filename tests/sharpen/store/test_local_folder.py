@@ -9,12 +9,12 @@ import pytest
 
 from sharpen.errors import StepFailed
 from sharpen.store import local_folder, storage
-from sharpen.store.local_store import is_our_own
+from sharpen.store.local_store import is_internal_file
 from tests.sharpen.registry.killed_promotions import die_at, in_a_child, watch_disk
 
 
 def publish(target: Path, files: dict[str, str]) -> None:
-    with storage.new_folder(str(target), producer="a step") as folder:
+    with storage.publish(str(target), producer="a step") as folder:
         for name, text in files.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_text(text)
@@ -24,7 +24,7 @@ def content(folder: Path) -> dict[str, str]:
     return {
         path.relative_to(folder).as_posix(): path.read_text()
         for path in folder.rglob("*")
-        if path.is_file() and path.name != storage.MARKER and not is_our_own(path.name)
+        if path.is_file() and path.name != storage.MARKER and not is_internal_file(path.name)
     }
 
 
@@ -45,7 +45,7 @@ def test_the_files_of_others_stay(target: Path) -> None:
     assert content(target) == {"a": "2", "b/c": "2", "notes": "mine", "b/more": "mine"}
     publish(target, {"a": "3"})
     assert content(target) == {"a": "3", "notes": "mine", "b/more": "mine"}
-    storage.open_folder(str(target))
+    storage.open_artifact(str(target))
 
 
 def test_a_file_that_is_in_the_way_gets_another_name(target: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -81,10 +81,10 @@ def test_whatever_write_a_kill_hits_the_old_or_the_new_folder_is_there(tmp_path:
 
         def copy(number: int = number) -> None:
             watch_disk(die_at(number))
-            storage.copy_folder(str(source), str(target))
+            storage.copy_artifact(str(source), str(target))
 
         ended = in_a_child(copy)
-        storage.open_folder(str(target))
+        storage.open_artifact(str(target))
         found = content(target)
         assert found.pop("notes") == "mine"
         assert found in ({"a": "1", "b/c": "1"}, {"a": "2", "b/c": "2", "d": "2"}), (number, found)

@@ -49,7 +49,7 @@ def test_a_store_that_is_stopped_in_the_middle(
     """Within the budget it is waited for; after it the run has failed, and not the user."""
     monkeypatch.setattr(retry, "_FIRST_LINE_SECONDS", 0.5)
     address, data = storage.join(store.root, "stopped"), os.urandom(object_store.PART_BYTES + 7)
-    with storage.new_folder(address, producer="test") as folder:
+    with storage.publish(address, producer="test") as folder:
         (folder / "weights").write_bytes(data)
         store.down(force=True)
         with monkeypatch.context() as patch:
@@ -61,7 +61,7 @@ def test_a_store_that_is_stopped_in_the_middle(
             assert time.monotonic() - began < 6
         back = after(0, store.up)
     back.join()
-    assert (storage.open_folder(address) / "weights").read_bytes() == data
+    assert (storage.open_artifact(address) / "weights").read_bytes() == data
     said = capsys.readouterr().err.splitlines()
     assert said[0].startswith("waiting for the object store (for 0:0") and "connection refused" in said[0]
     assert said[-1].startswith("the object store at http://127.0.0.1:") and "answers again, after 0:" in said[-1]
@@ -96,9 +96,9 @@ def test_a_burst_of_busy_answers_does_not_end_a_probe(store: EmbeddedStore) -> N
     busy = first(4, lambda _: refusal(503, "SlowDown"))
     with StoreProxy(store.env()["AWS_ENDPOINT_URL_S3"], busy) as proxy:
         address = f"{store.root}/burst?endpoint={proxy.endpoint}"
-        with storage.new_folder(address, producer="test") as folder:
+        with storage.publish(address, producer="test") as folder:
             (folder / "a").write_text("1")
-    assert storage.is_finished(f"{store.root}/burst")
+    assert storage.is_complete(f"{store.root}/burst")
 
 
 def test_a_connection_that_breaks_inside_a_small_body_is_made_again(store: EmbeddedStore) -> None:
@@ -155,10 +155,10 @@ def test_an_upload_in_parts_survives_answers_that_fail(store: EmbeddedStore, tmp
     path.write_bytes(os.urandom(2 * object_store.PART_BYTES + 5))
     with StoreProxy(store.env()["AWS_ENDPOINT_URL_S3"], fails, lost) as proxy, pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_ENDPOINT_URL_S3", proxy.endpoint)
-        with storage.new_folder(f"{store.root}/in-parts", producer="test") as folder:
+        with storage.publish(f"{store.root}/in-parts", producer="test") as folder:
             path.rename(folder / "weights")
     assert all(failed[kind] == 3 for kind in kinds)
-    assert storage.open_folder(f"{store.root}/in-parts").is_dir()
+    assert storage.open_artifact(f"{store.root}/in-parts").is_dir()
 
 
 def test_a_step_of_a_run_takes_the_runs_store_for_known(store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -156,21 +156,21 @@ def test_a_listing_has_no_end_at_a_thousand(root: str) -> None:
 def test_fetch_follows_what_is_there(root: str) -> None:
     storage.write_bytes(storage.join(root, "data", "train set.jsonl"), b"one")
     storage.write_bytes(storage.join(root, "data", "qrels", "test.tsv"), b"two")
-    folder = storage.fetch(storage.join(root, "data"))
+    folder = storage.localize(storage.join(root, "data"))
     assert (folder / "train set.jsonl").read_bytes() == b"one"
     assert (folder / "qrels" / "test.tsv").read_bytes() == b"two"
-    assert storage.fetch(storage.join(root, "data", "train set.jsonl")).name == "train set.jsonl"
+    assert storage.localize(storage.join(root, "data", "train set.jsonl")).name == "train set.jsonl"
 
     storage.write_bytes(storage.join(root, "data", "train set.jsonl"), b"new")
-    assert storage.fetch(storage.join(root, "data", "train set.jsonl")).read_bytes() == b"new"
-    assert (storage.fetch(storage.join(root, "data")) / "train set.jsonl").read_bytes() == b"new"
+    assert storage.localize(storage.join(root, "data", "train set.jsonl")).read_bytes() == b"new"
+    assert (storage.localize(storage.join(root, "data")) / "train set.jsonl").read_bytes() == b"new"
 
 
 def test_fetch_of_nothing_is_told(root: str) -> None:
     with pytest.raises(InputError, match="absent: no such file or folder"):
-        storage.fetch(storage.join(root, "absent"))
+        storage.localize(storage.join(root, "absent"))
     with pytest.raises(InputError, match="absent"):
-        storage.fetch(storage.join(root, "absent") + "/")
+        storage.localize(storage.join(root, "absent") + "/")
 
 
 def test_check_access_leaves_nothing_behind(root: str) -> None:

@@ -17,8 +17,8 @@ CALLS = {
     "read": storage.read_bytes,
     "write": lambda uri: storage.write_bytes(uri, b"x"),
     "list": storage.list_files,
-    "fetch": storage.fetch,
-    "open": storage.open_folder,
+    "fetch": storage.localize,
+    "open": storage.open_artifact,
     "delete": storage.delete,
     "exists": storage.exists,
 }
@@ -126,7 +126,7 @@ def test_an_endpoint_in_the_address_wins(s3: str, monkeypatch: pytest.MonkeyPatc
         folder = f"{scheme}://{s3.removeprefix('s3://')}/by-address/{scheme}?endpoint={endpoint}"
         (file,) = storage.list_files(folder)
         assert storage.read_bytes(file.uri) == b"1"
-        assert storage.fetch(file.uri).read_bytes() == b"1"
+        assert storage.localize(file.uri).read_bytes() == b"1"
 
 
 def test_a_proxy_of_the_company_is_not_asked_for_this_machine(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:

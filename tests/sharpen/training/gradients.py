@@ -17,9 +17,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from sharpen.models.encoder import Encoder
 from sharpen.settings import EncoderSettings
-from sharpen.training.data.collator import lay_out
+from sharpen.training.data.collator import shard_batch
 from sharpen.training.data.tokens import Tokens
-from sharpen.training.distributed import Exchange
+from sharpen.training.distributed import ProcessGroup
 from sharpen.training.settings import TrainingSettings
 from sharpen.training.step import gradient_step
 from sharpen.training.trainer import memory_of, objective_of
@@ -89,12 +89,12 @@ def prepared(model: str, settings: TrainingSettings, encoding: EncoderSettings =
     return encoder.train()
 
 
-def one(model: str, name: str, exchange: Exchange) -> dict[str, Any]:
+def one(model: str, name: str, exchange: ProcessGroup) -> dict[str, Any]:
     """Loss, negatives and gradient of one step."""
     settings, step = settings_of(name)
     encoder = prepared(model, settings)
     examples, batches = parts(settings, sources=SOURCES)
-    layout = lay_out(batches.batch(step), Tokens(examples, encoder), settings, exchange.rank, exchange.size)
+    layout = shard_batch(batches.batch(step), Tokens(examples, encoder), settings, exchange.rank, exchange.size)
     found = gradient_step(encoder, layout, objective_of(settings, normalize=True), memory_of(settings), exchange)
     gradient = [torch.zeros_like(p).reshape(-1) if p.grad is None else p.grad.reshape(-1) for p in encoder.parameters()]
     return {"loss": found.loss, "negatives": found.negatives, "gradient": torch.cat(gradient).numpy()}
@@ -113,28 +113,28 @@ class Collectives(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def collectives_of_a_step(model: str, exchange: Exchange) -> list[str]:
+def collectives_of_a_step(model: str, exchange: ProcessGroup) -> list[str]:
     """Those of a step with many micro-batches."""
     with Collectives() as found:
         one(model, "cached", exchange)
     return found.names
 
 
-def collectives_of_other_kinds(exchange: Exchange) -> list[str]:
+def collectives_of_other_kinds(exchange: ProcessGroup) -> list[str]:
     """What the counter hears of collectives that no step should have."""
     with Collectives() as found:
         dist.barrier()
         dist.broadcast(torch.zeros(2), src=0)
         dist.reduce(torch.zeros(2), dst=0)
         dist.all_gather([torch.zeros(2) for _ in range(exchange.size)], torch.zeros(2))
-        exchange.from_first("an object")
+        exchange.broadcast_object("an object")
     return found.names
 
 
 def worker(rank: int, size: int, model: str, folder: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet-{size}", rank=rank, world_size=size)
-    exchange = Exchange()
+    exchange = ProcessGroup()
     found = {}
     for name in [*VARIANTS, "process's own"]:
         for key, value in one(model, name, exchange).items():

@@ -17,7 +17,7 @@ import torch.multiprocessing
 
 from sharpen.errors import InputError
 from sharpen.training import inputs
-from sharpen.training.distributed import Exchange
+from sharpen.training.distributed import ProcessGroup
 from sharpen.training.settings import TrainingSettings
 from tests.sharpen.training.small_data import ENCODER
 
@@ -34,7 +34,7 @@ def worker(rank: int, model: str, folder: str, meeting: str, places: list[tuple[
     inputs.read_dataset = lambda uri: read.append(uri) or real(uri)
     found: dict[str, object]
     try:
-        made = inputs.read_inputs(data, None, model, TrainingSettings.checked(SETTINGS), ENCODER, Exchange())
+        made = inputs.read_inputs(data, None, model, TrainingSettings.checked(SETTINGS), ENCODER, ProcessGroup())
         assert made.dev is not None
         found = {
             "read": read,

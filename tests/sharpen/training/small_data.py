@@ -10,7 +10,7 @@ from sharpen.data.dataset import NEGATIVES, QUERIES, DataSet, empty
 from sharpen.settings import EncoderSettings
 from sharpen.training.data.build_dataset import make_examples
 from sharpen.training.data.examples import Examples
-from sharpen.training.data.sampler import Batches
+from sharpen.training.data.sampler import BatchSampler
 from sharpen.training.data.tokens import Tokens
 from sharpen.training.settings import TrainingSettings
 
@@ -91,11 +91,11 @@ def with_teacher(data: DataSet, seed: int = 2) -> DataSet:
 
 def parts(
     settings: TrainingSettings, *, queries: int = 20, seed: int = 0, sources: tuple[str, ...] = ("a",)
-) -> tuple[Examples, Batches]:
+) -> tuple[Examples, BatchSampler]:
     """Examples and batches of the small data under some settings."""
     data = with_teacher(small_data(queries, seed=seed, sources=sources))
     examples = make_examples(data, small_negatives(data), settings)
-    return examples, Batches(examples, settings)
+    return examples, BatchSampler(examples, settings)
 
 
 __all__ = ["ENCODER", "Tokens", "parts", "sentence", "small_data", "small_negatives", "with_teacher"]

@@ -10,7 +10,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from sharpen.models.encoder import Encoder
 from sharpen.training import activation_budget
-from sharpen.training.activation_budget import Room
+from sharpen.training.activation_budget import ActivationBudget
 from tests.sharpen.training.small_data import ENCODER
 
 pytestmark = pytest.mark.model
@@ -32,7 +32,7 @@ def test_kept_bytes_are_those_that_the_allocator_does_not_get_back(encoder: Enco
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
         held = encoder(**padded)
     allocated = sum(event.self_cpu_memory_usage for event in profiled.key_averages())
-    room = Room(1e9)
+    room = ActivationBudget(1e9)
     room.open(encoder)
     with room.taking(encoder, padded["input_ids"].numel()):
         held = encoder(**padded)
@@ -46,7 +46,7 @@ def test_the_gradient_is_the_same_when_it_is_measured(encoder: Encoder) -> None:
     for measured in (False, True):
         encoder.zero_grad()
         torch.manual_seed(3)
-        room = Room(1e9)
+        room = ActivationBudget(1e9)
         room.open(encoder)
         if measured:
             with room.taking(encoder, 60):
@@ -61,7 +61,7 @@ def test_the_gradient_is_the_same_when_it_is_measured(encoder: Encoder) -> None:
 def test_room_by_default_is_a_share_of_what_is_free(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
     weights = sum(weight.numel() for weight in encoder.parameters())
     monkeypatch.setattr(activation_budget, "free_bytes", lambda _: 4 * (12 * weights + 1_000_000))
-    room = Room()
+    room = ActivationBudget()
     room.open(encoder)
     with room.taking(encoder, 100):
         pass
@@ -76,7 +76,7 @@ def test_room_by_default_is_a_share_of_what_is_free(encoder: Encoder, monkeypatc
 
 def test_a_machine_without_free_memory_keeps_one_micro_batch(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(activation_budget, "free_bytes", lambda _: 0)
-    room = Room()
+    room = ActivationBudget()
     room.open(encoder)
     assert room.has(10)
     with room.taking(encoder, 10):

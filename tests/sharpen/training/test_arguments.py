@@ -81,7 +81,7 @@ def test_refused_before_any_data_are_read(given: dict, message: str) -> None:
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("arguments data") / "set"
-    with storage.new_folder(str(folder), producer="test") as place:
+    with storage.publish(str(folder), producer="test") as place:
         small_data().save(place)
     return folder
 

@@ -20,7 +20,7 @@ from sharpen.errors import InputError
 from sharpen.store import storage
 from sharpen.training import checkpoints, trainer
 from sharpen.training.checkpoints import Checkpoints, address_for, folder_for
-from sharpen.training.distributed import Exchange
+from sharpen.training.distributed import ProcessGroup
 from sharpen.training.settings import TrainingSettings
 from sharpen.training.step import Step, gradient_step
 from sharpen.training.train import train
@@ -34,7 +34,7 @@ STATE = '{"best_global_step": null, "best_model_checkpoint": null}'
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("checkpoint data") / "set"
-    with storage.new_folder(str(folder), producer="test") as place:
+    with storage.publish(str(folder), producer="test") as place:
         small_data().save(place)
     return folder
 
@@ -49,7 +49,7 @@ def run(data: Path, model: Path, output: str | Path, training: TrainingSettings)
 
 
 def assert_equal_weights(one: str | Path, other: str | Path) -> None:
-    first, second = (load_file(storage.open_folder(str(place)) / "model.safetensors") for place in (one, other))
+    first, second = (load_file(storage.open_artifact(str(place)) / "model.safetensors") for place in (one, other))
     assert first.keys() == second.keys()
     assert [name for name in first if not (first[name] == second[name]).all()] == []
 
@@ -134,7 +134,7 @@ def test_the_copy_follows_the_folder(s3: str, tmp_path: Path) -> None:
     kept.wait()
     assert kept.copy.steps() == {4, 6}
     assert not any(name.startswith("step-2/") for name in stored(address))
-    assert storage.read_marker(f"{address}/step-6").producer == "finetuning"
+    assert storage.read_manifest(f"{address}/step-6").producer == "finetuning"
 
     # A process that was replaced and still runs must not delete what its successor wrote.
     old = Checkpoints(tmp_path / "old", address)
@@ -143,13 +143,13 @@ def test_the_copy_follows_the_folder(s3: str, tmp_path: Path) -> None:
     assert kept.copy.steps() == {3, 4, 6}
 
     fresh = Checkpoints(tmp_path / "two", address)
-    assert fresh.restore(Exchange()) == fresh.path(6)
+    assert fresh.restore(ProcessGroup()) == fresh.path(6)
     assert (fresh.path(6) / "model.safetensors").read_text() == "weights 6"
     assert fresh.steps() == {6}
     # A newer local one comes first.
     make(fresh, 8)
     fresh.wait()
-    assert fresh.restore(Exchange()) == fresh.path(8)
+    assert fresh.restore(ProcessGroup()) == fresh.path(8)
     fresh.remove()
     assert not storage.exists(address)
     assert not fresh.folder.exists()
@@ -167,14 +167,14 @@ def test_half_a_copy_and_a_damaged_one_are_never_used(
     storage.write_bytes(f"{address}/step-6/model.safetensors", b"the upload was cut short")
     storage.write_bytes(f"{address}/step-4/model.safetensors", b"WEIGHTS 4")
     fresh = Checkpoints(tmp_path / "two", address)
-    assert fresh.restore(Exchange()) == fresh.path(2)
+    assert fresh.restore(ProcessGroup()) == fresh.path(2)
     assert "checkpoint of step 4 cannot be used" in capsys.readouterr().out
     assert not fresh.path(4).exists()
     # Reached again, the damaged one is replaced.
     make(fresh, 4, "new")
     fresh.wait()
     last = Checkpoints(tmp_path / "three", address)
-    assert last.restore(Exchange()) == last.path(4)
+    assert last.restore(ProcessGroup()) == last.path(4)
     assert (last.path(4) / "model.safetensors").read_text() == "new 4"
 
 
@@ -182,7 +182,7 @@ def test_half_a_local_checkpoint_is_deleted(tmp_path: Path) -> None:
     kept = Checkpoints(tmp_path, None)
     make(kept, 2)
     kept.path(4).mkdir()
-    assert kept.restore(Exchange()) == kept.path(2)
+    assert kept.restore(ProcessGroup()) == kept.path(2)
     assert not kept.path(4).exists()
 
 

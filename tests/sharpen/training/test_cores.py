@@ -12,14 +12,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sharpen.hardware.cpu_ops import CpuOps, Draws
-from sharpen.hardware.thread_pool import all_threads, lane_count, one_thread
+from sharpen.hardware.thread_pool import all_threads, one_thread, worker_count
 from sharpen.models.encoder import Encoder
 from sharpen.training import gradient_cache
-from sharpen.training.activation_budget import Room
-from sharpen.training.data.collator import lay_out
+from sharpen.training.activation_budget import ActivationBudget
+from sharpen.training.data.collator import shard_batch
 from sharpen.training.data.tokens import Tokens
-from sharpen.training.distributed import Exchange
-from sharpen.training.gradient_cache import Memory, embed
+from sharpen.training.distributed import ProcessGroup
+from sharpen.training.gradient_cache import MicroBatchConfig, embed
 from sharpen.training.settings import TrainingSettings
 from sharpen.training.step import gradient_step
 from sharpen.training.trainer import objective_of
@@ -44,15 +44,17 @@ def threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def step(encoder: Encoder, settings: TrainingSettings, memory: Memory, cores: int) -> tuple[float, dict[str, Tensor]]:
+def step(
+    encoder: Encoder, settings: TrainingSettings, memory: MicroBatchConfig, cores: int
+) -> tuple[float, dict[str, Tensor]]:
     """Loss and gradients of one step with so many threads; dropout is drawn from a fixed seed."""
     torch.set_num_threads(cores)
     examples, batches = parts(settings)
-    layout = lay_out(batches.batch(0), Tokens(examples, encoder), settings, 0, 1)
+    layout = shard_batch(batches.batch(0), Tokens(examples, encoder), settings, 0, 1)
     encoder.zero_grad()
     torch.manual_seed(9)
     with one_thread(CPU):
-        found = gradient_step(encoder, layout, objective_of(settings, normalize=True), memory, Exchange())
+        found = gradient_step(encoder, layout, objective_of(settings, normalize=True), memory, ProcessGroup())
     return found.loss, {n: p.grad.clone() for n, p in encoder.named_parameters() if p.grad is not None}
 
 
@@ -60,9 +62,14 @@ def step(encoder: Encoder, settings: TrainingSettings, memory: Memory, cores: in
 def test_the_gradient_is_the_same_to_the_bit(tiny_model: Path, name: str, precision: str) -> None:
     settings = TrainingSettings.checked({"train_batch_size": 8, "train_group_size": 4, **SETTINGS[name]})
     encoder = prepared(str(tiny_model), settings, ENCODER.model_copy(update={"precision": precision}))
-    expected_loss, expected = step(encoder, settings, Memory(96), 1)
+    expected_loss, expected = step(encoder, settings, MicroBatchConfig(96), 1)
     assert any(gradient.abs().sum() > 0 for gradient in expected.values())
-    memories = [Memory(96), Memory(96, cache="on"), Memory(96, room=Room(120_000)), Memory(96, cache="off")]
+    memories = [
+        MicroBatchConfig(96),
+        MicroBatchConfig(96, cache="on"),
+        MicroBatchConfig(96, room=ActivationBudget(120_000)),
+        MicroBatchConfig(96, cache="off"),
+    ]
     for cores, memory in zip((2, 3, 4, 3), memories, strict=True):
         loss, found = step(encoder, settings, memory, cores)
         assert loss == expected_loss
@@ -84,7 +91,7 @@ def test_every_operation_of_a_step_is_on_one_thread(tiny_model: Path, monkeypatc
         return embeddings
 
     monkeypatch.setattr(gradient_cache, "_forward", watched)
-    step(encoder, settings, Memory(96), 3)
+    step(encoder, settings, MicroBatchConfig(96), 3)
     assert {what for what, _ in seen} == {"forward", "backward"}
     assert {count for _, count in seen} == {1}
     assert torch.get_num_threads() == 3, "afterwards it is as it was"
@@ -101,7 +108,7 @@ def test_a_model_that_draws_from_torchs_generator_is_computed_one_piece_after_th
 
     encoder.model.embeddings.dropout = Noise()
     assert gradient_cache._draws_from_torch(encoder)
-    found = [step(encoder, settings, Memory(96, cache=cache), 3)[1] for cache in ("on", "on", "off")]
+    found = [step(encoder, settings, MicroBatchConfig(96, cache=cache), 3)[1] for cache in ("on", "on", "off")]
     for weights, gradient in found[0].items():
         torch.testing.assert_close(found[1][weights], gradient, rtol=0, atol=0)
         torch.testing.assert_close(found[2][weights], gradient, rtol=1e-4, atol=1e-6)
@@ -112,14 +119,14 @@ def test_where_gradients_do_not_fit_side_by_side_all_threads_work_on_one_piece(
 ) -> None:
     settings = TrainingSettings.checked({"train_batch_size": 8, "train_group_size": 4})
     encoder = prepared(str(tiny_model), settings)
-    _, expected = step(encoder, settings, Memory(96), 3)
+    _, expected = step(encoder, settings, MicroBatchConfig(96), 3)
     size = 4 * sum(weight.numel() for weight in encoder.parameters())
     counts: list[int] = []
     for fit in (3, 1):
         monkeypatch.setattr(gradient_cache, "free_bytes", lambda _, fit=fit: 4 * size * (fit + 1))
         torch.set_num_threads(3)
         counts.append(gradient_cache._lanes(encoder, 10, gradient_cache._gradients_that_fit(encoder)))
-        _, found = step(encoder, settings, Memory(96), 3)
+        _, found = step(encoder, settings, MicroBatchConfig(96), 3)
         for weights, gradient in expected.items():
             torch.testing.assert_close(found[weights], gradient, rtol=1e-4, atol=1e-6)
     assert counts == [3, 0]
@@ -132,18 +139,18 @@ def test_embeddings_of_dev_are_the_same_to_the_bit(tiny_model: Path) -> None:
     for cores in (1, 3):
         torch.set_num_threads(cores)
         with one_thread(CPU):
-            found.append(embed(encoder, tokens, Memory(64)))
+            found.append(embed(encoder, tokens, MicroBatchConfig(64)))
     assert torch.equal(*found)
 
 
 def test_threads_are_set_aside_for_lanes_and_given_back() -> None:
     torch.set_num_threads(3)
     with one_thread(CPU):
-        assert (torch.get_num_threads(), lane_count(CPU, 10)) == (1, 3)
+        assert (torch.get_num_threads(), worker_count(CPU, 10)) == (1, 3)
         with one_thread(CPU), all_threads():
-            assert (torch.get_num_threads(), lane_count(CPU, 2)) == (3, 2)
+            assert (torch.get_num_threads(), worker_count(CPU, 2)) == (3, 2)
         assert torch.get_num_threads() == 1
-    assert (torch.get_num_threads(), lane_count(CPU, 10)) == (3, 3)
+    assert (torch.get_num_threads(), worker_count(CPU, 10)) == (3, 3)
     with one_thread(torch.device("cuda")):
         assert torch.get_num_threads() == 3
 

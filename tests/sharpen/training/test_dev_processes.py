@@ -28,7 +28,7 @@ SOFTENED = {"on_divergence": "soften", "save_steps": 2, "max_steps": 6, "learnin
 def told(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[dict, dict, Path, Path]]:
     """Name of a training -> what one process and two processes told of it, and their models."""
     folder = tmp_path_factory.mktemp("dev processes")
-    with storage.new_folder(str(folder / "set"), producer="test") as place:
+    with storage.publish(str(folder / "set"), producer="test") as place:
         small_data().save(place)
 
     def trainings(size: int) -> list[dict[str, Any]]:

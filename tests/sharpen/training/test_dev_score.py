@@ -12,8 +12,8 @@ import pytrec_eval
 from sharpen.embeddings.encoding import encode
 from sharpen.models.encoder import Encoder
 from sharpen.training.dev_score import DevSet, ndcg
-from sharpen.training.distributed import Exchange
-from sharpen.training.gradient_cache import Memory
+from sharpen.training.distributed import ProcessGroup
+from sharpen.training.gradient_cache import MicroBatchConfig
 from tests.sharpen.training.small_data import ENCODER, small_data
 
 
@@ -47,7 +47,7 @@ def test_score_equals_a_full_search(tiny_model: Path) -> None:
     del run[queries["query_id"][-1]][own]
     per_query = pytrec_eval.RelevanceEvaluator(data.qrels_of("dev"), {"ndcg_cut.10"}).evaluate(run)
     expected = np.mean([found["ndcg_cut_10"] for found in per_query.values()])
-    assert dev.score(encoder, Memory(), Exchange()) == pytest.approx(expected, abs=1e-6)
+    assert dev.score(encoder, MicroBatchConfig(), ProcessGroup()) == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_large_corpus_is_cut_and_said_so() -> None:

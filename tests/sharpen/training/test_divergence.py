@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from sharpen.models.encoder import Encoder
-from sharpen.training.data.collator import lay_out
+from sharpen.training.data.collator import shard_batch
 from sharpen.training.data.tokens import Tokens
-from sharpen.training.distributed import Exchange
-from sharpen.training.divergence import Diverged, check_finite
+from sharpen.training.distributed import ProcessGroup
+from sharpen.training.divergence import DivergenceError, check_finite
 from sharpen.training.settings import TrainingSettings
 from sharpen.training.step import Step, gradient_step
 from sharpen.training.train import train
@@ -26,16 +26,18 @@ def test_names_the_texts_and_gives_advice(tiny_model: Path) -> None:
     settings = TrainingSettings(train_batch_size=4, train_group_size=3)
     encoder = Encoder.load(str(tiny_model), ENCODER, device="cpu")
     examples, batches = parts(settings)
-    layout = lay_out(batches.batch(0), Tokens(examples, encoder), settings, 0, 1)
-    good = gradient_step(encoder, layout, objective_of(settings, normalize=True), memory_of(settings), Exchange())
+    layout = shard_batch(batches.batch(0), Tokens(examples, encoder), settings, 0, 1)
+    good = gradient_step(encoder, layout, objective_of(settings, normalize=True), memory_of(settings), ProcessGroup())
     check_finite(good, 1.0, layout, examples)
 
     broken = good.embeddings.clone()
     broken[1, 0] = torch.nan
     name = examples.query_ids[layout.queries[1]]
-    with pytest.raises(Diverged, match=f"1 of {len(broken)} embeddings are not finite, such as query {name}"):
+    with pytest.raises(DivergenceError, match=f"1 of {len(broken)} embeddings are not finite, such as query {name}"):
         check_finite(Step(float("nan"), 1.0, broken), 1.0, layout, examples)
-    with pytest.raises(Diverged, match=r"most extreme scores: query q\d+ .* with passage p\d+ .*raise temperature"):
+    with pytest.raises(
+        DivergenceError, match=r"most extreme scores: query q\d+ .* with passage p\d+ .*raise temperature"
+    ):
         check_finite(good, float("inf"), layout, examples)
 
 
@@ -48,7 +50,7 @@ def test_finds_the_pair_whichever_process_contrasts_it(in_batch: bool, monkeypat
     monkeypatch.setattr(divergence, "BLOCK_ENTRIES", 40)
     settings = TrainingSettings(train_batch_size=8, train_group_size=3, use_inbatch_neg=in_batch)
     examples, batches = parts(settings)
-    layout = lay_out(batches.batch(0), _NoTokens(examples), settings, 1, 2)  # type: ignore[arg-type]
+    layout = shard_batch(batches.batch(0), _NoTokens(examples), settings, 1, 2)  # type: ignore[arg-type]
     rows = len(layout.queries) + len(layout.texts)
     embeddings = torch.nn.functional.normalize(torch.randn(rows, 8, generator=torch.Generator().manual_seed(1)), dim=1)
     # the first row's query and a passage of the last row's group alone, or of its own
@@ -61,7 +63,7 @@ def test_finds_the_pair_whichever_process_contrasts_it(in_batch: bool, monkeypat
     numbers = int(layout.queries[query]), int(layout.texts[text - len(layout.queries)])
     names = f'query {examples.query_ids[numbers[0]]} "{examples.queries[numbers[0]]}"'
     names += f' with passage {examples.text_ids[numbers[1]]} "{examples.texts[numbers[1]]}" (-1e+04)'
-    with pytest.raises(Diverged) as told:
+    with pytest.raises(DivergenceError) as told:
         check_finite(Step(1.0, 1.0, embeddings), float("inf"), layout, examples)
     assert f"most extreme scores: {names}" in str(told.value)
 
@@ -71,7 +73,7 @@ def test_a_long_text_is_cut() -> None:
 
     settings = TrainingSettings(train_batch_size=4, train_group_size=3)
     examples, batches = parts(settings)
-    layout = lay_out(batches.batch(0), _NoTokens(examples), settings, 0, 1)  # type: ignore[arg-type]
+    layout = shard_batch(batches.batch(0), _NoTokens(examples), settings, 0, 1)  # type: ignore[arg-type]
     examples.queries = ["a  long\ntext " * 20] * len(examples)
     shown = _name(0, layout, examples).split('"')[1]
     assert shown.startswith("a long text a long") and shown.endswith("…")
@@ -99,7 +101,7 @@ def test_training_stops_before_the_weights_move(
     settings = TrainingSettings(
         train_batch_size=8, train_group_size=3, warmup_steps=0, checkpoint_folder=str(tmp_path / "kept")
     )
-    with pytest.raises(Diverged, match="diverged at step 3"):
+    with pytest.raises(DivergenceError, match="diverged at step 3"):
         train_on(tmp_path, settings, tiny_model)
     after = torch.cat([p.detach().reshape(-1) for p in models[-1].parameters()])
     assert torch.equal(after, before[-1])
@@ -110,6 +112,6 @@ def test_training_stops_before_the_weights_move(
 def train_on(folder: Path, settings: TrainingSettings, model: Path) -> None:
     from sharpen.store import storage
 
-    with storage.new_folder(str(folder / "set"), producer="test", run_id="") as place:
+    with storage.publish(str(folder / "set"), producer="test", run_id="") as place:
         small_data().save(place)
     train(str(folder / "set"), None, str(model), str(folder / "out"), settings, ENCODER)

@@ -15,10 +15,10 @@ from sharpen.data.dataset import NEGATIVES, QUERIES, DataSet
 from sharpen.models.encoder import Encoder
 from sharpen.settings import EncoderSettings
 from sharpen.training.data.build_dataset import make_examples
-from sharpen.training.data.collator import lay_out
-from sharpen.training.data.sampler import Batches
+from sharpen.training.data.collator import shard_batch
+from sharpen.training.data.sampler import BatchSampler
 from sharpen.training.data.tokens import Tokens
-from sharpen.training.distributed import Exchange
+from sharpen.training.distributed import ProcessGroup
 from sharpen.training.settings import TrainingSettings
 from sharpen.training.step import gradient_step
 from sharpen.training.trainer import memory_of, objective_of
@@ -63,10 +63,10 @@ def test_loss_and_gradient_are_those_of_sentence_transformers(tiny_model: Path, 
     encoder = Encoder.load(str(tiny_model), encoding, device="cpu", training=True)
     data, negatives = data_set()
     examples = make_examples(data, negatives, settings)
-    batch = Batches(examples, settings).batch(0)
-    layout = lay_out(batch, Tokens(examples, encoder), settings, 0, 1)
+    batch = BatchSampler(examples, settings).batch(0)
+    layout = shard_batch(batch, Tokens(examples, encoder), settings, 0, 1)
     objective = objective_of(settings, normalize=True)
-    ours = gradient_step(encoder, layout, objective, memory_of(settings), Exchange())
+    ours = gradient_step(encoder, layout, objective, memory_of(settings), ProcessGroup())
 
     theirs = SentenceTransformer(str(tiny_model), device="cpu").eval()
     theirs.max_seq_length = LENGTH

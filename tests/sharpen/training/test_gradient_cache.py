@@ -12,8 +12,8 @@ from torch import Tensor
 from sharpen.hardware.cpu_ops import CpuOps
 from sharpen.models.encoder import Encoder
 from sharpen.training import gradient_cache
-from sharpen.training.activation_budget import Room
-from sharpen.training.gradient_cache import Memory, embed, encode, plan
+from sharpen.training.activation_budget import ActivationBudget
+from sharpen.training.gradient_cache import MicroBatchConfig, embed, encode, plan
 from sharpen.training.settings import TrainingSettings
 from tests.sharpen.training.gradients import prepared
 from tests.sharpen.training.small_data import ENCODER
@@ -28,7 +28,7 @@ def encoder(tiny_model: Path) -> Encoder:
     return Encoder.load(str(tiny_model), ENCODER, device="cpu")
 
 
-def gradients(encoder: Encoder, memory: Memory) -> tuple[Tensor, Tensor]:
+def gradients(encoder: Encoder, memory: MicroBatchConfig) -> tuple[Tensor, Tensor]:
     """Embeddings, and the weights' gradient of a fixed function of them, with dropout drawn from a fixed seed."""
     encoder.train()
     encoder.zero_grad()
@@ -43,8 +43,11 @@ def gradients(encoder: Encoder, memory: Memory) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("tokens", [24, 64, 10_000])
 @pytest.mark.parametrize("rows", [None, 2])
 def test_cached_equals_plain_with_dropout(encoder: Encoder, tokens: int, rows: int | None) -> None:
-    plain = gradients(encoder, Memory(tokens, rows, "off"))
-    cached = [Memory(tokens, rows, "on"), *(Memory(tokens, rows, room=Room(size)) for size in (1, 200_000, 1e9))]
+    plain = gradients(encoder, MicroBatchConfig(tokens, rows, "off"))
+    cached = [
+        MicroBatchConfig(tokens, rows, "on"),
+        *(MicroBatchConfig(tokens, rows, room=ActivationBudget(size)) for size in (1, 200_000, 1e9)),
+    ]
     for memory in cached:
         found = gradients(encoder, memory)
         # the same bits, so what fits into memory on a machine changes no model
@@ -54,9 +57,9 @@ def test_cached_equals_plain_with_dropout(encoder: Encoder, tokens: int, rows: i
 def test_dropout_is_on_in_training_and_off_in_evaluation(encoder: Encoder) -> None:
     tokens = encoder.tokenize(TEXTS, "passage")
     encoder.train()
-    drawn = [encode(encoder, tokens, Memory()).embeddings for _ in range(2)]
+    drawn = [encode(encoder, tokens, MicroBatchConfig()).embeddings for _ in range(2)]
     assert not torch.allclose(drawn[0], drawn[1])
-    still = [embed(encoder, tokens, Memory(tokens=size)) for size in (20, 5000)]
+    still = [embed(encoder, tokens, MicroBatchConfig(tokens=size)) for size in (20, 5000)]
     torch.testing.assert_close(still[0], still[1], rtol=0, atol=2e-6)
     assert encoder.training
 
@@ -70,7 +73,7 @@ def test_replayed_random_numbers_leave_the_generator_where_it_was(encoder: Encod
     assert torch.equal(torch.get_rng_state(), here)
 
 
-def passes_of(encoder: Encoder, memory: Memory, monkeypatch: pytest.MonkeyPatch) -> int:
+def passes_of(encoder: Encoder, memory: MicroBatchConfig, monkeypatch: pytest.MonkeyPatch) -> int:
     """Forward passes of a step with one text in a micro-batch."""
     tokens = encoder.tokenize(TEXTS, "passage")
     passes = []
@@ -84,26 +87,26 @@ def passes_of(encoder: Encoder, memory: Memory, monkeypatch: pytest.MonkeyPatch)
 
 def test_number_of_passes(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is encoded again that kept its activations; as many do as there is room for, and one always."""
-    everything = Room(1e9)
+    everything = ActivationBudget(1e9)
     found = {
-        "off": passes_of(encoder, Memory(None, 1, "off"), monkeypatch),
-        "on": passes_of(encoder, Memory(None, 1, "on"), monkeypatch),
-        "all": passes_of(encoder, Memory(None, 1, room=everything), monkeypatch),
-        "a byte": passes_of(encoder, Memory(None, 1, room=Room(1)), monkeypatch),
-        "free memory": passes_of(encoder, Memory(None, 1), monkeypatch),
+        "off": passes_of(encoder, MicroBatchConfig(None, 1, "off"), monkeypatch),
+        "on": passes_of(encoder, MicroBatchConfig(None, 1, "on"), monkeypatch),
+        "all": passes_of(encoder, MicroBatchConfig(None, 1, room=everything), monkeypatch),
+        "a byte": passes_of(encoder, MicroBatchConfig(None, 1, room=ActivationBudget(1)), monkeypatch),
+        "free memory": passes_of(encoder, MicroBatchConfig(None, 1), monkeypatch),
     }
     texts = len(TEXTS)
     assert found == {"off": texts, "on": 2 * texts, "all": texts, "a byte": 2 * texts - 1, "free memory": texts}
-    most = Room(everything.taken * 0.9)
-    assert texts < passes_of(encoder, Memory(None, 1, room=most), monkeypatch) < 2 * texts - 1
+    most = ActivationBudget(everything.taken * 0.9)
+    assert texts < passes_of(encoder, MicroBatchConfig(None, 1, room=most), monkeypatch) < 2 * texts - 1
     assert most.taken <= everything.taken * 0.9
 
 
 def test_out_of_memory_keeps_fewer_and_goes_on(
     encoder: Encoder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    plain = gradients(encoder, Memory(None, 1, "off"))
-    room, calls, forward = Room(1e9), [], gradient_cache._forward
+    plain = gradients(encoder, MicroBatchConfig(None, 1, "off"))
+    room, calls, forward = ActivationBudget(1e9), [], gradient_cache._forward
 
     def failing(*given: object) -> Tensor:
         calls.append(1)
@@ -112,12 +115,12 @@ def test_out_of_memory_keeps_fewer_and_goes_on(
         return forward(*given)  # type: ignore[arg-type]
 
     monkeypatch.setattr(gradient_cache, "_forward", failing)
-    found = gradients(encoder, Memory(None, 1, room=room))
+    found = gradients(encoder, MicroBatchConfig(None, 1, room=room))
     assert all(torch.equal(one, other) for one, other in zip(plain, found, strict=True))
     assert capsys.readouterr().out.count("memory ran out") == 1
     calls[:] = [1] * 10
     before = len(calls)
-    gradients(encoder, Memory(None, 1, room=room))
+    gradients(encoder, MicroBatchConfig(None, 1, room=room))
     assert len(TEXTS) < len(calls) - before < 2 * len(TEXTS), "later steps keep fewer too"
 
 
@@ -127,12 +130,12 @@ def test_another_fault_is_raised(encoder: Encoder, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(gradient_cache, "_forward", failing)
     with pytest.raises(RuntimeError, match="shapes do not fit"):
-        gradients(encoder, Memory())
+        gradients(encoder, MicroBatchConfig())
 
 
 def test_plan_keeps_to_the_budget_and_covers_every_text_once() -> None:
     tokens = [[0] * length for length in (5, 30, 2, 9, 9, 50, 1, 4)]
-    pieces = plan(tokens, Memory(tokens=36, rows=3), torch.device("cpu"))
+    pieces = plan(tokens, MicroBatchConfig(tokens=36, rows=3), torch.device("cpu"))
     assert sorted(row for piece in pieces for row in piece) == list(range(8))
     for piece in pieces:
         longest = max(len(tokens[row]) for row in piece)
@@ -140,17 +143,17 @@ def test_plan_keeps_to_the_budget_and_covers_every_text_once() -> None:
         assert len(piece) * longest <= 36 or len(piece) == 1
     cpu, gpu = torch.device("cpu"), torch.device("cuda")
     long = [[0] * 100] * 100
-    assert [len(piece) for piece in plan(long, Memory(), cpu)] == [9] * 11 + [1]
-    assert [len(piece) for piece in plan(long[:30], Memory(tokens=2000), cpu)] == [19, 11]
-    assert [len(piece) for piece in plan(long, Memory(), gpu)] == [100]
+    assert [len(piece) for piece in plan(long, MicroBatchConfig(), cpu)] == [9] * 11 + [1]
+    assert [len(piece) for piece in plan(long[:30], MicroBatchConfig(tokens=2000), cpu)] == [19, 11]
+    assert [len(piece) for piece in plan(long, MicroBatchConfig(), gpu)] == [100]
     # few texts are cut finer, so that several cores have something to do
-    assert [len(piece) for piece in plan(long[:30], Memory(), cpu)] == [3] * 10
-    assert [len(piece) for piece in plan(long[:4], Memory(), cpu)] == [2, 2]
-    assert plan([], Memory(), torch.device("cpu")) == []
+    assert [len(piece) for piece in plan(long[:30], MicroBatchConfig(), cpu)] == [3] * 10
+    assert [len(piece) for piece in plan(long[:4], MicroBatchConfig(), cpu)] == [2, 2]
+    assert plan([], MicroBatchConfig(), torch.device("cpu")) == []
 
 
 def test_nothing_to_encode(encoder: Encoder) -> None:
-    encoding = encode(encoder, [], Memory())
+    encoding = encode(encoder, [], MicroBatchConfig())
     assert encoding.embeddings.shape == (0, encoder.dimension)
     encoding.backward(torch.zeros(0, encoder.dimension))
 
@@ -175,7 +178,7 @@ def test_cached_equals_plain_in_bf16(tiny_model: Path, name: str) -> None:
         encoder.zero_grad()
         torch.manual_seed(5)
         with CpuOps():
-            encoding = encode(encoder, tokens, Memory(24, 2, cache, Room(1)), 3)
+            encoding = encode(encoder, tokens, MicroBatchConfig(24, 2, cache, ActivationBudget(1)), 3)
             target = torch.linspace(-1, 1, encoding.embeddings.numel()).view_as(encoding.embeddings)
             encoding.backward(target)
         kept = sum(piece.random is None for piece in encoding.pieces)

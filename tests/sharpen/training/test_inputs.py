@@ -16,7 +16,7 @@ from sharpen.settings import EncoderSettings
 from sharpen.store import storage
 from sharpen.store.download_cache import cache_folder
 from sharpen.training.dev_score import DevSet
-from sharpen.training.distributed import Exchange
+from sharpen.training.distributed import ProcessGroup
 from sharpen.training.inputs import Inputs, read_inputs
 from sharpen.training.settings import TrainingSettings
 from tests.sharpen.training.small_data import ENCODER, small_data, with_teacher
@@ -32,14 +32,14 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def write(folder: Path, seed: int = 0) -> str:
-    with storage.new_folder(str(folder), producer="test", run_id="") as place:
+    with storage.publish(str(folder), producer="test", run_id="") as place:
         with_teacher(small_data(seed=seed, sources=("a", "b"))).save(place)
     return str(folder)
 
 
 def read(data: str, model: Path, encoder: EncoderSettings = ENCODER, **values: Any) -> Inputs:
     settings = TrainingSettings.checked({"train_batch_size": 8, "train_group_size": 4, **values})
-    return read_inputs(data, None, str(model), settings, encoder, Exchange())
+    return read_inputs(data, None, str(model), settings, encoder, ProcessGroup())
 
 
 def entries(cache: Path) -> set[str]:

@@ -37,7 +37,7 @@ def settings(**values: Any) -> TrainingSettings:
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> str:
     address = str(tmp_path_factory.mktemp("lora data") / "set")
-    with storage.new_folder(address, producer="test", run_id="") as place:
+    with storage.publish(address, producer="test", run_id="") as place:
         small_data().save(place)
     return address
 

@@ -12,9 +12,9 @@ from sharpen.embeddings.encoding import encode
 from sharpen.errors import InputError
 from sharpen.models.encoder import Encoder
 from sharpen.settings import EncoderSettings
-from sharpen.training.data.collator import lay_out
+from sharpen.training.data.collator import shard_batch
 from sharpen.training.data.tokens import Tokens
-from sharpen.training.distributed import Exchange
+from sharpen.training.distributed import ProcessGroup
 from sharpen.training.encoder_setup import check_fits, finish, set_up
 from sharpen.training.settings import TrainingSettings
 from sharpen.training.step import gradient_step
@@ -47,8 +47,8 @@ def test_a_step_of_training_is_what_others_load(kind: str, checkpointed: bool, t
     set_up(encoder, settings)
     encoder.train()
     examples, batches = parts(settings)
-    layout = lay_out(batches.batch(0), Tokens(examples, encoder), settings, 0, 1)
-    gradient_step(encoder, layout, objective_of(settings, normalize=True), memory_of(settings), Exchange())
+    layout = shard_batch(batches.batch(0), Tokens(examples, encoder), settings, 0, 1)
+    gradient_step(encoder, layout, objective_of(settings, normalize=True), memory_of(settings), ProcessGroup())
     without = [name for name, weights in encoder.named_parameters() if weights.grad is None]
     assert not without
     torch.optim.AdamW(encoder.parameters(), lr=1e-2).step()

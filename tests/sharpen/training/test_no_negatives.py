@@ -13,7 +13,7 @@ from sharpen.data.readers import read_dataset
 from sharpen.embeddings.encoding import encode
 from sharpen.models.encoder import Encoder
 from sharpen.training.data.build_dataset import make_examples
-from sharpen.training.data.sampler import Batches
+from sharpen.training.data.sampler import BatchSampler
 from sharpen.training.settings import TrainingSettings
 from sharpen.training.train import train
 from tests.sharpen.training.slow import slow_loss
@@ -57,7 +57,7 @@ def test_training_on_positives_alone(tiny_model: Path, tmp_path: Path, write: An
 
     data = read_dataset(address)
     examples = make_examples(data, small_negatives(data, 0), chosen)
-    batch = Batches(examples, chosen).batch(0)
+    batch = BatchSampler(examples, chosen).batch(0)
     assert [len(row) for row in examples.positives] == [1] * len(QUERIES)
     assert [len(row) for row in examples.negatives] == [0] * len(QUERIES)
     assert batch.made_up == 3 * len(QUERIES)

@@ -13,9 +13,9 @@ import torch
 
 from sharpen.losses.contrastive import loss_and_gradient
 from sharpen.models.encoder import Encoder
-from sharpen.training.data.collator import lay_out
+from sharpen.training.data.collator import shard_batch
 from sharpen.training.data.tokens import Tokens
-from sharpen.training.distributed import Exchange
+from sharpen.training.distributed import ProcessGroup
 from sharpen.training.encoder_setup import set_up
 from sharpen.training.gradient_cache import encode
 from sharpen.training.trainer import memory_of, objective_of
@@ -47,7 +47,7 @@ def assert_same_gradient(found: np.ndarray, expected: np.ndarray) -> None:
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", VARIANTS)
 def test_gradient_equals_one_process(results: dict, cased_model: Path, name: str, size: int) -> None:
-    alone = one(str(cased_model), name, Exchange())
+    alone = one(str(cased_model), name, ProcessGroup())
     for rank in range(size):
         found = results[size, rank]
         assert float(found[f"{name}/loss"]) == pytest.approx(alone["loss"], rel=1e-5)
@@ -81,7 +81,7 @@ def test_one_process_equals_the_definition(cased_model: Path, name: str) -> None
     loss.backward()
     gradient = [torch.zeros_like(p).reshape(-1) if p.grad is None else p.grad.reshape(-1) for p in encoder.parameters()]
     expected = torch.cat(gradient).numpy()
-    alone = one(str(cased_model), name, Exchange())
+    alone = one(str(cased_model), name, ProcessGroup())
     assert alone["loss"] == pytest.approx(loss.item(), rel=1e-5)
     assert_same_gradient(alone["gradient"], expected)
 
@@ -96,7 +96,7 @@ def test_without_cross_device_the_loss_is_still_the_mean_over_the_global_batch(
     examples, batches = parts(settings, sources=SOURCES)
     total = 0.0
     for rank in range(2):
-        layout = lay_out(batches.batch(0), Tokens(examples, encoder), settings, rank, 2)
+        layout = shard_batch(batches.batch(0), Tokens(examples, encoder), settings, rank, 2)
         encoding = encode(encoder, layout.tokens, memory_of(settings))
         objective = objective_of(settings, normalize=True)
         outcome = loss_and_gradient(encoding.embeddings, layout.contrasts, objective, layout.total_rows)

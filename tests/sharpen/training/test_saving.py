@@ -13,7 +13,7 @@ from sharpen.store import storage
 from sharpen.training import trainer
 from sharpen.training.checkpoints import Checkpoints
 from sharpen.training.dev_score import DevSet
-from sharpen.training.distributed import Exchange
+from sharpen.training.distributed import ProcessGroup
 from sharpen.training.settings import TrainingSettings
 from sharpen.training.step import Step, gradient_step
 from sharpen.training.train import train
@@ -34,7 +34,7 @@ class Death(BaseException):
 def test_death_at_every_point_of_saving(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with storage.new_folder(str(tmp_path / "set"), producer="test") as place:
+    with storage.publish(str(tmp_path / "set"), producer="test") as place:
         small_data().save(place)
     _score_by_step(monkeypatch)
     saving = _Saving(tmp_path)
@@ -55,7 +55,7 @@ def test_death_at_every_point_of_saving(
     assert "checkpoint-4" in touches[removed]
     for place, touch in enumerate(touches):
         kept = Checkpoints(tmp_path / "deaths" / str(place), None)
-        newest = kept.restore(Exchange())
+        newest = kept.restore(ProcessGroup())
         assert newest is not None and newest == kept.path(4 if place <= marked else 6), touch
         names = {path.name for path in newest.iterdir()}
         assert {"model.safetensors", "optimizer.safetensors", "trainer_state.json"} <= names
@@ -151,11 +151,11 @@ def test_a_damaged_checkpoint_counts_as_absent(tmp_path: Path, capsys: pytest.Ca
     harm()
     assert kept.steps() == {2}
     # The store has a good copy.
-    assert kept.restore(Exchange()) == kept.path(4)
+    assert kept.restore(ProcessGroup()) == kept.path(4)
     assert "checkpoint-4 cannot be used" in capsys.readouterr().out
     assert (kept.path(4) / "model.safetensors").read_text() == "weights 4"
     harm()
     # Without one, the next older is taken.
     alone = Checkpoints(tmp_path / "local", None)
-    assert alone.restore(Exchange()) == kept.path(2)
+    assert alone.restore(ProcessGroup()) == kept.path(2)
     assert not kept.path(4).exists()

@@ -13,7 +13,7 @@ from sharpen.errors import InputError
 from sharpen.settings import EncoderSettings
 from sharpen.store import storage
 from sharpen.training import trainer
-from sharpen.training.divergence import Diverged
+from sharpen.training.divergence import DivergenceError
 from sharpen.training.settings import TrainingSettings
 from sharpen.training.step import Step, gradient_step
 from sharpen.training.train import train
@@ -49,7 +49,7 @@ def run(
     folder: Path, model: Path, output: str = "out", encoder: EncoderSettings = ENCODER, **values: Any
 ) -> dict[str, Any]:
     if not (folder / "set").exists():
-        with storage.new_folder(str(folder / "set"), producer="test") as place:
+        with storage.publish(str(folder / "set"), producer="test") as place:
             small_data().save(place)
     common = {"train_batch_size": 8, "train_group_size": 3, "max_steps": 7, "save_steps": 2, "temperature": 0.1}
     chosen = TrainingSettings.checked({**common, "checkpoint_folder": str(folder / "local"), **values})
@@ -101,7 +101,7 @@ def test_goes_back_to_the_start(
 def test_stops_after_the_last_softening(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     poison = Poison(4, below=99)
     monkeypatch.setattr(trainer, "gradient_step", poison)
-    with pytest.raises(Diverged, match="diverged at step 4"):
+    with pytest.raises(DivergenceError, match="diverged at step 4"):
         run(tmp_path, tiny_model, on_divergence="soften")
     assert [temperature for step, temperature in poison.seen if step == 4] == [0.1, 0.2, 0.4, 0.8]
     assert not (tmp_path / "out").exists()

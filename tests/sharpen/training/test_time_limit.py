@@ -16,7 +16,7 @@ from sharpen.hardware import measurement
 from sharpen.models.encoder import Encoder
 from sharpen.store import storage
 from sharpen.training import arithmetic, time_limit, trainer
-from sharpen.training.distributed import Exchange
+from sharpen.training.distributed import ProcessGroup
 from sharpen.training.settings import TrainingSettings
 from sharpen.training.step import gradient_step
 from sharpen.training.train import train
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.model
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("time limit") / "data"
-    with storage.new_folder(str(folder), producer="test", run_id="") as place:
+    with storage.publish(str(folder), producer="test", run_id="") as place:
         small_data().save(place)
     return folder
 
@@ -117,6 +117,6 @@ def test_a_checkpoint_keeps_precision_and_attention(
     measurement.adopt({**here, "precision": "fp32", "attention": slow})
     goes_on = Encoder.load(str(tiny_model), auto, device="cpu", training=True)
     assert (goes_on.precision, goes_on.attention) == ("fp32", "sdpa")
-    arithmetic.restore(tmp_path, goes_on, Exchange())
+    arithmetic.restore(tmp_path, goes_on, ProcessGroup())
     assert (goes_on.precision, goes_on.attention) == ("bf16", "eager_bf16")
     assert "computed with bf16 and eager_bf16 attention" in capsys.readouterr().out

@@ -15,15 +15,15 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from sharpen.embeddings import vectors_of
+from sharpen.embeddings import embed_texts
 from sharpen.embeddings.encoding import encode as encode_texts
-from sharpen.embeddings.identity import facts_of
+from sharpen.embeddings.identity import encoder_facts
 from sharpen.errors import InputError
 from sharpen.models import model_hub
-from sharpen.models.architecture import read_facts
+from sharpen.models.architecture import read_architecture
 from sharpen.models.encoder import Encoder, weights_hash
 from sharpen.store import storage
-from sharpen.training.gradient_cache import Memory, embed, encode
+from sharpen.training.gradient_cache import MicroBatchConfig, embed, encode
 from sharpen.training.settings import TrainingSettings
 from sharpen.training.train import train
 from tests.sharpen.models.tiny_models import make_model
@@ -41,7 +41,7 @@ FOLDERS = {"query": "query_0_Transformer", "passage": "document_0_Transformer"}
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> str:
     address = str(tmp_path_factory.mktemp("towers data") / "set")
-    with storage.new_folder(address, producer="test", run_id="") as place:
+    with storage.publish(address, producer="test", run_id="") as place:
         small_data().save(place)
     return address
 
@@ -105,7 +105,7 @@ def test_a_folder_that_sentence_transformers_wrote_is_read(tiny_model: Path, tmp
     again = Encoder.load(str(tmp_path / "theirs"), ENCODER)
     for name in ("query", "passage"):
         np.testing.assert_allclose(encode_texts(again, TEXTS, name), encode_texts(encoder, TEXTS, name), atol=1e-6)
-    assert read_facts(tmp_path / "theirs").normalize
+    assert read_architecture(tmp_path / "theirs").normalize
 
 
 def test_routes_that_cannot_be_read_are_told(tiny_model: Path, tmp_path: Path) -> None:
@@ -139,14 +139,14 @@ def test_micro_batches_do_not_mix_queries_and_passages(tiny_model: Path) -> None
     encoder = prepared(str(tiny_model), TrainingSettings(share_encoder=False, dropout=0.0))
     tokens = encoder.tokenize(TEXTS, "query") + encoder.tokenize(TEXTS, "passage")
     expected = torch.from_numpy(np.concatenate([encode_texts(encoder, TEXTS, kind) for kind in ("query", "passage")]))
-    for memory in (Memory(), Memory(tokens=40), Memory(rows=1)):
+    for memory in (MicroBatchConfig(), MicroBatchConfig(tokens=40), MicroBatchConfig(rows=1)):
         torch.testing.assert_close(embed(encoder, tokens, memory, 4), expected, atol=1e-6, rtol=0)
         encoding = encode(encoder, tokens, memory, 4)
         torch.testing.assert_close(encoding.embeddings, expected, atol=1e-6, rtol=0)
         lengths = [len(tokens[piece.rows[0]]) for piece in encoding.pieces]
         assert lengths == sorted(lengths, reverse=True)
     with pytest.raises(ValueError, match="kind"):
-        embed(encoder, tokens, Memory())
+        embed(encoder, tokens, MicroBatchConfig())
 
 
 def test_trained_evaluated_broken_resumed_and_trained_again(
@@ -193,26 +193,26 @@ def test_cached_vectors_are_those_of_the_kinds_tower(tiny_model: Path, tmp_path:
     two, one = (Encoder.load(str(folder), ENCODER, device="cpu") for folder in (tmp_path / "two", tiny_model))
     for _ in range(2):
         for kind in ("query", "passage"):
-            np.testing.assert_allclose(vectors_of(two, TEXTS, kind), encode_texts(encoder, TEXTS, kind), atol=1e-6)
+            np.testing.assert_allclose(embed_texts(two, TEXTS, kind), encode_texts(encoder, TEXTS, kind), atol=1e-6)
     # A trained query tower leaves the corpus' vectors valid.
-    assert facts_of(two, "passage")["weights"] == facts_of(one, "passage")["weights"]
-    assert facts_of(two, "query")["weights"] != facts_of(one, "query")["weights"]
+    assert encoder_facts(two, "passage")["weights"] == encoder_facts(one, "passage")["weights"]
+    assert encoder_facts(two, "query")["weights"] != encoder_facts(one, "query")["weights"]
 
 
 @pytest.mark.store
 def test_a_two_tower_model_in_a_store_is_a_model(s3: str, tiny_model: Path, tmp_path: Path) -> None:
     encoder = prepared(str(tiny_model), TrainingSettings(share_encoder=False))
     address = f"{s3}/towers/finished"
-    with storage.new_folder(address, producer="finetuning", run_id="") as place:
+    with storage.publish(address, producer="finetuning", run_id="") as place:
         encoder.save(place)
     assert weights_hash(Encoder.load(address, ENCODER)) == weights_hash(encoder)
     # What was copied there by hand has no marker.
-    for file in model_hub.locate(address).rglob("*"):
+    for file in model_hub.resolve_model(address).rglob("*"):
         if file.is_file() and not file.name.startswith("_"):
-            relative = file.relative_to(model_hub.locate(address)).as_posix()
+            relative = file.relative_to(model_hub.resolve_model(address)).as_posix()
             storage.write_bytes(f"{s3}/towers/copied/{relative}", file.read_bytes())
     assert weights_hash(Encoder.load(f"{s3}/towers/copied", ENCODER)) == weights_hash(encoder)
-    model_hub.check_names("copied", [file.name for file in storage.list_files(f"{s3}/towers/copied")])
+    model_hub.validate_model_files("copied", [file.name for file in storage.list_files(f"{s3}/towers/copied")])
 
 
 @pytest.mark.processes

@@ -78,7 +78,7 @@ def test_logs_outlive_the_training(
     events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     monkeypatch.delenv("TENSORBOARD_LOGGING_DIR", raising=False)
     monkeypatch.setitem(trackers.INTEGRATION_TO_CALLBACK, "codecarbon", _WritesFiles)
-    with storage.new_folder(str(tmp_path / "set"), producer="test") as place:
+    with storage.publish(str(tmp_path / "set"), producer="test") as place:
         small_data().save(place)
     values = {"train_batch_size": 4, "train_group_size": 2, "max_steps": 4, "save_steps": 2, "logging_steps": 2}
     values |= {"report_to": ["tensorboard", "codecarbon"], "checkpoint_folder": str(tmp_path / "local")}

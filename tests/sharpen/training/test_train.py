@@ -32,9 +32,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Address of a finished data set, with mined negatives beside it."""
     folder = tmp_path_factory.mktemp("finetuning data")
     made = with_teacher(small_data())
-    with storage.new_folder(str(folder / "data"), producer="test", run_id="") as place:
+    with storage.publish(str(folder / "data"), producer="test", run_id="") as place:
         made.save(place)
-    with storage.new_folder(str(folder / "mined"), producer="test", run_id="") as place:
+    with storage.publish(str(folder / "mined"), producer="test", run_id="") as place:
         (place / "negatives").mkdir()
         small_negatives(made).write_parquet(place / "negatives" / "part-00000.parquet")
     return folder
@@ -67,8 +67,8 @@ def test_a_training_from_start_to_sentence_transformers(data: Path, tiny_model: 
 
     prompts = ENCODER.model_copy(update={"query_instruction_for_retrieval": "find text: "})
     facts = run(data, tiny_model, tmp_path / "out", settings(tmp_path, max_steps=3, dropout=0.0), prompts)
-    assert storage.is_finished(str(tmp_path / "out"))
-    assert storage.read_marker(str(tmp_path / "out")).producer == "finetuning"
+    assert storage.is_complete(str(tmp_path / "out"))
+    assert storage.read_manifest(str(tmp_path / "out")).producer == "finetuning"
     assert json.loads((tmp_path / "out" / "training.json").read_text()) == json.loads(json.dumps(facts))
     assert (facts["steps"], facts["world_size"], facts["counts"]["queries"]) == (3, 1, 20)
     assert [point["step"] for point in facts["log"] if "loss" in point] == [1, 2, 3]
@@ -100,7 +100,7 @@ def test_in_batch_negatives_alone(data: Path, tiny_model: Path, tmp_path: Path) 
     # at most the positives of the six other rows; a text that is relevant to the query as well is masked
     assert 4 < facts["negatives_per_query"] <= 6
     assert any("hard negatives are not used" in line for line in facts["warnings"])
-    assert storage.is_finished(str(tmp_path / "out"))
+    assert storage.is_complete(str(tmp_path / "out"))
 
 
 def test_training_lowers_the_loss(data: Path, tiny_model: Path, tmp_path: Path) -> None:
@@ -120,12 +120,12 @@ def test_dev_evaluation_keeps_the_best_model_and_stops_early(data: Path, tiny_mo
     assert facts["steps"] == facts["best_step"] + 4 or facts["steps"] == 30
     from sharpen.data.readers import read_dataset
     from sharpen.training.dev_score import DevSet
-    from sharpen.training.distributed import Exchange
-    from sharpen.training.gradient_cache import Memory
+    from sharpen.training.distributed import ProcessGroup
+    from sharpen.training.gradient_cache import MicroBatchConfig
 
     kept = Encoder.load(str(tmp_path / "out"), ENCODER, device="cpu")
     dev = DevSet.cut(read_dataset(str(data / "data")), 1000, 42)
-    assert dev.score(kept, Memory(), Exchange()) == pytest.approx(facts["dev_ndcg_at_10"], abs=1e-6)
+    assert dev.score(kept, MicroBatchConfig(), ProcessGroup()) == pytest.approx(facts["dev_ndcg_at_10"], abs=1e-6)
 
 
 def test_the_base_is_kept_where_training_makes_it_worse(data: Path, tiny_model: Path, tmp_path: Path) -> None:

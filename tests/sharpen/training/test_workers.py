@@ -26,7 +26,7 @@ def data(tmp_path: Path) -> str:
     """A data set of two sources whose texts are long enough to be shuffled."""
     made = small_data(queries=40, sources=("a", "a", "b"))
     made.corpus = made.corpus.with_columns(pl.concat_str([pl.col("text")] * 6, separator=" and "))
-    with storage.new_folder(str(tmp_path / "data"), producer="test", run_id="") as place:
+    with storage.publish(str(tmp_path / "data"), producer="test", run_id="") as place:
         made.save(place)
     return str(tmp_path / "data")
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 
-from sharpen.training.processes import joined
+from sharpen.training.processes import process_group
 
 if __name__ == "__main__":
     os.sched_getaffinity = lambda pid: set(range(8))
-    with joined() as exchange:
+    with process_group() as exchange:
         (Path(sys.argv[1]) / str(exchange.rank)).write_text(str(torch.get_num_threads()))

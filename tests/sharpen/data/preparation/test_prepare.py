@@ -15,7 +15,7 @@ from sharpen.data.dataset import SPLITS, DataSet
 from sharpen.data.preparation.prepare import QUARANTINE, STATISTICS, prepare
 from sharpen.data.preparation.settings import DataSettings
 from sharpen.data.preparation.statistics import write_page
-from sharpen.data.text import normalised
+from sharpen.data.text import normalize
 from sharpen.errors import InputError
 from sharpen.retraining.examples import hashes_of
 from sharpen.store import storage
@@ -128,23 +128,22 @@ def test_no_split_shares_anything_and_order_does_not_matter(
     text_of = dict(first.queries.select("query_id", "text").rows())
     split_of = dict(first.queries.select("query_id", "split").rows())
     assert set(split_of.values()) >= {"train", "test"}
-    texts = {split: {normalised(text_of[q]) for q in text_of if split_of[q] == split} for split in SPLITS}
+    texts = {split: {normalize(text_of[q]) for q in text_of if split_of[q] == split} for split in SPLITS}
     passages = dict(zip(first.corpus["passage_id"], first.passage_texts(), strict=True))
     positives = {
-        split: {normalised(passages[p]) for judged in first.qrels_of(split).values() for p in judged}
-        for split in SPLITS
+        split: {normalize(passages[p]) for judged in first.qrels_of(split).values() for p in judged} for split in SPLITS
     }
     for one, other in (("train", "dev"), ("train", "test"), ("dev", "test")):
         assert not texts[one] & texts[other]
         assert not positives[one] & positives[other]
     # nothing is lost: every pair of the input is a pair of the output
-    pairs = {(normalised(row["query"]), normalised(text)) for row in rows for text in row["pos"]}
+    pairs = {(normalize(row["query"]), normalize(text)) for row in rows for text in row["pos"]}
     kept = {
-        (normalised(text_of[query]), normalised(passages[passage_id]))
+        (normalize(text_of[query]), normalize(passages[passage_id]))
         for query, passage_id in first.qrels.select("query_id", "passage_id").rows()
     }
     assert kept == pairs
-    assert len({normalised(text) for text in passages.values()}) == len(passages)
+    assert len({normalize(text) for text in passages.values()}) == len(passages)
 
 
 def test_a_beir_folder_keeps_its_splits_and_ids(tmp_path: Path) -> None:
@@ -309,9 +308,9 @@ def test_too_many_bad_rows_end_the_step(tmp_path: Path) -> None:
     assert "1.5% of the rows is more than max_bad_share (1.0%)" in last
     listed = Path(f"{output}.{QUARANTINE}")
     assert str(listed) in last and len(listed.read_text().splitlines()) == 3
-    assert not storage.is_finished(str(output)) and not output.exists()
+    assert not storage.is_complete(str(output)) and not output.exists()
     prepare([str(path)], [], str(output), DataSettings(max_bad_share=0.015))
-    assert storage.is_finished(str(output)) and not listed.exists()
+    assert storage.is_complete(str(output)) and not listed.exists()
     assert len((output / QUARANTINE).read_text().splitlines()) == 3
 
 

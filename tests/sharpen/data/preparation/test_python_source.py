@@ -10,7 +10,7 @@ import pytest
 
 from sharpen.data.preparation.python_files import python_files, source_name
 from sharpen.data.preparation.python_source import decode, first_sentence, pairs_in, read_python
-from sharpen.data.readers import Findings
+from sharpen.data.readers import ReadReport
 from sharpen.errors import InputError
 from sharpen.retraining.examples import hashes_of
 
@@ -178,7 +178,7 @@ def package(root: Path) -> Path:
 
 def test_a_folder_of_code(tmp_path: Path) -> None:
     root = package(tmp_path / "my code")
-    findings = Findings()
+    findings = ReadReport()
     address = f"python-source:{root}"
     data, groups = read_python(address, "code", "train", findings)
     texts = dict(data.queries.select("query_id", "text").rows())
@@ -203,7 +203,7 @@ def test_an_installed_package_is_found_by_its_import_name() -> None:
 
 
 def test_the_standard_library() -> None:
-    findings = Findings()
+    findings = ReadReport()
     data, groups = read_python("python-source:stdlib", "python-stdlib", "train", findings)
     assert data.queries.height > 3000 and data.corpus.height > 3000 and not findings.counts
     words = data.queries["text"].str.split(" ").list.len()
@@ -231,7 +231,7 @@ def test_code_that_is_not_there(tmp_path: Path, address: str, message: str) -> N
     (tmp_path / "bare" / "a.py").write_text("x = 1\n")
     address = address.replace("EMPTY", str(tmp_path / "empty")).replace("BARE", str(tmp_path / "bare"))
     with pytest.raises(InputError, match=message):
-        read_python(address, "x", "train", Findings())
+        read_python(address, "x", "train", ReadReport())
 
 
 def test_names_of_python_sources(tmp_path: Path) -> None:
@@ -259,7 +259,7 @@ def test_a_file_that_no_parser_takes_is_one_bad_row(tmp_path: Path, source: byte
     (tmp_path / "good.py").write_text(
         'def add(a, b):\n    """Add two numbers and return the sum."""\n    total = a + b\n    return total\n'
     )
-    findings = Findings()
+    findings = ReadReport()
     data, _ = read_python(f"python-source:{tmp_path}", "source", "train", findings)
     assert findings.counts == {"broken_python": 1} and data.queries.height == 1
     assert hashes_of([f"python-source:{tmp_path}"], []).size == 1
@@ -271,6 +271,6 @@ def test_half_a_character_in_a_docstring_stays_as_it_is_written(tmp_path: Path) 
     (tmp_path / "a.py").write_text(
         'def f(a):\n    """Return the \\ud800 of a number."""\n    b = a\n    return b\n', encoding="utf-8"
     )
-    data, _ = read_python(f"python-source:{tmp_path}", "source", "train", Findings())
+    data, _ = read_python(f"python-source:{tmp_path}", "source", "train", ReadReport())
     assert data.queries["text"].to_list() == ["Return the \\ud800 of a number."]
     assert hashes_of([f"python-source:{tmp_path}"], []).size == 1

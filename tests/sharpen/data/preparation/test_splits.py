@@ -11,8 +11,8 @@ from sharpen.data.preparation.leaks import splits_without_passages_of_others
 from sharpen.data.preparation.merging import merge
 from sharpen.data.preparation.python_source import GROUPS
 from sharpen.data.preparation.settings import DataSettings
-from sharpen.data.preparation.splits import hold_out
-from sharpen.data.preparation.working_set import Draft
+from sharpen.data.preparation.splits import make_splits
+from sharpen.data.preparation.working_set import WorkingSet
 from sharpen.data.readers import read_dataset
 from sharpen.errors import InputError
 from tests.sharpen.data.input_files import pair, passage, question, write_beir, write_rows
@@ -21,7 +21,7 @@ STRICT = {"leak_check": "query_and_passage"}
 NO_GROUPS = pl.DataFrame(schema=GROUPS)
 
 
-def leaking(tmp_path: Path) -> Draft:
+def leaking(tmp_path: Path) -> WorkingSet:
     """q1 train, q2 dev, q3 test; leaks: q4 same text as q3, q5 another spelling of q2, q6 and q7 share a passage."""
     folder = write_beir(
         tmp_path / "set",
@@ -55,7 +55,7 @@ def leaking(tmp_path: Path) -> Draft:
 
 def test_leaks_are_dropped_and_counted(tmp_path: Path) -> None:
     draft = leaking(tmp_path)
-    leaks = hold_out(draft, NO_GROUPS, DataSettings(leak_check="query_and_passage"))
+    leaks = make_splits(draft, NO_GROUPS, DataSettings(leak_check="query_and_passage"))
     assert dict(draft.data.queries.select("query_id", "split").rows()) == {
         "q1": "train",
         "q8": "train",
@@ -76,7 +76,7 @@ def test_leaks_are_dropped_and_counted(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mode", [{}, {"leak_check": "auto"}, {"leak_check": "query"}])
 def test_queries_of_splits_that_the_input_brings_may_share_passages(tmp_path: Path, mode: dict) -> None:
     draft = leaking(tmp_path)
-    leaks = hold_out(draft, NO_GROUPS, DataSettings(**mode))
+    leaks = make_splits(draft, NO_GROUPS, DataSettings(**mode))
     assert set(draft.data.queries["query_id"]) == {"q1", "q2", "q3", "q6", "q7", "q8", "q9"}
     assert leaks.counts["train"]["same_text"] == leaks.counts["train"]["same_normalised_text"] == 1
     assert leaks.counts["dev"]["shared_positive"] == leaks.counts["train"]["shared_positive"] == 0
@@ -98,7 +98,7 @@ def test_a_benchmark_whose_claims_share_abstracts_keeps_its_training_queries(tmp
     kept = {}
     for mode in ("auto", "query", "query_and_passage"):
         draft = merge(read_dataset(str(folder)))
-        leaks = hold_out(draft, NO_GROUPS, DataSettings(leak_check=mode, dev_share=0))
+        leaks = make_splits(draft, NO_GROUPS, DataSettings(leak_check=mode, dev_share=0))
         kept[mode] = (draft.data.queries_of("train").height, leaks.kept["train"])
         assert draft.data.queries_of("test").height == 30
     assert kept == {"auto": (90, 30), "query": (90, 30), "query_and_passage": (60, 0)}
@@ -117,7 +117,7 @@ def test_a_split_that_is_cut_here_shares_no_passage_with_the_one_that_the_input_
         {"train": [f"q{n}\tp{n % 40}\t1" for n in range(79)], "test": ["q79\tp39\t1"]},
     )
     draft = merge(read_dataset(str(folder)))
-    hold_out(draft, NO_GROUPS, DataSettings(dev_share=0.2))
+    make_splits(draft, NO_GROUPS, DataSettings(dev_share=0.2))
     answers = {split: {p for j in draft.data.qrels_of(split).values() for p in j} for split in ("train", "dev", "test")}
     assert draft.data.queries_of("dev").height and not answers["dev"] & answers["train"]
     assert answers["test"] <= answers["train"] | answers["dev"]
@@ -125,9 +125,9 @@ def test_a_split_that_is_cut_here_shares_no_passage_with_the_one_that_the_input_
 
 def test_leaks_may_be_forbidden(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"^5 training or dev queries leak .*on_leak to drop"):
-        hold_out(leaking(tmp_path), NO_GROUPS, DataSettings(on_leak="fail", leak_check="query_and_passage"))
+        make_splits(leaking(tmp_path), NO_GROUPS, DataSettings(on_leak="fail", leak_check="query_and_passage"))
     with pytest.raises(InputError, match=r"^3 training or dev queries leak .*2 same|judged_in_several_splits"):
-        hold_out(leaking(tmp_path), NO_GROUPS, DataSettings(on_leak="fail"))
+        make_splits(leaking(tmp_path), NO_GROUPS, DataSettings(on_leak="fail"))
 
 
 def test_queries_without_a_positive_are_left_out(tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_queries_without_a_positive_are_left_out(tmp_path: Path) -> None:
         {"train": ["q1\tp1\t1", "q3\tp1\t0"], "test": ["q2\tp2\t1"]},
     )
     draft = merge(read_dataset(str(folder)))
-    hold_out(draft, NO_GROUPS, DataSettings(dev_share=0))
+    make_splits(draft, NO_GROUPS, DataSettings(dev_share=0))
     assert draft.data.queries["query_id"].to_list() == ["q1", "q2"]
     assert draft.counts["queries_without_positive"] == 1
 
@@ -150,7 +150,7 @@ def test_limits_are_drawn_by_lot_and_counted(tmp_path: Path) -> None:
     kept = {}
     for seed in (1, 2):
         draft = merge(read_dataset(addresses))
-        hold_out(draft, NO_GROUPS, DataSettings(seed=seed, max_examples_per_source=7, max_test_queries=5))
+        make_splits(draft, NO_GROUPS, DataSettings(seed=seed, max_examples_per_source=7, max_test_queries=5))
         train = draft.data.queries.filter(pl.col("split") == "train")
         assert dict(train.group_by("source").len().iter_rows()) == {"a": 7, "b": 7}
         assert draft.data.queries_of("test").height == 5
@@ -168,7 +168,7 @@ def test_a_given_test_split_is_cut_to_the_limit(tmp_path: Path) -> None:
         {"train": ["q0\tp0\t1"], "test": [f"q{n}\tp{n}\t1" for n in range(1, 20)]},
     )
     draft = merge(read_dataset(str(folder)))
-    hold_out(draft, NO_GROUPS, DataSettings(max_test_queries=4))
+    make_splits(draft, NO_GROUPS, DataSettings(max_test_queries=4))
     assert draft.data.queries_of("test").height == 4 and draft.counts["test_queries_over_the_limit"] == 15
 
 
@@ -185,5 +185,5 @@ def test_a_given_test_split_is_cut_to_the_limit(tmp_path: Path) -> None:
 def test_a_split_without_queries_is_refused(tmp_path: Path, qrels, settings, message: str) -> None:
     folder = write_beir(tmp_path / "set", [passage(1), passage(2)], [question(1), question(2)], qrels)
     with pytest.raises(InputError, match=message) as caught:
-        hold_out(merge(read_dataset(str(folder))), NO_GROUPS, DataSettings(**settings))
+        make_splits(merge(read_dataset(str(folder))), NO_GROUPS, DataSettings(**settings))
     assert len(caught.value.faults) == 1

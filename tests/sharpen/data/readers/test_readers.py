@@ -9,15 +9,15 @@ import pytest
 
 from sharpen.data.dataset import DataSet
 from sharpen.data.readers import (
-    Findings,
-    Kind,
+    InputFormat,
+    ReadReport,
     combine,
+    detect_inputs,
     distinct_names,
+    input_name,
     kind_of,
-    locate,
     read_dataset,
     split_addresses,
-    stem,
 )
 from sharpen.data.text import text_id
 from sharpen.errors import InputError
@@ -150,7 +150,7 @@ def test_a_test_judgement_of_an_equal_text_is_a_benchmarks_own_business(tmp_path
 def test_a_finished_data_set_comes_back_as_it_was(tmp_path: Path) -> None:
     source = write_rows(tmp_path / "a.jsonl", [pair(1, neg=["n"], neg_scores=[0.25]), pair(2)])
     data = read_dataset(str(source))
-    with storage.new_folder(str(tmp_path / "done"), producer="test") as folder:
+    with storage.publish(str(tmp_path / "done"), producer="test") as folder:
         data.save(folder)
     assert read_dataset(str(tmp_path / "done")).fingerprint() == data.fingerprint()
     assert isinstance(read_dataset(str(tmp_path / "done")), DataSet)
@@ -255,15 +255,15 @@ def test_addresses(tmp_path: Path) -> None:
 
 def test_kinds_are_told_from_the_names_of_the_files() -> None:
     names = ["corpus.jsonl.gz", "queries.jsonl", "qrels/test.tsv", "qrels/notes.tsv", "train.jsonl", ".git/x"]
-    assert kind_of("d", names) == (Kind.BEIR, ["corpus.jsonl.gz", "queries.jsonl", "qrels/test.tsv"])
+    assert kind_of("d", names) == (InputFormat.BEIR, ["corpus.jsonl.gz", "queries.jsonl", "qrels/test.tsv"])
     assert kind_of("d", ["b.jsonl", "a.json.gz", "c.txt", "sub/d.jsonl"]) == (
-        Kind.FLAGEMBEDDING,
+        InputFormat.FLAGEMBEDDING,
         ["a.json.gz", "b.jsonl"],
     )
 
 
 def test_names_of_sources() -> None:
-    assert [stem(a) for a in ("/x/a.b.jsonl.gz", "s3://b/set/?endpoint=http://h", "rows.json")] == [
+    assert [input_name(a) for a in ("/x/a.b.jsonl.gz", "s3://b/set/?endpoint=http://h", "rows.json")] == [
         "a.b",
         "set",
         "rows",
@@ -294,4 +294,4 @@ def test_remote_input_reads_as_local_input(tmp_path: Path, s3: str) -> None:
     assert set(data.queries["source"]) == {"set", "rows"} and data.corpus.height == 2
     with pytest.raises(InputError, match="no such file or folder"):
         read_dataset(storage.join(s3, "readers", "nothing"))
-    assert Findings().bad == 0 and locate(rows)[0].address == rows
+    assert ReadReport().bad == 0 and detect_inputs(rows)[0].address == rows

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sharpen.data.readers import REASONS, Findings, RowFault, locate, read_corpus, read_dataset, read_place
+from sharpen.data.readers import REASONS, ReadReport, RowError, detect_inputs, read_corpus, read_dataset, read_place
 from sharpen.data.readers.rows import KEPT_ROWS, RAW_CHARACTERS
 from sharpen.errors import InputError
 from tests.sharpen.data.input_files import pair, passage, question, write_beir, write_rows
@@ -55,9 +55,9 @@ BAD_ROWS = [
 ]
 
 
-def read(path: Path) -> tuple[Findings, list]:
-    findings = Findings()
-    return findings, [read_place(place, "source", "train", findings) for place in locate(str(path))]
+def read(path: Path) -> tuple[ReadReport, list]:
+    findings = ReadReport()
+    return findings, [read_place(place, "source", "train", findings) for place in detect_inputs(str(path))]
 
 
 @pytest.mark.parametrize(("row", "reason", "field"), BAD_ROWS)
@@ -134,16 +134,16 @@ def test_judgements_of_a_row_in_quarantine_do_not_count_as_further_faults(tmp_pa
 
 
 def test_raw_rows_are_cut_and_the_list_of_bad_rows_is_bounded() -> None:
-    findings = Findings()
+    findings = ReadReport()
     for line in range(KEPT_ROWS + 5):
-        findings.add("f", line, RowFault("broken_json"), b"x" * 5000 if line == 0 else b"x")
+        findings.add("f", line, RowError("broken_json"), b"x" * 5000 if line == 0 else b"x")
     assert len(findings.bad_rows[0].raw) == RAW_CHARACTERS
     assert len(findings.bad_rows) == KEPT_ROWS and findings.bad == KEPT_ROWS + 5
 
 
 def test_reasons_are_closed() -> None:
     with pytest.raises(ValueError, match="no_such_reason"):
-        Findings().add("f", 1, RowFault("no_such_reason"), b"")
+        ReadReport().add("f", 1, RowError("no_such_reason"), b"")
 
 
 def test_windows_line_ends_byte_order_mark_and_gzip(tmp_path: Path) -> None:
@@ -261,6 +261,6 @@ def test_bytes_read_add_up_to_the_sizes_of_the_files(tmp_path: Path) -> None:
         write_rows(tmp_path / "b" / "rows.jsonl.gz", [pair(n) for n in range(2500)]),
     ):
         seen: list[int] = []
-        findings = Findings(on_bytes=seen.append)
-        read_place(locate(str(path))[0], "source", "train", findings)
+        findings = ReadReport(on_bytes=seen.append)
+        read_place(detect_inputs(str(path))[0], "source", "train", findings)
         assert sum(seen) == path.stat().st_size

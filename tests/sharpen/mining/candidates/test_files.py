@@ -11,7 +11,7 @@ import pytest
 
 from sharpen.errors import InputError
 from sharpen.mining.candidates.files import RankedFile
-from sharpen.mining.corpus import Pool, make_pool
+from sharpen.mining.corpus import MiningCorpus, build_corpus
 from sharpen.store import storage
 from tests.sharpen.mining.corpora import world
 
@@ -20,14 +20,14 @@ ROWS = [("q1", "c", 1.0), ("q1", "b", 3.5), ("q1", "d", 1.0), ("q2", "a b", -2.0
 
 
 @pytest.fixture
-def pool() -> Pool:
+def pool() -> MiningCorpus:
     """Passages "a b", b, c, d in the rows 0 to 3; queries q1, q2."""
     passages = [("a b", "one", V), ("b", "two", V), ("c", "three", V), ("d", "four", V)]
     made = world([("q1", "x", V), ("q2", "y", V)], passages, [("q1", "b"), ("q2", "d")])
-    return make_pool(made.data, "data")
+    return build_corpus(made.data, "data")
 
 
-def ranked(address: Path | str, pool: Pool, depth: int = 4) -> list[list[int]]:
+def ranked(address: Path | str, pool: MiningCorpus, depth: int = 4) -> list[list[int]]:
     return [row.tolist() for row in RankedFile(str(address), pool).ranked(pool, depth)]
 
 
@@ -40,7 +40,7 @@ def as_objects(scored: bool = True) -> list[dict]:
     return [dict(zip(("query_id", "passage_id", "score")[: 2 + scored], row, strict=False)) for row in ROWS]
 
 
-def test_jsonl_parquet_and_trec_give_the_same_ranking(tmp_path: Path, pool: Pool) -> None:
+def test_jsonl_parquet_and_trec_give_the_same_ranking(tmp_path: Path, pool: MiningCorpus) -> None:
     expected = [[1, 2, 3, -1], [0, -1, -1, -1]]  # the higher score first, equal ones by id
     assert ranked(jsonl(tmp_path / "a.jsonl", as_objects()), pool) == expected
     pl.DataFrame(as_objects()).write_parquet(tmp_path / "a.parquet")
@@ -52,7 +52,7 @@ def test_jsonl_parquet_and_trec_give_the_same_ranking(tmp_path: Path, pool: Pool
     assert ranked(tmp_path / "run.trec", pool, depth=2) == [[1, 2], [0, -1]]
 
 
-def test_without_scores_the_order_of_the_rows_counts(tmp_path: Path, pool: Pool) -> None:
+def test_without_scores_the_order_of_the_rows_counts(tmp_path: Path, pool: MiningCorpus) -> None:
     expected = [[2, 1, 3, -1], [0, -1, -1, -1]]
     assert ranked(jsonl(tmp_path / "a.jsonl", as_objects(scored=False)), pool) == expected
     parts = tmp_path / "parts"
@@ -62,7 +62,7 @@ def test_without_scores_the_order_of_the_rows_counts(tmp_path: Path, pool: Pool)
     assert ranked(parts, pool) == [[2, 3, 1, -1], [0, -1, -1, -1]]
 
 
-def test_what_is_not_used_is_told(tmp_path: Path, pool: Pool) -> None:
+def test_what_is_not_used_is_told(tmp_path: Path, pool: MiningCorpus) -> None:
     rows = [{"query_id": "q1", "passage_id": name} for name in ("b", "zz", "yy")]
     file = RankedFile(str(jsonl(tmp_path / "a.jsonl", rows)), pool)
     assert [notice.partition(": ")[2] for notice in file.notices] == [
@@ -88,7 +88,9 @@ def test_what_is_not_used_is_told(tmp_path: Path, pool: Pool) -> None:
         ("a.parquet", "no parquet", r"a\.parquet: not a Parquet file"),
     ],
 )
-def test_a_faulty_file_is_told_with_its_place(name: str, content: str, told: str, tmp_path: Path, pool: Pool) -> None:
+def test_a_faulty_file_is_told_with_its_place(
+    name: str, content: str, told: str, tmp_path: Path, pool: MiningCorpus
+) -> None:
     (tmp_path / name).write_text(content)
     with pytest.raises(InputError, match=told) as caught:
         RankedFile(str(tmp_path / name), pool)
@@ -107,20 +109,20 @@ def test_a_faulty_file_is_told_with_its_place(name: str, content: str, told: str
         ({"query_id": ["q1", "q1"], "passage_id": ["b", "b"]}, "passage b stands twice for query q1"),
     ],
 )
-def test_a_faulty_table_is_told(columns: dict, told: str, tmp_path: Path, pool: Pool) -> None:
+def test_a_faulty_table_is_told(columns: dict, told: str, tmp_path: Path, pool: MiningCorpus) -> None:
     pl.DataFrame(columns).write_parquet(tmp_path / "a.parquet")
     with pytest.raises(InputError, match=told) as caught:
         RankedFile(str(tmp_path / "a.parquet"), pool)
     assert len(caught.value.faults) == 1
 
 
-def test_no_such_file(tmp_path: Path, pool: Pool) -> None:
+def test_no_such_file(tmp_path: Path, pool: MiningCorpus) -> None:
     with pytest.raises(InputError, match="no such file"):
         RankedFile(str(tmp_path / "none.trec"), pool)
 
 
 @pytest.mark.store
-def test_a_file_in_an_object_store_is_named_by_its_address(s3: str, tmp_path: Path, pool: Pool) -> None:
+def test_a_file_in_an_object_store_is_named_by_its_address(s3: str, tmp_path: Path, pool: MiningCorpus) -> None:
     address = storage.join(s3, "candidates/run.trec")
     storage.write_bytes(address, b"q1 Q0 b 1 2.5 tag\nq1 Q0 d 1 7 tag\n")
     assert ranked(address, pool, 3) == [[3, 1, -1], [-1, -1, -1]]
@@ -129,7 +131,9 @@ def test_a_file_in_an_object_store_is_named_by_its_address(s3: str, tmp_path: Pa
         RankedFile(address, pool)
 
 
-def test_a_mangled_parquet_file_is_one_line(tmp_path: Path, pool: Pool, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_mangled_parquet_file_is_one_line(
+    tmp_path: Path, pool: MiningCorpus, capfd: pytest.CaptureFixture[str]
+) -> None:
     """Some damage makes polars raise, some makes its Rust code panic, which prints lines of its own."""
     path = tmp_path / "a.parquet"
     pl.DataFrame(as_objects() * 50).unique().write_parquet(path, statistics=True)
@@ -146,7 +150,7 @@ def test_a_mangled_parquet_file_is_one_line(tmp_path: Path, pool: Pool, capfd: p
     assert "panicked" not in capfd.readouterr().err
 
 
-def test_a_whole_number_that_no_float_holds_is_named(tmp_path: Path, pool: Pool) -> None:
+def test_a_whole_number_that_no_float_holds_is_named(tmp_path: Path, pool: MiningCorpus) -> None:
     path = jsonl(tmp_path / "a.jsonl", ['{"query_id": "q1", "passage_id": "b", "score": ' + "9" * 400 + "}\n"])
     with pytest.raises(InputError, match=r"line 1, score: a score is not a finite number"):
         RankedFile(str(path), pool)

@@ -11,20 +11,20 @@ import numpy as np
 import pytest
 
 from sharpen.mining.candidates.lexical import Bm25
-from sharpen.mining.corpus import Pool, make_pool
+from sharpen.mining.corpus import MiningCorpus, build_corpus
 from sharpen.mining.settings import MiningSettings
 from tests.sharpen.mining.corpora import world
 
 WORDS = "river tree moon milk winter train doctor yellow number sugar".split()
 
 
-def a_pool(passages: list[str], queries: list[str]) -> Pool:
+def a_pool(passages: list[str], queries: list[str]) -> MiningCorpus:
     made = world(
         [(f"q{number}", text, [1.0]) for number, text in enumerate(queries)],
         [(f"p{number:03}", text, [1.0]) for number, text in enumerate(passages)],
         [(f"q{number}", f"p{number:03}") for number in range(len(queries))],
     )
-    return make_pool(made.data, "data")
+    return build_corpus(made.data, "data")
 
 
 def formula(passages: list[str], query: str, k1: float = 0.9, b: float = 0.4) -> list[float]:

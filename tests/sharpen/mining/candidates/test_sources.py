@@ -16,7 +16,7 @@ from sharpen.embeddings.encoding import encode
 from sharpen.errors import InputError
 from sharpen.index.exact import top_k
 from sharpen.mining.candidates.sources import OtherModel, open_sources, rank_all
-from sharpen.mining.corpus import Pool, make_pool
+from sharpen.mining.corpus import MiningCorpus, build_corpus
 from sharpen.mining.mine import mine
 from sharpen.mining.settings import MiningSettings
 from sharpen.models.encoder import Encoder
@@ -37,8 +37,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module")
-def pool(data: str) -> Pool:
-    return make_pool(read_dataset(data), data)
+def pool(data: str) -> MiningCorpus:
+    return build_corpus(read_dataset(data), data)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def other_model(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> P
     return folder
 
 
-def test_another_model_ranks_with_its_own_prompt(pool: Pool, other_model: Path, tmp_path: Path) -> None:
+def test_another_model_ranks_with_its_own_prompt(pool: MiningCorpus, other_model: Path, tmp_path: Path) -> None:
     settings = MiningSettings.checked({"candidate_sources": f"model,model:{other_model}"})
     sources, notices = open_sources(settings, ENCODER, pool)
     assert notices == [] and isinstance(sources[f"model:{other_model}"], OtherModel)
@@ -69,7 +69,9 @@ def test_another_model_ranks_with_its_own_prompt(pool: Pool, other_model: Path, 
     assert found.tolist() != top_k(encode(encoder, pool.queries, "query"), passages, 30)[1].tolist()
 
 
-def test_a_mix_of_all_sources(data: str, pool: Pool, tiny_model: Path, other_model: Path, tmp_path: Path) -> None:
+def test_a_mix_of_all_sources(
+    data: str, pool: MiningCorpus, tiny_model: Path, other_model: Path, tmp_path: Path
+) -> None:
     run = tmp_path / "run.jsonl"
     mine_own = [{"query_id": q, "passage_id": p} for q in pool.query_ids[:20] for p in pool.passage_ids[::7]]
     run.write_text("".join(json.dumps(row) + "\n" for row in mine_own))

@@ -15,8 +15,8 @@ from components.hard_negatives.step import figures as step_figures
 from sharpen.mining import rng
 from sharpen.mining.report.histogram import BINS, histograms
 from sharpen.mining.report.page import render_page
-from sharpen.mining.report.statistics import Figures, shortened
-from sharpen.mining.rng import Purpose
+from sharpen.mining.report.statistics import MiningStats, shortened
+from sharpen.mining.rng import RngStream
 from sharpen.mining.settings import MiningSettings
 from sharpen.settings import EncoderSettings
 from tests.sharpen.mining.corpora import World, mined, world
@@ -37,7 +37,7 @@ def test_hidden_positives_on_data_with_a_known_answer(tmp_path: Path) -> None:
     values = {"range_for_sampling": "0-20", "sampling": "top", "negative_number": 2, "seed": 3}
     _, figures = mined(made, MiningSettings.checked(values), tmp_path)
     # text 0 is A, text 1 is B
-    hidden = [int(rng.generator(3, f"q{n:03}", Purpose.HIDE).choice(np.array([0, 1]))) for n in range(40)]
+    hidden = [int(rng.generator(3, f"q{n:03}", RngStream.HIDE).choice(np.array([0, 1]))) for n in range(40)]
     a, b = hidden.count(0), hidden.count(1)
     assert min(a, b) > 5
     report = figures.hidden.report()
@@ -108,7 +108,7 @@ def test_histograms_share_their_edges_and_lose_nothing() -> None:
     assert sum(same["counts"]) == 3
 
 
-def whole(figures: Figures, settings: MiningSettings) -> dict[str, Any]:
+def whole(figures: MiningStats, settings: MiningSettings) -> dict[str, Any]:
     """The figures as they stand in report.json, with what `mine` adds."""
     return {
         **figures.report(),

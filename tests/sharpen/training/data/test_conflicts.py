@@ -13,17 +13,17 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from sharpen.data.dataset import QUERIES, DataSet
-from sharpen.data.text import normalised
+from sharpen.data.text import normalize
 from sharpen.training.data.build_dataset import make_examples
 from sharpen.training.data.examples import Examples
-from sharpen.training.data.sampler import Batches
+from sharpen.training.data.sampler import BatchSampler
 from sharpen.training.settings import TrainingSettings
 from tests.sharpen.training.small_data import small_negatives
 
 
 def made(
     texts: list[str], positives: list[list[int]], sources: list[str] | None = None, **values: Any
-) -> tuple[Examples, Batches]:
+) -> tuple[Examples, BatchSampler]:
     """Queries of some texts with some passages as positives."""
     passages = max(itertools.chain(*positives)) + 6
     corpus = {"passage_id": [f"p{n}" for n in range(passages)], "title": [""] * passages}
@@ -38,22 +38,22 @@ def made(
     )
     settings = TrainingSettings.checked({"train_group_size": 2, "mask_false_negatives": False, **values})
     examples = make_examples(data, small_negatives(data, 0), settings)
-    return examples, Batches(examples, settings)
+    return examples, BatchSampler(examples, settings)
 
 
 def meet(examples: Examples, queries: np.ndarray) -> int:
     """Rows of a batch that share text or a positive with another one of it, by comparing all with all."""
     known = [
-        {("query", normalised(examples.queries[row])), *examples.positives[row].tolist()} for row in queries.tolist()
+        {("query", normalize(examples.queries[row])), *examples.positives[row].tolist()} for row in queries.tolist()
     ]
     return sum(any(one & other for j, other in enumerate(known) if j != i) for i, one in enumerate(known))
 
 
-def epoch(batches: Batches, number: int) -> list[np.ndarray]:
+def epoch(batches: BatchSampler, number: int) -> list[np.ndarray]:
     return [batches.batch(number * batches.per_epoch + place).queries for place in range(batches.per_epoch)]
 
 
-def assert_all_once_and_nobody_meets(examples: Examples, batches: Batches, size: int) -> None:
+def assert_all_once_and_nobody_meets(examples: Examples, batches: BatchSampler, size: int) -> None:
     for number in range(3):
         found = epoch(batches, number)
         assert sorted(np.concatenate(found).tolist()) == list(range(len(examples)))

@@ -14,7 +14,7 @@ from sharpen.models.encoder import Encoder
 from sharpen.settings import EncoderSettings
 from sharpen.training.data.build_dataset import make_examples
 from sharpen.training.data.examples import Examples
-from sharpen.training.data.sampler import Batches
+from sharpen.training.data.sampler import BatchSampler
 from sharpen.training.data.tokens import Tokens
 from sharpen.training.inputs import without_dropped
 from sharpen.training.settings import TrainingSettings
@@ -236,7 +236,7 @@ def test_numbers_do_not_depend_on_the_order_of_rows() -> None:
         setattr(data, name, table.sample(table.height, shuffle=True, seed=5))
     again = make_examples(data, negatives.sample(negatives.height, shuffle=True, seed=6), settings)
     for step in range(3):
-        one, two = (Batches(examples, settings).batch(step) for examples in (made, again))
+        one, two = (BatchSampler(examples, settings).batch(step) for examples in (made, again))
         assert np.array_equal(one.queries, two.queries)
         assert np.array_equal(one.groups, two.groups)
     assert [row.tolist() for row in again.scores] == [row.tolist() for row in made.scores]

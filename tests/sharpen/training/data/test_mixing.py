@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sharpen.training.data.mixing import cut, shares, walk
+from sharpen.training.data.mixing import cut, epoch_queries, source_quota
 from sharpen.training.settings import TrainingSettings
 from tests.sharpen.training.small_data import parts
 
@@ -18,13 +18,13 @@ COUNTS = st.lists(st.integers(1, 3000), min_size=1, max_size=8)
 
 def test_shares_by_hand() -> None:
     counts = np.array([1000, 10])
-    assert shares(counts, 1.0, None).tolist() == [1000, 10]
+    assert source_quota(counts, 1.0, None).tolist() == [1000, 10]
     # sqrt(1000) : sqrt(10) = 10 : 1
-    assert shares(counts, 2.0, None).tolist() == [918, 92]
-    assert shares(counts, 1000.0, None).tolist() == [506, 504]
+    assert source_quota(counts, 2.0, None).tolist() == [918, 92]
+    assert source_quota(counts, 1000.0, None).tolist() == [506, 504]
     # a query at most 16 times: what the small source cannot take goes to the large one
-    assert shares(counts, 1000.0, 16).tolist() == [850, 160]
-    assert shares(counts, 1000.0, 1).tolist() == [1000, 10]
+    assert source_quota(counts, 1000.0, 16).tolist() == [850, 160]
+    assert source_quota(counts, 1000.0, 1).tolist() == [1000, 10]
 
 
 @settings(max_examples=200, deadline=None)
@@ -33,7 +33,7 @@ def test_shares_are_whole_bounded_and_sum_to_the_data(
     counts: list[int], temperature: float, repeats: int | None
 ) -> None:
     given_counts = np.array(counts)
-    found = shares(given_counts, temperature, repeats)
+    found = source_quota(given_counts, temperature, repeats)
     assert found.sum() == given_counts.sum()
     assert found.min() >= 1
     if repeats is not None:
@@ -41,21 +41,21 @@ def test_shares_are_whole_bounded_and_sum_to_the_data(
     order = np.argsort(given_counts, kind="stable")
     # a larger source never has the smaller share, but for rounding
     assert (np.diff(found[order]) >= -1).all()
-    assert np.array_equal(shares(given_counts, 1.0, repeats), given_counts)
+    assert np.array_equal(source_quota(given_counts, 1.0, repeats), given_counts)
 
 
 def test_walk_shows_every_query_equally_often_over_the_epochs() -> None:
     rows = np.arange(100, 110)
     seen: collections.Counter[int] = collections.Counter()
     for epoch in range(10):
-        chosen = walk(rows, 23, epoch, [1, 2])
+        chosen = epoch_queries(rows, 23, epoch, [1, 2])
         assert len(chosen) == 23
         assert set(np.unique(chosen, return_counts=True)[1]) == {2, 3}
         seen.update(chosen.tolist())
     assert set(seen.values()) == {23}
-    part = np.concatenate([walk(rows, 4, epoch, [1, 2]) for epoch in range(5)])
+    part = np.concatenate([epoch_queries(rows, 4, epoch, [1, 2]) for epoch in range(5)])
     assert sorted(part.tolist()) == sorted([*rows.tolist(), *rows.tolist()])
-    assert all(len(set(walk(rows, 4, epoch, [1, 2]).tolist())) == 4 for epoch in range(5))
+    assert all(len(set(epoch_queries(rows, 4, epoch, [1, 2]).tolist())) == 4 for epoch in range(5))
 
 
 @settings(max_examples=100, deadline=None)

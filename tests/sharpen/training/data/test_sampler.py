@@ -8,8 +8,8 @@ import pytest
 
 from sharpen.data.dataset import CORPUS, QRELS, QUERIES, DataSet
 from sharpen.training.data.build_dataset import make_examples
-from sharpen.training.data.collator import deal, lay_out
-from sharpen.training.data.sampler import Batches, shuffled_words
+from sharpen.training.data.collator import assign_micro_batches, shard_batch
+from sharpen.training.data.sampler import BatchSampler, shuffled_words
 from sharpen.training.settings import TrainingSettings
 from tests.sharpen.losses.test_contrastive import _NoTokens
 from tests.sharpen.training.slow import never_negative, plain
@@ -80,7 +80,7 @@ def test_positives_are_drawn_in_proportion_to_their_grades() -> None:
     data.qrels = data.qrels.with_columns(grade=(1 + pl.int_range(pl.len()).over("query_id") * 2).cast(pl.Int32))
     chosen = settings(train_batch_size=20, train_group_size=2)
     examples = make_examples(data, None, chosen)
-    batches = Batches(examples, chosen)
+    batches = BatchSampler(examples, chosen)
     query = next(row for row, grades in enumerate(examples.grades) if sorted(grades) == [1, 3, 5])
     drawn = [int(batch.groups[batch.queries == query, 0][0]) for batch in map(batches.batch, range(900))]
     for text, grade in zip(examples.positives[query], examples.grades[query], strict=True):
@@ -101,10 +101,10 @@ def test_duplicate_questions_are_never_their_own_negatives() -> None:
     for values in ({}, {"symmetric": True}, {"use_inbatch_neg": False}, {"negatives_cross_device": False}):
         chosen = settings(train_batch_size=16, **values)
         examples = make_examples(data, None, chosen)
-        batches = Batches(examples, chosen)
+        batches = BatchSampler(examples, chosen)
         batch = batches.batch(0)
         assert batch.made_up == 16 * 3
-        layout = lay_out(batch, _NoTokens(examples), chosen, 0, 1)  # type: ignore[arg-type]
+        layout = shard_batch(batch, _NoTokens(examples), chosen, 0, 1)  # type: ignore[arg-type]
         faced = 0
         for contrast in layout.contrasts:
             strings = [examples.queries[n] for n in layout.queries] + [examples.texts[n] for n in layout.texts]
@@ -118,7 +118,7 @@ def test_duplicate_questions_are_never_their_own_negatives() -> None:
     # unmasked, such queries stay out of each other's batches, if there are enough of these
     chosen = settings(train_batch_size=8, train_group_size=2, mask_false_negatives=False)
     examples = make_examples(data, None, chosen)
-    batches = Batches(examples, chosen)
+    batches = BatchSampler(examples, chosen)
     assert batches.warnings() == []
     for step in range(batches.per_epoch):
         queries = set(batches.batch(step).queries.tolist())
@@ -159,8 +159,8 @@ def test_same_batch_and_every_text_once_on_any_number_of_processes(size: int) ->
     chosen = settings()
     examples, batches = parts(chosen)
     batch = batches.batch(0)
-    alone = lay_out(batch, _NoTokens(examples), chosen, 0, 1)  # type: ignore[arg-type]
-    spread = [lay_out(batch, _NoTokens(examples), chosen, rank, size) for rank in range(size)]  # type: ignore[arg-type]
+    alone = shard_batch(batch, _NoTokens(examples), chosen, 0, 1)  # type: ignore[arg-type]
+    spread = [shard_batch(batch, _NoTokens(examples), chosen, rank, size) for rank in range(size)]  # type: ignore[arg-type]
     for part in spread:
         assert part.query_of.tolist() == alone.query_of.tolist()
         assert part.text_of.tolist() == alone.text_of.tolist()
@@ -177,7 +177,7 @@ def test_without_cross_device_a_process_keeps_to_its_rows() -> None:
     chosen = settings(negatives_cross_device=False)
     examples, batches = parts(chosen)
     batch = batches.batch(0)
-    part = lay_out(batch, _NoTokens(examples), chosen, 1, 2)  # type: ignore[arg-type]
+    part = shard_batch(batch, _NoTokens(examples), chosen, 1, 2)  # type: ignore[arg-type]
     assert set(part.texts.tolist()) == set(batch.groups[2:].reshape(-1).tolist())
     assert len(part.shares) == 1
     assert part.total_rows == 5
@@ -189,7 +189,7 @@ def test_a_source_apart_on_a_process_that_keeps_to_its_rows() -> None:
     chosen = settings(negatives_cross_device=False, no_inbatch_sources=["b"])
     examples, batches = parts(chosen, queries=24, sources=("a", "b"))
     batch = batches.batch(1)
-    part = lay_out(batch, _NoTokens(examples), chosen, 1, 2)  # type: ignore[arg-type]
+    part = shard_batch(batch, _NoTokens(examples), chosen, 1, 2)  # type: ignore[arg-type]
     apart = examples.source[batch.queries[3:]] == examples.sources.index("b")
     assert apart.any() and not apart.all()
     together, own = part.contrasts
@@ -201,7 +201,7 @@ def test_a_source_apart_on_a_process_that_keeps_to_its_rows() -> None:
 
 def test_deal_balances_tokens() -> None:
     lengths = np.random.default_rng(0).integers(5, 300, 1000)
-    shares = deal(lengths.tolist(), 4)
+    shares = assign_micro_batches(lengths.tolist(), 4)
     sums = [lengths[share.numpy()].sum() for share in shares]
     assert max(sums) / min(sums) < 1.01
     assert {len(share) for share in shares} == {250}

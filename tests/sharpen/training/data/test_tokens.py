@@ -11,7 +11,7 @@ from datasets import Dataset
 from sharpen.models.encoder import Encoder
 from sharpen.settings import EncoderSettings
 from sharpen.training.data.build_dataset import make_examples
-from sharpen.training.data.ragged_array import Lists
+from sharpen.training.data.ragged_array import RaggedArray
 from sharpen.training.data.tokens import Tokens, tokenizer_facts, write_tokens
 from sharpen.training.settings import TrainingSettings
 from tests.sharpen.training.small_data import ENCODER, small_data
@@ -20,16 +20,16 @@ from tests.sharpen.training.small_data import ENCODER, small_data
 def test_lists_of_a_column_and_of_rows(tmp_path: Path) -> None:
     rows = [list(range(number % 7)) for number in range(2500)]
     Dataset.from_dict({"ids": rows}).save_to_disk(tmp_path / "table")
-    mapped = Lists.of_column(Dataset.load_from_disk(tmp_path / "table"), "ids")
+    mapped = RaggedArray.of_column(Dataset.load_from_disk(tmp_path / "table"), "ids")
     assert len(mapped._blocks) > 1
-    for made in (mapped, Lists.of_rows(rows)):
+    for made in (mapped, RaggedArray.of_rows(rows)):
         assert len(made) == 2500
         assert [row.tolist() for row in made] == rows
         assert made[np.int64(1234)].tolist() == rows[1234]
         assert [row.tolist() for row in made[990:1010]] == rows[990:1010]
         with pytest.raises(IndexError):
             made[2500]
-    assert Lists.of_rows([])[:] == []
+    assert RaggedArray.of_rows([])[:] == []
 
 
 @pytest.mark.model

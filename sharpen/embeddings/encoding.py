@@ -73,7 +73,7 @@ class TokenBudget:
 
 
 def encode(
-    encoder: Encoder, texts: Sequence[str], kind: TextType, instructions: Sequence[str | None] | None
+    encoder: Encoder, texts: Sequence[str], kind: TextType, instructions: Sequence[str | None] | None = None
 ) -> np.ndarray:
     """Embeddings (n, d, float32) of the texts, in their order, each distinct one computed once; all in memory."""
     unlike = unique_texts(texts, instructions)

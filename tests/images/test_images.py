@@ -107,11 +107,12 @@ cat /tmp/evaluation/metrics.json
 
 def test_the_default_base_model_is_in_the_image(engine: Engine, cpu_image: str) -> None:
     program = (
+        "from sharpen.embeddings.encoding import encode\n"
         "from sharpen.models.encoder import Encoder\n"
         "from pipeline.parameters import Settings\n"
         "settings = Settings()\n"
         "encoder = Encoder.load(settings.base_model, settings.encoder)\n"
-        "near, same, far = encoder.encode(['a cat sat down', 'the cat was sitting', 'income tax law'], 'query')\n"
+        "near, same, far = encode(encoder, ['a cat sat down', 'the cat was sitting', 'income tax law'], 'query')\n"
         "print(near @ same > 0.5 > near @ far)\n"
     )
     assert engine.run(cpu_image, "python", "-c", program).stdout.splitlines()[-1] == "True"

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from sharpen.embeddings.encoding import encode
 from sharpen.models import architecture
 from sharpen.models.encoder import Encoder
 from sharpen.models.loading import quiet
@@ -121,7 +122,7 @@ def differences(folder: Path, python: Path) -> dict[str, dict[str, float]]:
     theirs.max_seq_length = LONGEST
     found = {}
     for kind in ("query", "passage"):
-        ours = encoder.encode(TEXTS, kind)
+        ours = encode(encoder, TEXTS, kind)
         tower = folder / facts.towers.get(kind, facts.towers["passage"])
         others = {
             "sentence-transformers": (theirs.encode_query if kind == "query" else theirs.encode_document)(TEXTS),

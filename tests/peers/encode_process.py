@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sharpen.embeddings.encoding import encode
 from tests.peers.memory import high_water
 from tests.peers.miners import our_precision
 
@@ -48,7 +49,7 @@ def ours(given: argparse.Namespace) -> Callable[[list[str]], np.ndarray]:
     precision = our_precision(given.precision)
     settings = EncoderSettings.checked({"passage_max_len": given.max_len, "precision": precision})
     encoder = Encoder.load(given.model, settings)
-    return lambda texts: encoder.encode(texts, "passage")
+    return lambda texts: encode(encoder, texts, "passage")
 
 
 def theirs(given: argparse.Namespace) -> Callable[[list[str]], np.ndarray]:

@@ -15,6 +15,7 @@ import numpy as np
 
 from sharpen.data.dataset import NEGATIVES, DataSet, read_table
 from sharpen.data.text import normalize
+from sharpen.embeddings.encoding import encode
 from sharpen.mining.mine import mine
 from sharpen.mining.settings import MiningSettings
 from sharpen.models.encoder import Encoder
@@ -97,9 +98,9 @@ class Scorer:
         encoder = Encoder.load(model, encoding(max_len))
         self.texts = list(dict.fromkeys(data.passage_texts()))
         self.place = {text: row for row, text in enumerate(self.texts)}
-        self.passages = encoder.encode(self.texts, "passage")
+        self.passages = encode(encoder, self.texts, "passage")
         asked = data.queries["text"].to_list()
-        self.queries = dict(zip(asked, encoder.encode(asked, "query"), strict=True))
+        self.queries = dict(zip(asked, encode(encoder, asked, "query"), strict=True))
 
     def score(self, query: str, passage: str) -> float:
         """The inner product."""

@@ -18,6 +18,7 @@ import torch
 from transformers import BertConfig, BertModel, BertTokenizerFast  # type: ignore[attr-defined]
 
 from components.evaluation.step import run_step
+from sharpen.embeddings.encoding import encode
 from sharpen.models.encoder import Encoder
 from sharpen.registry import registry
 from sharpen.registry.evaluation_summary import CHAMPION, read_evaluation_summary
@@ -149,8 +150,8 @@ def own(workshop: Workshop, champion: str) -> float:
         name: [json.loads(line) for line in Path(workshop.data, f"{name}.jsonl").read_text().splitlines()]
         for name in ("queries", "corpus")
     }
-    queries = encoder.encode([row["text"] for row in lines["queries"]], "query")
-    passages = encoder.encode([row["text"] for row in lines["corpus"]], "passage")
+    queries = encode(encoder, [row["text"] for row in lines["queries"]], "query")
+    passages = encode(encoder, [row["text"] for row in lines["corpus"]], "passage")
     grades = {}
     for line in Path(workshop.data, "qrels", "test.tsv").read_text().splitlines()[1:]:
         query, passage, grade = line.split("\t")

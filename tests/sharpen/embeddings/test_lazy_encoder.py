@@ -128,9 +128,9 @@ def test_what_decides_a_vector_makes_it_another_model(
     elif what == "setting":
         changes["passage_max_len"] = 24
     elif what == "code":
-        shutil.copytree(lazy_encoder._CORE, tmp_path / "core")
-        (tmp_path / "core" / "pooling.py").write_text("# other code\n")
-        monkeypatch.setattr(lazy_encoder, "_CORE", tmp_path / "core")
+        shutil.copytree(lazy_encoder._LIBRARY, tmp_path / "library")
+        (tmp_path / "library" / "models" / "pooling.py").write_text("# other code\n")
+        monkeypatch.setattr(lazy_encoder, "_LIBRARY", tmp_path / "library")
     elif what == "library":
         monkeypatch.setattr(lazy_encoder, "_version", lambda name: f"another {name}")
     else:

@@ -19,7 +19,7 @@ from sharpen.embeddings.encoding import encode
 from sharpen.embeddings.request import Request
 from sharpen.embeddings.sharding import Shard
 from sharpen.embeddings.shards import KEYS
-from sharpen.embeddings.worker import JobAddresses, work
+from sharpen.embeddings.worker import work
 from sharpen.errors import StepFailed
 from sharpen.jobs import JobSettings
 from sharpen.settings import EncoderSettings
@@ -79,13 +79,13 @@ def test_without_a_cache_several_processes_encode_too_and_leave_nothing(
     assert not cache.exists() and not list((tmp_path / "temporary files").iterdir())
 
 
-def asked(counted: Counted, folder: Path) -> JobAddresses:
+def asked(counted: Counted, folder: Path) -> Path:
     """A request to encode ten texts with this encoder, as `work` receives it."""
     shards = open_cache(LazyEncoder.of(counted.encoder), "passage")
     assert shards is not None
     folder.mkdir()
     Request.of(counted.encoder, shards.folder.name, TEXTS, "passage", None, np.arange(10), "auto").write(folder)
-    return JobAddresses(request=str(folder))
+    return folder
 
 
 @pytest.fixture

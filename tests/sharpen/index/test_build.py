@@ -92,7 +92,7 @@ def test_a_query_finds_what_brute_force_over_the_stored_vectors_finds(
 
 def test_the_faiss_file_answers_without_sharpen(corpus: Path, tiny_model: Path, tmp_path: Path) -> None:
     opened = made(corpus, tiny_model, tmp_path / "out", vector_precision="int8")
-    vector = opened.encoder.encode([passage(3)["text"]], "query")
+    vector = encode(opened.encoder, [passage(3)["text"]], "query")
     scores, rows = faiss.read_index(str(tmp_path / "out" / "index.faiss")).search(vector, 3)
     hits = opened.ask(passage(3)["text"], 3).hits
     assert [f"p{row:04}" for row in rows[0]] == [hit.passage_id for hit in hits]
@@ -120,7 +120,7 @@ def test_a_cut_index_is_asked_with_a_cut_query(
     opened = made(corpus, tiny_model, tmp_path / "out", truncate_dim=16)
     short = theirs[:, :16] / np.linalg.norm(theirs[:, :16], axis=1, keepdims=True)
     np.testing.assert_allclose(opened.found.vectors[:], short, atol=1e-5)
-    query = opened.encoder.encode([passage(9)["text"]], "query")[0, :16]
+    query = encode(opened.encoder, [passage(9)["text"]], "query")[0, :16]
     best = short @ (query / np.linalg.norm(query))
     hits = opened.ask(passage(9)["text"], 3).hits
     assert [hit.score for hit in hits] == pytest.approx(sorted(best, reverse=True)[:3], abs=1e-5)
@@ -134,7 +134,7 @@ def test_the_quality_figures_are_recall_by_definition(
     assert quality is not None
     assert (quality["asked"], quality["queries"], quality["k"]) == ("test queries", 10, 10)
     texts = [passage(number)["text"].removeprefix("the ") for number in range(0, 60, 3) if number // 3 % 2]
-    queries = opened.encoder.encode(texts, "query")
+    queries = encode(opened.encoder, texts, "query")
 
     def top(scores: np.ndarray) -> list[set[int]]:
         return [set(row[:10]) for row in np.argsort(-scores, axis=1, kind="stable").tolist()]

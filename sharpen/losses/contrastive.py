@@ -223,16 +223,24 @@ def kl_divergence(scores: Tensor, teacher: Tensor) -> Tensor:
     return -(torch.softmax(teacher.to(scores.dtype), dim=1) * torch.log_softmax(scores, dim=1)).sum()
 
 
-def m3_distillation(scores: Tensor, own: Tensor, teacher: Tensor) -> Tensor:
+def m3_distillation(scores: Tensor, own: Tensor, teacher: Tensor, *, as_given: bool = False) -> Tensor:
     """Sum over rows of BGE-M3's distillation loss (Chen et al. 2024, arXiv 2402.03216, in its published code).
 
     For each passage of the own group in turn, the cross-entropy over all columns with that passage as target, weighted
     by softmax(teacher); the passage is then taken out of the columns. The positive goes first and the
     negatives follow from high to low teacher score, so that the loss does not depend on the order of the draws.
+
+    Args:
+        scores: (b, M), divided by the temperature.
+        own: (b, G) columns of each row's group, the positive first.
+        teacher: (b, G) the group's teacher scores.
+        as_given: take the negatives in the order of the group, as the published code does.
     """
     weights = torch.softmax(teacher.to(scores.dtype), dim=1)
     order = torch.argsort(teacher[:, 1:], dim=1, descending=True, stable=True) + 1
     order = torch.cat([torch.zeros_like(order[:, :1]), order], dim=1)
+    if as_given:
+        order = torch.arange(own.shape[1], device=own.device).expand(own.shape)
     total = scores.new_zeros(())
     for place in range(order.shape[1]):
         column = own.gather(1, order[:, place : place + 1])

@@ -202,7 +202,7 @@ class Encoder(nn.Module):
         return {"input_ids": ids.to(self.device), "attention_mask": mask.to(self.device)}
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, kind: TextType | None = None) -> Tensor:
-        """Embeddings (n x d, float32) of padded token ids (n x length), pooled and normalised as set.
+        """Embeddings (n x d, at least float32) of padded token ids (n x length), pooled and normalised as set.
 
         Args:
             input_ids, attention_mask: see `pad`.
@@ -215,7 +215,8 @@ class Encoder(nn.Module):
         mask = None if self.device.type == "cpu" and bool(attention_mask.all()) else attention_mask
         with self.autocast():
             hidden = model(input_ids=input_ids, attention_mask=mask).last_hidden_state
-        embeddings = pool(hidden.float(), attention_mask, self.pooling)
+        hidden = hidden if hidden.dtype == torch.float64 else hidden.float()
+        embeddings = pool(hidden, attention_mask, self.pooling)
         return nn.functional.normalize(embeddings, dim=-1) if self.normalize else embeddings
 
     def save(self, folder: Path) -> None:

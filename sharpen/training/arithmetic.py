@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from sharpen.distributed import ProcessGroup
 from sharpen.hardware import measurement as hardware
 from sharpen.models.encoder import Encoder
-from sharpen.training.distributed import ProcessGroup
 
 FILE = "arithmetic.json"
 

@@ -15,10 +15,10 @@ from typing import Any
 from transformers.trainer_callback import TrainerState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from sharpen.distributed import ProcessGroup
 from sharpen.store import storage
 from sharpen.store.download_cache import cache_folder
 from sharpen.training.checkpoint_copy import COMPLETE, CheckpointCopy
-from sharpen.training.distributed import ProcessGroup
 from sharpen.training.processes import local_rank_zero_first
 
 STATE = "trainer_state.json"

@@ -11,11 +11,11 @@ import polars as pl
 
 from sharpen.data.dataset import DataSet
 from sharpen.data.relevance import left_out
+from sharpen.distributed import ProcessGroup
 from sharpen.errors import InputError
 from sharpen.index.exact import top_k
 from sharpen.models.encoder import Encoder
 from sharpen.training.data.collator import assign_micro_batches
-from sharpen.training.distributed import ProcessGroup
 from sharpen.training.gradient_cache import MicroBatchConfig, embed
 
 DEPTH = 10

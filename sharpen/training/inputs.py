@@ -19,6 +19,7 @@ import polars as pl
 
 from sharpen.data.dataset import INCONSISTENT_QUERIES, NEGATIVES, TEACHER_SCORES, DataSet, read_table
 from sharpen.data.readers import read_dataset
+from sharpen.distributed import ProcessGroup
 from sharpen.errors import InputError, StepFailed
 from sharpen.models.encoder import Encoder
 from sharpen.settings import EncoderSettings
@@ -28,7 +29,6 @@ from sharpen.training.data.build_dataset import check_enough, make_examples
 from sharpen.training.data.examples import Examples
 from sharpen.training.data.tokens import Tokens, tokenizer_facts, write_tokens
 from sharpen.training.dev_score import DevSet
-from sharpen.training.distributed import ProcessGroup
 from sharpen.training.encoder_setup import check_fits
 from sharpen.training.processes import local_rank_zero_first
 from sharpen.training.settings import TrainingSettings

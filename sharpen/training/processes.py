@@ -11,7 +11,7 @@ import psutil
 import torch
 import torch.distributed as dist
 
-from sharpen.training.distributed import ProcessGroup
+from sharpen.distributed import ProcessGroup
 
 # The others wait while the first process loads, evaluates a large dev corpus or uploads the model.
 PATIENCE = timedelta(hours=3)

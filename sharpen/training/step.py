@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from sharpen.distributed import ProcessGroup
 from sharpen.hardware.thread_pool import all_threads
 from sharpen.losses.contrastive import LossConfig, loss_and_gradient
 from sharpen.models.encoder import Encoder
 from sharpen.training.data.collator import ShardedBatch
-from sharpen.training.distributed import ProcessGroup
 from sharpen.training.gradient_cache import MicroBatchConfig, encode
 
 # Products of the loss (scores x dimensions) that one thread of a CPU does in a few tenths of a second. More of them are

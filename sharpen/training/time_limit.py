@@ -9,11 +9,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from sharpen.distributed import ProcessGroup
 from sharpen.hardware.thread_pool import one_thread
 from sharpen.losses.contrastive import LossConfig
 from sharpen.models.encoder import Encoder
 from sharpen.training.data.collator import ShardedBatch
-from sharpen.training.distributed import ProcessGroup
 from sharpen.training.gradient_cache import MicroBatchConfig
 from sharpen.training.step import gradient_step
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from sharpen.distributed import ProcessGroup
 from sharpen.errors import InputError
 from sharpen.models.encoder import Encoder, weights_hash
 from sharpen.run_context import run_id
@@ -33,7 +34,6 @@ from sharpen.training.checkpoints import Checkpoints
 from sharpen.training.data.examples import Examples
 from sharpen.training.data.sampler import BatchSampler
 from sharpen.training.dev_score import METRIC
-from sharpen.training.distributed import ProcessGroup
 from sharpen.training.divergence import DivergenceError
 from sharpen.training.encoder_setup import finish, restore, set_up, trained_weights
 from sharpen.training.inputs import Inputs, read_inputs

@@ -28,6 +28,7 @@ from transformers import (
     TrainingArguments,
 )
 
+from sharpen.distributed import ProcessGroup
 from sharpen.hardware.thread_pool import one_thread
 from sharpen.losses.contrastive import LossConfig
 from sharpen.models.encoder import Encoder
@@ -39,7 +40,6 @@ from sharpen.training.data.collator import ShardedBatch, shard_batch
 from sharpen.training.data.sampler import BatchSampler
 from sharpen.training.data.tokens import Tokens
 from sharpen.training.dev_score import METRIC, DevSet
-from sharpen.training.distributed import ProcessGroup
 from sharpen.training.divergence import check_finite
 from sharpen.training.encoder_setup import restore, trained_weights
 from sharpen.training.gradient_cache import MicroBatchConfig

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from sharpen.data.readers import read_dataset
+from sharpen.distributed import ProcessGroup
 from sharpen.models.encoder import Encoder
 from sharpen.settings import EncoderSettings
 from sharpen.training.activation_budget import ActivationBudget
@@ -21,7 +22,6 @@ from sharpen.training.data.build_dataset import make_examples
 from sharpen.training.data.collator import ShardedBatch, shard_batch
 from sharpen.training.data.sampler import BatchSampler
 from sharpen.training.data.tokens import Tokens
-from sharpen.training.distributed import ProcessGroup
 from sharpen.training.gradient_cache import MicroBatchConfig
 from sharpen.training.settings import TrainingSettings
 from sharpen.training.step import gradient_step

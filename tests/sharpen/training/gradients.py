@@ -15,11 +15,11 @@ import torch.distributed as dist
 import torch.multiprocessing
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from sharpen.distributed import ProcessGroup
 from sharpen.models.encoder import Encoder
 from sharpen.settings import EncoderSettings
 from sharpen.training.data.collator import shard_batch
 from sharpen.training.data.tokens import Tokens
-from sharpen.training.distributed import ProcessGroup
 from sharpen.training.settings import TrainingSettings
 from sharpen.training.step import gradient_step
 from sharpen.training.trainer import memory_of, objective_of

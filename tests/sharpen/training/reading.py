@@ -15,9 +15,9 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing
 
+from sharpen.distributed import ProcessGroup
 from sharpen.errors import InputError
 from sharpen.training import inputs
-from sharpen.training.distributed import ProcessGroup
 from sharpen.training.settings import TrainingSettings
 from tests.sharpen.training.small_data import ENCODER
 

@@ -16,11 +16,11 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
+from sharpen.distributed import ProcessGroup
 from sharpen.errors import InputError
 from sharpen.store import storage
 from sharpen.training import checkpoints, trainer
 from sharpen.training.checkpoints import Checkpoints, address_for, folder_for
-from sharpen.training.distributed import ProcessGroup
 from sharpen.training.settings import TrainingSettings
 from sharpen.training.step import Step, gradient_step
 from sharpen.training.train import train

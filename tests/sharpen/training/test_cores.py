@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sharpen.distributed import ProcessGroup
 from sharpen.hardware.cpu_ops import CpuOps, Draws
 from sharpen.hardware.thread_pool import all_threads, one_thread, worker_count
 from sharpen.models.encoder import Encoder
@@ -18,7 +19,6 @@ from sharpen.training import gradient_cache
 from sharpen.training.activation_budget import ActivationBudget
 from sharpen.training.data.collator import shard_batch
 from sharpen.training.data.tokens import Tokens
-from sharpen.training.distributed import ProcessGroup
 from sharpen.training.gradient_cache import MicroBatchConfig, embed
 from sharpen.training.settings import TrainingSettings
 from sharpen.training.step import gradient_step

@@ -9,10 +9,10 @@ import polars as pl
 import pytest
 import pytrec_eval
 
+from sharpen.distributed import ProcessGroup
 from sharpen.embeddings.encoding import encode
 from sharpen.models.encoder import Encoder
 from sharpen.training.dev_score import DevSet, ndcg
-from sharpen.training.distributed import ProcessGroup
 from sharpen.training.gradient_cache import MicroBatchConfig
 from tests.sharpen.training.small_data import ENCODER, small_data
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from sharpen.distributed import ProcessGroup
 from sharpen.models.encoder import Encoder
 from sharpen.training.data.collator import shard_batch
 from sharpen.training.data.tokens import Tokens
-from sharpen.training.distributed import ProcessGroup
 from sharpen.training.divergence import DivergenceError, check_finite
 from sharpen.training.settings import TrainingSettings
 from sharpen.training.step import Step, gradient_step

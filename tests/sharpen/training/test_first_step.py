@@ -12,13 +12,13 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer import losses
 
 from sharpen.data.dataset import NEGATIVES, QUERIES, DataSet
+from sharpen.distributed import ProcessGroup
 from sharpen.models.encoder import Encoder
 from sharpen.settings import EncoderSettings
 from sharpen.training.data.build_dataset import make_examples
 from sharpen.training.data.collator import shard_batch
 from sharpen.training.data.sampler import BatchSampler
 from sharpen.training.data.tokens import Tokens
-from sharpen.training.distributed import ProcessGroup
 from sharpen.training.settings import TrainingSettings
 from sharpen.training.step import gradient_step
 from sharpen.training.trainer import memory_of, objective_of

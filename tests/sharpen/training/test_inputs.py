@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from sharpen.data.readers import read_dataset
+from sharpen.distributed import ProcessGroup
 from sharpen.errors import InputError
 from sharpen.settings import EncoderSettings
 from sharpen.store import storage
 from sharpen.store.download_cache import cache_folder
 from sharpen.training.dev_score import DevSet
-from sharpen.training.distributed import ProcessGroup
 from sharpen.training.inputs import Inputs, read_inputs
 from sharpen.training.settings import TrainingSettings
 from tests.sharpen.training.small_data import ENCODER, small_data, with_teacher

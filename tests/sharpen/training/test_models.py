@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+from sharpen.distributed import ProcessGroup
 from sharpen.embeddings.encoding import encode
 from sharpen.errors import InputError
 from sharpen.models.encoder import Encoder
 from sharpen.settings import EncoderSettings
 from sharpen.training.data.collator import shard_batch
 from sharpen.training.data.tokens import Tokens
-from sharpen.training.distributed import ProcessGroup
 from sharpen.training.encoder_setup import check_fits, finish, set_up
 from sharpen.training.settings import TrainingSettings
 from sharpen.training.step import gradient_step

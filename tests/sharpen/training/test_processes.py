@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 
+from sharpen.distributed import ProcessGroup
 from sharpen.losses.contrastive import loss_and_gradient
 from sharpen.models.encoder import Encoder
 from sharpen.training.data.collator import shard_batch
 from sharpen.training.data.tokens import Tokens
-from sharpen.training.distributed import ProcessGroup
 from sharpen.training.encoder_setup import set_up
 from sharpen.training.gradient_cache import encode
 from sharpen.training.trainer import memory_of, objective_of

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from sharpen.distributed import ProcessGroup
 from sharpen.store import storage
 from sharpen.training import trainer
 from sharpen.training.checkpoints import Checkpoints
 from sharpen.training.dev_score import DevSet
-from sharpen.training.distributed import ProcessGroup
 from sharpen.training.settings import TrainingSettings
 from sharpen.training.step import Step, gradient_step
 from sharpen.training.train import train

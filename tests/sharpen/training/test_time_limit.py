@@ -11,12 +11,12 @@ import pytest
 from safetensors.numpy import load_file
 
 from components.finetuning.launch import write_page
+from sharpen.distributed import ProcessGroup
 from sharpen.errors import StepFailed
 from sharpen.hardware import measurement
 from sharpen.models.encoder import Encoder
 from sharpen.store import storage
 from sharpen.training import arithmetic, time_limit, trainer
-from sharpen.training.distributed import ProcessGroup
 from sharpen.training.settings import TrainingSettings
 from sharpen.training.step import gradient_step
 from sharpen.training.train import train

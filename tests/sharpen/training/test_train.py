@@ -119,8 +119,8 @@ def test_dev_evaluation_keeps_the_best_model_and_stops_early(data: Path, tiny_mo
     assert scores[facts["best_step"]] == max(scores.values())
     assert facts["steps"] == facts["best_step"] + 4 or facts["steps"] == 30
     from sharpen.data.readers import read_dataset
+    from sharpen.distributed import ProcessGroup
     from sharpen.training.dev_score import DevSet
-    from sharpen.training.distributed import ProcessGroup
     from sharpen.training.gradient_cache import MicroBatchConfig
 
     kept = Encoder.load(str(tmp_path / "out"), ENCODER, device="cpu")

@@ -1,13 +1,14 @@
-"""What the processes of a training tell each other in a step: three collectives, however many micro-batches.
+"""What the processes of a training exchange: embeddings, their gradients, the gradients of the weights.
 
-No gradient flows through a collective by autograd: embeddings are gathered as plain numbers, and their gradients are
-summed and handed back to the process that made the embeddings.
+A step of ours is three collectives, however many micro-batches: embeddings are gathered as plain numbers, their
+gradients summed and handed back to the process that made the embeddings, and the weights' gradients summed. For plain
+autograd `ProcessGroup.gather_rows` does the first two.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -53,6 +54,20 @@ class ProcessGroup:
         _all_gather(everything, padded)
         rows = torch.cat([everything[rank * longest : rank * longest + len(s)] for rank, s in enumerate(shares)])
         return _placed(rows, torch.cat(list(shares)))
+
+    def gather_rows(self, local: Tensor) -> tuple[Tensor, int]:
+        """All processes' rows in the order of the processes, differentiable, and the row at which this one's begin.
+
+        The gradient is exact: what every process's loss says of this one's rows is summed in the backward pass, which
+        all processes must run. `local` is (n, d), where n may differ between processes; the result (N, d).
+        """
+        if self.size == 1:
+            return local, 0
+        counts = torch.empty(self.size, dtype=torch.long, device=local.device)
+        _all_gather(counts, torch.tensor([local.shape[0]], device=local.device))
+        shares = torch.arange(int(counts.sum())).split(counts.tolist())
+        rows: Tensor = _GatherRows.apply(local, self, shares)  # type: ignore[assignment]
+        return rows, int(counts[: self.rank].sum())
 
     def reduce_scatter(self, full: Tensor, shares: Sequence[Tensor]) -> Tensor:
         """The opposite of `gather`: the sum over processes of `full` (n, d), of which each gets its own places."""
@@ -111,6 +126,19 @@ class ProcessGroup:
         """Until every process is here."""
         if self.size > 1:
             dist.barrier()
+
+
+class _GatherRows(torch.autograd.Function):
+    """`ProcessGroup.gather`, whose backward pass is `ProcessGroup.reduce_scatter`."""
+
+    @staticmethod
+    def forward(ctx: Any, local: Tensor, group: ProcessGroup, shares: Sequence[Tensor]) -> Tensor:
+        ctx.group, ctx.shares = group, shares
+        return group.gather(local, shares)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        return ctx.group.reduce_scatter(gradients[0].contiguous(), ctx.shares), None, None
 
 
 def _placed(rows: Tensor, places: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sharpen import exit_status
+from sharpen.console import enable_logging
 from sharpen.errors import StepFailed
 from sharpen.run_context import RUN_VARIABLE
 from sharpen.store import retry, storage
@@ -44,7 +45,8 @@ def output_uri(artifact_uri: str, step: str) -> str:
 def exit_on_error(step: str, *, first_contact: bool = False) -> Iterator[None]:
     """End the process as a user should see it: one line per fault of theirs, no traceback, the right exit code.
 
-    KFP's executor shows what libraries log for their own debugging; from here on only their warnings are shown.
+    KFP's executor shows what libraries log for their own debugging; from here on their warnings are shown, and what
+    Sharpen logs.
 
     Args:
         step: the step's name.
@@ -54,6 +56,7 @@ def exit_on_error(step: str, *, first_contact: bool = False) -> Iterator[None]:
     if first_contact:
         retry.is_first_contact()
     logging.getLogger().setLevel(logging.WARNING)
+    enable_logging()
     try:
         yield
     except Exception as error:

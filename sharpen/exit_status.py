@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import json
+import logging
 import os
 import sys
 import traceback
@@ -17,8 +18,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from sharpen.console import TO_STDERR, enable_logging
 from sharpen.errors import InputError, NoSpace, SharpenError, is_full, one_line
 from sharpen.terminal import printable
+
+logger = logging.getLogger(__name__)
 
 VARIABLE = "SHARPEN_OUTCOME"
 # https://kubernetes.io/docs/tasks/debug/debug-application/determine-reason-pod-failure/
@@ -60,7 +64,7 @@ def write_exit_status(step: str, exit_code: int, lines: Sequence[str]) -> None:
     target = os.environ.get(VARIABLE)
     if not target:
         for line in lines:
-            print(f"error: {printable(line)}", file=sys.stderr, flush=True)
+            logger.error(printable(line))
         _leave_message(told)
         return
     temporary = Path(f"{target}.{os.getpid()}")
@@ -72,7 +76,7 @@ def write_exit_status(step: str, exit_code: int, lines: Sequence[str]) -> None:
     except OSError:
         # a full disk, of which the parent learns from the log
         for line in lines:
-            print(f"error: {line}", file=sys.stderr, flush=True)
+            logger.error(line)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -102,7 +106,7 @@ def previous_user_error() -> ExitStatus | None:
 
 
 def run(main: Callable[[], None], step: str = "") -> None:
-    """Call `main` and leave the process with the exit code of its outcome.
+    """Call `main`, show what the library logs, and leave the process with the exit code of its outcome.
 
     An error of the user's or of a run is told in one line per fault, without a traceback; so are a full disk and
     Ctrl-C. Anything else is a defect of ours and keeps its traceback, with exit code 1.
@@ -111,13 +115,14 @@ def run(main: Callable[[], None], step: str = "") -> None:
         main: what to do.
         step: the name under which a failure is told to a parent process.
     """
+    enable_logging()
     if before := previous_user_error():
         # the same input is as wrong as before
         sys.exit(before.exit_code)
     try:
         main()
     except KeyboardInterrupt:
-        print("interrupted; nothing half-written was kept", file=sys.stderr)
+        logger.warning("interrupted; nothing half-written was kept", extra=TO_STDERR)
         sys.exit(130)
     except Exception as error:
         known = to_user_error(error)

@@ -1,14 +1,21 @@
-"""Progress of long work: a bar on a terminal, a plain line now and then in a pod's log."""
+"""Progress of long work: a bar on a command's terminal, else a line of the log now and then."""
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Protocol
 
+from sharpen import console
+
+logger = logging.getLogger(__name__)
+
 SECONDS_BETWEEN_LINES = 10.0
+_SILENT: ContextVar[bool] = ContextVar("silent", default=False)
 
 
 class Reporter(Protocol):
@@ -56,7 +63,7 @@ class _Lines:
         share = 100 * self.done / self.total if self.total else 100.0
         note = f" · {self.note}" if self.note else ""
         done = f"{self.done:,.0f}/{self.total:,.0f} {self.unit}"
-        print(f"{self.what}: {share:3.0f} % · {done} · {pace(rate, self.unit)} · {tail}{note}", flush=True)
+        logger.info(f"{self.what}: {share:3.0f} % · {done} · {pace(rate, self.unit)} · {tail}{note}")
 
 
 def pace(rate: float, unit: str) -> str:
@@ -78,12 +85,26 @@ def clock(seconds: float) -> str:
 
 
 @contextmanager
+def silent() -> Iterator[None]:
+    """No progress is shown of what is done in this block, such as the embedding of one query."""
+    token = _SILENT.set(True)
+    try:
+        yield
+    finally:
+        _SILENT.reset(token)
+
+
+@contextmanager
 def progress(what: str, total: float, unit: str) -> Iterator[Reporter]:
     """Report work of `total` units under the name `what`.
 
-    On a terminal a rich bar with rate and time left; elsewhere plain lines, and one when the work is done.
+    On the terminal of a command a rich bar with rate and time left; elsewhere plain lines of the log, and one when the
+    work is done.
     """
-    if sys.stdout.isatty():
+    if _SILENT.get():
+        yield Silent()
+        return
+    if console.enabled() and sys.stdout.isatty():
         with _bar(what, total, unit) as reporter:
             yield reporter
         return

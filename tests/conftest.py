@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from sharpen import console
 
 # One thread each: the tests share few cores, and results must not depend on the number of threads.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -46,6 +49,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The files of LONGEST first; the rest stays in its order."""
     ranks = {name: rank for rank, name in enumerate(LONGEST)}
     items.sort(key=lambda item: ranks.get(item.path.name, len(ranks)))
+
+
+@pytest.fixture(autouse=True)
+def library_messages() -> Iterator[None]:
+    """What the library logs is on stdout, as a command shows it, and in `caplog`."""
+    logger = logging.getLogger(console.LIBRARY)
+    handlers, level = list(logger.handlers), logger.level
+    console.enable_logging()
+    logger.propagate = True
+    yield
+    logger.handlers, logger.propagate = handlers, True
+    logger.setLevel(level)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from sharpen.data.text_type import TextType
 from sharpen.embeddings.cache_metadata import WrongDimension, identity_of
 from sharpen.embeddings.lazy_encoder import LazyEncoder
@@ -12,6 +14,8 @@ from sharpen.errors import InputError
 from sharpen.store import storage
 from sharpen.store.download_cache import cache_folder
 from sharpen.uri import local_path
+
+logger = logging.getLogger(__name__)
 
 
 def open_cache(encoder: LazyEncoder, kind: TextType, address: str | None = None) -> ShardFolder | None:
@@ -34,7 +38,7 @@ def open_cache(encoder: LazyEncoder, kind: TextType, address: str | None = None)
         # nobody asked for this cache: a pod whose disk is read-only works without
         if address != "auto" or isinstance(error, WrongDimension):
             raise
-        print(f"note: vectors are not kept ({error}); name a place with encoder.vector_cache", flush=True)
+        logger.warning(f"note: vectors are not kept ({error}); name a place with encoder.vector_cache")
         return None
     shards.sweep()
     return shards

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -19,6 +20,8 @@ from sharpen.embeddings.writer import ShardWriter
 
 if TYPE_CHECKING:
     from sharpen.models.encoder import Encoder
+
+logger = logging.getLogger(__name__)
 
 ROWS_AT_ONCE = 1 << 16
 # Fewer texts, such as the one that a person searches for, are encoded sooner than the model's weights are hashed.
@@ -70,7 +73,7 @@ def _through(
     unfit = np.zeros(len(unlike), dtype=bool)
     places = cache.find(unlike.keys)
     if cached := int((places.shard >= 0).sum()):
-        print(f"{title(kind)}: {cached:,} of {len(unlike):,} are in the cache", flush=True)
+        logger.info(f"{title(kind)}: {cached:,} of {len(unlike):,} are in the cache")
     missing = np.flatnonzero(places.shard < 0)
     if len(missing):
         evict(encoder, cache, place)

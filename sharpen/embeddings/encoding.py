@@ -7,6 +7,7 @@ a chunk are so close that sorting all texts at once would save no padding worth 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -25,6 +26,8 @@ from sharpen.hardware.thread_pool import map_in_threads, worker_count
 from sharpen.models.encoder import Encoder
 from sharpen.models.micro_batches import default_token_budget, padded_length
 from sharpen.progress import Reporter
+
+logger = logging.getLogger(__name__)
 
 # Most tokens of a chunk: 128 MiB as int32, and two thousand micro-batches of the default size.
 CHUNK_TOKENS = 2**25
@@ -69,7 +72,7 @@ class TokenBudget:
             )
         padded = padded_length(longest)
         self.tokens = max(padded, rows * padded // 2)
-        print(f"note: memory ran out; {self.work} goes on with {self.tokens:,} tokens at once", flush=True)
+        logger.warning(f"note: memory ran out; {self.work} goes on with {self.tokens:,} tokens at once")
 
 
 def encode(

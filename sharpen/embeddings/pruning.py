@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from pathlib import Path
 
 from sharpen.embeddings.cache_metadata import DESCRIPTION
 from sharpen.embeddings.shards import ABANDONED_SECONDS
 from sharpen.store import local_store
+
+logger = logging.getLogger(__name__)
 
 # What was used a moment ago may be in use.
 IN_USE_SECONDS = 3600
@@ -39,7 +42,7 @@ def prune(root: Path, limit: int) -> None:
             continue
         local_store.delete(folder)
         total -= size
-        print(f"note: removed vectors that were not used for longest ({size / 2**30:,.1f} GiB, {folder})", flush=True)
+        logger.warning(f"note: removed vectors that were not used for longest ({size / 2**30:,.1f} GiB, {folder})")
 
 
 def _last_use(folder: Path) -> float:

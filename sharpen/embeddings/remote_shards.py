@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,6 +22,8 @@ from sharpen.errors import SharpenError
 from sharpen.store import local_store, object_store
 from sharpen.store.retry import at_most
 from sharpen.uri import NotFound, PreconditionFailed, parse_remote
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -101,9 +104,7 @@ class RemoteShards(ShardFolder):
         """Do without a shard of the store, and remove it from there if it is damaged."""
         self.stored.discard(name)
         if damaged:
-            print(
-                f"note: {self.remote.uri}/{name}: damaged or cut off; the shard is removed and made again", flush=True
-            )
+            logger.warning(f"note: {self.remote.uri}/{name}: damaged or cut off; the shard is removed and made again")
             keys = [self.remote.prefix + name + ending for ending in (KEYS, VECTORS)]
             self._with_store(lambda: object_store.delete_keys(self.remote, keys), None)
 
@@ -146,5 +147,5 @@ class RemoteShards(ShardFolder):
             return otherwise  # another machine removed it
         except SharpenError as error:
             self.lost, self.stored = True, set()
-            print(f"note: the vector cache is used on this machine only from here on ({error})", flush=True)
+            logger.warning(f"note: the vector cache is used on this machine only from here on ({error})")
             return otherwise

@@ -7,6 +7,7 @@ that write the same shard write the same files under the same names.
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import time
@@ -20,6 +21,8 @@ import numpy as np
 from sharpen.data.dedup import KEY_TYPE
 from sharpen.embeddings.cache_metadata import DESCRIPTION, check_description, described
 from sharpen.store import local_store
+
+logger = logging.getLogger(__name__)
 
 KEYS = ".keys.npy"
 VECTORS = ".vectors.npy"
@@ -145,7 +148,7 @@ class ShardFolder:
 
     def drop(self, name: str, reason: str) -> None:
         """Remove a shard from this folder, so that it is made again."""
-        print(f"note: {self.vectors_path(name)}: {reason}; the shard is removed and made again", flush=True)
+        logger.warning(f"note: {self.vectors_path(name)}: {reason}; the shard is removed and made again")
         self._sound.discard(name)
         self.keys_path(name).unlink(missing_ok=True)
         self.vectors_path(name).unlink(missing_ok=True)

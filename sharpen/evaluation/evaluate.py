@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import platform
 import time
 from collections.abc import Mapping, Sequence
@@ -37,6 +38,8 @@ from sharpen.run_context import run_id
 from sharpen.settings import EncoderSettings
 from sharpen.store import storage
 from sharpen.version import code_version
+
+logger = logging.getLogger(__name__)
 
 # What the marker says too: the gate reads no more than that.
 MARKED = ("model", "model_hash", "data_fingerprint", "split", "relevance_level", "ignore_identical_ids", "encoding")
@@ -101,7 +104,7 @@ def evaluate(
         if settings_of == "better":
             usage = _better(model, dataset, data, split, judged, settings, encoder)
         loaded, instructions = usage.load(model, asked)
-        print(f"settings of the model: {usage.reason}", flush=True)
+        logger.info(f"settings of the model: {usage.reason}")
         rankings, timings = search(loaded, asked, settings, instructions)
         values = score(judged, rankings, settings)
         hashes = {"model_hash": weights_hash(loaded), "device": str(loaded.device)}

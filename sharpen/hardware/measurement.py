@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import tempfile
 import threading
@@ -24,6 +25,8 @@ from torch import Tensor, nn
 
 from sharpen.errors import InputError
 from sharpen.store.download_cache import cache_folder
+
+logger = logging.getLogger(__name__)
 
 # What a process has chosen, as JSON, for its children.
 VARIABLE = "SHARPEN_HARDWARE"
@@ -106,7 +109,7 @@ def _whole(text: str) -> dict[str, Any] | None:
 
 def _written(chosen: dict[str, Any]) -> dict[str, Any]:
     """Keep it; of two processes that measured at once, both take what the first one wrote."""
-    print(f"note: hardware: {chosen['precision']} is used, measured in {chosen['seconds']:.1f} s", flush=True)
+    logger.warning(f"note: hardware: {chosen['precision']} is used, measured in {chosen['seconds']:.1f} s")
     # where nothing can be written, the next process measures again
     with suppress(OSError, InputError):
         place = _file()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from sharpen import progress
 from sharpen.embeddings import embed_texts
 from sharpen.errors import InputError
 from sharpen.index import faiss_file, manifest, shards
@@ -78,7 +77,7 @@ class OpenIndex:
         if not text.strip():
             raise InputError("the query is empty; write what to look for")
         started = time.monotonic()
-        with contextlib.redirect_stdout(io.StringIO()):  # a bar for one query is noise, and would spoil JSON
+        with progress.silent():  # a bar for one query is noise, and would spoil JSON
             whole = embed_texts(self.encoder, [text], "query")
         vector = cut(np.asarray(whole), self.manifest.embeddings.dimension, normalize=self.manifest.model.normalized)
         scores, rows = self.found.search(vector, min(top, len(self.found)))

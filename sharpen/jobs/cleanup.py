@@ -6,6 +6,7 @@ had no time to. The run's exit task calls this.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 
 from sharpen.jobs.api_errors import ApiError
@@ -14,6 +15,8 @@ from sharpen.jobs.kinds import KINDS, phase_of
 from sharpen.jobs.launch_context import in_pipeline_pod, look_around
 from sharpen.jobs.plan import RUN_LABEL, label_value
 from sharpen.run_context import LOCAL_RUN
+
+logger = logging.getLogger(__name__)
 
 
 def reap_jobs(namespace: str = "", *, cluster: Cluster | None = None) -> list[str]:
@@ -32,10 +35,10 @@ def reap_jobs(namespace: str = "", *, cluster: Cluster | None = None) -> list[st
     try:
         run = look_around(cluster).run
     except ApiError as error:
-        print(f"warning: the run of this pod is not known ({error}); jobs of the run are left", flush=True)
+        logger.warning(f"the run of this pod is not known ({error}); jobs of the run are left")
         return []
     if run == LOCAL_RUN:
-        print("warning: the run of this pod is not known; jobs of the run are left", flush=True)
+        logger.warning("the run of this pod is not known; jobs of the run are left")
         return []
     places = {cluster.namespace: cluster, **({namespace: cluster.beside(namespace)} if namespace else {})}
     return [name for place in places.values() for name in _reap(place, run)]
@@ -50,11 +53,11 @@ def _reap(cluster: Cluster, run: str) -> Iterator[str]:
                 if phase_of(kind, job)[0] in ("succeeded", "failed"):
                     continue
                 if cluster.delete_job(kind, name, job["metadata"]["uid"]):
-                    print(f"job {name}: deleted, its run has ended", flush=True)
+                    logger.info(f"job {name}: deleted, its run has ended")
                     yield name
         except ApiError as error:
             # who may launch jobs of one kind need have no right to the other
             refused += error.status == 403
             if error.status != 403 or refused == len(KINDS):
                 said = f"{kind.plural} of run {run} in namespace {cluster.namespace} could not be deleted ({error})"
-                print(f"warning: {said}", flush=True)
+                logger.warning(said)

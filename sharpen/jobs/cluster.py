@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -19,6 +20,8 @@ from sharpen.jobs.manifest_trainjob import trainjob
 from sharpen.jobs.plan import Plan, make_plan
 from sharpen.jobs.result import check_output, raise_failure
 from sharpen.jobs.watch import Pace, Watch
+
+logger = logging.getLogger(__name__)
 
 BUILDERS: dict[str, tuple[Kind, Callable[[Plan], dict[str, Any]]]] = {
     "pytorchjob": (PYTORCHJOB, pytorchjob),
@@ -68,7 +71,7 @@ class ClusterBackend:
             self._name = name
             try:
                 self._found = self._cluster.create_job(self._kind, dict(built))
-                print(f"job {name}: created in namespace {self._cluster.namespace}", flush=True)
+                logger.info(f"job {name}: created in namespace {self._cluster.namespace}")
             except ApiError as error:
                 if error.status != 409:
                     self._name = ""
@@ -101,10 +104,10 @@ class ClusterBackend:
             cluster = Cluster(self._cluster.namespace, patience=CANCEL_SECONDS, first_wait=0.2)
             deleted = cluster.delete_job(self._kind, self._name, uid)
         except ApiError as error:
-            print(f"warning: job {self._name} could not be deleted ({error}); delete it by hand", flush=True)
+            logger.warning(f"job {self._name} could not be deleted ({error}); delete it by hand")
             return
         if deleted:
-            print(f"job {self._name}: deleted", flush=True)
+            logger.info(f"job {self._name}: deleted")
 
     def result(self, ending: Ending) -> None:
         """Success needs a job that succeeded and an output that this run finished."""
@@ -127,9 +130,9 @@ class ClusterBackend:
                 raise StepFailed(f"{self._kind.name} {name} exists already and is another job: {what}")
             if phase_of(self._kind, found)[0] != "failed":
                 self._found = found
-                print(f"job {name}: adopted, an earlier attempt of this step created it", flush=True)
+                logger.info(f"job {name}: adopted, an earlier attempt of this step created it")
                 return
-            print(f"job {name}: an earlier attempt failed; its job is replaced", flush=True)
+            logger.info(f"job {name}: an earlier attempt failed; its job is replaced")
             self._cluster.delete_job(self._kind, name, meta["uid"], wait_for_pods=True)
         if time.monotonic() > deadline:
             raise StepFailed(f"{self._kind.name} {name} is being deleted, but does not go; see its finalizers")

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from sharpen.jobs.kinds import Kind
 
+logger = logging.getLogger(__name__)
+
 Object = dict[str, Any]
 T = TypeVar("T")
 
@@ -32,7 +34,6 @@ READ_SECONDS = 60
 STREAM_SECONDS = 300
 # a token that is refused this often in a row is not one that was just rotated
 REFUSALS = 4
-_log = logging.getLogger(__name__)
 
 
 class Cluster:
@@ -186,7 +187,7 @@ class Cluster:
                 raise_for_status(response)
                 return response.data.decode(errors="replace").splitlines()
         except ApiError as error:
-            _log.debug("no log of %s: %s", pod, error)
+            logger.debug("no log of %s: %s", pod, error)
             return []
 
     @contextmanager
@@ -272,7 +273,7 @@ _PLAIN: dict[str, Any] = {"_preload_content": False, "_request_timeout": (CONNEC
 def _tell(state: RetryCallState) -> None:
     error = state.outcome.exception() if state.outcome else None
     if state.attempt_number in (3, 10) and error is not None:
-        print(f"warning: the cluster's API does not answer well ({error}); trying on", flush=True)
+        logger.warning(f"the cluster's API does not answer well ({error}); trying on")
 
 
 def _or_none(call: Callable[[], T]) -> T | None:

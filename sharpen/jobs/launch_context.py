@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,6 +12,8 @@ from sharpen import run_context
 from sharpen.jobs.api_errors import ApiError
 from sharpen.jobs.cluster_client import Cluster
 from sharpen.jobs.connection import own_namespace
+
+logger = logging.getLogger(__name__)
 
 # What Kubeflow Pipelines gives every pod of a run.
 POD_NAME_VARIABLE = "KFP_POD_NAME"
@@ -58,7 +61,7 @@ def look_around(cluster: Cluster) -> Surroundings:
         except ApiError as error:
             if error.status != 403:
                 raise
-            print(f"note: the own pod cannot be read ({error.message}); the job gets no owner", flush=True)
+            logger.warning(f"note: the own pod cannot be read ({error.message}); the job gets no owner")
     run = run_context.run_id()
     if pod is None:
         return Surroundings(cluster.namespace, run)
@@ -67,9 +70,7 @@ def look_around(cluster: Cluster) -> Surroundings:
         run = (meta.get("labels") or {}).get(_RUN_LABEL, run)
     owners = [owner for owner in meta.get("ownerReferences") or [] if owner["kind"] == "Workflow"]
     if owners and cluster.namespace != home:
-        print(
-            f"note: the job goes to namespace {cluster.namespace}, so deleting its run does not delete it", flush=True
-        )
+        logger.warning(f"note: the job goes to namespace {cluster.namespace}, so deleting its run does not delete it")
         owners = []
     owner = {name: owners[0][name] for name in ("apiVersion", "kind", "name", "uid")} if owners else {}
     containers = pod["spec"]["containers"]

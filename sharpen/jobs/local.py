@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from sharpen.jobs.job import Ending, Job
 from sharpen.jobs.settings import OF_ONE_POD
 from sharpen.parent_death import dies_with_parent
 from sharpen.run_context import JOB_IMAGE_VARIABLE
+
+logger = logging.getLogger(__name__)
 
 # A job that is told to end has this long to do so.
 GRACE_SECONDS = 30
@@ -48,7 +51,7 @@ class LocalBackend:
         job = self._job
         used = _HERE | OF_ONE_POD if os.environ.get("KUBERNETES_SERVICE_HOST") else _HERE
         if unused := sorted(job.settings.model_fields_set - used):
-            print(f"note: of no effect on this machine: {', '.join(f'job.{name}' for name in unused)}", flush=True)
+            logger.warning(f"note: of no effect on this machine: {', '.join(f'job.{name}' for name in unused)}")
         # -P: the working folder may hold a folder `components` that is not ours
         python = [sys.executable, "-P", "-m"]
         program = [*python, job.module, *job.options]
@@ -85,7 +88,7 @@ class LocalBackend:
             for line in lines:
                 # Once a process has told why it fails, torchrun's own traceback adds nothing.
                 if not self._told.exists():
-                    print(line, end="", flush=True)
+                    logger.info(line.removesuffix("\n"))
         code = self._running.wait()
         told = exit_status.read_exit_status(self._told)
         self._clean_up()
@@ -103,7 +106,8 @@ class LocalBackend:
             except subprocess.TimeoutExpired:
                 self._running.kill()
                 rest, _ = self._running.communicate()
-            print(rest, end="", flush=True)
+            if rest:
+                logger.info(rest.removesuffix("\n"))
         self._clean_up()
 
     def result(self, ending: Ending) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 import time
@@ -10,6 +11,8 @@ from datetime import datetime
 
 from sharpen.jobs.api_errors import ApiError
 from sharpen.jobs.cluster_client import Cluster
+
+logger = logging.getLogger(__name__)
 
 # A reconnect asks for what was written since the last line, and a little more: clocks of machines differ.
 OVERLAP_SECONDS = 10
@@ -107,7 +110,7 @@ class LogStream:
             except ApiError as error:
                 self.connected = False
                 if error.status == 403:
-                    print(f"note: the job's output cannot be shown ({error.message})", flush=True)
+                    logger.warning(f"note: the job's output cannot be shown ({error.message})")
                     return
                 if error.status == 401:
                     self._cluster.renew()
@@ -135,4 +138,4 @@ class LogStream:
                 if new and not self._gone.is_set():
                     self._lines += 1
                     self.last_line = time.monotonic()
-                    print(text, flush=True)
+                    logger.info(text)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+
 from sharpen.errors import InputError, StepFailed
 from sharpen.jobs.job import Ending
 from sharpen.store import storage
+
+logger = logging.getLogger(__name__)
 
 
 def check_output(output: str, run: str) -> None:
@@ -38,9 +42,9 @@ def raise_failure(name: str, ending: Ending) -> None:
     if told and told.exit_code == InputError.exit_code:
         raise InputError(told.lines)
     for pod, lines in ending.tails.items():
-        print(f"--- last lines of {pod}", flush=True)
+        logger.info(f"--- last lines of {pod}")
         for line in lines:
-            print(f"[{pod}] {line}", flush=True)
+            logger.info(f"[{pod}] {line}")
     how = {"failed": "failed", "vanished": "vanished", "stopped": "was given up"}[ending.state]
     reasons = [*ending.reasons, *(told.lines if told else [])]
     raise StepFailed(f"job {name} {how}: {'; '.join(reasons) or 'its output above says why'}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ from sharpen.jobs.kinds import Kind, phase_of
 from sharpen.jobs.logs import LogStream
 from sharpen.jobs.settings import JobSettings
 from sharpen.progress import clock
+
+logger = logging.getLogger(__name__)
 
 TAIL_LINES = 50
 
@@ -55,7 +58,7 @@ class Witness:
             words = diagnosis.last_words(pod)
             output = cluster.log_tail(name, kind.container, TAIL_LINES, previous=again)
             self.tails[name] = [*words[:1], *(output or words[1:])]
-            print(f"note: pod {name} failed: {(words or ['no exit code known'])[0]}", flush=True)
+            logger.warning(f"note: pod {name} failed: {(words or ['no exit code known'])[0]}")
 
 
 class Budgets:
@@ -149,12 +152,12 @@ class Watch:
         state = self._state(phase, pods)
         if state != self._told_state:
             self._told_state = state
-            print(f"job {self._name}: {state}", flush=True)
+            logger.info(f"job {self._name}: {state}")
         troubles = self._troubles(job, pods, state)
         for trouble in troubles:
             if trouble.line not in self._told:
                 self._told.add(trouble.line)
-                print(f"note: {trouble.line}", flush=True)
+                logger.warning(f"note: {trouble.line}")
         if final := [trouble.line for trouble in troubles if trouble.final]:
             return self._given_up(pods, final)
         silent_since = self._stream.last_line if self._stream and self._stream.connected else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import tempfile
 import time
 from collections.abc import Mapping
@@ -33,6 +34,8 @@ from sharpen.run_context import run_id
 from sharpen.settings import EncoderSettings
 from sharpen.store import storage
 
+logger = logging.getLogger(__name__)
+
 
 def mine(data: str, model: str, output: str, settings: MiningSettings, encoder: EncoderSettings) -> storage.Manifest:
     """Mine negatives for the training queries and write the folder: negatives, report.json, report.html.
@@ -60,7 +63,7 @@ def mine(data: str, model: str, output: str, settings: MiningSettings, encoder: 
         notices.append("the teacher scores of the data are not used: the cross-encoder's take their place")
     scope = rank_range(settings, len(pool.passage_ids), notices)
     for notice in scope.notices:
-        print(f"note: {notice}", flush=True)
+        logger.warning(f"note: {notice}")
     rows: dict[str, int] = {}
     facts: dict[str, Any] = {"model": model, "data": data, "data_fingerprint": dataset.fingerprint()}
     with (

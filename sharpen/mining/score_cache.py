@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 import os
 import zlib
 from collections.abc import Sequence
@@ -22,6 +23,8 @@ from sharpen.embeddings.pruning import prune
 from sharpen.errors import SharpenError
 from sharpen.store import local_store
 from sharpen.store.download_cache import cache_folder
+
+logger = logging.getLogger(__name__)
 
 _DAMAGED = (OSError, ValueError, KeyError, BadZipFile, zlib.error)
 
@@ -101,7 +104,7 @@ class ScoreCache:
 
     def _do_without(self, error: Exception) -> None:
         self.folder = None
-        print(f"note: scores of the cross-encoder are not kept ({error})", flush=True)
+        logger.warning(f"note: scores of the cross-encoder are not kept ({error})")
 
 
 def _read(path: Path, *names: str) -> Sequence[np.ndarray]:
@@ -112,7 +115,7 @@ def _read(path: Path, *names: str) -> Sequence[np.ndarray]:
     except FileNotFoundError:
         pass  # another process removed it
     except _DAMAGED:
-        print(f"note: {path}: cannot be read; the file is removed and its pairs are scored again", flush=True)
+        logger.warning(f"note: {path}: cannot be read; the file is removed and its pairs are scored again")
         with suppress(OSError):
             path.unlink(missing_ok=True)
     empty = {"queries": KEY_TYPE, "counts": np.int64, "passages": KEY_TYPE, "scores": np.float32}

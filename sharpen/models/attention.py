@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,8 @@ import torch
 from torch import Tensor
 
 from sharpen.errors import InputError
+
+logger = logging.getLogger(__name__)
 
 FLASH = "flash_attention_2"
 # What others are measured against: written in torch itself, with the padding mask as every model has it.
@@ -68,9 +71,8 @@ def verify_or_fallback(model: Any, embed: Callable[[], Tensor]) -> str:
     if agreement >= AGREEMENT:
         model.set_attn_implementation(chosen)
         return chosen
-    print(
-        f"note: {chosen} gives other embeddings than {reference} (cosine {agreement:.4f}); {reference} is used",
-        flush=True,
+    logger.warning(
+        f"note: {chosen} gives other embeddings than {reference} (cosine {agreement:.4f}); {reference} is used"
     )
     return reference
 

@@ -8,6 +8,7 @@ long an owner has been silent is measured with the store's own clock.
 
 from __future__ import annotations
 
+import logging
 import re
 import secrets
 import threading
@@ -23,6 +24,8 @@ from sharpen.registry import process_identity
 from sharpen.registry.settings import VERSION_PATTERN
 from sharpen.store import storage
 from sharpen.terminal import printable
+
+logger = logging.getLogger(__name__)
 
 # an owner that was silent for so long is taken for dead
 LEASE_SECONDS = 60.0
@@ -166,7 +169,7 @@ def _wait(folder: str, versions: str, version: str) -> bool:
                 f"{version} of the same model is being written by {who} since {claim.since or 'some time'}; "
                 f"waiting for it. If nothing more is heard of it, this run takes over at {until:%H:%M:%S}"
             )
-            print(printable(line), flush=True)
+            logger.info(printable(line))
         time.sleep(_POLL_SECONDS)
 
 
@@ -181,7 +184,7 @@ def _take_over(folder: str, version: str, content: str, run_id: str) -> Ownershi
         etag = storage.write_json(address, asdict(mine), if_match=etag)
     except storage.PreconditionFailed:
         return None
-    print(f"{version}: completing what an earlier promotion of the same model left", flush=True)
+    logger.info(f"{version}: completing what an earlier promotion of the same model left")
     return Ownership(address, version, mine, etag)
 
 

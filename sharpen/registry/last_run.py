@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,6 +20,8 @@ from sharpen.registry.versions import checked_name
 from sharpen.run_context import run_id
 from sharpen.store import storage
 from sharpen.terminal import printable
+
+logger = logging.getLogger(__name__)
 
 SKIP = "skip"
 
@@ -45,11 +48,11 @@ def record_run(root: str, name: str, seen: TrainingInputs, verdict: str, version
     """
     if verdict == SKIP:
         record_skip(root, name, reason=reason, run_id=run_id())
-        print(printable(reason))
+        logger.info(printable(reason))
     else:
         number = version.partition("?")[0].rstrip("/").rpartition("/")[2]
         made = remember(root, name, seen, verdict=verdict, version=number, run_id=run_id(), reason=reason)
-        print(printable(f"{name}: {made.seen.count:,} examples are known from {made.told}"))
+        logger.info(printable(f"{name}: {made.seen.count:,} examples are known from {made.told}"))
     last = read(root, name)
     return last.as_json() if last else ""
 

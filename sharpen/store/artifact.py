@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -17,6 +18,8 @@ from sharpen import typed_json
 from sharpen.errors import InputError, NoSpace, StepFailed, is_full
 from sharpen.store import download_cache, local_folder, local_store, object_store
 from sharpen.uri import NotFound, S3Uri, is_remote, local_path, parse_remote, validate_relative_path
+
+logger = logging.getLogger(__name__)
 
 MARKER = "_SUCCESS.json"
 SCHEMA_VERSION = 1
@@ -254,7 +257,7 @@ def _described(uri: str, folder: Path, producer: str) -> list[dict[str, Any]]:
 def _publish_local(target: Path, folder: Path, marker: Manifest) -> None:
     (folder / MARKER).write_bytes(marker.as_bytes())
     for renamed in local_folder.replace_folder(target, folder, foreign_files(target)):
-        print(f"{target}: {renamed}: a file that was not written by Sharpen was in the way", flush=True)
+        logger.info(f"{target}: {renamed}: a file that was not written by Sharpen was in the way")
 
 
 def foreign_files(folder: Path) -> list[str]:

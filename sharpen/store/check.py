@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import sys
 import tempfile
@@ -14,9 +15,12 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from sharpen.console import TO_STDERR, enable_logging
 from sharpen.errors import InputError, SharpenError
 from sharpen.store import object_store, storage
 from sharpen.uri import CredentialsError, PreconditionFailed, Unreachable, join, parse_remote
+
+logger = logging.getLogger(__name__)
 
 
 class Trial(NamedTuple):
@@ -107,15 +111,16 @@ def _delete(folder: str) -> None:
 
 def main(arguments: list[str]) -> int:
     """Try the store and print a line per operation; the exit code."""
+    enable_logging()
     if len(arguments) != 1:
-        print("usage: python -m sharpen.store.check s3://bucket/key", file=sys.stderr)
+        logger.warning("usage: python -m sharpen.store.check s3://bucket/key", extra=TO_STDERR)
         return 2
     try:
         trials = try_store(arguments[0])
     except InputError as error:
         trials = [Trial("read", str(error))]
     for operation, fault in trials:
-        print(f"fault: {operation}: {fault}" if fault else f"ok: {operation}", flush=True)
+        logger.info(f"fault: {operation}: {fault}" if fault else f"ok: {operation}")
     return 2 if any(trial.fault for trial in trials) else 0
 
 

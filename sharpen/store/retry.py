@@ -11,8 +11,8 @@ steps that meet the run's inputs for the first time say so by `is_first_contact`
 
 from __future__ import annotations
 
+import logging
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,11 +23,14 @@ from typing import Any, TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, sleep_using_event, wait_random_exponential
 
+from sharpen.console import TO_STDERR
 from sharpen.errors import InputError, SharpenError
 from sharpen.progress import clock
 from sharpen.store.s3_client import FIRST_READ_SECONDS, READ_SECONDS, client, endpoint_of, identity
 from sharpen.store.s3_errors import code_of, fault_of
 from sharpen.uri import CredentialsError, DamagedTransfer, S3Uri, StoreUnavailable, Unreachable, is_remote, parse_remote
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -198,14 +201,14 @@ class _Outages:
                 return
             outage.told = now
         waited = f"for {clock(now - outage.since)}, at most {clock(budget)}"
-        print(f"waiting for the object store ({waited}): {fault}", file=sys.stderr, flush=True)
+        logger.warning(f"waiting for the object store ({waited}): {fault}", extra=TO_STDERR)
 
     def over(self, endpoint: str) -> None:
         with self._lock:
             outage = self._now.pop(endpoint, None)
         if outage and outage.told:
             lasted = clock(time.monotonic() - outage.since)
-            print(f"the object store at {endpoint} answers again, after {lasted}", file=sys.stderr, flush=True)
+            logger.warning(f"the object store at {endpoint} answers again, after {lasted}", extra=TO_STDERR)
 
 
 _outages = _Outages()

@@ -9,6 +9,7 @@ damaged are sent or fetched again, a few times.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -28,6 +29,8 @@ from sharpen.uri import DamagedTransfer, NotFound, S3Uri
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Done = Callable[[int], None]
@@ -260,9 +263,8 @@ def _tell_unchecked(remote: S3Uri) -> None:
     endpoint = endpoint_of(remote)
     if endpoint not in _told_unchecked:
         _told_unchecked.add(endpoint)
-        print(
-            f"note: {remote.uri}: the store gives no checksum that can be compared; only the size was checked",
-            flush=True,
+        logger.warning(
+            f"note: {remote.uri}: the store gives no checksum that can be compared; only the size was checked"
         )
 
 

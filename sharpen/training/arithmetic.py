@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
 from sharpen.distributed import ProcessGroup
 from sharpen.hardware import measurement as hardware
 from sharpen.models.encoder import Encoder
+
+logger = logging.getLogger(__name__)
 
 FILE = "arithmetic.json"
 
@@ -41,8 +44,7 @@ def restore(folder: Path, encoder: Encoder, exchange: ProcessGroup) -> None:
         tower.set_attn_implementation(written["attention"])
     now = facts(encoder)
     if exchange.rank == 0 and any(before[name] != now[name] for name in ("precision", "attention")):
-        print(
+        logger.warning(
             f"note: the checkpoint was computed with {now['precision']} and {now['attention']} attention; so is what "
-            f"follows, though {before['precision']} and {before['attention']} are faster here",
-            flush=True,
+            f"follows, though {before['precision']} and {before['attention']} are faster here"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import threading
@@ -12,6 +13,8 @@ from sharpen.errors import SharpenError
 from sharpen.run_context import run_id
 from sharpen.store import local_store, storage
 from sharpen.store.retry import at_most
+
+logger = logging.getLogger(__name__)
 
 # The mark of a local checkpoint; a copy has the store's own.
 COMPLETE = "complete"
@@ -55,7 +58,7 @@ class CheckpointCopy:
                 found = storage.open_artifact(self._at(step))
             except SharpenError as fault:
                 self._unusable.add(step)
-                print(f"warning: the checkpoint of step {step} cannot be used: {fault}", flush=True)
+                logger.warning(f"the checkpoint of step {step} cannot be used: {fault}")
                 return False
             shutil.rmtree(target, ignore_errors=True)
             # Out of the download cache, where nobody would ever ask for it again.
@@ -79,7 +82,7 @@ class CheckpointCopy:
         try:
             storage.delete(self.address)
         except SharpenError as fault:
-            print(f"warning: checkpoints stay at {self.address} ({fault}); delete the folder", flush=True)
+            logger.warning(f"checkpoints stay at {self.address} ({fault}); delete the folder")
 
     def _try(self) -> None:
         try:
@@ -112,7 +115,7 @@ class CheckpointCopy:
     def _tell(self, what: str, fault: Exception) -> None:
         if not self._told:
             self._told = True
-            print(f"warning: {what} ({' '.join(str(fault).split())}); training goes on", flush=True)
+            logger.warning(f"{what} ({' '.join(str(fault).split())}); training goes on")
 
 
 def _link(source: Path, target: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import shutil
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from sharpen.store import storage
 from sharpen.store.download_cache import cache_folder
 from sharpen.training.checkpoint_copy import COMPLETE, CheckpointCopy
 from sharpen.training.processes import local_rank_zero_first
+
+logger = logging.getLogger(__name__)
 
 STATE = "trainer_state.json"
 AUTO = "auto"
@@ -120,7 +123,7 @@ class Checkpoints:
             faults = {path: _fault(path) for path in self._all()}
             for path, fault in faults.items():
                 if fault and (path / COMPLETE).is_file():
-                    print(f"warning: the checkpoint {path} cannot be used: {fault}", flush=True)
+                    logger.warning(f"the checkpoint {path} cannot be used: {fault}")
             self._remove(path for path, fault in faults.items() if fault)
         found: list[int] = []
         if exchange.rank == 0:

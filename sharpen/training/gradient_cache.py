@@ -8,6 +8,7 @@ so a batch that fits whole is encoded once. Which do changes no bit of the gradi
 
 from __future__ import annotations
 
+import logging
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -26,6 +27,8 @@ from sharpen.hardware.thread_pool import all_threads, map_in_threads, worker_cou
 from sharpen.models.encoder import Encoder
 from sharpen.models.micro_batches import micro_batches, padded_length, suitable_token_budget
 from sharpen.training.activation_budget import ActivationBudget
+
+logger = logging.getLogger(__name__)
 
 # Of the memory that is free, what gradients of micro-batches may take that wait for their turn to be added.
 _SHARE_OF_GRADIENTS = 0.25
@@ -165,7 +168,7 @@ def encode(
         begun.restore()
         for piece in pieces:
             piece.embeddings = None
-        print("note: memory ran out; training goes on with half as many activations kept", flush=True)
+        logger.warning("note: memory ran out; training goes on with half as many activations kept")
     # A block of autocast of its own: weights that it cast without gradient would be taken again where one is needed.
     _first_pass(encoding, [piece for piece in pieces if piece.embeddings is None], None, torch.no_grad)
     return encoding

@@ -5,6 +5,7 @@ Runs in one process, or in each of the processes that torchrun started; the resu
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from pathlib import Path
@@ -42,6 +43,8 @@ from sharpen.training.settings import WRITE_FILES, TrainingSettings
 from sharpen.training.temperature_increase import TemperatureIncrease
 from sharpen.training.trainer import RetrievalTrainer, StepDataset, memory_of, objective_of, steps_of
 from sharpen.version import code_version
+
+logger = logging.getLogger(__name__)
 
 # Settings that change what is seen of a training, but not its result.
 _WATCHING = {
@@ -138,26 +141,25 @@ def announce(
 ) -> None:
     """Say what is about to happen, and what a user may not expect."""
     steps = steps_of(settings, batches.per_epoch)
-    print(
+    logger.info(
         f"fine-tuning: {len(inputs.examples):,} queries, {len(inputs.examples.texts):,} texts, {steps:,} steps of "
         f"{settings.train_batch_size} x {settings.train_group_size} on {exchange.size} process(es), "
         f"{inputs.encoder.device.type}, {torch.get_num_threads()} thread(s) each, {inputs.encoder.precision}, "
-        f"{inputs.encoder.attention} attention",
-        flush=True,
+        f"{inputs.encoder.attention} attention"
     )
     counts = inputs.examples.counts
     left_out = ("queries_without_positive", "positives_without_teacher_score", "negatives_known_as_relevant")
     left_out += ("negatives_equal_to_their_query",)
     for name in left_out:
         if counts[name]:
-            print(f"note: left out: {counts[name]:,} {name.replace('_', ' ')}", flush=True)
+            logger.warning(f"note: left out: {counts[name]:,} {name.replace('_', ' ')}")
     if inputs.dev and inputs.dev.note:
-        print(f"note: {inputs.dev.note}", flush=True)
+        logger.warning(f"note: {inputs.dev.note}")
     if logs is not None:
         names = ", ".join(name for name in settings.report_to if name in WRITE_FILES)
-        print(f"note: logs of {names}: {logs} (another place: logging_dir)", flush=True)
+        logger.warning(f"note: logs of {names}: {logs} (another place: logging_dir)")
     for line in [*batches.warnings(), *query_prompts.warnings(inputs.encoder, inputs.examples)]:
-        print(f"warning: {line}", flush=True)
+        logger.warning(line)
 
 
 def checkpoints_of(facts: dict[str, Any], settings: TrainingSettings, output: str) -> Checkpoints:
@@ -196,7 +198,7 @@ def run(
             fit = fit or time_limit.load(newest)
             arithmetic.restore(newest, inputs.encoder, exchange)
             if exchange.rank == 0:
-                print(f"fine-tuning: going on from {newest}", flush=True)
+                logger.info(f"fine-tuning: going on from {newest}")
         elif softenings:
             restore(inputs.encoder, start)
         inputs.encoder.zero_grad()
@@ -218,7 +220,7 @@ def run(
             exchange.wait()
             softenings = temperature_increase.softened(fault, settings, softenings)
             if exchange.rank == 0:
-                print(f"warning: training diverged at {softenings[-1].told()}; going back", flush=True)
+                logger.warning(f"training diverged at {softenings[-1].told()}; going back")
         finally:
             kept.wait()
     return trainer
@@ -237,7 +239,7 @@ def fit_to_time(
     minutes, memory = settings.max_train_minutes, memory_of(settings)
     fit = time_limit.fitted(minutes, asked, inputs.encoder, first, objective, memory, exchange)
     if exchange.rank == 0:
-        print(f"fine-tuning: {fit.described()}", flush=True)
+        logger.info(f"fine-tuning: {fit.described()}")
     return fit
 
 
@@ -326,4 +328,4 @@ def write(output: str, encoder: Encoder, facts: dict[str, Any]) -> None:
     summary = {name: facts[name] for name in ("base_model", "data_fingerprint", "negatives_per_query", METRIC)}
     with storage.publish(output, producer="finetuning", run_id=facts["run"], rows=rows, facts=summary) as folder:
         export.write_model(folder, encoder, facts)
-    print(f"fine-tuning: model written to {output}", flush=True)
+    logger.info(f"fine-tuning: model written to {output}")

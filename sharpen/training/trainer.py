@@ -7,6 +7,7 @@ do here: wrap the model for distributed training or cut batches, since the step 
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 import os
 from collections.abc import Sequence
@@ -48,6 +49,8 @@ from sharpen.training.settings import TrainingSettings
 from sharpen.training.step import gradient_step
 from sharpen.training.temperature_increase import TemperatureIncrease
 from sharpen.training.training_state import load_state, save_state
+
+logger = logging.getLogger(__name__)
 
 # The name by which transformers knows that a checkpoint has weights.
 WEIGHTS = "model.safetensors"
@@ -217,7 +220,7 @@ class RetrievalTrainer(Trainer):
         self.log(dict(metrics))
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         if self.exchange.rank == 0:
-            print(f"dev nDCG@10 after {self.state.global_step} steps: {score:.4f}", flush=True)
+            logger.info(f"dev nDCG@10 after {self.state.global_step} steps: {score:.4f}")
         return metrics
 
     def _evaluate(self, trial: Any, ignore_keys_for_eval: Any, skip_scheduler: bool = False) -> dict[str, float]:

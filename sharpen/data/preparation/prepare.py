@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -18,6 +19,8 @@ from sharpen.data.readers.rows import BadRow
 from sharpen.errors import InputError
 from sharpen.run_context import run_id
 from sharpen.store import storage
+
+logger = logging.getLogger(__name__)
 
 QUARANTINE = "quarantine.jsonl"
 STATISTICS = "stats.json"
@@ -60,7 +63,7 @@ def prepare(train_data: list[str], eval_data: list[str], output: str, settings: 
             json.dumps({**stats, "settings": settings.model_dump()}, indent=2, ensure_ascii=False) + "\n",
             encoding="utf-8",
         )
-    print("\n".join(summary(stats, output)), flush=True)
+    logger.info("\n".join(summary(stats, output)))
     return storage.read_manifest(output)
 
 

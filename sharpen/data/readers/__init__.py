@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from sharpen.data.dataset import DataSet
 from sharpen.data.readers import beir, flagembedding, passages, sharpen_format
 from sharpen.data.readers.combine import combine, distinct_names
@@ -9,6 +11,8 @@ from sharpen.data.readers.detect import InputFile, InputFormat, detect_inputs, i
 from sharpen.data.readers.rows import REASONS, BadRow, ReadReport, RowError
 from sharpen.errors import InputError
 from sharpen.uri import split_addresses
+
+logger = logging.getLogger(__name__)
 
 __all__ = [
     "REASONS",
@@ -71,7 +75,7 @@ def _whole(parts: dict[str, DataSet], findings: ReadReport) -> DataSet:
     if findings.counts:
         raise InputError(findings.first_faults("Repair the rows, or run data_prep, which sets bad rows aside"))
     for what, count in sorted(findings.notices.items()):
-        print(f"note: {what} ({count:,}x)", flush=True)
+        logger.warning(f"note: {what} ({count:,}x)")
     return combine(parts)
 
 

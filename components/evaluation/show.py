@@ -8,8 +8,8 @@ from typing import Any
 from rich.table import Table
 
 from sharpen.evaluation import artifact
-from sharpen.evaluation.formatting import interval, number, p_text, signed
 from sharpen.evaluation.settings import MEASURES, EvaluationAddresses, EvaluationSettings, ScoreAddresses
+from sharpen.reports.formatting import interval, number, p_text, signed
 from sharpen.store import storage
 from sharpen.terminal import plain_console
 

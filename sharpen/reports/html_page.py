@@ -1,6 +1,6 @@
-"""The head of every HTML page that Sharpen writes: foreign text is escaped, nothing runs and nothing is fetched.
+"""The frame of every HTML page that Sharpen writes: foreign text is escaped, nothing runs and nothing is fetched.
 
-A page's template says ``{% extends "html_page.html" %}`` and fills the blocks `title`, `style` and `body`.
+A page's template says ``{% extends "html_page.html" %}`` and fills the blocks `title` and `body`; the style is common.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from functools import cache
 from pathlib import Path
 
 from jinja2 import ChoiceLoader, DictLoader, Environment, FileSystemLoader, StrictUndefined
+
+FOLDER = Path(__file__).parent
 
 # https://www.w3.org/TR/CSP3: even if a text escaped its place, no script of it would run and no address be asked
 CONTENT_SECURITY_POLICY = (
@@ -27,13 +29,13 @@ _HEAD = f"""\
 <meta name="color-scheme" content="light dark">
 <title>{{% block title %}}{{% endblock %}}</title>
 <style>
-{{% block style %}}{{% endblock %}}
-/* an id or a name of any length stays inside the page */
-body {{ overflow-wrap: anywhere; }}
+{{% include "style.css" %}}
 </style>
 </head>
 <body>
+<main>
 {{% block body %}}{{% endblock %}}
+</main>
 </body>
 </html>
 """
@@ -41,9 +43,9 @@ body {{ overflow-wrap: anywhere; }}
 
 @cache
 def templates(folder: Path) -> Environment:
-    """The templates of a folder, with all values escaped; a name that a template lacks is an error."""
+    """The templates of `folder` and of this one, all values escaped; a name that a template lacks is an error."""
     return Environment(
-        loader=ChoiceLoader([FileSystemLoader(folder), DictLoader({"html_page.html": _HEAD})]),
+        loader=ChoiceLoader([FileSystemLoader([folder, FOLDER]), DictLoader({"html_page.html": _HEAD})]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -57,4 +59,4 @@ def message_page(title: str, sentence: str) -> str:
         '{% extends "html_page.html" %}{% block title %}{{ title }}{% endblock %}'
         "{% block body %}<p>{{ sentence }}</p>{% endblock %}"
     )
-    return templates(Path(__file__).parent).from_string(page).render(title=title, sentence=sentence)
+    return templates(FOLDER).from_string(page).render(title=title, sentence=sentence)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from sharpen.data.trec import field
 from sharpen.evaluation.artifact import EvaluationArtifact
-from sharpen.evaluation.formatting import number, signed
 from sharpen.evaluation.split import EvaluationSplit
+from sharpen.reports.formatting import number, signed
 
 HITS_SHOWN = 3
 LONGEST = 4_000

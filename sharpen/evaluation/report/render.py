@@ -4,29 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from jinja2 import Environment
 from markupsafe import Markup
 
 from sharpen.evaluation.artifact import EvaluationArtifact
-from sharpen.evaluation.formatting import interval, label, number, p_text, plain, signed
-from sharpen.evaluation.report import charts
-from sharpen.evaluation.report.curves import recall_chart, training_charts
 from sharpen.evaluation.report.examples import Examples
-from sharpen.evaluation.report.provenance import Provenance, blocks, flat
+from sharpen.evaluation.report.figures import ReportData, draw
+from sharpen.evaluation.report.provenance import Provenance, flat
 from sharpen.evaluation.report.verdict import count, verdicts
 from sharpen.evaluation.settings import EvaluationSettings, metric_names
-from sharpen.evaluation.significance import SAME, group_sums, mean_interval
+from sharpen.evaluation.significance import group_sums, mean_interval
 from sharpen.evaluation.split import EvaluationSplit
 from sharpen.models.model_usage import usage_rows
+from sharpen.reports import charts
+from sharpen.reports.formatting import interval, label, number, p_text, signed
 from sharpen.reports.html_page import templates
+from sharpen.reports.svg import Scale
 from sharpen.settings import EncoderSettings
-
-FOLDER = Path(__file__).parent
 
 # Parts of training.json and report.json that are shown elsewhere, here or in the mining's own report.
 NOT_FIGURES = ("settings", "encoder", "log", "examples")
@@ -60,7 +56,7 @@ def render_report(
     """
     own = "tuned" if "base" in references else "this model"
     models = [(name, name, references[name]) for name in ROLES if name in references] + [(own, "tuned", candidate)]
-    main_name = next(iter(references), None)
+    main_name = models[0][0] if references else None
     examples = Examples(
         candidate,
         references[main_name] if main_name else None,
@@ -69,61 +65,49 @@ def render_report(
         settings.relevance_level,
     )
     best, worst = examples.best_and_worst(settings.report_queries)
+    template = templates(Path(__file__).parent).get_template("page.html.j2")
+    return template.render(
+        title=title(candidate, background),
+        facts=candidate.facts,
+        verdicts=verdicts(
+            candidate.metrics, _own_interval(candidate, settings), comparison, len(judged.query_ids), settings
+        ),
+        gains=gains(comparison, settings),
+        scores=[
+            (label(metric), charts.score_bars([(name, role, one.metrics[metric]) for name, role, one in models]))
+            for metric in settings.headline_metrics
+        ],
+        all_scores=all_scores(models, settings),
+        own=own,
+        dev=dev_table(dev, settings) if dev is not None else None,
+        main_name=main_name,
+        best=best,
+        worst=worst,
+        metric=label(settings.primary_metric),
+        level=f"{100 * settings.confidence_level:g} %",
+        figures=draw(ReportData(models, judged, comparison, settings, background)),
+        facts_of={
+            part: flat({k: v for k, v in getattr(background, part).items() if k not in NOT_FIGURES})
+            for part in ("training", "mining", "data")
+        },
+        usages=(
+            [name for name, *_ in models],
+            usage_rows({n: one.facts.get("encoding", {}) for n, _, one in models}),
+        ),
+        settings=setting_groups(background, settings, encoder),
+        provenance=provenance(candidate, references),
+    )
+
+
+def _own_interval(candidate: EvaluationArtifact, settings: EvaluationSettings) -> tuple[float, float]:
+    """Bootstrap interval of the candidate's primary metric, within 0 and 1."""
     sums, sizes = group_sums(
         candidate.per_query.select(settings.primary_metric).to_numpy(), candidate.per_query["group"].to_list()
     )
     low, high = mean_interval(
-        sums,
-        sizes,
-        resamples=settings.resamples,
-        confidence_level=settings.confidence_level,
-        seed=settings.seed,
+        sums, sizes, resamples=settings.resamples, confidence_level=settings.confidence_level, seed=settings.seed
     )
-    return (
-        _environment()
-        .get_template("page.html.j2")
-        .render(
-            style=(FOLDER / "style.css").read_text(encoding="utf-8"),
-            title=title(candidate, background),
-            facts=candidate.facts,
-            verdicts=verdicts(
-                candidate.metrics, (max(low[0], 0.0), min(high[0], 1.0)), comparison, len(judged.query_ids), settings
-            ),
-            gains=gains(comparison, settings),
-            scores=[
-                (label(metric), charts.score_bars([(name, role, one.metrics[metric]) for name, role, one in models]))
-                for metric in settings.headline_metrics
-            ],
-            all_scores=all_scores(models, settings),
-            own=own,
-            dev=dev_table(dev, settings) if dev is not None else None,
-            spread=query_spread(candidate, references, comparison, settings) if main_name else None,
-            main_name=main_name,
-            recall=recall_chart(models, judged, settings.relevance_level),
-            best=best,
-            worst=worst,
-            metric=label(settings.primary_metric),
-            level=f"{100 * settings.confidence_level:g} %",
-            training=training_charts(background.training),
-            training_facts=flat({k: v for k, v in background.training.items() if k not in NOT_FIGURES}),
-            data_blocks=blocks(background.data),
-            mining_blocks=blocks({k: v for k, v in background.mining.items() if k not in NOT_FIGURES}),
-            histogram=charts.bar_histogram,
-            usages=(
-                [name for name, *_ in models],
-                usage_rows({n: one.facts.get("encoding", {}) for n, _, one in models}),
-            ),
-            settings=setting_groups(background, settings, encoder),
-            provenance=provenance(candidate, references),
-        )
-    )
-
-
-@cache
-def _environment() -> Environment:
-    environment = templates(FOLDER)
-    environment.filters["plain"] = plain
-    return environment
+    return max(low[0], 0.0), min(high[0], 1.0)
 
 
 def title(candidate: EvaluationArtifact, background: Provenance) -> str:
@@ -171,7 +155,7 @@ def gains(comparison: Mapping[str, Any], settings: EvaluationSettings) -> list[t
     ]
 
 
-def _gain(metric: str, result: Mapping[str, Any], scale: charts.Scale) -> Gain:
+def _gain(metric: str, result: Mapping[str, Any], scale: Scale) -> Gain:
     low, middle, high = result["ci_low"], result["difference"], result["ci_high"]
     tone = "up" if low > 0 else "down" if high < 0 else "level"
     said = f"{label(metric)}: {signed(middle)}, interval {interval(low, high)}"
@@ -230,33 +214,6 @@ def dev_table(dev: Mapping[str, Any], settings: EvaluationSettings) -> DevTable:
             cells += [number(r["reference"]), change]
         rows.append((label(metric), [*cells, number(dev["metrics"][metric])]))
     return DevTable(note, header, rows)
-
-
-@dataclass(frozen=True)
-class Spread:
-    """How the queries moved: counts, their shares, and the histogram."""
-
-    wins: int
-    ties: int
-    losses: int
-    shares: tuple[float, float, float]
-    histogram: Markup | None
-
-
-def query_spread(
-    candidate: EvaluationArtifact,
-    references: Mapping[str, EvaluationArtifact],
-    comparison: Mapping[str, Any],
-    settings: EvaluationSettings,
-) -> Spread:
-    """Wins, ties and losses against the first reference."""
-    name, metric = next(iter(references)), settings.primary_metric
-    differences = candidate.per_query[metric].to_numpy() - references[name].per_query[metric].to_numpy()
-    differences = np.where(np.abs(differences) < SAME, 0.0, differences)
-    result = comparison["against"][name]["metrics"][metric]
-    counts = (result["wins"], result["ties"], result["losses"])
-    histogram = charts.difference_histogram(differences.tolist(), label(metric)) if counts[0] + counts[2] else None
-    return Spread(*counts, tuple(100 * part / sum(counts) for part in counts), histogram)  # type: ignore[arg-type]
 
 
 def setting_groups(

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sharpen.evaluation.formatting import interval, label, number, p_text, signed
 from sharpen.evaluation.settings import EvaluationSettings
+from sharpen.reports.formatting import interval, label, number, p_text, signed
 
 NBSP = "\N{NO-BREAK SPACE}"
 NAMES = {"base": "base model", "champion": "present champion"}

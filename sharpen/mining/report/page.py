@@ -8,8 +8,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from sharpen.mining.report.charts import overlaid_histograms
 from sharpen.mining.report.statistics import NEGATIVES_SHOWN
+from sharpen.reports.charts import Figure, count_table, histogram
 from sharpen.reports.html_page import templates
 
 RULE_NAMES = {
@@ -47,32 +47,48 @@ OUTCOME_NAMES = {
 }
 
 
+def score_figures(report: Mapping[str, Any]) -> list[Figure]:
+    """Histograms of the mining model's scores, and of the cross-encoder's where there is one."""
+    found = [("Scores of the mining model", "share of each kind per bin", report)]
+    if report["rescoring"]:
+        found.append(("Scores of the cross-encoder", "as it returns them", report["rescoring"]))
+    return [
+        Figure(
+            heading,
+            note,
+            histogram(heading, [(f"{kind}s", kind, scores[f"{kind}_scores"]) for kind in ("positive", "negative")]),
+        )
+        for heading, note, scores in found
+    ]
+
+
 def render_page(report: Mapping[str, Any]) -> str:
     """The page for the contents of report.json."""
     hidden, rescoring = report["hidden_positives"], report["rescoring"]
-    return (
-        templates(Path(__file__).parent)
-        .get_template("page.html.j2")
-        .render(
-            report=report,
-            chart=_chart(report),
-            second_chart=_chart(rescoring) if rescoring else None,
-            dropped=counted(report["dropped_by_rule"], RULE_NAMES, report["candidates"]),
-            picked=counted(origins(report), PICKED_NAMES, report["negatives"]),
-            hidden_rates=rates(hidden) if hidden else [],
-            judged_rates=rates(rescoring) if rescoring else [],
-            outcome=counted(hidden["outcome"], OUTCOME_NAMES, hidden["queries"]) if hidden else [],
-            examples=[example(row) for row in report["examples"]],
-            provenance=[
-                (key.replace("_", " "), report[key]) for key in ("model", "model_hash", "data", "data_fingerprint")
-            ],
-        )
+    template = templates(Path(__file__).parent).get_template("page.html.j2")
+    return template.render(
+        report=report,
+        figures=score_figures(report),
+        sources=[
+            (row["source"], [f"{row[key]:,}" for key in ("candidates", "found_by_no_other", "negatives")])
+            for row in report["sources"]
+        ],
+        dropped=counted(report["dropped_by_rule"], RULE_NAMES, report["candidates"]),
+        picked=counted(origins(report), PICKED_NAMES, report["negatives"]),
+        hidden_rates=rates(hidden, "picked") if hidden else "",
+        audit_rates=rates(rescoring, "false") if rescoring else "",
+        outcome=counted(hidden["outcome"], OUTCOME_NAMES, hidden["queries"]) if hidden else "",
+        examples=[example(row) for row in report["examples"]],
+        provenance=[
+            *((key.replace("_", " "), report[key]) for key in ("model", "model_hash", "data", "data_fingerprint")),
+            ("seconds", ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in report["seconds"].items())),
+            *(
+                (name, "unset" if value is None else value)
+                for group in ("settings", "encoder")
+                for name, value in report[group].items()
+            ),
+        ],
     )
-
-
-def _chart(scores: Mapping[str, Any]) -> Markup:
-    series = [(f"{kind}s", kind, scores[f"{kind}_scores"]) for kind in ("positive", "negative")]
-    return overlaid_histograms(series)
 
 
 def origins(report: Mapping[str, Any]) -> dict[str, int]:
@@ -87,14 +103,15 @@ def origins(report: Mapping[str, Any]) -> dict[str, int]:
     }
 
 
-def rates(estimate: Mapping[str, Any]) -> list[tuple[str, float]]:
-    """(choice in words, rate) of the choices that an estimate has a rate for."""
-    return [(words, estimate[key]) for key, words in WAY_NAMES.items() if estimate.get(key) is not None]
+def rates(estimate: Mapping[str, Any], what: str) -> Markup:
+    """A row with a bar for each choice that an estimate has a rate for; `what` is said after each rate."""
+    found = [(words, None, estimate[key]) for key, words in WAY_NAMES.items() if estimate.get(key) is not None]
+    return count_table(found, what)
 
 
-def counted(counts: Mapping[str, int], names: Mapping[str, str], total: int) -> list[tuple[str, int, float]]:
-    """(name, count, share in per cent) of what was counted at least once, in its order."""
-    return [(names.get(key, key), count, 100 * count / max(1, total)) for key, count in counts.items() if count]
+def counted(counts: Mapping[str, int], names: Mapping[str, str], total: int) -> Markup:
+    """A row with a bar for each of what was counted at least once, in its order; shares are of `total`."""
+    return count_table([(names.get(key, key), n, n / max(1, total)) for key, n in counts.items() if n])
 
 
 def example(row: Mapping[str, Any]) -> dict[str, Any]:

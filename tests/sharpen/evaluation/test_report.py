@@ -12,16 +12,15 @@ import pytest
 from sharpen.data.trec import write_run
 from sharpen.evaluation.artifact import EvaluationArtifact
 from sharpen.evaluation.comparison import compare
-from sharpen.evaluation.formatting import interval, label, number, p_text, plain, signed
 from sharpen.evaluation.metrics import TIE_RULE, means, measure
 from sharpen.evaluation.report import render_report
-from sharpen.evaluation.report.curves import columns, smoothed, thin
 from sharpen.evaluation.report.examples import first_rank, is_code, shown
-from sharpen.evaluation.report.provenance import Provenance, blocks
+from sharpen.evaluation.report.figures import columns, is_histogram, smoothed, thin
+from sharpen.evaluation.report.provenance import Provenance, flat
 from sharpen.evaluation.report.render import short_name, title
-from sharpen.evaluation.report.svg import Scale, el, nice_ticks, spread
 from sharpen.evaluation.settings import EvaluationSettings
 from sharpen.evaluation.split import EvaluationSplit
+from sharpen.reports.formatting import number, signed
 from sharpen.reports.html_page import CONTENT_SECURITY_POLICY
 from sharpen.settings import EncoderSettings
 from tests.sharpen.reports.html_pages import check_page
@@ -84,10 +83,11 @@ BACKGROUND = Provenance(
         ]
         + [{"step": s, "dev_ndcg_at_10": 0.5 + s / 1000, "eval_time": 3.0} for s in (20, 40, 60)],
     },
-    data={"queries": {"train": 100, "dev": 10}, "longest": 512, "source": HOSTILE},
+    data={"splits": {"train": {"queries": 100}, "dev": {"queries": 10}}, "longest": 512, "source": HOSTILE},
     mining={
-        "dropped": {"margin": 12, "same_text": 3},
-        "scores": {"edges": [0.0, 0.5, 1.0], "counts": [7, 3]},
+        "dropped_by_rule": {"margin": 12, "same_text": 3},
+        "positive_scores": {"edges": [0.0, 0.5, 1.0], "counts": [7, 3]},
+        "negative_scores": {"edges": [0.0, 0.5, 1.0], "counts": [1, 0]},
         "rules": [{"rule": "margin", "share": 0.5}],
     },
 )
@@ -221,15 +221,6 @@ def test_one_query_and_one_passage_are_enough(tmp_path):
     assert "1\N{NO-BREAK SPACE}query" in page
 
 
-def test_numbers_for_people():
-    assert (number(0.5312), number(1.0), number(-0.0123), number(0)) == (".531", "1.000", "−.012", ".000")
-    assert (signed(0.103), signed(-0.2), signed(0.0001), signed(-0.0001)) == ("+.103", "−.200", "±.000", "±.000")
-    assert interval(-0.1, 0.1) == "−.100 … +.100"
-    assert (p_text(0.0001), p_text(0.034)) == ("< .001", ".034")
-    assert (plain(12345), plain(0.12345), plain(-3), plain(2e-5)) == ("12,345", "0.1235", "−3", "2e−05")
-    assert (label("ndcg_at_10"), label("hit_rate_at_1"), label("map")) == ("nDCG@10", "Hit rate@1", "MAP")
-
-
 def test_code_is_told_from_prose():
     assert is_code(CODE)
     assert is_code("SELECT a,\n  b,\n  c\nFROM t;")
@@ -253,17 +244,42 @@ def test_ranks():
     assert first_rank([("a", 2.0)], {"b"}) == "> 1"
 
 
-def test_any_figures_become_blocks():
-    found = {(block.kind, block.title) for block in blocks(BACKGROUND.mining)}
-    assert found == {("counts", "dropped"), ("histogram", "scores"), ("table", "rules")}
-    assert blocks({}) == []
-    (splits,) = blocks({"splits": {"train": {"queries": 10, "note": "a"}, "dev": {"queries": 2, "note": "b"}}})
-    assert (splits.kind, splits.header) == ("table", ["", "queries", "note"])
-    assert splits.rows[1] == (("dev", ""), ("2", "num"), ("b", ""))
-    (hashed,) = blocks({"fingerprint": "ab" * 32})
-    assert hashed.rows == [("fingerprint", "abababababababab…")]
-    (nested,) = blocks({"a": {"b": {"c": True, "d": None, "e": ["x", 1]}}})
-    assert (nested.title, nested.rows) == ("a · b", [("c", "yes"), ("d", "–"), ("e", "x, 1")])
+def test_any_figures_become_a_flat_table():
+    assert flat(BACKGROUND.mining) == [
+        ("dropped_by_rule.margin", "12"),
+        ("dropped_by_rule.same_text", "3"),
+        ("rules.1.rule", "margin"),
+        ("rules.1.share", "0.5"),
+    ]
+    assert flat({}) == []
+    nested = {"a": {"b": {"c": True, "d": None, "e": ["x", 1], "f": ""}}}
+    assert flat(nested) == [
+        ("a.b.c", "true"),
+        ("a.b.d", "null"),
+        ("a.b.e", '["x", 1]'),
+        ("a.b.f", "–"),
+    ]
+
+
+def test_what_earlier_steps_left_is_drawn_where_it_can_be(pages):
+    text = Tags(pages["full"]).text
+    assert "margin 12 80.0 % same text 3 20.0 %" in text
+    assert "train 100 90.9 % dev 10 9.1 %" in text
+    labels = [a["aria-label"] for tag, a in Tags(pages["full"]).tags if a.get("class") == "chart"]
+    assert "Scores of positives and negatives" in labels
+    assert not is_histogram({"edges": [0, 1, float("nan")], "counts": [1, 2]})
+    assert not is_histogram({"edges": [0, 1], "counts": [1, 2]})
+    assert not is_histogram([])
+
+
+@pytest.mark.parametrize("value", [None, 3, [], {}, {"train": 7}, {"train": {"queries": "x"}}, HOSTILE])
+def test_odd_values_of_earlier_steps_are_not_drawn(tmp_path, value):
+    names = ("splits", "dropped", "picked_by", "dropped_by_rule", "positive_scores", "negative_scores")
+    odd = dict.fromkeys(names, value)
+    judged = judged_set(queries=2, passages=3)
+    only = evaluated(tmp_path / "only", judged, 1.0, 1)
+    page = render_report(only, {}, {}, judged, SETTINGS, EncoderSettings(), Provenance({"log": value}, odd, odd))
+    assert "All figures" in check_page(page)
 
 
 def test_logged_columns_survive_odd_records():
@@ -273,22 +289,3 @@ def test_logged_columns_survive_odd_records():
     assert len(thin(line)) <= 401
     assert thin(line)[-1] == line[-1]
     assert smoothed(line)[-1] == (999.0, pytest.approx(1.0))
-
-
-def test_ticks_enclose_the_values():
-    assert nice_ticks(0, 1, 5) == [0, 0.2, 0.4, 0.6, 0.8, 1.0]
-    assert nice_ticks(0.42, 0.87, 4) == [0.4, 0.6, 0.8, 1.0]
-    assert nice_ticks(3, 3)
-    assert Scale(1, 100, log=True)(10) == pytest.approx(0.5)
-
-
-def test_labels_are_moved_apart():
-    moved = spread([10.0, 12.0, 100.0], 20, 0, 110)
-    assert moved[1] - moved[0] >= 20
-    assert max(moved) <= 110
-
-
-def test_elements_are_escaped():
-    assert str(el("text", "<b>", class_='x"y', stroke_width=1.50)) == (
-        '<text class="x&#34;y" stroke-width="1.5">&lt;b&gt;</text>'
-    )

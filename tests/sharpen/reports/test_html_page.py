@@ -13,8 +13,8 @@ from tests.sharpen.reports.html_pages import HOSTILE, check_page
 
 ROOT = Path(__file__).parents[3]
 TEMPLATE = (
-    '{% extends "html_page.html" %}{% block title %}{{ name }}{% endblock %}{% block style %}p { color: red; }'
-    '{% endblock %}{% block body %}<p title="{{ name }}">{{ name }}</p>{% endblock %}'
+    '{% extends "html_page.html" %}{% block title %}{{ name }}{% endblock %}'
+    '{% block body %}<p title="{{ name }}">{{ name }}</p>{% endblock %}'
 )
 
 

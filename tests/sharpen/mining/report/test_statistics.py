@@ -141,7 +141,7 @@ def test_the_page_tells_topping_up_from_the_random_share(tmp_path: Path) -> None
         ("drawn from the whole corpus, as random_share asks", 10),
         ("topped up from the whole corpus, at random", 5),
     ):
-        assert f'<th scope="row">{name}</th><td class="number">{count}</td>' in page
+        assert f'<th scope="row">{name}</th><td class="num">{count}</td>' in page
     assert "5 queries were topped up, because the filters left too few passages of the range" in page
     assert "5 queries were topped up: 20 negatives from further ranks, 5 at random" in summary(report)
 

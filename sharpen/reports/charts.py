@@ -1,14 +1,24 @@
-"""The charts of the report, as inline SVG that follows the page's colours."""
+"""The charts of all pages, as inline SVG that follows the page's colours."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from markupsafe import Markup
 
-from sharpen.evaluation.formatting import number, plain, signed
-from sharpen.evaluation.report.svg import Scale, axis, canvas, curve, el, frame, nice_ticks, spread
+from sharpen.reports.formatting import number, plain, signed
+from sharpen.reports.svg import Scale, axis, canvas, curve, el, frame, nice_ticks, spread
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A chart with the heading and the note that stand above it."""
+
+    heading: str
+    note: str
+    chart: Markup
 
 
 @dataclass(frozen=True)
@@ -135,29 +145,56 @@ def line_chart(
     return el("div", canvas(title, height, *parts), class_="plot named" if named_ends else "plot")
 
 
-def bar_histogram(title: str, bars: Sequence[tuple[str, float]], height: int = 120) -> Markup:
-    """Counts per bin, from the left; `bars` are (label of the bin, count)."""
-    scale_y = Scale(0, max([count for _, count in bars] + [1e-9]))
-    width = 100 / len(bars)
-    every = max(1, -(-len(bars) // 6))
+def histogram(title: str, series: Sequence[tuple[str, str, Mapping[str, Any]]], height: int = 200) -> Markup:
+    """Histograms with the same edges over each other, each bar a share of its own series.
+
+    Args:
+        title: what a screen reader says.
+        series: (name, role, ``{"edges": n + 1 numbers, "counts": n numbers}``) of each; the roles ``positive`` and
+            ``negative`` have colours.
+        height: pixels of the plot area.
+    """
+    edges = series[0][2]["edges"]
+    width = 100 / max(len(edges) - 1, 1)
+    shares = [[count / max(1, sum(h["counts"])) for count in h["counts"]] for *_, h in series]
+    scale_y = Scale(0, max(share for row in shares for share in row) or 1)
     parts: list[Markup] = [el("line", x1="0", x2="100%", y1=height, y2=height, class_="grid")]
-    for i, (name, count) in enumerate(bars):
-        tall = scale_y(count) * height
-        parts.append(
-            el(
-                "rect",
-                el("title", f"{name}: {plain(count)}"),
-                x=f"{i * width + 0.08 * width:.3f}%",
-                width=f"{0.84 * width:.3f}%",
-                y=height - tall,
-                height=tall,
-                rx=1.5,
-                class_="count",
+    for (name, role, found), row in zip(series, shares, strict=True):
+        for i, (share, count) in enumerate(zip(row, found["counts"], strict=True)):
+            said = f"{name}: {count:,} ({share:.1%}) between {edges[i]:.3f} and {edges[i + 1]:.3f}"
+            tall = scale_y(share) * height
+            x, wide = f"{(i + 0.04) * width:.3f}%", f"{0.92 * width:.3f}%"
+            parts.append(
+                el("rect", el("title", said), x=x, width=wide, y=height - tall, height=tall, rx=1.5, class_=role)
             )
+    for i in range(0, len(edges), 5):
+        parts.append(el("text", plain(round(edges[i], 2)), x=f"{i * width:.3f}%", y=height + 18, class_="tick middle"))
+    key = [el("span", el("i", class_=role), name) for name, role, _ in series]
+    return el("div", *key, class_="key") + el("div", canvas(title, height, *parts), class_="plot flush")
+
+
+def count_table(rows: Sequence[tuple[str, int | None, float]], what: str = "") -> Markup:
+    """A row with a bar for each (name, count or None, share from 0 to 1); `what` is counted, said after the share."""
+    if not rows:
+        return el("p", "none", class_="small")
+    written = [
+        el(
+            "tr",
+            el("th", name, scope="row"),
+            el("td", f"{count:,}", class_="num") if count is not None else "",
+            el("td", f"{100 * share:.1f} % {what}".rstrip(), class_="num"),
+            el("td", el("span", el("i", style=f"width:{100 * share:.2f}%", class_="tuned"), class_="track")),
         )
-        if i % every == 0:
-            parts.append(el("text", name, x=f"{(i + 0.5) * width:.3f}%", y=height + 18, class_="tick middle"))
-    return el("div", canvas(title, height, *parts), class_="plot flush")
+        for name, count, share in rows
+    ]
+    return el("table", *written, class_="counts")
+
+
+def split_bar(parts: Sequence[tuple[str, str, int]]) -> Markup:
+    """One bar cut into (name, class, count) parts by their counts, with its key."""
+    bar = [el("i", class_=role, style=f"flex:{count}") for _, role, count in parts]
+    key = [el("span", el("i", class_=role), f"{count:,} {name}") for name, role, count in parts]
+    return el("div", *bar, class_="moved", aria_hidden="true") + el("div", *key, class_="key")
 
 
 def score_bars(scores: Sequence[tuple[str, str, float]]) -> Markup:

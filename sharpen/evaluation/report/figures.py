@@ -1,0 +1,243 @@
+"""The figures of the report: a chart is a function here and its name in `FIGURES`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sharpen.data.trec import field
+from sharpen.evaluation.artifact import EvaluationArtifact
+from sharpen.evaluation.metrics import measure
+from sharpen.evaluation.report.provenance import Provenance, is_number
+from sharpen.evaluation.settings import EvaluationSettings
+from sharpen.evaluation.significance import SAME
+from sharpen.evaluation.split import EvaluationSplit
+from sharpen.reports import charts
+from sharpen.reports.charts import Figure, Series
+from sharpen.reports.formatting import MINUS, label, number, plain
+
+POINTS = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16, 20, 25, 32, 40, 50, 63, 80, 100)
+TICKS = (1, 2, 5, 10, 20, 50, 100)
+
+# A line is drawn through at most this many points.
+LOGGED_POINTS = 400
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """What figures are drawn from.
+
+    Attributes:
+        models: (name, role, evaluation), the reported one last.
+        split: texts and judgements.
+        comparison: comparison.json, or empty.
+        settings: what was measured and how.
+        provenance: what earlier steps left.
+    """
+
+    models: Sequence[tuple[str, str, EvaluationArtifact]]
+    split: EvaluationSplit
+    comparison: Mapping[str, Any]
+    settings: EvaluationSettings
+    provenance: Provenance
+
+
+def query_by_query(data: ReportData) -> Figure | None:
+    """How queries moved against the first reference; None without one."""
+    if not data.comparison:
+        return None
+    metric, (name, _, reference), candidate = data.settings.primary_metric, data.models[0], data.models[-1][2]
+    differences = candidate.per_query[metric].to_numpy() - reference.per_query[metric].to_numpy()
+    differences = np.where(np.abs(differences) < SAME, 0.0, differences)
+    result = data.comparison["against"][name]["metrics"][metric]
+    chart = charts.split_bar(
+        [("better", "w", result["wins"]), ("equal", "t", result["ties"]), ("worse", "l", result["losses"])]
+    )
+    if result["wins"] or result["losses"]:
+        chart += charts.difference_histogram(differences.tolist(), label(metric))
+    return Figure("Query by query", f"change of {label(metric)} against {name}", chart)
+
+
+def recall_by_depth(data: ReportData) -> Figure:
+    """Recall@k for k from 1 to 100, a line for each model."""
+    qrels = {field(q): {field(p): grade for p, grade in found.items()} for q, found in data.split.qrels.items()}
+    series = []
+    for name, role, evaluated in data.models:
+        rankings = {query_id: [p for p, _ in hits] for query_id, hits in evaluated.hits.items()}
+        values = measure(qrels, rankings, list(qrels), POINTS, relevance_level=data.settings.relevance_level)
+        series.append(Series(name, role, [(k, float(values[f"recall_at_{k}"].mean())) for k in POINTS]))
+    chart = charts.line_chart(
+        "Recall by number of passages retrieved, k from 1 to 100",
+        series,
+        log_x=True,
+        x_ticks=TICKS,
+        top=1.0,
+        text=lambda value: number(value, 1) if value else "0",
+        end_text=number,
+    )
+    return Figure("Recall by depth", "share of the relevant passages among the first k", chart)
+
+
+def training_loss(data: ReportData) -> Figure | None:
+    """Each step's loss and its smoothed line; None where none was logged."""
+    loss = logged(data).get("loss")
+    if not loss:
+        return None
+    lines = [Series("each step", "faint", thin(loss)), Series("loss", "tuned", thin(smoothed(loss)))]
+    if len(loss) < 20:
+        lines = [Series("loss", "tuned", loss)]
+    return Figure("Training loss", "by step; the strong line is smoothed", charts.line_chart("Loss by step", lines))
+
+
+def dev_scores(data: ReportData) -> Figure | None:
+    """Up to three retrieval metrics of the dev split by step; None where fewer than two were logged."""
+    found = {key: points for key, points in logged(data).items() if key.startswith(("dev_", "eval_"))}
+    scores = {key: points for key, points in found.items() if all(0 <= y <= 1 for _, y in points) and len(points) > 1}
+    shown = [key for key in scores if any(name in key for name in ("ndcg", "recall", "mrr", "map"))][:3]
+    if not shown:
+        return None
+    roles = ("champion", "base", "tuned")[-len(shown) :]
+    lines = [
+        Series(label(key.removeprefix("eval_").removeprefix("dev_")), role, scores[key])
+        for key, role in zip(reversed(shown), roles, strict=True)
+    ]
+    chart = charts.line_chart("Dev split by step", lines, text=lambda value: number(value, 2), end_text=number)
+    return Figure("Dev split", "by step", chart)
+
+
+def logged_value(key: str, heading: str) -> Callable[[ReportData], Figure | None]:
+    """A small chart of one logged value by step; None where fewer than two were logged."""
+
+    def draw(data: ReportData) -> Figure | None:
+        points = logged(data).get(key, [])
+        if len(points) < 2:
+            return None
+        line = Series(heading, "quiet", thin(points))
+        chart = charts.line_chart(f"{heading} by step", [line], height=90, named_ends=False, text=short)
+        return Figure(heading, "by step", chart)
+
+    return draw
+
+
+def mining_scores(data: ReportData) -> Figure | None:
+    """Histograms of the mining model's scores of positives and negatives."""
+    mining, kinds = data.provenance.mining, ("positive", "negative")
+    if not all(is_histogram(mining.get(f"{kind}_scores")) for kind in kinds):
+        return None
+    series = [(f"{kind}s", kind, mining[f"{kind}_scores"]) for kind in kinds]
+    return Figure("Scores", "by the mining model", charts.histogram("Scores of positives and negatives", series))
+
+
+def counts(part: str, key: str, heading: str, note: str) -> Callable[[ReportData], Figure | None]:
+    """A row for each number of the dictionary `key` in `part` of the provenance, with its share of their sum."""
+
+    def draw(data: ReportData) -> Figure | None:
+        found = getattr(data.provenance, part).get(key)
+        if not isinstance(found, Mapping):
+            return None
+        rows = [(str(name).replace("_", " "), int(n)) for name, n in found.items() if is_number(n) and n > 0]
+        total = sum(n for _, n in rows)
+        return Figure(heading, note, charts.count_table([(name, n, n / total) for name, n in rows])) if rows else None
+
+    return draw
+
+
+def queries_by_split(data: ReportData) -> Figure | None:
+    """How many queries each split of the data has."""
+    splits = data.provenance.data.get("splits")
+    if not isinstance(splits, Mapping):
+        return None
+    rows = [(str(name), found.get("queries")) for name, found in splits.items() if isinstance(found, Mapping)]
+    rows = [(name, n) for name, n in rows if is_number(n)]
+    total = sum(n for _, n in rows)
+    chart = charts.count_table([(name, int(n), n / total) for name, n in rows if n])
+    return Figure("Queries by split", "of the prepared data", chart) if total else None
+
+
+FIGURES: dict[str, tuple[Callable[[ReportData], Figure | None], ...]] = {
+    "scores": (query_by_query, recall_by_depth),
+    "training": (
+        training_loss,
+        dev_scores,
+        logged_value("learning_rate", "Learning rate"),
+        logged_value("grad_norm", "Gradient norm"),
+        logged_value("negatives_per_query", "Negatives per query"),
+    ),
+    "mining": (
+        mining_scores,
+        counts("mining", "picked_by", "Picked", "negatives by where they come from"),
+        counts("mining", "dropped_by_rule", "Filtered out", "candidates by the rule that dropped them"),
+    ),
+    "data": (
+        queries_by_split,
+        counts("data", "dropped", "Left out", "while the data were prepared"),
+    ),
+}
+"""Section of the page -> its figures, in order; one that returns None is left out."""
+
+
+def draw(data: ReportData) -> dict[str, list[Figure]]:
+    """The figures of every section."""
+    return {
+        section: [figure for make in makers if (figure := make(data)) is not None]
+        for section, makers in FIGURES.items()
+    }
+
+
+def is_histogram(value: Any) -> bool:
+    """Whether a value is ``{"edges": n + 1 numbers, "counts": n numbers}``, n > 0."""
+    if not isinstance(value, Mapping):
+        return False
+    edges, counted = value.get("edges"), value.get("counts")
+    return (
+        isinstance(edges, list)
+        and isinstance(counted, list)
+        and len(edges) == len(counted) + 1 > 1
+        and all(map(is_number, [*edges, *counted]))
+    )
+
+
+def logged(data: ReportData) -> dict[str, list[tuple[float, float]]]:
+    """`columns` of the log in training.json."""
+    log = data.provenance.training.get("log")
+    return columns([row for row in log if isinstance(row, Mapping)] if isinstance(log, list) else [])
+
+
+def columns(records: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[float, float]]]:
+    """Name -> (step, value) of every number that the records hold; a record without a step counts on."""
+    found: dict[str, list[tuple[float, float]]] = {}
+    for place, record in enumerate(records, start=1):
+        step = record.get("step", place)
+        for key, value in record.items():
+            if key not in ("step", "epoch") and is_number(value) and is_number(step):
+                found.setdefault(key, []).append((float(step), float(value)))
+    return found
+
+
+def smoothed(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Exponential mean over about a twentieth of the points, corrected for its start."""
+    keep = 1 - 1 / max(len(points) / 20, 2)
+    total = weight = 0.0
+    found = []
+    for x, y in points:
+        total, weight = keep * total + y, keep * weight + 1
+        found.append((x, total / weight))
+    return found
+
+
+def thin(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """At most about `LOGGED_POINTS` points, evenly picked, the last one among them."""
+    step = math.ceil(len(points) / LOGGED_POINTS)
+    return [*points[: len(points) - 1 : step], points[-1]]
+
+
+def short(value: float) -> str:
+    """An axis label for values of any size: 2e-5, 0.5, 12."""
+    if value and abs(value) < 0.001:
+        mantissa, power = f"{value:.1e}".split("e")
+        return f"{mantissa.removesuffix('.0')}e{MINUS}{abs(int(power))}"
+    return plain(value)

@@ -14,7 +14,7 @@ import polars as pl
 from sharpen.data.dataset import with_groups
 from sharpen.data.trec import read_run
 from sharpen.errors import InputError
-from sharpen.evaluation.metrics import ranked
+from sharpen.metrics import ranked
 from sharpen.store import storage
 
 METRICS, FACTS, PER_QUERY, RUN = "metrics.json", "facts.json", "per_query.parquet", "run.trec"

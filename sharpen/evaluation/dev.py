@@ -19,9 +19,9 @@ from sharpen.data.dataset import DataSet
 from sharpen.evaluation import artifact
 from sharpen.evaluation.artifact import EvaluationArtifact
 from sharpen.evaluation.comparison import compare_tables
-from sharpen.evaluation.metrics import means
 from sharpen.evaluation.settings import EvaluationSettings
 from sharpen.evaluation.split import EvaluationSplit, select_split
+from sharpen.metrics import means
 
 DEV = "dev"
 

@@ -25,14 +25,14 @@ from sharpen.evaluation import artifact
 from sharpen.evaluation.artifact import EvaluationArtifact, check_comparable
 from sharpen.evaluation.comparison import compare
 from sharpen.evaluation.dev import DEV, joined, select_dev, write_dev
-from sharpen.evaluation.metrics import TIE_RULE, means, measure
 from sharpen.evaluation.model_settings import Usage, better_usage, described, own_usage
 from sharpen.evaluation.report import render_report
 from sharpen.evaluation.report.provenance import load_provenance
-from sharpen.evaluation.settings import EvaluationSettings, SettingsOf
+from sharpen.evaluation.settings import EvaluationSettings, SettingsOf, metric_names
 from sharpen.evaluation.split import EvaluationSplit, select_split
 from sharpen.index.exact import top_k
 from sharpen.index.exact_device import gpu_of
+from sharpen.metrics import TIE_RULE, means, measure
 from sharpen.models.encoder import Encoder, weights_hash
 from sharpen.run_context import run_id
 from sharpen.settings import EncoderSettings
@@ -198,7 +198,8 @@ def score(
 ) -> dict[str, np.ndarray]:
     """Metric name -> (n queries,) in the order of `judged.query_ids`."""
     found = {query_id: [passage_id for passage_id, _ in hits] for query_id, hits in rankings.items()}
-    return measure(judged.qrels, found, judged.query_ids, settings.cutoffs, relevance_level=settings.relevance_level)
+    names = metric_names(settings.cutoffs)
+    return measure(judged.qrels, found, judged.query_ids, names, relevance_level=settings.relevance_level)
 
 
 def _better(

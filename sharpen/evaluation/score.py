@@ -10,8 +10,8 @@ import numpy as np
 
 from sharpen.data.trec import read_qrels, read_run
 from sharpen.errors import InputError
-from sharpen.evaluation.metrics import TIE_RULE, means, measure, ranked_run
-from sharpen.evaluation.settings import ScoreAddresses, ScoreSettings
+from sharpen.evaluation.settings import ScoreAddresses, ScoreSettings, metric_names
+from sharpen.metrics import TIE_RULE, means, measure, ranked_run
 from sharpen.store import storage
 
 
@@ -35,9 +35,8 @@ def score(addresses: ScoreAddresses, settings: ScoreSettings) -> dict[str, Any]:
         qrels,
         ranked_run(run, precision),
         query_ids,
-        settings.cutoffs,
+        [*metric_names(settings.cutoffs), "map", "mrr"],
         relevance_level=settings.relevance_level,
-        uncut=True,
     )
     level = settings.relevance_level
     result = {

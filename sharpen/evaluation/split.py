@@ -12,7 +12,7 @@ from sharpen.data.dataset import DataSet, with_groups
 from sharpen.data.query_keys import keys_of
 from sharpen.data.relevance import left_out
 from sharpen.errors import InputError
-from sharpen.evaluation.metrics import Qrels
+from sharpen.metrics import Qrels
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +12,7 @@ from sharpen.data.relevance import left_out
 from sharpen.distributed import ProcessGroup
 from sharpen.errors import InputError
 from sharpen.index.exact import top_k
+from sharpen.metrics import measure
 from sharpen.models.encoder import Encoder
 from sharpen.training.data.collator import assign_micro_batches
 from sharpen.training.gradient_cache import MicroBatchConfig, embed
@@ -80,13 +79,14 @@ class DevSet:
         mine = range(exchange.rank, len(self.queries), exchange.size)
         more = max(map(len, self.left_out.values()), default=0)
         _, found = top_k(queries[list(mine)], passages, DEPTH + more)
-        total = 0.0
+        rankings = {}
         for query, row in zip(mine, found.tolist(), strict=True):
-            query_id = self.query_ids[query]
-            out = self.left_out.get(query_id, frozenset())
-            ranking = [name for place in row if place >= 0 and (name := self.passage_ids[place]) not in out]
-            total += ndcg(ranking, self.qrels[query_id])
-        return exchange.sum([total])[0] / max(1, len(self.queries))
+            out = self.left_out.get(self.query_ids[query], frozenset())
+            rankings[self.query_ids[query]] = [
+                name for place in row if place >= 0 and (name := self.passage_ids[place]) not in out
+            ]
+        ndcg = measure(self.qrels, rankings, list(rankings), ["ndcg_at_10"])["ndcg_at_10"]
+        return exchange.sum([float(ndcg.sum())])[0] / max(1, len(self.queries))
 
 
 def _cut(needed: np.ndarray, size: int, seed: int) -> tuple[np.ndarray, str]:
@@ -115,11 +115,3 @@ def _spread(
     tokens += encoder.tokenize([passages[row - len(queries)] for row in mine if row >= len(queries)], "passage")
     vectors = exchange.gather(embed(encoder, tokens, memory, len(own)), shares)
     return vectors.cpu().numpy()
-
-
-def ndcg(ranking: Sequence[str], grades: Mapping[str, int]) -> float:
-    """nDCG at `DEPTH` of one query as trec_eval has it: gain is the grade, discount log2(rank + 1)."""
-    gains = [max(0, grades.get(passage_id, 0)) for passage_id in ranking[:DEPTH]]
-    ideal = sorted((max(0, grade) for grade in grades.values()), reverse=True)[:DEPTH]
-    best = sum(gain / math.log2(rank + 2) for rank, gain in enumerate(ideal))
-    return sum(gain / math.log2(rank + 2) for rank, gain in enumerate(gains)) / best if best else 0.0

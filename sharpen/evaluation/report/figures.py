@@ -11,11 +11,11 @@ import numpy as np
 
 from sharpen.data.trec import field
 from sharpen.evaluation.artifact import EvaluationArtifact
-from sharpen.evaluation.metrics import measure
 from sharpen.evaluation.report.provenance import Provenance, is_number
 from sharpen.evaluation.settings import EvaluationSettings
 from sharpen.evaluation.significance import SAME
 from sharpen.evaluation.split import EvaluationSplit
+from sharpen.metrics import measure
 from sharpen.reports import charts
 from sharpen.reports.charts import Figure, Series
 from sharpen.reports.formatting import MINUS, label, number, plain
@@ -65,11 +65,12 @@ def query_by_query(data: ReportData) -> Figure | None:
 def recall_by_depth(data: ReportData) -> Figure:
     """Recall@k for k from 1 to 100, a line for each model."""
     qrels = {field(q): {field(p): grade for p, grade in found.items()} for q, found in data.split.qrels.items()}
+    names = [f"recall_at_{k}" for k in POINTS]
     series = []
     for name, role, evaluated in data.models:
         rankings = {query_id: [p for p, _ in hits] for query_id, hits in evaluated.hits.items()}
-        values = measure(qrels, rankings, list(qrels), POINTS, relevance_level=data.settings.relevance_level)
-        series.append(Series(name, role, [(k, float(values[f"recall_at_{k}"].mean())) for k in POINTS]))
+        values = measure(qrels, rankings, list(qrels), names, relevance_level=data.settings.relevance_level)
+        series.append(Series(name, role, [(k, float(values[at].mean())) for k, at in zip(POINTS, names, strict=True)]))
     chart = charts.line_chart(
         "Recall by number of passages retrieved, k from 1 to 100",
         series,

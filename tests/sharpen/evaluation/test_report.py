@@ -12,14 +12,14 @@ import pytest
 from sharpen.data.trec import write_run
 from sharpen.evaluation.artifact import EvaluationArtifact
 from sharpen.evaluation.comparison import compare
-from sharpen.evaluation.metrics import TIE_RULE, means, measure
 from sharpen.evaluation.report import render_report
 from sharpen.evaluation.report.examples import first_rank, is_code, shown
 from sharpen.evaluation.report.figures import columns, is_histogram, smoothed, thin
 from sharpen.evaluation.report.provenance import Provenance, flat
 from sharpen.evaluation.report.render import short_name, title
-from sharpen.evaluation.settings import EvaluationSettings
+from sharpen.evaluation.settings import EvaluationSettings, metric_names
 from sharpen.evaluation.split import EvaluationSplit
+from sharpen.metrics import TIE_RULE, means, measure
 from sharpen.reports.formatting import number, signed
 from sharpen.reports.html_page import CONTENT_SECURITY_POLICY
 from sharpen.settings import EncoderSettings
@@ -56,7 +56,10 @@ def evaluated(folder, judged, quality, seed):
         scores = {p: rng.normal() + quality * (p in judged.qrels[q]) for p in judged.passage_ids}
         rankings[q] = sorted(scores.items(), key=lambda hit: -hit[1])[:100]
     values = measure(
-        judged.qrels, {q: [p for p, _ in hits] for q, hits in rankings.items()}, judged.query_ids, SETTINGS.cutoffs
+        judged.qrels,
+        {q: [p for p, _ in hits] for q, hits in rankings.items()},
+        judged.query_ids,
+        metric_names(SETTINGS.cutoffs),
     )
     folder.mkdir()
     write_run(folder / "run.trec", rankings.items(), tag="test")

@@ -22,8 +22,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from sharpen.evaluation.settings import metric_names
-
 TIE_RULE = "score descending, then passage id descending (trec_eval)"
 
 Qrels = Mapping[str, Mapping[str, int]]
@@ -55,31 +53,29 @@ def measure(
     qrels: Qrels,
     rankings: Mapping[str, Sequence[str]],
     query_ids: Sequence[str],
-    cutoffs: Sequence[int],
+    names: Sequence[str],
     *,
     relevance_level: int = 1,
-    uncut: bool = False,
 ) -> dict[str, np.ndarray]:
-    """Every metric for every query.
+    """The named metrics of every query.
 
     Args:
         qrels: query id -> passage id -> grade.
         rankings: query id -> passage ids, best first, without repeats; a query that is missing scores 0.
         query_ids: the queries to measure, in the order of the result.
-        cutoffs: values of k.
+        names: metrics as above, for example ``ndcg_at_10``, ``map``.
         relevance_level: smallest grade that is relevant (nDCG does not use it).
-        uncut: also ``map`` and ``mrr`` over the whole ranking.
 
     Returns:
         metric name -> fp64 array (n queries,).
     """
-    names = metric_names(tuple(cutoffs)) + (["map", "mrr"] if uncut else [])
+    cutoffs = [int(name.partition("_at_")[2] or 0) for name in names]
     values = {name: np.zeros(len(query_ids)) for name in names}
     for start in range(0, len(query_ids), QUERIES_AT_ONCE):
         block = query_ids[start : start + QUERIES_AT_ONCE]
         judged = [qrels.get(query_id, {}) for query_id in block]
         lists = [rankings.get(query_id, ()) for query_id in block]
-        depth = max(*cutoffs, max(map(len, lists))) if uncut else max(cutoffs)
+        depth = max(*cutoffs, *(map(len, lists) if 0 in cutoffs else ()), 1)
         grades = _matrix(
             [[grade.get(p, 0) for p in found[:depth]] for grade, found in zip(judged, lists, strict=True)], depth
         )

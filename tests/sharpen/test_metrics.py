@@ -11,12 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sharpen.data.trec import read_qrels, read_run
-from sharpen.evaluation.metrics import QUERIES_AT_ONCE, means, measure, ranked, ranked_run
 from sharpen.evaluation.settings import MEASURES, metric_names
+from sharpen.metrics import QUERIES_AT_ONCE, means, measure, ranked, ranked_run
 from tests.sharpen.evaluation.trec_data import ROOT, needs_trec_data
 
 TREC_NAMES = {"ndcg": "ndcg_cut", "recall": "recall", "map": "map_cut", "precision": "P", "hit_rate": "success"}
 CUTOFFS = (1, 3, 5, 10, 100)
+
+
+def all_names(cutoffs):
+    """Every metric at these cutoffs, and those over the whole ranking."""
+    return [*metric_names(tuple(cutoffs)), "map", "mrr"]
 
 
 def trec_scores(qrels, run, cutoffs=CUTOFFS, level=1):
@@ -38,7 +43,7 @@ def trec_scores(qrels, run, cutoffs=CUTOFFS, level=1):
 def assert_equals_trec_eval(qrels, run, level=1):
     expected = trec_scores(qrels, run, level=level)
     query_ids = sorted(expected)
-    found = measure(qrels, ranked_run(run, np.float32), query_ids, CUTOFFS, relevance_level=level, uncut=True)
+    found = measure(qrels, ranked_run(run, np.float32), query_ids, all_names(CUTOFFS), relevance_level=level)
     assert set(found) == {*metric_names(CUTOFFS), "map", "mrr"}
     for name, column in found.items():
         assert column == pytest.approx([expected[q][name] for q in query_ids], abs=1e-12), name
@@ -74,7 +79,7 @@ def test_equal_to_trec_eval_on_a_large_run_over_several_blocks():
 
 def test_figures_worked_out_by_hand():
     qrels = {"q": {"a": 1, "b": 3, "c": 0, "z": 2}}
-    found = means(measure(qrels, {"q": ["a", "x", "b"]}, ["q"], (1, 2, 10), uncut=True))
+    found = means(measure(qrels, {"q": ["a", "x", "b"]}, ["q"], all_names((1, 2, 10))))
     dcg, ideal = 1 + 3 / math.log2(4), 3 + 2 / math.log2(3) + 1 / math.log2(4)
     assert found["ndcg_at_10"] == pytest.approx(dcg / ideal)
     assert found["ndcg_at_1"] == pytest.approx(1 / 3)
@@ -99,13 +104,13 @@ def test_constant_scores_cannot_win_by_the_order_of_the_file():
     passages = [f"d{i}" for i in range(10)]
     for order in (passages, passages[::-1]):
         run = ranked_run({"q": dict.fromkeys(order, 1.0)})
-        assert measure({"q": {"d9": 1}}, run, ["q"], (10,))["mrr_at_10"][0] == 1.0
-        assert measure({"q": {"d0": 1}}, run, ["q"], (10,))["mrr_at_10"][0] == pytest.approx(0.1)
+        assert measure({"q": {"d9": 1}}, run, ["q"], ["mrr_at_10"])["mrr_at_10"][0] == 1.0
+        assert measure({"q": {"d0": 1}}, run, ["q"], ["mrr_at_10"])["mrr_at_10"][0] == pytest.approx(0.1)
 
 
 def test_a_query_without_a_ranking_or_without_a_relevant_passage_scores_zero():
     qrels = {"found": {"a": 1}, "missing": {"a": 1}, "nothing": {"a": 0}}
-    found = measure(qrels, {"found": ["a"], "nothing": ["a"]}, sorted(qrels), (10,), uncut=True)
+    found = measure(qrels, {"found": ["a"], "nothing": ["a"]}, sorted(qrels), all_names((10,)))
     for name, column in found.items():
         assert column[0] > 0, name
         assert column[1] == column[2] == 0.0, name
@@ -134,7 +139,7 @@ def test_the_official_figures_of_trec_eval(official, qrels_file, run_file, level
     expected = fixture_values(official)
     cutoffs = (5, 10, 20, 30, 100, 200, 1000)
     query_ids = sorted(qrels if missing else set(qrels) & set(run))
-    found = measure(qrels, ranked_run(run, np.float32), query_ids, cutoffs, relevance_level=level, uncut=True)
+    found = measure(qrels, ranked_run(run, np.float32), query_ids, all_names(cutoffs), relevance_level=level)
     names = {f"{ours}_at_{k}": f"{theirs}_{k}" for ours, theirs in TREC_NAMES.items() for k in cutoffs}
     names |= {"map": "map", "mrr": "recip_rank"}
     compared = 0
@@ -150,7 +155,7 @@ def test_the_official_figures_of_trec_eval(official, qrels_file, run_file, level
 def test_bm25_on_cacm():
     qrels = read_qrels(ROOT / "cacm" / "qrels.cacm.txt")
     run = read_run(ROOT / "cacm" / "cacm-bm25.txt")
-    found = measure(qrels, ranked_run(run, np.float32), sorted(qrels), (30,))
+    found = measure(qrels, ranked_run(run, np.float32), sorted(qrels), metric_names((30,)))
     assert len(qrels) == 52
     assert f"{found['precision_at_30'].mean():.4f}" == "0.1942"
 

@@ -1,4 +1,4 @@
-"""Write the settings page of the README from the settings: ``python -m pipeline.docs``."""
+"""Write the page of settings, docs/settings.md, from the settings: ``python -m pipeline.docs``."""
 
 from __future__ import annotations
 
@@ -6,16 +6,21 @@ from pathlib import Path
 
 from pipeline.parameters import markdown
 
-START, END = "<!-- settings: start -->", "<!-- settings: end -->"
-README = Path(__file__).parents[1] / "README.md"
+PAGE = Path(__file__).parents[1] / "docs" / "settings.md"
+HEAD = """# Settings
+
+Made from the settings' models by `make settings`; `sharpen settings` prints the same. In a YAML file a group is a mapping
+(`training: {temperature: 0.02}`), with `--set` and on a run form its settings are written `group.name`
+(`--set training.temperature=0.02`). A step by itself takes those of its own group as options (`--temperature 0.02`).
+An unknown name is an error.
+
+"""
 
 
-def with_settings(text: str) -> str:
-    """The README's text with the page between its two marks made anew."""
-    before, _, rest = text.partition(START)
-    _, _, after = rest.partition(END)
-    return f"{before}{START}\n{markdown()}{END}{after}"
+def page() -> str:
+    """The page's text: what a setting is called, its default, what is allowed, and what it means."""
+    return HEAD + markdown()
 
 
 if __name__ == "__main__":
-    README.write_text(with_settings(README.read_text(encoding="utf-8")), encoding="utf-8")
+    PAGE.write_text(page(), encoding="utf-8")

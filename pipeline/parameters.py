@@ -280,7 +280,7 @@ def every_setting() -> Iterator[tuple[str, FieldInfo]]:
 
 
 def markdown() -> str:
-    """The settings page of the README: one table a group."""
+    """All settings as Markdown: one table a group."""
     lines: list[str] = []
     group = None
     for name, field in every_setting():
@@ -288,7 +288,7 @@ def markdown() -> str:
         if prefix != group:
             group = prefix
             title = f"`{prefix}.`" if prefix else "Top level"
-            lines += ["", f"**{title}**", "", "| setting | default | allowed | meaning |", "|---|---|---|---|"]
+            lines += ["", f"## {title}", "", "| setting | default | allowed | meaning |", "|---|---|---|---|"]
         default = format_default(field.get_default(call_default_factory=True)) or "(empty)"
         allowed = describe_bounds(field).replace("|", "\\|")
         meaning = (field.description or "").replace("|", "\\|")

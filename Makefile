@@ -18,7 +18,12 @@ RUN ?=
 
 INPUTS ?= 10000
 
-.PHONY: help demo test fuzz test-images test-two-hosts test-newest-client lint docs image-locks pin-base
+# Tools whose requirements must not decide ours have environments of their own.
+TOOLS := .venv-tools/bin
+DOCS := .venv-docs/bin
+
+.PHONY: help demo test fuzz test-images test-two-hosts test-newest-client test-minimum lint lint-workflows
+.PHONY: settings docs release image-locks tool-locks pin-base
 .PHONY: bench-finetuning bench-mining bench-quality kind kind-run kind-down store-down clean
 
 help:  ## what can be made
@@ -83,9 +88,52 @@ lint: $(VENV)/dev.done  ## format, lint, types, layer rules
 	@$(BIN)/ruff check .
 	@$(BIN)/pyright --pythonpath $(BIN)/python
 	@$(BIN)/lint-imports
+	@$(BIN)/python -m tests.project.words
 
-docs: $(VENV)/demo.done  ## write the settings page of the README anew
+.venv-docs/done: docs/requirements.txt
+.venv-tools/done: .github/requirements.txt
+.venv-docs/done .venv-tools/done:
+	@echo "Setting up $(@D) (half a minute, once)"
+	@test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+	@$(@D)/bin/python -m pip install --quiet --no-deps --require-hashes --requirement $<
+	@touch $@
+
+WORKFLOWS := .github/workflows/*.yml
+lint-workflows: .venv-tools/done  ## workflows and forms by their schemas, and by zizmor (security)
+	@$(TOOLS)/zizmor --offline --quiet --pedantic .github
+	@$(TOOLS)/check-jsonschema --builtin-schema vendor.github-workflows $(WORKFLOWS)
+	@$(TOOLS)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	@$(TOOLS)/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/bug.yml \
+		.github/ISSUE_TEMPLATE/feature.yml
+	@$(TOOLS)/check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
+
+settings: $(VENV)/demo.done  ## write docs/settings.md anew, after a change of a setting
 	@$(BIN)/python -m pipeline.docs
+
+docs: settings .venv-docs/done  ## the documentation's pages, into build/site
+	@NO_MKDOCS_2_WARNING=1 $(DOCS)/mkdocs build --strict --quiet
+
+release: .venv-tools/done  ## build and check the packages, and list what the images hold, into dist/
+	@rm -rf dist
+	@$(TOOLS)/python -m build --outdir dist .
+	@$(TOOLS)/twine check --strict dist/*
+	@$(TOOLS)/python -m tests.project.release dist
+	@for image in launcher cpu cuda; do $(TOOLS)/cyclonedx-py requirements --output-reproducible --of JSON \
+		--pyproject pyproject.toml --output-file dist/sbom-$$image.cdx.json $(LOCKS)/$$image.txt; done
+	@cd dist && sha256sum -- * > SHA256SUMS && cat SHA256SUMS
+
+# The lowest versions that pyproject.toml allows.
+.venv-minimum/done: pyproject.toml $(VENV)/dev.done
+	@test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+	@$(BIN)/uv pip compile pyproject.toml --all-extras --resolution lowest-direct --python $(@D)/bin/python \
+		--quiet --output-file $(@D)/requirements.txt
+	@$(@D)/bin/python -m pip install --quiet --requirement $(@D)/requirements.txt "setuptools>=80"
+	@$(@D)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+test-minimum: .venv-minimum/done  ## all tests with the lowest versions that pyproject.toml allows
+	@OMP_NUM_THREADS=1 .venv-minimum/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not images" \
+		--ignore tests/images
 
 kind:  ## a cluster on this machine with Kubeflow Pipelines and Sharpen (needs docker, kind, kubectl)
 	@k8s/install/kind.sh up
@@ -98,6 +146,10 @@ kind-down:  ## remove that cluster
 
 image-locks: $(VENV)/dev.done  ## write the locked requirements of the images anew, after a change of the lock
 	@$(BIN)/python images/lock.py
+
+tool-locks: $(VENV)/dev.done  ## write the locked requirements of documentation and packaging tools anew
+	@for list in docs/requirements .github/requirements; do $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
+		--generate-hashes --no-annotate --no-header --output-file $$list.txt $$list.in; done
 
 pin-base:  ## pin the images' base to what its tag means now (needs docker)
 	@images/pin-base.sh
@@ -141,4 +193,4 @@ store-down: $(VENV)/demo.done  ## stop the embedded S3 store
 
 clean:  ## remove environment, store, runs and caches
 	@if [ -x $(BIN)/sharpen ]; then $(BIN)/sharpen store down || true; fi
-	@rm -rf $(VENV) .venv-flagembedding .sharpen build *.egg-info .pytest_cache .ruff_cache .import_linter_cache
+	@rm -rf $(VENV) .venv-flagembedding .venv-docs .venv-tools .venv-minimum .sharpen build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache

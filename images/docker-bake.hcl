@@ -1,4 +1,4 @@
-# TAG=0.1.0 REGISTRY=registry.example/team docker buildx bake -f images/docker-bake.hcl --push
+# TAG=0.2.0 REGISTRY=registry.example/team docker buildx bake -f images/docker-bake.hcl --push
 # builds launcher and cpu; add `all` for the image with CUDA too.
 
 # Registry and path before the images' names.
@@ -11,7 +11,7 @@ variable "TAG" {
   default = ""
   validation {
     condition     = TAG != "" && TAG != "latest"
-    error_message = "Name a tag that never moves: TAG=0.1.0. Kubeflow caches steps by the image's name."
+    error_message = "Name a tag that never moves: TAG=0.2.0. Kubeflow caches steps by the image's name."
   }
 }
 

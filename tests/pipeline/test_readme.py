@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.cli import app
-from pipeline.docs import PAGE, page
+from pipeline import docs
 
 README = Path(__file__).parents[2] / "README.md"
 TEXT = README.read_text(encoding="utf-8")
@@ -19,7 +19,7 @@ STEP_COMMANDS = re.findall(r"-m (components\.\w+)((?:\\\n|[^\n#`])*)", TEXT)
 
 
 def test_the_settings_page_is_made_from_the_settings() -> None:
-    assert PAGE.read_text(encoding="utf-8") == page(), "run `make settings`"
+    assert docs.PAGE.read_text(encoding="utf-8") == docs.page(), "run `make settings`"
 
 
 def test_every_sharpen_command_exists() -> None:

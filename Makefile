@@ -174,6 +174,7 @@ bench-finetuning: $(VENV)/dev.done
 else
 bench-finetuning: $(VENV)/dev.done $(PEER)  ## speed and memory beside the peers (hours; BENCH=--quick: 20 minutes)
 	@$(BIN)/python -m tests.peers.check_export
+	@$(BIN)/python -m tests.peers.check_bi_encoder
 	@$(BIN)/python -m tests.peers.bench_loss_memory
 	@$(BIN)/python -m tests.peers.bench_cached_step
 	@$(BIN)/python -m tests.peers.bench_large_batch

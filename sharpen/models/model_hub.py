@@ -3,39 +3,104 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
 from sharpen.errors import InputError
 from sharpen.models import model_check
-from sharpen.store import storage
+from sharpen.store import download_cache, storage
 
 PACKAGE_SCHEME = "python-package:"
+_MODEL_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.codes"]
+_TOKENIZER_FILES = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "merges.txt")
+_TOKENIZER_FILES += model_check.VOCABULARIES
 
 
-def resolve_model(model: str) -> Path:
+def resolve_model(model: str, *, cache_dir: str | None = None, token: str | None = None) -> Path:
     """The local folder of a model.
 
     Args:
         model: a folder, an ``s3://`` address, ``python-package:<package>/<folder>`` for a model that an installed
             package carries, or a hub id such as ``BAAI/bge-small-en-v1.5``; the hub is asked only for an id that is
             no folder here.
+        cache_dir: the hub's cache; None: $HF_HUB_CACHE, else the hub client's default.
+        token: for the hub; None: $HF_TOKEN.
 
     Raises:
         InputError: nothing is there, it is no model, or a link in it leads out of it.
     """
-    if storage.is_remote(model):
-        folder = storage.open_artifact(model) if storage.is_complete(model) else storage.localize(model)
-    elif model.startswith(PACKAGE_SCHEME):
-        folder = _from_package(model)
-    elif is_hub_id(model):
-        folder = _from_hub(model)
-    else:
-        folder = Path(model).expanduser()
-        if not folder.is_dir():
-            raise InputError(f"{model}: no such folder")
+    folder = _locate(model, _MODEL_FILES, cache_dir, token)
     validate_model_files(model, (path.relative_to(folder).as_posix() for path in folder.glob("**/*")))
     model_check.check_paths(model, folder)
+    return folder
+
+
+def assemble_model(
+    model: str,
+    config_name: str | None = None,
+    tokenizer_name: str | None = None,
+    *,
+    cache_dir: str | None = None,
+    token: str | None = None,
+) -> Path:
+    """The local folder of a model, with the configuration or the tokenizer of another one where those are named.
+
+    Args:
+        model: see `resolve_model`.
+        config_name: folder, address or hub id that has the ``config.json`` to use.
+        tokenizer_name: one that has the tokenizer to use.
+        cache_dir, token: see `resolve_model`.
+
+    Raises:
+        InputError: as `resolve_model`, or there is no such configuration or tokenizer.
+    """
+    folder = resolve_model(model, cache_dir=cache_dir, token=token)
+    replaced: dict[str, Path] = {}
+    if config_name:
+        replaced["config.json"] = _locate(config_name, ["config.json"], cache_dir, token) / "config.json"
+    if tokenizer_name:
+        found = _locate(tokenizer_name, [*_TOKENIZER_FILES], cache_dir, token)
+        replaced |= {name: found / name for name in _TOKENIZER_FILES if (found / name).is_file()}
+    if missing := [path for path in replaced.values() if not path.is_file()]:
+        raise InputError(f"config_name: {config_name} has no {missing[0].name}")
+    if tokenizer_name and not replaced.keys() & {*model_check.VOCABULARIES}:
+        raise InputError(f"tokenizer_name: {tokenizer_name} has no tokenizer; name a folder that save_pretrained wrote")
+    if not replaced:
+        return folder
+    dropped = _TOKENIZER_FILES if tokenizer_name else ()
+    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    files = {name: path for name, path in files.items() if name not in dropped} | replaced
+
+    def fill(target: Path) -> None:
+        for name, path in files.items():
+            _link(path, target / name)
+
+    stamps = [(name, str(path), path.stat().st_size, path.stat().st_mtime_ns) for name, path in sorted(files.items())]
+    return download_cache.get_or_create(f"model {stamps}", whole=lambda _: True, fill=fill)
+
+
+def _link(path: Path, target: Path) -> None:
+    """The file at another path, without a copy where the disk allows it."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(path.resolve(), target)
+    except OSError:
+        shutil.copyfile(path, target)
+
+
+def _locate(model: str, files: list[str], cache_dir: str | None, token: str | None) -> Path:
+    """The local folder of what may be a part of a model; of one on the hub with these files."""
+    if storage.is_remote(model):
+        return storage.open_artifact(model) if storage.is_complete(model) else storage.localize(model)
+    if model.startswith(PACKAGE_SCHEME):
+        return _from_package(model)
+    if is_hub_id(model):
+        return _from_hub(model, files, cache_dir, token)
+    folder = Path(model).expanduser()
+    if not folder.is_dir():
+        raise InputError(f"{model}: no such folder")
     return folder
 
 
@@ -68,12 +133,13 @@ def _from_package(model: str) -> Path:
     return Path(next(iter(found.submodule_search_locations))) / inside
 
 
-def _from_hub(model: str) -> Path:
+def _from_hub(model: str, files: list[str], cache_dir: str | None, token: str | None) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        patterns = ["*.json", "*.safetensors", "*.txt", "*.model", "*.codes"]
-        return Path(snapshot_download(model, allow_patterns=patterns))
+        # the variable is read here: huggingface_hub reads it once, when it is imported
+        cache_dir = cache_dir or os.environ.get("HF_HUB_CACHE")
+        return Path(snapshot_download(model, allow_patterns=files, cache_dir=cache_dir, token=token))
     except Exception as error:  # the hub client has a dozen classes for "not found" and "no network"
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(f"{model}: neither a folder here nor a model that the hub gives ({reason})") from error

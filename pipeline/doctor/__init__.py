@@ -1,1 +1,1 @@
-"""Is a cluster ready for the pipeline with these settings? `sharpen doctor`."""
+"""`sharpen doctor`: is a cluster ready for the pipeline with these settings?"""

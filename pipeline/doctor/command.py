@@ -7,16 +7,15 @@ from typing import Annotated, Literal
 
 import typer
 
-Config = Annotated[Path | None, typer.Option("--config", "-c", help="YAML file with settings, as for submit.")]
-Assignments = Annotated[
-    list[str] | None,
-    typer.Option("--set", "-s", help="One setting, name=value; may be repeated.", metavar="NAME=VALUE"),
-]
-
 
 def doctor(
-    config: Config = None,
-    assignments: Assignments = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", help="YAML file with settings, as for submit.")
+    ] = None,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("--set", "-s", help="One setting, name=value; may be repeated.", metavar="NAME=VALUE"),
+    ] = None,
     namespace: Annotated[
         str,
         typer.Option(
@@ -40,33 +39,28 @@ def doctor(
     launcher_image: Annotated[
         str, typer.Option("--launcher-image", help="Smaller image of the steps that compute nothing. Empty: --image.")
     ] = "",
-    pull: Annotated[
-        bool, typer.Option("--pull", help="Start pods that pull the images and try the store; they are deleted again.")
-    ] = False,
-    kind: Annotated[
+    output_format: Annotated[
         Literal["table", "json"], typer.Option("--format", help="table: for people. json: for machines.")
     ] = "table",
 ) -> None:
     """Say whether a cluster is ready for the pipeline with these settings, and what mends it."""
     from pipeline import parameters
-    from pipeline.doctor import table
-    from pipeline.doctor.examine import examine, visit
+    from pipeline.doctor import report
+    from pipeline.doctor.run_checks import context_for, run_checks
     from sharpen.terminal import plain_console
 
-    settings = parameters.load(config, assignments or [])
-    found = visit(
-        settings,
+    context = context_for(
+        parameters.load(config, assignments or []),
         namespace=namespace,
         endpoint=endpoint,
         account=account,
         image=image,
         launcher_image=launcher_image,
-        pull=pull,
     )
-    if kind == "json":
-        findings = list(examine(found))
-        typer.echo(table.as_json(findings))
+    if output_format == "json":
+        findings = list(run_checks(context))
+        typer.echo(report.as_json(findings))
     else:
-        findings = table.show(examine(found), plain_console())
+        findings = report.show(run_checks(context), plain_console())
     if any(finding.state == "fail" for finding in findings):
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""What a check says, and what it is asked about."""
+"""What a check reports, and the cluster and settings that it looks at."""
 
 from __future__ import annotations
 
@@ -7,68 +7,69 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pipeline.cluster.settings import ConnectionSettings
+from pipeline.doctor.cluster_probe import ClusterProbe
 from pipeline.parameters import Settings
-from sharpen.jobs.cluster_probe import Survey
+from pipeline.pods import STORE_CONFIG
+from sharpen.jobs.kinds import KINDS, Kind
 
 State = Literal["pass", "fail", "warn", "not checked"]
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One row of the table.
+    """One row of the report.
 
     Attributes:
         check: what was looked at.
         state: fail: a run cannot succeed; warn: it may not, or less safely; not checked: it cannot be seen from here.
-        found: what there is, in a line.
-        mend: command, or words, that mend it; only where something is to be done.
+        detail: one line on what there is.
+        remedy: command, or words, that mend it; only where something is to be done.
     """
 
     check: str
     state: State
-    found: str
-    mend: str = ""
+    detail: str
+    remedy: str = ""
 
 
 @dataclass(frozen=True)
-class Visit:
-    """The cluster and the configuration that it shall run.
+class CheckContext:
+    """A cluster, and the configuration that it shall run.
 
     Attributes:
         runs: the namespace that runs execute in.
-        jobs: the namespace of the training jobs, usually the same.
+        jobs: the namespace of the training jobs; `runs` itself where it is the same.
         settings: of the run.
         account: service account of the run's steps.
         connection: to the Kubeflow Pipelines API; without an endpoint it is asked through the API server.
         image: image of the steps; empty: not known.
         launcher_image: image of the steps that compute nothing; empty: `image`.
-        pull: start pods that use images and store.
     """
 
-    runs: Survey
-    jobs: Survey
+    runs: ClusterProbe
+    jobs: ClusterProbe
     settings: Settings
     account: str
     connection: ConnectionSettings
     image: str = ""
     launcher_image: str = ""
-    pull: bool = False
 
     @property
-    def surveys(self) -> list[Survey]:
+    def probes(self) -> list[ClusterProbe]:
         """The namespaces of runs and jobs, each once."""
-        return list({survey.namespace: survey for survey in (self.runs, self.jobs)}.values())
+        return [self.runs] if self.jobs is self.runs else [self.runs, self.jobs]
 
     @property
-    def backend(self) -> str:
-        """What starts the processes of a job on a cluster."""
+    def kind(self) -> Kind | None:
+        """Kind of the training job; None where training runs in the step's own pod."""
         chosen = self.settings.job.backend
-        return "pytorchjob" if chosen == "auto" else chosen
+        name = "pytorchjob" if chosen == "auto" else chosen
+        return next((kind for kind in KINDS if kind.name.lower() == name), None)
 
     @property
-    def job_image(self) -> str:
-        """Image of the training pods; empty: not known."""
-        return self.settings.job.image or self.image
+    def store_config(self) -> dict[str, str]:
+        """What pods are told about the store; empty where the ConfigMap is missing."""
+        return self.runs.data("configmaps", STORE_CONFIG) or {}
 
 
-Check = Callable[[Visit], Iterator[Finding]]
+Check = Callable[[CheckContext], Iterator[Finding]]

@@ -51,7 +51,7 @@ def own_namespace() -> str:
     return active["context"].get("namespace") or "default"
 
 
-def whence() -> str:
+def connection_source() -> str:
     """Where the connection comes from, in words: the kubeconfig's context, or the pod's account."""
     if in_cluster():
         return "the pod's service account"

@@ -16,9 +16,6 @@ PLURALS = {
     "ConfigMap": ("", "configmaps"),
     "ServiceAccount": ("", "serviceaccounts"),
     "Namespace": ("", "namespaces"),
-    "NetworkPolicy": ("networking.k8s.io", "networkpolicies"),
-    "ResourceQuota": ("", "resourcequotas"),
-    "LimitRange": ("", "limitranges"),
     "LocalQueue": ("kueue.x-k8s.io", "localqueues"),
     "ClusterTrainingRuntime": ("trainer.kubeflow.org", "clustertrainingruntimes"),
 }
@@ -40,10 +37,7 @@ class Applied:
         self.namespace = next(d["metadata"]["namespace"] for d in documents if d["kind"] == "ConfigMap")
         api.known |= set(PLURALS.values()) | {
             ("", "secrets"),
-            ("", "nodes"),
-            ("", "services"),
             ("argoproj.io", "workflows"),
-            ("scheduling.k8s.io", "priorityclasses"),
         }
         api.known.discard(("trainer.kubeflow.org", "trainjobs"))
         api.versions |= {"argoproj.io": ["v1alpha1"], "kueue.x-k8s.io": ["v1beta2", "v1beta1"]}
@@ -52,10 +46,6 @@ class Applied:
         if not self.get("namespaces", self.namespace):
             self.put({"kind": "Namespace", "metadata": {"name": self.namespace}, "status": {"phase": "Active"}})
         self.put_secret("mlpipeline-minio-artifact", accesskey="bWluaW8=", secretkey=STORE_PASSWORD)
-        seaweedfs = {"metadata": {"name": "seaweedfs", "namespace": "kubeflow"}}
-        api.put("", "services", seaweedfs | {"spec": {"ports": [{"port": 9000, "targetPort": 8333}]}})
-        self.put_node("worker-1")
-        self.put_node("worker-2")
         rbac = Rbac(documents)
 
         def rights(user: str, call: dict[str, str]) -> bool:
@@ -80,14 +70,6 @@ class Applied:
         """A secret with these keys and values."""
         meta = {"name": name, "namespace": self.namespace}
         self.api.put("", "secrets", {"metadata": meta, "type": "Opaque", "data": data})
-
-    def put_node(self, name: str, labels: dict[str, str] | None = None, **more: Any) -> None:
-        """A node with 8 cores and 32 GiB; `gpus`, `taints`, `unschedulable` as given."""
-        allocatable = {"cpu": "7910m", "memory": "32779416Ki", "pods": "110"}
-        if gpus := more.pop("gpus", 0):
-            allocatable["nvidia.com/gpu"] = str(gpus)
-        meta = {"name": name, "namespace": "", "labels": labels or {}}
-        self.api.put("", "nodes", {"metadata": meta, "spec": more, "status": {"allocatable": allocatable}})
 
     def get(self, plural: str, name: str, group: str = "") -> dict[str, Any]:
         """A stored object; empty when there is none."""

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from pipeline.cli import app
-from pipeline.doctor import examine as examining
+from pipeline.doctor import run_checks
 from pipeline.doctor.finding import Finding
 from pipeline.parameters import load
 from tests.pipeline.doctor.cluster import Applied
@@ -18,6 +18,7 @@ from tests.sharpen.jobs.fake_api import FakeApi
 
 IMAGE = "registry.example/sharpen-python-cpu@sha256:" + "1" * 64
 LAUNCHER = "registry.example/sharpen-python-launcher:0.1.0"
+CHECKS = run_checks.CHECKS
 Examine = Callable[..., list[Finding]]
 Invoke = Callable[..., Result]
 
@@ -43,11 +44,10 @@ def examine(cluster: Applied, monkeypatch: pytest.MonkeyPatch) -> Examine:
     """The findings of a configuration; `without` names checks that take long and are not looked at."""
 
     def findings(*assignments: str, without: tuple[str, ...] = (), **options: object) -> list[Finding]:
-        kept = {name: check for name, check in examining.CHECKS.items() if name not in without}
-        monkeypatch.setattr(examining, "CHECKS", kept)
+        monkeypatch.setattr(run_checks, "CHECKS", tuple(name for name in CHECKS if name not in without))
         settings = load(None, [f"store={cluster.store}", *assignments])
         given = {"account": "sharpen-pipeline", "image": IMAGE, "launcher_image": LAUNCHER, **options}
-        return list(examining.examine(examining.visit(settings, **given)))  # type: ignore[arg-type]
+        return list(run_checks.run_checks(run_checks.context_for(settings, **given)))  # type: ignore[arg-type]
 
     return findings
 

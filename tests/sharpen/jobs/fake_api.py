@@ -69,6 +69,7 @@ class FakeApi:
         self.faults: list[Fault] = []
         self.calls: list[Call] = []
         self.requests: list[tuple[str, dict[str, str]]] = []
+        self.dry_runs: list[Object] = []
         self.forbidden: set[Call] = set()
         self.versions = {"kubeflow.org": ["v1"], "trainer.kubeflow.org": ["v1alpha1"]}
         self.services: dict[str, Any] = {}

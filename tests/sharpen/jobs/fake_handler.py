@@ -94,6 +94,7 @@ class ApiHandler(BaseHTTPRequestHandler):
         if method == "POST" and plural.endswith("accessreviews"):
             return self._json(201, {"spec": body["spec"], "status": {"allowed": review(api, body["spec"])}})
         if method == "POST" and query.get("dryRun") == "All":
+            api.dry_runs.append(body)
             return self._json(201, body)
         if method == "POST":
             return self._create(key, body, fault)

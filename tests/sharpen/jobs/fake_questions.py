@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from tests.sharpen.jobs.fake_api import FakeApi
 
 _SERVICE = re.compile(r"^/api/v1/namespaces/([^/]+)/services/([^/:]+):(\d+)/proxy/(.*)$")
+_GROUP = re.compile(r"^/apis/([^/]+)/?$")
 _RESOURCES = re.compile(r"^/apis/([^/]+)/([^/]+)/?$")
 
 
@@ -20,12 +21,11 @@ def answer_to(api: FakeApi, method: str, path: str, authorization: str) -> tuple
         return None
     if path.rstrip("/") == "/version":
         return 200, {"gitVersion": "v1.35.0"}
-    if path.rstrip("/") == "/apis":
-        groups = [
-            {"name": group, "versions": [{"version": v, "groupVersion": f"{group}/{v}"} for v in versions]}
-            for group, versions in api.versions.items()
-        ]
-        return 200, {"kind": "APIGroupList", "groups": groups}
+    if found := _GROUP.match(path):
+        if found[1] not in api.versions:
+            return 404, {"reason": "NotFound", "message": "the server could not find the requested resource"}
+        versions = [{"version": v, "groupVersion": f"{found[1]}/{v}"} for v in api.versions[found[1]]]
+        return 200, {"kind": "APIGroup", "name": found[1], "versions": versions}
     if found := _SERVICE.match(path):
         said = api.services.get("/".join(found.groups()))
         return (200, said) if said is not None else (404, {"reason": "NotFound", "message": "service not found"})

@@ -7,37 +7,32 @@ TRAINING_OPERATOR_VERSION = "v1.9.4"
 TRAINER_VERSION = "v2.3.0"
 
 _KFP = "github.com/kubeflow/pipelines/manifests/kustomize"
+_APPLY = "kubectl apply --server-side --force-conflicts -k"
 INSTALL_KFP = (
     f'kubectl apply -k "{_KFP}/cluster-scoped-resources?ref={KFP_VERSION}" && '
     "kubectl wait crd/applications.app.k8s.io --for condition=established --timeout=120s && "
     f'kubectl apply -k "{_KFP}/env/platform-agnostic?ref={KFP_VERSION}"'
 )
-INSTALL_TRAINING_OPERATOR = (
-    'kubectl apply --server-side --force-conflicts -k "github.com/kubeflow/training-operator.git/manifests/overlays/'
-    f'standalone?ref={TRAINING_OPERATOR_VERSION}"'
-)
-INSTALL_TRAINER = (
-    'kubectl apply --server-side --force-conflicts -k "github.com/kubeflow/trainer.git/manifests/overlays/manager?ref='
-    f'{TRAINER_VERSION}"'
-)
+_OPERATOR = "github.com/kubeflow/training-operator.git/manifests/overlays/standalone"
+INSTALL_TRAINING_OPERATOR = f'{_APPLY} "{_OPERATOR}?ref={TRAINING_OPERATOR_VERSION}"'
+INSTALL_TRAINER = f'{_APPLY} "github.com/kubeflow/trainer.git/manifests/overlays/manager?ref={TRAINER_VERSION}"'
 
 
 def apply(namespace: str) -> str:
     """The command that gives a namespace what `k8s/base` has."""
-    overlay = "kind" if namespace == "kubeflow" else "production"
-    return f"kubectl apply --server-side --force-conflicts -k k8s/overlays/{overlay}"
+    return f"{_APPLY} k8s/overlays/{'kind' if namespace == 'kubeflow' else 'production'}"
 
 
 def add_component(name: str, namespace: str) -> str:
     """How a component of `k8s/components` comes into the namespace."""
-    overlay = "kind" if namespace == "kubeflow" else "production"
-    return f"add ../../components/{name} to components in k8s/overlays/{overlay}/kustomization.yaml, then: " + apply(
-        namespace
-    )
+    if (name, namespace) == ("trainer-v2", "kubeflow"):
+        return f"{apply(namespace)}-trainer-v2"
+    file = f"{apply(namespace).rpartition(' ')[2]}/kustomization.yaml"
+    return f"add ../../components/{name} to components in {file}, then: {apply(namespace)}"
 
 
 def bind(role: str, account: str, namespace: str, home: str) -> str:
-    """The command that gives a role to an account."""
+    """The command that gives a role in a namespace to an account whose own namespace is `home`."""
     return (
         f"kubectl create rolebinding {role}-{account} --namespace {namespace} --role {role} "
         f"--serviceaccount {home}:{account}"

@@ -1,0 +1,1 @@
+"""Checks of `sharpen doctor`: a module each, whose function `check` yields findings."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import datetime
 import re
 import zoneinfo
-from dataclasses import dataclass
 from itertools import islice
 
 from sharpen.errors import InputError
@@ -25,31 +24,22 @@ NICKNAMES = {
     "@yearly": "0 0 1 1 *",
     "@annually": "0 0 1 1 *",
 }
-_ITEM = re.compile(
-    r"(?P<any>\*)(?:/(?P<any_step>\d{1,2}))?|(?P<low>\d{1,2})(?:-(?P<high>\d{1,2})(?:/(?P<step>\d{1,2}))?)?", re.ASCII
+# name, lowest and highest number; Sunday is 0 and 7 in cron(8), robfig/cron v1 knows only 0
+_FIELDS = (("minute", 0, 59), ("hour", 0, 23), ("day of month", 1, 31), ("month", 1, 12), ("day of week", 0, 7))
+# what programs read in different ways, and what to write instead
+_DOUBTFUL = (
+    (r"(?:^|,)\d+/\d", "programs disagree about a step without a range; write one, such as 5-59/15"),
+    (r"(?:^|,)(\d+)-\1/", "programs disagree about a step in a range of one; write the number alone"),
+    (r"\*.*,|,.*\*", "a * in a list is read in different ways; write one of the two"),
+    (r"[A-Za-z]{3}", "write numbers instead of names; Sunday is 0, January is 1"),
+    (r"[?LlWw#]", "?, L, W and # mean different things to different programs; write numbers or *"),
 )
+_PLAIN = r"(\*|\d{1,2}(-\d{1,2})?)(/\d{1,2})?(,\d{1,2}(-\d{1,2}(/\d{1,2})?)?)*"
 _INTERVAL = re.compile(r"(?:(\d{1,4})d)?(?:(\d{1,4})h)?(?:(\d{1,5})m)?")
 
 
-@dataclass(frozen=True)
-class _Field:
-    name: str
-    low: int
-    high: int
-
-
-# Sunday is 0 and 7 in cron(8); robfig/cron v1 knows only 0.
-_FIELDS = (
-    _Field("minute", 0, 59),
-    _Field("hour", 0, 23),
-    _Field("day of month", 1, 31),
-    _Field("month", 1, 12),
-    _Field("day of week", 0, 7),
-)
-
-
 def six_fields(expression: str) -> str:
-    """The expression as Kubeflow must get it: ``0 2 * * 7`` -> ``0 0 2 * * 0``.
+    """The expression as Kubeflow must get it, every set as a list: ``0 2 * * 6-7`` -> ``0 0 2 * * 0,6``.
 
     Args:
         expression: five fields of numbers, ``*``, lists, ranges and steps; or a name such as ``@daily``.
@@ -70,15 +60,40 @@ def six_fields(expression: str) -> str:
             f"cron {text!r}: has {len(parts)} fields, five are needed (minute, hour, day of month, month, day of week)"
             f"{more}"
         )
-    read = [_read(part, field, text) for part, field in zip(parts, _FIELDS, strict=True)]
+    fields = [_list(text, number, part) for number, part in enumerate(parts)]
     if parts[2] != "*" and parts[4] != "*":
         raise InputError(
             f"cron {text!r}: restricts both day of month and day of week; some cron programs then want both to match "
             "and others either. Leave one of them *; for either make two schedules"
         )
-    if next_firings(text, 1) == []:
+    if next_runs(text, 1) == []:
         raise InputError(f"cron {text!r}: never fires; no such day is in those months")
-    return " ".join(["0", *read])
+    return " ".join(["0", *fields])
+
+
+def _list(text: str, number: int, part: str) -> str:
+    """One field as a list of numbers, since no two programs read those otherwise."""
+    from cronsim import CronSimError
+    from cronsim.cronsim import Field
+
+    name, low, high = _FIELDS[number]
+    if part == "*":
+        return part
+    fault = next((message for pattern, message in _DOUBTFUL if re.search(pattern, part)), "")
+    if not fault and not re.fullmatch(
+        r"(\*|\d{1,2}(-\d{1,2})?)(/\d{1,2})?(,\d{1,2}(-\d{1,2}(/\d{1,2})?)?)*", part, re.ASCII
+    ):
+        fault = "write numbers, *, ranges such as 1-5, steps such as */15, joined by commas"
+    try:
+        values = set() if fault else Field(number + 1).parse(part)
+        if any(int(step) > high for step in re.findall(r"/(\d+)", part)):
+            raise CronSimError
+    except CronSimError:
+        fault = f"must be between {low} and {high}, the smaller number first; a step must be between 1 and {high}"
+    if fault:
+        raise InputError(f"cron {text!r}: {name} {part!r}: {fault}")
+    numbers = {int(value) for value in values}  # type: ignore[arg-type]
+    return ",".join(map(str, sorted({value % 7 for value in numbers} if name == "day of week" else numbers)))
 
 
 def as_kubeflow_reads(expression: str) -> str:
@@ -91,7 +106,7 @@ def as_kubeflow_reads(expression: str) -> str:
     return " ".join([*fields, "*"] if len(fields) == 5 else fields)
 
 
-def next_firings(
+def next_runs(
     expression: str, count: int, *, after: datetime.datetime | None = None, zone: str = "UTC"
 ) -> list[datetime.datetime]:
     """The next times at which an expression fires.
@@ -135,46 +150,3 @@ def interval_seconds(text: str) -> int:
     if seconds < 60:
         raise InputError(f"interval {text!r}: must be a minute or more")
     return seconds
-
-
-def _read(part: str, field: _Field, text: str) -> str:
-    """One field, checked; as Kubeflow must get it."""
-    if part == "*":
-        return part
-    try:
-        items = [_item(item, field) for item in part.split(",")]
-        if len(items) > 1 and any(item.startswith("*") for item in items):
-            raise ValueError("a * in a list is read in different ways; write one of the two")
-    except ValueError as error:
-        raise InputError(f"cron {text!r}: {field.name} {part!r}: {error}") from None
-    return ",".join(items)
-
-
-def _item(item: str, field: _Field) -> str:
-    """A number, range or step of a field; ValueError says what to write instead."""
-    found = _ITEM.fullmatch(item)
-    if not found:
-        if re.fullmatch(r"\d{1,2}/\d{1,2}", item):
-            start, step = item.split("/")
-            raise ValueError(f"programs disagree about {item}; write {start}-{field.high}/{step}")
-        if re.search(r"[A-Za-z]{3}", item):
-            raise ValueError("write numbers instead of names; Sunday is 0, January is 1")
-        if re.search(r"[?LW#]", item.upper()):
-            raise ValueError("?, L, W and # mean different things to different programs; write numbers or *")
-        raise ValueError("write numbers, *, ranges such as 1-5, steps such as */15, joined by commas")
-    step = int(found["any_step"] or found["step"] or 1)
-    if not 1 <= step <= field.high:
-        raise ValueError(f"a step must be between 1 and {field.high}")
-    if found["any"]:
-        return f"*/{step}" if found["any_step"] else "*"
-    low = int(found["low"])
-    high = int(found["high"] or low)
-    if not field.low <= low <= high <= field.high:
-        raise ValueError(f"must be between {field.low} and {field.high}, the smaller number first")
-    if found["step"] and low == high:
-        raise ValueError(f"programs disagree about {item}; write {low}")
-    if field.name == "day of week" and high == 7:
-        return ",".join(str(day % 7) for day in range(low, high + 1, step))
-    if not found["high"]:
-        return str(low)
-    return f"{low}-{high}/{step}" if found["step"] else f"{low}-{high}"

@@ -195,10 +195,10 @@ def _read(file: Path, image: str, launcher_image: str) -> tuple[ScheduleFile, li
 def _make(backend: Backend, wanted: ScheduleFile, settings: list[Settings], zone: str, *, replace: bool) -> None:
     """Bring the schedules to the server, after everything that can be wrong here was looked at."""
     from pipeline.cluster import experiments, schedules, show
-    from pipeline.cluster.cron import next_firings
+    from pipeline.cluster.cron import next_runs
     from pipeline.cluster.submitting import check_submittable
 
-    next_firings("* * * * *", 1, zone=zone)
+    next_runs("* * * * *", 1, zone=zone)
     faults = []
     for one, chosen in zip(wanted.schedules, settings, strict=True):
         try:

@@ -265,7 +265,7 @@ def next_times(one: Object, zone: str, count: int = 3) -> list[datetime.datetime
         return []
     start = trigger.get("start_time")
     after = max(datetime.datetime.now(datetime.UTC), datetime.datetime.fromisoformat(start)) if start else None
-    times = cron.next_firings(cron.as_kubeflow_reads(trigger["cron"]), count, after=after, zone=zone)
+    times = cron.next_runs(cron.as_kubeflow_reads(trigger["cron"]), count, after=after, zone=zone)
     end = trigger.get("end_time")
     return [time for time in times if not end or time <= datetime.datetime.fromisoformat(end)]
 

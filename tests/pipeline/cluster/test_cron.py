@@ -11,7 +11,7 @@ from cronsim import CronSim
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from pipeline.cluster.cron import NICKNAMES, as_kubeflow_reads, interval_seconds, next_firings, six_fields
+from pipeline.cluster.cron import NICKNAMES, as_kubeflow_reads, interval_seconds, next_runs, six_fields
 from sharpen.errors import InputError
 
 UTC = datetime.UTC
@@ -121,9 +121,9 @@ def test_five_fields_sent_as_they_are_would_fire_every_hour() -> None:
     ("five", "six"),
     [
         ("0 2 * * 7", "0 0 2 * * 0"),
-        ("0 2 * * 5-7", "0 0 2 * * 5,6,0"),
-        ("0 2 * * 1-7/3", "0 0 2 * * 1,4,0"),
-        ("*/15 8-18 * * 1-5", "0 */15 8-18 * * 1-5"),
+        ("0 2 * * 5-7", "0 0 2 * * 0,5,6"),
+        ("0 2 * * 1-7/3", "0 0 2 * * 0,1,4"),
+        ("*/15 8-18 * * 1-5", "0 0,15,30,45 8,9,10,11,12,13,14,15,16,17,18 * * 1,2,3,4,5"),
         ("05 07 1,15 * *", "0 5 7 1,15 * *"),
         ("@Daily", "0 0 0 * * *"),
         ("  0   2 * * * ", "0 0 2 * * *"),
@@ -136,7 +136,7 @@ def test_how_it_is_written(five: str, six: str) -> None:
 @pytest.mark.parametrize("name", NICKNAMES)
 def test_names_mean_what_cron_means(name: str) -> None:
     start = datetime.datetime(2027, 2, 3, 4, 5, tzinfo=UTC)
-    for time in next_firings(NICKNAMES[name], 3, after=start):
+    for time in next_runs(NICKNAMES[name], 3, after=start):
         assert fires(six_fields(name), time)
 
 
@@ -154,8 +154,8 @@ def test_names_mean_what_cron_means(name: str) -> None:
         ("0 2 * * 5#2", "mean different things"),
         ("0 2 * * MON-FRI", "write numbers instead of names"),
         ("0 2 * jan *", "write numbers instead of names"),
-        ("5/15 * * * *", "write 5-59/15"),
-        ("5-5/2 * * * *", "write 5"),
+        ("5/15 * * * *", "such as 5-59/15"),
+        ("5-5/2 * * * *", "write the number alone"),
         ("60 2 * * *", "between 0 and 59"),
         ("0 22-4 * * *", "the smaller number first"),
         ("0 2 0 * *", "between 1 and 31"),
@@ -179,16 +179,16 @@ def test_what_is_doubtful_is_refused(text: str, said: str) -> None:
 
 
 def test_a_leap_day_is_waited_for() -> None:
-    (next_one,) = next_firings("0 2 29 2 *", 1, after=datetime.datetime(2025, 1, 1, tzinfo=UTC))
+    (next_one,) = next_runs("0 2 29 2 *", 1, after=datetime.datetime(2025, 1, 1, tzinfo=UTC))
     assert next_one == datetime.datetime(2028, 2, 29, 2, tzinfo=UTC)
 
 
 def test_firings_are_told_in_the_servers_time_zone() -> None:
     after = datetime.datetime(2027, 6, 1, tzinfo=UTC)
-    (there,) = next_firings("0 2 * * *", 1, after=after, zone="Europe/Berlin")
+    (there,) = next_runs("0 2 * * *", 1, after=after, zone="Europe/Berlin")
     assert there == datetime.datetime(2027, 6, 2, 2, tzinfo=zoneinfo.ZoneInfo("Europe/Berlin"))
     with pytest.raises(InputError, match="no such time zone"):
-        next_firings("0 2 * * *", 1, zone="Mars/Olympus")
+        next_runs("0 2 * * *", 1, zone="Mars/Olympus")
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("6h", 21600), ("90m", 5400), ("1d12h", 129600), ("2D", 172800)])
@@ -215,6 +215,6 @@ def test_what_the_server_holds_is_read_as_the_server_does(held: str, read: str) 
     """robfig/cron v1 (parser.go): a sixth field that is missing is the day of the week, and `?` is `*`."""
     assert as_kubeflow_reads(held) == read
     after = datetime.datetime(2027, 3, 1, 12, tzinfo=UTC)
-    times = next_firings(as_kubeflow_reads(held), 3, after=after)
+    times = next_runs(as_kubeflow_reads(held), 3, after=after)
     assert len(times) == 3
     assert all(fires(read if read[0] != "@" else "0 0 0 * * *", time) for time in times)

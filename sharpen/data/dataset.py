@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
 
+from sharpen.data.fingerprint import fingerprint
 from sharpen.data.parquet import parquet_faults, read_parquet
-from sharpen.data.text import passage_texts
+from sharpen.data.text import passage_texts, text_keys
 from sharpen.errors import InputError
 from sharpen.store import storage
 
@@ -18,6 +18,7 @@ SPLITS = ("train", "dev", "test")
 
 Schema = Mapping[str, type[pl.DataType]]
 
+# Columns that a data set is made from; `text_key` comes as the last one of the corpus and of the queries.
 CORPUS = {"passage_id": pl.String, "title": pl.String, "text": pl.String}
 QUERIES = {
     "query_id": pl.String,
@@ -54,7 +55,12 @@ _TABLES = {
     "given_negatives": GIVEN_NEGATIVES,
     "teacher_scores": TEACHER_SCORES,
 }
+TABLES = tuple(_TABLES)
 _OPTIONAL = ("given_negatives", "teacher_scores")
+_TEXT_KEY = {"text_key": pl.UInt64}
+_KEYED = ("corpus", "queries")
+# columns that data sets written by earlier versions lack
+_LATER = {"corpus": ("text_key",), "queries": ("text_key", "group")}
 
 
 def empty(schema: Schema) -> pl.DataFrame:
@@ -64,15 +70,17 @@ def empty(schema: Schema) -> pl.DataFrame:
 
 @dataclass
 class DataSet:
-    """A retrieval data set.
+    """A retrieval data set. Tables made by hand may lack text_key, which is computed then, and group.
 
     Attributes:
-        corpus: one row a passage (`CORPUS`), sorted by passage_id, ids unique.
-        queries: one row a query (`QUERIES`), sorted by query_id; a query is in one split only. Queries of one group
-            come from one document or belong together otherwise, so their results are not independent; null: none known.
-        qrels: judged pairs (`QRELS`); what their grades mean is said in `core.relevance`.
-        given_negatives: negatives that the user brought (`GIVEN_NEGATIVES`).
-        teacher_scores: scores of a teacher for pairs, positive or negative (`TEACHER_SCORES`).
+        corpus: one row a passage, sorted by passage_id, ids unique: passage_id, title, text, and text_key, the
+            `data.text.text_key` of title and text.
+        queries: one row a query, sorted by query_id, ids unique: query_id, text, split (the only one it is in), source
+            (name of the input), instruction (empty: the model's), group, text_key. Queries of one group come from one
+            document or belong together otherwise, so their results are not independent; null: none known.
+        qrels: judged pairs: query_id, passage_id, grade, split; `data.relevance` says what grades mean.
+        given_negatives: negatives that the user brought: query_id, passage_id.
+        teacher_scores: scores of a teacher for pairs, positive or negative: query_id, passage_id, score.
     """
 
     corpus: pl.DataFrame
@@ -80,11 +88,16 @@ class DataSet:
     qrels: pl.DataFrame
     given_negatives: pl.DataFrame = field(default_factory=lambda: empty(GIVEN_NEGATIVES))
     teacher_scores: pl.DataFrame = field(default_factory=lambda: empty(TEACHER_SCORES))
+    # as the manifest says; `replace` does not copy it
+    _stored_fingerprint: str = field(default="", init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        # data sets written by earlier versions, and tables made by hand, have no groups
         if "group" not in self.queries.columns:
             self.queries = self.queries.with_columns(group=pl.lit(None, dtype=pl.String))
+        if "text_key" not in self.corpus.columns:
+            self.corpus = self.corpus.with_columns(text_keys(passage_texts(self.corpus)))
+        if "text_key" not in self.queries.columns:
+            self.queries = self.queries.with_columns(text_keys(self.queries["text"]))
 
     def queries_of(self, split: str) -> pl.DataFrame:
         """The queries of one split, sorted by query_id."""
@@ -108,22 +121,17 @@ class DataSet:
         return {name: getattr(self, name).height for name in _TABLES}
 
     def fingerprint(self) -> str:
-        """SHA-256 (hex) over all tables' rows in sorted order: equal data, equal fingerprint, whatever the files."""
-        digest = hashlib.sha256()
-        for name, schema in _TABLES.items():
-            table: pl.DataFrame = getattr(self, name).select(list(schema)).sort(list(schema)[:2])
-            digest.update(name.encode())
-            for row in table.iter_rows():
-                digest.update(repr(row).encode())
-        return digest.hexdigest()
+        """`data.fingerprint.fingerprint` of the tables without text_key; a finished data set has it in its manifest."""
+        if self._stored_fingerprint:
+            return self._stored_fingerprint
+        return fingerprint({name: _cast(getattr(self, name), schema) for name, schema in _TABLES.items()})
 
     def save(self, folder: Path) -> None:
         """Write every table as ``<folder>/<table>/part-00000.parquet``; optional tables without rows are left out."""
         for name, schema in _TABLES.items():
             table: pl.DataFrame = getattr(self, name)
-            if name in _OPTIONAL and table.is_empty():
-                continue
-            write_table(table, folder / name, schema)
+            if not (name in _OPTIONAL and table.is_empty()):
+                write_table(table, folder / name, schema | _TEXT_KEY if name in _KEYED else schema)
 
     @classmethod
     def load(cls, folder: Path) -> DataSet:
@@ -133,9 +141,12 @@ class DataSet:
             if name in _OPTIONAL and not (folder / name).is_dir():
                 tables[name] = empty(schema)
             else:
-                optional = ("group",) if name == "queries" else ()
-                tables[name] = read_table(folder / name, schema, optional)
-        return cls(**tables)
+                stored = schema | _TEXT_KEY if name in _KEYED else schema
+                tables[name] = read_table(folder / name, stored, _LATER.get(name, ()))
+        data = cls(**tables)
+        if storage.is_complete(str(folder)):
+            data._stored_fingerprint = str(storage.read_manifest(str(folder)).facts.get("fingerprint", ""))
+        return data
 
     @classmethod
     def open(cls, uri: str) -> DataSet:
@@ -143,12 +154,14 @@ class DataSet:
         return cls.load(storage.open_artifact(uri))
 
 
+def _cast(table: pl.DataFrame, schema: Schema) -> pl.DataFrame:
+    return table.select([pl.col(name).cast(kind) for name, kind in schema.items()])
+
+
 def write_table(table: pl.DataFrame, folder: Path, schema: Schema) -> None:
     """Write a table of `schema` as one Parquet part in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    table.select([pl.col(name).cast(kind) for name, kind in schema.items()]).write_parquet(
-        folder / "part-00000.parquet", compression="zstd"
-    )
+    _cast(table, schema).write_parquet(folder / "part-00000.parquet", compression="zstd")
 
 
 def read_table(folder: Path, schema: Schema, optional: Sequence[str] = ()) -> pl.DataFrame:
@@ -157,7 +170,7 @@ def read_table(folder: Path, schema: Schema, optional: Sequence[str] = ()) -> pl
     Args:
         folder: of the table.
         schema: its columns.
-        optional: those of them that the files may lack; they are null then.
+        optional: those of them that the files may lack; so does the table then.
 
     Raises:
         InputError: no file, a column is missing, or a file is damaged.
@@ -168,11 +181,11 @@ def read_table(folder: Path, schema: Schema, optional: Sequence[str] = ()) -> pl
     tables = [read_parquet(part, str(part)) for part in parts]
     with parquet_faults(str(folder)):
         table = pl.concat(tables)
-    table = table.with_columns(pl.lit(None).alias(name) for name in optional if name not in table.columns)
-    if missing := [name for name in schema if name not in table.columns]:
-        raise InputError(f"{parts[0]}: column {', '.join(missing)} is missing; expected {', '.join(schema)}")
+    missing = [name for name in schema if name not in table.columns]
+    if needed := [name for name in missing if name not in optional]:
+        raise InputError(f"{parts[0]}: column {', '.join(needed)} is missing; expected {', '.join(schema)}")
     with parquet_faults(str(folder)):
-        return table.select([pl.col(name).cast(kind) for name, kind in schema.items()])
+        return _cast(table, {name: kind for name, kind in schema.items() if name not in missing})
 
 
 def with_groups(queries: pl.DataFrame) -> pl.DataFrame:

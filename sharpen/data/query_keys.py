@@ -1,4 +1,4 @@
-"""Which queries a model was trained on or measured with, as sorted 64-bit keys of their normalised texts.
+"""Files of queries that a model was trained on or measured with: sorted 64-bit keys of their normalised texts.
 
 Promotion reads and joins such files in an image without numpy and polars.
 """
@@ -18,15 +18,8 @@ TRAINED, MEASURED = "trained_queries.u64", "measured_queries.u64"
 _UNSIGNED_64_BITS = "Q"
 
 
-def keys_of(texts: Iterable[str]) -> array[int]:
-    """Keys of texts (`core.text.text_key`) in their order."""
-    from sharpen.data.text import text_key  # it imports polars
-
-    return array(_UNSIGNED_64_BITS, map(text_key, texts))
-
-
 def as_bytes(keys: Iterable[int]) -> bytes:
-    """Keys as a file: 8 bytes each, little-endian, ascending, without repeats."""
+    """Keys (`data.text.text_key`) as a file: 8 bytes each, little-endian, ascending, without repeats."""
     return _little_endian(array(_UNSIGNED_64_BITS, sorted(set(keys)))).tobytes()
 
 

@@ -18,12 +18,19 @@ from dataclasses import dataclass
 import polars as pl
 
 from sharpen.data.dataset import DataSet
-from sharpen.data.text import passage_texts, text_keys
+from sharpen.errors import InputError
+
+_SHOWN = 3
+
+
+def relevant(judged: pl.DataFrame, level: int = 1) -> pl.DataFrame:
+    """The rows of a table with a grade of at least `level`."""
+    return judged.filter(pl.col("grade") >= level)
 
 
 @dataclass(frozen=True)
 class Relevance:
-    """The judgements of a data set, and who has which text. Each text is normalised once, when this is made.
+    """The judgements of a data set, and who has which text.
 
     Attributes:
         passages: passage_id, text_key; in the order of the corpus.
@@ -41,15 +48,15 @@ class Relevance:
     def of(cls, data: DataSet, level: int = 1) -> Relevance:
         """Of all splits of a data set."""
         return cls(
-            data.corpus.select("passage_id", text_keys(passage_texts(data.corpus)).alias("text_key")),
-            data.queries.select("query_id", text_keys(data.queries["text"]).alias("query_key")),
+            data.corpus.select("passage_id", "text_key"),
+            data.queries.select("query_id", query_key="text_key"),
             data.qrels.group_by("query_id", "passage_id").agg(pl.col("grade").max()).sort("query_id", "passage_id"),
             level,
         )
 
     def positives(self) -> pl.DataFrame:
         """query_id, passage_id and grade of the relevant pairs."""
-        return self.judged.filter(pl.col("grade") >= self.level)
+        return relevant(self.judged, self.level)
 
     def judged_irrelevant(self) -> pl.DataFrame:
         """query_id and passage_id of the pairs with a grade of 0 or less; `never_negatives` stays above them."""
@@ -57,7 +64,7 @@ class Relevance:
 
     def known_positives(self) -> pl.DataFrame:
         """query_key and passage_id, distinct: passages judged above 0 for any query with this text."""
-        above = self.judged.filter(pl.col("grade") > 0)
+        above = relevant(self.judged)
         return above.join(self.queries, on="query_id").select("query_key", "passage_id").unique()
 
     def never_negatives(self) -> pl.DataFrame:
@@ -74,8 +81,29 @@ class Relevance:
         same = self.queries.join(self.passages, left_on="query_key", right_on="text_key").select(
             "query_id", "passage_id"
         )
-        above = self.judged.filter(pl.col("grade") > 0)
+        above = relevant(self.judged)
         return same.join(above, on=["query_id", "passage_id"], how="anti").sort("query_id", "passage_id")
+
+
+def check_ids(data: DataSet, negatives: pl.DataFrame | None = None, address: str = "") -> None:
+    """Raise InputError when a table names queries or passages that the data set does not have.
+
+    Args:
+        data: the data set.
+        negatives: query_id, passage_id of negatives that come from elsewhere; None: those of the data set.
+        address: of the data set, for messages.
+    """
+    given = ("given negatives", data.given_negatives) if negatives is None else ("negatives", negatives)
+    remedy = "add them or take the rows out" if negatives is None else "use negatives that were mined on this data set"
+    faults = []
+    for name, table in (("qrels", data.qrels), ("teacher_scores", data.teacher_scores), given):
+        for column, known in (("query_id", data.queries), ("passage_id", data.corpus)):
+            unknown = table.select(column).unique().join(known, on=column, how="anti").sort(column)[column]
+            if len(unknown):
+                shown = f"{column} values are not in the data set, such as {', '.join(unknown.head(_SHOWN))}"
+                faults.append(f"{f'{address}: ' if address else ''}{name}: {len(unknown):,} {shown}; {remedy}")
+    if faults:
+        raise InputError(faults)
 
 
 def left_out(data: DataSet) -> dict[str, frozenset[str]]:

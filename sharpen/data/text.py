@@ -27,18 +27,18 @@ def text_key(text: str) -> int:
     return int.from_bytes(hashlib.sha256(normalize(text).encode()).digest()[:8], "big")
 
 
-def text_id(text: str) -> str:
-    """`text_key` as a stable id of 16 hex digits."""
-    return f"{text_key(text):016x}"
+def key_id(key: int) -> str:
+    """A text's key as an id of 16 hex digits, for texts that come without one."""
+    return f"{key:016x}"
 
 
 def text_keys(texts: pl.Series) -> pl.Series:
-    """`text_key` of each text of a column, UInt64."""
+    """A column named text_key: `text_key` of each text, UInt64; null for null."""
     parts = [
-        pl.Series([text_key(text) for text in texts.slice(start, _SLICE).to_list()], dtype=pl.UInt64)
+        pl.Series([None if text is None else text_key(text) for text in texts.slice(start, _SLICE)], dtype=pl.UInt64)
         for start in range(0, len(texts), _SLICE)
     ]
-    return pl.concat(parts) if parts else pl.Series(dtype=pl.UInt64)
+    return pl.concat([pl.Series("text_key", [], pl.UInt64), *parts])
 
 
 def passage_text(title: str, text: str) -> str:

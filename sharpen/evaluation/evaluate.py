@@ -142,9 +142,8 @@ def evaluate(
 
 def _write_keys(folder: Path, dataset: DataSet, judged: EvaluationSplit) -> None:
     """Which queries the data train on, which the registry keeps, and which were measured, by which the gate counts."""
-    trained = query_keys.keys_of(dataset.queries_of("train")["text"])
-    (folder / query_keys.TRAINED).write_bytes(query_keys.as_bytes(trained))
-    (folder / query_keys.MEASURED).write_bytes(query_keys.as_bytes(query_keys.keys_of(judged.query_texts)))
+    (folder / query_keys.TRAINED).write_bytes(query_keys.as_bytes(dataset.queries_of("train")["text_key"]))
+    (folder / query_keys.MEASURED).write_bytes(query_keys.as_bytes(judged.query_keys))
 
 
 def protocol_facts(

@@ -9,7 +9,6 @@ import polars as pl
 
 from sharpen.data import trec
 from sharpen.data.dataset import DataSet, with_groups
-from sharpen.data.query_keys import keys_of
 from sharpen.data.relevance import left_out
 from sharpen.errors import InputError
 from sharpen.metrics import Qrels
@@ -20,8 +19,8 @@ class EvaluationSplit:
     """Queries, corpus and judgements.
 
     Attributes:
-        query_ids, query_texts, instructions, sources: the judged queries of the split, by id, the instruction that a
-            query brings (empty: none), and the source that it is from.
+        query_ids, query_texts, query_keys, instructions, sources: the judged queries of the split, by id, with their
+            text keys, the instruction that a query brings (empty: none), and the source that it is from.
         groups: the group of each query: queries of one group are not independent of each other.
         passage_ids, passage_texts: the whole corpus, by id *descending*. Exact search breaks ties by the smaller
             index, so in this order it keeps the ties that trec_eval's rule would keep, at the cut too.
@@ -32,6 +31,7 @@ class EvaluationSplit:
 
     query_ids: list[str]
     query_texts: list[str]
+    query_keys: list[int]
     instructions: list[str]
     groups: list[str]
     sources: list[str]
@@ -52,7 +52,7 @@ def select_split(
         split: whose queries.
         data: its address, for messages.
         relevance_level: smallest grade that is relevant.
-        without: `query_keys` of queries to leave out; the facts count them.
+        without: text keys of queries to leave out; the facts count them.
 
     Raises:
         InputError: the split has no judged query, or none is left.
@@ -66,8 +66,8 @@ def select_split(
         raise InputError(f"{data}: split {split!r} has no judged query; splits with judgements: {known}")
     found = measured.height
     if without:
-        seen = set(without)
-        measured = measured.filter(pl.Series([key not in seen for key in keys_of(measured["text"])], dtype=pl.Boolean))
+        seen = pl.DataFrame({"text_key": list(without)}, schema={"text_key": pl.UInt64})
+        measured = measured.join(seen, on="text_key", how="anti", maintain_order="left")
         if measured.is_empty():
             raise InputError(
                 f"{data}: earlier champions were trained on all {found:,} judged queries of {split}, so nothing can be "
@@ -84,6 +84,7 @@ def select_split(
     return EvaluationSplit(
         query_ids=query_ids,
         query_texts=measured["text"].to_list(),
+        query_keys=measured["text_key"].to_list(),
         instructions=measured["instruction"].fill_null("").to_list(),
         groups=measured["group"].to_list(),
         sources=measured["source"].fill_null("").to_list(),

@@ -1,6 +1,6 @@
 """What is mined: the training queries, the passages in the order of their ids, and who may never be whose negative.
 
-Who may not be whose negative is said in `core.relevance`; here its answer becomes rows and numbers. A *text* is a
+Who may not be whose negative is said in `data.relevance`; here its answer becomes rows and numbers. A *text* is a
 distinct normalised passage text with a number of its own, so a copy of a positive under another id is known too.
 """
 
@@ -12,12 +12,11 @@ import numpy as np
 import polars as pl
 
 from sharpen.data.dataset import DataSet
-from sharpen.data.relevance import Relevance
+from sharpen.data.relevance import Relevance, check_ids
 from sharpen.errors import InputError
 from sharpen.mining.pairs import PairSet
 
 SPLIT = "train"
-_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ def build_corpus(data: DataSet, address: str, relevance_level: int = 1) -> Minin
     queries = data.queries_of(SPLIT)
     if queries.is_empty():
         raise InputError(f"{address}: no query is in the split {SPLIT}; there is nothing to mine for")
-    _check_ids(data, address)
+    check_ids(data, address=address)
     data = replace(data, corpus=data.corpus.sort("passage_id"))
     relevance = Relevance.of(data, relevance_level)
     numbered = relevance.passages.with_row_index("passage")
@@ -136,18 +135,3 @@ def _first_of_each_text(pairs: PairSet, text_of: np.ndarray, texts: int, never: 
     queries, passages = queries[fit], passages[fit]
     _, first = np.unique(queries * texts + text_of[passages], return_index=True)
     return PairSet.of(queries[first], passages[first], pairs.width)
-
-
-def _check_ids(data: DataSet, address: str) -> None:
-    faults = []
-    for name, table in (("qrels", data.qrels), ("given negatives", data.given_negatives)):
-        for column, known in (("query_id", data.queries), ("passage_id", data.corpus)):
-            unknown = table.select(column).unique().join(known, on=column, how="anti").sort(column)[column]
-            if len(unknown):
-                shown = ", ".join(unknown.head(_SHOWN).to_list())
-                faults.append(
-                    f"{address}: {name}: {len(unknown):,} {column} values are not in the data set, such as {shown}; "
-                    "add them or take the rows out"
-                )
-    if faults:
-        raise InputError(faults)

@@ -131,7 +131,10 @@ def _of_tables(data: DataSet) -> Iterator[tuple[int, int, str]]:
     queries = {
         key: _query_hash(text, said) for key, text, said in data.queries["query_id", "text", "instruction"].iter_rows()
     }
-    passages = {key: _passage_hash(title, text) for key, title, text in data.corpus.iter_rows()}
+    passages = {
+        key: _passage_hash(title, text)
+        for key, title, text in data.corpus.select("passage_id", "title", "text").iter_rows()
+    }
     judged = data.qrels.filter(pl.col("grade") > 0).select("query_id", "passage_id", "split")
     for query, passage, split in judged.iter_rows():
         yield queries[query], passages[passage], split

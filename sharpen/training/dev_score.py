@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from sharpen.data.dataset import DataSet
-from sharpen.data.relevance import left_out
+from sharpen.data.relevance import left_out, relevant
 from sharpen.distributed import ProcessGroup
 from sharpen.errors import InputError
 from sharpen.index.exact import top_k
@@ -53,10 +53,10 @@ class DevSet:
             InputError: there is no dev query with a relevant passage.
         """
         queries, qrels = (table.filter(pl.col("split") == "dev") for table in (data.queries, data.qrels))
-        relevant = qrels.filter(pl.col("grade") > 0)["passage_id"]
-        if relevant.is_empty():
+        answers = relevant(qrels)["passage_id"]
+        if answers.is_empty():
             raise InputError("eval_steps: the data set has no dev query with a relevant passage; set eval_steps to 0")
-        rows, note = _cut(data.corpus["passage_id"].is_in(relevant.implode()).to_numpy(), corpus_size, seed)
+        rows, note = _cut(data.corpus["passage_id"].is_in(answers.implode()).to_numpy(), corpus_size, seed)
         return cls(DataSet(corpus=data.corpus[rows], queries=queries, qrels=qrels), note)
 
     def save(self, folder: Path) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 import polars as pl
 
 from sharpen.data.dataset import INCONSISTENT_QUERIES, NEGATIVES, TEACHER_SCORES, DataSet, read_table
+from sharpen.data.fingerprint import fingerprint as table_fingerprint
 from sharpen.data.readers import read_dataset
 from sharpen.distributed import ProcessGroup
 from sharpen.errors import InputError, StepFailed
@@ -46,7 +47,7 @@ class Inputs:
         examples, tokens: what is trained on.
         dev: what is evaluated on while training, or None.
         data_fingerprint: of the data set that was given.
-        negatives_hash: of the mined negatives' rows; None without.
+        negatives_hash: fingerprint of the mined negatives; None without.
         examples_hash: of all that decides the examples.
     """
 
@@ -115,7 +116,7 @@ def _make(data: str, negatives: str | None, settings: TrainingSettings, encoder:
         folder = storage.open_artifact(negatives)
         mined = read_table(folder / "negatives", NEGATIVES)
         trained = without_dropped(with_teacher(dataset, folder), folder)
-    negatives_hash = None if mined is None else rows_hash(mined.iter_rows())
+    negatives_hash = None if mined is None else table_fingerprint({"negatives": mined})
     identity: dict[str, Any] = {
         "code": code_version(),
         "data": fingerprint if trained is dataset else trained.fingerprint(),
@@ -195,14 +196,6 @@ def without_dropped(data: DataSet, negatives: Path) -> DataSet:
             ]
         )
     return left
-
-
-def rows_hash(rows: Iterable[tuple[Any, ...]]) -> str:
-    """SHA-256 (hex) of rows in their order."""
-    digest = hashlib.sha256()
-    for row in rows:
-        digest.update(repr(row).encode())
-    return digest.hexdigest()
 
 
 def _kept(identity: dict[str, Any], write: Callable[[Path], None]) -> str:

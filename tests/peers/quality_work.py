@@ -19,7 +19,7 @@ import pytrec_eval
 from transformers import AutoTokenizer
 
 from sharpen.data.dataset import NEGATIVES, DataSet, read_table
-from sharpen.data.text import text_id
+from sharpen.data.text import text_key
 from sharpen.store import storage
 from sharpen.version import code_version
 from tests.peers.contestants import CONTESTANTS, Task
@@ -212,8 +212,8 @@ def fixed_rows(data: Path, negatives: Path, model: Path, size: Size) -> list[Row
         own = mined.get(of_text[query], [])[: size.group - 1]
         # sentence-transformers knows one length for all texts: a longer query would not be cut there
         fits = len(tokenizer(query)["input_ids"]) <= size.query_max_len
-        if fits and len(own) == size.group - 1 and text_id(positive) not in seen:
-            seen.add(text_id(positive))
+        if fits and len(own) == size.group - 1 and text_key(positive) not in seen:
+            seen.add(text_key(positive))
             rows.append({"query": query, "pos": [positive], "neg": own})
     wanted = size.queries * size.steps
     if len(rows) < wanted:

@@ -13,7 +13,7 @@ from typing import NoReturn
 import numpy as np
 from transformers import AutoConfig, AutoTokenizer
 
-from sharpen.data.text import passage_text, text_id
+from sharpen.data.text import passage_text, text_key
 from tests.peers.floor import training_flops
 
 ROOT = Path(__file__).parents[2]
@@ -110,7 +110,7 @@ def write_rows(folder: Path, model: Path, size: Size) -> Rows:
         file,
         sum(lengths) / size.steps,
         training_flops(lengths, config) / size.steps,
-        len(texts) - len({text_id(text) for text in texts}),
+        len(texts) - len({text_key(text) for text in texts}),
     )
 
 
@@ -120,7 +120,7 @@ def _distinct_pairs(file: Path) -> list[tuple[str, str]]:
     for line in file.read_text().splitlines():
         row = json.loads(line)
         query, positive = row["query"], row["pos"][0]
-        keys = {("query", text_id(query)), ("passage", text_id(positive))}
+        keys = {("query", text_key(query)), ("passage", text_key(positive))}
         if not keys & seen:
             seen |= keys
             pairs.append((query, positive))
@@ -129,13 +129,13 @@ def _distinct_pairs(file: Path) -> list[tuple[str, str]]:
 
 def _negatives(corpus: Path, taken: list[tuple[str, str]], size: Size, draw: np.random.Generator) -> list[list[str]]:
     """For each row, other passages of the corpus that are the answer of no row."""
-    barred = {text_id(positive) for _, positive in taken}
+    barred = {text_key(positive) for _, positive in taken}
     free = []
     for line in corpus.read_text().splitlines():
         passage = json.loads(line)
         text = passage_text(passage.get("title") or "", passage["text"])
-        if text_id(text) not in barred:
-            barred.add(text_id(text))
+        if text_key(text) not in barred:
+            barred.add(text_key(text))
             free.append(text)
     wanted = size.group - 1
     if wanted > len(free):

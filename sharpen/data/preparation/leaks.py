@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
+from sharpen.data.relevance import relevant
 from sharpen.errors import InputError
 
 SHOWN = 3
@@ -53,7 +54,7 @@ def find_leaks(queries: pl.DataFrame, qrels: pl.DataFrame, leaks: Leaks, *, pass
         qrels: query_id, passage_id, grade.
         passages: held-out splits with which a shared positive passage is a leak, too; with others it is counted.
     """
-    positives = qrels.filter(pl.col("grade") > 0)
+    positives = relevant(qrels)
     for split, held_out in (("dev", ["test"]), ("train", ["test", "dev"])):
         kept = queries.filter(pl.col("split").is_in(held_out) & ~pl.col("query_id").is_in(list(leaks.query_ids)))
         suspects = queries.filter(pl.col("split") == split)

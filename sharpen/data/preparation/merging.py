@@ -7,7 +7,7 @@ import polars as pl
 from sharpen.data.dataset import DataSet
 from sharpen.data.preparation.working_set import WorkingSet
 from sharpen.data.readers.tables import best_of_pair, without_positives
-from sharpen.data.text import passage_text, text_id
+from sharpen.data.text import key_id
 
 
 def merge(data: DataSet) -> WorkingSet:
@@ -17,17 +17,9 @@ def merge(data: DataSet) -> WorkingSet:
     there is no other. Queries that several sources share are merged too, because the positives of one would be false
     negatives of the other; the merged query belongs to the first source and the first group by name.
     """
-    passages = data.corpus.with_columns(
-        key=pl.Series(
-            [text_id(passage_text(title, text)) for title, text in data.corpus.select("title", "text").iter_rows()],
-            dtype=pl.String,
-        )
-    )
-    passage_ids = _survivors(passages, ["key"], "passage_id")
-    queries = data.queries.with_columns(
-        text_key=pl.Series([text_id(text) for text in data.queries["text"]], dtype=pl.String)
-    ).with_columns(key=pl.col("text_key"))
-    query_ids = _survivors(queries, ["key", "split", "instruction"], "query_id")
+    passages, queries = data.corpus, data.queries
+    passage_ids = _survivors(passages, ["text_key"], "passage_id")
+    query_ids = _survivors(queries, ["text_key", "split", "instruction"], "query_id")
 
     renamed = {
         name: _renamed(getattr(data, name), passage_ids, query_ids)
@@ -56,7 +48,6 @@ def merge(data: DataSet) -> WorkingSet:
             given_negatives=kept_negatives,
             teacher_scores=best_of_pair(renamed["teacher_scores"], "score", ["query_id", "passage_id"]),
         ),
-        merged_queries.select("query_id", "text_key"),
         {
             "passages_merged": data.corpus.height - corpus.height,
             "queries_merged": data.queries.height - merged_queries.height,
@@ -68,7 +59,7 @@ def merge(data: DataSet) -> WorkingSet:
 
 def _survivors(table: pl.DataFrame, same: list[str], id_name: str) -> pl.DataFrame:
     """Every id with the id (`kept`) that stands for it: among rows equal in `same`."""
-    made_up = pl.col(id_name) == pl.col("key")
+    made_up = pl.col(id_name) == pl.Series(map(key_id, table["text_key"]), dtype=pl.String)
     return table.select(id_name, *same).sort(made_up, id_name).select(id_name, kept=pl.col(id_name).first().over(same))
 
 

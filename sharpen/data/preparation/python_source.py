@@ -22,14 +22,13 @@ from sharpen.data.dataset import DataSet
 from sharpen.data.preparation.python_files import PythonFile, python_files
 from sharpen.data.readers import ReadReport, RowError
 from sharpen.data.readers.tables import DataSetBuilder
-from sharpen.data.text import normalize, text_id
 from sharpen.errors import InputError
 
 SHORTEST_QUERY, LONGEST_QUERY = 4, 40  # words
 SHORTEST_PASSAGE = 3  # lines that are not blank
 MOST_PASSAGES = 3
 
-GROUPS = {"text_key": pl.String, "group": pl.String}
+GROUPS = {"text_key": pl.UInt64, "group": pl.String}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +57,14 @@ def read_python(address: str, name: str, split: str, findings: ReadReport) -> tu
     Raises:
         InputError: no such package or folder, or not a single pair in it.
     """
-    passages_of: dict[str, dict[str, Pair]] = {}
+    tables, groups = DataSetBuilder(), set()
+    passages_of: dict[int, dict[int, Pair]] = {}
     pairs_read = 0
     for file in python_files(address):
         for pair in _pairs_of_file(file, findings):
             pairs_read += 1
-            passages_of.setdefault(normalize(pair.query), {}).setdefault(normalize(pair.passage), pair)
+            passages_of.setdefault(tables.key(pair.query), {}).setdefault(tables.key(pair.passage), pair)
     findings.rows += pairs_read
-    tables, groups = DataSetBuilder(), set()
     vague = 0
     for found in passages_of.values():
         if len(found) > MOST_PASSAGES:
@@ -74,7 +73,7 @@ def read_python(address: str, name: str, split: str, findings: ReadReport) -> tu
         for pair in found.values():
             query = tables.query_by_text(pair.query, split, name, "", f"{name}/{pair.file}")
             tables.judge(query, tables.passage_by_text(pair.passage), 1, split)
-            groups.add((text_id(pair.query), f"{name}/{pair.file}"))
+            groups.add((tables.key(pair.query), f"{name}/{pair.file}"))
     kept = sum(len(found) for found in passages_of.values()) - vague
     findings.notice(f"{address}: function whose description fits more than {MOST_PASSAGES}", vague)
     findings.notice(f"{address}: pair repeated", pairs_read - kept - vague)

@@ -13,7 +13,6 @@ from sharpen.data.preparation.python_files import is_python_source, python_files
 from sharpen.data.preparation.python_source import GROUPS, python_version, read_python
 from sharpen.data.preparation.working_set import of_queries
 from sharpen.data.readers import InputFile, ReadReport, combine, detect_inputs, distinct_names, input_name, read_place
-from sharpen.data.text import text_id
 from sharpen.errors import InputError
 from sharpen.progress import progress
 
@@ -86,8 +85,7 @@ def read_sources(train_data: list[str], eval_data: list[str], findings: ReadRepo
 
 def _groups_in(data: DataSet) -> pl.DataFrame:
     """text_key, group of the queries that bring a group."""
-    named = data.queries.filter(pl.col("group").is_not_null())
-    return pl.DataFrame({"text_key": [text_id(text) for text in named["text"]], "group": named["group"]}, schema=GROUPS)
+    return data.queries.filter(pl.col("group").is_not_null()).select("text_key", "group")
 
 
 def _inputs(train_data: list[str], eval_data: list[str]) -> list[Input]:

@@ -11,6 +11,7 @@ from sharpen.data.preparation.leaks import Leaks, describe, find_leaks, refuse, 
 from sharpen.data.preparation.settings import DataSettings
 from sharpen.data.preparation.splitting import Slice, assign, components_of, lot
 from sharpen.data.preparation.working_set import WorkingSet
+from sharpen.data.text import key_id
 from sharpen.errors import InputError
 
 
@@ -35,9 +36,9 @@ def make_splits(draft: WorkingSet, groups: pl.DataFrame, settings: DataSettings)
     _cut(draft, groups, settings)
     draft.data = replace(draft.data, queries=with_groups(draft.data.queries))
     passages = splits_without_passages_of_others(settings.leak_check, brought)
-    find_leaks(draft.queries, draft.data.qrels, leaks, passages=passages)
+    find_leaks(draft.data.queries, draft.data.qrels, leaks, passages=passages)
     if settings.on_leak == "fail":
-        refuse(leaks, draft.queries, judged_twice)
+        refuse(leaks, draft.data.queries, judged_twice)
     draft.keep(draft.data.queries.filter(~pl.col("query_id").is_in(list(leaks.query_ids))), "leaking_queries")
     _limit(draft, settings)
     _check(draft, leaks, settings)
@@ -50,7 +51,7 @@ def _cut(draft: WorkingSet, groups: pl.DataFrame, settings: DataSettings) -> Non
         Slice("test", 0.0 if "test" in brought else settings.test_share, settings.max_test_queries),
         Slice("dev", 0.0 if "dev" in brought else settings.dev_share, settings.max_dev_queries),
     ]
-    train = draft.queries.filter(pl.col("split") == "train")
+    train = draft.data.queries.filter(pl.col("split") == "train")
     if train.is_empty() or not any(part.share for part in slices):
         return
     named = train.select("query_id", component=components_of(train, draft.positives, groups))
@@ -86,8 +87,8 @@ def _limit(draft: WorkingSet, settings: DataSettings) -> None:
         ("train", ["split", "source"], settings.max_examples_per_source),
     ]
     for split, within, most in limits:
-        queries = draft.queries
-        lots = pl.Series("lot", [lot(settings.seed, key) for key in queries["text_key"]], dtype=pl.Float64)
+        queries = draft.data.queries
+        lots = pl.Series("lot", [lot(settings.seed, key_id(key)) for key in queries["text_key"]], dtype=pl.Float64)
         drawn = queries.with_columns(lots).sort("lot", "query_id")
         order = pl.int_range(1, pl.len() + 1).over(within)
         draft.keep(drawn.filter((pl.col("split") != split) | (order <= most)), f"{split}_queries_over_the_limit")

@@ -16,6 +16,8 @@ import polars as pl
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from sharpen.data.text import key_id
+
 LEAST_OF_TARGET, MOST_OF_TARGET = 0.9, 1.1
 
 
@@ -46,11 +48,13 @@ def components_of(queries: pl.DataFrame, positives: pl.DataFrame, groups: pl.Dat
         One name per row of `queries`: the smallest group or, without groups, the smallest text key of the component.
         It depends neither on ids nor on the order of rows.
     """
-    grouped = queries.select("query_id", "text_key").join(groups, on="text_key", how="left")
+    text_ids = pl.Series("text_id", map(key_id, queries["text_key"]), dtype=pl.String)
+    queries = queries.select("query_id", "text_key", text_ids)
+    grouped = queries.join(groups, on="text_key", how="left")
     links = pl.concat(
         [
             positives.select("query_id", node=pl.lit("p:") + pl.col("passage_id")),
-            queries.select("query_id", node=pl.lit("t:") + pl.col("text_key")),
+            queries.select("query_id", node=pl.lit("t:") + pl.col("text_id")),
             grouped.drop_nulls("group").select("query_id", node=pl.lit("g:") + pl.col("group")),
         ]
     )
@@ -63,7 +67,7 @@ def components_of(queries: pl.DataFrame, positives: pl.DataFrame, groups: pl.Dat
     _, labels = connected_components(graph, directed=False)
     # a leading 0 sorts groups before texts: files keep their names when their functions change
     names = grouped.group_by("query_id").agg(
-        name=pl.min_horizontal(pl.lit("0") + pl.col("group").min(), pl.lit("1") + pl.col("text_key").min())
+        name=pl.min_horizontal(pl.lit("0") + pl.col("group").min(), pl.lit("1") + pl.col("text_id").min())
     )
     labelled = queries.select("query_id").with_columns(label=pl.Series(labels[: queries.height]))
     return labelled.join(names, on="query_id", how="left", maintain_order="left").select(

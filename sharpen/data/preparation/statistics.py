@@ -15,6 +15,7 @@ from sharpen.data.preparation.sources import Sources
 from sharpen.data.preparation.working_set import WorkingSet
 from sharpen.data.readers import ReadReport
 from sharpen.data.readers.rows import SHOWN_FAULTS
+from sharpen.data.relevance import relevant
 from sharpen.markdown import escaped
 from sharpen.store import storage
 
@@ -60,7 +61,7 @@ def statistics(draft: WorkingSet, sources: Sources, findings: ReadReport, leaks:
 
 def _split(data: DataSet, split: str) -> dict[str, int]:
     qrels = data.qrels.filter(pl.col("split") == split)
-    positives = qrels.filter(pl.col("grade") > 0)
+    positives = relevant(qrels)
     return {
         "queries": data.queries.filter(pl.col("split") == split).height,
         "pairs": qrels.height,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 import polars as pl
 
 from sharpen.data.dataset import DataSet
+from sharpen.data.relevance import relevant
 
 
 @dataclass
@@ -15,23 +16,16 @@ class WorkingSet:
 
     Attributes:
         data: the data set as it is now.
-        text_keys: query_id, text_key: equal keys mean equal normalised texts.
         counts: what was merged or left out -> how often.
     """
 
     data: DataSet
-    text_keys: pl.DataFrame
     counts: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def queries(self) -> pl.DataFrame:
-        """The queries with their text keys, sorted by query_id."""
-        return self.data.queries.join(self.text_keys, on="query_id", how="left", maintain_order="left")
 
     @property
     def positives(self) -> pl.DataFrame:
         """query_id and passage_id of the positive pairs."""
-        return self.data.qrels.filter(pl.col("grade") > 0).select("query_id", "passage_id")
+        return relevant(self.data.qrels).select("query_id", "passage_id")
 
     def keep(self, queries: pl.DataFrame, reason: str) -> None:
         """Keep these queries only, and count the others under `reason`."""

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import polars as pl
 
-from sharpen.data.dataset import DataSet
+from sharpen.data.dataset import TABLES, DataSet
 from sharpen.data.readers.tables import best_of_pair, without_positives
-
-_TABLES = [field.name for field in fields(DataSet)]
 
 
 def distinct_names(stems: list[tuple[str, str]]) -> list[str]:
@@ -40,7 +38,7 @@ def combine(parts: dict[str, DataSet]) -> DataSet:
     passages = _clashes(parts, "corpus", "passage_id", ["title", "text"])
     queries = _clashes(parts, "queries", "query_id", None)
     renamed = [_renamed(name, part, passages, queries) for name, part in sorted(parts.items())]
-    stacked = {table: pl.concat([getattr(part, table) for part in renamed]) for table in _TABLES}
+    stacked = {table: pl.concat([getattr(part, table) for part in renamed]) for table in TABLES}
     qrels = best_of_pair(stacked["qrels"], "grade", ["query_id", "passage_id", "split"])
     return DataSet(
         corpus=stacked["corpus"].unique("passage_id").sort("passage_id"),
@@ -69,7 +67,7 @@ def _renamed(name: str, part: DataSet, passages: pl.Series, queries: pl.Series) 
     if passages.is_empty() and queries.is_empty():
         return part
     tables = {}
-    for table in _TABLES:
+    for table in TABLES:
         frame: pl.DataFrame = getattr(part, table)
         tables[table] = frame.with_columns(
             pl.when(pl.col(key).is_in(ids.implode()))

@@ -26,7 +26,7 @@ from sharpen.data.readers.rows import (
     text_field,
 )
 from sharpen.data.readers.tables import DataSetBuilder
-from sharpen.data.text import text_id
+from sharpen.data.text import text_key
 
 FIELDS = frozenset({"query", "pos", "neg", "pos_scores", "neg_scores", "prompt", "group"})
 # unknown fields that are told by name
@@ -78,12 +78,12 @@ def _notice_unused(unused: Counter[str], shown: str, findings: ReadReport) -> No
         findings.notice(f"{shown}: {len(more):,} more fields are not used", sum(count for _, count in more))
 
 
-def parse(values: dict[str, Any], key: Callable[[str], str] = text_id) -> TrainingRow:
+def parse(values: dict[str, Any], key: Callable[[str], int] = text_key) -> TrainingRow:
     """Check one row.
 
     Args:
         values: the row's object.
-        key: `text_id`, or the same with a memory.
+        key: `text_key`, or the same with a memory.
 
     Raises:
         RowError: the first thing that is wrong with the row.

@@ -190,7 +190,7 @@ def parse_grade(text: str) -> int:
     return number
 
 
-def refuse_positive_equal_to_query(query_key: str, positive_key: str, name: str) -> None:
-    """Raise RowError when both texts have the same `text_id`, that is, are the same after normalisation."""
+def refuse_positive_equal_to_query(query_key: int, positive_key: int, name: str) -> None:
+    """Raise RowError when both texts have the same `text_key`, that is, are the same after normalisation."""
     if query_key == positive_key:
         raise RowError("positive_equals_query", name)

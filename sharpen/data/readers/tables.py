@@ -8,7 +8,8 @@ import polars as pl
 
 from sharpen.data.dataset import CORPUS, GIVEN_NEGATIVES, QRELS, QUERIES, TEACHER_SCORES, DataSet
 from sharpen.data.readers.rows import ReadReport
-from sharpen.data.text import text_id
+from sharpen.data.relevance import relevant
+from sharpen.data.text import key_id, passage_texts, text_key
 
 
 class DataSetBuilder:
@@ -21,26 +22,26 @@ class DataSetBuilder:
         self._passages: dict[str, tuple[str, str]] = {}
         self._queries: dict[str, tuple[str, str, str, str]] = {}
         self._groups: dict[str, str] = {}
-        self._text_ids: dict[str, str] = {}
+        self._keys: dict[str, int] = {}
         self._qrels: dict[str, list] = {name: [] for name in QRELS}
         self._negatives: dict[str, list] = {name: [] for name in GIVEN_NEGATIVES}
         self._scores: dict[str, list] = {name: [] for name in TEACHER_SCORES}
 
-    def key(self, text: str) -> str:
-        """`text_id`, remembered: the same passages stand on many rows."""
-        if (found := self._text_ids.get(text)) is None:
-            found = self._text_ids[text] = text_id(text)
+    def key(self, text: str) -> int:
+        """`text_key`, remembered: the same passages stand on many rows."""
+        if (found := self._keys.get(text)) is None:
+            found = self._keys[text] = text_key(text)
         return found
 
     def passage_by_text(self, text: str) -> str:
         """Add a passage without a title and return its id, made from its text."""
-        passage_id = self.key(text)
+        passage_id = key_id(self.key(text))
         self._passages[passage_id] = min(("", text), self._passages.get(passage_id, ("", text)))
         return passage_id
 
     def query_by_text(self, text: str, split: str, source: str, instruction: str, group: str = "") -> str:
         """Add a query and return its id, made from instruction and text: other instruction, other query."""
-        query_id = self.key(f"{instruction}\n{text}" if instruction else text)
+        query_id = key_id(self.key(f"{instruction}\n{text}" if instruction else text))
         self.add_query(query_id, text, split, source, instruction, group)
         return query_id
 
@@ -77,17 +78,25 @@ class DataSetBuilder:
         given = pl.DataFrame(self._negatives, schema=GIVEN_NEGATIVES).unique().sort("query_id", "passage_id")
         negatives = without_positives(given, qrels)
         findings.notice(f"{shown}: given negative is a positive of its query", given.height - negatives.height)
+        corpus = _frame(self._passages, CORPUS, "passage_id")
+        queries = _frame(
+            {key: (*row, self._groups.get(key)) for key, row in self._queries.items()}, QUERIES, "query_id"
+        )
         return DataSet(
-            corpus=_frame(self._passages, CORPUS, "passage_id"),
-            queries=_frame(
-                {key: (*row, self._groups.get(key)) for key, row in self._queries.items()}, QUERIES, "query_id"
-            ),
+            corpus=corpus.with_columns(self._keys_of(passage_texts(corpus))),
+            queries=queries.with_columns(self._keys_of(queries["text"])),
             qrels=qrels,
             given_negatives=negatives,
             teacher_scores=best_of_pair(
                 pl.DataFrame(self._scores, schema=TEACHER_SCORES), "score", ["query_id", "passage_id"]
             ),
         )
+
+    def _keys_of(self, texts: pl.Series) -> pl.Series:
+        """The column text_key of texts; those that had to be known before are not normalised again."""
+        known = self._keys
+        keys = [known[text] if text in known else text_key(text) for text in texts]
+        return pl.Series("text_key", keys, dtype=pl.UInt64)
 
 
 def _frame(
@@ -104,5 +113,5 @@ def best_of_pair(table: pl.DataFrame, value: str, keys: list[str]) -> pl.DataFra
 
 def without_positives(negatives: pl.DataFrame, qrels: pl.DataFrame) -> pl.DataFrame:
     """The negatives that are no positives of their query, sorted by query_id and passage_id."""
-    positives = qrels.filter(pl.col("grade") > 0).select("query_id", "passage_id")
+    positives = relevant(qrels).select("query_id", "passage_id")
     return negatives.join(positives, on=["query_id", "passage_id"], how="anti").sort("query_id", "passage_id")

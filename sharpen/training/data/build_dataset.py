@@ -9,14 +9,12 @@ import numpy as np
 import polars as pl
 
 from sharpen.data.dataset import DataSet
-from sharpen.data.relevance import Relevance
+from sharpen.data.relevance import Relevance, check_ids
 from sharpen.data.text import passage_texts
 from sharpen.errors import InputError
 from sharpen.training.data.examples import Examples, Facts
 from sharpen.training.data.ragged_array import in_memory
 from sharpen.training.settings import TrainingSettings
-
-SHOWN = 3
 
 
 def make_examples(data: DataSet, negatives: pl.DataFrame | None, training: TrainingSettings) -> Examples:
@@ -27,7 +25,7 @@ def make_examples(data: DataSet, negatives: pl.DataFrame | None, training: Train
 
     Args:
         data: the data set; its ``train`` split is trained on, the judgements of all splits are known positives.
-        negatives: mined negatives (`records.NEGATIVES`); None: the negatives that came with the data.
+        negatives: mined negatives (`data.dataset.NEGATIVES`); None: the negatives that came with the data.
         training: group size, distillation.
 
     Raises:
@@ -35,7 +33,7 @@ def make_examples(data: DataSet, negatives: pl.DataFrame | None, training: Train
             or no teacher scores for distillation.
     """
     mined = data.given_negatives if negatives is None else negatives
-    _check_ids(data, mined)
+    check_ids(data, negatives)
     relevance = Relevance.of(data, training.relevance_level)
     texts, number_of = _distinct_texts(data.corpus, relevance.passages)
     queries = data.queries.with_columns(pl.col("instruction", "source").fill_null(""), relevance.queries["query_key"])
@@ -103,23 +101,6 @@ def check_enough(examples: Examples, training: TrainingSettings) -> None:
             f"query, but the corpus has only {texts} different texts, {most} of them relevant to one query or its own "
             "text; lower it"
         )
-
-
-def _check_ids(data: DataSet, negatives: pl.DataFrame) -> None:
-    faults = []
-    for name, table in (("qrels", data.qrels), ("negatives", negatives), ("teacher_scores", data.teacher_scores)):
-        for column, known in (("query_id", data.queries["query_id"]), ("passage_id", data.corpus["passage_id"])):
-            if table.is_empty():
-                continue
-            unknown = table.filter(~pl.col(column).is_in(known.implode()))[column].unique(maintain_order=True)
-            if len(unknown):
-                shown = ", ".join(unknown.head(SHOWN).to_list())
-                faults.append(
-                    f"{name}: {len(unknown):,} {column} values are not in the data set, such as {shown}; "
-                    "use negatives that were mined on this data set"
-                )
-    if faults:
-        raise InputError(faults)
 
 
 def _check_sources(train: pl.DataFrame, judged: pl.DataFrame, chosen: pl.DataFrame, training: TrainingSettings) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sharpen.data.dataset import CORPUS, QRELS, QUERIES, DataSet
 from sharpen.data.relevance import Relevance
-from sharpen.data.text import passage_text, passage_texts, text_id, text_key, text_keys
+from sharpen.data.text import key_id, passage_text, passage_texts, text_key, text_keys
 
 # six spellings of three texts
 TEXTS = ["Straße", "strasse", "Ｗide", "wide ", "a  b", "A b"]
@@ -70,7 +70,7 @@ def test_equals_the_definition(
 def test_a_column_has_the_keys_and_texts_of_its_rows() -> None:
     texts = pl.Series([*TEXTS, "", " "])
     assert text_keys(texts).to_list() == [text_key(text) for text in texts]
-    assert [int(text_id(text), 16) for text in texts] == text_keys(texts).to_list()
+    assert [int(key_id(text_key(text)), 16) for text in texts] == text_keys(texts).to_list()
     assert text_keys(texts.clear()).dtype == pl.UInt64
     assert len(set(text_keys(texts).to_list())) == 4
     titles = ["", "T", " ", None, "\u2003A", "", "T", "x"]

@@ -9,6 +9,7 @@ import pytest
 
 from components.evaluation.step import figures
 from sharpen.data import query_keys
+from sharpen.data.text import text_key
 from sharpen.errors import InputError
 from sharpen.evaluation.evaluate import evaluate
 from sharpen.store import storage
@@ -69,16 +70,14 @@ def test_the_figures_of_test_do_not_change_for_dev(base, data, tiny_model, tmp_p
 def test_queries_that_a_champion_was_trained_on_are_left_out_and_counted(base, data, tiny_model, tmp_path):
     texts = {row["_id"]: row["text"] for row in map(json.loads, (data / "queries.jsonl").read_text().splitlines())}
     trained = query_keys.read(f"{base}/{query_keys.TRAINED}")
-    assert set(trained.tolist()) == set(query_keys.keys_of(texts[f"q{n}"] for n in range(22, 30)).tolist())
+    assert set(trained.tolist()) == {text_key(texts[f"q{n}"]) for n in range(22, 30)}
     seen = tmp_path / "seen.u64"
-    seen.write_bytes(query_keys.as_bytes(query_keys.keys_of(f"  {texts[f'q{n}'].upper()} " for n in (3, 7, 25))))
+    seen.write_bytes(query_keys.as_bytes(text_key(f"  {texts[f'q{n}'].upper()} ") for n in (3, 7, 25)))
     evaluate(str(tiny_model), str(data), "test", str(tmp_path / "out"), FAST, SHORT, without=str(seen))
     facts = storage.read_manifest(str(tmp_path / "out")).facts
     assert facts["queries_left_out"] == 2
     measured = query_keys.read(str(tmp_path / "out" / query_keys.MEASURED))
-    assert set(measured.tolist()) == set(
-        query_keys.keys_of(texts[f"q{n}"] for n in range(10) if n not in (3, 7)).tolist()
-    )
+    assert set(measured.tolist()) == {text_key(texts[f"q{n}"]) for n in range(10) if n not in (3, 7)}
     assert "q3 " not in (tmp_path / "out" / "run.trec").read_text()
     # a reference that was measured with all queries is compared on those that are left
     references = {"base": base}
@@ -87,6 +86,6 @@ def test_queries_that_a_champion_was_trained_on_are_left_out_and_counted(base, d
     )
     compared = storage.read_json(str(tmp_path / "two" / "comparison.json"))["against"]["base"]["metrics"]["ndcg_at_10"]
     assert (compared["queries"], compared["difference"], compared["ties"]) == (8, 0, 8)
-    seen.write_bytes(query_keys.as_bytes(query_keys.keys_of(texts.values())))
+    seen.write_bytes(query_keys.as_bytes(map(text_key, texts.values())))
     with pytest.raises(InputError, match="trained on all 10 judged queries of test"):
         evaluate(str(tiny_model), str(data), "test", str(tmp_path / "none"), FAST, SHORT, without=str(seen))

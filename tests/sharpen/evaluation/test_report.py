@@ -38,6 +38,7 @@ def judged_set(queries=40, passages=120):
     return EvaluationSplit(
         query_ids=query_ids,
         query_texts=[HOSTILE if i == 3 else f"question {i}" for i in range(queries)],
+        query_keys=[],
         instructions=[""] * queries,
         groups=query_ids,
         sources=[""] * queries,

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from sharpen.data import query_keys
+from sharpen.data.text import text_key
 from sharpen.registry.evaluation_summary import EvaluationSummary, Reference
 from sharpen.store import storage
 
@@ -113,7 +114,7 @@ def make_evaluation(root: str) -> Callable[..., str]:
         with storage.publish(address, producer="evaluation", facts=facts) as folder:
             (folder / "metrics.json").write_text(json.dumps(metrics))
             for file, texts in ((query_keys.MEASURED, tested), (query_keys.TRAINED, trained)):
-                (folder / file).write_bytes(query_keys.as_bytes(query_keys.keys_of(texts)))
+                (folder / file).write_bytes(query_keys.as_bytes(map(text_key, texts)))
             (folder / "dev.json").write_text(json.dumps(dev(metrics, against)))
             if against:
                 (folder / "comparison.json").write_text(json.dumps({"confidence_level": 0.95, "against": against}))

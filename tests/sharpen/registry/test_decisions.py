@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from sharpen.data import query_keys
+from sharpen.data.text import text_key
 from sharpen.errors import InputError
 from sharpen.registry import decisions, trained_queries
 from sharpen.registry.evaluation_summary import read_evaluation_summary
@@ -110,7 +111,7 @@ def test_what_champions_were_trained_on_adds_up_over_versions(
         model = make_model(f"w{number}")
         evaluation = make_evaluation(model, champion=champion, trained=QUESTIONS[number : number + 2])
         champion = promote(model, evaluation, "code-search", root, SETTINGS).version
-        known = sorted({*known, *query_keys.keys_of(QUESTIONS[number : number + 2]).tolist()})
+        known = sorted({*known, *map(text_key, QUESTIONS[number : number + 2])})
         newest = trained_queries.newest(root, "code-search")
         assert newest.partition("?")[0].endswith(f"v{number:04}.u64")
         assert query_keys.read(newest).tolist() == known
@@ -120,10 +121,10 @@ def test_what_champions_were_trained_on_adds_up_over_versions(
 
 
 def test_keys_are_those_of_normalised_texts() -> None:
-    keys = query_keys.keys_of(["How  many?", "how many?", "Other"])
+    keys = [text_key(text) for text in ("How  many?", "how many?", "Other")]
     assert keys[0] == keys[1] != keys[2]
     again = np.frombuffer(query_keys.as_bytes(keys), "<u8")
-    assert again.tolist() == sorted(set(keys.tolist()))
+    assert again.tolist() == sorted(set(keys))
 
 
 def test_a_damaged_file_of_keys_is_one_line(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from sharpen.data.preparation.python_source import GROUPS
 from sharpen.data.preparation.splitting import Slice, assign, components_of, lot
 
+KEYS = {"text_key": pl.UInt64}
 NO_GROUPS = pl.DataFrame(schema=GROUPS)
 
 
@@ -40,10 +41,10 @@ def components_by_search(
     groups=st.lists(st.tuples(st.integers(0, 10), st.integers(0, 4)), max_size=6),
 )
 def test_components_equal_a_plain_search(pairs, texts, groups) -> None:
-    text_of = {f"q{number}": f"text{text}" for number, text in enumerate(texts)}
+    text_of = {f"q{number}": text for number, text in enumerate(texts)}
     edges = [(f"q{query}", f"p{passage}") for query, passage in pairs]
-    group_rows = sorted({(f"text{text}", f"file{group}") for text, group in groups})
-    queries = pl.DataFrame({"query_id": list(text_of), "text_key": list(text_of.values())})
+    group_rows = sorted({(text, f"file{group}") for text, group in groups})
+    queries = pl.DataFrame({"query_id": list(text_of), "text_key": list(text_of.values())}, schema_overrides=KEYS)
     positives = pl.DataFrame(edges, schema={"query_id": pl.String, "passage_id": pl.String}, orient="row")
     names = components_of(queries, positives, pl.DataFrame(group_rows, schema=GROUPS, orient="row"))
     found: dict[str, set[str]] = {}
@@ -57,14 +58,14 @@ def test_components_equal_a_plain_search(pairs, texts, groups) -> None:
 
 
 def test_the_name_of_a_component_does_not_depend_on_ids_or_order() -> None:
-    queries = pl.DataFrame({"query_id": ["a", "b", "c"], "text_key": ["t3", "t1", "t2"]})
+    queries = pl.DataFrame({"query_id": ["a", "b", "c"], "text_key": [3, 1, 2]}, schema_overrides=KEYS)
     positives = pl.DataFrame({"query_id": ["a", "b", "c"], "passage_id": ["x", "x", "y"]})
     names = components_of(queries, positives, NO_GROUPS).to_list()
     assert names[0] == names[1] != names[2]
     renamed = queries.with_columns(query_id=pl.Series(["z", "y", "x"]))[::-1]
     moved = positives.with_columns(query_id=pl.Series(["z", "y", "x"]), passage_id=pl.Series(["2", "2", "1"]))
     assert components_of(renamed, moved, NO_GROUPS).to_list() == names[::-1]
-    files = pl.DataFrame({"text_key": ["t1", "t2"], "group": ["b.py", "a.py"]})
+    files = pl.DataFrame({"text_key": [1, 2], "group": ["b.py", "a.py"]}, schema_overrides=KEYS)
     grouped = components_of(queries, positives, files).to_list()
     assert grouped == ["0b.py", "0b.py", "0a.py"]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sharpen.data.dataset import DataSet
+from sharpen.data.dataset import CORPUS, QUERIES, DataSet
 from sharpen.data.readers import (
     InputFormat,
     ReadReport,
@@ -19,7 +19,7 @@ from sharpen.data.readers import (
     read_dataset,
     split_addresses,
 )
-from sharpen.data.text import text_id
+from sharpen.data.text import key_id, text_key
 from sharpen.errors import InputError
 from sharpen.store import storage
 from tests.sharpen.data.input_files import pair, passage, question, write_beir, write_rows
@@ -36,9 +36,9 @@ def test_flagembedding_rows_become_tables(tmp_path: Path) -> None:
         ],
     )
     data = read_dataset(str(path))
-    q1, q2, prompted = text_id("q1"), text_id("q2"), text_id("Find: \nQ1")
-    ids = {text: text_id(text) for text in ("P1", "P2", "P3", "N1", "p 1")}
-    assert set(data.queries.rows()) == {
+    q1, q2, prompted = (key_id(text_key(text)) for text in ("q1", "q2", "Find: \nQ1"))
+    ids = {text: key_id(text_key(text)) for text in ("P1", "P2", "P3", "N1", "p 1")}
+    assert set(data.queries.select(list(QUERIES)).rows()) == {
         (q1, "Q1", "train", "web", "", None),
         (q2, "Q2", "train", "web", "", None),
         (prompted, "Q1", "train", "web", "Find: ", None),
@@ -112,7 +112,7 @@ def test_a_beir_folder(tmp_path: Path, header: bool) -> None:
         header,
     )
     data = read_dataset(str(folder))
-    assert data.corpus.rows() == [
+    assert data.corpus.select(list(CORPUS)).rows() == [
         ("2", "", "no title"),
         ("p1", "Title", "passage number 1"),
         ("p3", "only a title", ""),
@@ -175,7 +175,7 @@ def test_several_addresses_are_several_sources(tmp_path: Path) -> None:
     # question 1 stands in two files: two queries, each with the file's name in its id
     assert data.queries.height == 5
     shared = data.queries.filter(data.queries["text"] == "question number 1?")["query_id"].to_list()
-    assert sorted(name.endswith(text_id("question number 1?")) for name in shared) == [True, True]
+    assert sorted(name.endswith(key_id(text_key("question number 1?"))) for name in shared) == [True, True]
     assert {name.partition(":")[0] for name in shared} == {
         "two",
         next(iter(hashed & {n.partition(":")[0] for n in shared})),

@@ -1,20 +1,23 @@
-"""The contrastive loss of a global batch, and its gradient with respect to the embeddings.
+"""The loss of a global batch, and its gradient with respect to the embeddings.
 
-InfoNCE over groups (van den Oord et al. 2018, arXiv 1807.03748; in FlagEmbedding's arrangement): row i holds the scores
-of query i with all columns, and the loss of the row is the cross-entropy of the softmax over the columns that are not
-excluded against the column of its positive. The loss of a batch is the mean over **all** its queries, whichever process
-holds them, so the sum of the processes' gradients is the gradient of one process that holds the whole batch.
+Row i holds the scores of query i with all columns, in FlagEmbedding's arrangement of groups; a `Loss` makes one number
+of a block of rows. The loss of a batch is the mean over **all** its queries, whichever process holds them, so the sum
+of the processes' gradients is the gradient of one process that holds the whole batch.
 
 Scores are made in blocks of rows, so that the matrix of all queries and passages never exists.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from sharpen.errors import InputError
+from sharpen.losses.base import Loss, ScoreBlock
+from sharpen.losses.infonce import InfoNCE
 
 # Numbers of a block, scores or gathered embeddings: 32 MiB in float32, and about four times that while the block's
 # gradient is made.
@@ -23,23 +26,23 @@ BLOCK_ENTRIES = 2**23
 
 @dataclass(frozen=True)
 class ContrastiveRows:
-    """Rows that look for their own column among many. Texts are rows of one matrix of embeddings.
+    """Rows that look for their positive among many columns. Texts are rows of one matrix of embeddings.
 
     Attributes:
         rows: (b) text of each row, for example this process's queries.
         columns: (M) text of each column, for example every passage of the global batch.
-        own: (b, G) columns of the row's own group; the first is its positive.
-        excluded: (k, 2) pairs (row, column) that are no negatives; never the row's own columns.
-        teacher: (b, G) teacher scores of the own group (-inf: not scored, taken as irrelevant), or None.
+        group_columns: (b, G) columns of the row's own group; the first is its positive.
+        masked_pairs: (k, 2) pairs (row, column) that are no negatives, sorted; never of the row's own group.
+        teacher: (b, G) teacher scores of the group (-inf: not scored, taken as irrelevant), or None.
         in_batch: the rows are contrasted with all columns, not only with those of their own group.
         weight: of these rows in the loss; a query that is in several contrasts has weights that sum to 1.
-        counted: its negatives are those that are told.
+        counted: its negatives enter the reported number of negatives per query.
     """
 
     rows: Tensor
     columns: Tensor
-    own: Tensor
-    excluded: Tensor
+    group_columns: Tensor
+    masked_pairs: Tensor
     teacher: Tensor | None = None
     in_batch: bool = True
     weight: float = 1.0
@@ -51,8 +54,8 @@ class ContrastiveRows:
             self,
             rows=self.rows.to(device),
             columns=self.columns.to(device),
-            own=self.own.to(device),
-            excluded=self.excluded.to(device),
+            group_columns=self.group_columns.to(device),
+            masked_pairs=self.masked_pairs.to(device),
             teacher=None if self.teacher is None else self.teacher.to(device),
         )
 
@@ -62,15 +65,14 @@ class LossConfig:
     """What is minimised; the fields are those of `TrainingSettings`.
 
     Attributes:
-        distillation: ``kl_div``, ``m3_kd_loss`` or None.
-        kd_weight: weight of ``kl_div`` beside the contrastive loss, symmetric or not.
+        loss: of rows of scores.
+        margin: in-batch negatives that score more than this above the positive are left out; None: none.
         dims: Matryoshka dimensions besides all of them, which always count; empty: all dimensions alone.
         normalize: scale each Matryoshka prefix to length 1.
     """
 
     temperature: float
-    distillation: str | None = None
-    kd_weight: float = 1.0
+    loss: Loss = field(default_factory=InfoNCE)
     margin: float | None = None
     dims: tuple[int, ...] = ()
     normalize: bool = True
@@ -92,7 +94,11 @@ class LossOutput:
 
 
 def loss_and_gradient(
-    embeddings: Tensor, contrasts: list[ContrastiveRows], objective: LossConfig, total_rows: int
+    embeddings: Tensor,
+    contrasts: list[ContrastiveRows],
+    objective: LossConfig,
+    total_rows: int,
+    guide: Tensor | None = None,
 ) -> LossOutput:
     """The loss of some rows of a global batch and its gradient with respect to all embeddings.
 
@@ -101,6 +107,7 @@ def loss_and_gradient(
         contrasts: this process's rows; none if it has no rows.
         objective: what is minimised.
         total_rows: rows of the global batch over all processes.
+        guide: (n, g) a guide model's embeddings of the texts, or None.
     """
     gradient = torch.zeros_like(embeddings)
     loss = negatives = 0.0
@@ -114,7 +121,7 @@ def loss_and_gradient(
             vectors = functional.normalize(leaf, dim=-1) if objective.normalize and not whole else leaf
         for contrast in contrasts:
             part_loss, part_gradient, counted = _one_contrast(
-                vectors.detach(), contrast, objective, weight * contrast.weight
+                vectors.detach(), contrast, objective, weight * contrast.weight, guide
             )
             loss += part_loss
             negatives += counted / len(dims) if contrast.counted else 0.0
@@ -126,126 +133,138 @@ def loss_and_gradient(
     return LossOutput(loss, gradient, negatives)
 
 
+class _ScoreMatrix:
+    """The scores of some rows, made a block of rows at a time, and the gradient of embeddings that they give.
+
+    Args:
+        vectors: (n, d) embeddings of the batch's texts.
+        contrast: the rows.
+        objective: temperature, margin, loss.
+        guide: (n, g) the guide model's embeddings of the texts, or None.
+    """
+
+    def __init__(self, vectors: Tensor, contrast: ContrastiveRows, objective: LossConfig, guide: Tensor | None) -> None:
+        self.vectors, self.contrast, self.objective, self.guide = vectors, contrast, objective, guide
+        self.in_batch = contrast.in_batch and objective.loss.in_batch
+        self.temperature = objective.temperature if objective.loss.scaled else 1.0
+        self.rows, self.gradient = vectors[contrast.rows], torch.zeros_like(vectors)
+        # Without in-batch negatives a group is a small batch of its own, gathered with its block.
+        self.columns = vectors[contrast.columns if self.in_batch else contrast.columns[:0]]
+        self.row_gradient, self.column_gradient = torch.zeros_like(self.rows), torch.zeros_like(self.columns)
+        self.negatives = torch.zeros((), dtype=torch.int64, device=vectors.device)
+        self.starts = _masked_by_row(contrast)
+
+    def blocks(self) -> list[slice]:
+        """Rows of each block, so that it has at most about `BLOCK_ENTRIES` numbers."""
+        group, (_, dimension) = self.contrast.group_columns.shape[1], self.vectors.shape
+        step = max(1, BLOCK_ENTRIES // max(1, self.columns.shape[0] if self.in_batch else group * dimension))
+        return [slice(start, min(len(self.rows), start + step)) for start in range(0, len(self.rows), step)]
+
+    def block(self, part: slice) -> ScoreBlock:
+        """The scores of these rows, masked and divided by the temperature."""
+        contrast, groups = self.contrast, self.contrast.group_columns[part]
+        guide = None
+        if self.in_batch:
+            scores = self.rows[part] @ self.columns.T
+            pairs = contrast.masked_pairs[self.starts[part.start] : self.starts[part.stop]]
+            scores[pairs[:, 0] - part.start, pairs[:, 1]] = -torch.inf
+            _mask_by_margin(scores, groups, self.objective.margin)
+            if self.guide is not None:
+                guide = self.guide[contrast.rows[part]] @ self.guide[contrast.columns].T
+        else:
+            places = contrast.columns[groups]
+            scores = torch.einsum("bd,bgd->bg", self.rows[part], self.vectors[places])
+            if self.guide is not None:
+                guide = torch.einsum("bd,bgd->bg", self.guide[contrast.rows[part]], self.guide[places])
+            groups = torch.arange(groups.shape[1], device=groups.device).expand(groups.shape)
+        block = ScoreBlock(
+            scores, groups, None if contrast.teacher is None else contrast.teacher[part], guide, contrast.weight
+        )
+        if (masked := self.objective.loss.false_negatives(block)) is not None:
+            scores.masked_fill_(masked, -torch.inf)
+        self.negatives += (scores > -torch.inf).sum() - len(scores)
+        scores /= self.temperature
+        return block
+
+    def backward(self, part: slice, by_score: Tensor, weight: float) -> None:
+        """Add what d loss / d scores of these rows, which is overwritten, gives when the loss has this weight."""
+        queries = self.rows[part]
+        by_score *= weight / self.temperature
+        if self.in_batch:
+            self.row_gradient[part] = by_score @ self.columns
+            self.column_gradient.addmm_(by_score.T, queries)
+        else:
+            places = self.contrast.columns[self.contrast.group_columns[part]]
+            self.row_gradient[part] = torch.einsum("bg,bgd->bd", by_score, self.vectors[places])
+            outer = by_score.unsqueeze(-1) * queries.unsqueeze(1)
+            self.gradient.index_add_(0, places.reshape(-1), outer.flatten(0, 1))
+
+    def sum_gradient(self) -> Tensor:
+        """(n, d) the gradient of the embeddings from all rows."""
+        self.gradient.index_add_(0, self.contrast.rows, self.row_gradient)
+        if self.in_batch:
+            self.gradient.index_add_(0, self.contrast.columns, self.column_gradient)
+        return self.gradient
+
+
 def _one_contrast(
-    vectors: Tensor, contrast: ContrastiveRows, objective: LossConfig, weight: float
+    vectors: Tensor, contrast: ContrastiveRows, objective: LossConfig, weight: float, guide: Tensor | None
 ) -> tuple[float, Tensor, float]:
     """Weighted loss, its gradient (n, d) and the negatives counted, block by block of rows."""
-    rows, gradient = vectors[contrast.rows], torch.zeros_like(vectors)
-    # In-batch off needs no columns of all rows: a group is then a small batch of its own, gathered with its block.
-    columns = vectors[contrast.columns if contrast.in_batch else contrast.columns[:0]]
-    row_gradient, column_gradient = torch.zeros_like(rows), torch.zeros_like(columns)
+    matrix = _ScoreMatrix(vectors, contrast, objective, guide)
     loss = torch.zeros((), dtype=torch.float64, device=vectors.device)
-    negatives = torch.zeros((), dtype=torch.int64, device=vectors.device)
-    starts = _excluded_by_row(contrast)
-    group = contrast.own.shape[1]
-    step = max(1, BLOCK_ENTRIES // max(1, columns.shape[0] if contrast.in_batch else group * vectors.shape[1]))
-    for start in range(0, rows.shape[0], step):
-        end = min(rows.shape[0], start + step)
-        queries, own = rows[start:end], contrast.own[start:end]
-        teacher = None if contrast.teacher is None else contrast.teacher[start:end]
-        places = contrast.columns[own]
-        if contrast.in_batch:
-            scores = queries @ columns.T
-            pairs = contrast.excluded[starts[start] : starts[end]]
-            scores[pairs[:, 0] - start, pairs[:, 1]] = -torch.inf
-            _exclude_by_margin(scores, own, objective.margin)
-        else:
-            scores = torch.einsum("bd,bgd->bg", queries, vectors[places])
-            own = torch.arange(group, device=own.device).expand(end - start, group)
-        negatives += (scores > -torch.inf).sum() - (end - start)
-        scores /= objective.temperature
-        block, by_score = _row_losses(scores, own, teacher, objective, contrast.weight)
-        loss += block.double() * weight
-        by_score *= weight / objective.temperature
-        if contrast.in_batch:
-            row_gradient[start:end] = by_score @ columns
-            column_gradient.addmm_(by_score.T, queries)
-        else:
-            row_gradient[start:end] = torch.einsum("bg,bgd->bd", by_score, vectors[places])
-            outer = by_score.unsqueeze(-1) * queries.unsqueeze(1)
-            gradient.index_add_(0, places.reshape(-1), outer.flatten(0, 1))
-    gradient.index_add_(0, contrast.rows, row_gradient)
-    if contrast.in_batch:
-        gradient.index_add_(0, contrast.columns, column_gradient)
-    return loss.item(), gradient, float(negatives.item())
+    parts = matrix.blocks()
+    if objective.loss.whole_batch:
+        block = _joined([matrix.block(part) for part in parts])
+        whole, by_score = _with_gradient(objective.loss, block)
+        loss += whole.double() * weight
+        for part in parts:
+            matrix.backward(part, by_score[part], weight)
+    else:
+        for part in parts:
+            block_loss, by_score = _with_gradient(objective.loss, matrix.block(part))
+            loss += block_loss.double() * weight
+            matrix.backward(part, by_score, weight)
+    return loss.item(), matrix.sum_gradient(), float(matrix.negatives.item())
 
 
-def _excluded_by_row(contrast: ContrastiveRows) -> list[int]:
-    """Where each row's pairs start in `excluded`, which is sorted by row."""
-    edges = torch.arange(contrast.rows.shape[0] + 1, device=contrast.excluded.device)
-    return torch.searchsorted(contrast.excluded[:, 0].contiguous(), edges).tolist()
+def _joined(blocks: list[ScoreBlock]) -> ScoreBlock:
+    """One block of the rows of several."""
+    if len(blocks) == 1:
+        return blocks[0]
+
+    def rows(name: str) -> Tensor | None:
+        parts = [getattr(block, name) for block in blocks]
+        return None if parts[0] is None else torch.cat(parts)
+
+    return replace(blocks[0], **{name: rows(name) for name in ("scores", "groups", "teacher", "guide")})
 
 
-def _exclude_by_margin(scores: Tensor, own: Tensor, margin: float | None) -> None:
-    """Leave out, in place, what scores more than `margin` above the row's positive.
+def _with_gradient(loss: Loss, block: ScoreBlock) -> tuple[Tensor, Tensor]:
+    """The loss of a block and its gradient with respect to the scores."""
+    block.scores.requires_grad_()
+    with torch.enable_grad():
+        value = loss(block)
+        if value.shape != ():
+            raise InputError(f"loss: {type(loss).__name__} gave {tuple(value.shape)} numbers; return their sum")
+        (gradient,) = torch.autograd.grad(value, block.scores)
+    return value.detach(), gradient
+
+
+def _masked_by_row(contrast: ContrastiveRows) -> list[int]:
+    """Where each row's pairs start in `masked_pairs`, which is sorted by row."""
+    edges = torch.arange(contrast.rows.shape[0] + 1, device=contrast.masked_pairs.device)
+    return torch.searchsorted(contrast.masked_pairs[:, 0].contiguous(), edges).tolist()
+
+
+def _mask_by_margin(scores: Tensor, groups: Tensor, margin: float | None) -> None:
+    """Mask, in place, what scores more than `margin` above the row's positive.
 
     As in Qwen3-Embedding (Zhang et al. 2025, arXiv 2506.05176, margin 0.1). A row's own group stays: its negatives
     were chosen for it, with mining's own margin.
     """
     if margin is None:
         return
-    kept = scores.gather(1, own)
-    scores.masked_fill_(scores > kept[:, :1] + margin, -torch.inf)
-    scores.scatter_(1, own, kept)
-
-
-def _row_losses(
-    scores: Tensor, own: Tensor, teacher: Tensor | None, objective: LossConfig, weight: float
-) -> tuple[Tensor, Tensor]:
-    """Sum of the rows' losses and its gradient with respect to the scores (already divided by the temperature).
-
-    The caller multiplies both by `weight`, the share of these rows in the contrastive loss of their queries. A query's
-    distillation stands in one contrast only, so it is divided by it: `kd_weight` means the same with `symmetric`.
-    """
-    scores.requires_grad_()
-    with torch.enable_grad():
-        if objective.distillation is None or teacher is None:
-            loss = info_nce(scores, own[:, 0])
-        elif objective.distillation == "kl_div":
-            distilled = kl_divergence(scores.gather(1, own), teacher)
-            loss = info_nce(scores, own[:, 0]) + objective.kd_weight / weight * distilled
-        else:
-            loss = m3_distillation(scores, own, teacher)
-        (gradient,) = torch.autograd.grad(loss, scores)
-    return loss.detach(), gradient
-
-
-def info_nce(scores: Tensor, targets: Tensor) -> Tensor:
-    """Sum over rows of the cross-entropy of softmax(scores) (b, M) against the target column; -inf is left out."""
-    return (torch.logsumexp(scores, dim=1) - scores.gather(1, targets.unsqueeze(1)).squeeze(1)).sum()
-
-
-def kl_divergence(scores: Tensor, teacher: Tensor) -> Tensor:
-    """Sum over rows of the cross-entropy between softmax(teacher) and softmax(scores), both (b, G).
-
-    FlagEmbedding's ``kl_div``: the teacher's entropy, a constant, is left out.
-    """
-    return -(torch.softmax(teacher.to(scores.dtype), dim=1) * torch.log_softmax(scores, dim=1)).sum()
-
-
-def m3_distillation(scores: Tensor, own: Tensor, teacher: Tensor, *, as_given: bool = False) -> Tensor:
-    """Sum over rows of BGE-M3's distillation loss (Chen et al. 2024, arXiv 2402.03216, in its published code).
-
-    For each passage of the own group in turn, the cross-entropy over all columns with that passage as target, weighted
-    by softmax(teacher); the passage is then taken out of the columns. The positive goes first and the
-    negatives follow from high to low teacher score, so that the loss does not depend on the order of the draws.
-
-    Args:
-        scores: (b, M), divided by the temperature.
-        own: (b, G) columns of each row's group, the positive first.
-        teacher: (b, G) the group's teacher scores.
-        as_given: take the negatives in the order of the group, as the published code does.
-    """
-    weights = torch.softmax(teacher.to(scores.dtype), dim=1)
-    order = torch.argsort(teacher[:, 1:], dim=1, descending=True, stable=True) + 1
-    order = torch.cat([torch.zeros_like(order[:, :1]), order], dim=1)
-    if as_given:
-        order = torch.arange(own.shape[1], device=own.device).expand(own.shape)
-    total = scores.new_zeros(())
-    for place in range(order.shape[1]):
-        column = own.gather(1, order[:, place : place + 1])
-        weight = weights.gather(1, order[:, place : place + 1]).squeeze(1)
-        target = scores.gather(1, column).squeeze(1)
-        total = total + (weight * (torch.logsumexp(scores, dim=1) - target)).sum()
-        scores = scores.scatter(1, column, -torch.inf)
-    return total
+    group_scores = scores.gather(1, groups)
+    scores.masked_fill_(scores > group_scores[:, :1] + margin, -torch.inf)
+    scores.scatter_(1, groups, group_scores)

@@ -20,7 +20,8 @@ from transformers.utils import ModelOutput
 from sharpen.data.text_type import TextType
 from sharpen.distributed import ProcessGroup
 from sharpen.errors import InputError
-from sharpen.losses.contrastive import info_nce, kl_divergence, m3_distillation
+from sharpen.losses.distillation import kl_divergence, m3_distillation
+from sharpen.losses.infonce import info_nce
 from sharpen.models.encoder import Encoder
 from sharpen.models.model_hub import assemble_model
 from sharpen.settings import EncoderSettings

@@ -28,6 +28,12 @@ from sharpen.store import storage
 from sharpen.store.download_cache import get_or_create
 from sharpen.training.data.build_dataset import check_enough, make_examples
 from sharpen.training.data.examples import Examples
+from sharpen.training.data.guide import (
+    GuideEmbeddings,
+    guide_encoder,
+    guide_identity,
+    write_guide_embeddings,
+)
 from sharpen.training.data.tokens import Tokens, tokenizer_facts, write_tokens
 from sharpen.training.dev_score import DevSet
 from sharpen.training.encoder_setup import check_fits
@@ -46,6 +52,7 @@ class Inputs:
         encoder: the base model.
         examples, tokens: what is trained on.
         dev: what is evaluated on while training, or None.
+        guide: the guide model's embeddings, or None.
         data_fingerprint: of the data set that was given.
         negatives_hash: fingerprint of the mined negatives; None without.
         examples_hash: of all that decides the examples.
@@ -55,6 +62,7 @@ class Inputs:
     examples: Examples
     tokens: Tokens
     dev: DevSet | None
+    guide: GuideEmbeddings | None
     data_fingerprint: str
     negatives_hash: str | None
     examples_hash: str
@@ -69,6 +77,7 @@ class _Made:
     examples: str
     tokens: str
     dev: str | None
+    guide: str | None
 
 
 def read_inputs(
@@ -101,6 +110,7 @@ def read_inputs(
         examples=examples,
         tokens=Tokens(examples, encoder, _place(made.tokens)),
         dev=None if made.dev is None else DevSet.open(_place(made.dev)),
+        guide=None if made.guide is None else GuideEmbeddings.open(_place(made.guide)),
         data_fingerprint=made.data_fingerprint,
         negatives_hash=made.negatives_hash,
         examples_hash=hashlib.sha256(made.examples.encode()).hexdigest(),
@@ -138,7 +148,12 @@ def _make(data: str, negatives: str | None, settings: TrainingSettings, encoder:
     tokens = _kept(
         {"of": "tokens", **identity, **tokenizer_facts(encoder)}, lambda place: write_tokens(opened, encoder, place)
     )
-    return _Made(fingerprint, negatives_hash, examples, tokens, dev)
+    guide = None
+    if settings.guide_model:
+        model = guide_encoder(settings.guide_model, encoder.settings)
+        of_guide = {"of": "guide", "model": guide_identity(model), **identity}
+        guide = _kept(of_guide, lambda place: write_guide_embeddings(opened, model, place))
+    return _Made(fingerprint, negatives_hash, examples, tokens, dev, guide)
 
 
 def check_source_names(examples: Examples, settings: TrainingSettings) -> None:

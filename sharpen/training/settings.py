@@ -6,6 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from sharpen.losses import LOSSES
 from sharpen.settings import RelevanceLevel, SettingsModel
 
 # Trackers of transformers that write files where the training tells them to.
@@ -74,6 +75,20 @@ class TrainingSettings(SettingsModel):
         [],
         max_length=32,
         description="Train the first n dimensions for each n here as well as all of them; unset: all only.",
+    )
+    loss: str = Field(
+        "auto",
+        min_length=1,
+        max_length=256,
+        description=f"{', '.join(LOSSES)}, or package.module:Name of your own; auto: infonce, or kd_loss_type.",
+    )
+    loss_arguments: dict[str, Any] = Field(
+        {}, description="Arguments of the loss's constructor, such as margin of gist_embed."
+    )
+    guide_model: str | None = Field(
+        None,
+        min_length=1,
+        description="Model of gist_embed: in-batch negatives that it finds as near as the positive are masked.",
     )
     knowledge_distillation: bool = Field(False, description="Learn from the teacher scores in the data.")
     kd_loss_type: Literal["kl_div", "m3_kd_loss"] = Field(
@@ -208,8 +223,7 @@ class TrainingSettings(SettingsModel):
             raise ValueError("early_stopping_patience needs eval_steps: set how often dev is evaluated")
         if any(dim < 1 for dim in self.matryoshka_dims) or len(set(self.matryoshka_dims)) != len(self.matryoshka_dims):
             raise ValueError("matryoshka_dims: every dimension once and at least 1")
-        if self.knowledge_distillation and self.kd_loss_type == "m3_kd_loss" and self.kd_weight != 1.0:
-            raise ValueError("kd_weight has no effect with m3_kd_loss, which replaces the contrastive loss")
+        self._check_loss()
         if self.train_group_size == 1:
             self._check_that_there_are_negatives()
         if self.symmetric and not self.use_inbatch_neg:
@@ -226,6 +240,41 @@ class TrainingSettings(SettingsModel):
         if self.max_steps == 0:
             raise ValueError("max_steps: 0 trains nothing; use -1 to go by num_train_epochs")
         return self
+
+    @property
+    def loss_name(self) -> str:
+        """The setting `loss`, with what `auto` stands for."""
+        if self.loss != "auto":
+            return self.loss
+        return self.kd_loss_type if self.knowledge_distillation else "infonce"
+
+    def _check_loss(self) -> None:
+        """Nothing is set that the loss does not heed; of a class of the user's own only its name is checked."""
+        name = self.loss_name
+        if self.knowledge_distillation and name == "m3_kd_loss" and self.kd_weight != 1.0:
+            raise ValueError("kd_weight has no effect with m3_kd_loss, which replaces the contrastive loss")
+        if name not in LOSSES:
+            if ":" not in name:
+                raise ValueError(f"loss: one of {', '.join(LOSSES)}, or package.module:Name, not {name}")
+            return
+        loss = LOSSES[name]
+        if loss.distills == "always" and not self.knowledge_distillation:
+            raise ValueError(f"loss {name} learns from teacher scores: set knowledge_distillation to true")
+        if loss.distills == "never" and self.knowledge_distillation:
+            raise ValueError(f"knowledge_distillation has no effect with loss {name}; leave loss at auto")
+        if loss.guided != (self.guide_model is not None):
+            raise ValueError(
+                f"loss {name} needs guide_model" if loss.guided else f"guide_model has no effect with loss {name}"
+            )
+        if not loss.scaled and "temperature" in self.model_fields_set and self.temperature != 1.0:
+            raise ValueError(f"temperature has no effect with loss {name}, which learns the scores themselves")
+        unused = {"symmetric": self.symmetric, "no_inbatch_sources": bool(self.no_inbatch_sources)}
+        unused["false_negative_margin"] = self.false_negative_margin is not None
+        for setting, is_set in unused.items():
+            if is_set and not loss.in_batch:
+                raise ValueError(f"{setting} has no effect with loss {name}, which has no in-batch negatives")
+        if self.train_group_size == 1 and not loss.in_batch:
+            raise ValueError(f"loss {name} compares the passages of a group; it needs train_group_size 2 or more")
 
     def _check_that_there_are_negatives(self) -> None:
         """Without negatives in a query's group, all come from the other rows of the batch."""

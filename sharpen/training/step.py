@@ -45,9 +45,10 @@ def gradient_step(
     encoding = encode(encoder, layout.tokens, memory, layout.own_queries)
     embeddings = exchange.gather(encoding.embeddings, layout.shares)
     contrasts = [contrast.to(embeddings.device) for contrast in layout.contrasts]
+    guide = None if layout.guide is None else layout.guide.to(embeddings.device)
     scores = sum(len(contrast.rows) * len(contrast.columns) for contrast in contrasts)
     with all_threads() if scores * embeddings.shape[1] > _ONE_THREAD else nullcontext():
-        outcome = loss_and_gradient(embeddings, contrasts, objective, layout.total_rows)
+        outcome = loss_and_gradient(embeddings, contrasts, objective, layout.total_rows, guide)
     encoding.backward(exchange.reduce_scatter(outcome.gradient, layout.shares))
     trained = [parameter for parameter in encoder.parameters() if parameter.requires_grad]
     loss, negatives = exchange.sum_gradients(trained, [outcome.loss, outcome.negatives])

@@ -15,6 +15,7 @@ import torch
 
 from sharpen.distributed import ProcessGroup
 from sharpen.errors import InputError
+from sharpen.losses import Loss
 from sharpen.models.encoder import Encoder, weights_hash
 from sharpen.run_context import run_id
 from sharpen.settings import EncoderSettings
@@ -38,10 +39,11 @@ from sharpen.training.dev_score import METRIC
 from sharpen.training.divergence import DivergenceError
 from sharpen.training.encoder_setup import finish, restore, set_up, trained_weights
 from sharpen.training.inputs import Inputs, read_inputs
+from sharpen.training.objective import identity_of, loss_of, memory_of, objective_of, steps_of
 from sharpen.training.processes import process_group
 from sharpen.training.settings import WRITE_FILES, TrainingSettings
 from sharpen.training.temperature_increase import TemperatureIncrease
-from sharpen.training.trainer import RetrievalTrainer, StepDataset, memory_of, objective_of, steps_of
+from sharpen.training.trainer import RetrievalTrainer, StepDataset
 from sharpen.version import code_version
 
 logger = logging.getLogger(__name__)
@@ -60,6 +62,8 @@ def train(
     output: str,
     settings: TrainingSettings,
     encoder: EncoderSettings,
+    *,
+    loss: Loss | None = None,
 ) -> dict[str, Any]:
     """Train a model and write it as a finished folder.
 
@@ -70,6 +74,7 @@ def train(
         output: address of the new model.
         settings: how to train.
         encoder: how texts become embeddings.
+        loss: of the caller's own; None: the one of the settings.
 
     Returns:
         What was written to ``training.json``.
@@ -81,6 +86,7 @@ def train(
     with process_group() as exchange:
         settings = with_temperature_rule(settings, encoder)
         check_settings(settings)
+        loss = loss or loss_of(settings)
         if exchange.rank == 0:
             storage.check_access(output, write=True)
             if settings.checkpoint_address not in ("", checkpoints.AUTO):
@@ -90,6 +96,7 @@ def train(
         exchange.broadcast_weights(inputs.encoder)
         batches = BatchSampler(inputs.examples, settings)
         facts = facts_before(data, negatives, model, inputs, batches, settings, encoder, exchange)
+        facts["loss"] = identity_of(loss) or settings.loss_name
         kept = checkpoints_of(facts, settings, output)
         logs = trackers.log_folder(settings, output, kept.folder.name)
         if exchange.rank == 0:
@@ -97,7 +104,7 @@ def train(
         set_up(inputs.encoder, settings)
         facts |= trained(inputs.encoder, settings)
         started = time.monotonic()
-        trainer = run(inputs, batches, settings, kept, logs, exchange)
+        trainer = run(inputs, batches, settings, kept, logs, exchange, loss)
         facts |= facts_after(trainer, batches, time.monotonic() - started)
         finish(inputs.encoder, settings)
         query_prompts.save_with(inputs.encoder, inputs.examples)
@@ -164,7 +171,7 @@ def announce(
 
 def checkpoints_of(facts: dict[str, Any], settings: TrainingSettings, output: str) -> Checkpoints:
     """Where this run's checkpoints are: only a run with the same data, model, code and settings finds them."""
-    identity = {name: facts[name] for name in ("data_fingerprint", "examples_hash", "base_weights", "encoder")}
+    identity = {name: facts[name] for name in ("data_fingerprint", "examples_hash", "base_weights", "encoder", "loss")}
     decisive = {name: value for name, value in facts["settings"].items() if name not in _WATCHING}
     given = decisive["training_arguments"].items()
     decisive["training_arguments"] = {name: value for name, value in given if not name.startswith("dataloader_")}
@@ -181,6 +188,7 @@ def run(
     kept: Checkpoints,
     logs: Path | None,
     exchange: ProcessGroup,
+    loss: Loss,
 ) -> RetrievalTrainer:
     """Train, from the newest complete checkpoint if there is one; the encoder is then the trained one, adapters apart.
 
@@ -202,9 +210,9 @@ def run(
         elif softenings:
             restore(inputs.encoder, start)
         inputs.encoder.zero_grad()
-        fit = fit or fit_to_time(inputs, batches, settings, exchange)
+        fit = fit or fit_to_time(inputs, batches, settings, exchange, loss)
         steps = steps if fit is None else fit.steps
-        work = StepDataset(batches, inputs.tokens, settings, exchange, steps)
+        work = StepDataset(batches, inputs.tokens, settings, exchange, steps, loss, inputs.guide)
         evaluate = inputs.dev is not None
         arguments = training_arguments(settings, kept.folder, steps, evaluate=evaluate, resumed=newest is not None)
         trainer = RetrievalTrainer(inputs.encoder, work, settings, arguments, exchange, inputs.dev, kept, softenings)
@@ -227,15 +235,15 @@ def run(
 
 
 def fit_to_time(
-    inputs: Inputs, batches: BatchSampler, settings: TrainingSettings, exchange: ProcessGroup
+    inputs: Inputs, batches: BatchSampler, settings: TrainingSettings, exchange: ProcessGroup, loss: Loss
 ) -> time_limit.Fit | None:
     """How many steps `max_train_minutes` allows, which is said; None: there is no such limit."""
     if settings.max_train_minutes is None:
         return None
     asked = steps_of(settings, batches.per_epoch)
-    work = StepDataset(batches, inputs.tokens, settings, exchange, asked)
+    work = StepDataset(batches, inputs.tokens, settings, exchange, asked, loss, inputs.guide)
     first = [work[step]["layout"] for step in time_limit.tried(asked)]
-    objective = objective_of(settings, normalize=inputs.encoder.normalize)
+    objective = objective_of(settings, normalize=inputs.encoder.normalize, loss=loss)
     minutes, memory = settings.max_train_minutes, memory_of(settings)
     fit = time_limit.fitted(minutes, asked, inputs.encoder, first, objective, memory, exchange)
     if exchange.rank == 0:

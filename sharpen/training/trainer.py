@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import math
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -31,19 +30,19 @@ from transformers import (
 
 from sharpen.distributed import ProcessGroup
 from sharpen.hardware.thread_pool import one_thread
-from sharpen.losses.contrastive import LossConfig
+from sharpen.losses import Loss
 from sharpen.models.encoder import Encoder
 from sharpen.progress import progress
 from sharpen.training import arithmetic, temperature_increase, time_limit
-from sharpen.training.activation_budget import ActivationBudget
 from sharpen.training.checkpoints import Checkpoints
 from sharpen.training.data.collator import ShardedBatch, shard_batch
+from sharpen.training.data.guide import GuideEmbeddings
 from sharpen.training.data.sampler import BatchSampler
 from sharpen.training.data.tokens import Tokens
 from sharpen.training.dev_score import METRIC, DevSet
 from sharpen.training.divergence import check_finite
 from sharpen.training.encoder_setup import restore, trained_weights
-from sharpen.training.gradient_cache import MicroBatchConfig
+from sharpen.training.objective import memory_of, objective_of
 from sharpen.training.schedule import rise_from_first_step
 from sharpen.training.settings import TrainingSettings
 from sharpen.training.step import gradient_step
@@ -60,10 +59,18 @@ class StepDataset(Dataset):
     """Step number -> this process's part of that step."""
 
     def __init__(
-        self, batches: BatchSampler, tokens: Tokens, settings: TrainingSettings, exchange: ProcessGroup, steps: int
+        self,
+        batches: BatchSampler,
+        tokens: Tokens,
+        settings: TrainingSettings,
+        exchange: ProcessGroup,
+        steps: int,
+        loss: Loss,
+        guide: GuideEmbeddings | None = None,
     ):
         self.batches, self.tokens, self.settings = batches, tokens, settings
         self.rank, self.size, self.steps = exchange.rank, exchange.size, steps
+        self.loss, self.guide = loss, guide
 
     def __len__(self) -> int:
         return self.steps
@@ -71,32 +78,9 @@ class StepDataset(Dataset):
     def __getitem__(self, step: int) -> dict[str, ShardedBatch]:
         if step >= self.steps:
             raise IndexError(step)
-        return {"layout": shard_batch(self.batches.batch(step), self.tokens, self.settings, self.rank, self.size)}
-
-
-def objective_of(
-    settings: TrainingSettings, *, normalize: bool, softenings: Sequence[TemperatureIncrease] = ()
-) -> LossConfig:
-    """What the settings ask to be minimised, at the temperature that divergences raised it to."""
-    return LossConfig(
-        temperature=temperature_increase.temperature_of(settings, softenings),
-        distillation=settings.kd_loss_type if settings.knowledge_distillation else None,
-        kd_weight=settings.kd_weight,
-        margin=settings.false_negative_margin,
-        dims=tuple(settings.matryoshka_dims),
-        normalize=normalize,
-    )
-
-
-def memory_of(settings: TrainingSettings) -> MicroBatchConfig:
-    """How much the settings let be encoded at once."""
-    room = ActivationBudget(None if settings.activation_gib is None else settings.activation_gib * 2**30)
-    return MicroBatchConfig(settings.micro_batch_tokens, settings.sub_batch_size, settings.gradient_cache, room)
-
-
-def steps_of(settings: TrainingSettings, per_epoch: int) -> int:
-    """Optimiser steps of the whole training."""
-    return settings.max_steps if settings.max_steps > 0 else math.ceil(settings.num_train_epochs * per_epoch)
+        batch, share = self.batches.batch(step), (self.rank, self.size)
+        options = {"whole_batch": self.loss.whole_batch, "guide": self.guide}
+        return {"layout": shard_batch(batch, self.tokens, self.settings, *share, **options)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,7 +119,7 @@ class RetrievalTrainer(Trainer):
     ) -> None:
         self.encoder, self.settings, self.exchange, self.dev = encoder, settings, exchange, dev
         self.kept, self.softenings = kept, softenings
-        self.objective = objective_of(settings, normalize=encoder.normalize, softenings=softenings)
+        self.objective = objective_of(settings, normalize=encoder.normalize, softenings=softenings, loss=work.loss)
         self.memory = memory_of(settings)
         self.recent: list[StepMetrics] = []
         self.fit: time_limit.Fit | None = None

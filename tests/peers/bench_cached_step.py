@@ -23,9 +23,9 @@ from sharpen.training.data.collator import ShardedBatch, shard_batch
 from sharpen.training.data.sampler import BatchSampler
 from sharpen.training.data.tokens import Tokens
 from sharpen.training.gradient_cache import MicroBatchConfig
+from sharpen.training.objective import objective_of
 from sharpen.training.settings import TrainingSettings
 from sharpen.training.step import gradient_step
-from sharpen.training.trainer import objective_of
 from tests.peers import machine
 from tests.peers.results import command, table, write_section
 from tests.peers.rows import Size, minilm, write_rows

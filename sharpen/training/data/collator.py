@@ -15,6 +15,7 @@ from torch import Tensor
 
 from sharpen.losses.contrastive import ContrastiveRows
 from sharpen.training.data.examples import Examples
+from sharpen.training.data.guide import GuideEmbeddings
 from sharpen.training.data.ragged_array import RaggedArray
 from sharpen.training.data.sampler import Batch, shuffled_words
 from sharpen.training.data.tokens import Tokens
@@ -35,6 +36,7 @@ class ShardedBatch:
         contrasts: the rows of the loss that are this process's.
         query_of, text_of: (n) and (n, G) rows of the matrix that hold query and group of each batch row of the scope.
         in_batch: (n) which rows of the scope take part in in-batch negatives.
+        guide: the guide model's embeddings of the matrix's texts, or None.
     """
 
     batch: Batch
@@ -47,6 +49,7 @@ class ShardedBatch:
     query_of: Tensor
     text_of: Tensor
     in_batch: Tensor
+    guide: Tensor | None = None
 
     @property
     def total_rows(self) -> int:
@@ -59,18 +62,38 @@ class ShardedBatch:
         return int((self.shares[self.mine] < len(self.queries)).sum())
 
 
-def shard_batch(batch: Batch, tokens: Tokens, settings: TrainingSettings, rank: int, size: int) -> ShardedBatch:
+def shard_batch(
+    batch: Batch,
+    tokens: Tokens,
+    settings: TrainingSettings,
+    rank: int,
+    size: int,
+    *,
+    whole_batch: bool = False,
+    guide: GuideEmbeddings | None = None,
+) -> ShardedBatch:
     """What process `rank` of `size` does with a batch.
 
     With `negatives_cross_device` the scope is the whole batch: embeddings are exchanged. Without it, a process keeps
     to its own rows and encodes all their texts itself.
+
+    Args:
+        batch: the global batch.
+        tokens: token ids of the examples' texts.
+        settings: which rows are contrasted with which.
+        rank: number of this process.
+        size: number of processes.
+        whole_batch: the first process computes the loss of all rows in the scope (`Loss.whole_batch`).
+        guide: gives the guide model's embeddings, if there is one.
     """
     examples = tokens.examples
     edges = [len(batch.queries) * number // size for number in range(size + 1)]
     rows = slice(edges[rank], edges[rank + 1])
     together = settings.negatives_cross_device
     scope = _Scope.of(batch, examples, slice(None) if together else rows, settings)
-    own = np.arange(len(scope.rows))[rows if together else slice(None)]
+    own = np.arange(len(scope.rows))
+    if together:
+        own = own[rows] if not whole_batch else own[: len(own) if rank == 0 else 0]
     ids = tokens.queries(scope.queries.tolist()) + tokens.passages(scope.texts.tolist())
     lengths = [len(one) for one in ids]
     shares = assign_micro_batches(lengths, size) if together else [torch.arange(len(lengths))]
@@ -86,6 +109,7 @@ def shard_batch(batch: Batch, tokens: Tokens, settings: TrainingSettings, rank: 
         query_of=torch.from_numpy(scope.query_of),
         text_of=torch.from_numpy(scope.text_of + len(scope.queries)),
         in_batch=torch.from_numpy(scope.in_batch),
+        guide=None if guide is None else guide.rows(scope.queries, scope.texts),
     )
 
 
@@ -176,8 +200,8 @@ def _queries_against_texts(
     return ContrastiveRows(
         rows=torch.from_numpy(scope.query_of[own]),
         columns=torch.from_numpy(columns + len(scope.queries)),
-        own=torch.from_numpy(groups),
-        excluded=_pairs(excluded),
+        group_columns=torch.from_numpy(groups),
+        masked_pairs=_pairs(excluded),
         teacher=_teacher(numbers, scope.groups[own], examples),
         weight=weight,
     )
@@ -209,8 +233,8 @@ def _queries_against_own_groups(scope: _Scope, own: np.ndarray, examples: Exampl
     return ContrastiveRows(
         rows=torch.from_numpy(scope.query_of[own]),
         columns=torch.from_numpy(groups.reshape(-1) + len(scope.queries)),
-        own=torch.arange(groups.size).reshape(groups.shape),
-        excluded=_pairs([]),
+        group_columns=torch.arange(groups.size).reshape(groups.shape),
+        masked_pairs=_pairs([]),
         teacher=_teacher(scope.rows[own], scope.groups[own], examples),
         in_batch=False,
     )
@@ -245,8 +269,8 @@ def _positives_against_queries(
     return ContrastiveRows(
         rows=torch.from_numpy(positives + len(scope.queries)),
         columns=torch.from_numpy(columns),
-        own=torch.from_numpy(queries),
-        excluded=_pairs(sorted(set(excluded))),
+        group_columns=torch.from_numpy(queries),
+        masked_pairs=_pairs(sorted(set(excluded))),
         weight=weight,
         counted=False,
     )

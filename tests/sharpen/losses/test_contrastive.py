@@ -13,11 +13,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from sharpen.losses import contrastive as loss_module
 from sharpen.losses.contrastive import ContrastiveRows, LossConfig, loss_and_gradient
+from sharpen.losses.distillation import M3Distillation
 from sharpen.training.data.collator import shard_batch
 from sharpen.training.data.examples import Examples
 from sharpen.training.data.sampler import Batch
+from sharpen.training.objective import objective_of
 from sharpen.training.settings import TrainingSettings
-from sharpen.training.trainer import objective_of
 from tests.sharpen.training.slow import slow_loss
 from tests.sharpen.training.small_data import parts, small_data
 
@@ -197,7 +198,7 @@ def test_m3_loss_does_not_depend_on_the_order_of_negatives() -> None:
         contrast = ContrastiveRows(
             torch.arange(5), torch.arange(20) + 5, own, torch.empty(0, 2, dtype=torch.long), teacher
         )
-        return loss_and_gradient(vectors, [contrast], LossConfig(0.1, distillation="m3_kd_loss"), 5).loss
+        return loss_and_gradient(vectors, [contrast], LossConfig(0.1, M3Distillation()), 5).loss
 
     assert value(own, teacher) == pytest.approx(value(own[:, order], teacher[:, order]), rel=1e-12)
 

@@ -19,10 +19,12 @@ from sharpen.distributed import ProcessGroup
 from sharpen.models.encoder import Encoder
 from sharpen.settings import EncoderSettings
 from sharpen.training.data.collator import shard_batch
+from sharpen.training.data.examples import Examples
+from sharpen.training.data.guide import GuideEmbeddings
 from sharpen.training.data.tokens import Tokens
+from sharpen.training.objective import memory_of, objective_of
 from sharpen.training.settings import TrainingSettings
 from sharpen.training.step import gradient_step
-from sharpen.training.trainer import memory_of, objective_of
 from tests.sharpen.training.small_data import ENCODER, parts
 
 # two thirds of the queries are of source a; of each source there are some in every step that is used
@@ -42,6 +44,20 @@ VARIANTS: dict[str, tuple[dict[str, Any], int]] = {
     "matryoshka, full size not named": ({"matryoshka_dims": [8]}, 0),
     "kl_div": ({"knowledge_distillation": True, "kd_weight": 2.0}, 0),
     "m3_kd_loss": ({"knowledge_distillation": True, "kd_loss_type": "m3_kd_loss"}, 0),
+    "margin_mse": ({"loss": "margin_mse", "knowledge_distillation": True, "temperature": 1.0}, 0),
+    "cosent": ({"loss": "cosent", "knowledge_distillation": True}, 0),
+    "cosent, fewer queries than processes": ({"loss": "cosent", "train_batch_size": 1}, 1),
+    "gist_embed": ({"loss": "gist_embed", "guide_model": "random", "symmetric": True}, 0),
+    "a loss of one's own": (
+        {
+            "loss": "tests.sharpen.losses.test_losses:Hinge",
+            "loss_arguments": {"margin": 2.0},
+            "matryoshka_dims": [8],
+            "gradient_cache": "on",
+            "micro_batch_tokens": 40,
+        },
+        0,
+    ),
     "in-batch off": ({"use_inbatch_neg": False}, 0),
     "a source apart": ({"no_inbatch_sources": ["b"]}, 0),
     "a source apart, cached": (
@@ -89,13 +105,25 @@ def prepared(model: str, settings: TrainingSettings, encoding: EncoderSettings =
     return encoder.train()
 
 
+def random_guide(examples: Examples) -> GuideEmbeddings:
+    draw = np.random.default_rng(4)
+    return GuideEmbeddings(
+        *(draw.normal(size=(len(rows), 5)).astype(np.float32) for rows in (examples.queries, examples.texts))
+    )
+
+
 def one(model: str, name: str, exchange: ProcessGroup) -> dict[str, Any]:
     """Loss, negatives and gradient of one step."""
     settings, step = settings_of(name)
     encoder = prepared(model, settings)
     examples, batches = parts(settings, sources=SOURCES)
-    layout = shard_batch(batches.batch(step), Tokens(examples, encoder), settings, exchange.rank, exchange.size)
-    found = gradient_step(encoder, layout, objective_of(settings, normalize=True), memory_of(settings), exchange)
+    objective = objective_of(settings, normalize=True)
+    layout = shard_batch(
+        *(batches.batch(step), Tokens(examples, encoder), settings, exchange.rank, exchange.size),
+        whole_batch=objective.loss.whole_batch,
+        guide=random_guide(examples) if settings.guide_model else None,
+    )
+    found = gradient_step(encoder, layout, objective, memory_of(settings), exchange)
     gradient = [torch.zeros_like(p).reshape(-1) if p.grad is None else p.grad.reshape(-1) for p in encoder.parameters()]
     return {"loss": found.loss, "negatives": found.negatives, "gradient": torch.cat(gradient).numpy()}
 

@@ -20,9 +20,9 @@ from sharpen.training.activation_budget import ActivationBudget
 from sharpen.training.data.collator import shard_batch
 from sharpen.training.data.tokens import Tokens
 from sharpen.training.gradient_cache import MicroBatchConfig, embed
+from sharpen.training.objective import objective_of
 from sharpen.training.settings import TrainingSettings
 from sharpen.training.step import gradient_step
-from sharpen.training.trainer import objective_of
 from tests.sharpen.training.gradients import prepared
 from tests.sharpen.training.small_data import ENCODER, parts
 

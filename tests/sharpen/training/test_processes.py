@@ -18,7 +18,7 @@ from sharpen.training.data.collator import shard_batch
 from sharpen.training.data.tokens import Tokens
 from sharpen.training.encoder_setup import set_up
 from sharpen.training.gradient_cache import encode
-from sharpen.training.trainer import memory_of, objective_of
+from sharpen.training.objective import memory_of, objective_of
 from tests.sharpen.training.gradients import SOURCES, VARIANTS, one, prepared, settings_of
 from tests.sharpen.training.slow import slow_loss
 from tests.sharpen.training.small_data import ENCODER, parts, small_data

@@ -61,3 +61,28 @@ def test_face_and_settings_import_no_torch() -> None:
         "assert not {'torch', 'transformers', 'numpy'} & set(sys.modules), 'heavy import'"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"loss": "margin"}, "one of infonce"),
+        ({"loss": "margin_mse"}, "set knowledge_distillation to true"),
+        ({"loss": "infonce", "knowledge_distillation": True}, "no effect with loss infonce"),
+        ({"loss": "gist_embed"}, "needs guide_model"),
+        ({"guide_model": "m"}, "no effect with loss infonce"),
+        ({"loss": "margin_mse", "knowledge_distillation": True, "temperature": 0.1}, "temperature has no effect"),
+        ({"loss": "cosent", "symmetric": True}, "symmetric has no effect"),
+        ({"loss": "cosent", "train_group_size": 1}, "needs train_group_size 2"),
+    ],
+)
+def test_what_a_loss_does_not_heed_is_refused(values: dict[str, object], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        TrainingSettings.checked(values)
+
+
+def test_loss_follows_distillation() -> None:
+    assert TrainingSettings().loss_name == "infonce"
+    assert TrainingSettings(knowledge_distillation=True).loss_name == "kl_div"
+    assert TrainingSettings(knowledge_distillation=True, kd_loss_type="m3_kd_loss").loss_name == "m3_kd_loss"
+    assert TrainingSettings(loss="my.module:Loss", knowledge_distillation=True).loss_name == "my.module:Loss"

@@ -108,9 +108,9 @@ def test_duplicate_questions_are_never_their_own_negatives() -> None:
         faced = 0
         for contrast in layout.contrasts:
             strings = [examples.queries[n] for n in layout.queries] + [examples.texts[n] for n in layout.texts]
-            excluded = set(map(tuple, contrast.excluded.tolist()))
+            excluded = set(map(tuple, contrast.masked_pairs.tolist()))
             for row, text in enumerate(contrast.rows.tolist()):
-                width = range(len(contrast.columns)) if contrast.in_batch else contrast.own[row].tolist()
+                width = range(len(contrast.columns)) if contrast.in_batch else contrast.group_columns[row].tolist()
                 columns = [column for column in width if (row, column) not in excluded]
                 faced += len(columns)
                 assert plain(strings[text]) not in {plain(strings[contrast.columns[column]]) for column in columns}
@@ -196,7 +196,7 @@ def test_a_source_apart_on_a_process_that_keeps_to_its_rows() -> None:
     assert (together.in_batch, own.in_batch) == (True, False)
     of = np.concatenate([np.full(len(part.queries), -1), part.texts])
     assert set(of[together.columns].tolist()) == set(batch.groups[3:][~apart].reshape(-1).tolist())
-    assert of[own.columns[own.own]].tolist() == batch.groups[3:][apart].tolist()
+    assert of[own.columns[own.group_columns]].tolist() == batch.groups[3:][apart].tolist()
 
 
 def test_deal_balances_tokens() -> None:

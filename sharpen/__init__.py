@@ -1,1 +1,97 @@
-"""Make a text-embedding model better at retrieval on your own data."""
+"""Make a text-embedding model better at retrieval on your own data.
+
+Everything below is imported when it is first used, so that `import sharpen` is quick.
+
+Example:
+    data = sharpen.load_dataset("train.jsonl")
+    negatives = sharpen.mine_hard_negatives(data, model=base)
+    model = sharpen.finetune(base, data, negatives, temperature=0.02)
+    sharpen.evaluate(model, data).metrics["ndcg_at_10"]
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sharpen.api import (
+        build_index,
+        embed,
+        evaluate,
+        finetune,
+        load_dataset,
+        load_model,
+        mine_hard_negatives,
+        search,
+    )
+    from sharpen.console import enable_logging
+    from sharpen.data.dataset import DataSet
+    from sharpen.data.preparation.settings import DataSettings
+    from sharpen.errors import InputError, SharpenError, StepFailed
+    from sharpen.evaluation.settings import EvaluationSettings
+    from sharpen.index.settings import IndexSettings
+    from sharpen.mining.settings import MiningSettings
+    from sharpen.models.bi_encoder import BiEncoderModel
+    from sharpen.models.encoder import Encoder
+    from sharpen.results import Evaluation, FinetunedModel, Index, Negatives
+    from sharpen.settings import EncoderSettings
+    from sharpen.training.settings import TrainingSettings
+
+_MODULES = {
+    "sharpen.api": (
+        *("build_index", "embed", "evaluate", "finetune"),
+        *("load_dataset", "load_model", "mine_hard_negatives", "search"),
+    ),
+    "sharpen.console": ("enable_logging",),
+    "sharpen.data.dataset": ("DataSet",),
+    "sharpen.data.preparation.settings": ("DataSettings",),
+    "sharpen.errors": ("InputError", "SharpenError", "StepFailed"),
+    "sharpen.evaluation.settings": ("EvaluationSettings",),
+    "sharpen.index.settings": ("IndexSettings",),
+    "sharpen.mining.settings": ("MiningSettings",),
+    "sharpen.models.bi_encoder": ("BiEncoderModel",),
+    "sharpen.models.encoder": ("Encoder",),
+    "sharpen.results": ("Evaluation", "FinetunedModel", "Index", "Negatives"),
+    "sharpen.settings": ("EncoderSettings",),
+    "sharpen.training.settings": ("TrainingSettings",),
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = [
+    "BiEncoderModel",
+    "DataSet",
+    "DataSettings",
+    "Encoder",
+    "EncoderSettings",
+    "Evaluation",
+    "EvaluationSettings",
+    "FinetunedModel",
+    "Index",
+    "IndexSettings",
+    "InputError",
+    "MiningSettings",
+    "Negatives",
+    "SharpenError",
+    "StepFailed",
+    "TrainingSettings",
+    "build_index",
+    "embed",
+    "enable_logging",
+    "evaluate",
+    "finetune",
+    "load_dataset",
+    "load_model",
+    "mine_hard_negatives",
+    "search",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """A public name, imported on first use (PEP 562)."""
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_MODULE_OF[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

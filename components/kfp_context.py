@@ -69,11 +69,13 @@ def exit_on_error(step: str, *, first_contact: bool = False) -> Iterator[None]:
 
 
 def log_metrics(metrics: Any, values: Mapping[str, float]) -> None:
-    """Fill a KFP `Metrics` artifact: the figures that the UI shows beside a step.
-
-    They are written as its file too: kfp.local takes an artifact without a file for lost, and the step for not cached.
-    """
+    """Fill a KFP `Metrics` artifact: the figures that the UI shows for a step."""
     for name, value in values.items():
         metrics.log_metric(name, value)
-    Path(metrics.path).parent.mkdir(parents=True, exist_ok=True)
-    Path(metrics.path).write_text(json.dumps(dict(values), indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    write_json(metrics.path, values)
+
+
+def write_json(path: str, values: Mapping[str, Any]) -> None:
+    """Write an artifact's file: kfp.local takes an artifact without one for lost, and the step for not cached."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_text(json.dumps(dict(values), indent=2, sort_keys=True) + "\n", encoding="utf-8")

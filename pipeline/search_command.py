@@ -12,13 +12,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from components.indexing.step import index_address
 from pipeline import parameters
 from sharpen.errors import InputError
 from sharpen.index.settings import IndexSettings
 from sharpen.parent_death import dies_with_parent
 from sharpen.registry import registry
 from sharpen.registry.registry import Champion
+from sharpen.registry.versions import index_address
 from sharpen.settings import SettingsModel
 from sharpen.store import storage
 

@@ -73,14 +73,14 @@ def measure(
     values = {name: np.zeros(len(query_ids)) for name in names}
     for start in range(0, len(query_ids), QUERIES_AT_ONCE):
         block = query_ids[start : start + QUERIES_AT_ONCE]
-        judged = [qrels.get(query_id, {}) for query_id in block]
+        labels = [qrels.get(query_id, {}) for query_id in block]
         lists = [rankings.get(query_id, ()) for query_id in block]
         depth = max(*cutoffs, *(map(len, lists) if 0 in cutoffs else ()), 1)
         grades = _matrix(
-            [[grade.get(p, 0) for p in found[:depth]] for grade, found in zip(judged, lists, strict=True)], depth
+            [[grade.get(p, 0) for p in found[:depth]] for grade, found in zip(labels, lists, strict=True)], depth
         )
-        best = _matrix([sorted(grade.values(), reverse=True)[:depth] for grade in judged], depth)
-        relevant = np.array([sum(g >= relevance_level for g in grade.values()) for grade in judged])
+        best = _matrix([sorted(grade.values(), reverse=True)[:depth] for grade in labels], depth)
+        relevant = np.array([sum(g >= relevance_level for g in grade.values()) for grade in labels])
         for name, column in _measure_block(grades, best, relevant, relevance_level, names).items():
             values[name][start : start + len(block)] = column
     return values

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
+from collections.abc import Iterable
+from typing import Any
 
 import click
 
 from components.command_line import main, step_command
 from sharpen.evaluation.settings import EvaluationAddresses, EvaluationSettings, ScoreAddresses, ScoreSettings
 from sharpen.settings import EncoderSettings
+from sharpen.terminal import plain_console
 
 
 def _evaluate(addresses: EvaluationAddresses, settings: EvaluationSettings, encoder: EncoderSettings) -> None:
-    from components.evaluation.show import show_evaluation
     from sharpen.evaluation.evaluate import evaluate
+    from sharpen.evaluation.summary import evaluation_lines
 
     evaluate(
         addresses.model,
@@ -26,14 +30,26 @@ def _evaluate(addresses: EvaluationAddresses, settings: EvaluationSettings, enco
         context={"negatives": addresses.negatives},
         settings_of=addresses.settings_of,
     )
-    show_evaluation(addresses, settings)
+    _show(evaluation_lines(addresses.output, settings))
+    if not (addresses.base or addresses.champion):
+        following = ["--model", "TUNED", "--data", addresses.data, "--split", addresses.split]
+        following += ["--base", addresses.output, "--output", "OUT"]
+        _show([f"next    python -m components.evaluation {shlex.join(following)}"])
 
 
 def _score(addresses: ScoreAddresses, settings: ScoreSettings) -> None:
-    from components.evaluation.show import show_score
     from sharpen.evaluation.score import score
+    from sharpen.evaluation.summary import score_lines
 
-    show_score(score(addresses, settings), addresses)
+    _show(score_lines(score(addresses, settings)))
+    if addresses.output:
+        _show([f"written {addresses.output}"])
+
+
+def _show(lines: Iterable[Any]) -> None:
+    console = plain_console()
+    for line in lines:
+        console.print(line, soft_wrap=isinstance(line, str))
 
 
 def command(arguments: list[str]) -> tuple[click.Command, list[str]]:

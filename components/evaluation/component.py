@@ -51,14 +51,11 @@ def evaluation(
         The address of the evaluation.
     """
     from components.evaluation.step import run_step
-    from components.kfp_context import exit_on_error, log_metrics, output_uri
+    from components.kfp_context import exit_on_error, output_uri
 
     with exit_on_error(name):
         evaluation.uri = output_uri(evaluation.uri, name)
         what = (model, data, split, settings, encoder, base, champion, negatives)
         measured_as = "better" if settings_of == "better" else "model"
         result = run_step(evaluation.uri, name, *what, measured_as, without)
-        evaluation.metadata.update(result.facts)
-        log_metrics(metrics, result.metrics)
-        result.write_page(report.path)
-        return result.address
+        return result.publish(evaluation, metrics, report)

@@ -8,11 +8,9 @@ from sharpen.settings import EncoderSettings
 
 
 def _mine(addresses: MiningAddresses, settings: MiningSettings, encoder: EncoderSettings) -> None:
-    from components.hard_negatives.show import show
     from sharpen.mining.mine import mine
 
     mine(addresses.data, addresses.model, addresses.output, settings, encoder)
-    show(addresses.output)
 
 
 command = step_command(

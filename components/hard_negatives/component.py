@@ -36,12 +36,9 @@ def hard_negatives(
         The address of the negatives.
     """
     from components.hard_negatives.step import run_step
-    from components.kfp_context import exit_on_error, log_metrics, output_uri
+    from components.kfp_context import exit_on_error, output_uri
 
     with exit_on_error(name):
         negatives.uri = output_uri(negatives.uri, name)
         result = run_step(negatives.uri, data, model, settings, encoder)
-        negatives.metadata.update(result.facts)
-        log_metrics(statistics, result.metrics)
-        result.write_page(report.path)
-        return result.address
+        return result.publish(negatives, statistics, report)

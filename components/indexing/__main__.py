@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,19 +14,22 @@ from components.command_line import main, step_command
 from sharpen.errors import InputError
 from sharpen.index.settings import IndexAddresses, IndexSettings, SearchAddresses, SearchSettings
 from sharpen.settings import EncoderSettings
+from sharpen.terminal import plain_console, printable
+
+if TYPE_CHECKING:
+    from sharpen.index.search import Answer
+
+SNIPPET = 160
 
 
 def _index(addresses: IndexAddresses, settings: IndexSettings, encoder: EncoderSettings) -> None:
-    from components.indexing.show import show_index
     from sharpen.index.build import index
 
     index(addresses.data, addresses.model, addresses.output, settings, encoder)
-    show_index(addresses.output)
 
 
 def _search(addresses: SearchAddresses, settings: SearchSettings) -> None:
     started = time.monotonic()
-    from components.indexing.show import show_answer
     from sharpen.index.search import OpenIndex
 
     opened = OpenIndex(addresses.index, addresses.model, settings.prompt)
@@ -35,7 +40,28 @@ def _search(addresses: SearchAddresses, settings: SearchSettings) -> None:
     if not addresses.text and sys.stdin.isatty():
         print("one query a line; Ctrl-D ends", file=sys.stderr)
     for text in [addresses.text] if addresses.text else _queries(sys.stdin.buffer):
-        show_answer(opened.ask(text, settings.top), settings.json_output)
+        show(opened.ask(text, settings.top), as_json=settings.json_output)
+
+
+def show(answer: Answer, *, as_json: bool) -> None:
+    """Print the hits of one query: a table, or one line of JSON."""
+    if as_json:
+        print(json.dumps(answer.as_values(), ensure_ascii=False), flush=True)
+        return
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2), show_header=True)
+    table.add_column("", justify="right")
+    table.add_column("score", justify="right")
+    table.add_column("passage", overflow="fold", max_width=32)
+    table.add_column("title and text", overflow="ellipsis")
+    for hit in answer.hits:
+        line = " ".join(f"{hit.title or ''} {hit.text or ''}".split())
+        snippet = line if len(line) <= SNIPPET else line[: SNIPPET - 1].rstrip() + "…"
+        table.add_row(str(hit.rank), f"{hit.score:.4f}", printable(hit.passage_id), printable(snippet))
+    console = plain_console()
+    console.print(table)
+    console.print(f"{len(answer.hits)} passages in {answer.seconds:.2f} s")
 
 
 def _queries(lines: Iterable[bytes]) -> Iterator[str]:

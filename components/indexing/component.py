@@ -34,12 +34,11 @@ def indexing(
         The address of the index.
     """
     from components.indexing.step import run_step
-    from components.kfp_context import exit_on_error, log_metrics
+    from components.kfp_context import exit_on_error, write_json
 
     with exit_on_error("indexing"):
         result = run_step(model, data, settings, encoder)
-        index.metadata.update(result.facts)
-        log_metrics(statistics, result.metrics)
-        result.write_facts(index.path)
-        result.write_page(page.path)
-        return result.address
+        address = result.publish(index, statistics, page)
+        # the folder is outside of the pipeline's root, where KFP's launcher takes no artifact
+        write_json(index.path, result.facts)
+        return address

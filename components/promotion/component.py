@@ -123,7 +123,7 @@ def promotion(
     with exit_on_error("promotion"):
         result = run_step(model, evaluation, model_name, store, settings, with_index, again=again)
         promoted.metadata.update(address=result.promotion.version, model_name=model_name)
-        result.tell(page, evaluation)
+        result.publish(page, evaluation)
     return result.outputs  # type: ignore[return-value]
 
 

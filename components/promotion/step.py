@@ -1,4 +1,4 @@
-"""The promotion step between its KFP face and its logic: addresses and JSON in, what the run does next out."""
+"""The promotion step between its KFP face and the library: addresses and JSON in, what the run does next out."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ INDEX, PROMOTED, COMPARE_AGAIN, NOT_PROMOTED = "index", "promoted", "compare aga
 
 
 @dataclass(frozen=True)
-class StepResult:
+class PromotionResult:
     """A promotion, and what follows.
 
     Attributes:
@@ -35,11 +35,11 @@ class StepResult:
     reason: str
     page: str
 
-    def tell(self, page: Any, evaluation: str) -> None:
-        """Write the page, and say on it and on the screen how the promotion ended."""
+    def publish(self, page: Any, evaluation: str) -> None:
+        """Write the page, and print how the promotion ended."""
         Path(page.path).write_text(self.page, encoding="utf-8")
-        told = {"verdict": self.promotion.verdict, "version": self.promotion.version, "reasons": [self.reason]}
-        page.metadata.update(**told, evaluation=evaluation)
+        facts = {"verdict": self.promotion.verdict, "version": self.promotion.version, "reasons": [self.reason]}
+        page.metadata.update(**facts, evaluation=evaluation)
         print(printable(f"{self.follows}: {self.reason}"))
 
     @property
@@ -50,7 +50,7 @@ class StepResult:
 
 def run_step(
     model: str, evaluation: str, name: str, root: str, settings: str, with_index: str, *, again: bool
-) -> StepResult:
+) -> PromotionResult:
     """Promote as the pipeline asks; the rest is the component's. Raises what `promote` raises.
 
     The first try follows a gate that has passed the same evaluation; the second decides by itself.
@@ -76,4 +76,4 @@ def run_step(
                 f"other runs changed the champion each time that this run had compared its model with it: {reason}; "
                 f"the model is at {model}; run again, and it is compared with the champion of then"
             )
-    return StepResult(ended, follows, reason, promotion_page(follows, reason, ended.version, name, root))
+    return PromotionResult(ended, follows, reason, promotion_page(follows, reason, ended.version, name, root))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from sharpen.index.ann import EXACT
 from sharpen.index.corpus import Corpus, read
 from sharpen.index.faiss_file import Searchable
 from sharpen.index.manifest import Manifest, Shard
-from sharpen.index.page import render_page
+from sharpen.index.page import render_page, summary
 from sharpen.index.quality import Embedded
 from sharpen.index.quantization import codec_for, computed, cut, largest_value
 from sharpen.index.settings import IndexSettings
@@ -26,6 +27,8 @@ from sharpen.run_context import run_id
 from sharpen.settings import EncoderSettings
 from sharpen.store import storage
 from sharpen.version import code_version
+
+logger = logging.getLogger(__name__)
 
 PAGE = "README.md"
 # An approximate index is measured at more ranks than are usually asked for, which is the harder question.
@@ -79,7 +82,11 @@ def index(data: str, model: str, output: str, settings: IndexSettings, encoder: 
         (folder / PAGE).write_text(render_page(made), encoding="utf-8")
         seconds = {"encoding": encoded - started, "total": time.monotonic() - started}
         facts["seconds"] = {name: round(took, 2) for name, took in seconds.items()}
-    return storage.read_manifest(output)
+    written = storage.read_manifest(output)
+    size = sum(file["size"] for file in written.files)
+    lines = [*summary(made, seconds["total"]), f"index  {output} ({size / 1e6:,.1f} MB)"]
+    logger.info("\n".join(lines))
+    return written
 
 
 def stored_dimension(settings: IndexSettings, encoder: Encoder) -> int:

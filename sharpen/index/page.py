@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sharpen.index.manifest import Manifest
 from sharpen.markdown import code_span
+from sharpen.progress import clock
 
 
 def render_page(index: Manifest) -> str:
@@ -66,3 +69,29 @@ def _quality(index: Manifest) -> list[str]:
         )
     lines += ["", f"As `{index.faiss.file}` is searched by `sharpen search`: {found['searched']:.4f}.", ""]
     return lines
+
+
+def summary(index: Manifest, seconds: float) -> list[str]:
+    """What was made in `seconds` seconds, in a line or two."""
+    stored, quality = index.embeddings, index.quality
+    lines = [
+        f"{index.passages:,} passages in {clock(seconds)}: {stored.dimension} dimensions as {stored.precision}, "
+        f"search {index.faiss.factory}"
+    ]
+    if quality:
+        shares = ", ".join(f"{name} {share:.3f}" for name, share in quality["exhaustive"].items())
+        lines.append(
+            f"recall@{quality['k']} of {quality['queries']:,} {quality['asked']}: {quality['searched']:.3f} as it is "
+            f"searched ({shares})"
+        )
+    return lines
+
+
+def figures(made: dict[str, Any]) -> dict[str, float]:
+    """Flat figures of manifest.json, for the UI beside a step."""
+    found = {"passages": float(made["passages"]), "dimension": float(made["embeddings"]["dimension"])}
+    if quality := made["quality"]:
+        k = quality["k"]
+        found[f"recall_at_{k}_searched"] = quality["searched"]
+        found |= {f"recall_at_{k}_{name}": share for name, share in quality["exhaustive"].items()}
+    return found

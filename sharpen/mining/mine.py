@@ -26,6 +26,7 @@ from sharpen.mining.rank_range import RankRange, rank_range
 from sharpen.mining.rankings import MinerEmbeddings, candidate_blocks
 from sharpen.mining.report.page import render_page
 from sharpen.mining.report.statistics import MiningStats
+from sharpen.mining.report.summary import summary
 from sharpen.mining.rescoring import QUERIES_AT_ONCE, Rescorer, make_rescorer, rescored
 from sharpen.mining.rules import NOT_RANKED
 from sharpen.mining.selection import choose
@@ -105,6 +106,7 @@ def mine(data: str, model: str, output: str, settings: MiningSettings, encoder: 
             report["rescoring"] |= {"pairs_scored": rescorer.scored, "hash": rescorer.cross_encoder.identity}
         (folder / REPORT).write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         (folder / PAGE).write_text(render_page(report), encoding="utf-8")
+    logger.info("\n".join([*summary(report), f"report  {storage.join(output, PAGE)}"]))
     return storage.read_manifest(output)
 
 

@@ -68,6 +68,19 @@ def version_address(root: str, name: str, version: str) -> str:
     return storage.join(_versions(root, name), version)
 
 
+def index_address(version: str) -> str:
+    """Where the index of a registered version is: ``models/<name>/indexes/<version>``, next to ``versions/<version>``.
+
+    Raises:
+        InputError: the address is not that of a version in a registry.
+    """
+    location, mark, query = version.partition("?")
+    folder, _, number = location.rstrip("/").rpartition("/")
+    if not folder.endswith("/versions"):
+        raise InputError(f"{version}: not a version in a registry (<root>/models/<name>/versions/<version>)")
+    return f"{folder.removesuffix('/versions')}/indexes/{number}{mark}{query}"
+
+
 def content_of(files: list[dict[str, Any]]) -> str:
     """SHA-256 over the files of a model (as its marker lists them) that determine its embeddings."""
     named = sorted((file["name"], file["sha256"]) for file in files if file["name"] not in _TOLD_ABOUT)

@@ -137,8 +137,8 @@ def line_chart(
         parts.append(curve([(scale_x(x), scale_y(y)) for x, y in one.points], height, f"line {one.role}"))
     if named_ends:
         ends = [one for one in series if one.role != "faint"]
-        places = spread([(1 - scale_y(one.points[-1][1])) * height for one in ends], 28, 8, height - 6)
-        for one, y in zip(ends, places, strict=True):
+        heights = spread([(1 - scale_y(one.points[-1][1])) * height for one in ends], 28, 8, height - 6)
+        for one, y in zip(ends, heights, strict=True):
             last = one.points[-1][1]
             parts.append(el("text", one.name, x="100%", dx=10, y=y, class_=f"end-name {one.role}"))
             parts.append(el("text", end_text(last), x="100%", dx=10, y=y + 13, class_="tick"))
@@ -161,11 +161,11 @@ def histogram(title: str, series: Sequence[tuple[str, str, Mapping[str, Any]]], 
     parts: list[Markup] = [el("line", x1="0", x2="100%", y1=height, y2=height, class_="grid")]
     for (name, role, found), row in zip(series, shares, strict=True):
         for i, (share, count) in enumerate(zip(row, found["counts"], strict=True)):
-            said = f"{name}: {count:,} ({share:.1%}) between {edges[i]:.3f} and {edges[i + 1]:.3f}"
+            text = f"{name}: {count:,} ({share:.1%}) between {edges[i]:.3f} and {edges[i + 1]:.3f}"
             tall = scale_y(share) * height
             x, wide = f"{(i + 0.04) * width:.3f}%", f"{0.92 * width:.3f}%"
             parts.append(
-                el("rect", el("title", said), x=x, width=wide, y=height - tall, height=tall, rx=1.5, class_=role)
+                el("rect", el("title", text), x=x, width=wide, y=height - tall, height=tall, rx=1.5, class_=role)
             )
     for i in range(0, len(edges), 5):
         parts.append(el("text", plain(round(edges[i], 2)), x=f"{i * width:.3f}%", y=height + 18, class_="tick middle"))
@@ -174,7 +174,7 @@ def histogram(title: str, series: Sequence[tuple[str, str, Mapping[str, Any]]], 
 
 
 def count_table(rows: Sequence[tuple[str, int | None, float]], what: str = "") -> Markup:
-    """A row with a bar for each (name, count or None, share from 0 to 1); `what` is counted, said after the share."""
+    """A row with a bar for each (name, count or None, share from 0 to 1); `what` is counted, text after the share."""
     if not rows:
         return el("p", "none", class_="small")
     written = [

@@ -103,10 +103,10 @@ def frame(
     return Markup("").join(parts)
 
 
-def spread(places: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+def spread(positions: Sequence[float], gap: float, low: float, high: float) -> list[float]:
     """Move label positions (pixels) apart so that neighbours are at least `gap` apart, within [low, high]."""
-    order = sorted(range(len(places)), key=lambda i: places[i])
-    moved = list(places)
+    order = sorted(range(len(positions)), key=lambda i: positions[i])
+    moved = list(positions)
     floor = low
     for i in order:
         moved[i] = max(moved[i], floor)

@@ -15,7 +15,7 @@ from kfp.dsl import Artifact, Markdown, Metrics
 from components.command_line import main
 from components.indexing import __main__ as face
 from components.indexing.component import indexing
-from components.indexing.step import index_address, run_step
+from components.indexing.step import run_step
 from sharpen.errors import InputError
 from tests.sharpen.index.corpora import passage, write_beir
 
@@ -68,13 +68,6 @@ def here(*arguments: str) -> int:
     except SystemExit as ended:
         return int(ended.code or 0)
     return 0
-
-
-def test_an_index_stands_beside_the_version_that_made_it() -> None:
-    assert index_address("s3://b/root/models/m/versions/v0001") == "s3://b/root/models/m/indexes/v0001"
-    assert index_address("minio://b/models/m/versions/v2?x=1") == "minio://b/models/m/indexes/v2?x=1"
-    with pytest.raises(InputError, match="not a version in a registry"):
-        index_address("s3://b/runs/r/finetuning")
 
 
 @pytest.mark.model

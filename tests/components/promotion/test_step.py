@@ -8,9 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from components.promotion.step import StepResult, run_step
+from components.promotion.step import PromotionResult, run_step
 from sharpen.errors import StepFailed
 from sharpen.registry import last_run, registry
+from sharpen.registry.run_record import TrainingInputs
 from sharpen.store import storage
 from tests.sharpen.registry.conftest import GOOD, figures
 
@@ -20,7 +21,9 @@ BAD = GOOD | {"ndcg_at_10": figures(0.5, 0.4, -0.2)}
 disk_only = pytest.mark.parametrize("root", ["disk"], indirect=True)
 
 
-def step(root: str, model: str, evaluation: str, *, again: bool, index: str = "no", settings: str = "{}") -> StepResult:
+def step(
+    root: str, model: str, evaluation: str, *, again: bool, index: str = "no", settings: str = "{}"
+) -> PromotionResult:
     return run_step(model, evaluation, NAME, root, settings, index, again=again)
 
 
@@ -59,12 +62,12 @@ def test_the_end_of_a_lost_race_is_in_the_record_and_on_the_page(
     late = make_model("w2")
     ended = step(root, late, make_evaluation(late), again=False)
     page = SimpleNamespace(path=str(tmp_path / "page.md"), metadata={})
-    ended.tell(page, "s3://b/evaluation")
+    ended.publish(page, "s3://b/evaluation")
     assert page.metadata["verdict"] == "overtaken" and page.metadata["version"] == ""
     assert (tmp_path / "page.md").read_text().startswith(f"## {NAME}: not promoted\n\nother runs changed the champion")
     examples = storage.join(root, "runs", "x", "examples.u64")
     storage.write_bytes(examples, b"12345678")
-    seen = last_run.Seen({}, "c", 1, examples)
+    seen = TrainingInputs({}, "c", 1, examples)
     last_run.record_run(root, NAME, seen, ended.outputs[1], ended.outputs[2], ended.reason)
     assert last_run.describe_run(root, NAME, "mine") == f"not promoted (overtaken): {ended.reason}"
     assert registry.champion_address(root, NAME).endswith("v0001")

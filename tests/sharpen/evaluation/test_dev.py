@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from components.evaluation.step import figures
 from sharpen.data import query_keys
 from sharpen.data.text import text_key
 from sharpen.errors import InputError
 from sharpen.evaluation.evaluate import evaluate
+from sharpen.evaluation.summary import figures
 from sharpen.store import storage
 from tests.sharpen.evaluation.test_evaluate import FAST, SHORT, write_beir
 

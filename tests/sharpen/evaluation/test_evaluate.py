@@ -21,7 +21,7 @@ from sharpen.evaluation.evaluate import evaluate
 from sharpen.evaluation.settings import EvaluationSettings
 from sharpen.settings import EncoderSettings
 from sharpen.store import storage
-from tests.sharpen.evaluation.test_metrics import trec_scores
+from tests.sharpen.test_metrics import trec_scores
 
 pytestmark = pytest.mark.model
 

@@ -11,7 +11,6 @@ import polars as pl
 import pytest
 from transformers import BertConfig, BertModel
 
-from components.hard_negatives.show import summary
 from sharpen.errors import InputError
 from sharpen.index import ann
 from sharpen.index.ann import Effort
@@ -19,6 +18,7 @@ from sharpen.index.exact import Neighbours, top_k
 from sharpen.mining.approximate import Approximate, approximated, search_facts
 from sharpen.mining.mine import mine
 from sharpen.mining.rankings import MinerEmbeddings, best_positive_ranks
+from sharpen.mining.report.summary import summary
 from sharpen.mining.settings import MiningSettings
 from sharpen.settings import EncoderSettings
 from tests.sharpen.mining import corpora

@@ -316,3 +316,10 @@ def test_a_damaged_pointer_is_told(root: str, make_model: Callable[..., str]) ->
     storage.write_bytes(storage.join(root, "models", NAME, "champion.json"), b"{")
     with pytest.raises(InputError, match=r"champion\.json: damaged"):
         registry.read_champion(root, NAME)
+
+
+def test_an_index_stands_beside_the_version_that_made_it() -> None:
+    assert versions.index_address("s3://b/root/models/m/versions/v0001") == "s3://b/root/models/m/indexes/v0001"
+    assert versions.index_address("minio://b/models/m/versions/v2?x=1") == "minio://b/models/m/indexes/v2?x=1"
+    with pytest.raises(InputError, match="not a version in a registry"):
+        versions.index_address("s3://b/runs/r/finetuning")

@@ -10,12 +10,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from components.hard_negatives.show import summary
-from components.hard_negatives.step import figures as step_figures
 from sharpen.mining import rng
 from sharpen.mining.report.histogram import BINS, histograms
 from sharpen.mining.report.page import render_page
 from sharpen.mining.report.statistics import MiningStats, shortened
+from sharpen.mining.report.summary import figures as step_figures
+from sharpen.mining.report.summary import summary
 from sharpen.mining.rng import RngStream
 from sharpen.mining.settings import MiningSettings
 from sharpen.settings import EncoderSettings

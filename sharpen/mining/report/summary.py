@@ -1,24 +1,33 @@
-"""What mining prints when it is done."""
+"""The figures of a mining run in short: for the UI beside a step, and as lines for the log."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from sharpen.mining.output import PAGE, REPORT
 from sharpen.progress import clock
-from sharpen.store import storage
 
 
-def show(output: str) -> None:
-    """Print a summary of a finished negatives folder."""
-    for line in summary(storage.read_json(storage.join(output, REPORT))):
-        print(line)
-    print(f"report  {storage.join(output, PAGE)}", flush=True)
+def figures(report: Mapping[str, Any]) -> dict[str, float]:
+    """Flat figures of report.json."""
+    found = {name: float(report[name]) for name in ("queries", "passages", "positives", "negatives", "candidates")}
+    found |= {f"dropped_{rule}": float(count) for rule, count in report["dropped_by_rule"].items() if count}
+    found |= {f"picked_by_{name}": float(count) for name, count in report["picked_by"].items() if count}
+    found["queries_left_short"] = float(report["short"]["queries"])
+    for k, share in report["share_of_queries_with_a_positive_in_top"].items():
+        found[f"positive_in_top_{k}"] = share
+    if hidden := report["hidden_positives"]:
+        found |= {f"hidden_positives_{name}": hidden[name] for name in hidden if name.startswith("rate_")}
+    if rescoring := report["rescoring"]:
+        rates = {name: rate for name, rate in rescoring.items() if name.startswith("rate_") and rate is not None}
+        found |= {f"cross_encoder_{name}": rate for name, rate in rates.items()}
+    if "recall" in (search := report["search"]["model"]):
+        found["search_recall"] = search["recall"]
+    return found
 
 
 def summary(report: Mapping[str, Any]) -> list[str]:
-    """The report in a few lines."""
+    """report.json in a few lines."""
     picked, short, hidden = report["picked_by"], report["short"], report["hidden_positives"]
     dropped = {rule: count for rule, count in report["dropped_by_rule"].items() if count}
     top = report["share_of_queries_with_a_positive_in_top"]

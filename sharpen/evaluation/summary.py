@@ -1,0 +1,74 @@
+"""An evaluation in short: flat figures, and tables for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from rich.table import Table
+
+from sharpen.evaluation import artifact
+from sharpen.evaluation.artifact import EvaluationArtifact
+from sharpen.evaluation.settings import MEASURES, EvaluationSettings
+from sharpen.reports.formatting import interval, number, p_text, signed
+from sharpen.store import storage
+
+
+def figures(address: str) -> dict[str, float]:
+    """Figures of a finished evaluation: every metric, ``dev_<metric>``, and ``<metric>_minus_<reference>``."""
+    found: dict[str, float] = dict(storage.read_json(storage.join(address, artifact.METRICS)))
+    dev = storage.read_json(storage.join(address, artifact.DEV))["metrics"]
+    found |= {f"dev_{metric}": value for metric, value in dev.items()}
+    for name, other in _against(address).items():
+        found |= {f"{metric}_minus_{name}": result["difference"] for metric, result in other["metrics"].items()}
+    return found
+
+
+def evaluation_lines(address: str, settings: EvaluationSettings) -> Iterator[str | Table]:
+    """Headline metrics of a finished evaluation, differences if there are any, and where the report is."""
+    found, against = EvaluationArtifact.open(address), _against(address)
+    yield f"{found.facts['queries']:,} queries of {found.facts['split']}, {found.facts['passages']:,} passages"
+    if not against:
+        yield _table(("metric", "score"), [(name, number(found.metrics[name])) for name in settings.headline_metrics])
+    for name, other in against.items():
+        rows = []
+        for metric in settings.headline_metrics:
+            r = other["metrics"][metric]
+            scores = (number(r["reference"]), number(r["candidate"]), signed(r["difference"]))
+            rows.append((metric, *scores, interval(r["ci_low"], r["ci_high"]), p_text(r["p_value"])))
+        yield _table(("metric", name, "score", "change", f"{100 * settings.confidence_level:g} % interval", "p"), rows)
+    yield f"report  {storage.join(address, artifact.REPORT)}"
+
+
+def score_lines(result: dict[str, Any]) -> Iterator[str | Table]:
+    """What `score` returns, as a table: a row a measure, a column a cutoff."""
+    facts, metrics = result["facts"], result["metrics"]
+    retrieved = f"{facts['relevant_retrieved']:,} of {facts['relevant']:,} relevant passages retrieved"
+    yield f"{facts['queries']:,} queries, {retrieved}"
+    rows = [
+        (
+            kind,
+            *(number(metrics[f"{kind}_at_{k}"], 4) for k in facts["cutoffs"]),
+            number(metrics[kind], 4) if kind in metrics else "",
+        )
+        for kind in MEASURES
+    ]
+    yield _table(("metric", *(f"@{k}" for k in facts["cutoffs"]), "uncut"), rows)
+    if missing := facts["judged_queries_missing_in_run"]:
+        counted = "count as zero" if facts["missing_queries"] == "zero" else "are left out"
+        yield f"{missing:,} judged queries are not in the run and {counted} (setting missing_queries)"
+
+
+def _against(address: str) -> dict[str, Any]:
+    comparison = storage.join(address, artifact.COMPARISON)
+    return storage.read_json(comparison)["against"] if storage.exists(comparison) else {}
+
+
+def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    table.add_column(header[0])
+    for name in header[1:]:
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    return table

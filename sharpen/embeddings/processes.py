@@ -13,7 +13,7 @@ import torch
 from sharpen.data.text_type import TextType
 from sharpen.embeddings.request import Request
 from sharpen.embeddings.shards import ShardFolder
-from sharpen.jobs import JobSettings, run_job
+from sharpen.local_processes import run_on_processes
 from sharpen.store import local_store
 
 if TYPE_CHECKING:
@@ -63,7 +63,8 @@ def encode_on_processes(
         processes: how many.
         place: of the cache, as `EncoderSettings.vector_cache` says it.
 
-    Raises: as `run_job`.
+    Raises:
+        InputError, StepFailed: as `run_on_processes`.
     """
     device = encoder.device
     folder = local_store.temp_sibling(cache.folder / "request")
@@ -75,7 +76,8 @@ def encode_on_processes(
             # the first process needs the room
             encoder.to("cpu")
             torch.cuda.empty_cache()
-        run_job(MODULE, {"request": str(folder)}, JobSettings.checked({"backend": "local", "processes": processes}))
+        # of this machine in a cluster too: a pod of its own for the corpus of one step would wait in a queue
+        run_on_processes(MODULE, ["--request", str(folder)], processes)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         encoder.to(device)

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Mapping
 from typing import Any
 
-from sharpen.errors import InputError, StepFailed
+from sharpen.errors import InputError
 from sharpen.jobs.job import Backend, Job
 from sharpen.jobs.launch_context import in_pipeline_pod
 from sharpen.jobs.local import LocalBackend
 from sharpen.jobs.settings import JobSettings
+from sharpen.local_processes import cancelled_on_signals
 from sharpen.store import storage
-
-
-class _ToldToEnd(BaseException):
-    """SIGTERM came. Not an Exception, so that nothing on the way up takes it for a failed call."""
 
 
 def run_job(
@@ -49,7 +43,7 @@ def run_job(
     built = backend.build()
     if manifest:
         storage.write_bytes(manifest, yaml.safe_dump(built, sort_keys=False, allow_unicode=True, width=120).encode())
-    with _cancelled_when_told(backend):
+    with cancelled_on_signals(backend.cancel):
         backend.submit(built)
         ending = backend.watch()
     backend.result(ending)
@@ -95,23 +89,3 @@ def _backend_name(settings: JobSettings) -> str:
     if settings.backend != "auto":
         return settings.backend
     return "pytorchjob" if in_pipeline_pod() else "local"
-
-
-@contextmanager
-def _cancelled_when_told(backend: Backend) -> Iterator[None]:
-    def told(number: int, _: FrameType | None) -> None:
-        # Once is enough: a second signal must not break the cancelling.
-        signal.signal(number, signal.SIG_IGN)
-        raise _ToldToEnd
-
-    before = signal.signal(signal.SIGTERM, told)
-    try:
-        yield
-    except _ToldToEnd:
-        backend.cancel()
-        raise StepFailed("the step was told to end (SIGTERM); its job was cancelled") from None
-    except KeyboardInterrupt:
-        backend.cancel()
-        raise
-    finally:
-        signal.signal(signal.SIGTERM, before)

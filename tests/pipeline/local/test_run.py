@@ -38,10 +38,11 @@ def write_examples(path: Path, rows: int = 240) -> None:
 
 @pytest.fixture(scope="module")
 def workshop(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
-    """A folder, with spaces and brackets in its path, that holds examples and a user's `components`."""
+    """A folder, with spaces and brackets in its path, that holds examples and a user's packages of our names."""
     folder = tmp_path_factory.mktemp("a [") / "b] workshop"
-    (folder / "components").mkdir(parents=True)
-    (folder / "components" / "__init__.py").touch()
+    for package in ("components", "pipeline", "sharpen"):
+        (folder / package).mkdir(parents=True)
+        (folder / package / "__init__.py").touch()
     write_examples(folder / "examples.jsonl")
     (folder / "my.yaml").write_text(
         f"""

@@ -21,7 +21,6 @@ from sharpen.embeddings.sharding import Shard
 from sharpen.embeddings.shards import KEYS
 from sharpen.embeddings.worker import work
 from sharpen.errors import StepFailed
-from sharpen.jobs import JobSettings
 from sharpen.settings import EncoderSettings
 from tests.sharpen.embeddings.test_embed import Counted
 
@@ -185,19 +184,6 @@ def test_as_many_processes_as_are_asked_for_have_a_core_and_enough_to_do(
     assert processes.process_count(encoder, "passage", ["four" * 8] * texts, np.arange(texts)) == 1
 
 
-def test_the_processes_are_of_this_machine_in_a_cluster_too(
-    tiny_model: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The request lies on this machine, and a pod of its own for the corpus of one step would wait in a queue."""
-    started: list[JobSettings] = []
-    monkeypatch.setattr(processes, "run_job", lambda module, arguments, settings: started.append(settings))
-    counted = Counted(tiny_model)
-    shards = open_cache(LazyEncoder.of(counted.encoder), "passage")
-    assert shards is not None
-    processes.encode_on_processes(counted.encoder, shards, TEXTS, "passage", None, np.arange(5), 3, "auto")
-    assert [(settings.backend, settings.processes, settings.nodes) for settings in started] == [("local", 3, 1)]
-
-
 @pytest.mark.parametrize(
     ("asked", "gpus", "texts", "expected"),
     [
@@ -235,12 +221,12 @@ def test_the_first_process_has_the_gpu_while_the_job_runs(
     assert shards is not None
     happened: list[str] = []
 
-    def run_job(module: str, arguments: dict[str, str], settings: JobSettings) -> None:
-        happened.append(f"{settings.processes} processes")
+    def run(module: str, options: list[str], processes: int) -> None:
+        happened.append(f"{processes} processes")
         if fails:
             raise StepFailed("the job failed")
 
-    monkeypatch.setattr(processes, "run_job", run_job)
+    monkeypatch.setattr(processes, "run_on_processes", run)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: happened.append("emptied"))
     monkeypatch.setattr(type(counted.encoder), "device", torch.device("cuda", 0))
     monkeypatch.setattr(counted.encoder, "to", lambda device: happened.append(f"to {device}"))

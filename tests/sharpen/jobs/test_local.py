@@ -35,6 +35,11 @@ PROGRAM = """
 @pytest.fixture
 def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     (tmp_path / "a_job_of_the_test.py").write_text(textwrap.dedent(PROGRAM))
+    # jobs start in a user's folder that holds packages of our names
+    for package in ("components", "pipeline", "sharpen"):
+        (tmp_path / "user" / package).mkdir(parents=True)
+        (tmp_path / "user" / package / "__init__.py").write_text("raise RuntimeError('not ours')")
+    monkeypatch.chdir(tmp_path / "user")
     here = str(Path(__file__).parents[3])
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), here]))
     return "a_job_of_the_test"

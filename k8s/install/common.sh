@@ -32,7 +32,7 @@ need_docker() {
 
 tag() {
     # What the images are built from, as a tag that never moves: Kubeflow caches steps by the image's name.
-    (cd "$ROOT" && find images components pipeline pyproject.toml -type f ! -name '*.pyc' -print0 | LC_ALL=C sort -z |
+    (cd "$ROOT" && find images sharpen components pipeline pyproject.toml -type f ! -name '*.pyc' -print0 | LC_ALL=C sort -z |
         xargs -0 sha256sum | sha256sum | cut -c1-12)
 }
 

@@ -6,6 +6,8 @@ No cluster can be made here; what the scripts ask for, in which order, and what 
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -17,6 +19,7 @@ from pipeline.cluster.submitting import check_submittable
 from pipeline.parameters import load
 from sharpen.jobs import check_job
 from tests.k8s.rendered import K8S, of_kind, render
+from tests.tools import tool
 
 STAND_IN = """#!/usr/bin/env bash
 echo "$(basename "$0") $*" >> "$CALLS"
@@ -30,6 +33,15 @@ case "$(basename "$0") $*" in
     "sharpen submit"*) exit "${ENDS:-0}" ;;
     "kubectl port-forward"*) exec sleep "${FORWARD:-30}" ;;
 esac
+"""
+# A cluster that nobody serves.
+NOWHERE = """
+apiVersion: v1
+kind: Config
+clusters: [{name: nowhere, cluster: {server: "http://127.0.0.1:1"}}]
+users: [{name: nobody, user: {}}]
+contexts: [{name: kind-sharpen, context: {cluster: nowhere, user: nobody}}]
+current-context: kind-sharpen
 """
 # What the scripts take from every Linux; a real kubectl beside them must not be found.
 ORDINARY = (
@@ -115,6 +127,34 @@ def test_a_trainer_that_is_not_known_is_refused(tmp_path: Path) -> None:
     code, said, calls = run(tmp_path, "kind.sh", "up", TRAINER="v3")
     assert (code, calls) == (2, [])
     assert said.startswith("error: TRAINER=v3: write v2")
+
+
+def test_real_kubectl_takes_every_call(tmp_path: Path) -> None:
+    """With the real program and no cluster: each call is refused for the missing server, none for its words."""
+    (tmp_path / "up").mkdir()
+    (tmp_path / "run").mkdir()
+    calls = run(tmp_path / "up", "kind.sh", "up", TRAINER="v2")[2]
+    calls += run(tmp_path / "run", "run.sh", ENDS="1")[2]
+    (tmp_path / "kubeconfig").write_text(NOWHERE)
+    asked = {call.removeprefix("kubectl ") for call in calls if call.startswith("kubectl ")}
+    # overlays of other projects are fetched with git: here ours stand for them
+    local = {re.sub(r"-k github\S+", f"-k {K8S / 'overlays/kind'}", call) for call in asked}
+    assert len(local) > 12
+    for call in sorted(local):
+        words = [*shlex.split(call), "--request-timeout=5s"]
+        environment = {"KUBECONFIG": str(tmp_path / "kubeconfig"), "HOME": str(tmp_path), "PATH": "/usr/bin"}
+        done = subprocess.run([tool("kubectl"), *words], env=environment, capture_output=True, text=True, timeout=60)
+        expected = "Switched to context" if call.startswith("config ") else "127.0.0.1:1"
+        assert expected in done.stdout + done.stderr, f"{call}: {done.stderr}"
+
+
+def test_the_tag_covers_what_the_images_are_built_from() -> None:
+    function = (K8S / "install/common.sh").read_text().partition("tag() {")[2].partition("}")[0]
+    hashed = re.findall(r"find (.*) -type f", function)[0].split()
+    copied = {
+        line[1:].split("/")[0] for line in (K8S.parent / ".dockerignore").read_text().splitlines() if line[0] == "!"
+    }
+    assert copied - {"LICENSE", "README.md"} == set(hashed)
 
 
 def test_the_tag_follows_what_the_images_are_built_from(tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ settings: $(VENV)/demo.done  ## write docs/settings.md anew, after a change of a
 	@$(BIN)/python -m pipeline.docs
 
 docs: settings .venv-docs/done  ## the documentation's pages, into build/site
-	@NO_MKDOCS_2_WARNING=1 $(DOCS)/mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(DOCS)/mkdocs build --strict
 
 release: .venv-tools/done  ## build and check the packages, and list what the images hold, into dist/
 	@rm -rf dist

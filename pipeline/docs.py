@@ -1,12 +1,18 @@
-"""Write the page of settings, docs/settings.md, from the settings: ``python -m pipeline.docs``."""
+"""Write what the documentation takes from the code: ``python -m pipeline.docs``.
+
+docs/settings.md comes from the settings' models, docs/images/rooms.svg from the layers that import-linter holds.
+"""
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 from pipeline.parameters import markdown
 
-PAGE = Path(__file__).parents[1] / "docs" / "settings.md"
+ROOT = Path(__file__).parents[1]
+SETTINGS = ROOT / "docs" / "settings.md"
+ROOMS = ROOT / "docs" / "images" / "rooms.svg"
 HEAD = """# Settings
 
 Made from the settings' models by `make settings`; `sharpen settings` prints the same. In a YAML file a group is a
@@ -15,12 +21,43 @@ mapping (`training: {temperature: 0.02}`); with `--set` and on a run form its se
 An unknown name is an error.
 
 """
+WIDTH, HEIGHT, GAP = 860, 34, 10
+STYLE = (
+    "text{font:13px system-ui,sans-serif;text-anchor:middle}rect{fill:#e8eaf6;stroke:#5c6bc0}"
+    ".outer{fill:#fff3e0;stroke:#fb8c00}"
+)
 
 
-def page() -> str:
+def settings_page() -> str:
     """The page's text: what a setting is called, its default, what is allowed, and what it means."""
     return HEAD + markdown()
 
 
+def rooms_svg() -> str:
+    """A drawing of the layers: a row imports what is below it, rooms in one row nothing of each other."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ]
+    outer, inner = (contract["layers"] for contract in contracts if contract["type"] == "layers")
+    rows = [(name, "outer") for name in outer[:-1]] + [(names, "") for names in inner]
+    boxes = []
+    for row, (names, kind) in enumerate(rows):
+        rooms = [name.strip() for name in names.replace(":", "|").split("|")]
+        width = (WIDTH - GAP) / len(rooms) - GAP
+        for column, name in enumerate(rooms):
+            x, y = GAP + column * (width + GAP), GAP + row * (HEIGHT + GAP)
+            boxes.append(
+                f'<rect class="{kind}" x="{x:.0f}" y="{y}" width="{width:.0f}" height="{HEIGHT}" rx="5"/>'
+                f'<text x="{x + width / 2:.0f}" y="{y + 22}">{name}</text>'
+            )
+    height = GAP + len(rows) * (HEIGHT + GAP)
+    size = f'viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}"'
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size}>\n<style>{STYLE}</style>\n' + "\n".join(boxes) + "\n</svg>\n"
+    )
+
+
 if __name__ == "__main__":
-    PAGE.write_text(page(), encoding="utf-8")
+    ROOMS.parent.mkdir(exist_ok=True)
+    SETTINGS.write_text(settings_page(), encoding="utf-8")
+    ROOMS.write_text(rooms_svg(), encoding="utf-8")

@@ -157,7 +157,8 @@ def evaluate(
         model: is used as its own folder says; what is set here comes first.
         data: a data set, or its address.
         split: ``train``, ``dev`` or ``test``.
-        base, champion: evaluations of the same queries to compare with.
+        base: evaluation of the same queries to compare with, usually by the base model.
+        champion: another such evaluation, by the model in use.
         negatives: whose mining figures the report shows.
         output: folder to write; None: a temporary one that lives as long as the result.
         settings: of `EvaluationSettings` and `EncoderSettings`, such as ``cutoffs`` or ``relevance_level``.

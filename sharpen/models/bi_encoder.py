@@ -69,7 +69,8 @@ class BiEncoderModel(nn.Module):
         max_length: longest text in tokens that the saved folder names.
         precision: ``fp32``, where an autocast around the call decides, or ``bf16``, or ``auto``.
         attn_implementation: as transformers names it.
-        config_name, tokenizer_name: folder or hub id of another configuration or tokenizer.
+        config_name: where the configuration comes from, if not from `model_name`.
+        tokenizer_name: where the tokenizer comes from, if not from `model_name`.
         cache_dir: the hub's cache; None: its own default.
         token: for the hub; None: $HF_TOKEN.
 

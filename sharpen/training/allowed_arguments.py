@@ -63,8 +63,6 @@ _SHARDED = "every process holds the whole model"
 _WEIGHTS_ALONE = "only the encoder's own forward pass is trained"
 # What is not possible here, and why.
 _REFUSED = {
-    "gradient_accumulation_steps": "small batches one after another have fewer in-batch negatives than a large one; "
-    "set train_batch_size to the queries of the whole step, which the gradient cache encodes in pieces that fit",
     "label_smoothing_factor": _LOSS,
     "average_tokens_across_devices": _LOSS,
     "label_names": _LOSS,
@@ -131,10 +129,8 @@ def faults_of(settings: TrainingSettings) -> list[str]:
     for name in settings.training_arguments:
         if name in TrainingSettings.model_fields:
             fault = f"is a setting of its own; set {name} directly"
-        elif name in _DECIDED:
-            fault = f"cannot be set here; use {_DECIDED[name]}"
-        elif name in _REFUSED:
-            fault = f"is not supported: {_REFUSED[name]}"
+        elif reason := reason_against(name):
+            fault = reason
         elif name not in fields:
             fault = "transformers' TrainingArguments has no such field"
         else:
@@ -142,6 +138,13 @@ def faults_of(settings: TrainingSettings) -> list[str]:
         if fault:
             faults.append(f"training_arguments.{name}: {fault}")
     return faults
+
+
+def reason_against(name: str) -> str:
+    """Why a field of transformers' cannot be set, and what to use instead; empty: it may be, or is none."""
+    if name in _DECIDED:
+        return f"cannot be set here; use {_DECIDED[name]}"
+    return f"is not supported: {_REFUSED[name]}" if name in _REFUSED else ""
 
 
 def _unmet(name: str, settings: TrainingSettings) -> str:

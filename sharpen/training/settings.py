@@ -212,8 +212,23 @@ class TrainingSettings(SettingsModel):
     max_softenings: int = Field(3, ge=1, le=16, description="How often soften may double the temperature.")
 
     training_arguments: dict[str, Any] = Field(
-        {}, description="Any other field of transformers' TrainingArguments, by its name."
+        {},
+        description="Any other field of transformers' TrainingArguments, by its name. gradient_accumulation_steps "
+        "multiplies train_batch_size: one large batch through the gradient cache, with more in-batch negatives.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accumulate(cls, values: Any) -> Any:
+        """Fold `gradient_accumulation_steps` into `train_batch_size`."""
+        given = values.get("training_arguments") if isinstance(values, dict) else None
+        if not isinstance(given, dict) or "gradient_accumulation_steps" not in given:
+            return values
+        others = {name: value for name, value in given.items() if name != "gradient_accumulation_steps"}
+        steps, size = given["gradient_accumulation_steps"], values.get("train_batch_size", 64)
+        if not isinstance(steps, int) or isinstance(steps, bool) or steps < 1:
+            raise ValueError(f"training_arguments.gradient_accumulation_steps must be at least 1 (given: {steps})")
+        return {**values, "train_batch_size": int(size) * steps, "training_arguments": others}
 
     @model_validator(mode="after")
     def _agree(self) -> Self:

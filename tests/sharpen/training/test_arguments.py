@@ -65,7 +65,6 @@ def test_no_field_is_both_passed_on_and_set_by_us() -> None:
         ({"use_cpu": True}, "CUDA_VISIBLE_DEVICES= hides it"),
         ({"log_level": "info"}, "not supported"),
         ({"logging_first_step": False}, "the first step is always logged"),
-        ({"gradient_accumulation_steps": 2}, "set train_batch_size to the queries of the whole step"),
         ({"deepspeed": "x.json"}, "every process holds the whole model"),
         ({"dataloader_drop_last": True}, "the last, smaller batch is trained"),
         ({"optim": "no_such_optimiser"}, "transformers refuses"),

@@ -1,0 +1,206 @@
+"""Commands of FlagEmbedding's README (examples/finetune/embedder), word for word but for the paths, under torchrun."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.sharpen.models.tiny_models import make_model
+
+pytestmark = [pytest.mark.model, pytest.mark.processes]
+
+STANDARD = r"""
+torchrun --nproc_per_node 1 \
+    -m FlagEmbedding.finetune.embedder.encoder_only.base \
+    --model_name_or_path BAAI/bge-large-en-v1.5 \
+    --cache_dir ./cache/model \
+    --train_data ./my_data/finetune_data_minedHN.jsonl \
+    --cache_path ./cache/data \
+    --train_group_size 8 \
+    --query_max_len 512 \
+    --passage_max_len 512 \
+    --pad_to_multiple_of 8 \
+    --knowledge_distillation False \
+    --output_dir ./FT-1125-bge-large-en-v1.5 \
+    --overwrite_output_dir \
+    --learning_rate 1e-5 \
+    --fp16 \
+    --num_train_epochs 2 \
+    --per_device_train_batch_size 2 \
+    --dataloader_drop_last True \
+    --warmup_ratio 0.1 \
+    --gradient_checkpointing \
+    --deepspeed ../ds_stage0.json \
+    --logging_steps 1 \
+    --save_steps 1000 \
+    --negatives_cross_device \
+    --temperature 0.02 \
+    --sentence_pooling_method cls \
+    --normalize_embeddings True \
+    --kd_loss_type kl_div
+"""
+SEVERAL_FILES = r"""
+torchrun --nproc_per_node 2 \
+    -m FlagEmbedding.finetune.embedder.encoder_only.base \
+    --model_name_or_path BAAI/bge-large-en-v1.5 \
+    --cache_dir ./cache/model \
+    --train_data ./example_data/retrieval \
+                 ./example_data/sts/sts.jsonl \
+                 ./example_data/classification-no_in_batch_neg \
+                 ./example_data/clustering-no_in_batch_neg \
+    --cache_path ./cache/data \
+    --train_group_size 8 \
+    --query_max_len 512 \
+    --passage_max_len 512 \
+    --pad_to_multiple_of 8 \
+    --query_instruction_for_retrieval 'Represent this sentence for searching relevant passages: ' \
+    --query_instruction_format '{}{}' \
+    --knowledge_distillation False \
+    --output_dir ./test_encoder_only_base_bge-large-en-v1.5 \
+    --overwrite_output_dir \
+    --learning_rate 1e-5 \
+    --fp16 \
+    --num_train_epochs 2 \
+    --per_device_train_batch_size 2 \
+    --dataloader_drop_last True \
+    --warmup_ratio 0.1 \
+    --gradient_checkpointing \
+    --deepspeed ../ds_stage0.json \
+    --logging_steps 1 \
+    --save_steps 1000 \
+    --negatives_cross_device \
+    --temperature 0.02 \
+    --sentence_pooling_method cls \
+    --normalize_embeddings True \
+    --kd_loss_type kl_div
+"""
+DECODER = r"""
+torchrun --nproc_per_node 2 \
+    -m FlagEmbedding.finetune.embedder.decoder_only.base \
+    --model_name_or_path BAAI/bge-multilingual-gemma2 \
+    --cache_dir ./cache/model \
+    --use_lora True \
+    --lora_rank 32 \
+    --lora_alpha 64 \
+    --target_modules q_proj k_proj v_proj o_proj gate_proj down_proj up_proj \
+    --additional_special_tokens '<instruct>' '<query>' \
+    --save_merged_lora_model True \
+    --train_data ./example_data/retrieval \
+                 ./example_data/sts/sts.jsonl \
+                 ./example_data/classification-no_in_batch_neg \
+                 ./example_data/clustering-no_in_batch_neg \
+    --cache_path ./cache/data \
+    --train_group_size 8 \
+    --query_max_len 512 \
+    --passage_max_len 512 \
+    --pad_to_multiple_of 8 \
+    --query_instruction_for_retrieval 'Given a query, retrieve passages that are relevant to the query.' \
+    --query_instruction_format '<instruct>{}\n<query>{}' \
+    --knowledge_distillation True \
+    --same_dataset_within_batch True \
+    --small_threshold 0 \
+    --drop_threshold 0 \
+    --output_dir ./test_decoder_only_base_bge-multilingual-gemma2_sd \
+    --overwrite_output_dir \
+    --learning_rate 1e-4 \
+    --fp16 \
+    --num_train_epochs 1 \
+    --per_device_train_batch_size 2 \
+    --dataloader_drop_last True \
+    --warmup_ratio 0.1 \
+    --gradient_checkpointing \
+    --deepspeed ../ds_stage1.json \
+    --logging_steps 1 \
+    --save_steps 1000 \
+    --negatives_cross_device \
+    --temperature 0.02 \
+    --sentence_pooling_method last_token \
+    --normalize_embeddings True \
+    --kd_loss_type m3_kd_loss
+"""
+FILES = (
+    "my_data/finetune_data_minedHN.jsonl",
+    "example_data/retrieval/nq.jsonl",
+    "example_data/sts/sts.jsonl",
+    "example_data/classification-no_in_batch_neg/emotions.jsonl",
+    "example_data/clustering-no_in_batch_neg/arxiv.jsonl",
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working folder with the files that the commands name, a few rows each."""
+    place = tmp_path_factory.mktemp("flagembedding commands")
+    for number, name in enumerate(FILES):
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        rows = [
+            {
+                "query": f"question {number}{row} about the river",
+                "pos": [f"answer {number}{row} near the river"],
+                "neg": [f"other text {number}{row}{n}" for n in range(7)],
+                "pos_scores": [4.0],
+                "neg_scores": [float(-n) for n in range(7)],
+                "type": "normal",
+            }
+            for row in range(4)
+        ]
+        (place / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return place
+
+
+def run(command: str, model: Path, folder: Path) -> tuple[str, dict]:
+    """Output and ``training.json`` of a command of theirs, two steps of it on one process."""
+    command = re.sub(r"-m FlagEmbedding\S+", "-m components.finetuning", command)
+    command = re.sub(r"--model_name_or_path \S+", f"--model_name_or_path {shlex.quote(str(model))}", command)
+    words = shlex.split(command.replace("--nproc_per_node 2", "--nproc_per_node 1").replace("\\\n", " "))
+    launcher = [sys.executable, "-P", "-m", "torch.distributed.run", "--standalone"]
+    done = subprocess.run(
+        [*launcher, *words[1:], "--max_steps", "2"], cwd=folder, capture_output=True, text=True, timeout=240
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    output = words[words.index("--output_dir") + 1]
+    return done.stdout, json.loads((folder / output / "training.json").read_text())
+
+
+def test_the_standard_model(folder: Path, tiny_model: Path) -> None:
+    output, facts = run(STANDARD, tiny_model, folder)
+    settings, encoder = facts["settings"], facts["encoder"]
+    assert facts["steps"] == 2 and settings["train_batch_size"] == 2 and settings["warmup_steps"] == 0.1
+    assert settings["gradient_checkpointing"] and settings["negatives_cross_device"]
+    assert encoder["sentence_pooling_method"] == "cls" and encoder["precision"] == "fp32"
+    for name in ("pad_to_multiple_of", "fp16", "deepspeed", "dataloader_drop_last", "mask_false_negatives"):
+        assert len(re.findall(rf"^note: {name}: ", output, re.MULTILINE)) == 1, output
+    # --cache_path is where prepared data are
+    assert any((folder / "cache/data/entries").iterdir())
+
+
+def test_several_files_and_an_instruction(folder: Path, tiny_model: Path) -> None:
+    output, facts = run(SEVERAL_FILES, tiny_model, folder)
+    assert facts["counts"]["queries"] == 16
+    assert sorted(facts["sources"]) == ["arxiv", "emotions", "nq", "sts"]
+    assert facts["encoder"]["query_instruction_for_retrieval"].startswith("Represent this sentence")
+    assert facts["settings"]["no_inbatch_sources"] == []
+    assert "note: train_data: no_in_batch_neg in a name needs same_dataset_within_batch" in output
+
+
+def test_a_decoder_with_adapters_and_distillation(folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("peft")
+    output, facts = run(DECODER, make_model(tmp_path / "llama", "llama"), folder)
+    assert facts["adapters"] and facts["settings"]["kd_loss_type"] == "m3_kd_loss"
+    assert sorted(facts["settings"]["no_inbatch_sources"]) == ["arxiv", "emotions"]
+    assert facts["encoder"]["query_instruction_format"] == "<instruct>{}\n<query>{}"
+    assert "note: additional_special_tokens: not added" in output
+
+
+def test_a_wrong_command_line_is_one_line(folder: Path) -> None:
+    command = [sys.executable, "-P", "-m", "components.finetuning", "--model_name_or_path", "x", "--train_data", "y"]
+    done = subprocess.run([*command, "--temprature", "1"], cwd=folder, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2
+    assert done.stderr.strip().splitlines()[-1].endswith("--temprature: FlagEmbedding has none; --help")
+    assert "Traceback" not in done.stderr

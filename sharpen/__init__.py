@@ -34,6 +34,14 @@ if TYPE_CHECKING:
     from sharpen.models.encoder import Encoder
     from sharpen.results import Evaluation, FinetunedModel, Index, Negatives
     from sharpen.settings import EncoderSettings
+    from sharpen.training.flagembedding_arguments import (
+        AbsEmbedderDataArguments,
+        AbsEmbedderModelArguments,
+        AbsEmbedderTrainingArguments,
+        DataArguments,
+        ModelArguments,
+        TrainingArguments,
+    )
     from sharpen.training.settings import TrainingSettings
 
 _MODULES = {
@@ -52,12 +60,20 @@ _MODULES = {
     "sharpen.models.encoder": ("Encoder",),
     "sharpen.results": ("Evaluation", "FinetunedModel", "Index", "Negatives"),
     "sharpen.settings": ("EncoderSettings",),
+    "sharpen.training.flagembedding_arguments": (
+        *("AbsEmbedderDataArguments", "AbsEmbedderModelArguments", "AbsEmbedderTrainingArguments"),
+        *("DataArguments", "ModelArguments", "TrainingArguments"),
+    ),
     "sharpen.training.settings": ("TrainingSettings",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
+    "AbsEmbedderDataArguments",
+    "AbsEmbedderModelArguments",
+    "AbsEmbedderTrainingArguments",
     "BiEncoderModel",
+    "DataArguments",
     "DataSet",
     "DataSettings",
     "Encoder",
@@ -69,9 +85,11 @@ __all__ = [
     "IndexSettings",
     "InputError",
     "MiningSettings",
+    "ModelArguments",
     "Negatives",
     "SharpenError",
     "StepFailed",
+    "TrainingArguments",
     "TrainingSettings",
     "build_index",
     "embed",

@@ -35,11 +35,11 @@ class ProcessGroup:
         self.size = dist.get_world_size() if ready else 1
 
     def gather(self, local: Tensor, shares: Sequence[Tensor]) -> Tensor:
-        """All processes' rows, each at its place.
+        """All processes' rows, each at its position.
 
         Args:
             local: (len(shares[rank]), d) this process's rows.
-            shares: for every process, the places of its rows; together every place once. A single share means that
+            shares: for every process, the positions of its rows; together every one once. A single share means that
                 the process keeps to itself.
 
         Returns:
@@ -70,7 +70,7 @@ class ProcessGroup:
         return rows, int(counts[: self.rank].sum())
 
     def reduce_scatter(self, full: Tensor, shares: Sequence[Tensor]) -> Tensor:
-        """The opposite of `gather`: the sum over processes of `full` (n, d), of which each gets its own places."""
+        """The opposite of `gather`: the sum over processes of `full` (n, d), of which each gets its own rows."""
         if len(shares) == 1:
             return full[shares[0]]
         longest = max(len(share) for share in shares)
@@ -141,9 +141,9 @@ class _GatherRows(torch.autograd.Function):
         return ctx.group.reduce_scatter(gradients[0].contiguous(), ctx.shares), None, None
 
 
-def _placed(rows: Tensor, places: Tensor) -> Tensor:
+def _placed(rows: Tensor, positions: Tensor) -> Tensor:
     placed = torch.empty_like(rows)
-    placed[places.to(rows.device)] = rows
+    placed[positions.to(rows.device)] = rows
     return placed
 
 

@@ -1,4 +1,4 @@
-"""Commands of FlagEmbedding's README (examples/finetune/embedder), word for word but for the paths, under torchrun."""
+"""Commands of FlagEmbedding's README (examples/finetune/embedder), word for word but for the paths and the model."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from components.finetuning.__main__ import command_line
 from tests.sharpen.models.tiny_models import make_model
 
 pytestmark = [pytest.mark.model, pytest.mark.processes]
@@ -154,53 +156,79 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def run(command: str, model: Path, folder: Path) -> tuple[str, dict]:
-    """Output and ``training.json`` of a command of theirs, two steps of it on one process."""
+def words_of(command: str, model: Path) -> list[str]:
+    """A command of theirs, two steps of it on one process, with a model of ours."""
     command = re.sub(r"-m FlagEmbedding\S+", "-m components.finetuning", command)
     command = re.sub(r"--model_name_or_path \S+", f"--model_name_or_path {shlex.quote(str(model))}", command)
     words = shlex.split(command.replace("--nproc_per_node 2", "--nproc_per_node 1").replace("\\\n", " "))
+    return [*words, "--max_steps", "2"]
+
+
+def facts_of(words: list[str], folder: Path) -> dict:
+    return json.loads((folder / words[words.index("--output_dir") + 1] / "training.json").read_text())
+
+
+@pytest.fixture
+def here(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[list[str]], int]:
+    """Runs a command in this process, from the working folder, and gives its exit code; variables are put back."""
+    monkeypatch.chdir(folder)
+    for name in ("SHARPEN_CACHE", "HF_HUB_CACHE", "HF_TOKEN"):
+        monkeypatch.setenv(name, "")
+
+    def run(words: list[str]) -> int:
+        monkeypatch.setattr(sys, "argv", ["components.finetuning", *words])
+        try:
+            command_line()
+        except SystemExit as left:
+            return int(left.code or 0)
+        return 0
+
+    return run
+
+
+def test_the_standard_model_under_torchrun(folder: Path, tiny_model: Path) -> None:
+    words = words_of(STANDARD, tiny_model)
     launcher = [sys.executable, "-P", "-m", "torch.distributed.run", "--standalone"]
-    done = subprocess.run(
-        [*launcher, *words[1:], "--max_steps", "2"], cwd=folder, capture_output=True, text=True, timeout=240
-    )
+    done = subprocess.run([*launcher, *words[1:]], cwd=folder, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stdout + done.stderr
-    output = words[words.index("--output_dir") + 1]
-    return done.stdout, json.loads((folder / output / "training.json").read_text())
-
-
-def test_the_standard_model(folder: Path, tiny_model: Path) -> None:
-    output, facts = run(STANDARD, tiny_model, folder)
+    facts = facts_of(words, folder)
     settings, encoder = facts["settings"], facts["encoder"]
     assert facts["steps"] == 2 and settings["train_batch_size"] == 2 and settings["warmup_steps"] == 0.1
     assert settings["gradient_checkpointing"] and settings["negatives_cross_device"]
-    assert encoder["sentence_pooling_method"] == "cls" and encoder["precision"] == "fp32"
-    for name in ("pad_to_multiple_of", "fp16", "deepspeed", "dataloader_drop_last", "mask_false_negatives"):
-        assert len(re.findall(rf"^note: {name}: ", output, re.MULTILINE)) == 1, output
+    assert encoder["sentence_pooling_method"] == "cls"
+    notes = re.findall(r"^note: (\w+): ", done.stdout, re.MULTILINE)
+    assert notes == ["mask_false_negatives", "pad_to_multiple_of", "dataloader_drop_last", "deepspeed", "fp16"]
     # --cache_path is where prepared data are
     assert any((folder / "cache/data/entries").iterdir())
 
 
-def test_several_files_and_an_instruction(folder: Path, tiny_model: Path) -> None:
-    output, facts = run(SEVERAL_FILES, tiny_model, folder)
+def test_several_files_and_an_instruction(
+    folder: Path, tiny_model: Path, here: Callable[[list[str]], int], capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = words_of(SEVERAL_FILES, tiny_model)
+    assert here(words[words.index("--model_name_or_path") :]) == 0
+    facts = facts_of(words, folder)
     assert facts["counts"]["queries"] == 16
     assert sorted(facts["sources"]) == ["arxiv", "emotions", "nq", "sts"]
     assert facts["encoder"]["query_instruction_for_retrieval"].startswith("Represent this sentence")
     assert facts["settings"]["no_inbatch_sources"] == []
-    assert "note: train_data: no_in_batch_neg in a name needs same_dataset_within_batch" in output
+    assert "note: train_data: no_in_batch_neg in a name needs same_dataset_within_batch" in capfd.readouterr().out
 
 
-def test_a_decoder_with_adapters_and_distillation(folder: Path, tmp_path: Path) -> None:
+def test_a_decoder_with_adapters_and_distillation(
+    folder: Path, tmp_path: Path, here: Callable[[list[str]], int], capfd: pytest.CaptureFixture[str]
+) -> None:
     pytest.importorskip("peft")
-    output, facts = run(DECODER, make_model(tmp_path / "llama", "llama"), folder)
+    words = words_of(DECODER, make_model(tmp_path / "llama", "llama"))
+    assert here(words[words.index("--model_name_or_path") :]) == 0
+    facts = facts_of(words, folder)
     assert facts["adapters"] and facts["settings"]["kd_loss_type"] == "m3_kd_loss"
     assert sorted(facts["settings"]["no_inbatch_sources"]) == ["arxiv", "emotions"]
     assert facts["encoder"]["query_instruction_format"] == "<instruct>{}\n<query>{}"
-    assert "note: additional_special_tokens: not added" in output
+    assert "note: additional_special_tokens: not added" in capfd.readouterr().out
 
 
-def test_a_wrong_command_line_is_one_line(folder: Path) -> None:
-    command = [sys.executable, "-P", "-m", "components.finetuning", "--model_name_or_path", "x", "--train_data", "y"]
-    done = subprocess.run([*command, "--temprature", "1"], cwd=folder, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 2
-    assert done.stderr.strip().splitlines()[-1].endswith("--temprature: FlagEmbedding has none; --help")
-    assert "Traceback" not in done.stderr
+def test_a_wrong_command_line_is_one_line(here: Callable[[list[str]], int], capfd: pytest.CaptureFixture[str]) -> None:
+    assert here(["--model_name_or_path", "x", "--train_data", "y", "--temprature", "1"]) == 2
+    shown = "".join(capfd.readouterr())
+    assert "--temprature: FlagEmbedding has none; --help" in shown and "Traceback" not in shown

@@ -23,8 +23,10 @@ CONDITIONAL = {"eval_delay", "run_name", "project", "trackio_space_id", "trackio
 
 
 def fields() -> dict[str, Any]:
-    """Name -> default."""
-    return {field.name: field.default for field in dataclasses.fields(TrainingArguments)}
+    """Name -> default; accumulated steps become a part of the batch size."""
+    found = {field.name: field.default for field in dataclasses.fields(TrainingArguments)}
+    found.pop("gradient_accumulation_steps")
+    return found
 
 
 def refused(name: str, value: Any, **settings: Any) -> str:

@@ -21,6 +21,7 @@ from sharpen.errors import InputError, StepFailed
 from sharpen.hardware import allocator
 from sharpen.hardware.device import default_device, use_bf16
 from sharpen.models import model_hub
+from sharpen.models.model_config import ModelConfig
 from sharpen.settings import EncoderSettings
 from sharpen.store import local_store
 from sharpen.store.download_cache import cache_folder
@@ -65,7 +66,7 @@ class LazyEncoder:
         kept = _kept(address, settings)
         found._facts = _read(kept) if kept else None
         if found._facts is None:
-            found._facts = _learn(found.load())
+            found._facts = _learn(found.load(), for_cache=kept is not None)
             if kept:
                 _write(kept, found._facts)
         return found
@@ -86,7 +87,7 @@ class LazyEncoder:
             from sharpen.models.encoder import Encoder
 
             encoder = Encoder.load(self.address, self.settings)
-            if self._facts is not None and _learn(encoder) != self._facts:
+            if self._facts is not None and _learn(encoder, for_cache="facts" in self._facts) != self._facts:
                 raise StepFailed(f"{self.address}: the model was changed while it was in use; run again")
             self._encoder = encoder
         return self._encoder
@@ -109,26 +110,37 @@ class LazyEncoder:
     @property
     def weights_hash(self) -> str:
         """`encoder.weights_hash` of it."""
-        return (self._facts or _learn(self.load()))["weights_hash"]
+        if self._facts is not None:
+            return self._facts["weights_hash"]
+        from sharpen.models.encoder import weights_hash
+
+        return weights_hash(self.load())
+
+    @property
+    def config(self) -> ModelConfig:
+        """How it embeds texts: lengths, pooling, prompts, precision."""
+        return self.load().as_config() if self._facts is None else ModelConfig.checked(self._facts["config"])
 
     def facts(self, kind: TextType) -> Mapping[str, Any]:
         """`identity.encoder_facts` it."""
-        if self._facts is not None:
+        if self._facts is not None and "facts" in self._facts:
             return self._facts["facts"][kind]
         from sharpen.embeddings.identity import encoder_facts
 
         return encoder_facts(self.load(), kind)
 
 
-def _learn(encoder: Encoder) -> dict[str, Any]:
+def _learn(encoder: Encoder, *, for_cache: bool) -> dict[str, Any]:
     from sharpen.embeddings.identity import encoder_facts
     from sharpen.models.encoder import weights_hash
 
     facts = {
         "dimension": encoder.dimension,
         "weights_hash": weights_hash(encoder),
-        "facts": {kind: encoder_facts(encoder, kind) for kind in ("query", "passage")},
+        "config": encoder.as_config().model_dump(mode="json"),
     }
+    if for_cache:
+        facts["facts"] = {kind: encoder_facts(encoder, kind) for kind in ("query", "passage")}
     return json.loads(json.dumps(facts))  # as they are when they are read
 
 
@@ -169,8 +181,9 @@ def _read(kept: Path) -> dict[str, Any] | None:
     try:
         found = json.loads(kept.read_bytes())
         whole = isinstance(found["dimension"], int) and isinstance(found["weights_hash"], str)
+        ModelConfig.checked(found["config"])
         return found if whole and found["facts"].keys() == {"query", "passage"} else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, InputError):
         return None
 
 

@@ -19,7 +19,7 @@ from sharpen.data import query_keys
 from sharpen.data.dataset import DataSet
 from sharpen.data.readers import read_dataset
 from sharpen.data.trec import write_run
-from sharpen.embeddings import embed_texts, not_finite
+from sharpen.embeddings import LazyEncoder, embed_texts, not_finite
 from sharpen.errors import StepFailed
 from sharpen.evaluation import artifact
 from sharpen.evaluation.artifact import EvaluationArtifact, check_comparable
@@ -33,7 +33,6 @@ from sharpen.evaluation.split import EvaluationSplit, select_split
 from sharpen.index.exact import top_k
 from sharpen.index.exact_device import gpu_of
 from sharpen.metrics import TIE_RULE, means, measure
-from sharpen.models.encoder import Encoder, weights_hash
 from sharpen.run_context import run_id
 from sharpen.settings import EncoderSettings
 from sharpen.store import storage
@@ -107,7 +106,7 @@ def evaluate(
         logger.info(f"settings of the model: {usage.reason}")
         rankings, timings = search(loaded, asked, settings, instructions)
         values = score(judged, rankings, settings)
-        hashes = {"model_hash": weights_hash(loaded), "device": str(loaded.device)}
+        hashes = {"model_hash": loaded.weights_hash, "device": str(loaded.device)}
         encoding = described(loaded, usage, asked, instructions)
         facts = {"model": model, **protocol, **hashes, "encoding": encoding, **timings, **software()}
         pl.DataFrame({"query_id": judged.query_ids, "group": judged.groups, **values}).write_parquet(
@@ -164,7 +163,7 @@ def protocol_facts(
 
 
 def search(
-    encoder: Encoder, judged: EvaluationSplit, settings: EvaluationSettings, instructions: Sequence[str] | None
+    encoder: LazyEncoder, judged: EvaluationSplit, settings: EvaluationSettings, instructions: Sequence[str] | None
 ) -> tuple[dict[str, list[tuple[str, float]]], dict[str, float]]:
     """Search the corpus with every query, each with its instruction if it has one.
 
@@ -215,7 +214,7 @@ def _better(
     if split != "dev" and dataset.qrels_of("dev"):
         dev = select_split(dataset, "dev", data, settings.relevance_level)
 
-    def figure(encoder: Encoder, instructions: list[str] | None, asked: EvaluationSplit) -> float:
+    def figure(encoder: LazyEncoder, instructions: list[str] | None, asked: EvaluationSplit) -> float:
         rankings, _ = search(encoder, asked, settings, instructions)
         return float(score(asked, rankings, settings)[settings.primary_metric].mean())
 

@@ -7,14 +7,15 @@ of the two, else a setting that is foreign to it would look like a gain.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from sharpen.data.text_type import TextType
+from sharpen.embeddings import LazyEncoder
 from sharpen.evaluation.split import EvaluationSplit
 from sharpen.models import model_config
-from sharpen.models.encoder import Encoder
 from sharpen.models.model_config import ModelConfig
 from sharpen.settings import EncoderSettings
 
@@ -47,7 +48,7 @@ class Usage:
             return self._trained(judged)
         return None if self.ignores_rows else judged.instructions
 
-    def load(self, model: str, judged: EvaluationSplit) -> tuple[Encoder, list[str] | None]:
+    def load(self, model: str, judged: EvaluationSplit) -> tuple[LazyEncoder, list[str] | None]:
         """The encoder for these queries, and `query_prompts` as `embed_texts` takes them."""
         prompts, settings = self.query_prompts(judged), self.settings
         if self.config is not None and prompts is not None:
@@ -58,7 +59,7 @@ class Usage:
                 update={"query_instruction_for_retrieval": one, "query_instruction_format": "{}{}"}
             )
             prompts = prompts if len(distinct) > 1 else None
-        return Encoder.load(model, settings), prompts
+        return LazyEncoder.open(model, settings), prompts
 
     def _trained(self, judged: EvaluationSplit) -> list[str]:
         assert self.config is not None
@@ -86,7 +87,7 @@ def better_usage(
     encoder: EncoderSettings,
     judged: EvaluationSplit,
     dev: EvaluationSplit | None,
-    score: Callable[[Encoder, list[str] | None, EvaluationSplit], float],
+    score: Callable[[LazyEncoder, list[str] | None, EvaluationSplit], float],
     metric: str,
 ) -> Usage:
     """The better of the model's own settings and the run's; both are measured where they differ for these texts.
@@ -126,22 +127,23 @@ def better_usage(
 
 
 def described(
-    encoder: Encoder, usage: Usage, judged: EvaluationSplit, instructions: Sequence[str] | None
+    encoder: LazyEncoder, usage: Usage, judged: EvaluationSplit, instructions: Sequence[str] | None
 ) -> dict[str, Any]:
     """How a model was measured, for the evaluation's facts: what the encoder used, and whose settings these were."""
-    used: dict[str, int] = {}
-    for instruction in instructions or [""] * len(judged.query_ids):
-        text = encoder.query_prompt(instruction)
-        used[text] = used.get(text, 0) + 1
-    default = usage.config.query_prompt if usage.config is not None else encoder.prompts["query"]
+    config = encoder.config
+    used = Counter(
+        config.query_instruction_format.format(instruction, "") if instruction else config.query_prompt
+        for instruction in instructions or [""] * len(judged.query_ids)
+    )
+    default = usage.config.query_prompt if usage.config is not None else config.query_prompt
     return {
-        "prompts": {"query": default, "passage": encoder.prompts["passage"]},
-        "query_prompts": dict(sorted(used.items(), key=lambda pair: -pair[1])),
-        "max_lengths": dict(encoder.max_lengths),
-        "pooling": encoder.pooling,
-        "normalize": encoder.normalize,
-        "dimension": encoder.dimension,
-        "precision": encoder.precision,
+        "prompts": {"query": default, "passage": config.passage_prompt},
+        "query_prompts": dict(used.most_common()),
+        "max_lengths": {"query": config.query_max_len, "passage": config.passage_max_len},
+        "pooling": config.pooling,
+        "normalize": config.normalize,
+        "dimension": config.dimension,
+        "precision": config.precision,
         "settings_of": usage.source,
         "reason": usage.reason,
         "set_by_user": list(usage.given),
@@ -149,12 +151,14 @@ def described(
 
 
 def _agree(
-    one: Encoder, own: list[str] | None, other: Encoder, others: list[str] | None, judged: EvaluationSplit
+    one: LazyEncoder, own: list[str] | None, other: LazyEncoder, others: list[str] | None, judged: EvaluationSplit
 ) -> bool:
     """Whether two encoders of one model give the same tokens, and vectors, for all texts."""
-    if (one.pooling, one.normalize, one.precision) != (other.pooling, other.normalize, other.precision):
+    first, second = one.config, other.config
+    if (first.pooling, first.normalize, first.precision) != (second.pooling, second.normalize, second.precision):
         return False
-    if one.max_lengths == other.max_lengths and one.prompts == other.prompts and not any(others or ()):
+    format_of_rows = {"query_instruction_format": ""}
+    if first.model_copy(update=format_of_rows) == second.model_copy(update=format_of_rows) and not any(others or ()):
         return True
     return _same_tokens(one, other, judged.query_texts, "query", own, others) and _same_tokens(
         one, other, judged.passage_texts, "passage", None, None
@@ -162,11 +166,16 @@ def _agree(
 
 
 def _same_tokens(
-    one: Encoder, other: Encoder, texts: Sequence[str], kind: TextType, own: list[str] | None, others: list[str] | None
+    one: LazyEncoder,
+    other: LazyEncoder,
+    texts: Sequence[str],
+    kind: TextType,
+    own: list[str] | None,
+    others: list[str] | None,
 ) -> bool:
     for start in range(0, len(texts), _ROWS):
         part = slice(start, start + _ROWS)
-        mine = one.tokenize(texts[part], kind, own[part] if own else None)
-        if mine != other.tokenize(texts[part], kind, others[part] if others else None):
+        mine = one.load().tokenize(texts[part], kind, own[part] if own else None)
+        if mine != other.load().tokenize(texts[part], kind, others[part] if others else None):
             return False
     return True

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from sharpen.embeddings import embed_texts
+from sharpen.embeddings import LazyEncoder, embed_texts
 from sharpen.errors import InputError
 from sharpen.index import ann, faiss_file, manifest, quality, shards
 from sharpen.index.ann import EXACT
@@ -22,7 +22,6 @@ from sharpen.index.quality import Embedded
 from sharpen.index.quantization import codec_for, computed, cut, largest_value
 from sharpen.index.settings import IndexSettings
 from sharpen.models import model_config
-from sharpen.models.encoder import Encoder, weights_hash
 from sharpen.run_context import run_id
 from sharpen.settings import EncoderSettings
 from sharpen.store import storage
@@ -59,16 +58,16 @@ def index(data: str, model: str, output: str, settings: IndexSettings, encoder: 
     facts: dict[str, Any] = {"model": model, "data": data, "data_fingerprint": corpus.fingerprint}
     with storage.publish(output, producer=manifest.PRODUCER, run_id=run_id(), rows=rows, facts=facts) as folder:
         encoder = model_config.resolve(model, encoder).settings
-        loaded = Encoder.load(model, encoder)
+        loaded = LazyEncoder.open(model, encoder)
         dimension = stored_dimension(settings, loaded)
         factory = chosen_factory(settings, dimension, len(corpus.passages))
         embedded = embed(loaded, corpus, dimension, settings)
         encoded = time.monotonic()
         files, found, largest = store(folder, corpus, embedded, factory, settings)
-        facts["model_hash"] = weights_hash(loaded)
+        facts["model_hash"] = loaded.weights_hash
         made = Manifest(
             format_version=manifest.FORMAT_VERSION,
-            model=manifest.model_facts(model, loaded, facts["model_hash"], encoder),
+            model=manifest.model_facts(loaded),
             data=data,
             data_fingerprint=corpus.fingerprint,
             passages=len(corpus.passages),
@@ -89,7 +88,7 @@ def index(data: str, model: str, output: str, settings: IndexSettings, encoder: 
     return written
 
 
-def stored_dimension(settings: IndexSettings, encoder: Encoder) -> int:
+def stored_dimension(settings: IndexSettings, encoder: LazyEncoder) -> int:
     """How many dimensions are kept. Raises InputError when the model has fewer, or they cannot be stored so."""
     wanted = settings.truncate_dim or encoder.dimension
     if wanted > encoder.dimension:
@@ -105,7 +104,7 @@ def chosen_factory(settings: IndexSettings, dimension: int, passages: int) -> st
     return ann.chosen_factory(settings.index, settings.exact_up_to, passages, dimension)
 
 
-def embed(encoder: Encoder, corpus: Corpus, dimension: int, settings: IndexSettings) -> Embedded:
+def embed(encoder: LazyEncoder, corpus: Corpus, dimension: int, settings: IndexSettings) -> Embedded:
     """Embeddings of the passages, and of what the index is measured with: sampled queries, else sampled passages."""
     passages = embed_texts(encoder, corpus.texts, "passage")
     if corpus.queries:
@@ -114,7 +113,7 @@ def embed(encoder: Encoder, corpus: Corpus, dimension: int, settings: IndexSetti
         size = settings.quality_queries or ann.SAMPLED_QUERIES
         drawn = np.random.default_rng(settings.seed).permutation(len(passages))[:size]
         asked, asked_are = np.asarray(passages[np.sort(drawn)]), "passages"
-    shorten = partial(cut, dimension=dimension, normalize=encoder.normalize)
+    shorten = partial(cut, dimension=dimension, normalize=encoder.config.normalize)
     return Embedded(passages, computed(passages, dimension, shorten), asked, shorten(asked), asked_are)
 
 

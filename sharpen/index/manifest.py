@@ -9,11 +9,11 @@ from typing import Any, get_args
 import faiss
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from sharpen.embeddings import LazyEncoder
 from sharpen.errors import InputError
 from sharpen.index.ann import Effort
 from sharpen.index.quantization import Codec
 from sharpen.index.settings import Precision
-from sharpen.models.encoder import Encoder
 from sharpen.settings import EncoderSettings
 
 NAME = "manifest.json"
@@ -119,17 +119,18 @@ class Manifest(_Part):
         (folder / NAME).write_text(text + "\n", encoding="utf-8")
 
 
-def model_facts(address: str, encoder: Encoder, weights: str, settings: EncoderSettings) -> Model:
-    """What the manifest says of a loaded model."""
+def model_facts(encoder: LazyEncoder) -> Model:
+    """What the manifest says of a model."""
+    config = encoder.config
     return Model(
-        address=address,
-        weights_hash=weights,
-        dimension=encoder.dimension,
-        pooling=encoder.pooling,
-        normalized=encoder.normalize,
-        prompts=dict(encoder.prompts),
-        max_lengths=dict(encoder.max_lengths),
-        encoder=settings.model_dump(mode="json"),
+        address=encoder.address,
+        weights_hash=encoder.weights_hash,
+        dimension=config.dimension,
+        pooling=config.pooling,
+        normalized=config.normalize,
+        prompts={"query": config.query_prompt, "passage": config.passage_prompt},
+        max_lengths={"query": config.query_max_len, "passage": config.passage_max_len},
+        encoder=encoder.settings.model_dump(mode="json"),
     )
 
 

@@ -19,6 +19,9 @@ from sharpen.embeddings.encoding import encode
 from sharpen.errors import InputError, StepFailed
 from sharpen.evaluation.evaluate import evaluate
 from sharpen.evaluation.settings import EvaluationSettings
+from sharpen.index.build import index
+from sharpen.index.settings import IndexSettings
+from sharpen.models.encoder import Encoder
 from sharpen.settings import EncoderSettings
 from sharpen.store import storage
 from tests.sharpen.test_metrics import trec_scores
@@ -123,7 +126,6 @@ def test_the_folder_is_whole(base, data, tiny_model):
 
 
 def test_the_run_holds_the_exact_top_hundred_in_the_stated_order(base, data, tiny_model):
-    from sharpen.models.encoder import Encoder
 
     rows = [json.loads(line) for line in (data / "corpus.jsonl").read_text().splitlines()]
     queries = {r["_id"]: r["text"] for r in map(json.loads, (data / "queries.jsonl").read_text().splitlines())}
@@ -285,9 +287,29 @@ def test_the_report_shows_what_earlier_steps_left(tiny_model, data, tmp_path):
     log = [{"step": step, "loss": 1 / step} for step in range(1, 30)]
     (model / "training.json").write_text(json.dumps({"settings": {"temperature": 0.02}, "log": log}))
     with storage.publish(str(tmp_path / "negatives"), producer="hard_negatives") as folder:
-        (folder / "report.json").write_text(json.dumps({"dropped": {"margin": 12345, "same_text": 3}}))
+        (folder / "report.json").write_text(json.dumps({"dropped_by_rule": {"margin": 12345, "same_text": 3}}))
     context = {"negatives": str(tmp_path / "negatives")}
     evaluate(str(model), str(data), "test", str(tmp_path / "out"), FAST, SHORT, context=context)
     page = (tmp_path / "out" / "report.html").read_text()
     for said in ("Training loss", "temperature", "Hard negatives", "12,345"):
         assert said in page
+
+
+def test_a_second_evaluation_and_index_of_the_same_load_no_model(tiny_model, tmp_path, monkeypatch):
+    """All vectors are cached, and what else is shown of the model is known."""
+    monkeypatch.setenv("SHARPEN_CACHE", str(tmp_path / "cache"))
+    data, model = str(write_beir(tmp_path / "data", queries=40)), str(tiny_model)
+    loads = []
+    load = Encoder.load.__func__  # type: ignore[attr-defined]
+    monkeypatch.setattr(Encoder, "load", classmethod(lambda *given, **more: loads.append(1) or load(*given, **more)))
+    found = []
+    for number in range(2):
+        evaluate(model, data, "test", str(tmp_path / f"evaluation-{number}"), FAST, SHORT)
+        index(data, model, str(tmp_path / f"index-{number}"), IndexSettings(quality_queries=0), SHORT)
+        facts = json.loads((tmp_path / f"evaluation-{number}" / "facts.json").read_text())
+        manifest = json.loads((tmp_path / f"index-{number}" / "manifest.json").read_text())
+        run = (tmp_path / f"evaluation-{number}" / "run.trec").read_bytes()
+        found.append((facts["encoding"], facts["model_hash"], manifest, run))
+        assert bool(loads) == (number == 0)
+        loads.clear()
+    assert found[0] == found[1]

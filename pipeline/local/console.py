@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import IO
 
 from pipeline.local.kfp_local import NOT_REUSED
-from pipeline.store.private_files import open_private
 from sharpen.progress import clock
+from sharpen.store import local_store
 from sharpen.terminal import printable
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -34,7 +34,7 @@ class StepView(io.TextIOBase):
     def __init__(self, screen: IO[str], log: Path) -> None:
         self.screen = screen
         self.log_path = log
-        self.log = open_private(log, "a", encoding="utf-8")
+        self.log = local_store.open_private(log, "a", encoding="utf-8")
         self.pending = ""
         self.step = ""
         self.failed = ""

@@ -22,12 +22,11 @@ from pipeline.local.containers import steps_in_containers
 from pipeline.local.kfp_local import arguments_left_alone, reusing
 from pipeline.local.run_folder import run_folder, temporary_folder
 from pipeline.parameters import TOP_LEVEL, Settings
-from pipeline.store.private_files import write_private
 from pipeline.store.server import BUCKET, EmbeddedStore
 from sharpen import exit_status
 from sharpen.errors import InputError, StepFailed
 from sharpen.run_context import RUN_VARIABLE
-from sharpen.store import storage
+from sharpen.store import local_store, storage
 
 WORK = Path(".sharpen")
 
@@ -128,7 +127,9 @@ def run(settings: Settings, *, fresh: bool = False, image: str = "", launcher_im
         report = None
         if decision["evaluation"]:
             report = folder / "report.html"
-            write_private(report, storage.read_bytes(storage.join(decision["evaluation"], "report.html")))
+            local_store.replace(
+                report, storage.read_bytes(storage.join(decision["evaluation"], "report.html")), private=True
+            )
     return LocalRun(
         name=name,
         evaluation=decision["evaluation"],

@@ -25,7 +25,6 @@ from typing import Any, Self
 
 from pipeline.store import seaweedfs as weed
 from pipeline.store import supervisor as store_supervisor
-from pipeline.store.private_files import open_private, write_private
 from pipeline.store.supervisor import MUTEX, RUNNING, STATE, STOP_SECONDS, User
 from sharpen.errors import InputError, StepFailed
 from sharpen.store import local_store
@@ -234,7 +233,7 @@ class EmbeddedStore:
                 "PATH": os.environ.get("PATH", os.defpath),
             }
             script = [sys.executable, "-I", "-S", store_supervisor.__file__, str(held)]
-            with open_private(self.log, "ab") as log:
+            with local_store.open_private(self.log, "ab") as log:
                 self._supervisor = subprocess.Popen(
                     [*script, "\n".join(weed.sockets(ports)), *weed.command(binary, ports)],
                     cwd=self.directory,
@@ -334,7 +333,7 @@ class EmbeddedStore:
             return _State({})
 
     def _remember(self, state: _State) -> None:
-        write_private(self.directory / STATE, json.dumps(asdict(state)).encode())
+        local_store.replace(self.directory / STATE, json.dumps(asdict(state)).encode(), private=True)
 
     def _keys(self, *, needed: bool = True) -> dict[str, str] | None:
         """The keys; None where there are none, or damaged ones that are not needed: no data depend on them."""
@@ -354,7 +353,7 @@ class EmbeddedStore:
 
     def _new_keys(self) -> dict[str, str]:
         keys = {"access_key": "sharpen" + secrets.token_hex(6), "secret_key": secrets.token_hex(24)}
-        write_private(self.directory / "keys.json", json.dumps(keys).encode())
+        local_store.replace(self.directory / "keys.json", json.dumps(keys).encode(), private=True)
         return keys
 
 

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from pipeline.store.private_files import write_private
+from sharpen.store import local_store
 
 CONFIGURATION = "security.toml"
 _CERTIFICATE, _KEY = "inner.crt", "inner.key"
@@ -53,7 +53,7 @@ def write(directory: Path, host: str) -> None:
         CONFIGURATION: _configuration().encode(),
     }
     for file, content in files.items():
-        write_private(directory / file, content)
+        local_store.replace(directory / file, content, private=True)
 
 
 def _configuration() -> str:

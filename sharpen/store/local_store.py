@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from sharpen.errors import InputError, NoSpace, is_full
 from sharpen.uri import NotFound, PreconditionFailed, StoredFile
@@ -83,14 +84,14 @@ def write(path: Path, data: bytes, *, if_match: str | None = None, if_absent: bo
         path.parent.mkdir(parents=True, exist_ok=True)
         # A writer without a condition leaves no lock behind, but must respect one that is in use.
         if if_match is None and not if_absent and not _lock_of(path).exists():
-            _replace(path, data)
+            replace(path, data)
         else:
             with locked(_lock_of(path)):
                 if if_absent and path.exists():
                     raise PreconditionFailed(f"{path}: exists already")
                 if if_match is not None and (not path.exists() or sha256_of(path) != if_match):
                     raise PreconditionFailed(f"{path}: changed by somebody else")
-                _replace(path, data)
+                replace(path, data)
     return hashlib.sha256(data).hexdigest()
 
 
@@ -126,10 +127,24 @@ def delete_half_written(path: Path) -> None:
         delete(left)
 
 
-def _replace(path: Path, data: bytes) -> None:
+def open_private(path: Path, mode: str, **options: Any) -> Any:
+    """Open a file as `open` does; made with no right for others, which one that is there loses."""
+    file = open(path, mode, opener=lambda name, flags: os.open(name, flags, 0o600), **options)  # noqa: SIM115
+    os.fchmod(file.fileno(), 0o600)
+    return file
+
+
+def replace(path: Path, data: bytes, *, private: bool = False) -> None:
+    """Replace a file atomically: after a full disk or a kill the old one is there, whole, or none.
+
+    Args:
+        path: the file, in a folder that exists.
+        data: its new content.
+        private: only its owner can read it, from the first byte on.
+    """
     temporary = temp_sibling(path)
     try:
-        with temporary.open("wb") as file:
+        with (open_private if private else open)(temporary, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

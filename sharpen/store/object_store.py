@@ -16,8 +16,9 @@ from typing import Any
 from sharpen.errors import InputError, StepFailed
 from sharpen.store.checksums import etag_of
 from sharpen.store.retry import call
+from sharpen.store.s3_download import PART_BYTES, download, get
 from sharpen.store.s3_errors import no_store
-from sharpen.store.s3_transfer import PART_BYTES, download, get, put, upload
+from sharpen.store.s3_upload import put, upload
 from sharpen.uri import DamagedTransfer, S3Uri, StoredFile, StoreUnavailable, join
 
 __all__ = [

@@ -86,7 +86,7 @@ def _client(endpoint: str | None, region: str | None, read_seconds: int, who: in
             connect_timeout=CONNECT_SECONDS,
             read_timeout=read_seconds,
             max_pool_connections=CONNECTIONS,
-            # boto3's default checksum trailers are refused by older S3-compatible stores; s3_transfer sends headers
+            # boto3's default checksum trailers are refused by older S3-compatible stores; s3_upload sends headers
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
             # a company's proxy cannot reach this machine

@@ -13,7 +13,7 @@ import pytest
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 
-from sharpen.store import checksums, download_cache, object_store, s3_transfer, storage
+from sharpen.store import checksums, download_cache, object_store, s3_download, s3_upload, storage
 from sharpen.uri import DamagedTransfer, parse_remote
 from tests.sharpen.store.store_proxy import Answer, Request, StoreProxy, refusal
 
@@ -27,7 +27,8 @@ SMALL, LARGE = 3_000, PART + 3_000
 def own_cache_and_small_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing that another test has fetched; and the smallest parts that S3 takes."""
     monkeypatch.setenv("SHARPEN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(s3_transfer, "PART_BYTES", PART)
+    for module in (s3_download, s3_upload):
+        monkeypatch.setattr(module, "PART_BYTES", PART)
 
 
 @pytest.fixture
@@ -85,7 +86,7 @@ def test_a_line_that_flips_every_upload_leaves_no_marker(
     if compares != "the store":
         # a store that takes what comes: the body's own checksum stands for that of the request
         monkeypatch.setattr(
-            s3_transfer,
+            s3_upload,
             "_send",
             lambda operation, remote, data, **more: operation(Bucket=remote.bucket, Key=remote.key, Body=data, **more),
         )
@@ -188,7 +189,7 @@ def test_an_upload_of_another_program_in_parts_is_compared_with_its_etag(
 def test_what_a_store_gives_nothing_for_is_told(
     root: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(s3_transfer, "_told_unchecked", set())
+    monkeypatch.setattr(s3_download, "_noted_unchecked", set())
     monkeypatch.setenv("SHARPEN_STORE_ETAGS", "opaque")
     client = boto3.client("s3", endpoint_url=endpoint(), config=Config(request_checksum_calculation="when_required"))
     bucket, _, key = root.removeprefix("s3://").partition("/")

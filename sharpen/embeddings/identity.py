@@ -2,53 +2,43 @@
 
 from __future__ import annotations
 
-import hashlib
 from importlib import metadata
 from pathlib import Path
 from typing import Any
-
-import torch
-from torch import nn
 
 from sharpen.data.text_type import TextType
 from sharpen.embeddings.cache_metadata import hashed, source_hash
 from sharpen.hardware.device import use_bf16
 from sharpen.models import tokenizing
 from sharpen.models.encoder import Encoder
+from sharpen.models.identity import ModelIdentity, identify
 
 # Raised by hand when shards or keys change their form.
-LAYOUT = 1
+LAYOUT = 2
 _LIBRARIES = ("torch", "transformers", "tokenizers")
 _LIBRARY = Path(__file__).parents[1]
-# The files of the library that compute a vector from a text.
-_CODE = (
-    "data/dedup",
-    "embeddings/encoding",
-    "hardware/cpu_attention",
-    "hardware/device",
-    "models/attention",
-    "models/encoder",
-    "models/loading",
-    "models/micro_batches",
-    "models/pooling",
-    "models/prompts",
-    "models/tokenizing",
-)
+# What computes a vector from a text: two rooms whole, and of others these files.
+_CODE = ("hardware/*.py", "models/*.py", "data/dedup.py", "embeddings/encoding.py", "embeddings/sharding.py")
 # What a configuration says of where the model lies and who wrote it.
 _NOT_THE_MODEL = ("_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version")
 
 
-def encoder_facts(encoder: Encoder, kind: TextType) -> dict[str, Any]:
-    """All that decides a vector except the text and its own instruction.
+def encoder_facts(encoder: Encoder, kind: TextType, identity: ModelIdentity | None = None) -> dict[str, Any]:
+    """All that decides a vector except the text and its own instruction, as values of JSON's.
 
-    The prompt of the other kind is not in it (as it is in `weights_hash`), so that a new query instruction leaves the
-    corpus' vectors valid. Neither is the size of micro-batches: it may change the last bits of a vector, no more. The
-    library versions are, because evaluations name them beside their figures.
+    The prompt of the other kind is not in it (as it is in `ModelIdentity.model`), so that a new query instruction
+    leaves the corpus' vectors valid. Neither is the size of micro-batches: it may change the last bits of a vector, no
+    more. The library versions are, because evaluations name them beside their figures.
+
+    Args:
+        encoder: the model.
+        kind: of the texts.
+        identity: of the encoder, where it is known.
     """
     return {
         "layout": LAYOUT,
         "kind": kind,
-        "weights": _weights(encoder.towers.get(kind, encoder.model)),
+        "weights": (identity or identify(encoder)).tower(kind),
         "architecture": _architecture(encoder),
         "tokenizer": tokenizing.content_hash(encoder.tokenizer),
         "pooling": encoder.pooling,
@@ -59,16 +49,8 @@ def encoder_facts(encoder: Encoder, kind: TextType) -> dict[str, Any]:
         "attention": encoder.attention,
         "precision": "bf16" if use_bf16(encoder.settings.precision, encoder.device) else "fp32",
         "libraries": {name: metadata.version(name) for name in _LIBRARIES},
-        "code": source_hash(_LIBRARY / f"{name}.py" for name in _CODE),
+        "code": source_hash(sorted(file for pattern in _CODE for file in _LIBRARY.glob(pattern))),
     }
-
-
-def _weights(tower: nn.Module) -> str:
-    digest = hashlib.sha256()
-    for name, tensor in sorted(tower.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
 
 
 def _architecture(encoder: Encoder) -> str:

@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     import torch
 
     from sharpen.models.encoder import Encoder
+    from sharpen.models.identity import ModelIdentity
 
 _LIBRARIES = ("torch", "transformers", "tokenizers", "flash-attn")
 # Weights of other kinds, which are never read.
@@ -52,7 +54,7 @@ class LazyEncoder:
     def __init__(self, address: str, settings: EncoderSettings, encoder: Encoder | None) -> None:
         self.address, self.settings = address, settings
         self._encoder = encoder
-        # of what `open` gave; those of a loaded encoder may change, and are asked anew
+        # of what `open` gave
         self._facts: dict[str, Any] | None = None
 
     @classmethod
@@ -73,7 +75,7 @@ class LazyEncoder:
 
     @classmethod
     def of(cls, encoder: Encoder) -> LazyEncoder:
-        """An encoder that is loaded."""
+        """An encoder that is loaded, as it is when its identity is first asked for: make another one after training."""
         return cls(encoder.address, encoder.settings, encoder)
 
     def load(self) -> Encoder:
@@ -109,12 +111,8 @@ class LazyEncoder:
 
     @property
     def weights_hash(self) -> str:
-        """`encoder.weights_hash` of it."""
-        if self._facts is not None:
-            return self._facts["weights_hash"]
-        from sharpen.models.encoder import weights_hash
-
-        return weights_hash(self.load())
+        """`ModelIdentity.model` of it."""
+        return self._identity.model if self._facts is None else self._facts["weights_hash"]
 
     @property
     def config(self) -> ModelConfig:
@@ -122,25 +120,32 @@ class LazyEncoder:
         return self.load().as_config() if self._facts is None else ModelConfig.checked(self._facts["config"])
 
     def facts(self, kind: TextType) -> Mapping[str, Any]:
-        """`identity.encoder_facts` it."""
+        """`identity.encoder_facts` of it."""
         if self._facts is not None and "facts" in self._facts:
             return self._facts["facts"][kind]
         from sharpen.embeddings.identity import encoder_facts
 
-        return encoder_facts(self.load(), kind)
+        return encoder_facts(self.load(), kind, self._identity)
+
+    @cached_property
+    def _identity(self) -> ModelIdentity:
+        from sharpen.models.identity import identify
+
+        return identify(self.load())
 
 
 def _learn(encoder: Encoder, *, for_cache: bool) -> dict[str, Any]:
     from sharpen.embeddings.identity import encoder_facts
-    from sharpen.models.encoder import weights_hash
+    from sharpen.models.identity import identify
 
+    identity = identify(encoder)
     facts = {
         "dimension": encoder.dimension,
-        "weights_hash": weights_hash(encoder),
+        "weights_hash": identity.model,
         "config": encoder.as_config().model_dump(mode="json"),
     }
     if for_cache:
-        facts["facts"] = {kind: encoder_facts(encoder, kind) for kind in ("query", "passage")}
+        facts["facts"] = {kind: encoder_facts(encoder, kind, identity) for kind in ("query", "passage")}
     return json.loads(json.dumps(facts))  # as they are when they are read
 
 
@@ -156,7 +161,7 @@ def _kept(address: str, settings: EncoderSettings) -> Path | None:
 
 
 def _key(folder: Path, settings: EncoderSettings) -> str:
-    """Of all that an encoder's facts follow from."""
+    """Cache key: everything that the facts depend on, which is known without loading the model."""
     device = default_device()
     files = sorted(path for path in folder.glob("**/*") if path.is_file() and path.suffix not in _NOT_READ)
     facts = {

@@ -30,7 +30,7 @@ class Model(_Part):
 
     Attributes:
         address: where it was.
-        weights_hash: `encoder.weights_hash`: a model with another one cannot be asked.
+        weights_hash: `ModelIdentity.model`: a model with another one cannot be asked.
         dimension: length D of its whole embeddings.
         pooling, normalized: how token vectors became one vector, and whether that has length 1.
         prompts, max_lengths: by kind, ``query`` and ``passage``: text put before, and longest text in tokens.

@@ -16,7 +16,8 @@ from sharpen.index import faiss_file, manifest, shards
 from sharpen.index.faiss_file import Searchable
 from sharpen.index.manifest import Manifest
 from sharpen.index.quantization import cut
-from sharpen.models.encoder import Encoder, weights_hash
+from sharpen.models.encoder import Encoder
+from sharpen.models.identity import weights_hash
 from sharpen.store import storage
 
 

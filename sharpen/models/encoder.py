@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import copy
 import functools
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -289,14 +287,3 @@ class Encoder(nn.Module):
         if use_bf16(self.settings.precision, self.device):
             return torch.autocast(self.device.type, dtype=torch.bfloat16)
         return nullcontext()
-
-
-def weights_hash(encoder: Encoder) -> str:
-    """SHA-256 (hex) of the weights by name: two models with equal vectors for all texts of equal settings agree."""
-    digest = hashlib.sha256()
-    for tower in encoder.towers.values():
-        for name, tensor in sorted(tower.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
-    digest.update(json.dumps([encoder.pooling, encoder.normalize, encoder.prompts]).encode())
-    return digest.hexdigest()

@@ -16,7 +16,8 @@ import torch
 from sharpen.distributed import ProcessGroup
 from sharpen.errors import InputError
 from sharpen.losses import Loss
-from sharpen.models.encoder import Encoder, weights_hash
+from sharpen.models.encoder import Encoder
+from sharpen.models.identity import weights_hash
 from sharpen.run_context import run_id
 from sharpen.settings import EncoderSettings
 from sharpen.store import storage

@@ -20,7 +20,8 @@ from sharpen.embeddings import LazyEncoder, embed_texts
 from sharpen.embeddings.encoding import encode
 from sharpen.embeddings.identity import encoder_facts
 from sharpen.errors import InputError, StepFailed
-from sharpen.models.encoder import Encoder, weights_hash
+from sharpen.models.encoder import Encoder
+from sharpen.models.identity import weights_hash
 from sharpen.settings import EncoderSettings
 
 pytestmark = pytest.mark.model

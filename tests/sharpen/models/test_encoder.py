@@ -13,7 +13,8 @@ import torch
 from sharpen.embeddings.encoding import encode
 from sharpen.errors import InputError
 from sharpen.models.architecture import Architecture, read_architecture
-from sharpen.models.encoder import Encoder, weights_hash
+from sharpen.models.encoder import Encoder
+from sharpen.models.identity import weights_hash
 from sharpen.models.model_hub import resolve_model
 from sharpen.models.pooling import pool
 from sharpen.models.prompts import prompts

@@ -21,7 +21,8 @@ from sharpen.embeddings.identity import encoder_facts
 from sharpen.errors import InputError
 from sharpen.models import model_hub
 from sharpen.models.architecture import read_architecture
-from sharpen.models.encoder import Encoder, weights_hash
+from sharpen.models.encoder import Encoder
+from sharpen.models.identity import weights_hash
 from sharpen.store import storage
 from sharpen.training.gradient_cache import MicroBatchConfig, embed, encode
 from sharpen.training.settings import TrainingSettings

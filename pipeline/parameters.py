@@ -20,12 +20,13 @@ from pipeline.images import check_job_image
 from pipeline.settings import PodSettings, RetrainingSettings, RoundsOfMining
 from pipeline.yaml_file import read_yaml
 from sharpen.data.preparation.settings import DataSettings
-from sharpen.errors import InputError, one_line
+from sharpen.errors import InputError
 from sharpen.evaluation.settings import EvaluationSettings, metric_names
 from sharpen.index.settings import StepSettings as IndexingSettings
 from sharpen.jobs.settings import OF_ONE_POD, JobSettings
 from sharpen.registry.settings import NAME_PATTERN, NAME_RULE, PromotionSettings
 from sharpen.settings import EncoderSettings, SettingsModel, load_json
+from sharpen.terminal import one_line
 from sharpen.training.settings import TrainingSettings
 from sharpen.uri import is_remote, join
 

@@ -9,7 +9,8 @@ import yaml
 from yaml.composer import ComposerError
 from yaml.constructor import ConstructorError
 
-from sharpen.errors import InputError, one_line
+from sharpen.errors import InputError
+from sharpen.terminal import one_line
 
 LARGEST_FILE = 2**20
 # aliases make ten lines stand for billions of values

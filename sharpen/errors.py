@@ -58,12 +58,3 @@ def is_full(error: BaseException) -> bool:
         return True
     # libraries written in Rust or C++ give the same fault as text
     return not isinstance(error, SharpenError) and "no space left on device" in str(error).lower()
-
-
-def one_line(text: str, most: int = 200) -> str:
-    """Foreign text as it can stand in a message: control characters, line ends among them, escaped; cut at `most`.
-
-    Half of a surrogate pair, which no terminal and no file takes, is escaped too.
-    """
-    cut = text if len(text) <= most else f"{text[:most]}..."
-    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in cut)

@@ -19,8 +19,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from sharpen.console import TO_STDERR, enable_logging
-from sharpen.errors import InputError, NoSpace, SharpenError, is_full, one_line
-from sharpen.terminal import printable
+from sharpen.errors import InputError, NoSpace, SharpenError, is_full
+from sharpen.terminal import one_line, printable
 
 logger = logging.getLogger(__name__)
 

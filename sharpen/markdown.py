@@ -5,6 +5,8 @@ from __future__ import annotations
 import html
 import re
 
+from sharpen.terminal import printable
+
 _SPECIAL = re.compile(r"([\\`*\[\]|~])")
 
 
@@ -23,4 +25,4 @@ def code_span(text: object) -> str:
 
 
 def _one_line(text: object) -> str:
-    return " ".join(re.sub(r"[\x00-\x1f\x7f]+", " ", str(text)).split())
+    return " ".join(printable(text).split())

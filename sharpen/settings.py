@@ -13,7 +13,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from sharpen.errors import InputError, one_line
+from sharpen.errors import InputError
+from sharpen.terminal import one_line
 from sharpen.uri import SCHEMES, scheme_of
 
 

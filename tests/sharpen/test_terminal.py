@@ -6,9 +6,11 @@ import io
 import sys
 import unicodedata
 
+import pytest
 from rich.table import Table
 
-from sharpen.terminal import plain_console, printable
+from sharpen.markdown import code_span, escaped
+from sharpen.terminal import one_line, plain_console, printable
 
 TEXTS = ["/home/ann/proj[v2]/report.html", "x [/y] z", "a:smile:b", "[bold]"]
 
@@ -43,3 +45,23 @@ def test_no_control_character_is_left() -> None:
     )
     assert printable("\x1b[31m\u202e\ud800") == "\\x1b[31m\\u202e\\ud800"
     printable(every).encode()
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("two\nlines\tand a tab", "two\\nlines\\tand a tab"),
+        ("\x1b[31mred", "\\x1b[31mred"),
+        ("no\u200bwidth\ufeff", "no\\u200bwidth\\ufeff"),
+        ("half \ud800 of a pair", "half \\ud800 of a pair"),
+        ("Größe 汉字 😀", "Größe 汉字 😀"),
+    ],
+)
+def test_one_line(text: str, shown: str) -> None:
+    assert one_line(text) == shown
+    assert one_line("a" * 300, 5) == "aaaaa..."
+
+
+def test_text_in_markdown_stays_text() -> None:
+    assert escaped("a\n# b\t*c* <d> \x1b[2J") == "a # b \\*c\\* &lt;d&gt; \\\\x1b\\[2J"
+    assert code_span("one\n`two`") == "`` one `two` ``"

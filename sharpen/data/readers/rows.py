@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from sharpen.errors import one_line
+from sharpen.terminal import one_line
 
 RAW_CHARACTERS = 500
 KEPT_ROWS = 100_000

@@ -3,7 +3,8 @@
 One definition for the laptop and the cluster. Bulk data travels as addresses (parameters of type str), because an input
 artifact would be copied whole through every pod.
 
-A run that would train with what the last finished run had is skipped: after the cheap steps only that is recorded.
+A run that would train with what the last finished run had is skipped: after data_prep, which the cache knows where
+the input is the same, only that is recorded.
 
 Rounds of mining and fine-tuning are unrolled when the pipeline is made: the first mines with the model that training
 starts from, each later one with the model of the round before. Every round fine-tunes that first model anew, as DPR's
@@ -26,7 +27,7 @@ from kfp.dsl.graph_component import GraphComponent
 from kfp.dsl.pipeline_channel import PipelineChannel
 from kfp.dsl.pipeline_task import PipelineTask
 
-from components.data_prep.component import data_prep, fingerprint
+from components.data_prep.component import data_prep, detect_changes, fingerprint
 from components.evaluation.component import evaluation
 from components.finetuning.component import finetuning
 from components.hard_negatives.component import hard_negatives
@@ -70,42 +71,48 @@ def _steps(inputs: dict[str, str], registry: dict[str, str], overrides: str, com
     champion = current_champion(
         base_model=inputs["base_model"], start_from=checked.outputs["start_from"], **registry
     ).set_display_name("current champion")
-    seen = fingerprint(
+    content = fingerprint(
         mined_with=checked.outputs["mined_with"],
         start_model=champion.outputs["start_model"],
         settings_hash=checked.outputs["settings_hash"],
-        last_run=champion.outputs["last_run"],
-        min_new_examples=checked.outputs["min_new_examples"],
         **inputs,
     ).set_display_name("fingerprint")
+    data = data_prep(
+        train_data=inputs["train_data"],
+        eval_data=inputs["eval_data"],
+        settings=checked.outputs["data"],
+        fingerprint=content.outputs["fingerprint"],
+    )
+    seen = detect_changes(
+        data=data.outputs["Output"],
+        identity=content.outputs["identity"],
+        last_run=champion.outputs["last_run"],
+        min_new_examples=checked.outputs["min_new_examples"],
+    ).set_display_name("detect changes")
     # kfp.local 2.17 finds an output that a condition looks at only under the name Output. Two conditions, not if and
     # else: Kubeflow would put those a level deeper, and each level starts a pod of its own.
     with dsl.If(seen.outputs["Output"] == "train", name="train"):
-        _train(int(compiled["compiled_rounds"]), inputs, registry, overrides, checked, champion, seen)
+        shared = {"encoder": checked.outputs["encoder"], "fingerprint": content.outputs["fingerprint"]}
+        rounds = int(compiled["compiled_rounds"])
+        _train(rounds, inputs["base_model"], registry, overrides, checked, champion, data, seen, shared)
     with dsl.If(seen.outputs["Output"] == "skip", name="skip"):
         _remember(seen=seen.outputs["seen"], verdict="skip", reason=seen.outputs["reason"], **registry)
 
 
 def _train(
     rounds: int,
-    inputs: dict[str, str],
+    base_model: str,
     registry: dict[str, str],
     overrides: str,
     checked: PipelineTask,
     champion: PipelineTask,
+    data: PipelineTask,
     seen: PipelineTask,
+    shared: dict[str, PipelineChannel],
 ) -> None:
-    found = seen.outputs["fingerprint"]
-    data = data_prep(
-        train_data=inputs["train_data"],
-        eval_data=inputs["eval_data"],
-        settings=checked.outputs["data"],
-        fingerprint=found,
-    )
-    shared = {"encoder": checked.outputs["encoder"], "fingerprint": found}
     measured = {"data": data.outputs["Output"], "split": "test", "settings": checked.outputs["evaluation"], **shared}
     alone = {"base": "", "champion": "", "negatives": "", **measured}
-    base = evaluation(model=inputs["base_model"], name="evaluation-base", settings_of="better", **alone)
+    base = evaluation(model=base_model, name="evaluation-base", settings_of="better", **alone)
     base.set_display_name("evaluate base model")
     reigning = evaluation(model=champion.outputs["champion"], name="evaluation-champion", **alone)
     reigning.set_display_name("evaluate champion")

@@ -73,9 +73,10 @@ def needs_of(pods: PodSettings, job: JobSettings) -> dict[str, Needs]:
         "current-champion": asking,
         "gate": asking,
         "remember": asking,
-        # looks at what may have changed outside. Reads all data once, row by row, and keeps 8 bytes an example and the
-        # texts of one row; a finished data set, its judged passages
-        "fingerprint": Needs(cached=False, retries=retries, seconds=6 * _HOUR, cpu="1", memory="4Gi"),
+        # looks at what may have changed outside: reads local files once, remote ones by their listing
+        "fingerprint": Needs(cached=False, retries=retries, seconds=6 * _HOUR, cpu=_CPU, memory="1Gi"),
+        # compares with a record that other runs change; reads the whole prepared data set
+        "detect-changes": Needs(False, retries, pods.timeout_seconds, pods.cpu, pods.memory, computing.threads),
         # the whole data set in memory, in Python's objects; nothing of it uses a GPU or more than a core or two
         "data-prep": Needs(True, retries, pods.timeout_seconds, pods.cpu, pods.memory, computing.threads),
         # passages, and the vectors of the corpus

@@ -14,46 +14,71 @@ def fingerprint(
     train_data: str,
     eval_data: str,
     base_model: str,
-    examples: dsl.Output[dsl.Artifact],
-    statistics: dsl.Output[dsl.Metrics],
-    page: dsl.Output[dsl.Markdown],
     mined_with: str = "[]",
     start_model: str = "",
     settings_hash: str = "",
-    last_run: str = "",
-    min_new_examples: int = 0,
-) -> NamedTuple("Seen", [("Output", str), ("fingerprint", str), ("seen", str), ("reason", str)]):  # type: ignore[valid-type]
-    """Check that data and models are there, hash their content, and decide whether there is anything new to train on.
+) -> NamedTuple("Content", [("fingerprint", str), ("identity", str)]):  # type: ignore[valid-type]
+    """Check that data and models are there, and hash their content.
 
     Args:
         train_data: Addresses of the training data, separated by commas or as a JSON list.
         eval_data: Addresses of the evaluation data; may be empty.
         base_model: Model that results are compared with: a folder, an s3:// address or a hub id.
-        examples: Hashes of the examples, for the next run's decision.
-        statistics: Examples, how many are new and how many gone.
-        page: The decision in words.
         mined_with: Other models, and files with file: before them, that mining reads, as a JSON list.
         start_model: Model that training starts from; empty for the base model.
         settings_hash: Hash of the settings that a result depends on.
-        last_run: Record of the last finished run of this model as JSON; empty if there is none.
-        min_new_examples: Fewest new examples that are worth a run; 0 to run always.
 
     Returns:
-        The decision, train or skip; SHA-256 of data, models and code version, which makes caching right; what is
-        trained with, as JSON for the record; the reason in words.
+        SHA-256 of data, models and code version, which makes caching right; hashes of what, besides the data, makes a
+        run worth repeating, as JSON.
+    """
+    import json
+
+    from components.kfp_context import exit_on_error
+    from sharpen.retraining.fingerprint import fingerprint_inputs
+    from sharpen.version import code_version
+
+    with exit_on_error("fingerprint", first_contact=True):
+        content = fingerprint_inputs(train_data, eval_data, base_model, json.loads(mined_with), start_model)
+        version = code_version()
+        print(f"content fingerprint: {content.fingerprint(version)}")
+    return content.fingerprint(version), json.dumps(content.identity(version, settings_hash))  # type: ignore[return-value]
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def detect_changes(
+    data: str,
+    identity: str,
+    last_run: str,
+    min_new_examples: int,
+    examples: dsl.Output[dsl.Artifact],
+    statistics: dsl.Output[dsl.Metrics],
+    page: dsl.Output[dsl.Markdown],
+) -> NamedTuple("Changes", [("Output", str), ("seen", str), ("reason", str)]):  # type: ignore[valid-type]
+    """Decide whether there is anything to train on that the last finished run had not.
+
+    Args:
+        data: Address of the prepared data set.
+        identity: Hashes of what, besides the data, makes a run worth repeating, as JSON.
+        last_run: Record of the last finished run of this model as JSON; empty if there is none.
+        min_new_examples: Fewest new examples that are worth a run; 0 to run always.
+        examples: Hashes of the examples, for the next run's decision.
+        statistics: Examples, how many are new and how many gone.
+        page: The decision in words.
+
+    Returns:
+        The decision, train or skip; what is trained with, as JSON for the record; the reason in words.
     """
     from components.kfp_context import exit_on_error, log_metrics, output_uri
     from sharpen.retraining.change_detection import detect_changes
 
-    with exit_on_error("fingerprint", first_contact=True):
+    with exit_on_error("detect_changes"):
         examples.uri = output_uri(examples.uri, "examples")
-        models = (base_model, start_model, mined_with)
-        rules = (settings_hash, last_run, min_new_examples)
-        found, answer = detect_changes(train_data, eval_data, *models, *rules, target=examples.uri)
+        answer = detect_changes(data, identity, last_run, min_new_examples, target=examples.uri)
         log_metrics(statistics, answer.metrics)
         answer.write_page(page.path)
-        print(f"content fingerprint: {found}\n{answer.reason}")
-    return answer.decision, found, answer.seen.as_json(), answer.reason  # type: ignore[return-value]
+        print(answer.reason)
+    return answer.decision, answer.seen.as_json(), answer.reason  # type: ignore[return-value]
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)

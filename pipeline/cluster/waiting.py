@@ -61,7 +61,8 @@ def wait(api: Api, identity: str, tell: Callable[[str, str], None]) -> None:
     verdict = runs.verdict(run, graph)
     if verdict == "skip":
         tell(
-            "nothing was new to train on, so the champion stays: the step fingerprint says what it compared", "SKIPPED"
+            "nothing was new to train on, so the champion stays: detect_changes says what it compared",
+            "SKIPPED",
         )
     _end(api, run, tasks, verdict)
 

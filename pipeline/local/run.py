@@ -224,7 +224,7 @@ def _titles(pipeline: Any) -> dict[str, str]:
 
 
 def _decision(folder: Path) -> dict[str, Any]:
-    """Verdict, reasons and evaluation address of the last step that decided; of the fingerprint where it ended the run.
+    """Verdict, reasons and evaluation address of the last step that decided; of detect_changes where it ended the run.
 
     KFP allows no pipeline outputs from inside an exit handler, so they are read from what these steps, which are never
     cached, left in KFP's folder.
@@ -232,7 +232,7 @@ def _decision(folder: Path) -> dict[str, Any]:
     for task, page in (("promotion-2", "page"), ("promotion", "page"), ("gate", "decision")):
         if (decided := _left_by(task, folder)) is not None:
             return decided["artifacts"][page]["artifacts"][0]["metadata"]
-    seen = _left_by("fingerprint", folder) or {}
+    seen = _left_by("detect-changes", folder) or {}
     return {"verdict": "skip", "reasons": [seen["parameterValues"]["reason"]], "evaluation": ""}
 
 

@@ -10,13 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from sharpen.data.preparation.content import sha256_json
-from sharpen.data.readers import split_addresses
+from sharpen.data.dataset import DataSet
 from sharpen.registry.run_record import OVERTAKEN, LastRun, TrainingInputs
 from sharpen.retraining import examples
-from sharpen.retraining.fingerprint import fingerprint_inputs
 from sharpen.store import storage
-from sharpen.version import code_version
 
 TRAIN, SKIP = "train", "skip"
 
@@ -60,52 +57,28 @@ class ChangeDecision:
         Path(path).write_text(text, encoding="utf-8")
 
 
-def detect_changes(
-    train_data: str,
-    eval_data: str,
-    base_model: str,
-    start_model: str,
-    mined_with: str,
-    settings_hash: str,
-    last_run: str,
-    least: int,
-    *,
-    target: str,
-) -> tuple[str, ChangeDecision]:
-    """`fingerprint.fingerprint_inputs` and `compare` with the texts that a pipeline passes.
+def detect_changes(data: str, identity: str, last_run: str, least: int, *, target: str) -> ChangeDecision:
+    """`compare` for a prepared data set, with the texts that a pipeline passes.
 
     Args:
-        train_data, eval_data, base_model, start_model: as `fingerprint_inputs` takes them.
-        mined_with: the same as a JSON list.
-        settings_hash: of all settings that a result depends on.
+        data: address of the data set, as data_prep wrote it.
+        identity: `TrainingInputs.identity` as JSON.
         last_run: `LastRun.as_json`, or empty.
         least: min_new_examples.
         target: address of a folder for the hashes of the examples.
 
-    Returns:
-        The content fingerprint of data, models and code; and whether the run goes on.
-
     Raises:
-        InputError: as `fingerprint_inputs`, and for a damaged record.
+        InputError: no such data set, or a damaged record.
     """
-    version = code_version()
-    content = fingerprint_inputs(train_data, eval_data, base_model, json.loads(mined_with), start_model)
-    # the model that training starts from is none of it: a champion that comes of these data makes them no newer
-    identity = {
-        "settings": settings_hash,
-        "code": version,
-        "base_model": sha256_json(content.base_model),
-        "mining": sha256_json(content.mining),
-    }
-    answer = compare(
+    facts = storage.read_manifest(data).facts
+    return compare(
         LastRun.from_json(last_run),
-        identity,
-        sha256_json([content.train, content.eval]),
-        lambda: examples.hashes_of(split_addresses(train_data), split_addresses(eval_data)),
+        json.loads(identity),
+        facts["fingerprint"],
+        lambda: examples.example_hashes(DataSet.open(data), facts["brought_splits"]),
         storage.join(target, "examples.u64"),
         least,
     )
-    return content.fingerprint(version), answer
 
 
 def compare(
@@ -125,8 +98,7 @@ def compare(
         last: the last finished run; None: there was none.
         identity: as `TrainingInputs.identity`.
         content: as `TrainingInputs.content`.
-        read: gives the hashes of all examples (`examples.hashes_of`); called only if the content is another than the
-            last run's.
+        read: gives `examples.example_hashes`; called only if the content is another than the last run's.
         target: address of the file for the hashes; written only if they were read.
         least: min_new_examples; 0: no run is skipped.
     """

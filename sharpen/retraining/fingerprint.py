@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from sharpen.data.preparation.content import content_of, digest_rows, finished_content, sha256_json, sha256_of
 from sharpen.data.readers import split_addresses
+from sharpen.data.readers.content import content_of, digest_rows, manifest_rows, sha256_json, sha256_of
 from sharpen.errors import InputError
 from sharpen.models import model_hub
 from sharpen.store import object_store, storage
@@ -37,6 +37,18 @@ class InputFingerprints:
     def fingerprint(self, code_version: str) -> str:
         """SHA-256 (hex) of all of it and of the code's version."""
         return sha256_json([*asdict(self).values(), code_version])
+
+    def identity(self, code_version: str, settings_hash: str) -> dict[str, str]:
+        """`TrainingInputs.identity`: what makes a run worth repeating on the same data.
+
+        The model that training starts from is none of it: a champion that comes of these data makes them no newer.
+        """
+        return {
+            "settings": settings_hash,
+            "code": code_version,
+            "base_model": sha256_json(self.base_model),
+            "mining": sha256_json(self.mining),
+        }
 
 
 def fingerprint_inputs(
@@ -113,7 +125,7 @@ def _model(model: str) -> list[object]:
         raise InputError("no model given; name a folder, an s3:// address or a hub id")
     if storage.is_remote(model):
         if storage.is_complete(model):
-            return finished_content(model)[1:]
+            return [digest_rows(manifest_rows(model))]
         files = storage.list_files(model)
         names = {file.name for file in files}
         if not files:

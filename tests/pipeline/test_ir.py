@@ -24,6 +24,7 @@ SETTINGS = (
     *("--set", "pods.memory=48Gi", "--set", "pods.cpu=6", "--set", "pods.gpus=1", "--set", "pods.retries=3"),
     *("--set", "pods.timeout_seconds=7200", "--set", "job.gpu_resource=amd.com/gpu", "--set", "job.backend=pytorchjob"),
 )
+CHEAP = {"check-settings", "current-champion", "fingerprint", "detect-changes"}
 COMPUTE = {"data-prep", "hard-negatives", "evaluation", "indexing"}
 ON_GPUS = COMPUTE - {"data-prep"}
 
@@ -107,8 +108,11 @@ def test_every_task_is_in_the_table_and_is_cached_as_it_says(spec: Spec) -> None
 def test_what_is_cached_takes_the_content_fingerprint(spec: Spec) -> None:
     for name, task in tasks(spec):
         if task.caching_options.enable_cache:
-            given = task.inputs.parameters["fingerprint"].component_input_parameter
-            assert given == "pipelinechannel--fingerprint-fingerprint", name
+            given = task.inputs.parameters["fingerprint"]
+            made = given.task_output_parameter
+            known = (given.component_input_parameter, made.producer_task, made.output_parameter_key)
+            outside = ("pipelinechannel--fingerprint-fingerprint", "", "")
+            assert known == (("", "fingerprint", "fingerprint") if name == "data-prep" else outside), name
 
 
 def test_retries_wait_longer_each_time_and_what_cannot_change_is_not_retried(spec: Spec) -> None:
@@ -207,11 +211,11 @@ def test_the_exit_task_runs_whatever_happened(spec: Spec) -> None:
 
 
 def test_a_run_with_nothing_new_does_only_the_cheap_steps(spec: Spec) -> None:
-    first = level(spec, "fingerprint")
+    first = level(spec, "detect-changes")
     work = {name: task for name, task in first.tasks.items() if task.trigger_policy.condition}
-    assert set(first.tasks) - set(work) == {"check-settings", "current-champion", "fingerprint"}
+    assert set(first.tasks) - set(work) == {*CHEAP, "data-prep"}
     conditions = {task.trigger_policy.condition for task in work.values()}
-    decision = "inputs.parameter_values['pipelinechannel--fingerprint-Output']"
+    decision = "inputs.parameter_values['pipelinechannel--detect-changes-Output']"
     assert conditions == {f"{decision} == 'train'", f"{decision} == 'skip'"}
     (skipped,) = (task for task in work.values() if task.trigger_policy.condition.endswith("'skip'"))
     (only,) = spec.components[skipped.component_ref.name].dag.tasks.values()
@@ -261,7 +265,8 @@ def test_what_people_look_at_is_an_artifact_that_the_ui_shows(spec: Spec) -> Non
     assert {name: {a: k for a, k in found.items() if k in kinds} for name, found in shown.items()} == {
         "check-settings": {},
         "current-champion": {},
-        "fingerprint": {"statistics": "Metrics", "page": "Markdown"},
+        "fingerprint": {},
+        "detect-changes": {"statistics": "Metrics", "page": "Markdown"},
         "data-prep": {"statistics": "Metrics", "page": "Markdown"},
         "hard-negatives": {"statistics": "Metrics", "report": "HTML"},
         "finetuning": {"statistics": "Metrics", "page": "Markdown"},

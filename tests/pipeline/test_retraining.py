@@ -18,7 +18,7 @@ from tests.pipeline.local.test_run import ROOT, sharpen, write_examples
 
 pytestmark = [pytest.mark.model, pytest.mark.store, pytest.mark.processes]
 
-CHEAP = ["check-settings", "current champion", "fingerprint", "remember", "finish"]
+CHEAP = ["check-settings", "current champion", "fingerprint", "data-prep", "detect changes", "remember", "finish"]
 
 
 @pytest.fixture(scope="module")
@@ -115,11 +115,11 @@ def test_nights_of_retraining(workshop: Path, store: str, tiny_model: Path) -> N
     assert second.returncode == 0, second.stdout + second.stderr
     assert steps(second.stdout) == CHEAP
     said = "skipped: 20 new examples since v0002, min_new_examples is 30"
-    # the fingerprint, the record, the finish and the summary say so
+    # detect_changes, the record, the finish and the summary say so
     assert second.stdout.count(said) == 4 and f"nightly: {said}" in second.stdout
     assert f"Model:  {champion.address}" in second.stdout
     _, outputs = written(store, workshop)
-    (metrics,) = outputs["fingerprint"]["artifacts"]["statistics"]["artifacts"]
+    (metrics,) = outputs["detect-changes"]["artifacts"]["statistics"]["artifacts"]
     assert metrics["metadata"] == {"examples": 260, "new_examples": 20, "gone_examples": 0, "skipped": 1}
     noted = last_run.read(store, "nightly")
     assert noted is not None and noted.seen == record.seen and noted.skipped["reason"] == said

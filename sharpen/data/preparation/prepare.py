@@ -38,7 +38,8 @@ def prepare(train_data: list[str], eval_data: list[str], output: str, settings: 
         settings: limits, shares, and what to do about leaks.
 
     Returns:
-        The marker of the written folder. Its facts: fingerprint of the data, and `metrics` (numbers for the UI).
+        The marker of the written folder. Its facts: fingerprint of the data, `brought_splits` (those of the input),
+        and `metrics` (numbers for the UI).
 
     Raises:
         InputError: unusable input, too many bad rows, leaks where they are forbidden, or no training or test query.
@@ -53,7 +54,11 @@ def prepare(train_data: list[str], eval_data: list[str], output: str, settings: 
         leaks = make_splits(draft, sources.groups, settings)
     stats = statistics(draft, sources, findings, leaks)
 
-    facts: dict[str, Any] = {"fingerprint": stats["fingerprint"], "metrics": metrics(stats)}
+    facts: dict[str, Any] = {
+        "fingerprint": stats["fingerprint"],
+        "brought_splits": sorted(draft.brought_splits),
+        "metrics": metrics(stats),
+    }
     with storage.publish(
         output, producer="data_prep", run_id=run_id(), rows=draft.data.counts(), facts=facts
     ) as folder:

@@ -8,29 +8,17 @@ from typing import Literal
 import polars as pl
 
 from sharpen.data.dataset import DataSet
-from sharpen.data.preparation.content import content_hash
-from sharpen.data.preparation.python_files import is_python_source, python_files, source_name
-from sharpen.data.preparation.python_source import GROUPS, python_version, read_python
+from sharpen.data.preparation.splitting import GROUPS
 from sharpen.data.preparation.working_set import of_queries
-from sharpen.data.readers import InputFile, ReadReport, combine, detect_inputs, distinct_names, input_name, read_place
+from sharpen.data.readers import InputFile, ReadReport, combine, detect_inputs, distinct_names, read_input
+from sharpen.data.readers.content import content_hash
 from sharpen.errors import InputError
 from sharpen.progress import progress
 
 Role = Literal["train", "eval"]
 
-# FlagEmbedding rows and Python code bring no split: their role says what they are for
+# for inputs that bring no split
 SPLIT_OF_ROLE: dict[Role, str] = {"train": "train", "eval": "test"}
-
-
-@dataclass(frozen=True)
-class Input:
-    """An input before it is read: `place` is None for Python code; `size` in bytes."""
-
-    address: str
-    role: Role
-    input_name: str
-    size: int
-    place: InputFile | None
 
 
 @dataclass(frozen=True)
@@ -58,22 +46,23 @@ def read_sources(train_data: list[str], eval_data: list[str], findings: ReadRepo
             without a dev or test query.
     """
     inputs = _inputs(train_data, eval_data)
-    names = distinct_names([(item.input_name, item.address) for item in inputs])
+    # one address in both roles must not give two sources of one name
+    trained = {item.address for role, item in inputs if role == "train"}
+    stems = [
+        (f"eval-{item.name}" if role == "eval" and item.address in trained else item.name, item.address)
+        for role, item in inputs
+    ]
     parts: dict[Role, dict[str, DataSet]] = {"train": {}, "eval": {}}
-    groups, facts = [pl.DataFrame(schema=GROUPS)], []
-    with progress("reading", sum(item.size for item in inputs) / 1e6, "MB") as reporter:
+    facts = []
+    size = sum(path.stat().st_size for _, item in inputs for path in item.files.values())
+    with progress("reading", size / 1e6, "MB") as reporter:
         findings.on_bytes = lambda count: reporter.advance(count / 1e6)
-        for item, name in zip(inputs, names, strict=True):
+        for (role, item), name in zip(inputs, distinct_names(stems), strict=True):
             before = findings.rows
-            split = SPLIT_OF_ROLE[item.role]
-            if item.place is None:
-                data, found = read_python(item.address, name, split, findings)
-                groups.append(found)
-            else:
-                data = read_place(item.place, name, split, findings)
-                groups.append(_groups_in(data))
-            parts[item.role][name] = data
-            facts.append(_facts(item, name, data, findings.rows - before))
+            data = parts[role][name] = read_input(item, name, SPLIT_OF_ROLE[role], findings)
+            facts.append(_facts(item, role, name, data, findings.rows - before))
+    groups = [_groups_in(data) for role in parts.values() for data in role.values()]
+    groups.append(pl.DataFrame(list(findings.groups), schema=GROUPS, orient="row"))
     counts = _play_roles(parts)
     return Sources(
         combine({**parts["train"], **parts["eval"]}),
@@ -88,22 +77,14 @@ def _groups_in(data: DataSet) -> pl.DataFrame:
     return data.queries.filter(pl.col("group").is_not_null()).select("text_key", "group")
 
 
-def _inputs(train_data: list[str], eval_data: list[str]) -> list[Input]:
-    found: list[Input] = []
+def _inputs(train_data: list[str], eval_data: list[str]) -> list[tuple[Role, InputFile]]:
+    found: list[tuple[Role, InputFile]] = []
     faults: list[str] = []
     roles: tuple[tuple[Role, list[str]], ...] = (("train", train_data), ("eval", eval_data))
     for role, addresses in roles:
         for address in dict.fromkeys(addresses):
-            # one address in both roles must not give two sources of one name
-            prefix = "eval-" if role == "eval" and address in train_data else ""
             try:
-                if is_python_source(address):
-                    size = sum(file.path.stat().st_size for file in python_files(address))
-                    found.append(Input(address, role, prefix + source_name(address), size, None))
-                    continue
-                for place in detect_inputs(address):
-                    size = sum(path.stat().st_size for path in place.paths)
-                    found.append(Input(place.address, role, prefix + input_name(place.address), size, place))
+                found += [(role, item) for item in detect_inputs(address)]
             except InputError as error:
                 faults += [f"{role}_data: {line}" for line in error.faults]
     if not train_data:
@@ -113,12 +94,11 @@ def _inputs(train_data: list[str], eval_data: list[str]) -> list[Input]:
     return found
 
 
-def _facts(item: Input, name: str, data: DataSet, rows: int) -> dict[str, object]:
-    kind = str(item.place.kind) if item.place else "Python source"
-    facts: dict[str, object] = {"name": name, "address": item.address, "role": item.role, "kind": kind}
+def _facts(item: InputFile, role: Role, name: str, data: DataSet, rows: int) -> dict[str, object]:
+    facts: dict[str, object] = {"name": name, "address": item.address, "role": role, "kind": item.format.name}
     facts |= {"rows": rows, "queries": data.queries.height, "passages": data.corpus.height}
-    facts["sha256"] = content_hash(item.address)
-    return facts if item.place else {**facts, "python": python_version()}
+    facts["sha256"] = content_hash(item)
+    return {**facts, "version": item.version} if item.version else facts
 
 
 def _play_roles(parts: dict[Role, dict[str, DataSet]]) -> dict[str, int]:

@@ -32,10 +32,10 @@ def make_splits(draft: WorkingSet, groups: pl.DataFrame, settings: DataSettings)
     leaks = Leaks()
     judged_twice = _one_split_each(draft, leaks)
     draft.keep(draft.data.queries.join(draft.positives, on="query_id", how="semi"), "queries_without_positive")
-    brought = set(draft.data.queries["split"])
+    draft.brought_splits = set(draft.data.queries["split"])
     _cut(draft, groups, settings)
     draft.data = replace(draft.data, queries=with_groups(draft.data.queries))
-    passages = splits_without_passages_of_others(settings.leak_check, brought)
+    passages = splits_without_passages_of_others(settings.leak_check, draft.brought_splits)
     find_leaks(draft.data.queries, draft.data.qrels, leaks, passages=passages)
     if settings.on_leak == "fail":
         refuse(leaks, draft.data.queries, judged_twice)
@@ -46,7 +46,7 @@ def make_splits(draft: WorkingSet, groups: pl.DataFrame, settings: DataSettings)
 
 
 def _cut(draft: WorkingSet, groups: pl.DataFrame, settings: DataSettings) -> None:
-    brought = set(draft.data.queries["split"])
+    brought = draft.brought_splits
     slices = [
         Slice("test", 0.0 if "test" in brought else settings.test_share, settings.max_test_queries),
         Slice("dev", 0.0 if "dev" in brought else settings.dev_share, settings.max_dev_queries),

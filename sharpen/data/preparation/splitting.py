@@ -19,6 +19,7 @@ from scipy.sparse.csgraph import connected_components
 from sharpen.data.text import key_id
 
 LEAST_OF_TARGET, MOST_OF_TARGET = 0.9, 1.1
+GROUPS = {"text_key": pl.UInt64, "group": pl.String}
 
 
 @dataclass(frozen=True)

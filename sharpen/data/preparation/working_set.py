@@ -17,10 +17,12 @@ class WorkingSet:
     Attributes:
         data: the data set as it is now.
         counts: what was merged or left out -> how often.
+        brought_splits: the splits that the input brings; all others are cut.
     """
 
     data: DataSet
     counts: dict[str, int] = field(default_factory=dict)
+    brought_splits: set[str] = field(default_factory=set)
 
     @property
     def positives(self) -> pl.DataFrame:

@@ -1,36 +1,38 @@
-"""Any input that a user may name, as a `DataSet`: FlagEmbedding rows, a BEIR folder, or a finished data set of ours."""
+"""Any input that a user may name, as a `DataSet`: one module a format, listed in `formats.FORMATS`."""
 
 from __future__ import annotations
 
 import logging
 
 from sharpen.data.dataset import DataSet
-from sharpen.data.readers import beir, flagembedding, passages, sharpen_format
+from sharpen.data.readers import beir
 from sharpen.data.readers.combine import combine, distinct_names
-from sharpen.data.readers.detect import InputFile, InputFormat, detect_inputs, input_name, kind_of
+from sharpen.data.readers.data_format import DataFormat, InputFile
+from sharpen.data.readers.detect import detect_inputs, input_name
 from sharpen.data.readers.rows import REASONS, BadRow, ReadReport, RowError
 from sharpen.errors import InputError
 from sharpen.uri import split_addresses
 
-logger = logging.getLogger(__name__)
-
 __all__ = [
     "REASONS",
     "BadRow",
+    "DataFormat",
     "InputFile",
-    "InputFormat",
     "ReadReport",
     "RowError",
     "combine",
     "detect_inputs",
     "distinct_names",
     "input_name",
-    "kind_of",
     "read_corpus",
     "read_dataset",
-    "read_place",
+    "read_input",
     "split_addresses",
 ]
+
+logger = logging.getLogger(__name__)
+
+_REPAIR = "Repair the rows, or run data_prep, which sets bad rows aside"
 
 
 def read_dataset(uri: str, split: str = "train") -> DataSet:
@@ -47,43 +49,44 @@ def read_dataset(uri: str, split: str = "train") -> DataSet:
     if not addresses:
         raise InputError("data: no address given")
     findings = ReadReport()
-    places = [place for address in addresses for place in detect_inputs(address)]
-    names = distinct_names([(input_name(place.address), place.address) for place in places])
-    parts = {name: read_place(place, name, split, findings) for name, place in zip(names, places, strict=True)}
+    inputs = [item for address in addresses for item in detect_inputs(address)]
+    names = distinct_names([(item.name, item.address) for item in inputs])
+    try:
+        parts = {name: read_input(item, name, split, findings) for name, item in zip(names, inputs, strict=True)}
+    except InputError as error:
+        # what is missing may be missing because its row was bad
+        raise InputError([*error.faults, *(findings.first_faults(_REPAIR) if findings.counts else [])]) from None
     return _whole(parts, findings)
 
 
 def read_corpus(uri: str) -> DataSet:
     """As `read_dataset`, for a step that needs passages only: a corpus.jsonl without queries and judgements will do."""
     addresses = split_addresses(uri)
-    files = {address: passages.alone(address) for address in addresses}
+    files = {address: beir.passages_alone(address) for address in addresses}
     if not any(files.values()):
         return read_dataset(uri)
     findings = ReadReport()
     names = distinct_names([(input_name(address), address) for address in addresses])
-    parts = {}
-    for name, address in zip(names, addresses, strict=True):
-        if file := files[address]:
-            folder = address.rstrip("/").removesuffix(file.name) or "."
-            parts[name] = beir.read_passages(file.parent, folder, file.name, findings)
-        else:
-            parts[name] = read_dataset(address)
+    parts = {
+        name: beir.read_passages(file, address, findings) if (file := files[address]) else read_dataset(address)
+        for name, address in zip(names, addresses, strict=True)
+    }
     return _whole(parts, findings)
 
 
 def _whole(parts: dict[str, DataSet], findings: ReadReport) -> DataSet:
     if findings.counts:
-        raise InputError(findings.first_faults("Repair the rows, or run data_prep, which sets bad rows aside"))
+        raise InputError(findings.first_faults(_REPAIR))
     for what, count in sorted(findings.notices.items()):
         logger.warning(f"note: {what} ({count:,}x)")
     return combine(parts)
 
 
-def read_place(place: InputFile, name: str, split: str, findings: ReadReport) -> DataSet:
+def read_input(item: InputFile, name: str, split: str, findings: ReadReport) -> DataSet:
     """Read one input; bad rows and notices go to `findings`.
 
     Args:
-        place: what `detect_inputs` found.
+        item: what `detect_inputs` found.
         name: name of the source.
         split: the split of rows that bring none.
         findings: takes bad rows and notices.
@@ -91,15 +94,8 @@ def read_place(place: InputFile, name: str, split: str, findings: ReadReport) ->
     Raises:
         InputError: a file without a single row.
     """
-    if place.kind is InputFormat.FINISHED:
-        return sharpen_format.read_folder(place.folder, place.address, findings)
-    if place.kind is InputFormat.BEIR:
-        data = beir.read_folder(place.folder, place.address, place.names, name, findings)
-        if data.corpus.is_empty() and not findings.counts:
-            raise InputError(f"{place.shown('corpus.jsonl')}: holds no passage; fill it or leave it out")
-        return data
     before = findings.rows
-    data = flagembedding.read_file(place.paths[0], place.address, name, split, findings)
-    if findings.rows == before:
-        raise InputError(f"{place.address}: holds no row; fill it or leave it out")
+    data = item.format.read(item, name, split, findings)
+    if item.format.suffixes and findings.rows == before:
+        raise InputError(f"{item.address}: holds no row; fill it or leave it out")
     return data

@@ -7,12 +7,15 @@ as query id, passage id and grade, separated by tabs, with or without a header l
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from sharpen.data.dataset import SPLITS, DataSet
-from sharpen.data.readers.json_rows import parse_object
+from sharpen.data.readers.data_format import DataFormat, InputFile
+from sharpen.data.readers.json_rows import parse_json, parse_object
 from sharpen.data.readers.lines import read_lines
+from sharpen.data.readers.python_files import is_python_source
 from sharpen.data.readers.rows import (
     ReadReport,
     RowError,
@@ -26,6 +29,7 @@ from sharpen.data.readers.rows import (
 )
 from sharpen.data.readers.tables import DataSetBuilder
 from sharpen.data.text import passage_text
+from sharpen.errors import InputError
 from sharpen.store import storage
 
 SPLIT_OF_FILE = {"train": "train", "dev": "dev", "valid": "dev", "validation": "dev", "test": "test"}
@@ -34,43 +38,95 @@ HEADERS = frozenset({"query-id", "query_id", "queryid", "qid", "query"})
 _ID_IN_RAW = re.compile(rb'"_id"\s*:\s*"([^"\\]+)"')
 
 
-def read_folder(folder: Path, shown: str, names: list[str], source: str, findings: ReadReport) -> DataSet:
-    """Read the files `names` of a BEIR folder.
+def select(address: str, names: set[str]) -> list[str]:
+    """Corpus, queries and judgements of a BEIR folder; none where it has neither of the first two.
+
+    Args:
+        address: the folder, for messages.
+        names: of the files in it.
+
+    Raises:
+        InputError: one of the three is missing.
+    """
+    corpus, queries = _plain_or_gz(names, "corpus.jsonl"), _plain_or_gz(names, "queries.jsonl")
+    if not (corpus or queries):
+        return []
+    judged = sorted(filter(None, (_plain_or_gz(names, f"qrels/{name}.tsv") for name in SPLIT_OF_FILE)))
+    parts = {"corpus.jsonl": corpus, "queries.jsonl": queries, "qrels/*.tsv": judged}
+    if missing := [what for what, found in parts.items() if not found]:
+        expected = "" if judged else "; the files in qrels/ are train.tsv, dev.tsv, test.tsv"
+        raise InputError(f"{address}: looks like a BEIR folder, but lacks {', '.join(missing)}{expected}")
+    return [corpus, queries, *judged]
+
+
+def _plain_or_gz(present: set[str], name: str) -> str:
+    return name if name in present else f"{name}.gz" if f"{name}.gz" in present else ""
+
+
+def passages_alone(address: str) -> Path | None:
+    """The local file of passages at an address; None when it holds queries too, or something else.
+
+    A folder holds passages alone if there is a corpus.jsonl and neither queries.jsonl nor qrels/; a file if its first
+    row has an ``_id`` and a ``text`` and no ``query``.
+    """
+    if any(known(address) for known in (storage.is_complete, is_python_source)):
+        return None
+    path = storage.localize(address)
+    if path.is_dir():
+        if any((path / name).exists() for name in ("queries.jsonl", "queries.jsonl.gz", "qrels")):
+            return None
+        return next((path / name for name in ("corpus.jsonl", "corpus.jsonl.gz") if (path / name).is_file()), None)
+    try:
+        row = parse_json(next((line for _, line in read_lines(path, address, lambda _: None)), b""))
+    except (RowError, InputError):
+        return None  # told with its place when the file is read as what it claims to be
+    return path if isinstance(row, dict) and {"_id", "text"} <= row.keys() and "query" not in row else None
+
+
+def read(item: InputFile, source: str, split: str, findings: ReadReport) -> DataSet:
+    """Read a BEIR folder.
 
     A query has the split of its judgements; one that is judged in several splits has the last of train, dev, test,
     and its judgements keep theirs. Queries without a judgement are left out, with a notice.
 
     Args:
-        folder: local copy of the folder.
-        shown: the folder's address in reports.
-        names: files to read, as `locate` lists them.
+        item: the folder.
         source: name of the source that the queries get.
+        split: not used: the files in qrels/ say it.
         findings: takes bad rows and notices.
+
+    Raises:
+        InputError: the folder holds no passage.
     """
-    reader = _Reader(folder, shown, source, findings)
-    corpus, queries, *judged = sorted(names, key=lambda name: (name.startswith("qrels/"), name))
+    reader = _Reader(item.files, item.address, source, findings)
+    corpus, queries, *judged = sorted(item.files, key=lambda name: (name.startswith("qrels/"), name))
     reader.corpus(corpus)
     reader.queries(queries)
     for name in judged:
-        reader.qrels(name, split_of(name))
-    return reader.finish()
+        reader.qrels(name, SPLIT_OF_FILE[Path(name).name.removesuffix(".gz").removesuffix(".tsv")])
+    data = reader.finish()
+    if data.corpus.is_empty() and not findings.counts:
+        raise InputError(f"{item.shown('corpus.jsonl')}: holds no passage; fill it or leave it out")
+    return data
 
 
-def read_passages(folder: Path, shown: str, name: str, findings: ReadReport) -> DataSet:
-    """Read a corpus.jsonl that comes without queries and judgements; arguments as for `read_folder`."""
-    reader = _Reader(folder, shown, "", findings)
-    reader.corpus(name)
-    return reader.tables.data_set(findings, shown)
+def read_passages(path: Path, address: str, findings: ReadReport) -> DataSet:
+    """Read a corpus.jsonl that comes without queries and judgements.
 
-
-def split_of(name: str) -> str:
-    """The split that a file of qrels/ holds."""
-    return SPLIT_OF_FILE[Path(name).name.removesuffix(".gz").removesuffix(".tsv")]
+    Args:
+        path: the file, as `passages_alone` found it.
+        address: what the user named: the file, or its folder.
+        findings: takes bad rows and notices.
+    """
+    folder = address.rstrip("/").removesuffix(path.name) or "."
+    reader = _Reader({path.name: path}, folder, "", findings)
+    reader.corpus(path.name)
+    return reader.tables.data_set(findings, folder)
 
 
 class _Reader:
-    def __init__(self, folder: Path, shown: str, source: str, findings: ReadReport) -> None:
-        self.folder, self.address, self.source, self.findings = folder, shown, source, findings
+    def __init__(self, files: Mapping[str, Path], address: str, source: str, findings: ReadReport) -> None:
+        self.files, self.address, self.source, self.findings = files, address, source, findings
         self.tables = DataSetBuilder()
         self.passages: dict[str, tuple[str, str]] = {}
         self.query_texts: dict[str, str] = {}
@@ -104,7 +160,7 @@ class _Reader:
 
     def qrels(self, name: str, split: str) -> None:
         first = True
-        for number, line in read_lines(self.folder / name, self.shown(name), self.findings.on_bytes):
+        for number, line in read_lines(self.files[name], self.shown(name), self.findings.on_bytes):
             if first and is_header(line):
                 first = False
                 continue
@@ -127,9 +183,9 @@ class _Reader:
         self.findings.notice(f"{self.shown('queries.jsonl')}: query without a judgement", unjudged)
         return self.tables.data_set(self.findings, self.shown("qrels"))
 
-    def _identified(self, name: str):
+    def _identified(self, name: str) -> Iterator[tuple[str, dict[str, Any], int, bytes]]:
         """Id, object, line number and raw line of every row of a file that is an object with an id."""
-        for number, line in read_lines(self.folder / name, self.shown(name), self.findings.on_bytes):
+        for number, line in read_lines(self.files[name], self.shown(name), self.findings.on_bytes):
             self.findings.rows += 1
             try:
                 values = parse_object(line)
@@ -165,7 +221,7 @@ def parse_judgement(line: bytes) -> tuple[str, str, int]:
     except UnicodeDecodeError as error:
         raise RowError("not_utf8", detail=f"byte {error.start + 1} of the line") from None
     if len(columns) != 3:
-        raise RowError("wrong_columns", detail=f"found {len(columns)}")
+        raise RowError("wrong_columns", detail=f"found {len(columns)}, expected 3 separated by tabs")
     return columns[0], columns[1], parse_grade(columns[2])
 
 
@@ -214,3 +270,6 @@ def is_header(line: bytes) -> bool:
     """Whether the first line of a file of qrels/ names columns."""
     columns = line.decode("utf-8", "replace").split("\t")
     return columns[0].strip().lower() in HEADERS and not columns[-1].strip().lstrip("-").isdigit()
+
+
+FORMAT = DataFormat("BEIR", "a BEIR folder (corpus.jsonl, queries.jsonl, qrels/*.tsv)", read, select=select)

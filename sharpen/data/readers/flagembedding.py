@@ -11,10 +11,10 @@ import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from sharpen.data.dataset import DataSet
+from sharpen.data.readers.data_format import DataFormat, InputFile
 from sharpen.data.readers.json_rows import read_objects
 from sharpen.data.readers.rows import (
     ReadReport,
@@ -46,16 +46,16 @@ class TrainingRow:
     group: str
 
 
-def read_file(path: Path, shown: str, source: str, split: str, findings: ReadReport) -> DataSet:
+def read(item: InputFile, source: str, split: str, findings: ReadReport) -> DataSet:
     """Read one file.
 
     Args:
-        path: a ``.jsonl`` or ``.json`` file, maybe with ``.gz``; ``.json`` may hold one array.
-        shown: the file's address in reports.
+        item: a ``.jsonl`` or ``.json`` file, maybe with ``.gz``; ``.json`` may hold one array.
         source: name of the source that the queries get.
         split: the split that all rows get, as the format has none.
         findings: takes bad rows and notices.
     """
+    [path], shown = item.files.values(), item.address
     tables, unused = DataSetBuilder(), Counter[str]()
     for line, values, raw in read_objects(path, shown, findings):
         try:
@@ -64,7 +64,7 @@ def read_file(path: Path, shown: str, source: str, split: str, findings: ReadRep
             findings.add(shown, line, fault, raw)
             continue
         unused.update(values.keys() - FIELDS)
-        _collect(row, tables, source, split)
+        add_row(row, tables, source, split)
     _notice_unused(unused, shown, findings)
     return tables.data_set(findings, shown)
 
@@ -132,7 +132,8 @@ def _scores(value: Any, name: str, length: int) -> list[float] | None:
     return [float(score) for score in value]
 
 
-def _collect(row: TrainingRow, tables: DataSetBuilder, source: str, split: str) -> None:
+def add_row(row: TrainingRow, tables: DataSetBuilder, source: str, split: str) -> None:
+    """Add a checked row to the tables, with the name of its source and its split."""
     query = tables.query_by_text(row.query, split, source, row.instruction, row.group)
     for texts, scores, grade in ((row.pos, row.pos_scores, 1), (row.neg, row.neg_scores, 0)):
         for index, text in enumerate(texts):
@@ -143,3 +144,6 @@ def _collect(row: TrainingRow, tables: DataSetBuilder, source: str, split: str) 
                 tables.give_negative(query, passage)
             if scores is not None:
                 tables.score(query, passage, scores[index])
+
+
+FORMAT = DataFormat("FlagEmbedding", "FlagEmbedding rows (*.jsonl, *.json)", read, suffixes=(".jsonl", ".json"))

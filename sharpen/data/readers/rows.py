@@ -32,7 +32,8 @@ REASONS = {
     "bad_grade": "the grade is not a whole number",
     "bad_score": "a score is not a finite number",
     "score_length": "there are not as many scores as passages",
-    "wrong_columns": "the line has not three columns separated by tabs",
+    "wrong_columns": "the line has not the columns that it should have",
+    "broken_csv": "not valid CSV",
     "broken_python": "the file is not Python that this interpreter can parse",
 }
 
@@ -88,6 +89,7 @@ class ReadReport:
         counts: reason -> number of bad rows, complete.
         notices: what was left aside or changed without harm, in words -> how often.
         rows: rows read, good and bad.
+        groups: text_key and group of queries that several groups name, whichever of them they get.
         on_bytes: called now and then with the number of bytes read since the last call.
     """
 
@@ -95,6 +97,7 @@ class ReadReport:
     counts: Counter[str] = field(default_factory=Counter)
     notices: Counter[str] = field(default_factory=Counter)
     rows: int = 0
+    groups: set[tuple[int, str]] = field(default_factory=set)
     on_bytes: Callable[[int], None] = lambda _: None
 
     def add(self, file: str, line: int, fault: RowError, raw: bytes | str) -> None:

@@ -2,30 +2,46 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import polars as pl
 
 from sharpen.data.dataset import SPLITS, DataSet
+from sharpen.data.readers.data_format import DataFormat, InputFile, last_part
 from sharpen.data.readers.rows import ReadReport
 from sharpen.errors import InputError
+from sharpen.store import storage
 
 _MAY_BE_NULL = frozenset({"group"})
 
 
-def read_folder(folder: Path, shown: str, findings: ReadReport) -> DataSet:
-    """Read a finished data set; its rows were checked when it was written.
+def find(address: str) -> InputFile | None:
+    """The data set at the address of a finished folder."""
+    if not storage.is_complete(address):
+        return None
+    folder = storage.open_artifact(address)
+    files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*.parquet"))}
+    return InputFile(address, last_part(address), FORMAT, files)
+
+
+def refuse_unfinished(address: str, names: set[str]) -> list[str]:
+    """Raise InputError for a folder with tables that no manifest lists."""
+    if any(name.endswith(".parquet") for name in names):
+        raise InputError(f"{address}: an unfinished data set (no {storage.MARKER}); run the step that writes it again")
+    return []
+
+
+def read(item: InputFile, source: str, split: str, findings: ReadReport) -> DataSet:
+    """Read a finished data set; its rows were checked when it was written, and bring their source and split.
 
     Args:
-        folder: local copy of the folder.
-        shown: its address in messages.
+        item: the data set.
+        source, split: not used.
         findings: gets the number of rows.
 
     Raises:
         InputError: a file is damaged, or its tables do not fit together: another program wrote them.
     """
-    data = DataSet.load(folder)
-    refuse_faults(data, shown)
+    data = DataSet.open(item.address)
+    refuse_faults(data, item.address)
     findings.rows += sum(data.counts().values())
     return data
 
@@ -60,3 +76,6 @@ def _fault_of(data: DataSet) -> str:
     if not data.teacher_scores["score"].is_finite().all():
         return "teacher_scores: a score is not a finite number"
     return ""
+
+
+FORMAT = DataFormat("finished data set", "a finished data set", read, select=refuse_unfinished, find=find)

@@ -21,7 +21,7 @@ class DataSetBuilder:
     def __init__(self) -> None:
         self._passages: dict[str, tuple[str, str]] = {}
         self._queries: dict[str, tuple[str, str, str, str]] = {}
-        self._groups: dict[str, str] = {}
+        self._groups: dict[str, set[str]] = {}
         self._keys: dict[str, int] = {}
         self._qrels: dict[str, list] = {name: [] for name in QRELS}
         self._negatives: dict[str, list] = {name: [] for name in GIVEN_NEGATIVES}
@@ -54,7 +54,7 @@ class DataSetBuilder:
         row = (text, split, source, instruction)
         self._queries[query_id] = min(row, self._queries.get(query_id, row))
         if group:
-            self._groups[query_id] = min(group, self._groups.get(query_id, group))
+            self._groups.setdefault(query_id, set()).add(group)
 
     def judge(self, query_id: str, passage_id: str, grade: int, split: str) -> None:
         """Add a judgement; the highest grade of a pair counts."""
@@ -80,8 +80,16 @@ class DataSetBuilder:
         findings.notice(f"{shown}: given negative is a positive of its query", given.height - negatives.height)
         corpus = _frame(self._passages, CORPUS, "passage_id")
         queries = _frame(
-            {key: (*row, self._groups.get(key)) for key, row in self._queries.items()}, QUERIES, "query_id"
+            {key: (*row, min(self._groups.get(key, ()), default=None)) for key, row in self._queries.items()},
+            QUERIES,
+            "query_id",
         )
+        findings.groups |= {
+            (self.key(self._queries[query_id][0]), group)
+            for query_id, groups in self._groups.items()
+            if len(groups) > 1
+            for group in groups
+        }
         return DataSet(
             corpus=corpus.with_columns(self._keys_of(passage_texts(corpus))),
             queries=queries.with_columns(self._keys_of(queries["text"])),

@@ -74,13 +74,16 @@ def test_the_faces_import_fast_and_without_the_step() -> None:
 PIPELINE = """
 import sys
 from kfp import dsl, local
-from components.data_prep.component import data_prep, fingerprint
+from components.data_prep.component import data_prep, detect_changes, fingerprint
 from pipeline.local.kfp_local import arguments_left_alone
 
 @dsl.pipeline(name="data")
 def data(train_data: str, base_model: str, settings: str) -> str:
     found = fingerprint(train_data=train_data, eval_data="", base_model=base_model)
     made = data_prep(train_data=train_data, eval_data="", settings=settings, fingerprint=found.outputs["fingerprint"])
+    detect_changes(
+        data=made.outputs["Output"], identity=found.outputs["identity"], last_run="", min_new_examples=1
+    )
     return made.outputs["Output"]
 
 if __name__ == "__main__":
@@ -118,6 +121,11 @@ def test_the_components_run_under_kfp(tmp_path: Path) -> None:
     assert artifact["metadata"] == {"rows": data.counts(), "fingerprint": data.fingerprint()}
     [metrics] = artifacts["statistics"]["artifacts"]
     assert metrics["metadata"]["test_queries"] == data.queries_of("test").height
+    [written] = (tmp_path / "root").glob("*/detect-changes/executor_output.json")
+    decided = json.loads(written.read_text())
+    assert decided["parameterValues"]["Output"] == "train"
+    assert decided["parameterValues"]["reason"] == "no earlier run of this model has finished"
+    assert decided["artifacts"]["statistics"]["artifacts"][0]["metadata"] == {"examples": 40, "skipped": 0}
 
 
 def test_bad_settings_fail_the_component_with_one_line(tmp_path: Path) -> None:

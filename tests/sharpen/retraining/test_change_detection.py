@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from sharpen.data.preparation.prepare import prepare
+from sharpen.data.preparation.settings import DataSettings
 from sharpen.errors import InputError
 from sharpen.registry.run_record import LastRun, TrainingInputs
 from sharpen.retraining.change_detection import ChangeDecision, compare, detect_changes
+from sharpen.retraining.fingerprint import fingerprint_inputs
 from sharpen.store import storage
 from tests.sharpen.data.input_files import pair, write_rows
 
@@ -110,22 +114,29 @@ def test_without_the_last_runs_hashes_it_runs(tmp_path: Path, last: LastRun) -> 
     assert Path(answer.seen.examples).exists()
 
 
-def test_from_addresses_to_the_answer(tmp_path: Path) -> None:
+def test_from_prepared_data_to_the_answer(tmp_path: Path) -> None:
     for name in ("base", "champion"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.json").write_text("{}")
         (tmp_path / name / "model.safetensors").write_text(name)
-    rows = write_rows(tmp_path / "a.jsonl", [pair(number) for number in range(20)])
+    rows = tmp_path / "a.jsonl"
+    data = str(tmp_path / "data")
 
     def look(last: LastRun | None, start: str = "base", settings: str = "s") -> tuple[str, ChangeDecision]:
-        models = (str(tmp_path / "base"), str(tmp_path / start), "[]")
+        content = fingerprint_inputs(str(rows), "", str(tmp_path / "base"), [], str(tmp_path / start))
+        prepare([str(rows)], [], data, DataSettings())
         target = str(tmp_path / ("later" if last else "first"))
-        return detect_changes(str(rows), "", *models, settings, last.as_json() if last else "", 5, target=target)
+        identity = json.dumps(content.identity("code", settings))
+        answer = detect_changes(data, identity, last.as_json() if last else "", 5, target=target)
+        return content.fingerprint("code"), answer
 
+    write_rows(rows, [pair(number) for number in range(20)])
     found, first = look(None)
     last = LastRun("run", "", "promote", "v0001", first.seen)
     assert first.decision == "train"
     assert look(last)[1].reason == "skipped: 0 new examples since v0001, min_new_examples is 5"
+    # the same data, of which the hashes are not computed again
+    assert not (tmp_path / "later").exists()
     # a run that would start from what this run made is on no newer data, but its fingerprint covers that model
     started, answer = look(last, "champion")
     assert answer.decision == "skip"

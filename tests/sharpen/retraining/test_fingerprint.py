@@ -151,4 +151,4 @@ def test_remote_input_is_known_by_its_listing(tmp_path: Path, s3: str, model: st
         fingerprint(f"{root}/none.jsonl,{root}/empty.jsonl", "s3://no-such-bucket-here/x.jsonl", beir, "1")
     told = "\n".join(caught.value.faults)
     assert len(caught.value.faults) == 4
-    assert "no such file or folder" in told and "empty.jsonl is empty" in told and "not a model" in told
+    assert "no such file or folder" in told and "empty.jsonl: the file is empty" in told and "not a model" in told

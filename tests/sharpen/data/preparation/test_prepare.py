@@ -15,9 +15,9 @@ from sharpen.data.dataset import SPLITS, DataSet
 from sharpen.data.preparation.prepare import QUARANTINE, STATISTICS, prepare
 from sharpen.data.preparation.settings import DataSettings
 from sharpen.data.preparation.statistics import write_page
+from sharpen.data.readers import read_dataset
 from sharpen.data.text import normalize
 from sharpen.errors import InputError
-from sharpen.retraining.examples import hashes_of
 from sharpen.store import storage
 from tests.sharpen.data.input_files import pair, passage, question, write_beir, write_rows
 
@@ -268,7 +268,7 @@ def test_python_code_is_split_by_file(tmp_path: Path) -> None:
     files = {text: f"file{text.split()[-1]}py" for text in data.queries["text"]}
     assert all(group.endswith("/" + files[text]) for text, group in data.queries.select("text", "group").rows())
     [fact] = stats_of(tmp_path / "out")["inputs"]
-    assert fact["kind"] == "Python source" and fact["python"].startswith("3.")
+    assert fact["kind"] == "Python source" and fact["version"].startswith("3.")
 
 
 def test_rows_of_one_group_stay_in_one_split_and_keep_their_group(tmp_path: Path) -> None:
@@ -344,7 +344,7 @@ def test_the_reason_of_the_only_row_is_shown(tmp_path: Path, name: str, content:
     assert json.loads(bad)["file"] == str(path)
     if path.suffix == ".py":
         with pytest.raises(InputError, match=reason):
-            hashes_of([address], [])
+            read_dataset(address)
 
 
 def test_the_first_bad_rows_are_shown_where_the_others_are_used(

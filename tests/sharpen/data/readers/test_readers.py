@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from sharpen.data.dataset import CORPUS, QUERIES, DataSet
 from sharpen.data.readers import (
-    InputFormat,
     ReadReport,
+    beir,
     combine,
+    delimited,
     detect_inputs,
     distinct_names,
+    flagembedding,
     input_name,
-    kind_of,
+    read_corpus,
     read_dataset,
     split_addresses,
 )
+from sharpen.data.readers.detect import format_of_folder
 from sharpen.data.text import key_id, text_key
 from sharpen.errors import InputError
 from sharpen.store import storage
@@ -156,6 +161,31 @@ def test_a_finished_data_set_comes_back_as_it_was(tmp_path: Path) -> None:
     assert isinstance(read_dataset(str(tmp_path / "done")), DataSet)
 
 
+def test_a_finished_data_set_that_another_program_changed_is_one_line(tmp_path: Path) -> None:
+    data = read_dataset(str(write_rows(tmp_path / "a.jsonl", [pair(n) for n in range(3)])))
+    faulty = {
+        "qrels: passage_id .* is not in corpus": replace(data, corpus=data.corpus.head(2)),
+        "queries: column text has empty cells": replace(data, queries=data.queries.with_columns(text=None)),
+        "corpus: column text_key has empty cells": replace(data, corpus=data.corpus.with_columns(text_key=None)),
+        "qrels: 'other' is no split": replace(data, qrels=data.qrels.with_columns(split=pl.lit("other"))),
+        "corpus: a passage_id stands twice": replace(data, corpus=pl.concat([data.corpus, data.corpus])),
+    }
+    for number, (fault, made) in enumerate(faulty.items()):
+        address = str(tmp_path / f"own{number}")
+        with storage.publish(address, producer="test") as folder:
+            made.save(folder)
+        with pytest.raises(InputError, match=f"^{address}: {fault}.*run it again$"):
+            read_dataset(address)
+
+
+def test_python_code_is_read_like_any_other_input(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text('def f(a):\n    """Add one to a number."""\n    b = a + 1\n    return b\n')
+    rows = write_rows(tmp_path / "rows.jsonl", [pair(1)])
+    data = read_dataset(f"python-source:{tmp_path},{rows}")
+    assert set(data.queries["source"]) == {tmp_path.name, "rows"} and data.corpus.height == 2
+    assert read_corpus(f"python-source:{tmp_path}").corpus.height == 1
+
+
 def test_an_unfinished_data_set_is_refused(tmp_path: Path) -> None:
     read_dataset(str(write_rows(tmp_path / "a.jsonl", [pair(1)]))).save(tmp_path / "half")
     with pytest.raises(InputError, match=r"unfinished data set \(no _SUCCESS\.json\)"):
@@ -210,7 +240,7 @@ UNUSABLE = {
     "missing": "no such file or folder",
     "empty.jsonl": "the file is empty",
     "blank.jsonl": "holds no row",
-    "table.csv": "not a file that can be read",
+    "table.txt": "not a file that can be read",
     "folder": "no file that can be read",
     "half_beir": "lacks queries.jsonl, qrels",
     "no_splits": "lacks qrels/\\*.tsv; the files in qrels/ are train.tsv, dev.tsv, test.tsv",
@@ -223,7 +253,7 @@ UNUSABLE = {
 def test_unusable_input_is_one_line(tmp_path: Path, name: str) -> None:
     (tmp_path / "empty.jsonl").touch()
     (tmp_path / "blank.jsonl").write_text("\n \n")
-    (tmp_path / "table.csv").write_text("query,pos\n")
+    (tmp_path / "table.txt").write_text("query,pos\n")
     write_rows(tmp_path / "folder" / "inner" / "a.jsonl", [pair(1)])
     write_rows(tmp_path / "half_beir" / "corpus.jsonl", [passage(1)])
     write_beir(tmp_path / "no_splits", [passage(1)], [question(1)], {"all": ["q1\tp1\t1"]})
@@ -255,11 +285,10 @@ def test_addresses(tmp_path: Path) -> None:
 
 def test_kinds_are_told_from_the_names_of_the_files() -> None:
     names = ["corpus.jsonl.gz", "queries.jsonl", "qrels/test.tsv", "qrels/notes.tsv", "train.jsonl", ".git/x"]
-    assert kind_of("d", names) == (InputFormat.BEIR, ["corpus.jsonl.gz", "queries.jsonl", "qrels/test.tsv"])
-    assert kind_of("d", ["b.jsonl", "a.json.gz", "c.txt", "sub/d.jsonl"]) == (
-        InputFormat.FLAGEMBEDDING,
-        ["a.json.gz", "b.jsonl"],
-    )
+    assert format_of_folder("d", names) == (beir.FORMAT, ["corpus.jsonl.gz", "queries.jsonl", "qrels/test.tsv"])
+    names = ["b.jsonl", "a.json.gz", "c.txt", "sub/d.jsonl", "e.csv"]
+    assert format_of_folder("d", names) == (flagembedding.FORMAT, ["a.json.gz", "b.jsonl"])
+    assert format_of_folder("d", ["e.csv", "c.txt", "f.tsv.gz"]) == (delimited.FORMAT, ["e.csv", "f.tsv.gz"])
 
 
 def test_names_of_sources() -> None:

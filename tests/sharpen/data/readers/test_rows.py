@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sharpen.data.readers import REASONS, ReadReport, RowError, detect_inputs, read_corpus, read_dataset, read_place
+from sharpen.data.readers import REASONS, ReadReport, RowError, detect_inputs, read_corpus, read_dataset, read_input
 from sharpen.data.readers.rows import KEPT_ROWS, RAW_CHARACTERS
 from sharpen.errors import InputError
 from tests.sharpen.data.input_files import pair, passage, question, write_beir, write_rows
@@ -57,7 +57,7 @@ BAD_ROWS = [
 
 def read(path: Path) -> tuple[ReadReport, list]:
     findings = ReadReport()
-    return findings, [read_place(place, "source", "train", findings) for place in detect_inputs(str(path))]
+    return findings, [read_input(item, "source", "train", findings) for item in detect_inputs(str(path))]
 
 
 @pytest.mark.parametrize(("row", "reason", "field"), BAD_ROWS)
@@ -262,5 +262,5 @@ def test_bytes_read_add_up_to_the_sizes_of_the_files(tmp_path: Path) -> None:
     ):
         seen: list[int] = []
         findings = ReadReport(on_bytes=seen.append)
-        read_place(detect_inputs(str(path))[0], "source", "train", findings)
+        read_input(detect_inputs(str(path))[0], "source", "train", findings)
         assert sum(seen) == path.stat().st_size

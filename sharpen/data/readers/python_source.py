@@ -15,20 +15,18 @@ import tokenize
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-
-import polars as pl
+from pathlib import Path
 
 from sharpen.data.dataset import DataSet
-from sharpen.data.preparation.python_files import PythonFile, python_files
-from sharpen.data.readers import ReadReport, RowError
+from sharpen.data.readers.data_format import DataFormat, InputFile
+from sharpen.data.readers.python_files import is_python_source, python_files, source_name
+from sharpen.data.readers.rows import ReadReport, RowError
 from sharpen.data.readers.tables import DataSetBuilder
 from sharpen.errors import InputError
 
 SHORTEST_QUERY, LONGEST_QUERY = 4, 40  # words
 SHORTEST_PASSAGE = 3  # lines that are not blank
 MOST_PASSAGES = 3
-
-GROUPS = {"text_key": pl.UInt64, "group": pl.String}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,28 +38,32 @@ class Pair:
     file: str
 
 
-def read_python(address: str, name: str, split: str, findings: ReadReport) -> tuple[DataSet, pl.DataFrame]:
-    """Read the pairs of a ``python-source:`` address.
+def find(address: str) -> InputFile | None:
+    """The Python files behind a ``python-source:`` address. Raises InputError as `python_files`."""
+    if not is_python_source(address):
+        return None
+    return InputFile(address, source_name(address), FORMAT, python_files(address), python_version())
+
+
+def read(item: InputFile, source: str, split: str, findings: ReadReport) -> DataSet:
+    """Read the pairs of Python code; a query's group is its file.
 
     A query that describes more than `MOST_PASSAGES` different functions says too little to find one and is left out.
 
     Args:
-        address: ``python-source:stdlib``, ``python-source:<package>`` or ``python-source:<folder>``.
-        name: name of the source that the queries get.
+        item: the files of ``python-source:stdlib``, ``python-source:<package>`` or ``python-source:<folder>``.
+        source: name of the source that the queries get.
         split: the split that all queries get.
         findings: takes files that do not parse, and notices.
 
-    Returns:
-        The data set, and text_key -> group (the file) of its queries.
-
     Raises:
-        InputError: no such package or folder, or not a single pair in it.
+        InputError: not a single pair in the code.
     """
-    tables, groups = DataSetBuilder(), set()
+    address, tables = item.address, DataSetBuilder()
     passages_of: dict[int, dict[int, Pair]] = {}
     pairs_read = 0
-    for file in python_files(address):
-        for pair in _pairs_of_file(file, findings):
+    for name, path in item.files.items():
+        for pair in _pairs_of_file(name, path, findings):
             pairs_read += 1
             passages_of.setdefault(tables.key(pair.query), {}).setdefault(tables.key(pair.passage), pair)
     findings.rows += pairs_read
@@ -71,9 +73,8 @@ def read_python(address: str, name: str, split: str, findings: ReadReport) -> tu
             vague += len(found)
             continue
         for pair in found.values():
-            query = tables.query_by_text(pair.query, split, name, "", f"{name}/{pair.file}")
+            query = tables.query_by_text(pair.query, split, source, "", f"{source}/{pair.file}")
             tables.judge(query, tables.passage_by_text(pair.passage), 1, split)
-            groups.add((tables.key(pair.query), f"{name}/{pair.file}"))
     kept = sum(len(found) for found in passages_of.values()) - vague
     findings.notice(f"{address}: function whose description fits more than {MOST_PASSAGES}", vague)
     findings.notice(f"{address}: pair repeated", pairs_read - kept - vague)
@@ -81,23 +82,23 @@ def read_python(address: str, name: str, split: str, findings: ReadReport) -> tu
         raise InputError(
             f"{address}: no function with a first docstring sentence of {SHORTEST_QUERY} to {LONGEST_QUERY} words"
         )
-    return tables.data_set(findings, address), pl.DataFrame(sorted(groups), schema=GROUPS, orient="row")
+    return tables.data_set(findings, address)
 
 
-def _pairs_of_file(file: PythonFile, findings: ReadReport) -> list[Pair]:
+def _pairs_of_file(name: str, path: Path, findings: ReadReport) -> list[Pair]:
     try:
-        data = file.path.read_bytes()
+        data = path.read_bytes()
     except OSError as error:
-        raise InputError(f"{file.shown}: cannot be read ({error.strerror})") from None
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     findings.on_bytes(len(data))
     try:
-        return list(pairs_in(decode(data), file.name))
+        return list(pairs_in(decode(data), name))
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         findings.rows += 1
         line = getattr(error, "lineno", None) or 1
         raw = data.split(b"\n")[line - 1] if line <= data.count(b"\n") + 1 else b""
         findings.add(
-            file.shown, line, RowError("broken_python", detail=str(error).split(" (")[0] or "nested too deep"), raw
+            str(path), line, RowError("broken_python", detail=str(error).split(" (")[0] or "nested too deep"), raw
         )
         return []
 
@@ -209,3 +210,6 @@ def _blank(cut: list[bytes], docstring: ast.stmt, first: int, *, alone: bool) ->
 def python_version() -> str:
     """Version of the interpreter, on which the standard library and the parser depend."""
     return ".".join(map(str, sys.version_info[:3]))
+
+
+FORMAT = DataFormat("Python source", "python-source:stdlib|PACKAGE|FOLDER", read, find=find)

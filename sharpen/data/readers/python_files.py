@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sysconfig
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 from sharpen.errors import InputError
@@ -20,15 +20,6 @@ LEFT_OUT = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class PythonFile:
-    """A file: where it is, its name below the source's root, and its name in reports."""
-
-    path: Path
-    name: str
-    shown: str
-
-
 def is_python_source(address: str) -> bool:
     """Whether an address names Python code."""
     return address.startswith(PREFIX)
@@ -40,8 +31,8 @@ def source_name(address: str) -> str:
     return "python-stdlib" if target == "stdlib" else Path(target).expanduser().resolve().name if target else ""
 
 
-def python_files(address: str) -> list[PythonFile]:
-    """All Python files behind an address, sorted by name, without tests, bundled and built code.
+def python_files(address: str) -> dict[str, Path]:
+    """All Python files behind an address: name below the root -> path, sorted, without tests, bundled and built code.
 
     Raises:
         InputError: no such package or folder, or no Python file in it.
@@ -55,10 +46,14 @@ def python_files(address: str) -> list[PythonFile]:
         roots = [_folder(address, target)]
     else:
         roots = _package(address, target)
-    found = sorted((file for root in roots for file in _below(root)), key=lambda file: file.name)
+    found: dict[str, Path] = {}
+    for root in roots:
+        for name, path in _below(root):
+            # a package in several places may have a name twice
+            found[str(path) if name in found else name] = path
     if not found:
         raise InputError(f"{address}: no Python file there (folders named {', '.join(sorted(LEFT_OUT))} are left out)")
-    return found
+    return dict(sorted(found.items()))
 
 
 def _folder(address: str, target: str) -> Path:
@@ -90,14 +85,13 @@ def _package(address: str, target: str) -> list[Path]:
     return usable
 
 
-def _below(root: Path) -> list[PythonFile]:
+def _below(root: Path) -> Iterator[tuple[str, Path]]:
     if root.is_file():
-        return [PythonFile(root, root.name, str(root))]
-    found = []
+        yield root.name, root
+        return
     for folder, inside, names in os.walk(root):
         inside[:] = [name for name in inside if name not in LEFT_OUT and not name.startswith(".")]
         for name in names:
             path = Path(folder, name)
             if name.endswith(".py") and path.is_file():
-                found.append(PythonFile(path, path.relative_to(root).as_posix(), str(path)))
-    return found
+                yield path.relative_to(root).as_posix(), path

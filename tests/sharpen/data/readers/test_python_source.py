@@ -8,11 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from sharpen.data.preparation.python_files import python_files, source_name
-from sharpen.data.preparation.python_source import decode, first_sentence, pairs_in, read_python
-from sharpen.data.readers import ReadReport
+from sharpen.data.dataset import DataSet
+from sharpen.data.readers import ReadReport, detect_inputs, read_input
+from sharpen.data.readers.python_files import python_files, source_name
+from sharpen.data.readers.python_source import decode, first_sentence, pairs_in
 from sharpen.errors import InputError
-from sharpen.retraining.examples import hashes_of
+
+
+def read_python(address: str, name: str, findings: ReadReport) -> DataSet:
+    [item] = detect_inputs(address)
+    return read_input(item, name, "train", findings)
 
 
 @pytest.mark.parametrize(
@@ -132,14 +137,14 @@ def test_a_docstring_beside_other_statements() -> None:
 
 def test_every_passage_of_the_standard_library_parses_and_holds_no_docstring() -> None:
     checked = 0
-    for file in python_files("python-source:stdlib")[::5]:
-        for pair in pairs_in(decode(file.path.read_bytes()), file.name):
+    for name, path in list(python_files("python-source:stdlib").items())[::5]:
+        for pair in pairs_in(decode(path.read_bytes()), name):
             [function] = ast.parse(pair.passage).body
             assert isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
             inside = [
                 n for n in ast.walk(function) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
             ]
-            assert not any(ast.get_docstring(node) for node in inside), (file.name, pair.query)
+            assert not any(ast.get_docstring(node) for node in inside), (name, pair.query)
             checked += 1
     assert checked > 300
 
@@ -180,12 +185,14 @@ def test_a_folder_of_code(tmp_path: Path) -> None:
     root = package(tmp_path / "my code")
     findings = ReadReport()
     address = f"python-source:{root}"
-    data, groups = read_python(address, "code", "train", findings)
+    data = read_python(address, "code", findings)
     texts = dict(data.queries.select("query_id", "text").rows())
     positives = {texts[query]: list(judged.values()) for query, judged in data.qrels_of("train").items()}
     assert positives == {"Return the first of all numbers.": [1], "Say this in TWO places.": [1, 1]}
     assert data.corpus.height == 3
-    assert {group for _, group in groups.rows()} == {"code/a.py", "code/inner/b.py", "code/inner/c.py"}
+    groups = dict(data.queries.select("text", "group").rows())
+    assert groups == {"Return the first of all numbers.": "code/a.py", "Say this in TWO places.": "code/inner/b.py"}
+    assert {group for _, group in findings.groups} == {"code/inner/b.py", "code/inner/c.py"}
     assert findings.notices == {
         f"{address}: function whose description fits more than 3": 4,
         f"{address}: pair repeated": 1,
@@ -195,20 +202,20 @@ def test_a_folder_of_code(tmp_path: Path) -> None:
 
 
 def test_an_installed_package_is_found_by_its_import_name() -> None:
-    names = [file.name for file in python_files("python-source:click")]
+    names = list(python_files("python-source:click"))
     assert "core.py" in names and names == sorted(names)
-    assert [file.name for file in python_files("python-source:typing_extensions")] == ["typing_extensions.py"]
-    inner = [file.name for file in python_files("python-source:kfp.dsl")]
+    assert list(python_files("python-source:typing_extensions")) == ["typing_extensions.py"]
+    inner = list(python_files("python-source:kfp.dsl"))
     assert "component_decorator.py" in inner
 
 
 def test_the_standard_library() -> None:
     findings = ReadReport()
-    data, groups = read_python("python-source:stdlib", "python-stdlib", "train", findings)
+    data = read_python("python-source:stdlib", "python-stdlib", findings)
     assert data.queries.height > 3000 and data.corpus.height > 3000 and not findings.counts
     words = data.queries["text"].str.split(" ").list.len()
     assert words.is_between(4, 40).all()
-    files = {group.removeprefix("python-stdlib/") for group in groups["group"]}
+    files = {group.removeprefix("python-stdlib/") for group in data.queries["group"]}
     assert "json/decoder.py" in files
     assert not any(part in ("test", "tests", "idlelib", "site-packages") for file in files for part in file.split("/"))
 
@@ -231,7 +238,7 @@ def test_code_that_is_not_there(tmp_path: Path, address: str, message: str) -> N
     (tmp_path / "bare" / "a.py").write_text("x = 1\n")
     address = address.replace("EMPTY", str(tmp_path / "empty")).replace("BARE", str(tmp_path / "bare"))
     with pytest.raises(InputError, match=message):
-        read_python(address, "x", "train", ReadReport())
+        read_python(address, "x", ReadReport())
 
 
 def test_names_of_python_sources(tmp_path: Path) -> None:
@@ -260,9 +267,8 @@ def test_a_file_that_no_parser_takes_is_one_bad_row(tmp_path: Path, source: byte
         'def add(a, b):\n    """Add two numbers and return the sum."""\n    total = a + b\n    return total\n'
     )
     findings = ReadReport()
-    data, _ = read_python(f"python-source:{tmp_path}", "source", "train", findings)
+    data = read_python(f"python-source:{tmp_path}", "source", findings)
     assert findings.counts == {"broken_python": 1} and data.queries.height == 1
-    assert hashes_of([f"python-source:{tmp_path}"], []).size == 1
     [bad] = findings.bad_rows
     assert bad.detail and bad.file == f"{tmp_path}/bad.py"
 
@@ -271,6 +277,5 @@ def test_half_a_character_in_a_docstring_stays_as_it_is_written(tmp_path: Path) 
     (tmp_path / "a.py").write_text(
         'def f(a):\n    """Return the \\ud800 of a number."""\n    b = a\n    return b\n', encoding="utf-8"
     )
-    data, _ = read_python(f"python-source:{tmp_path}", "source", "train", ReadReport())
+    data = read_python(f"python-source:{tmp_path}", "source", ReadReport())
     assert data.queries["text"].to_list() == ["Return the \\ud800 of a number."]
-    assert hashes_of([f"python-source:{tmp_path}"], []).size == 1

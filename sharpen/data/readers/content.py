@@ -7,10 +7,8 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from sharpen.data.preparation.python_files import is_python_source, python_files, source_name
-from sharpen.data.preparation.python_source import python_version
-from sharpen.data.readers import detect_inputs, input_name, kind_of
-from sharpen.data.readers.detect import EXPECTED, is_rows
+from sharpen.data.readers.data_format import InputFile
+from sharpen.data.readers.detect import detect_inputs, format_of_file, format_of_folder, input_name, refuse_empty
 from sharpen.errors import InputError
 from sharpen.store import object_store, storage
 from sharpen.uri import parse_remote
@@ -22,24 +20,29 @@ def sha256_json(value: object) -> str:
 
 
 def content_of(address: str) -> list[object]:
-    """Name and content of one input, as a value that JSON can hold. Raises InputError as `fingerprint`."""
-    if is_python_source(address):
-        hashed = [(file.name, sha256_of(file.path)) for file in python_files(address)]
-        return [source_name(address), python_version(), digest_rows(hashed)]
+    """Name and content of the input at an address, as a value that JSON can hold.
+
+    Remote files count by name, size and ETag, and are not downloaded; finished folders by what their manifest says.
+
+    Raises:
+        InputError: nothing there that can be read, or an empty file.
+    """
     if storage.is_complete(address):
-        return finished_content(address)
+        return [input_name(address), digest_rows(manifest_rows(address))]
     if storage.is_remote(address):
         return [input_name(address), digest_rows(_remote_files(address))]
-    places = detect_inputs(address)
-    return [
-        [input_name(place.address), digest_rows((name, sha256_of(place.folder / name)) for name in place.names)]
-        for place in places
-    ]
+    return [_content_of_input(item) for item in detect_inputs(address)]
 
 
-def content_hash(address: str) -> str:
-    """SHA-256 (hex) of one input's content; errors as `fingerprint`."""
-    return sha256_json(content_of(address))
+def content_hash(item: InputFile) -> str:
+    """SHA-256 (hex) of one input's content."""
+    if storage.is_complete(item.address):
+        return digest_rows(manifest_rows(item.address))
+    return sha256_json(_content_of_input(item))
+
+
+def _content_of_input(item: InputFile) -> list[object]:
+    return [item.name, item.version, digest_rows((name, sha256_of(path)) for name, path in item.files.items())]
 
 
 def _remote_files(address: str) -> list[tuple[str, int, str]]:
@@ -47,29 +50,29 @@ def _remote_files(address: str) -> list[tuple[str, int, str]]:
     remote = parse_remote(address)
     single = None if address.partition("?")[0].endswith("/") else object_store.head(remote)
     if single:
+        format_of_file(address, single.name)
         files, names = [single], [single.name]
-        if not is_rows(single.name):
-            raise InputError(f"{address}: not a file that can be read; {EXPECTED}")
     else:
         files = storage.list_files(address)
         if not files:
             raise InputError(f"{address}: no such file or folder in the object store")
-        names = kind_of(address, [file.name for file in files])[1]
+        names = format_of_folder(address, [file.name for file in files])[1]
     found = [(file.name, file.size, file.etag) for file in files if file.name in set(names)]
-    if empty := [name for name, size, _ in found if not size]:
-        raise InputError([f"{address}: {name} is empty; fill it or leave it out" for name in empty])
+    refuse_empty(address if single else storage.join(address, name) for name, size, _ in found if not size)
     return found
 
 
-def finished_content(address: str) -> list[object]:
-    files = storage.read_manifest(address).files
-    return [input_name(address), digest_rows((file["name"], file["sha256"]) for file in files)]
+def manifest_rows(address: str) -> list[tuple[str, str]]:
+    """Name and SHA-256 of the files of a finished folder."""
+    return [(file["name"], file["sha256"]) for file in storage.read_manifest(address).files]
 
 
 def sha256_of(path: Path) -> str:
+    """SHA-256 (hex) of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def digest_rows(rows: Iterable[tuple]) -> str:
+    """SHA-256 (hex) of rows in sorted order."""
     return sha256_json(sorted(rows))

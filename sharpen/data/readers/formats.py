@@ -1,0 +1,14 @@
+"""The kinds of input. The first that takes an address reads it."""
+
+from __future__ import annotations
+
+from sharpen.data.readers import beir, delimited, flagembedding, python_source, sharpen_format
+from sharpen.data.readers.data_format import DataFormat
+
+FORMATS: tuple[DataFormat, ...] = (
+    sharpen_format.FORMAT,
+    python_source.FORMAT,
+    beir.FORMAT,
+    flagembedding.FORMAT,
+    delimited.FORMAT,
+)

@@ -81,7 +81,7 @@ def overtaken_by(folder: Path, store: str, model: Path) -> str:
         f"""import sys
 if "promotion" in sys.orig_argv:
     sys.path.insert(0, {str(ROOT)!r})
-    from components.promotion import registry
+    from sharpen.registry import registry
     if not registry.champion_address({store!r}, "nightly"):
         registry.register({store!r}, "nightly", {store!r} + "/others/finetuning", {{}}, run_id="another")
         registry.promote({store!r}, "nightly", "v0001", reason="was first")

@@ -29,7 +29,7 @@ def finish(
     from pipeline.parameters import job_namespace
     from sharpen.jobs.cleanup import reap_jobs
     from sharpen.registry.last_run import describe_run
-    from sharpen.registry.wording import end_page
+    from sharpen.registry.pages import end_page
     from sharpen.run_context import run_id
     from sharpen.terminal import printable
 

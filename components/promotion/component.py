@@ -68,9 +68,9 @@ def gate(
     from pathlib import Path
 
     from components.kfp_context import exit_on_error, log_metrics
+    from sharpen.registry.pages import decision_record
     from sharpen.registry.promote import judge
     from sharpen.registry.settings import PromotionSettings
-    from sharpen.registry.wording import decision_record
 
     with exit_on_error("gate"):
         answer, page = judge(

@@ -8,10 +8,10 @@ from typing import Any
 
 from sharpen.errors import StepFailed
 from sharpen.registry.gate import PROMOTE, REJECT
+from sharpen.registry.pages import promotion_page
 from sharpen.registry.promote import Promotion, promote
 from sharpen.registry.run_record import OVERTAKEN
 from sharpen.registry.settings import PromotionSettings
-from sharpen.registry.wording import promotion_page
 from sharpen.terminal import printable
 
 # what the pipeline does next; its conditions are named so too

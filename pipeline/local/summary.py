@@ -17,7 +17,7 @@ from sharpen.errors import InputError
 from sharpen.progress import clock
 from sharpen.registry import decisions, registry
 from sharpen.registry.evaluation_summary import EvaluationSummary, read_evaluation_summary
-from sharpen.registry.wording import MANY, often
+from sharpen.registry.pages import MANY, often
 from sharpen.terminal import plain_console, printable
 
 SHOWN_METRICS = ("ndcg_at_10", "mrr_at_10", "recall_at_10", "recall_at_100", "map_at_100")

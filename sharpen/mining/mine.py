@@ -17,13 +17,11 @@ from sharpen.embeddings import LazyEncoder
 from sharpen.errors import InputError
 from sharpen.index.ann import chosen_factory
 from sharpen.index.exact_device import gpu_of
-from sharpen.mining.approximate import approximated, search_facts
 from sharpen.mining.candidates.sources import open_sources, rank_all, searched
 from sharpen.mining.corpus import MiningCorpus, build_corpus
-from sharpen.mining.embeddings import embed
 from sharpen.mining.output import PAGE, REPORT, NegativesWriter
 from sharpen.mining.rank_range import RankRange, rank_range
-from sharpen.mining.rankings import MinerEmbeddings, candidate_blocks
+from sharpen.mining.rankings import MinerEmbeddings, approximated, candidate_blocks, embed, search_facts
 from sharpen.mining.report.page import render_page
 from sharpen.mining.report.statistics import MiningStats
 from sharpen.mining.report.summary import summary

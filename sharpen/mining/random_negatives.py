@@ -10,9 +10,8 @@ from sharpen.mining import rng
 from sharpen.mining.corpus import MiningCorpus
 from sharpen.mining.pairs import PairSet
 from sharpen.mining.rng import RngStream
-from sharpen.mining.rules import FIT, Ranking, ScorePairs, judge, text_numbers
+from sharpen.mining.rules import FIT, Ranking, ScorePairs, judge, select_passing, text_numbers
 from sharpen.mining.settings import MiningSettings
-from sharpen.mining.take import take
 
 # Draws for a query that lacks r negatives: first 4 r + 16, then this many.
 _LAST_DRAWS = 4096
@@ -71,7 +70,7 @@ def draw(
             texts = text_numbers(pool, drawn.passages)
             fit = judge(drawn, pool, settings, margins=rescore is None) == FIT
             eligible = fit & ~unwanted.has(own[:, None], texts)
-            row, column = np.nonzero(take(drawn, eligible, missing[part], settings, rescore)[0])
+            row, column = np.nonzero(select_passing(drawn, eligible, missing[part], settings, rescore)[0])
             places.append(own[row])
             passages.append(drawn.passages[row, column])
             scores.append(drawn.scores[row, column])

@@ -1,20 +1,87 @@
-"""The candidates of every query: what all sources found, merged, with the mining model's scores."""
+"""The mining model's embeddings, an index of them, and the candidates of every query with the model's scores."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from sharpen.embeddings import LazyEncoder, embed_texts, not_finite
+from sharpen.errors import InputError
+from sharpen.index import ann
+from sharpen.index.ann import Effort
 from sharpen.index.exact import Neighbours, pair_scores, top_k_blocks
-from sharpen.mining.approximate import Approximate
 from sharpen.mining.candidates.merge import merge
 from sharpen.mining.corpus import MiningCorpus
 from sharpen.mining.rank_range import RankRange
 from sharpen.mining.rules import NOT_RANKED, Ranking
 from sharpen.mining.settings import MODEL, MiningSettings
 from sharpen.progress import progress
+
+
+def embed(
+    encoder: LazyEncoder, pool: MiningCorpus, model: str, instructions: Sequence[str] | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Embeddings (n, d) of the queries and (m, d) of the passages, in the pool's order.
+
+    Args:
+        encoder: the model.
+        pool: what is encoded.
+        model: its address, for messages.
+        instructions: an instruction for each query, where it has one of its own; None: the model's own prompt.
+
+    Raises:
+        InputError: an embedding is not a number.
+    """
+    queries = embed_texts(encoder, pool.queries, "query", instructions)
+    passages = embed_texts(encoder, pool.passages, "passage")
+    for kind, vectors, ids in (("query", queries, pool.query_ids), ("passage", passages, pool.passage_ids)):
+        faulty = not_finite(vectors)
+        if len(faulty):
+            raise InputError(
+                f"{model}: the embedding of {kind} {ids[faulty[0]]} is not a number ({len(faulty):,} of {len(ids):,} "
+                "such): the weights are damaged; try precision=fp32, then another model"
+            )
+    return queries, passages
+
+
+@dataclass(frozen=True)
+class Approximate:
+    """A FAISS index of the passages, its factory string, and how hard it is searched."""
+
+    index: Any
+    factory: str
+    effort: Effort
+
+    def blocks(self, queries: np.ndarray, passages: np.ndarray, depth: int) -> Iterator[Neighbours]:
+        """The search's answer, a block of consecutive queries at a time."""
+        return ann.approximate_blocks(self.index, queries, passages, depth, factory=self.factory, effort=self.effort)
+
+
+def approximated(queries: np.ndarray, passages: np.ndarray, depth: int, factory: str, seed: int) -> Approximate | None:
+    """The index of this factory string, with enough effort for `depth` ranks; None for the exact search."""
+    if factory == ann.EXACT:
+        return None
+    index = ann.build_index(passages, factory, seed=seed)
+    effort = ann.measured_recall(index, queries, passages, depth, factory=factory, seed=seed)
+    return Approximate(index, factory, effort)
+
+
+def search_facts(approximate: Approximate | None) -> dict[str, Any]:
+    """What the report says of a search."""
+    if approximate is None:
+        return {"index": ann.EXACT}
+    effort = approximate.effort
+    return {
+        "index": approximate.factory,
+        "recall": effort.recall,
+        "ranks": effort.k,
+        "queries": effort.queries,
+        "looked_at": effort.looked_at,
+        "candidates_per_hit": effort.candidates_per_hit,
+    }
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,8 @@ from sharpen.mining import rng
 from sharpen.mining.corpus import MiningCorpus
 from sharpen.mining.random_negatives import draw
 from sharpen.mining.rank_range import RankRange
-from sharpen.mining.rules import FIT, NOT_RANKED, Ranking, ScorePairs, judge
+from sharpen.mining.rules import FIT, NOT_RANKED, Ranking, ScorePairs, judge, select_passing
 from sharpen.mining.settings import MiningSettings
-from sharpen.mining.take import take
 
 PICKED_BY = ("search", "further_rank", "random", "given")
 SEARCH, FURTHER_RANK, RANDOM, GIVEN = range(4)
@@ -74,9 +73,9 @@ def choose(
     in_range, after = ranking.between(scope.start, scope.end), ranking.between(scope.end, scope.end + scope.further)
     wanted = np.full(len(fit), settings.negative_number - at_random)
     order = _random_order(ranking, pool, settings, in_range) if settings.sampling == "random" else None
-    sampled, late = take(ranking, fit & in_range, wanted, settings, rescore, order=order)
+    sampled, late = select_passing(ranking, fit & in_range, wanted, settings, rescore, order=order)
     missing = wanted - sampled.sum(axis=1)
-    further, later = take(ranking, fit & after, missing, settings, rescore)
+    further, later = select_passing(ranking, fit & after, missing, settings, rescore)
     missing = missing - further.sum(axis=1)
     picks = [_ranked(ranking, sampled, SEARCH), _ranked(ranking, further, FURTHER_RANK)]
 

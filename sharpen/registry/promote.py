@@ -10,10 +10,10 @@ from sharpen.errors import InputError, Overtaken
 from sharpen.registry import decisions, registry, trained_queries
 from sharpen.registry.evaluation_summary import CHAMPION, EvaluationSummary, read_evaluation_summary
 from sharpen.registry.gate import PROMOTE, REJECT, Decision, decide
+from sharpen.registry.pages import decision_page, results_section
 from sharpen.registry.run_record import OVERTAKEN
 from sharpen.registry.settings import PromotionSettings
 from sharpen.registry.versions import checked_name, content_of
-from sharpen.registry.wording import decision_page, results_section
 from sharpen.run_context import run_id
 from sharpen.store import storage
 from sharpen.version import code_version

@@ -23,9 +23,9 @@ from sharpen.models.encoder import Encoder
 from sharpen.registry import registry
 from sharpen.registry.evaluation_summary import CHAMPION, read_evaluation_summary
 from sharpen.registry.gate import decide
+from sharpen.registry.pages import decision_page, decision_record
 from sharpen.registry.promote import judge
 from sharpen.registry.settings import PromotionSettings
-from sharpen.registry.wording import decision_page, decision_record
 from sharpen.settings import EncoderSettings
 from sharpen.store import storage
 

@@ -17,11 +17,9 @@ from sharpen.embeddings import LazyEncoder
 from sharpen.errors import InputError
 from sharpen.index.ann import chosen_factory
 from sharpen.index.exact_device import gpu_of
-from sharpen.mining.approximate import approximated, search_facts
 from sharpen.mining.candidates.files import RankedFile
 from sharpen.mining.corpus import MiningCorpus
-from sharpen.mining.embeddings import embed
-from sharpen.mining.rankings import MinerEmbeddings
+from sharpen.mining.rankings import MinerEmbeddings, approximated, embed, search_facts
 from sharpen.mining.settings import BM25, FILE, MODEL, MiningSettings
 from sharpen.models import architecture, model_hub
 from sharpen.progress import progress

@@ -15,9 +15,8 @@ from sharpen.errors import InputError
 from sharpen.index import ann
 from sharpen.index.ann import Effort
 from sharpen.index.exact import Neighbours, top_k
-from sharpen.mining.approximate import Approximate, approximated, search_facts
 from sharpen.mining.mine import mine
-from sharpen.mining.rankings import MinerEmbeddings, best_positive_ranks
+from sharpen.mining.rankings import Approximate, MinerEmbeddings, approximated, best_positive_ranks, search_facts
 from sharpen.mining.report.summary import summary
 from sharpen.mining.settings import MiningSettings
 from sharpen.settings import EncoderSettings

@@ -7,8 +7,8 @@ import pytest
 
 from sharpen.errors import InputError
 from sharpen.registry.gate import decide
+from sharpen.registry.pages import decision_page
 from sharpen.registry.settings import PromotionSettings
-from sharpen.registry.wording import decision_page
 from tests.sharpen.registry.conftest import GOOD, figures, measured
 
 

@@ -180,7 +180,7 @@ def test_a_query_gets_the_same_negatives_when_other_queries_are_mined_elsewhere(
     texts = made.data.queries.filter(pl.col("query_id").is_in(half))["text"]
     kept = pl.col("query_id").is_in(half) | pl.col("text").is_in(texts.implode())
     made.data.queries = made.data.queries.filter(kept)
-    for name in ("qrels", "given_negatives"):
+    for name in ("qrels", "given_negatives", "teacher_scores"):
         table = getattr(made.data, name)
         setattr(made.data, name, table.join(made.data.queries, on="query_id", how="semi"))
     part, _ = run(made, rules)

@@ -95,7 +95,7 @@ lint: $(VENV)/dev.done  ## format, lint, types, layer rules
 .venv-docs/done .venv-tools/done:
 	@echo "Setting up $(@D) (half a minute, once)"
 	@test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
-	@$(@D)/bin/python -m pip install --quiet --no-deps --require-hashes --requirement $<
+	@$(@D)/bin/python -m pip install --quiet --quiet --no-deps --require-hashes --requirement $<
 	@touch $@
 
 WORKFLOWS := .github/workflows/*.yml

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tarfile
@@ -47,9 +48,15 @@ def check_in_fresh_environment(wheel: Path) -> None:
         venv.create(Path(folder) / "venv", with_pip=True)
         programs = Path(folder) / "venv" / "bin"
         lock = ["--constraint", str(ROOT / "requirements.lock")]
-        subprocess.run([programs / "python", "-m", "pip", "install", "--quiet", *lock, wheel.resolve()], check=True)
+        # not the tree's own packages: pip would take them for installed
+        alone = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        subprocess.run(
+            [programs / "python", "-m", "pip", "install", "--quiet", *lock, wheel.resolve()], env=alone, check=True
+        )
         for program, *arguments in COMMANDS:
-            subprocess.run([programs / program, *arguments], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+            subprocess.run(
+                [programs / program, *arguments], cwd=folder, env=alone, check=True, stdout=subprocess.DEVNULL
+            )
         print(f"{wheel.name}: installs, and {len(COMMANDS)} commands work")
 
 

@@ -2,7 +2,8 @@
 
 A shard is two NumPy files, ``<name>.vectors.npy`` (n, d, float32) and ``<name>.keys.npy`` (n, 16 bytes). The name
 is made of both files' SHA-256. The keys are put there last, so a shard whose keys are there is complete; two processes
-that write the same shard write the same files under the same names.
+that write the same shard write the same files under the same names. A folder of shards has no manifest, as other
+folders have (`store.manifest`): many processes add to it at once, and none of them knows when it is finished.
 """
 
 from __future__ import annotations

@@ -78,7 +78,7 @@ def assemble_model(
             _link(path, target / name)
 
     stamps = [(name, str(path), path.stat().st_size, path.stat().st_mtime_ns) for name, path in sorted(files.items())]
-    return download_cache.get_or_create(f"model {stamps}", whole=lambda _: True, fill=fill)
+    return download_cache.get_or_create(f"model {stamps}", fill)
 
 
 def _link(path: Path, target: Path) -> None:

@@ -9,59 +9,21 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sharpen import typed_json
 from sharpen.errors import InputError, NoSpace, StepFailed, is_full
 from sharpen.store import download_cache, local_folder, local_store, object_store
+from sharpen.store.manifest import MARKER, Manifest, file_names, first_fault, manifest_of, parse_manifest
 from sharpen.uri import NotFound, S3Uri, is_remote, local_path, parse_remote, validate_relative_path
 
 logger = logging.getLogger(__name__)
 
-MARKER = "_SUCCESS.json"
-SCHEMA_VERSION = 1
 # Names of the files of an upload in progress. What it and the last marker name may be deleted by the next writer;
 # files that somebody else put there may not.
 WRITING = "_WRITING.json"
 # a larger local folder is not hashed again each time that it is opened
 HASHED_BYTES = 2**30
-
-
-@dataclass(frozen=True)
-class _Layout:
-    schema_version: int
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """What `_SUCCESS.json` says.
-
-    Attributes:
-        schema_version: version of the folder's layout.
-        producer: the step that wrote the folder.
-        run_id: the run that it belongs to.
-        rows: table or file -> number of rows.
-        files: ``{"name", "size", "sha256"}`` of each file, sorted by name; size in bytes.
-        facts: what else the producer says of its output.
-        code_version: version of the code that wrote the folder.
-        created_at: time of writing, UTC, ISO 8601.
-    """
-
-    schema_version: int
-    producer: str
-    run_id: str
-    rows: dict[str, int]
-    files: list[dict[str, Any]]
-    facts: dict[str, Any] = field(default_factory=dict)
-    code_version: str = ""
-    created_at: str = ""
-
-    def as_bytes(self) -> bytes:
-        """The marker's file."""
-        return (json.dumps(asdict(self), ensure_ascii=False, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
 
 
 def read_manifest(uri: str) -> Manifest:
@@ -92,21 +54,7 @@ def _marker_and_bytes(uri: str) -> tuple[Manifest, bytes]:
         raise NotFound(
             f"{uri}: not a finished folder (no {MARKER}); the step that writes it has not ended well"
         ) from None
-    return _parsed(uri, data), data
-
-
-def _parsed(uri: str, data: bytes) -> Manifest:
-    where, mend = f"{uri}: {MARKER}", "write the folder again"
-    written = typed_json.parse(_Layout, data, where, mend=mend).schema_version
-    if written != SCHEMA_VERSION:
-        raise InputError(f"{uri}: written with schema version {written}, this code reads {SCHEMA_VERSION}")
-    marker: Manifest = typed_json.parse(Manifest, data, where, mend=mend)
-    kinds = {"name": str, "size": int, "sha256": str}
-    for file in marker.files:
-        if any(type(file.get(fact)) is not kind for fact, kind in kinds.items()):
-            raise InputError(f"{where}: damaged (a file's entry lacks {', '.join(kinds)}); {mend}")
-        validate_relative_path(file["name"], uri)
-    return marker
+    return parse_manifest(uri, data), data
 
 
 def open_artifact(uri: str) -> Path:
@@ -122,7 +70,9 @@ def open_artifact(uri: str) -> Path:
     marker, data = _marker_and_bytes(uri)
     if not is_remote(uri):
         with local_store.translate_os_errors(folder := local_path(uri)):
-            _verify(uri, folder, marker, hashes=sum(file["size"] for file in marker.files) <= HASHED_BYTES)
+            hashes = sum(file["size"] for file in marker.files) <= HASHED_BYTES
+            if wrong := first_fault(folder, marker, hashes=hashes):
+                raise StepFailed(f"{uri}: {wrong} is missing or is not the file that {MARKER} lists; write it again")
         return folder
 
     def fill(folder: Path) -> None:
@@ -130,25 +80,7 @@ def open_artifact(uri: str) -> Path:
         download_cache.download(uri, files, folder)
         (folder / MARKER).write_bytes(data)
 
-    def whole(folder: Path) -> bool:
-        try:
-            _verify(uri, folder, marker, hashes=False)
-        except StepFailed:
-            return False
-        return True
-
-    return download_cache.get_or_create(uri + "\n" + data.decode(), whole=whole, fill=fill)
-
-
-def _verify(uri: str, folder: Path, marker: Manifest, *, hashes: bool) -> None:
-    for file in marker.files:
-        path = folder / file["name"]
-        if not path.is_file() or path.stat().st_size != file["size"]:
-            raise StepFailed(f"{uri}: {file['name']} is missing or has another size than {MARKER} says; write it again")
-        if hashes and local_store.sha256_of(path) != file["sha256"]:
-            raise StepFailed(
-                f"{uri}: {file['name']} is damaged (SHA-256 differs from {MARKER}); write the folder again"
-            )
+    return download_cache.get_or_create(uri + "\n" + data.decode(), fill)
 
 
 @contextmanager
@@ -176,8 +108,6 @@ def publish(
         NoSpace: the disk or the store is full.
         StepFailed: the block wrote no file.
     """
-    from sharpen.version import code_version
-
     target = Path()
     if is_remote(uri):
         remote = parse_remote(uri)
@@ -195,15 +125,9 @@ def publish(
     try:
         with _full_disk_told(folder):
             yield folder
-            marker = Manifest(
-                schema_version=SCHEMA_VERSION,
-                producer=producer,
-                run_id=run_id,
-                rows=dict(rows or {}),
-                files=_described(uri, folder, producer),
-                facts=dict(facts or {}),
-                code_version=code_version(),
-                created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            files = _described(uri, folder, producer)
+            marker = manifest_of(
+                files, producer=producer, run_id=run_id, rows=dict(rows or {}), facts=dict(facts or {})
             )
             if remote:
                 _publish_remote(remote, folder, marker)
@@ -244,8 +168,7 @@ def _refuse_foreign(path: Path) -> None:
 
 
 def _described(uri: str, folder: Path, producer: str) -> list[dict[str, Any]]:
-    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    names = [name for name in names if name not in (MARKER, WRITING)]
+    names = file_names(folder, without=(WRITING,))
     if not names:
         raise StepFailed(f"{uri}: {producer} wrote no files; nothing was published")
     return [
@@ -265,7 +188,7 @@ def foreign_files(folder: Path) -> list[str]:
     if not folder.is_dir():
         return []
     try:
-        written = _parsed(str(folder), (folder / MARKER).read_bytes()).files
+        written = parse_manifest(str(folder), (folder / MARKER).read_bytes()).files
     except (FileNotFoundError, InputError):
         written = []
     return local_folder.foreign_files(folder, written, folder / MARKER)

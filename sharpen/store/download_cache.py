@@ -18,9 +18,9 @@ from pathlib import Path
 from sharpen.errors import InputError, StepFailed
 from sharpen.progress import progress
 from sharpen.store import local_store, object_store
+from sharpen.store.manifest import CACHE_MARKER, fault_of, mark_complete
 from sharpen.uri import (
     NotFound,
-    StoredFile,
     StoreUnavailable,
     is_remote,
     local_path,
@@ -43,31 +43,34 @@ def cache_folder() -> Path:
     return folder
 
 
-def get_or_create(key: str, *, whole: Callable[[Path], bool], fill: Callable[[Path], None]) -> Path:
-    """The cached folder for `key`.
+def get_or_create(key: str, fill: Callable[[Path], None]) -> Path:
+    """The cached folder for `key`; one that is not complete is filled again.
 
     Args:
         key: what identifies the content; hashed to make the folder's name.
-        whole: says whether a cached folder can be used; a damaged one is filled again.
         fill: writes the content into an empty folder, or raises.
     """
     place = cache_folder() / "entries" / hashlib.sha256(key.encode()).hexdigest()[:40]
-    if place.is_dir() and whole(place):
+    if _is_whole(place):
         return place
     with local_store.translate_os_errors(place), local_store.locked(place.with_name(f".{place.name}.lock")):
-        if place.is_dir():
-            if whole(place):
-                return place
-            local_store.delete(place)
+        if _is_whole(place):
+            return place
+        local_store.delete(place)
         fresh = local_store.temp_sibling(place)
         fresh.mkdir(mode=0o700)
         try:
             fill(fresh)
+            mark_complete(fresh, producer="cache", marker=CACHE_MARKER)
             fresh.rename(place)
         except BaseException:
             shutil.rmtree(fresh, ignore_errors=True)
             raise
     return place
+
+
+def _is_whole(place: Path) -> bool:
+    return place.is_dir() and not fault_of(place, marker=CACHE_MARKER)
 
 
 @contextmanager
@@ -149,11 +152,6 @@ def localize(uri: str) -> Path:
         root = location.rpartition("/")[0] + mark + query
     place = get_or_create(
         "\n".join([root, *[f"{file.name} {file.size} {file.etag}" for file in files]]),
-        whole=lambda folder: _sizes_agree(folder, files),
-        fill=lambda folder: download(root, [Expected(f.name, f.size, f.etag) for f in files], folder),
+        lambda folder: download(root, [Expected(f.name, f.size, f.etag) for f in files], folder),
     )
     return place / single.name if single else place
-
-
-def _sizes_agree(folder: Path, files: Sequence[StoredFile]) -> bool:
-    return all((path := folder / file.name).is_file() and path.stat().st_size == file.size for file in files)

@@ -264,12 +264,12 @@ def _decoder(
 
 def sources_without_in_batch(addresses: Sequence[str]) -> list[str]:
     """Names of the sources whose folder, or file without its suffix, is called ``...no_in_batch_neg``."""
-    places = [(address, place.address) for address in addresses for place in detect_inputs(address)]
-    names = distinct_names([(input_name(place), place) for _, place in places])
+    files = [(address, file.address) for address in addresses for file in detect_inputs(address)]
+    names = distinct_names([(input_name(file), file) for _, file in files])
     return [
         name
-        for name, (address, place) in zip(names, places, strict=True)
-        if address.rstrip("/").endswith(NO_IN_BATCH) or input_name(place).endswith(NO_IN_BATCH)
+        for name, (address, file) in zip(names, files, strict=True)
+        if address.rstrip("/").endswith(NO_IN_BATCH) or input_name(file).endswith(NO_IN_BATCH)
     ]
 
 
@@ -281,8 +281,8 @@ def limited(addresses: list[str], most: int, seed: int) -> str:
         lots = pl.Series("lot", [lot(seed, query) for query in data.queries["query_id"]], dtype=pl.Float64)
         order = pl.int_range(pl.len()).over("source")
         drawn = data.queries.with_columns(lots).sort("lot", "query_id").filter(order < most).drop("lot")
-        with storage.publish(str(folder / "data"), producer="finetuning") as place:
-            of_queries(data, drawn.sort("query_id")).save(place)
+        with storage.publish(str(folder / "data"), producer="finetuning") as target:
+            of_queries(data, drawn.sort("query_id")).save(target)
 
     key = json.dumps(["limited", [content_hash(address) for address in addresses], most, seed])
-    return str(get_or_create(key, whole=lambda folder: storage.is_complete(str(folder / "data")), fill=fill) / "data")
+    return str(get_or_create(key, fill) / "data")

@@ -41,8 +41,6 @@ from sharpen.training.processes import local_rank_zero_first
 from sharpen.training.settings import TrainingSettings
 from sharpen.version import code_version
 
-_WHOLE = "whole.json"
-
 
 @dataclass(frozen=True)
 class Inputs:
@@ -215,13 +213,8 @@ def without_dropped(data: DataSet, negatives: Path) -> DataSet:
 
 def _kept(identity: dict[str, Any], write: Callable[[Path], None]) -> str:
     """Have what `write` makes in the cache; its key there."""
-
-    def fill(folder: Path) -> None:
-        write(folder)
-        (folder / _WHOLE).write_text(_sizes(folder), encoding="utf-8")
-
     key = json.dumps(identity, sort_keys=True)
-    get_or_create(key, whole=_whole, fill=fill)
+    get_or_create(key, write)
     return key
 
 
@@ -231,14 +224,4 @@ def _place(key: str) -> Path:
     def gone(folder: Path) -> NoReturn:
         raise StepFailed("the prepared data are not in the cache of this machine any more; start again")
 
-    return get_or_create(key, whole=_whole, fill=gone)
-
-
-def _whole(folder: Path) -> bool:
-    told = folder / _WHOLE
-    return told.is_file() and told.read_text(encoding="utf-8") == _sizes(folder)
-
-
-def _sizes(folder: Path) -> str:
-    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != _WHOLE)
-    return "".join(f"{path.relative_to(folder).as_posix()} {path.stat().st_size}\n" for path in paths)
+    return get_or_create(key, gone)

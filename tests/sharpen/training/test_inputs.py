@@ -16,6 +16,7 @@ from sharpen.errors import InputError
 from sharpen.settings import EncoderSettings
 from sharpen.store import storage
 from sharpen.store.download_cache import cache_folder
+from sharpen.store.manifest import CACHE_MARKER
 from sharpen.training.dev_score import DevSet
 from sharpen.training.inputs import Inputs, read_inputs
 from sharpen.training.settings import TrainingSettings
@@ -69,11 +70,11 @@ def test_made_once_for_equal_content(tiny_model: Path, tmp_path: Path, cache: Pa
 def test_a_damaged_file_is_made_again(tiny_model: Path, tmp_path: Path, cache: Path) -> None:
     data = write(tmp_path / "data")
     expected = [ids.tolist() for ids in read(data, tiny_model).tokens.passages(range(56))]
-    for name in ("passage-ids.arrow", "data-00000-of-00001.arrow", "whole.json"):
+    for name in ("passage-ids.arrow", "data-00000-of-00001.arrow", CACHE_MARKER):
         path = next(cache.rglob(name))
         path.write_bytes(path.read_bytes()[:-10])
         assert [ids.tolist() for ids in read(data, tiny_model).tokens.passages(range(56))] == expected
-    for path in cache.rglob("whole.json"):
+    for path in cache.rglob(CACHE_MARKER):
         path.unlink()
     assert [ids.tolist() for ids in read(data, tiny_model).tokens.passages(range(56))] == expected
 

@@ -118,8 +118,10 @@ release: .venv-tools/done  ## build and check the packages, and list what the im
 	@$(TOOLS)/python -m build --outdir dist .
 	@$(TOOLS)/twine check --strict dist/*
 	@$(TOOLS)/python -m tests.project.release dist
-	@for image in launcher cpu cuda; do $(TOOLS)/cyclonedx-py requirements --output-reproducible --of JSON \
-		--pyproject pyproject.toml --output-file dist/sbom-$$image.cdx.json $(LOCKS)/$$image.txt; done
+	@for image in launcher cpu cuda; do \
+		cat $(LOCKS)/$$image.txt $$([ $$image != cpu ] || echo $(LOCKS)/torch-cpu.txt) | PYTHONWARNINGS=ignore \
+			$(TOOLS)/cyclonedx-py requirements --output-reproducible --of JSON --pyproject pyproject.toml \
+			--output-file dist/sbom-$$image.cdx.json -; done
 	@cd dist && sha256sum -- * > SHA256SUMS && cat SHA256SUMS
 
 # The lowest versions that pyproject.toml allows.

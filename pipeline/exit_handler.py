@@ -27,14 +27,14 @@ def finish(
 
     from components.kfp_context import exit_on_error
     from pipeline.parameters import job_namespace
-    from sharpen.jobs.cleanup import reap_jobs
+    from sharpen.jobs.cleanup import delete_unfinished_jobs
     from sharpen.registry.last_run import describe_run
     from sharpen.registry.pages import end_page
     from sharpen.run_context import run_id
     from sharpen.terminal import printable
 
     with exit_on_error("finish"):
-        reaped = reap_jobs(job_namespace(overrides))
+        reaped = delete_unfinished_jobs(job_namespace(overrides))
         end = describe_run(store, model_name, run_id()) or status.state.lower()
         page = end_page(model_name, end, status.pipeline_job_resource_name, status.error_message or "", reaped)
         Path(summary.path).write_text(page, encoding="utf-8")

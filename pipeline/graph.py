@@ -21,6 +21,7 @@ al. 2021, arXiv 2007.00808) would train for longer with every round and keep wha
 import inspect
 import json
 from collections.abc import Callable
+from functools import partial
 
 from kfp import dsl
 from kfp.dsl.graph_component import GraphComponent
@@ -35,7 +36,7 @@ from components.indexing.component import indexing
 from components.promotion.component import current_champion, gate, promotion, remember
 from pipeline.exit_handler import finish
 from pipeline.parameters import TOP_LEVEL, Settings
-from pipeline.pods import cache_all, prepare_all
+from pipeline.pods import cache_all, configure_pods
 from pipeline.validate_settings import check_settings
 
 PIPELINE_NAME = "sharpen"
@@ -55,13 +56,13 @@ def make_pipeline(rounds: int = 1, cluster: Settings | None = None) -> GraphComp
         at_the_end = finish(model_name=model_name, store=store, overrides=overrides).set_display_name("finish")
         inputs = {"train_data": train_data, "eval_data": eval_data, "base_model": base_model}
         registry = {"model_name": model_name, "store": store}
-        built = json.dumps(cluster.built_into_pods(), sort_keys=True) if cluster else ""
+        built = json.dumps(cluster.compiled_pod_settings(), sort_keys=True) if cluster else ""
         compiled = {"compiled_rounds": rounds, "compiled_pods": built}
         with dsl.ExitHandler(at_the_end, name="run"):
             _steps(inputs, registry, overrides, compiled)
         cache_all()
         if cluster:
-            prepare_all(cluster)
+            configure_pods(cluster)
 
     return dsl.pipeline(name=PIPELINE_NAME)(_with_inputs_from_settings(graph))
 
@@ -111,74 +112,66 @@ def _train(
     shared: dict[str, PipelineChannel],
 ) -> None:
     measured = {"data": data.outputs["Output"], "split": "test", "settings": checked.outputs["evaluation"], **shared}
-    alone = {"base": "", "champion": "", "negatives": "", **measured}
-    base = evaluation(model=base_model, name="evaluation-base", settings_of="better", **alone)
-    base.set_display_name("evaluate base model")
-    reigning = evaluation(model=champion.outputs["champion"], name="evaluation-champion", **alone)
-    reigning.set_display_name("evaluate champion")
-    # What a champion has seen in training is no test of it, nor of a candidate that starts from it. The others are
-    # measured with all queries, so that what was measured before is not repeated; the comparison leaves them out.
-    compared = {**measured, "without": champion.outputs["trained_queries"]}
-    negatives, tuned = _rounds(rounds, champion.outputs["start_model"], data, checked, shared)
-    result = evaluation(
-        model=tuned.outputs["Output"],
-        name="evaluation-tuned",
-        base=base.outputs["Output"],
-        champion=reigning.outputs["Output"],
-        negatives=negatives.outputs["Output"],
-        **compared,
-    )
-    result.set_display_name("evaluate tuned model")
 
-    verdict = gate(
-        evaluation=result.outputs["Output"],
-        settings=checked.outputs["promotion"],
-        run_settings=overrides,
-        **registry,
-    )
+    def measure(name: str, title: str, **models: PipelineChannel | str) -> PipelineTask:
+        given = {"base": "", "champion": "", "negatives": "", **measured, **models}
+        return evaluation(name=f"evaluation-{name}", **given).set_display_name(title)
+
+    base = measure("base", "evaluate base model", model=base_model, settings_of="better")
+    champion_eval = measure("champion", "evaluate champion", model=champion.outputs["champion"])
+    negatives, tuned = _rounds(rounds, champion.outputs["start_model"], data, checked, shared)
+
+    def compare(name: str, title: str, with_champion: PipelineTask) -> PipelineTask:
+        """The tuned model's evaluation beside the base model's and a champion's.
+
+        What a champion has seen in training is no test of it, nor of a candidate that starts from it. The others are
+        measured with all queries, so that what was measured before is not repeated; the comparison leaves them out.
+        """
+        return measure(
+            name,
+            title,
+            model=tuned.outputs["Output"],
+            base=base.outputs["Output"],
+            champion=with_champion.outputs["Output"],
+            negatives=negatives.outputs["Output"],
+            without=champion.outputs["trained_queries"],
+        )
+
+    result = compare("tuned", "evaluate tuned model", champion_eval)
+    promotion_settings = checked.outputs["promotion"]
+    verdict = gate(evaluation=result.outputs["Output"], settings=promotion_settings, run_settings=overrides, **registry)
     ended = {"seen": seen.outputs["seen"], **registry}
+    index = {"data": data.outputs["Output"], "settings": checked.outputs["indexing"], **shared}
+    model = {"model": tuned.outputs["Output"], "settings": promotion_settings, **registry}
+    promote = partial(_promote, index, ended, with_index=checked.outputs["with_index"], **model)
     with dsl.If(verdict.outputs["Output"] == "promote", name="promote"):
-        promote = {
-            "model": tuned.outputs["Output"],
-            "settings": checked.outputs["promotion"],
-            "with_index": checked.outputs["with_index"],
-            **registry,
-        }
-        index = {"data": data.outputs["Output"], "settings": checked.outputs["indexing"], **shared}
-        promoted = promotion(evaluation=result.outputs["Output"], again=True, **promote)
-        _finish_promoted(promoted, index, ended)
+        first = promote(result, "promotion", again=True)
         # Another run made its model the champion while this one trained: this model must beat that one.
-        with dsl.If(promoted.outputs["Output"] == "compare again", name="compare again"):
-            new = evaluation(model=promoted.outputs["champion"], name="evaluation-champion-2", **alone)
-            new.set_display_name("evaluate new champion")
-            result = evaluation(
-                model=tuned.outputs["Output"],
-                name="evaluation-tuned-2",
-                base=base.outputs["Output"],
-                champion=new.outputs["Output"],
-                negatives=negatives.outputs["Output"],
-                **compared,
-            )
-            result.set_display_name("compare with new champion")
-            second = promotion(evaluation=result.outputs["Output"], again=False, **promote)
-            second.set_display_name("promotion, second try")
-            _finish_promoted(second, index, ended)
+        with dsl.If(first.outputs["Output"] == "compare again", name="compare again"):
+            new = measure("champion-2", "evaluate new champion", model=first.outputs["champion"])
+            second = promote(compare("tuned-2", "compare with new champion", new), "promotion, second try", again=False)
             with dsl.If(second.outputs["Output"] == "not promoted", name="not promoted"):
                 _remember(verdict=second.outputs["verdict"], reason=second.outputs["reason"], **ended)
     with dsl.If(verdict.outputs["Output"] == "reject", name="reject"):
         _remember(verdict="reject", reason=verdict.outputs["reason"], **ended)
 
 
-def _finish_promoted(
-    promoted: PipelineTask, index: dict[str, PipelineChannel], ended: dict[str, PipelineChannel]
-) -> None:
-    """What follows a promotion. The record comes last: a run that failed on its way there is not taken for done."""
+def _promote(
+    index: dict[str, PipelineChannel],
+    ended: dict[str, PipelineChannel],
+    result: PipelineTask,
+    title: str,
+    **inputs: PipelineChannel | bool,
+) -> PipelineTask:
+    """Promote the model of an evaluation. The record comes last: a run that failed before is not taken for done."""
+    promoted = promotion(evaluation=result.outputs["Output"], **inputs).set_display_name(title)
     facts = {"version": promoted.outputs["version"], "reason": promoted.outputs["reason"], **ended}
     with dsl.If(promoted.outputs["Output"] == "index", name="index"):
         made = indexing(model=promoted.outputs["version"], **index)
         _remember(verdict="promote", **facts).after(made)
     with dsl.If(promoted.outputs["Output"] == "promoted", name="promoted"):
         _remember(verdict="promote", **facts)
+    return promoted
 
 
 def _remember(**inputs: PipelineChannel | str) -> PipelineTask:

@@ -92,7 +92,7 @@ class Settings(SettingsModel):
             values["vector_cache"] = join(self.store, "vectors")
         return json.dumps(values, sort_keys=True)
 
-    def built_into_pods(self) -> dict[str, object]:
+    def compiled_pod_settings(self) -> dict[str, object]:
         """Settings that compiling for a cluster builds into its pods: full name -> value, as in JSON."""
         built = {f"pods.{name}": value for name, value in self.pods.model_dump(mode="json").items()}
         built["job.backend"] = self.job.backend
@@ -103,13 +103,13 @@ class Settings(SettingsModel):
             built |= {f"job.{name}": value for name, value in job.items()}
         return built
 
-    def shape(self) -> Settings:
+    def compile_time_settings(self) -> Settings:
         """What of the settings shapes the compiled pipeline; everything else is an input of its runs.
 
         Settings that differ only in what a run is told have equal shapes.
         """
         plain, values = Settings.checked({}), {}
-        for full, value in {"mining.rounds": self.mining.rounds, **self.built_into_pods()}.items():
+        for full, value in {"mining.rounds": self.mining.rounds, **self.compiled_pod_settings()}.items():
             group, name = full.split(".")
             if value != getattr(getattr(plain, group), name):
                 values.setdefault(group, {})[name] = value
@@ -134,7 +134,7 @@ class Settings(SettingsModel):
 
         Args:
             rounds: of mining and fine-tuning.
-            pods: `built_into_pods` as JSON; empty on one machine, where they mean nothing.
+            pods: `compiled_pod_settings` as JSON; empty on one machine, where they mean nothing.
         """
         built = {"mining.rounds": rounds, **json.loads(pods or "{}")}
         if "local" not in (self.job.backend, built.get("job.backend")):

@@ -12,7 +12,7 @@ from kfp import kubernetes
 from kfp.dsl import PipelineTask, pipeline_context
 
 from pipeline.parameters import Settings
-from pipeline.resources import Needs, needs_of
+from pipeline.resources import ResourceRequest, resource_requests
 from pipeline.settings import PodSettings
 from sharpen.jobs.settings import JobSettings
 from sharpen.run_context import RUN_ID_VARIABLE
@@ -30,20 +30,20 @@ LABELS = {"app.kubernetes.io/name": "sharpen", "app.kubernetes.io/component": "s
 
 def cache_all() -> None:
     """Say of every task of the pipeline that is being made whether an earlier result may stand for it."""
-    needs = needs_of(PodSettings(), JobSettings())  # type: ignore[call-arg]
+    needs = resource_requests(PodSettings(), JobSettings())  # type: ignore[call-arg]
     for task in _tasks():
         task.set_caching_options(needs[task.component_spec.name].cached)
 
 
-def prepare_all(settings: Settings) -> None:
+def configure_pods(settings: Settings) -> None:
     """Prepare every task of the pipeline that is being made for a cluster."""
-    needs = needs_of(settings.pods, settings.job)
+    needs = resource_requests(settings.pods, settings.job)
     for task in _tasks():
-        prepare(task)
-        provide(task, needs[task.component_spec.name], settings.job.gpu_resource)
+        configure_pod(task)
+        apply_resources(task, needs[task.component_spec.name], settings.job.gpu_resource)
 
 
-def prepare(task: PipelineTask) -> None:
+def configure_pod(task: PipelineTask) -> None:
     """Let a step's pod use the store, know its run, and be what a restricted namespace admits."""
     kubernetes.use_secret_as_env(task, STORE_SECRET, STORE_KEYS, optional=True)
     kubernetes.use_config_map_as_env(task, STORE_CONFIG, {name: name for name in STORE_PLACES}, optional=True)
@@ -53,7 +53,7 @@ def prepare(task: PipelineTask) -> None:
     kubernetes.set_security_context(task, run_as_non_root=True)
 
 
-def provide(task: PipelineTask, needs: Needs, gpu_resource: str) -> None:
+def apply_resources(task: PipelineTask, needs: ResourceRequest, gpu_resource: str) -> None:
     """Give a step's pod what it needs."""
     if needs.retries:
         task.set_retry(needs.retries, backoff_duration="60s", backoff_factor=2, backoff_max_duration="1800s")

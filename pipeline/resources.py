@@ -15,7 +15,7 @@ lost hours.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline.settings import PodSettings
 from sharpen.jobs.settings import JobSettings
@@ -24,7 +24,7 @@ _MINUTE, _HOUR = 60, 3600
 
 
 @dataclass(frozen=True)
-class Needs:
+class ResourceRequest:
     """Needs of a step.
 
     Attributes:
@@ -51,11 +51,11 @@ class Needs:
 _CPU, _MEMORY = "500m", "512Mi"
 
 
-def needs_of(pods: PodSettings, job: JobSettings) -> dict[str, Needs]:
+def resource_requests(pods: PodSettings, job: JobSettings) -> dict[str, ResourceRequest]:
     """Component's name -> its needs."""
     retries = pods.retries
-    asking = Needs(cached=False, retries=retries, seconds=15 * _MINUTE, cpu=_CPU, memory=_MEMORY)
-    computing = Needs(
+    asking = ResourceRequest(cached=False, retries=retries, seconds=15 * _MINUTE, cpu=_CPU, memory=_MEMORY)
+    computing = ResourceRequest(
         # the content fingerprint and the step's own settings are inputs, so a hit is always right
         cached=True,
         retries=retries,
@@ -68,30 +68,32 @@ def needs_of(pods: PodSettings, job: JobSettings) -> dict[str, Needs]:
     )
     return {
         # looks at its arguments only: what is wrong once stays wrong
-        "check-settings": Needs(cached=False, retries=0, seconds=15 * _MINUTE, cpu=_CPU, memory=_MEMORY),
+        "check-settings": ResourceRequest(cached=False, retries=0, seconds=15 * _MINUTE, cpu=_CPU, memory=_MEMORY),
         # one small object each, which others may change at any time
         "current-champion": asking,
         "gate": asking,
         "remember": asking,
         # looks at what may have changed outside: reads local files once, remote ones by their listing
-        "fingerprint": Needs(cached=False, retries=retries, seconds=6 * _HOUR, cpu=_CPU, memory="1Gi"),
+        "fingerprint": ResourceRequest(cached=False, retries=retries, seconds=6 * _HOUR, cpu=_CPU, memory="1Gi"),
         # compares with a record that other runs change; reads the whole prepared data set
-        "detect-changes": Needs(False, retries, pods.timeout_seconds, pods.cpu, pods.memory, computing.threads),
+        "detect-changes": ResourceRequest(
+            False, retries, pods.timeout_seconds, pods.cpu, pods.memory, computing.threads
+        ),
         # the whole data set in memory, in Python's objects; nothing of it uses a GPU or more than a core or two
-        "data-prep": Needs(True, retries, pods.timeout_seconds, pods.cpu, pods.memory, computing.threads),
+        "data-prep": replace(computing, gpus=0),
         # passages, and the vectors of the corpus
         "hard-negatives": computing,
         "evaluation": computing,
         "indexing": computing,
         "finetuning": _training(retries, job),
         # A decision is made anew in every run. Copies the model through its disk, in pieces through its memory
-        "promotion": Needs(cached=False, retries=retries, seconds=2 * _HOUR, cpu="500m", memory="1Gi"),
+        "promotion": ResourceRequest(cached=False, retries=retries, seconds=2 * _HOUR, cpu="500m", memory="1Gi"),
         # must say how the run ended and delete its jobs, also while the API recovers
         "finish": asking,
     }
 
 
-def _training(retries: int, job: JobSettings) -> Needs:
+def _training(retries: int, job: JobSettings) -> ResourceRequest:
     """Its budgets (queued, pending, running, no progress) end it, and say which was spent.
 
     Where it launches a job and waits, what is set on the task is handed on to the job's pods (`dsl.TaskConfig`). They
@@ -99,8 +101,8 @@ def _training(retries: int, job: JobSettings) -> Needs:
     adopts the job of the try before.
     """
     if job.backend != "local":
-        return Needs(cached=True, retries=retries, seconds=0, cpu="", memory="")
-    return Needs(
+        return ResourceRequest(cached=True, retries=retries, seconds=0, cpu="", memory="")
+    return ResourceRequest(
         cached=True,
         retries=retries,
         seconds=0,

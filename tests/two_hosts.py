@@ -27,9 +27,9 @@ import pytest
 from safetensors.numpy import load_file
 
 from sharpen.jobs.job import Job
-from sharpen.jobs.launch_context import Surroundings
-from sharpen.jobs.manifest_pytorchjob import pytorchjob
-from sharpen.jobs.plan import make_plan
+from sharpen.jobs.launch_context import LaunchContext
+from sharpen.jobs.manifests.pod_spec_inputs import make_pod_spec_inputs
+from sharpen.jobs.manifests.pytorchjob import pytorchjob
 from sharpen.jobs.settings import JobSettings
 from sharpen.store import storage
 from tests.sharpen.training.small_data import small_data
@@ -232,7 +232,9 @@ def test_either_host_may_be_lost(s3: str, tiny_model: Path, namespaces: list[str
     output = f"{s3}/two/model"
     arguments = {"data": f"{s3}/two/data", "model": f"{s3}/two/base", "output": output, **TRAINING}
     settings = JobSettings.checked({"nodes": 2, "processes": 1, "threads": 1, "image": "none", "backoff_limit": 5})
-    manifest = pytorchjob(make_plan(Job("components.finetuning", arguments, settings), Surroundings("team", RUN)))
+    manifest = pytorchjob(
+        make_pod_spec_inputs(Job("components.finetuning", arguments, settings), LaunchContext("team", RUN))
+    )
     names = [f"{manifest['metadata']['name']}-worker-{number}" for number in (0, 1)]
     for namespace in namespaces:
         # `ip netns exec` shows these in place of the machine's own /etc

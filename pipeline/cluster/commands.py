@@ -133,7 +133,7 @@ def _same_backend(backend: Backend) -> str:
     """The connection's options for another command, but for what the environment says anyway."""
     import os
 
-    from pipeline.cluster.settings import OPTIONS, ConnectionSettings, variable
+    from pipeline.cluster.api.settings import OPTIONS, ConnectionSettings, variable
 
     told = ""
     for name in OPTIONS:

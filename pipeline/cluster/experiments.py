@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from pipeline.cluster.api import Api, Object, equals
-from pipeline.cluster.faults import ApiFault
+from pipeline.cluster.api.client import Api, Object, equals_filter
+from pipeline.cluster.api.errors import KfpError
 from sharpen.errors import InputError
 
 
 def find(api: Api, name: str) -> str | None:
     """Id of the experiment of this name; None if there is none."""
-    listed = api.every(
+    listed = api.paginate(
         "list experiments",
         "experiments",
         api.experiments.experiment_service_list_experiments,
         namespace=api.namespace or None,
-        filter=equals("display_name", name),
+        filter=equals_filter("display_name", name),
     )
     return next((str(found["experiment_id"]) for found in listed if found.get("display_name") == name), None)
 
@@ -38,11 +38,11 @@ def find_or_create(api: Api, name: str) -> str:
     if api.namespace:
         body["namespace"] = api.namespace
     try:
-        made = api.ask_once(
+        made = api.call_without_retry(
             "create the experiment", api.experiments.experiment_service_create_experiment, experiment=body
         )
         return str(made["experiment_id"])
-    except ApiFault as fault:
+    except KfpError as fault:
         # somebody else was first, or the answer was lost
         if found := find(api, name):
             return found

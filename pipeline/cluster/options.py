@@ -11,10 +11,10 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.cluster.settings import OPTIONS, ConnectionSettings, variable
+from pipeline.cluster.api.settings import OPTIONS, ConnectionSettings, variable
 
 if typing.TYPE_CHECKING:
-    from pipeline.cluster.api import Api
+    from pipeline.cluster.api.client import Api
 
 Config = Annotated[Path | None, typer.Option("--config", "-c", help="YAML file with settings.")]
 Assignments = Annotated[
@@ -43,7 +43,7 @@ class Backend:
         """The API, answered once. Raises InputError when there is no way to it."""
         if self.opened is None:
             # kfp takes half a second to import; help and wrong input should not wait for it
-            from pipeline.cluster.connection import connect
+            from pipeline.cluster.api.connection import connect
 
             self.opened = connect(self.settings)
         return self.opened
@@ -59,12 +59,12 @@ def with_backend(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def run(**values: Any) -> None:
-        from pipeline.cluster.faults import ApiFault
+        from pipeline.cluster.api.errors import KfpError
 
         backend = Backend(ConnectionSettings.given(**{name: values.pop(name) for name in OPTIONS}))
         try:
             command(backend, **values)
-        except ApiFault as fault:
+        except KfpError as fault:
             raise backend.open().explained(fault) from None
 
     run.__signature__ = inspect.Signature([*own, *added])  # type: ignore[attr-defined]

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from pipeline.cluster.api import Api, Object, equals
-from pipeline.cluster.faults import ApiFault
+from pipeline.cluster.api.client import Api, Object, equals_filter
+from pipeline.cluster.api.errors import KfpError
 from sharpen.errors import InputError
 
 # conditions of the graph that say which way a run went
@@ -98,8 +98,8 @@ def find(api: Api, run: str, *, experiment: str | None = None) -> Object:
 def get(api: Api, identity: str) -> Object:
     """The run of this id. Raises InputError when there is none."""
     try:
-        return api.ask("read the run", api.runs.run_service_get_run, run_id=identity)
-    except ApiFault as fault:
+        return api.call("read the run", api.runs.run_service_get_run, run_id=identity)
+    except KfpError as fault:
         if fault.status == 404:
             raise InputError(f"{identity}: there is no such run; `sharpen status` lists the latest") from None
         raise
@@ -107,14 +107,14 @@ def get(api: Api, identity: str) -> Object:
 
 def latest(api: Api, experiment: str | None, count: int, *, name: str = "") -> list[Object]:
     """The newest runs, of an experiment or of all, with a name or any."""
-    listed = api.every(
+    listed = api.paginate(
         "list runs",
         "runs",
         api.runs.run_service_list_runs,
         experiment_id=experiment,
         namespace=None if experiment else api.namespace or None,
         sort_by="created_at desc",
-        filter=equals("display_name", name) if name else None,
+        filter=equals_filter("display_name", name) if name else None,
     )
     return list(islice((run for run in listed if not name or run.get("display_name") == name), count))
 
@@ -131,8 +131,8 @@ def cancel(api: Api, run: Object) -> str:
     if state(run) in FINISHED:
         return state(run)
     try:
-        api.ask("cancel the run", api.runs.run_service_terminate_run, run_id=run["run_id"])
-    except ApiFault:
+        api.call("cancel the run", api.runs.run_service_terminate_run, run_id=run["run_id"])
+    except KfpError:
         # it may have ended in between
         ended = state(get(api, str(run["run_id"])))
         if ended not in FINISHED:
@@ -149,13 +149,13 @@ def graph_of(api: Api, run: Object) -> Graph:
     if not reference.get("pipeline_version_id"):
         return Graph.of({})
     try:
-        version = api.ask(
+        version = api.call(
             "read the pipeline's version",
             api.pipelines.pipeline_service_get_pipeline_version,
             pipeline_id=reference.get("pipeline_id") or "",
             pipeline_version_id=reference["pipeline_version_id"],
         )
-    except ApiFault:
+    except KfpError:
         return Graph.of({})
     return Graph.of(version.get("pipeline_spec") or {})
 

@@ -22,8 +22,8 @@ from pipeline.cluster.options import (
 from sharpen.errors import InputError
 
 if TYPE_CHECKING:
-    from pipeline.cluster.api import Api
-    from pipeline.cluster.schedules import ScheduleFile, Wanted
+    from pipeline.cluster.api.client import Api
+    from pipeline.cluster.schedules import DesiredSchedule, ScheduleFile
     from pipeline.parameters import Settings
 
 schedule = typer.Typer(help="Runs that a cluster starts by itself.", no_args_is_help=True)
@@ -222,15 +222,15 @@ def _make(backend: Backend, wanted: ScheduleFile, settings: list[Settings], zone
             show.firings(one.schedule, zone)
 
 
-def _complete(api: Api, wanted: ScheduleFile, settings: list[Settings], experiment: str) -> list[Wanted]:
+def _complete(api: Api, wanted: ScheduleFile, settings: list[Settings], experiment: str) -> list[DesiredSchedule]:
     """The schedules with their pipeline's version, compiled once for each shape of the graph."""
-    from pipeline.cluster.schedules import Wanted
+    from pipeline.cluster.schedules import DesiredSchedule
     from pipeline.cluster.versions import version_of
 
     versions = {}
     complete = []
     for one, chosen in zip(wanted.schedules, settings, strict=True):
-        shape = chosen.shape().model_dump_json()
+        shape = chosen.compile_time_settings().model_dump_json()
         if shape not in versions:
             versions[shape] = version_of(
                 api,
@@ -239,11 +239,11 @@ def _complete(api: Api, wanted: ScheduleFile, settings: list[Settings], experime
                 launcher_image=wanted.launcher_image,
                 pipeline_name=wanted.pipeline_name,
             )
-        complete.append(Wanted(one, chosen, versions[shape], experiment))
+        complete.append(DesiredSchedule(one, chosen, versions[shape], experiment))
     return complete
 
 
-def _refuse_another(present: list[dict[str, object]], wanted: Wanted) -> None:
+def _refuse_another(present: list[dict[str, object]], wanted: DesiredSchedule) -> None:
     from pipeline.cluster import schedules
 
     name = wanted.schedule.name

@@ -16,8 +16,8 @@ from typing import Any, Self
 from pydantic import AwareDatetime, Field, field_validator, model_validator
 
 from pipeline.cluster import cron
-from pipeline.cluster.api import Api, Object
-from pipeline.cluster.faults import ApiFault
+from pipeline.cluster.api.client import Api, Object
+from pipeline.cluster.api.errors import KfpError
 from pipeline.cluster.versions import Version, parameters_of
 from pipeline.parameters import Settings
 from sharpen.errors import InputError, StepFailed
@@ -101,7 +101,7 @@ class ScheduleFile(SettingsModel):
 
 
 @dataclass(frozen=True)
-class Wanted:
+class DesiredSchedule:
     """A schedule with everything that the server must be told.
 
     Attributes:
@@ -146,7 +146,7 @@ class Wanted:
 
 def listed(api: Api, experiment: str) -> list[Object]:
     """All schedules of an experiment, the oldest first."""
-    found = api.every(
+    found = api.paginate(
         "list schedules",
         "recurringRuns",
         api.recurring.recurring_run_service_list_recurring_runs,
@@ -184,7 +184,7 @@ def named(api: Api, experiment: str, name: str) -> Object:
     return ours[0]
 
 
-def reconcile(api: Api, wanted: Wanted, present: list[Object]) -> str:
+def reconcile(api: Api, wanted: DesiredSchedule, present: list[Object]) -> str:
     """Make the server have exactly this schedule of its name; what was done, in a word.
 
     Args:
@@ -216,15 +216,15 @@ def reconcile(api: Api, wanted: Wanted, present: list[Object]) -> str:
     return done
 
 
-def create(api: Api, wanted: Wanted) -> None:
+def create(api: Api, wanted: DesiredSchedule) -> None:
     """Create the schedule. Raises as `reconcile`."""
     try:
-        api.ask_once(
+        api.call_without_retry(
             "create the schedule",
             api.recurring.recurring_run_service_create_recurring_run,
             recurring_run=wanted.body,
         )
-    except ApiFault as fault:
+    except KfpError as fault:
         if not fault.passing or fault.status == 429:
             raise api.explained(fault) from None
         # it may have been created all the same
@@ -239,7 +239,7 @@ def switch(api: Api, one: Object, *, on: bool) -> None:
         method = service.recurring_run_service_enable_recurring_run
     else:
         method = service.recurring_run_service_disable_recurring_run
-    api.ask(f"{'resume' if on else 'pause'} the schedule", method, recurring_run_id=one["recurring_run_id"])
+    api.call(f"{'resume' if on else 'pause'} the schedule", method, recurring_run_id=one["recurring_run_id"])
 
 
 def remove(api: Api, one: Object) -> None:
@@ -247,13 +247,13 @@ def remove(api: Api, one: Object) -> None:
     try:
         switch(api, one, on=False)
         # its runs belong to it in the cluster, and would be deleted with it
-        api.ask(
+        api.call(
             "delete the schedule",
             api.recurring.recurring_run_service_delete_recurring_run,
             recurring_run_id=one["recurring_run_id"],
             propagation_policy="ORPHAN",
         )
-    except ApiFault as fault:
+    except KfpError as fault:
         if fault.status != 404:
             raise
 

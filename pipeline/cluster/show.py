@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.cluster import runs, schedules
-from pipeline.cluster.api import Api, Object
+from pipeline.cluster.api.client import Api, Object
 from pipeline.cluster.waiting import WORDS
 from sharpen.progress import clock
 from sharpen.terminal import plain_console, printable

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from pipeline.cluster.api import Api, Object
-from pipeline.cluster.faults import ApiFault
+from pipeline.cluster.api.client import Api, Object
+from pipeline.cluster.api.errors import KfpError
 from pipeline.cluster.versions import Version, parameters_of
 from pipeline.parameters import Settings
 from sharpen.errors import InputError, StepFailed
@@ -82,8 +82,8 @@ def create_run(
     if service_account:
         body["service_account"] = service_account
     try:
-        return api.ask_once("create the run", api.runs.run_service_create_run, run=body)
-    except ApiFault as fault:
+        return api.call_without_retry("create the run", api.runs.run_service_create_run, run=body)
+    except KfpError as fault:
         if fault.passing and fault.status != 429:
             raise StepFailed(
                 f"creating the run: {fault}; it may exist all the same: look with `sharpen status {name}` before you "

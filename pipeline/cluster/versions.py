@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.cluster.api import Api, Object, equals
+from pipeline.cluster.api.client import Api, Object, equals_filter
+from pipeline.cluster.api.errors import KfpError
 from pipeline.cluster.compiling import compile_pipeline, version_name
-from pipeline.cluster.faults import ApiFault
 from pipeline.parameters import TOP_LEVEL, Settings
 from sharpen.errors import StepFailed
 
@@ -44,8 +44,8 @@ def parameters_of(settings: Settings) -> dict[str, str]:
 def version_of(api: Api, settings: Settings, *, image: str, launcher_image: str, pipeline_name: str) -> Version:
     """The version for these settings and images; uploaded unless the server has it.
 
-    Only what shapes the graph is compiled in (`Settings.shape`, images). All other settings are inputs of the run, so
-    that runs with different settings are runs of one version, which the server can compare.
+    Only what shapes the graph is compiled in (`Settings.compile_time_settings`, images). All other settings are inputs
+    of the run, so that runs with different settings are runs of one version, which the server can compare.
 
     Raises:
         InputError: an image without a fixed tag; or the server refuses.
@@ -53,7 +53,7 @@ def version_of(api: Api, settings: Settings, *, image: str, launcher_image: str,
     """
     with tempfile.TemporaryDirectory(prefix="sharpen-") as folder:
         package = Path(folder) / "pipeline.yaml"
-        compile_pipeline(settings.shape(), package, image=image, launcher_image=launcher_image)
+        compile_pipeline(settings.compile_time_settings(), package, image=image, launcher_image=launcher_image)
         name = version_name(pipeline_name, package)
         pipeline = _pipeline(api, pipeline_name)
         return _find(api, pipeline, name) or _upload(api, pipeline, name, package)
@@ -71,9 +71,11 @@ def _pipeline(api: Api, name: str) -> str:
     if api.namespace:
         body["namespace"] = api.namespace
     try:
-        made = api.ask_once("create the pipeline", api.pipelines.pipeline_service_create_pipeline, pipeline=body)
+        made = api.call_without_retry(
+            "create the pipeline", api.pipelines.pipeline_service_create_pipeline, pipeline=body
+        )
         return str(made["pipeline_id"])
-    except ApiFault as fault:
+    except KfpError as fault:
         # somebody else was first, or the answer was lost
         if found := _named(api, name):
             return found
@@ -81,23 +83,23 @@ def _pipeline(api: Api, name: str) -> str:
 
 
 def _named(api: Api, name: str) -> str | None:
-    listed = api.every(
+    listed = api.paginate(
         "list pipelines",
         "pipelines",
         api.pipelines.pipeline_service_list_pipelines,
         namespace=api.namespace or None,
-        filter=equals("display_name", name),
+        filter=equals_filter("display_name", name),
     )
     return next((str(found["pipeline_id"]) for found in listed if found.get("display_name") == name), None)
 
 
 def _find(api: Api, pipeline: str, name: str) -> Version | None:
-    listed = api.every(
+    listed = api.paginate(
         "list the pipeline's versions",
         "pipeline_versions",
         api.pipelines.pipeline_service_list_pipeline_versions,
         pipeline_id=pipeline,
-        filter=equals("display_name", name),
+        filter=equals_filter("display_name", name),
     )
     ids = (str(found["pipeline_version_id"]) for found in listed if found.get("display_name") == name)
     return next((Version(pipeline, identity, name) for identity in ids), None)
@@ -105,7 +107,7 @@ def _find(api: Api, pipeline: str, name: str) -> Version | None:
 
 def _upload(api: Api, pipeline: str, name: str, package: Path) -> Version:
     try:
-        made = api.ask_once(
+        made = api.call_without_retry(
             "upload the pipeline",
             api.uploads.upload_pipeline_version,
             uploadfile=str(package),
@@ -114,7 +116,7 @@ def _upload(api: Api, pipeline: str, name: str, package: Path) -> Version:
             pipelineid=pipeline,
         )
         return Version(pipeline, str(made["pipeline_version_id"]), name, uploaded=True)
-    except ApiFault as fault:
+    except KfpError as fault:
         # named by content: whoever uploaded it, it is the same
         if found := _find(api, pipeline, name):
             return found

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from pipeline.cluster import runs
-from pipeline.cluster.api import Api
+from pipeline.cluster.api.client import Api
 from pipeline.cluster.runs import Graph, Task
 from sharpen.errors import GateRejected, Overtaken, StepFailed
 from sharpen.progress import clock

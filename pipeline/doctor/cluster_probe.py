@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from sharpen.jobs.api_errors import ApiError
-from sharpen.jobs.cluster_client import CONNECT_SECONDS, Cluster, Object
-from sharpen.jobs.permissions import Permission
-
-# A person waits.
-READ_SECONDS = 15
+from sharpen.jobs.kubernetes.client import Cluster, Object
+from sharpen.jobs.kubernetes.permissions import Permission
 
 
 class ClusterProbe(Cluster):
-    """The API of a cluster as one namespace sees it. Methods raise ApiError.
+    """The API of a cluster as one namespace sees it. Methods raise KubernetesError.
 
     Args:
         namespace: namespace of all calls; empty: that of the pod or of the kubeconfig's context.
     """
+
+    # a person waits
+    read_seconds = 15
 
     def __init__(self, namespace: str = "") -> None:
         super().__init__(namespace, patience=2.0, first_wait=1.0)
@@ -27,31 +24,6 @@ class ClusterProbe(Cluster):
         """Address of the API server."""
         return str(self._client.configuration.host)
 
-    def request(self, method: str, path: str, body: Object | None = None, **query: str) -> Any:
-        """The API's answer to a request, as it writes it."""
-        return self._call(
-            lambda _: self._client.call_api(
-                path,
-                method,
-                query_params=list(query.items()),
-                header_params={"Accept": "application/json", "Content-Type": "application/json"},
-                body=body,
-                auth_settings=["BearerToken"],
-                _return_http_data_only=True,
-                _preload_content=False,
-                _request_timeout=(CONNECT_SECONDS, READ_SECONDS),
-            )
-        )
-
-    def read(self, path: str) -> Any:
-        """The API's answer to GET; None if nothing is there."""
-        try:
-            return self.request("GET", path)
-        except ApiError as error:
-            if error.status == 404:
-                return None
-            raise
-
     def read_object(self, resource: str, name: str, api: str = "") -> Object | None:
         """An object of the namespace; None if there is none.
 
@@ -60,7 +32,7 @@ class ClusterProbe(Cluster):
             name: its name.
             api: ``group/version``; empty: the core.
         """
-        return self.read(f"{self._namespaced(api)}/{resource}/{name}")
+        return self.read(f"{self.path(api)}/{resource}/{name}")
 
     def data(self, resource: str, name: str) -> dict[str, str] | None:
         """What a ConfigMap or secret holds; None if there is none."""
@@ -104,9 +76,6 @@ class ClusterProbe(Cluster):
             api: ``group/version``; empty: the core.
 
         Raises:
-            ApiError: the refusal, as a real creation would get it.
+            KubernetesError: the refusal, as a real creation would get it.
         """
-        self.request("POST", f"{self._namespaced(api)}/{resource}", manifest, dryRun="All")
-
-    def _namespaced(self, api: str) -> str:
-        return f"{f'/apis/{api}' if api else '/api/v1'}/namespaces/{self.namespace}"
+        self.request("POST", f"{self.path(api)}/{resource}", manifest, query={"dryRun": "All"})

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from pipeline.cluster.settings import ConnectionSettings
+from pipeline.cluster.api.settings import ConnectionSettings
 from pipeline.doctor.cluster_probe import ClusterProbe
 from pipeline.parameters import Settings
 from pipeline.pods import STORE_CONFIG
-from sharpen.jobs.kinds import KINDS, Kind
+from sharpen.jobs.manifests.kinds import KINDS, Kind
 
 State = Literal["pass", "fail", "warn", "not checked"]
 

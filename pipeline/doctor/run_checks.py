@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from importlib import import_module
 
-from pipeline.cluster.settings import ConnectionSettings
+from pipeline.cluster.api.settings import ConnectionSettings
 from pipeline.doctor.cluster_probe import ClusterProbe
 from pipeline.doctor.finding import CheckContext, Finding
 from pipeline.parameters import Settings
 from sharpen.errors import InputError
-from sharpen.jobs.api_errors import ApiError
-from sharpen.jobs.connection import connection_source
+from sharpen.jobs.kubernetes.connection import connection_source
+from sharpen.jobs.kubernetes.errors import KubernetesError
 
 # Modules of `pipeline.doctor.checks`, in the order of the report; each has a function `check`.
 CHECKS = (
@@ -72,13 +72,13 @@ def run_checks(context: CheckContext) -> Iterator[Finding]:
         for name in CHECKS:
             try:
                 yield from import_module(f"pipeline.doctor.checks.{name}").check(context)
-            except ApiError as error:
+            except KubernetesError as error:
                 if error.status in (0, 401):
                     raise
                 said = " ".join((error.message or error.reason).split())
                 title = name.replace("_", " ")
                 yield Finding(title, "not checked", f"the API server answered {error.status}: {said}")
-    except ApiError as error:
+    except KubernetesError as error:
         said = " ".join(error.message.split())
         raise InputError(
             {

@@ -11,25 +11,24 @@ store's supervisor does.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import secrets
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from pipeline.store import seaweedfs as weed
 from pipeline.store import supervisor as store_supervisor
-from pipeline.store.supervisor import MUTEX, RUNNING, STATE, STOP_SECONDS, User
+from pipeline.store.readiness import BUCKET, client_for, try_round_trip
+from pipeline.store.store_state import StoreFolder, StoreState
+from pipeline.store.supervisor import MUTEX, RUNNING, STOP_SECONDS, User
 from sharpen.errors import InputError, StepFailed
 from sharpen.store import local_store
 
-BUCKET = "sharpen"
 DEFAULT_DIRECTORY = Path(".sharpen/store")
 # on old data the first election may take 20 s
 READY_SECONDS = 60
@@ -49,22 +48,7 @@ class StoreStatus:
     log: Path
 
 
-@dataclass(frozen=True)
-class _State:
-    """What is remembered between starts.
-
-    Attributes:
-        ports: server -> port.
-        stays: whether the store runs without users.
-        stopping: whether somebody has begun to stop the process that runs.
-    """
-
-    ports: dict[str, int]
-    stays: bool = False
-    stopping: bool = False
-
-
-class _Ended(StepFailed):
+class _ProcessEnded(StepFailed):
     """The store's process ended while it was waited for."""
 
 
@@ -79,23 +63,24 @@ class EmbeddedStore:
 
     def __init__(self, directory: str | Path = DEFAULT_DIRECTORY) -> None:
         self.directory = Path(directory).expanduser().absolute()
-        self.log = self.directory / "weed.log"
+        self.folder = StoreFolder(self.directory)
+        self.log = self.folder.log
         self._user: User | None = None
         self._supervisor: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        with self._made():
+        with self._locked():
             self._user = User(self.directory, _name())
             try:
                 self._run()
             except BaseException:
-                self._leave()
+                self._release()
                 raise
         return self
 
     def __exit__(self, *_: object) -> None:
         with local_store.locked(self.directory / MUTEX):
-            self._leave()
+            self._release()
 
     def up(self) -> bool:
         """Start the store unless it runs, wait until it stores and returns a file, and leave it running.
@@ -105,14 +90,14 @@ class EmbeddedStore:
 
         Raises:
             InputError: the package is missing, or the folder cannot be written.
-            StepFailed: the store does not come up; its last log line is told.
+            StepFailed: the store does not come up; names its last log line.
         """
-        with self._made():
+        with self._locked():
             # a user while it starts, so that it is stopped if this process is killed
             user = User(self.directory, _name())
             try:
                 started = self._run()
-                self._remember(replace(self._state(), stays=True))
+                self.folder.remember(replace(self.folder.state(), stays=True))
             finally:
                 user.release()
             return started
@@ -132,10 +117,10 @@ class EmbeddedStore:
         if not self.directory.is_dir():
             return False
         with local_store.locked(self.directory / MUTEX):
-            if not self._runs():
+            if not self.folder.is_running():
                 return False
             if (used_by := store_supervisor.users(self.directory)) and not force:
-                self._remember(replace(self._state(), stays=False))
+                self.folder.remember(replace(self.folder.state(), stays=False))
                 raise InputError(
                     f"the store is in use by {', '.join(used_by)}; it stops when they have ended, or at once with: "
                     "sharpen store down --force"
@@ -145,13 +130,13 @@ class EmbeddedStore:
 
     def env(self) -> dict[str, str]:
         """The AWS variables that point S3 clients at this store. Raises InputError when it was never started."""
-        state, keys = self._state(), self._keys()
+        state, keys = self.folder.state(), self.folder.keys()
         if not state.ports or keys is None:
             raise InputError(f"{self.directory}: no store here yet; start it with: sharpen store up")
         variables = {
             "AWS_ACCESS_KEY_ID": keys["access_key"],
             "AWS_SECRET_ACCESS_KEY": keys["secret_key"],
-            "AWS_ENDPOINT_URL_S3": _endpoint(state),
+            "AWS_ENDPOINT_URL_S3": state.endpoint,
             "AWS_REGION": "us-east-1",
         }
         if os.environ.get("AWS_SESSION_TOKEN"):
@@ -161,14 +146,14 @@ class EmbeddedStore:
 
     def status(self) -> StoreStatus:
         """Whether the store's process runs, and where it listens."""
-        state = self._state()
-        running = self._runs()
+        state = self.folder.state()
+        running = self.folder.is_running()
         return StoreStatus(
             running,
             self.directory,
-            _endpoint(state) if state.ports else "",
+            state.endpoint if state.ports else "",
             BUCKET,
-            self._pid() if running else None,
+            self.folder.pid() if running else None,
             self.log,
         )
 
@@ -178,18 +163,18 @@ class EmbeddedStore:
         return f"s3://{BUCKET}"
 
     @contextlib.contextmanager
-    def _made(self) -> Iterator[None]:
+    def _locked(self) -> Iterator[None]:
         with local_store.translate_os_errors(self.directory):
             self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             (self.directory / "data").mkdir(exist_ok=True, mode=0o700)
             with local_store.locked(self.directory / MUTEX):
                 yield
 
-    def _leave(self) -> None:
+    def _release(self) -> None:
         if self._user is not None:
             self._user.release()
             self._user = None
-        if self._runs() and not self._state().stays and not store_supervisor.users(self.directory):
+        if self.folder.is_running() and not self.folder.state().stays and not store_supervisor.users(self.directory):
             self._stop()
 
     def _run(self) -> bool:
@@ -197,8 +182,8 @@ class EmbeddedStore:
         binary = weed.find_binary()
         failures = 0
         while True:
-            state = self._state()
-            if (state.stopping or not state.ports) and self._runs():
+            state = self.folder.state()
+            if (state.stopping or not state.ports) and self.folder.is_running():
                 # whoever began to stop it was interrupted, or nobody knows where it listens
                 self._stop()
             held = store_supervisor.try_lock(self.directory / RUNNING)
@@ -209,7 +194,7 @@ class EmbeddedStore:
                 ports = state.ports if not failures and weed.are_free(state.ports) else weed.choose_ports()
                 self._start(binary, ports, held)
                 return True
-            except _Ended:
+            except _ProcessEnded:
                 # one that somebody else was stopping is no failure; somebody may take a free port before the store does
                 failures += held is not None
                 if failures == START_ATTEMPTS:
@@ -220,9 +205,9 @@ class EmbeddedStore:
         from pipeline.store import tls
 
         try:
-            keys = self._keys(needed=False) or self._new_keys()
+            keys = self.folder.keys(needed=False) or self.folder.new_keys()
             tls.write(self.directory, weed.HOST)
-            self._remember(_State(ports))
+            self.folder.remember(StoreState(ports))
             os.ftruncate(held, 0)
             environment = {
                 # the binary makes these its administrator
@@ -257,13 +242,13 @@ class EmbeddedStore:
         """End the process and wait for it; a stop that is interrupted is taken up by the next start or stop."""
         # a full disk must not keep it from being stopped
         with contextlib.suppress(OSError):
-            self._remember(replace(self._state(), stopping=True))
+            self.folder.remember(replace(self.folder.state(), stopping=True))
         for number in (signal.SIGTERM, signal.SIGKILL):
             end = time.monotonic() + STOP_SECONDS
             signalled = None
-            while self._runs() and time.monotonic() < end:
+            while self.folder.is_running() and time.monotonic() < end:
                 # the supervisor writes it down a moment after it holds the lock
-                pid = self._pid()
+                pid = self.folder.pid()
                 if pid is not None and pid != signalled:
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, number)
@@ -273,118 +258,22 @@ class EmbeddedStore:
             self._supervisor.poll()
             self._supervisor = None
         with contextlib.suppress(OSError):
-            self._remember(replace(self._state(), stopping=False))
-
-    def _runs(self) -> bool:
-        """True while the supervisor or the program of this store lives."""
-        path = self.directory / RUNNING
-        if not path.exists():
-            return False
-        held = store_supervisor.try_lock(path)
-        if held is not None:
-            os.close(held)
-        return held is None
-
-    def _pid(self) -> int | None:
-        text = (self.directory / RUNNING).read_text().strip()
-        return int(text) if text.isdecimal() else None
+            self.folder.remember(replace(self.folder.state(), stopping=False))
 
     def _wait_ready(self) -> None:
         end = time.monotonic() + READY_SECONDS
-        client, fault = self._client(self._state()), ""
+        client, fault = client_for(self.folder.state().endpoint, self.folder.keys() or {}), ""
         while time.monotonic() < end:
-            if not self._runs():
-                raise _Ended(f"the S3 store ended at once: {self._last_line()} (log: {self.log})")
-            fault = _round_trip(client)
+            if not self.folder.is_running():
+                raise _ProcessEnded(f"the S3 store ended at once: {self.folder.last_line()} (log: {self.log})")
+            fault = try_round_trip(client)
             if not fault:
                 return
             time.sleep(0.1)
         raise StepFailed(f"the S3 store did not answer within {READY_SECONDS} s: {fault} (log: {self.log})")
-
-    def _client(self, state: _State) -> Any:
-        import boto3
-        from botocore.config import Config
-
-        keys = self._keys() or {}
-        return boto3.client(
-            "s3",
-            endpoint_url=_endpoint(state),
-            region_name="us-east-1",
-            aws_access_key_id=keys.get("access_key"),
-            aws_secret_access_key=keys.get("secret_key"),
-            config=Config(
-                s3={"addressing_style": "path"},
-                retries={"total_max_attempts": 1},
-                connect_timeout=2,
-                read_timeout=10,
-                proxies={},
-            ),
-        )
-
-    def _last_line(self) -> str:
-        lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
-        telling = [line for line in lines[-50:] if line[:1] in "FE"] or lines[-1:]
-        return telling[-1] if telling else "no log"
-
-    def _state(self) -> _State:
-        try:
-            return _State(**json.loads((self.directory / STATE).read_bytes()))
-        except (OSError, ValueError, TypeError):
-            return _State({})
-
-    def _remember(self, state: _State) -> None:
-        local_store.replace(self.directory / STATE, json.dumps(asdict(state)).encode(), private=True)
-
-    def _keys(self, *, needed: bool = True) -> dict[str, str] | None:
-        """The keys; None where there are none, or damaged ones that are not needed: no data depend on them."""
-        path = self.directory / "keys.json"
-        if not path.exists():
-            return None
-        try:
-            keys = json.loads(path.read_bytes())
-            return {name: str(keys[name]) for name in ("access_key", "secret_key")}
-        except (ValueError, KeyError, TypeError):
-            if not needed:
-                return None
-            raise InputError(
-                f"{path} is damaged; stop the store and start it again, which makes new keys for the same data: "
-                "sharpen store down; sharpen store up"
-            ) from None
-
-    def _new_keys(self) -> dict[str, str]:
-        keys = {"access_key": "sharpen" + secrets.token_hex(6), "secret_key": secrets.token_hex(24)}
-        local_store.replace(self.directory / "keys.json", json.dumps(keys).encode(), private=True)
-        return keys
 
 
 def _name() -> str:
     """How `sharpen store down` names this process: the program and its first word."""
     words = [word for word in sys.argv[1:2] if not word.startswith("-")]
     return " ".join([Path(sys.argv[0]).name.removesuffix(".py"), *words])
-
-
-def _endpoint(state: _State) -> str:
-    return f"http://{weed.HOST}:{state.ports['s3']}"
-
-
-def _round_trip(client: Any) -> str:
-    """Store and read a file, and make the bucket if need be; empty when it worked, else the fault.
-
-    The port opens before the store works, so only this tells that it is ready.
-    """
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    key, data = ".store-check", secrets.token_bytes(16)
-    try:
-        client.put_object(Bucket=BUCKET, Key=key, Body=data)
-        same = client.get_object(Bucket=BUCKET, Key=key)["Body"].read() == data
-        client.delete_object(Bucket=BUCKET, Key=key)
-        return "" if same else "it returned other data than it was given"
-    except client.exceptions.NoSuchBucket:
-        try:
-            client.create_bucket(Bucket=BUCKET)
-        except (BotoCoreError, ClientError) as error:
-            return " ".join(str(error).split())
-        return "the bucket was only just made"
-    except (BotoCoreError, ClientError) as error:
-        return " ".join(str(error).split())

@@ -9,17 +9,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 
-from sharpen.jobs.api_errors import ApiError
-from sharpen.jobs.cluster_client import Cluster
-from sharpen.jobs.kinds import KINDS, phase_of
-from sharpen.jobs.launch_context import in_pipeline_pod, look_around
-from sharpen.jobs.plan import RUN_LABEL, label_value
+from sharpen.jobs.kubernetes.client import Cluster
+from sharpen.jobs.kubernetes.errors import KubernetesError
+from sharpen.jobs.launch_context import discover_context, in_pipeline_pod
+from sharpen.jobs.manifests.kinds import KINDS, phase_of
+from sharpen.jobs.manifests.pod_spec_inputs import RUN_LABEL, label_value
 from sharpen.run_context import LOCAL_RUN
 
 logger = logging.getLogger(__name__)
 
 
-def reap_jobs(namespace: str = "", *, cluster: Cluster | None = None) -> list[str]:
+def delete_unfinished_jobs(namespace: str = "", *, cluster: Cluster | None = None) -> list[str]:
     """Delete the jobs of this run that have not ended; the names of those deleted.
 
     Outside a pipeline's pod there is nothing to do. What cannot be looked at is told and left.
@@ -33,14 +33,14 @@ def reap_jobs(namespace: str = "", *, cluster: Cluster | None = None) -> list[st
             return []
         cluster = Cluster(patience=120.0)
     try:
-        run = look_around(cluster).run
-    except ApiError as error:
+        run = discover_context(cluster).run
+    except KubernetesError as error:
         logger.warning(f"the run of this pod is not known ({error}); jobs of the run are left")
         return []
     if run == LOCAL_RUN:
         logger.warning("the run of this pod is not known; jobs of the run are left")
         return []
-    places = {cluster.namespace: cluster, **({namespace: cluster.beside(namespace)} if namespace else {})}
+    places = {cluster.namespace: cluster, **({namespace: cluster.in_namespace(namespace)} if namespace else {})}
     return [name for place in places.values() for name in _reap(place, run)]
 
 
@@ -55,7 +55,7 @@ def _reap(cluster: Cluster, run: str) -> Iterator[str]:
                 if cluster.delete_job(kind, name, job["metadata"]["uid"]):
                     logger.info(f"job {name}: deleted, its run has ended")
                     yield name
-        except ApiError as error:
+        except KubernetesError as error:
             # who may launch jobs of one kind need have no right to the other
             refused += error.status == 403
             if error.status != 403 or refused == len(KINDS):

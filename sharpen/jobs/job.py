@@ -50,7 +50,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Ending:
+class JobResult:
     """How a job ended.
 
     Attributes:
@@ -81,7 +81,7 @@ class Backend(Protocol):
         """Start the job, or go on with the one that an earlier attempt of this step started."""
         ...
 
-    def watch(self) -> Ending:
+    def watch(self) -> JobResult:
         """Pass on its output until it ended."""
         ...
 
@@ -89,7 +89,7 @@ class Backend(Protocol):
         """Stop it; nothing to stop is no fault."""
         ...
 
-    def result(self, ending: Ending) -> None:
+    def result(self, ending: JobResult) -> None:
         """Return if the job did its work.
 
         Raises:

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sharpen import run_context
-from sharpen.jobs.api_errors import ApiError
-from sharpen.jobs.cluster_client import Cluster
-from sharpen.jobs.connection import own_namespace
+from sharpen.jobs.kubernetes.client import Cluster
+from sharpen.jobs.kubernetes.connection import own_namespace
+from sharpen.jobs.kubernetes.errors import KubernetesError
 
 logger = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ _RUN_LABEL = "pipeline/runid"
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class LaunchContext:
     """What a job takes over from the pod that launches it.
 
     Attributes:
@@ -43,28 +43,28 @@ def in_pipeline_pod() -> bool:
     return bool(os.environ.get(POD_NAME_VARIABLE))
 
 
-def look_around(cluster: Cluster) -> Surroundings:
+def discover_context(cluster: Cluster) -> LaunchContext:
     """Ask the API about the own pod; where it may not be read, only environment variables are known.
 
     Args:
         cluster: where the job goes; the own pod may be in another namespace of it.
 
     Raises:
-        ApiError: the API does not answer, or refuses with anything else than 403.
+        KubernetesError: the API does not answer, or refuses with anything else than 403.
     """
     home = own_namespace()
     name = os.environ.get(POD_NAME_VARIABLE)
     pod: Mapping[str, Any] | None = None
     if name:
         try:
-            pod = cluster.beside(home).pod(name)
-        except ApiError as error:
+            pod = cluster.in_namespace(home).pod(name)
+        except KubernetesError as error:
             if error.status != 403:
                 raise
             logger.warning(f"note: the own pod cannot be read ({error.message}); the job gets no owner")
     run = run_context.run_id()
     if pod is None:
-        return Surroundings(cluster.namespace, run)
+        return LaunchContext(cluster.namespace, run)
     meta = pod["metadata"]
     if run == run_context.LOCAL_RUN:
         run = (meta.get("labels") or {}).get(_RUN_LABEL, run)
@@ -76,4 +76,4 @@ def look_around(cluster: Cluster) -> Surroundings:
     containers = pod["spec"]["containers"]
     # Argo calls the step's container main; beside it runs its own "wait".
     image = next((c["image"] for c in containers if c["name"] == "main"), containers[0]["image"])
-    return Surroundings(cluster.namespace, run, image, owner)
+    return LaunchContext(cluster.namespace, run, image, owner)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from sharpen.errors import InputError, StepFailed
-from sharpen.jobs.job import Ending
+from sharpen.jobs.job import JobResult
 from sharpen.store import storage
 
 logger = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ def check_output(output: str, run: str) -> None:
         )
 
 
-def raise_failure(name: str, ending: Ending) -> None:
+def raise_failure(name: str, ending: JobResult) -> None:
     """Raise what the end of a job means, unless it succeeded; the last lines of failed pods are printed first.
 
     Raises:

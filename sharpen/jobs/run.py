@@ -8,7 +8,7 @@ from typing import Any
 from sharpen.errors import InputError
 from sharpen.jobs.job import Backend, Job
 from sharpen.jobs.launch_context import in_pipeline_pod
-from sharpen.jobs.local import LocalBackend
+from sharpen.jobs.local_backend import LocalBackend
 from sharpen.jobs.settings import JobSettings
 from sharpen.local_processes import cancelled_on_signals
 from sharpen.store import storage
@@ -60,9 +60,9 @@ def check_job(settings: JobSettings) -> None:
     if chosen == "local" and settings.nodes > 1:
         faults = [f"job.nodes: {settings.nodes} machines need a cluster; set job.backend or run in a pipeline"]
     if chosen == "trainjob":
-        from sharpen.jobs.manifest_trainjob import not_sayable
+        from sharpen.jobs.manifests.trainjob import unsupported_by_trainjob
 
-        faults = not_sayable(settings)
+        faults = unsupported_by_trainjob(settings)
     if faults:
         raise InputError(faults)
 
@@ -72,7 +72,7 @@ def backend_for(job: Job) -> Backend:
     check_job(job.settings)
     chosen = _backend_name(job.settings)
     if chosen != "local":
-        from sharpen.jobs.cluster import ClusterBackend
+        from sharpen.jobs.cluster_backend import ClusterBackend
 
         return ClusterBackend(job, chosen)
     # the environment is applied to the launching pod as well

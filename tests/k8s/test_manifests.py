@@ -95,7 +95,7 @@ def granted(documents: list[dict[str, Any]], prefix: str) -> set[tuple[str, str,
 
 def test_a_launching_step_may_do_what_its_code_does_and_no_more(tmp_path: Path) -> None:
     """The base alone is enough for PyTorchJobs; TrainJobs come with their component."""
-    permissions = pytest.importorskip("sharpen.jobs.permissions")
+    permissions = pytest.importorskip("sharpen.jobs.kubernetes.permissions")
     base = granted(render(K8S / "base"), "sharpen-launcher")
     assert base == {permission for permission in permissions.LAUNCHER if permission.group != "trainer.kubeflow.org"}
     assert granted(with_component("trainer-v2", tmp_path), "sharpen-launcher") == permissions.LAUNCHER
@@ -104,7 +104,7 @@ def test_a_launching_step_may_do_what_its_code_does_and_no_more(tmp_path: Path) 
 @pytest.mark.parametrize(("overlay", "kinds"), [("kind", {"kubeflow.org"}), ("kind-trainer-v2", GROUPS)])
 def test_the_account_that_runs_go_under_on_one_machine_may_launch(overlay: str, kinds: set[str]) -> None:
     """Kubeflow Pipelines standalone runs everything as pipeline-runner; what it has from there is not counted on."""
-    permissions = pytest.importorskip("sharpen.jobs.permissions")
+    permissions = pytest.importorskip("sharpen.jobs.kubernetes.permissions")
     rbac = Rbac(render(K8S / "overlays" / overlay))
     for account in ("pipeline-runner", "sharpen-pipeline"):
         may = {p for p in permissions.LAUNCHER if rbac.may(account, "kubeflow", Asked(*p, "kubeflow"))}

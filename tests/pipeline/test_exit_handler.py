@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from pipeline.exit_handler import finish
-from sharpen.jobs.permissions import LAUNCHER, Permission
+from sharpen.jobs.kubernetes.permissions import LAUNCHER, Permission
 from tests.sharpen.jobs.fake_api import FakeApi
 from tests.sharpen.jobs.in_pod import service_account
 

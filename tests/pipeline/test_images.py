@@ -12,8 +12,8 @@ from pipeline import images
 from sharpen.errors import InputError
 from sharpen.jobs import JobSettings, run_job
 from sharpen.jobs.job import Job
-from sharpen.jobs.launch_context import Surroundings
-from sharpen.jobs.plan import make_plan
+from sharpen.jobs.launch_context import LaunchContext
+from sharpen.jobs.manifests.pod_spec_inputs import make_pod_spec_inputs
 from sharpen.run_context import JOB_IMAGE_VARIABLE
 from tests.pipeline.cluster.test_compiling import compiled
 from tests.pipeline.local.test_run import sharpen
@@ -67,11 +67,13 @@ def test_a_launching_step_refuses_to_train_itself(monkeypatch: pytest.MonkeyPatc
 def test_the_pods_of_a_launched_job_run_the_image_that_computes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(JOB_IMAGE_VARIABLE, CPU)
     addresses = {"data": "s3://b/data", "model": "s3://b/model", "output": "s3://b/output"}
-    around = Surroundings("team", "run-1", image=LAUNCHER)
-    plan = make_plan(Job("components.finetuning", addresses, JobSettings(), {}), around)
+    around = LaunchContext("team", "run-1", image=LAUNCHER)
+    plan = make_pod_spec_inputs(Job("components.finetuning", addresses, JobSettings(), {}), around)
     assert plan.image == CPU
     assert JOB_IMAGE_VARIABLE not in str(plan.env)
-    chosen = make_plan(Job("components.finetuning", addresses, JobSettings(image="registry.example/own:1"), {}), around)
+    chosen = make_pod_spec_inputs(
+        Job("components.finetuning", addresses, JobSettings(image="registry.example/own:1"), {}), around
+    )
     assert chosen.image == "registry.example/own:1"
 
 

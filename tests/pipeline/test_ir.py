@@ -14,7 +14,7 @@ from kfp.kubernetes import kubernetes_executor_config_pb2 as kubernetes_pb2
 from kfp.pipeline_spec import pipeline_spec_pb2
 
 from pipeline import parameters
-from pipeline.resources import needs_of
+from pipeline.resources import resource_requests
 from pipeline.settings import PodSettings
 from sharpen.jobs.settings import JobSettings
 from tests.pipeline.cluster.test_compiling import IMAGE, compiled
@@ -99,7 +99,7 @@ def test_images_are_pinned_and_the_small_one_is_where_nothing_computes(container
 
 
 def test_every_task_is_in_the_table_and_is_cached_as_it_says(spec: Spec) -> None:
-    needs = needs_of(PodSettings(), JobSettings())  # type: ignore[call-arg]
+    needs = resource_requests(PodSettings(), JobSettings())  # type: ignore[call-arg]
     found = {name: task.caching_options.enable_cache for name, task in tasks(spec)}
     assert found == {name: need.cached for name, need in needs.items()}
     assert {name for name, cached in found.items() if cached} == {*COMPUTE, "finetuning"}

@@ -158,7 +158,7 @@ def test_other_rounds_than_compiled_are_refused_in_one_line(
 def test_what_was_built_into_the_pods_cannot_be_another_in_a_run(
     compiled: str, wanted: dict[str, object], refused: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pods = json.dumps(load(None, [f"job.backend={compiled}"]).built_into_pods())
+    pods = json.dumps(load(None, [f"job.backend={compiled}"]).compiled_pod_settings())
     if not refused:
         checked(json.dumps({"job": wanted}), 1, pods)
         return
@@ -171,7 +171,7 @@ def test_what_was_built_into_the_pods_cannot_be_another_in_a_run(
 def test_a_cluster_has_no_store_of_its_own(store: str, capsys: pytest.CaptureFixture[str]) -> None:
     checked("{}", 1, store=store)
     with pytest.raises(SystemExit) as ended:
-        checked("{}", 1, json.dumps(load(None, []).built_into_pods()), store)
+        checked("{}", 1, json.dumps(load(None, []).compiled_pod_settings()), store)
     assert ended.value.code == 2
     assert capsys.readouterr().err.startswith("error: store: ")
 
@@ -202,7 +202,7 @@ def test_the_processes_of_the_job_encode_too_unless_it_is_said_otherwise() -> No
 
 def test_steps_of_a_cluster_share_their_vectors_through_the_store() -> None:
     def cache(overrides: str, store: str, *, cluster: bool) -> str:
-        pods = json.dumps(load().built_into_pods()) if cluster else ""
+        pods = json.dumps(load().compiled_pod_settings()) if cluster else ""
         group = checked(overrides, 1, pods, store)[STEP_GROUPS.index("encoder")]
         return EncoderSettings.from_json(group).vector_cache
 
@@ -213,7 +213,7 @@ def test_steps_of_a_cluster_share_their_vectors_through_the_store() -> None:
 
 
 def test_an_image_of_the_job_that_moves_is_refused_in_the_run_form_too(capsys: pytest.CaptureFixture[str]) -> None:
-    pods = json.dumps(load().built_into_pods())
+    pods = json.dumps(load().compiled_pod_settings())
     checked('{"job.image": "registry.example/sharpen:v7"}', 1, pods)
     with pytest.raises(SystemExit) as ended:
         checked('{"job.image": "registry.example/sharpen:latest"}', 1, pods)

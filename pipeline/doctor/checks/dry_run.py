@@ -12,16 +12,16 @@ from typing import Any
 from pipeline.doctor.finding import CheckContext, Finding
 from pipeline.images import check_job_image, chosen
 from pipeline.pods import LABELS
-from pipeline.resources import Needs, needs_of
+from pipeline.resources import ResourceRequest, resource_requests
 from sharpen.errors import InputError
-from sharpen.jobs import pod as pods
-from sharpen.jobs.api_errors import ApiError
-from sharpen.jobs.cluster import BUILDERS
+from sharpen.jobs.cluster_backend import BUILDERS
 from sharpen.jobs.job import Job
-from sharpen.jobs.kinds import PYTORCHJOB
-from sharpen.jobs.launch_context import Surroundings
-from sharpen.jobs.permissions import Permission
-from sharpen.jobs.plan import make_plan
+from sharpen.jobs.kubernetes.errors import KubernetesError
+from sharpen.jobs.kubernetes.permissions import Permission
+from sharpen.jobs.launch_context import LaunchContext
+from sharpen.jobs.manifests import pod as pods
+from sharpen.jobs.manifests.kinds import PYTORCHJOB
+from sharpen.jobs.manifests.pod_spec_inputs import make_pod_spec_inputs
 from sharpen.jobs.run import check_job
 
 # What stands in a manifest where a run would put its own.
@@ -49,8 +49,8 @@ def check(context: CheckContext) -> Iterator[Finding]:
             meta = {**template["metadata"], "name": f"{made['metadata']['name']}-0"}
             pod = {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": template["spec"]}
             yield _tried(context, "pod of the job", "pods", pod)
-    steps: dict[str, tuple[Needs, list[str]]] = {}
-    for step, needs in needs_of(context.settings.pods, job).items():
+    steps: dict[str, tuple[ResourceRequest, list[str]]] = {}
+    for step, needs in resource_requests(context.settings.pods, job).items():
         steps.setdefault(f"{needs.cpu} {needs.memory} {needs.gpus}", (needs, []))[1].append(step)
     findings = [
         _tried(context, "pods of steps", "pods", step_pod(context, needs), names=", ".join(names))
@@ -63,13 +63,13 @@ def check(context: CheckContext) -> Iterator[Finding]:
 def job_manifest(context: CheckContext) -> dict[str, Any]:
     """The job that a run with these settings creates. Raises InputError when its settings do not go together."""
     job = context.settings.job
-    around = Surroundings(context.jobs.namespace, _RUN, job.image or context.image or _IMAGE)
-    plan = make_plan(Job("components.finetuning", {"output": _OUTPUT}, job), around)
+    around = LaunchContext(context.jobs.namespace, _RUN, job.image or context.image or _IMAGE)
+    plan = make_pod_spec_inputs(Job("components.finetuning", {"output": _OUTPUT}, job), around)
     build: Callable[..., dict[str, Any]] = BUILDERS[context.kind.name.lower()][1]  # type: ignore[union-attr]
     return build(plan)
 
 
-def step_pod(context: CheckContext, needs: Needs) -> dict[str, Any]:
+def step_pod(context: CheckContext, needs: ResourceRequest) -> dict[str, Any]:
     """The pod of a step as `pipeline.pods` asks for it, without what Argo adds."""
     gpus = {context.settings.job.gpu_resource: str(needs.gpus)} if needs.gpus else {}
     memory = {"memory": needs.memory} if needs.memory else {}
@@ -101,7 +101,7 @@ def _tried(
         return Finding(title, "not checked", detail)
     try:
         probe.dry_run(resource, manifest, api)
-    except ApiError as error:
+    except KubernetesError as error:
         if error.status == 404:
             return Finding(title, "not checked", f"the API server does not know {resource} of {probe.namespace}")
         said = " ".join((error.message or error.reason).split())

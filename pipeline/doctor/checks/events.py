@@ -13,7 +13,7 @@ SHOWN = 5
 def check(context: CheckContext) -> Iterator[Finding]:
     """The latest warnings about objects named ``sharpen-...``, equal ones once."""
     for probe in context.probes:
-        events = probe.request("GET", f"/api/v1/namespaces/{probe.namespace}/events", fieldSelector="type=Warning")
+        events = probe.request("GET", f"{probe.path()}/events", query={"fieldSelector": "type=Warning"})
         count: Counter[str] = Counter()
         latest: dict[str, str] = {}
         for event in sorted(events["items"], key=lambda e: e.get("lastTimestamp") or e.get("eventTime") or ""):

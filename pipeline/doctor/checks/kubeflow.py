@@ -8,7 +8,7 @@ from typing import Any
 from pipeline.doctor import remedies
 from pipeline.doctor.finding import CheckContext, Finding
 from sharpen.errors import SharpenError
-from sharpen.jobs.api_errors import ApiError
+from sharpen.jobs.kubernetes.errors import KubernetesError
 
 _HOME, _SERVICE, _PORT = "kubeflow", "ml-pipeline", 8888
 _HEALTH = f"/api/v1/namespaces/{_HOME}/services/{_SERVICE}:{_PORT}/proxy/apis/v2beta1/healthz"
@@ -29,7 +29,7 @@ def _through_api_server(context: CheckContext) -> Finding:
     service = f"service {_HOME}/{_SERVICE}"
     try:
         answer = context.runs.read(_HEALTH)
-    except ApiError as error:
+    except KubernetesError as error:
         if error.status == 403:
             said = f"you may not ask {service} through the API server"
             return Finding(_NAME, "not checked", said, name_it)
@@ -44,7 +44,7 @@ def _through_api_server(context: CheckContext) -> Finding:
 
 def _at_endpoint(context: CheckContext) -> Finding:
     """As `sharpen submit` would reach it, credentials included."""
-    from pipeline.cluster.connection import connect
+    from pipeline.cluster.api.connection import connect
 
     try:
         api = connect(context.connection)

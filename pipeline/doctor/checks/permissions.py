@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 from pipeline.doctor import remedies
 from pipeline.doctor.cluster_probe import ClusterProbe
 from pipeline.doctor.finding import CheckContext, Finding
-from sharpen.jobs.api_errors import ApiError
-from sharpen.jobs.kinds import KINDS, TRAINJOB, Kind
-from sharpen.jobs.permissions import LAUNCHER, STEP, Permission
+from sharpen.jobs.kubernetes.errors import KubernetesError
+from sharpen.jobs.kubernetes.permissions import LAUNCHER, STEP, Permission
+from sharpen.jobs.manifests.kinds import KINDS, TRAINJOB, Kind
 
 _OURS = "sharpen-pipeline"
 # What somebody needs who follows a run and looks at what went wrong; submitting needs no rights in Kubernetes.
@@ -40,7 +40,7 @@ def check(context: CheckContext) -> Iterator[Finding]:
         if runs.allowed(Permission("", "secrets", "get"), account=account):
             detail = f"{account} may read every secret of namespace {runs.namespace}; {_OURS} reads only the store's"
             yield Finding("rights to secrets", "warn", detail, f"submit with --service-account {_OURS}")
-    except ApiError as error:
+    except KubernetesError as error:
         if error.status != 403:
             raise
         detail = f"you may not ask what {account} may do (SubjectAccessReview); its role is not known"

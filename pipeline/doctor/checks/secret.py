@@ -9,7 +9,7 @@ from pipeline.doctor.cluster_probe import ClusterProbe
 from pipeline.doctor.finding import CheckContext, Finding
 from pipeline.pods import STORE_KEYS, STORE_SECRET
 from sharpen.errors import InputError
-from sharpen.jobs.api_errors import ApiError
+from sharpen.jobs.kubernetes.errors import KubernetesError
 
 _PULL_KEY = ".dockerconfigjson"
 
@@ -40,7 +40,7 @@ def _secret(probe: ClusterProbe, name: str, keys: set[str]) -> Finding:
     listed = ", ".join(sorted(keys))
     try:
         there = probe.data("secrets", name)
-    except ApiError as error:
+    except KubernetesError as error:
         if error.status != 403:
             raise
         return Finding("secret", "not checked", f"you may not look at secret {name}; pods need its keys {listed}")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from pipeline.doctor import remedies
 from pipeline.doctor.finding import CheckContext, Finding
-from sharpen.jobs.kinds import TRAINJOB
+from sharpen.jobs.manifests.kinds import TRAINJOB
 
 
 def check(context: CheckContext) -> Iterator[Finding]:

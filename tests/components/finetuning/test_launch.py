@@ -12,7 +12,7 @@ from kfp import compiler, dsl
 from components.finetuning.component import finetuning
 from components.finetuning.launch import launch_from_json
 from sharpen.errors import InputError
-from sharpen.jobs.cluster import ClusterBackend
+from sharpen.jobs.cluster_backend import ClusterBackend
 from sharpen.store import storage
 from tests.sharpen.jobs.conftest import api  # noqa: F401
 from tests.sharpen.jobs.fake_api import FakeApi

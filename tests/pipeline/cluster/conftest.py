@@ -12,8 +12,9 @@ import pytest
 
 from components.command_line import run as run_with_exit_code
 from pipeline.cli import app
-from pipeline.cluster import api, compiling, versions, waiting
-from pipeline.cluster.settings import ConnectionSettings, variable
+from pipeline.cluster import compiling, versions, waiting
+from pipeline.cluster.api import client
+from pipeline.cluster.api.settings import ConnectionSettings, variable
 from tests.pipeline.cluster import openapi
 from tests.pipeline.cluster.fake_kfp import FakeKfp
 
@@ -53,7 +54,7 @@ def kfp() -> Iterator[FakeKfp]:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No long waits, no settings from outside, and each shape of the graph compiled once."""
-    monkeypatch.setattr(api, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(client, "FIRST_WAIT", 0.01)
     monkeypatch.setattr(waiting, "POLL_SECONDS", 0.01)
     monkeypatch.setattr(versions, "compile_pipeline", _compile_once)
     for field in ConnectionSettings.model_fields.values():

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.cluster import connection
+from pipeline.cluster.api import connection
 from tests.pipeline.cluster import openapi
 from tests.pipeline.cluster.conftest import ON_THE_STORE, Sharpen, only_line
 from tests.pipeline.cluster.fake_kfp import LOGIN_PAGE, FakeKfp

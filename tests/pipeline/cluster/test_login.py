@@ -9,8 +9,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from pipeline.cluster import connection
-from pipeline.cluster.settings import ConnectionSettings
+from pipeline.cluster.api import connection
+from pipeline.cluster.api.settings import ConnectionSettings
 from tests.pipeline.cluster.conftest import Sharpen, only_line
 from tests.pipeline.cluster.fake_kfp import LOGIN_PAGE
 
@@ -117,7 +117,7 @@ def test_signing_in_through_dex(gateway: type[Gateway], sharpen: Sharpen, with_p
 def test_a_session_that_ends_is_renewed_once(gateway: type[Gateway]) -> None:
     opened = connection.connect(ConnectionSettings.given(endpoint=gateway.url))
     gateway.sessions.clear()
-    assert opened.ask("list", opened.experiments.experiment_service_list_experiments) == {"experiments": []}
+    assert opened.call("list", opened.experiments.experiment_service_list_experiments) == {"experiments": []}
     assert gateway.signed_in == ["s0", "s1"]
 
 

@@ -54,7 +54,7 @@ def test_twice_the_same_is_two_runs_of_one_version(kfp: FakeKfp, on: Sharpen) ->
     assert "again" in {run["display_name"] for run in kfp.state.runs.values()}
 
 
-def test_what_is_built_into_pods_is_what_the_run_asks_for(kfp: FakeKfp, on: Sharpen) -> None:
+def test_what_is_compiled_pod_settings_is_what_the_run_asks_for(kfp: FakeKfp, on: Sharpen) -> None:
     given = ("pods.memory=48Gi", "pods.gpus=1", "job.gpu_resource=amd.com/gpu", "mining.rounds=2", "job.backend=local")
     assert on("submit", *ON_THE_STORE).code == 0
     done = on("submit", *ON_THE_STORE, *(part for one in given for part in ("--set", one)))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pipeline.doctor.run_checks import CHECKS
-from sharpen.jobs.permissions import LAUNCHER
+from sharpen.jobs.kubernetes.permissions import LAUNCHER
 from tests.pipeline.doctor.cluster import ADMINISTRATOR, STORE_PASSWORD, Applied
 from tests.pipeline.doctor.conftest import Examine, of
 from tests.sharpen.jobs.fake_api import Call, Fault

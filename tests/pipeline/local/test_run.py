@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
+from pipeline.store.readiness import client_for
 from pipeline.store.server import EmbeddedStore
 from sharpen.store import storage
 from tests.pipeline.waiting import wait_until
@@ -162,7 +163,7 @@ def test_a_second_run_repeats_only_what_changed_and_the_gate_can_say_no(
     before = champion(workshop)
     with EmbeddedStore(workshop / ".sharpen" / "store") as store:
         (mined,) = re.findall(r"report  (s3://sharpen/runs/\S+)/report.html", first_run.stdout)
-        bucket = store._client(store._state())
+        bucket = client_for(store.folder.state().endpoint, store.folder.keys() or {})
         bucket.delete_object(Bucket="sharpen", Key=f"{mined.removeprefix('s3://sharpen/')}/_SUCCESS.json")
     changes = ("--set", "training.max_steps=1", "--set", "promotion.min_gain=0.5")
     second = sharpen(workshop, "run", "--config", "my.yaml", *changes)

@@ -148,7 +148,7 @@ def test_a_start_after_an_interrupted_stop_starts_anew(directory: Path) -> None:
 def test_nothing_of_it_is_left_in_the_temporary_folder(directory: Path) -> None:
     store = EmbeddedStore(directory)
     with store:
-        names = seaweedfs.sockets(store._state().ports)
+        names = seaweedfs.sockets(store.folder.state().ports)
         assert any(Path(name).exists() for name in names), "the names are right"
         pid = store.status().pid
         assert pid

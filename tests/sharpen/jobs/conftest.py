@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from sharpen.jobs import logs
-from sharpen.jobs.permissions import LAUNCHER, Permission
+from sharpen.jobs.kubernetes import logs
+from sharpen.jobs.kubernetes.permissions import LAUNCHER, Permission
 from tests.sharpen.jobs.fake_api import FakeApi
 from tests.sharpen.jobs.stories import IMAGE, RUN
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from kubernetes.config import incluster_config
 
-from sharpen.jobs import connection
+from sharpen.jobs.kubernetes import connection
 from tests.sharpen.jobs.fake_api import FakeApi
 
 x509 = pytest.importorskip("cryptography.x509")

@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from sharpen.jobs.job import Job
-from sharpen.jobs.launch_context import Surroundings
-from sharpen.jobs.manifest_pytorchjob import pytorchjob
-from sharpen.jobs.manifest_trainjob import trainjob
-from sharpen.jobs.plan import make_plan
+from sharpen.jobs.launch_context import LaunchContext
+from sharpen.jobs.manifests.pod_spec_inputs import make_pod_spec_inputs
+from sharpen.jobs.manifests.pytorchjob import pytorchjob
+from sharpen.jobs.manifests.trainjob import trainjob
 from sharpen.jobs.settings import JobSettings
 
 BUILD = {"pytorchjob": pytorchjob, "trainjob": trainjob}
 OWNER = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "name": "sharpen-x1", "uid": "w-1"}
-AROUND = Surroundings("team", "0b2f6f5e-run", "registry.example/sharpen:1", OWNER)
+AROUND = LaunchContext("team", "0b2f6f5e-run", "registry.example/sharpen:1", OWNER)
 
 # What a pipeline's author can set on a task, as Kubeflow hands it over: every number is a float.
 TASK = {
@@ -86,7 +86,7 @@ def manifest(kind: str, settings: Mapping[str, Any], task: Mapping[str, Any] | N
         values.setdefault("service_account", "training")
     arguments = {"data": "s3://b/data", "model": "BAAI/bge-m3", "output": "s3://b/out", "temperature": "0.02"}
     job = Job("components.finetuning", arguments, JobSettings.checked(values), task or {})
-    return BUILD[kind](make_plan(job, AROUND))
+    return BUILD[kind](make_pod_spec_inputs(job, AROUND))
 
 
 def pod_of(found: Mapping[str, Any]) -> dict[str, Any]:

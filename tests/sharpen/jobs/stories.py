@@ -8,19 +8,19 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from sharpen.jobs.cluster import ClusterBackend
-from sharpen.jobs.cluster_client import Cluster
+from sharpen.jobs.cluster_backend import ClusterBackend
 from sharpen.jobs.job import Job
-from sharpen.jobs.kinds import PYTORCHJOB, TRAINJOB, Kind
+from sharpen.jobs.kubernetes.client import Cluster
+from sharpen.jobs.kubernetes.watch import PollInterval
+from sharpen.jobs.manifests.kinds import PYTORCHJOB, TRAINJOB, Kind
 from sharpen.jobs.settings import JobSettings
-from sharpen.jobs.watch import Pace
 from sharpen.store import storage
 from tests.sharpen.jobs.fake_api import FakeApi, Object
 
 RUN = "0b2f6f5e-run"
 IMAGE = "registry.example/sharpen@sha256:" + "1" * 64
 KINDS = {"pytorchjob": PYTORCHJOB, "trainjob": TRAINJOB}
-QUICK = Pace(shortest=0.02, longest=1)
+QUICK = PollInterval(shortest=0.02, longest=1)
 
 
 class Story:
@@ -157,7 +157,7 @@ def a_job(output: str = "s3://bucket/runs/one/model", **settings: Any) -> Job:
 
 def backend(job: Job, kind: str = "pytorchjob", *, patience: float = 10.0) -> ClusterBackend:
     """The backend of a job, in a hurry."""
-    return ClusterBackend(job, kind, cluster=Cluster(patience=patience, first_wait=0.01), pace=QUICK)
+    return ClusterBackend(job, kind, cluster=Cluster(patience=patience, first_wait=0.01), poll=QUICK)
 
 
 def run(job: Job, kind: str = "pytorchjob") -> None:

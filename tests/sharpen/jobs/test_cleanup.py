@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from sharpen.jobs.cleanup import reap_jobs
-from sharpen.jobs.cluster import ClusterBackend
-from sharpen.jobs.cluster_client import Cluster
+from sharpen.jobs.cleanup import delete_unfinished_jobs
+from sharpen.jobs.cluster_backend import ClusterBackend
+from sharpen.jobs.kubernetes.client import Cluster
 from tests.sharpen.jobs.fake_api import Call, FakeApi
 from tests.sharpen.jobs.stories import IMAGE, QUICK, RUN, a_job, backend
 
@@ -26,19 +26,19 @@ def test_the_end_of_a_run_deletes_its_jobs_that_go_on(api: FakeApi) -> None:
     foreign = {"metadata": {"name": "foreign", "labels": {"sharpen/run": "other"}}, "spec": {}}
     api.put("kubeflow.org", "pytorchjobs", foreign)
     names = {running.build()["metadata"]["name"], second.build()["metadata"]["name"]}
-    assert set(reap_jobs(cluster=running._cluster)) == names
+    assert set(delete_unfinished_jobs(cluster=running._cluster)) == names
     assert {job["metadata"]["name"] for job in api.all("kubeflow.org", "pytorchjobs")} == {"foreign", done_name}
-    assert reap_jobs(cluster=running._cluster) == []
+    assert delete_unfinished_jobs(cluster=running._cluster) == []
 
 
 def test_reaping_needs_no_second_kind_and_no_cluster(api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
     api.known.discard(("trainer.kubeflow.org", "trainjobs"))
     running = backend(a_job())
     running.submit(running.build())
-    assert len(reap_jobs(cluster=running._cluster)) == 1
+    assert len(delete_unfinished_jobs(cluster=running._cluster)) == 1
     monkeypatch.delenv("KFP_POD_NAME")
     calls = len(api.calls)
-    assert reap_jobs() == []
+    assert delete_unfinished_jobs() == []
     assert len(api.calls) == calls
 
 
@@ -65,20 +65,20 @@ def test_the_end_of_a_run_looks_for_jobs_where_the_settings_put_them(api: FakeAp
     far, near = elsewhere(), backend(a_job("s3://bucket/runs/one/second"))
     far.submit(far.build())
     near.submit(near.build())
-    assert reap_jobs() == [near.build()["metadata"]["name"]]
+    assert delete_unfinished_jobs() == [near.build()["metadata"]["name"]]
     assert len(api.all("kubeflow.org", "pytorchjobs", "gpus")) == 1
-    assert reap_jobs("gpus") == [far.build()["metadata"]["name"]]
+    assert delete_unfinished_jobs("gpus") == [far.build()["metadata"]["name"]]
     assert api.all("kubeflow.org", "pytorchjobs", "gpus") == []
     # told twice where it is
-    assert reap_jobs("team") == []
+    assert delete_unfinished_jobs("team") == []
 
 
 def test_jobs_that_may_not_be_looked_at_are_told(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
     """The right to one kind is enough; without any it is not known whether jobs go on."""
     api.forbidden.add(Call("trainer.kubeflow.org", "trainjobs", "list"))
-    assert reap_jobs() == []
+    assert delete_unfinished_jobs() == []
     assert "warning" not in capsys.readouterr().out
     api.forbidden.add(Call("kubeflow.org", "pytorchjobs", "list"))
-    assert reap_jobs() == []
+    assert delete_unfinished_jobs() == []
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith(f"warning: trainjobs of run {RUN} in namespace team could not be deleted (403")

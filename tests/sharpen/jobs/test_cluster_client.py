@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from sharpen.jobs.api_errors import ApiError, explained
-from sharpen.jobs.cluster_client import Cluster
-from sharpen.jobs.kinds import PYTORCHJOB
+from sharpen.jobs.kubernetes.client import Cluster
+from sharpen.jobs.kubernetes.errors import KubernetesError, explained
+from sharpen.jobs.manifests.kinds import PYTORCHJOB
 from tests.sharpen.jobs.fake_api import FakeApi, Fault
 from tests.sharpen.jobs.in_pod import authority, service_account
 
@@ -39,21 +39,21 @@ def test_an_api_that_the_authority_does_not_vouch_for_is_not_spoken_to(in_pod: F
     (tmp_path / "other").mkdir()
     authority(tmp_path / "other")
     (tmp_path / "ca.crt").write_bytes((tmp_path / "other" / "ca.crt").read_bytes())
-    with pytest.raises(ApiError, match=r"(?i)certificate verify failed"):
+    with pytest.raises(KubernetesError, match=r"(?i)certificate verify failed"):
         Cluster(patience=0.1, first_wait=0.01).pods("a=b")
     assert in_pod.calls == []
 
 
 def test_patience_ends(api: FakeApi) -> None:
     api.faults.append(Fault("", "", 1000, 503, "ServiceUnavailable", "etcd has no leader"))
-    with pytest.raises(ApiError, match="503 ServiceUnavailable: etcd has no leader"):
+    with pytest.raises(KubernetesError, match="503 ServiceUnavailable: etcd has no leader"):
         Cluster(patience=0.2, first_wait=0.01).get_job(PYTORCHJOB, "x")
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 405, 422])
 def test_what_does_not_pass_is_not_repeated(api: FakeApi, status: int) -> None:
     api.faults.append(Fault("list", "pods", 1000, status, "Reason", "no"))
-    with pytest.raises(ApiError) as caught:
+    with pytest.raises(KubernetesError) as caught:
         Cluster(first_wait=0.01).pods("a=b")
     assert (caught.value.status, caught.value.message) == (status, "no")
     assert len(api.calls) == 1
@@ -88,7 +88,7 @@ def test_all_of_this_with_the_newest_client(tmp_path: Path) -> None:
     assert int(found.version.split(".")[0]) > 30
     environment = {name: value for name, value in os.environ.items() if name != "SHARPEN_TEST_NEWEST"}
     environment |= {"PYTHONPATH": f"{place}{os.pathsep}{ROOT}", "SHARPEN_TEST_CLIENT": found.version}
-    tests = [f"test_{name}.py" for name in ("cluster_client", "diagnosis", "reap", "submit", "watch")]
+    tests = [f"test_{name}.py" for name in ("cluster_client", "cleanup", "diagnosis", "submit", "watch")]
     command = [sys.executable, "-m", "pytest", *(str(Path(__file__).with_name(name)) for name in tests)]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-5000:]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sharpen.errors import StepFailed
-from sharpen.jobs import diagnosis, watch
+from sharpen.jobs.kubernetes import diagnosis, watch
 from sharpen.jobs.settings import JobSettings
 from tests.sharpen.jobs.fake_api import FakeApi
 from tests.sharpen.jobs.stories import Story, a_job, run, told

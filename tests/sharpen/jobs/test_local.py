@@ -10,7 +10,7 @@ import pytest
 
 from sharpen.errors import InputError, StepFailed
 from sharpen.jobs import JobSettings, run_job
-from sharpen.jobs.local import LocalBackend
+from sharpen.jobs.local_backend import LocalBackend
 from tests.sharpen.jobs.stories import a_job
 
 PROGRAM = """

@@ -11,8 +11,8 @@ import pytest
 
 from sharpen.errors import InputError
 from sharpen.jobs.job import Job, job_name
-from sharpen.jobs.manifest_trainjob import trainjob
-from sharpen.jobs.plan import make_plan
+from sharpen.jobs.manifests.pod_spec_inputs import make_pod_spec_inputs
+from sharpen.jobs.manifests.trainjob import trainjob
 from sharpen.jobs.settings import JobSettings
 from tests.crd_schema import crd_faults, crd_file
 from tests.pod_security import restricted_faults
@@ -254,7 +254,7 @@ def test_a_secret_in_plain_text_on_the_task_is_refused() -> None:
 def test_what_a_trainjob_cannot_say_is_told() -> None:
     job = Job("components.finetuning", {"output": "s3://b/o"}, JobSettings.checked(FOR_PYTORCHJOB))
     with pytest.raises(InputError) as caught:
-        trainjob(make_plan(job, AROUND))
+        trainjob(make_pod_spec_inputs(job, AROUND))
     told = [fault.split(":")[0] for fault in caught.value.faults]
     assert told == [
         "job.backoff_limit",

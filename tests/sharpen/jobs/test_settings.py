@@ -8,9 +8,9 @@ import pytest
 
 from sharpen.errors import InputError
 from sharpen.jobs import JobSettings, check_job, run_job
-from sharpen.jobs.cluster import ClusterBackend
+from sharpen.jobs.cluster_backend import ClusterBackend
 from sharpen.jobs.job import Job
-from sharpen.jobs.local import LocalBackend
+from sharpen.jobs.local_backend import LocalBackend
 from sharpen.jobs.run import backend_for
 from tests.sharpen.jobs.fake_api import FakeApi
 

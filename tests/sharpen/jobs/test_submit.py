@@ -11,10 +11,10 @@ import yaml
 
 from sharpen.errors import InputError, StepFailed
 from sharpen.exit_status import to_user_error
-from sharpen.jobs import cluster, run_job
-from sharpen.jobs.cleanup import reap_jobs
-from sharpen.jobs.cluster import ClusterBackend
-from sharpen.jobs.permissions import LAUNCHER, Permission
+from sharpen.jobs import cluster_backend, run_job
+from sharpen.jobs.cleanup import delete_unfinished_jobs
+from sharpen.jobs.cluster_backend import ClusterBackend
+from sharpen.jobs.kubernetes.permissions import LAUNCHER, Permission
 from sharpen.store import storage
 from tests.sharpen.jobs.fake_api import Call, FakeApi, Fault
 from tests.sharpen.jobs.stories import KINDS, QUICK, RUN, Story, a_job, backend, run, told
@@ -90,7 +90,7 @@ def test_a_failed_job_is_replaced_once_it_is_gone(api: FakeApi, finalizers: bool
 
 
 def test_a_job_that_never_goes_is_told(api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster, "GONE_SECONDS", 0.2)
+    monkeypatch.setattr(cluster_backend, "GONE_SECONDS", 0.2)
     first = backend(a_job())
     first.submit(first.build())
     story = Story(api)
@@ -249,7 +249,7 @@ def test_sigterm_with_an_api_that_does_not_answer_ends_in_time(
     api: FakeApi, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     in_a_hurry(monkeypatch)
-    monkeypatch.setattr(cluster, "CANCEL_SECONDS", 0.3)
+    monkeypatch.setattr(cluster_backend, "CANCEL_SECONDS", 0.3)
     story = Story(api)
     api.faults.append(Fault("delete", "", 1000, 503))
 
@@ -283,6 +283,6 @@ def test_the_role_is_what_the_code_asks_for(s3: str, api: FakeApi) -> None:
             run(a_job(output, **ACCOUNT), kind)
         unfinished = backend(a_job(f"{output}-2", **ACCOUNT), kind)
         unfinished.submit(unfinished.build())
-        assert reap_jobs(cluster=unfinished._cluster)
+        assert delete_unfinished_jobs(cluster=unfinished._cluster)
     assert {Permission(*call) for call in api.calls} == LAUNCHER
     assert storage.is_complete(f"{s3}/rights/trainjob")

@@ -12,7 +12,7 @@ from typing import Any
 from sharpen.errors import InputError
 from sharpen.exit_status import VARIABLE as OUTCOME_VARIABLE
 from sharpen.jobs.job import Job, job_name
-from sharpen.jobs.launch_context import POD_NAME_VARIABLE, Surroundings
+from sharpen.jobs.launch_context import POD_NAME_VARIABLE, LaunchContext
 from sharpen.jobs.settings import JobSettings, looks_secret
 from sharpen.run_context import JOB_IMAGE_VARIABLE, RUN_ID_VARIABLE, RUN_VARIABLE
 from sharpen.store import storage
@@ -48,7 +48,7 @@ _LAUNCHERS_OWN = (
 
 
 @dataclass(frozen=True)
-class Plan:
+class PodSpecInputs:
     """What a job's manifest says, whatever its kind.
 
     Attributes:
@@ -66,7 +66,7 @@ class Plan:
 
     name: str
     task: str
-    around: Surroundings
+    around: LaunchContext
     settings: JobSettings
     image: str
     command: list[str]
@@ -92,7 +92,7 @@ class Plan:
         }
 
 
-def make_plan(job: Job, around: Surroundings) -> Plan:
+def make_pod_spec_inputs(job: Job, around: LaunchContext) -> PodSpecInputs:
     """Bring everything together; a setting that was given wins over what is set on the task.
 
     Raises:
@@ -100,7 +100,7 @@ def make_plan(job: Job, around: Surroundings) -> Plan:
     """
     settings = job.settings
     faults = _local_addresses(job)
-    task = {name: whole_numbers(value) for name, value in job.task_config.items() if value}
+    task = {name: floats_to_ints(value) for name, value in job.task_config.items() if value}
     faults += [
         f"{variable['name']}: is set on the task as plain text, which everybody can read; take it from a secret"
         for variable in task.get("env") or []
@@ -116,7 +116,7 @@ def make_plan(job: Job, around: Surroundings) -> Plan:
     cores = _cores((resources.get("requests") or {}).get("cpu", settings.cpu))
     threads = settings.threads or max(1, math.floor(cores) // processes)
     name = job_name(job.task, around.run, job.output)
-    return Plan(
+    return PodSpecInputs(
         name=name,
         task=job.task,
         around=around,
@@ -144,12 +144,12 @@ def _affinity(task: Mapping[str, Any], same_topology: str, name: str) -> dict[st
     return {**task, "podAffinity": {**among, required: [*among.get(required, []), term]}}
 
 
-def whole_numbers(value: Any) -> Any:
+def floats_to_ints(value: Any) -> Any:
     """The same value with 300.0 as 300: parameters of a pipeline carry every number as a float, the API takes none."""
     if isinstance(value, Mapping):
-        return {name: whole_numbers(inner) for name, inner in value.items()}
+        return {name: floats_to_ints(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [whole_numbers(inner) for inner in value]
+        return [floats_to_ints(inner) for inner in value]
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value

@@ -36,7 +36,7 @@ _STARTING = ("FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox", "Net
 
 
 @dataclass(frozen=True)
-class Trouble:
+class PodProblem:
     """Something that keeps a job from running.
 
     Attributes:
@@ -50,27 +50,27 @@ class Trouble:
     pulling: bool = False
 
 
-def pod_troubles(pods: Sequence[Object]) -> Iterator[Trouble]:
+def pod_problems(pods: Sequence[Object]) -> Iterator[PodProblem]:
     """What the statuses of pods say."""
     for pod in pods:
         name = pod["metadata"]["name"]
         status = pod.get("status") or {}
         yield from _placement(name, status)
         if status.get("reason") == "Evicted":
-            yield Trouble(f"pod {name} was evicted: {status.get('message', '')}")
+            yield PodProblem(f"pod {name} was evicted: {status.get('message', '')}")
         for container in _containers(status):
             waiting = (container.get("state") or {}).get("waiting") or {}
             yield from _waiting(name, waiting.get("reason", ""), waiting.get("message", ""))
             if any(end.get("reason") == "OOMKilled" for end in ends(container)):
                 # batches are the same after a restart, so it would end there again
-                yield Trouble(
+                yield PodProblem(
                     f"pod {name} ran out of memory (OOMKilled; its limit is {_memory(pod)}): raise job.memory, or "
                     "lower training.activation_gib",
                     final=True,
                 )
 
 
-def event_troubles(events: Sequence[Object], job: Object) -> Iterator[Trouble]:
+def event_problems(events: Sequence[Object], job: Object) -> Iterator[PodProblem]:
     """What events say about a job's pods that cannot be made or started, oldest first.
 
     Events outlive what they are about: those from before the job are of an earlier one of its name.
@@ -83,19 +83,19 @@ def event_troubles(events: Sequence[Object], job: Object) -> Iterator[Trouble]:
         message = event.get("message") or ""
         if "violates PodSecurity" in message:
             what = message[message.index("violates PodSecurity") :]
-            yield Trouble(f"the namespace's Pod Security refuses the pods: {what}", final=True)
+            yield PodProblem(f"the namespace's Pod Security refuses the pods: {what}", final=True)
         elif "exceeded quota" in message:
             what = message[message.index("exceeded quota") :]
-            yield Trouble(f"the namespace's quota is used up: {what}; ask for less, or wait for others to end")
+            yield PodProblem(f"the namespace's quota is used up: {what}; ask for less, or wait for others to end")
         elif "admission webhook" in message and "denied" in message:
-            yield Trouble(f"an admission rule refuses the pods: {message}", final=True)
+            yield PodProblem(f"an admission rule refuses the pods: {message}", final=True)
         elif "is forbidden" in message:
-            yield Trouble(f"the pods may not be made: {message}", final=True)
+            yield PodProblem(f"the pods may not be made: {message}", final=True)
         elif event.get("reason") in _STARTING:
-            yield Trouble(f"{about} does not start: {message}")
+            yield PodProblem(f"{about} does not start: {message}")
 
 
-def told_by(pod: Object) -> ExitStatus | None:
+def exit_status_of(pod: Object) -> ExitStatus | None:
     """What a process of the pod told before it failed, now or before the container started again."""
     for container in _containers(pod.get("status") or {}):
         for end in ends(container):
@@ -120,7 +120,7 @@ def failures(pod: Object) -> int:
     return count
 
 
-def last_words(pod: Object) -> list[str]:
+def failure_summary(pod: Object) -> list[str]:
     """Exit code, reason and the last lines that the cluster kept of a pod that failed."""
     lines = []
     for container in _containers(pod.get("status") or {}):
@@ -148,21 +148,21 @@ def _containers(status: Object) -> list[Object]:
     return [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
 
 
-def _placement(name: str, status: Object) -> Iterator[Trouble]:
+def _placement(name: str, status: Object) -> Iterator[PodProblem]:
     for condition in status.get("conditions") or []:
         if condition["type"] == "PodScheduled" and condition.get("reason") == "Unschedulable":
-            yield Trouble(f"pod {name} finds no node: {condition.get('message', '')}")
+            yield PodProblem(f"pod {name} finds no node: {condition.get('message', '')}")
         if condition["type"] == "PodScheduled" and condition.get("reason") == "SchedulingGated":
-            yield Trouble(f"pod {name} waits for a scheduling gate: {condition.get('message', '')}")
+            yield PodProblem(f"pod {name} waits for a scheduling gate: {condition.get('message', '')}")
 
 
-def _waiting(name: str, reason: str, message: str) -> Iterator[Trouble]:
+def _waiting(name: str, reason: str, message: str) -> Iterator[PodProblem]:
     if reason in _PULLING:
         final = any(word in message.lower() for word in _PULL_FINAL)
         line = f"pod {name} cannot pull its image: {message or reason}; check job.image and job.image_pull_secrets"
-        yield Trouble(line, final=final, pulling=True)
+        yield PodProblem(line, final=final, pulling=True)
     elif reason in _NEVER_STARTS:
-        yield Trouble(f"pod {name} cannot start: {_NEVER_STARTS[reason]} ({reason}: {message})", final=True)
+        yield PodProblem(f"pod {name} cannot start: {_NEVER_STARTS[reason]} ({reason}: {message})", final=True)
 
 
 def _memory(pod: Object) -> str:

@@ -7,10 +7,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.cluster.api import Api
-from pipeline.cluster.faults import ApiFault
-from pipeline.cluster.login import cookies_for
-from pipeline.cluster.settings import ConnectionSettings
+from pipeline.cluster.api.client import Api
+from pipeline.cluster.api.errors import KfpError
+from pipeline.cluster.api.login import cookies_for
+from pipeline.cluster.api.settings import ConnectionSettings
 from sharpen.errors import InputError, StepFailed
 
 if TYPE_CHECKING:
@@ -41,10 +41,16 @@ def connect(settings: ConnectionSettings) -> Api:
     if settings.ca_cert and not Path(settings.ca_cert).is_file():
         raise InputError(f"--ca-cert {settings.ca_cert}: no such file")
     client = _client(endpoint, settings)
-    proof = settings.proofs[0] if settings.proofs else ""
-    if not proof and client.configuration.refresh_api_key_hook:
-        proof = "the pod's service account"
-    api = Api(client, endpoint=endpoint, ui=settings.ui or endpoint, proof=proof, sign_in=_sign_in(endpoint, settings))
+    source = settings.proofs[0] if settings.proofs else ""
+    if not source and client.configuration.refresh_api_key_hook:
+        source = "the pod's service account"
+    api = Api(
+        client,
+        endpoint=endpoint,
+        ui=settings.ui or endpoint,
+        credential_source=source,
+        sign_in=_sign_in(endpoint, settings),
+    )
     with api.patience(HEALTH_PATIENCE_SECONDS):
         served = api.served = _health(api)
     if served.get("apiServerReady") is False:
@@ -59,8 +65,8 @@ def connect(settings: ConnectionSettings) -> Api:
 
 def _health(api: Api) -> dict[str, Any]:
     try:
-        return api.ask("ask whether the API is well", api.health.healthz_service_get_healthz)
-    except ApiFault as fault:
+        return api.call("ask whether the API is well", api.health.healthz_service_get_healthz)
+    except KfpError as fault:
         if fault.status == 404:
             raise InputError(
                 f"{api.endpoint}: no Kubeflow Pipelines API there (404); behind a gateway it is often below /pipeline"

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from sharpen.jobs import pod
-from sharpen.jobs.kinds import PYTORCHJOB
-from sharpen.jobs.manifest import wrap
-from sharpen.jobs.plan import Plan
+from sharpen.jobs.manifests import pod
+from sharpen.jobs.manifests.kinds import PYTORCHJOB
+from sharpen.jobs.manifests.manifest import build_manifest
+from sharpen.jobs.manifests.pod_spec_inputs import PodSpecInputs
 
 PORT = 23456
 PORT_NAME = "pytorchjob-port"
@@ -19,7 +19,7 @@ PORT_NAME = "pytorchjob-port"
 CONNECT_SECONDS = 300
 
 
-def pytorchjob(plan: Plan) -> dict[str, Any]:
+def pytorchjob(plan: PodSpecInputs) -> dict[str, Any]:
     """The manifest."""
     settings = plan.settings
     role = "Worker" if settings.nodes > 1 else "Master"
@@ -55,10 +55,10 @@ def pytorchjob(plan: Plan) -> dict[str, Any]:
                 {"key": "read_timeout", "value": str(CONNECT_SECONDS)},
             ],
         }
-    return wrap(PYTORCHJOB, plan, spec)
+    return build_manifest(PYTORCHJOB, plan, spec)
 
 
-def _template(plan: Plan) -> dict[str, Any]:
+def _template(plan: PodSpecInputs) -> dict[str, Any]:
     container = {
         "name": PYTORCHJOB.container,
         "image": plan.image,

@@ -9,8 +9,8 @@ import time
 from dataclasses import dataclass
 from datetime import datetime
 
-from sharpen.jobs.api_errors import ApiError
-from sharpen.jobs.cluster_client import Cluster
+from sharpen.jobs.kubernetes.client import Cluster
+from sharpen.jobs.kubernetes.errors import KubernetesError
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ QUIET_SECONDS = 3.0
 
 
 @dataclass
-class Seen:
+class PrintedLines:
     """Which lines of a pod were passed on already.
 
     Lines are told apart by the time that the cluster puts before each. Several may carry the same time, so those of
@@ -83,7 +83,7 @@ class LogStream:
         self.last_line = time.monotonic()
         # silence means something only while one listens
         self.connected = False
-        self._seen = Seen()
+        self._seen = PrintedLines()
         self._lines = 0
         self._ending = threading.Event()
         self._gone = threading.Event()
@@ -107,7 +107,7 @@ class LogStream:
             final = self._ending.is_set()
             try:
                 self._follow()
-            except ApiError as error:
+            except KubernetesError as error:
                 self.connected = False
                 if error.status == 403:
                     logger.warning(f"note: the job's output cannot be shown ({error.message})")

@@ -10,13 +10,13 @@ from typing import Any
 
 from sharpen.errors import InputError
 from sharpen.exit_status import ExitStatus
-from sharpen.jobs import diagnosis
-from sharpen.jobs.api_errors import ApiError
-from sharpen.jobs.cluster_client import Cluster
-from sharpen.jobs.diagnosis import Trouble
-from sharpen.jobs.job import Ending
-from sharpen.jobs.kinds import Kind, phase_of
-from sharpen.jobs.logs import LogStream
+from sharpen.jobs.job import JobResult
+from sharpen.jobs.kubernetes import diagnosis
+from sharpen.jobs.kubernetes.client import Cluster
+from sharpen.jobs.kubernetes.diagnosis import PodProblem
+from sharpen.jobs.kubernetes.errors import KubernetesError
+from sharpen.jobs.kubernetes.logs import LogStream
+from sharpen.jobs.manifests.kinds import Kind, phase_of
 from sharpen.jobs.settings import JobSettings
 from sharpen.progress import clock
 
@@ -26,7 +26,7 @@ TAIL_LINES = 50
 
 
 @dataclass(frozen=True)
-class Pace:
+class PollInterval:
     """Seconds between two looks at a job, each of which is two or three calls."""
 
     shortest: float = 2.0
@@ -34,7 +34,7 @@ class Pace:
 
 
 @dataclass
-class Witness:
+class PodObserver:
     """What was seen of a job's pods. The operator may delete a failed pod, and its output with it, at any moment."""
 
     failures: dict[str, int] = field(default_factory=dict)
@@ -44,7 +44,7 @@ class Witness:
     def look(self, cluster: Cluster, kind: Kind, pods: Sequence[Mapping[str, Any]]) -> None:
         """Keep the last words of pods that failed since the last look."""
         for pod in pods:
-            told = diagnosis.told_by(pod)
+            told = diagnosis.exit_status_of(pod)
             # a fault of the user's explains those that other processes tell after it
             if told and (self.told is None or told.exit_code == InputError.exit_code):
                 self.told = told
@@ -55,7 +55,7 @@ class Witness:
             self.failures[key] = count
             name = pod["metadata"]["name"]
             again = any(diagnosis.ends(c) and not (c.get("state") or {}).get("terminated") for c in _statuses(pod))
-            words = diagnosis.last_words(pod)
+            words = diagnosis.failure_summary(pod)
             output = cluster.log_tail(name, kind.container, TAIL_LINES, previous=again)
             self.tails[name] = [*words[:1], *(output or words[1:])]
             logger.warning(f"note: pod {name} failed: {(words or ['no exit code known'])[0]}")
@@ -110,21 +110,23 @@ class Watch:
         kind: what kind it is.
         job: the job's object.
         settings: its budgets.
-        pace: how often it is looked at.
+        poll: how often it is looked at.
     """
 
-    def __init__(self, cluster: Cluster, kind: Kind, job: Mapping[str, Any], settings: JobSettings, pace: Pace) -> None:
-        self._cluster, self._kind, self._settings, self._pace = cluster, kind, settings, pace
+    def __init__(
+        self, cluster: Cluster, kind: Kind, job: Mapping[str, Any], settings: JobSettings, poll: PollInterval
+    ) -> None:
+        self._cluster, self._kind, self._settings, self._poll = cluster, kind, settings, poll
         self._name: str = job["metadata"]["name"]
         self._uid: str = job["metadata"]["uid"]
         self._budgets = Budgets(settings)
-        self._witness = Witness()
+        self._witness = PodObserver()
         self._stream: LogStream | None = None
         self._told_state = ""
         self._told: set[str] = set()
         self._pulling_since: float | None = None
 
-    def until_the_end(self) -> Ending:
+    def until_the_end(self) -> JobResult:
         """Pass on the first pod's output until the job ended, or was given up."""
         try:
             while True:
@@ -138,7 +140,7 @@ class Watch:
             if self._stream:
                 self._stream.finish(0)
 
-    def _look(self, job: Mapping[str, Any]) -> Ending | None:
+    def _look(self, job: Mapping[str, Any]) -> JobResult | None:
         pods = self._cluster.pods(f"{self._kind.job_label}={self._name}")
         self._witness.look(self._cluster, self._kind, pods)
         phase, message = phase_of(self._kind, job)
@@ -171,10 +173,10 @@ class Watch:
         started = sum(diagnosis.started(pod) for pod in pods)
         return "running" if started >= self._settings.nodes else "pending"
 
-    def _troubles(self, job: Mapping[str, Any], pods: Sequence[Mapping[str, Any]], state: str) -> list[Trouble]:
-        troubles = list(diagnosis.pod_troubles(pods))
+    def _troubles(self, job: Mapping[str, Any], pods: Sequence[Mapping[str, Any]], state: str) -> list[PodProblem]:
+        troubles = list(diagnosis.pod_problems(pods))
         if state == "pending":
-            troubles += diagnosis.event_troubles(self._cluster.warnings(), job)
+            troubles += diagnosis.event_problems(self._cluster.warnings(), job)
         now = time.monotonic()
         if not any(trouble.pulling for trouble in troubles):
             self._pulling_since = None
@@ -182,7 +184,7 @@ class Watch:
         self._pulling_since = self._pulling_since or now
         if now - self._pulling_since < diagnosis.PULL_PATIENCE:
             return troubles
-        return [Trouble(t.line, final=t.final or t.pulling, pulling=t.pulling) for t in troubles]
+        return [PodProblem(t.line, final=t.final or t.pulling, pulling=t.pulling) for t in troubles]
 
     def _follow(self, pods: Sequence[Mapping[str, Any]]) -> None:
         first = next((pod for pod in pods if self._kind.is_first(pod)), None)
@@ -198,24 +200,24 @@ class Watch:
     def _wait(self, job: Mapping[str, Any]) -> None:
         began = time.monotonic()
         try:
-            self._cluster.wait_for_change(self._kind, dict(job), self._pace.longest)
-        except ApiError as error:
+            self._cluster.wait_for_change(self._kind, dict(job), self._poll.longest)
+        except KubernetesError as error:
             if error.status == 401:
                 self._cluster.renew()
             # An expired version, a dropped stream, a busy server: the next look asks anew, but not at once.
-            time.sleep(min(self._pace.longest, error.retry_after))
+            time.sleep(min(self._poll.longest, error.retry_after))
         # Changes may come thick and fast.
-        time.sleep(max(0.0, self._pace.shortest - (time.monotonic() - began)))
+        time.sleep(max(0.0, self._poll.shortest - (time.monotonic() - began)))
 
-    def _given_up(self, pods: Sequence[Mapping[str, Any]], reasons: list[str]) -> Ending:
+    def _given_up(self, pods: Sequence[Mapping[str, Any]], reasons: list[str]) -> JobResult:
         for pod in pods:
             name = pod["metadata"]["name"]
             if name not in self._witness.tails and (words := self._cluster.log_tail(name, self._kind.container, 10)):
                 self._witness.tails[name] = words
         return self._ending("stopped", list(dict.fromkeys(reasons)))
 
-    def _ending(self, state: Any, reasons: list[str]) -> Ending:
-        return Ending(state, reasons, self._witness.told, dict(self._witness.tails))
+    def _ending(self, state: Any, reasons: list[str]) -> JobResult:
+        return JobResult(state, reasons, self._witness.told, dict(self._witness.tails))
 
 
 def _statuses(pod: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sharpen.jobs.plan import JOB_LABEL, Plan
+from sharpen.jobs.manifests.pod_spec_inputs import JOB_LABEL, PodSpecInputs
 
 SHM, SCRATCH = "sharpen-shm", "sharpen-scratch"
 # time for a checkpoint's copy that is under way
@@ -30,7 +30,7 @@ def container_security() -> dict[str, Any]:
     }
 
 
-def volumes(plan: Plan) -> list[dict[str, Any]]:
+def volumes(plan: PodSpecInputs) -> list[dict[str, Any]]:
     """The author's volumes, /dev/shm and a scratch disk."""
     memory = {"medium": "Memory", "sizeLimit": plan.settings.shm_size}
     return [
@@ -40,23 +40,23 @@ def volumes(plan: Plan) -> list[dict[str, Any]]:
     ]
 
 
-def volume_mounts(plan: Plan) -> list[dict[str, Any]]:
+def volume_mounts(plan: PodSpecInputs) -> list[dict[str, Any]]:
     """Where the volumes are seen."""
     ours = [{"name": SHM, "mountPath": "/dev/shm"}, {"name": SCRATCH, "mountPath": "/tmp"}]  # noqa: S108
     return [*plan.volume_mounts, *ours]
 
 
-def pod_labels(plan: Plan) -> dict[str, str]:
+def pod_labels(plan: PodSpecInputs) -> dict[str, str]:
     """Labels of the pods. A mesh's sidecar would keep the pod alive after the training, and break its init order."""
     return {**plan.labels, "sidecar.istio.io/inject": "false"}
 
 
-def pod_annotations(plan: Plan) -> dict[str, str]:
+def pod_annotations(plan: PodSpecInputs) -> dict[str, str]:
     """Annotations of the pods."""
     return {"sidecar.istio.io/inject": "false", **plan.settings.annotations}
 
 
-def placement(plan: Plan) -> dict[str, Any]:
+def placement(plan: PodSpecInputs) -> dict[str, Any]:
     """Where the pods may run; only what was asked for."""
     asked = {
         "nodeSelector": plan.node_selector,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode, urljoin, urlsplit
 
-from pipeline.cluster.faults import from_network
+from pipeline.cluster.api.errors import from_network
 from sharpen.errors import InputError
 
 if TYPE_CHECKING:

@@ -7,13 +7,13 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from sharpen.jobs.kinds import Kind
-from sharpen.jobs.plan import QUEUE_LABEL, Plan
+from sharpen.jobs.manifests.kinds import Kind
+from sharpen.jobs.manifests.pod_spec_inputs import QUEUE_LABEL, PodSpecInputs
 
 HASH_ANNOTATION = "sharpen/spec-hash"
 
 
-def wrap(kind: Kind, plan: Plan, spec: Mapping[str, Any]) -> dict[str, Any]:
+def build_manifest(kind: Kind, plan: PodSpecInputs, spec: Mapping[str, Any]) -> dict[str, Any]:
     """The whole object around a spec. Deleting the run's Workflow deletes the job with it."""
     labels = dict(plan.labels)
     if plan.settings.queue:

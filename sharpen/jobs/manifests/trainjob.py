@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 from sharpen.errors import InputError
-from sharpen.jobs import pod
-from sharpen.jobs.kinds import TRAINJOB
-from sharpen.jobs.manifest import wrap
-from sharpen.jobs.plan import Plan
+from sharpen.jobs.manifests import pod
+from sharpen.jobs.manifests.kinds import TRAINJOB
+from sharpen.jobs.manifests.manifest import build_manifest
+from sharpen.jobs.manifests.pod_spec_inputs import PodSpecInputs
 from sharpen.jobs.settings import JobSettings
 
 MANAGER = "sharpen/launcher"
@@ -25,7 +25,7 @@ _NOT_SAYABLE = {
 }
 
 
-def not_sayable(settings: JobSettings) -> list[str]:
+def unsupported_by_trainjob(settings: JobSettings) -> list[str]:
     """A line for every setting that was given and that a TrainJob cannot express."""
     faults = [
         f"job.{name}: a TrainJob of Trainer 2.3 cannot say this ({instead}); leave it out or use backend pytorchjob"
@@ -40,14 +40,14 @@ def not_sayable(settings: JobSettings) -> list[str]:
     return faults
 
 
-def trainjob(plan: Plan) -> dict[str, Any]:
+def trainjob(plan: PodSpecInputs) -> dict[str, Any]:
     """The manifest.
 
     Raises:
         InputError: a setting was given that a TrainJob cannot express; one line each.
     """
     settings = plan.settings
-    if faults := not_sayable(settings):
+    if faults := unsupported_by_trainjob(settings):
         raise InputError(faults)
     node = {
         "name": TRAINJOB.container,
@@ -81,4 +81,4 @@ def trainjob(plan: Plan) -> dict[str, Any]:
             {"manager": MANAGER, "trainingRuntimeSpec": {"template": {"spec": {"replicatedJobs": jobs}}}}
         ],
     }
-    return wrap(TRAINJOB, plan, spec)
+    return build_manifest(TRAINJOB, plan, spec)

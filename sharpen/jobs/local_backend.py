@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sharpen.errors import InputError
-from sharpen.jobs.job import Ending, Job
+from sharpen.jobs.job import Job, JobResult
 from sharpen.jobs.settings import OF_ONE_POD
 from sharpen.local_processes import LocalProcesses, raise_failure
 from sharpen.run_context import JOB_IMAGE_VARIABLE
@@ -44,16 +44,16 @@ class LocalBackend:
         """Start it."""
         self._program.start()
 
-    def watch(self) -> Ending:
+    def watch(self) -> JobResult:
         """Pass on its output until it ends."""
         code, status = self._program.wait()
-        return Ending("failed", [self._program.failure(code)], status) if code else Ending("succeeded")
+        return JobResult("failed", [self._program.failure(code)], status) if code else JobResult("succeeded")
 
     def cancel(self) -> None:
         """Tell it to end, and end it if it does not."""
         self._program.cancel()
 
-    def result(self, ending: Ending) -> None:
+    def result(self, ending: JobResult) -> None:
         """Raise what a process said, or that it failed."""
         if ending.state != "succeeded":
             raise_failure(ending.outcome, ending.reasons)

@@ -7,19 +7,17 @@ empty object. Only calls that may take effect twice without harm are repeated.
 from __future__ import annotations
 
 import json
-import random
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from pipeline.cluster.faults import ApiFault, SignInNeeded, explained, from_answer, from_network
+from pipeline.cluster.api.errors import KfpError, SignInNeeded, explained, from_answer, from_network
 from sharpen.errors import InputError, SharpenError
+from sharpen.http_api import repeat
 
 if TYPE_CHECKING:
     from kfp_server_api import ApiClient
-    from tenacity import RetryCallState
 
 Object = dict[str, Any]
 
@@ -38,12 +36,12 @@ class Api:
         client: kfp's generated client, with address and credentials.
         endpoint: the address, for messages.
         ui: address of Kubeflow's pages.
-        proof: where the credentials came from, for messages.
+        credential_source: where the credentials came from, for messages.
         sign_in: gets new session cookies; None where there is no such way.
     """
 
     def __init__(
-        self, client: ApiClient, *, endpoint: str, ui: str, proof: str, sign_in: Callable[[], str] | None
+        self, client: ApiClient, *, endpoint: str, ui: str, credential_source: str, sign_in: Callable[[], str] | None
     ) -> None:
         import kfp_server_api as kfp
 
@@ -56,12 +54,12 @@ class Api:
         self.experiments = kfp.ExperimentServiceApi(client)
         self.runs = kfp.RunServiceApi(client)
         self.recurring = kfp.RecurringRunServiceApi(client)
-        self._client, self._proof, self._sign_in = client, proof, sign_in
+        self._client, self._credential_source, self._sign_in = client, credential_source, sign_in
         self._patience = PATIENCE_SECONDS
         if sign_in:
             client.cookie = sign_in()  # type: ignore[assignment]
 
-    def ask(self, what: str, method: Callable[..., Any], **arguments: Any) -> Object:
+    def call(self, what: str, method: Callable[..., Any], **arguments: Any) -> Object:
         """A call that may be repeated: one that reads, or that has the same effect twice as once.
 
         Args:
@@ -70,40 +68,40 @@ class Api:
             arguments: its arguments; those that are None are left out.
 
         Raises:
-            ApiFault: the object does not exist (404), exists already (409), or the request is wrong (400).
+            KfpError: the object does not exist (404), exists already (409), or the request is wrong (400).
             SharpenError: refused for another reason, or not answered for too long.
         """
-        from tenacity import Retrying, retry_if_exception
-
-        retrying = Retrying(
-            retry=retry_if_exception(lambda error: isinstance(error, ApiFault) and error.passing),
-            stop=lambda state: (state.seconds_since_start or 0.0) > self._patience,
-            wait=_wait,
-            before_sleep=_tell,
-            reraise=True,
+        return self._named(
+            what,
+            lambda: repeat(
+                lambda: self._once(method, arguments),
+                lambda error: isinstance(error, KfpError) and error.passing,
+                patience=self._patience,
+                first_wait=FIRST_WAIT,
+                longest_wait=LONGEST_WAIT,
+            ),
         )
-        return self._told(what, lambda: retrying(self._once, method, arguments))
 
-    def ask_once(self, what: str, method: Callable[..., Any], **arguments: Any) -> Object:
-        """A call that is never repeated, since it would take effect twice; otherwise as `ask`.
+    def call_without_retry(self, what: str, method: Callable[..., Any], **arguments: Any) -> Object:
+        """A call that is never repeated, since it would take effect twice; otherwise as `call`.
 
         Raises:
-            ApiFault: also with status 0, 429 or 5xx: no answer, so the call may have taken effect.
+            KfpError: also with status 0, 429 or 5xx: no answer, so the call may have taken effect.
         """
-        return self._told(what, lambda: self._once(method, arguments), passing_too=True)
+        return self._named(what, lambda: self._once(method, arguments), passing_too=True)
 
-    def every(self, what: str, key: str, method: Callable[..., Any], **arguments: Any) -> Iterator[Object]:
+    def paginate(self, what: str, key: str, method: Callable[..., Any], **arguments: Any) -> Iterator[Object]:
         """The objects of a list, over all its pages.
 
         Args:
-            what: as in `ask`.
+            what: as in `call`.
             key: name of the list in the answer.
-            method: as in `ask`.
-            arguments: as in `ask`.
+            method: as in `call`.
+            arguments: as in `call`.
         """
         token: str | None = None
         while True:
-            page = self.ask(what, method, page_token=token, page_size=PAGE_SIZE, **arguments)
+            page = self.call(what, method, page_token=token, page_size=PAGE_SIZE, **arguments)
             yield from page.get(key) or []
             token = page.get("next_page_token") or None
             if token is None:
@@ -118,19 +116,19 @@ class Api:
         finally:
             self._patience = before
 
-    def explained(self, fault: ApiFault) -> SharpenError:
+    def explained(self, fault: KfpError) -> SharpenError:
         """The fault as a line for the user."""
-        return explained(fault, f"cannot {fault.what}", self.endpoint, self._proof)
+        return explained(fault, f"cannot {fault.action}", self.endpoint, self._credential_source)
 
     def link(self, kind: str, identity: str) -> str:
         """Address of the page that shows a run (``runs``) or a schedule (``recurringrun``)."""
         return f"{self.ui}/#/{kind}/details/{identity}"
 
-    def _told(self, what: str, call: Callable[[], Object], *, passing_too: bool = False) -> Object:
+    def _named(self, what: str, call: Callable[[], Object], *, passing_too: bool = False) -> Object:
         try:
             return call()
-        except ApiFault as fault:
-            fault.what = what
+        except KfpError as fault:
+            fault.action = what
             if fault.status in (400, 404, 409) or (passing_too and fault.passing):
                 raise
             raise self.explained(fault) from None
@@ -138,7 +136,7 @@ class Api:
     def _once(self, method: Callable[..., Any], arguments: Object) -> Object:
         try:
             return self._answer(method, arguments)
-        except ApiFault as fault:
+        except KfpError as fault:
             if self._sign_in is None or not (fault.status == 401 or isinstance(fault, SignInNeeded)):
                 raise
             # the session has ended; it was refused before it had an effect, so every call may be made again
@@ -157,13 +155,13 @@ class Api:
         except ApiException as error:
             if not error.status:
                 raise from_network(error) from None
-            raise from_answer(error.status, error.reason or "", _text(error.body), dict(error.headers or {})) from None
+            raise from_answer(error.status, error.reason or "", error.body, dict(error.headers or {})) from None
         except (FileNotFoundError, PermissionError) as error:
             raise InputError(f"{error.filename}: the token there cannot be read any more ({error.strerror})") from None
         except (HTTPError, OSError) as error:
             raise from_network(error) from None
         except UnicodeDecodeError:
-            raise ApiFault(0, "the answer is no text") from None
+            raise KfpError(0, "the answer is no text") from None
         except AttributeError as error:
             # the generated client decodes the body of every fault, and one of TLS has none
             if isinstance(error.__context__, ApiException):
@@ -174,32 +172,15 @@ class Api:
         try:
             value = json.loads(body or "{}")
         except ValueError:
-            raise ApiFault(0, "the answer was cut off") from None
+            raise KfpError(0, "the answer was cut off") from None
         if not isinstance(value, dict):
-            raise ApiFault(0, "the answer is not one of Kubeflow Pipelines")
+            raise KfpError(0, "the answer is not one of Kubeflow Pipelines")
         return value
 
 
-def equals(key: str, value: str) -> str:
+def equals_filter(key: str, value: str) -> str:
     """The filter that keeps what has this value.
 
     It is percent-encoded here although the client encodes it too: the server decodes it once more than HTTP does.
     """
     return quote(json.dumps({"predicates": [{"operation": "EQUALS", "key": key, "string_value": value}]}))
-
-
-def _text(body: bytes | str | None) -> str:
-    return body.decode(errors="replace") if isinstance(body, bytes) else body or ""
-
-
-def _wait(state: RetryCallState) -> float:
-    error = state.outcome.exception() if state.outcome else None
-    asked = error.retry_after if isinstance(error, ApiFault) else 0.0
-    grown = min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(state.attempt_number - 1, 10))
-    return max(asked, grown * random.uniform(0.5, 1.0))
-
-
-def _tell(state: RetryCallState) -> None:
-    error = state.outcome.exception() if state.outcome else None
-    if state.attempt_number in (3, 10):
-        print(f"warning: the API does not answer well ({error}); trying on", file=sys.stderr, flush=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from sharpen.jobs.kinds import KINDS
+from sharpen.jobs.manifests.kinds import KINDS
 
 
 class Permission(NamedTuple):

@@ -9,21 +9,21 @@ from functools import cached_property
 from typing import Any
 
 from sharpen.errors import StepFailed
-from sharpen.jobs.api_errors import ApiError, explained
-from sharpen.jobs.cluster_client import Cluster
-from sharpen.jobs.job import Ending, Job
-from sharpen.jobs.kinds import PYTORCHJOB, TRAINJOB, Kind, phase_of
-from sharpen.jobs.launch_context import Surroundings, look_around
-from sharpen.jobs.manifest import HASH_ANNOTATION, differences
-from sharpen.jobs.manifest_pytorchjob import pytorchjob
-from sharpen.jobs.manifest_trainjob import trainjob
-from sharpen.jobs.plan import Plan, make_plan
+from sharpen.jobs.job import Job, JobResult
+from sharpen.jobs.kubernetes.client import Cluster
+from sharpen.jobs.kubernetes.errors import KubernetesError, explained
+from sharpen.jobs.kubernetes.watch import PollInterval, Watch
+from sharpen.jobs.launch_context import LaunchContext, discover_context
+from sharpen.jobs.manifests.kinds import PYTORCHJOB, TRAINJOB, Kind, phase_of
+from sharpen.jobs.manifests.manifest import HASH_ANNOTATION, differences
+from sharpen.jobs.manifests.pod_spec_inputs import PodSpecInputs, make_pod_spec_inputs
+from sharpen.jobs.manifests.pytorchjob import pytorchjob
+from sharpen.jobs.manifests.trainjob import trainjob
 from sharpen.jobs.result import check_output, raise_failure
-from sharpen.jobs.watch import Pace, Watch
 
 logger = logging.getLogger(__name__)
 
-BUILDERS: dict[str, tuple[Kind, Callable[[Plan], dict[str, Any]]]] = {
+BUILDERS: dict[str, tuple[Kind, Callable[[PodSpecInputs], dict[str, Any]]]] = {
     "pytorchjob": (PYTORCHJOB, pytorchjob),
     "trainjob": (TRAINJOB, trainjob),
 }
@@ -39,26 +39,28 @@ class ClusterBackend:
         job: what to run.
         backend: pytorchjob or trainjob.
         cluster: the API; by default that of the pod or the kubeconfig.
-        pace: how often the job is looked at.
+        poll: how often the job is looked at.
     """
 
-    def __init__(self, job: Job, backend: str, *, cluster: Cluster | None = None, pace: Pace | None = None) -> None:
-        self._job, self._pace = job, pace or Pace()
+    def __init__(
+        self, job: Job, backend: str, *, cluster: Cluster | None = None, poll: PollInterval | None = None
+    ) -> None:
+        self._job, self._poll = job, poll or PollInterval()
         self._kind, self._build = BUILDERS[backend]
         self._cluster = cluster or Cluster(job.settings.namespace)
         self._found: Mapping[str, Any] | None = None
         self._name = ""
 
     @cached_property
-    def _around(self) -> Surroundings:
+    def _around(self) -> LaunchContext:
         try:
-            return look_around(self._cluster)
-        except ApiError as error:
+            return discover_context(self._cluster)
+        except KubernetesError as error:
             raise explained(error, "this step's own pod cannot be looked at") from None
 
     def build(self) -> dict[str, Any]:
         """The manifest."""
-        return self._build(make_plan(self._job, self._around))
+        return self._build(make_pod_spec_inputs(self._job, self._around))
 
     def submit(self, built: Mapping[str, Any]) -> None:
         """Create the job, or adopt the one that an earlier attempt of this step created.
@@ -72,23 +74,23 @@ class ClusterBackend:
             try:
                 self._found = self._cluster.create_job(self._kind, dict(built))
                 logger.info(f"job {name}: created in namespace {self._cluster.namespace}")
-            except ApiError as error:
+            except KubernetesError as error:
                 if error.status != 409:
                     self._name = ""
                     raise explained(error, f"the {self._kind.name} {name} cannot be created") from None
                 try:
                     self._adopt(built, deadline)
-                except ApiError as refused:
+                except KubernetesError as refused:
                     self._name = ""
                     raise explained(refused, f"the {self._kind.name} {name} is there and cannot be adopted") from None
 
-    def watch(self) -> Ending:
+    def watch(self) -> JobResult:
         """Follow it; one that was given up is deleted, so that it takes no more machines."""
         assert self._found is not None
         try:
             settings = self._job.settings
-            ending = Watch(self._cluster, self._kind, self._found, settings, self._pace).until_the_end()
-        except ApiError as error:
+            ending = Watch(self._cluster, self._kind, self._found, settings, self._poll).until_the_end()
+        except KubernetesError as error:
             raise explained(error, f"job {self._name} cannot be watched and goes on by itself") from None
         if ending.state == "stopped":
             self.cancel()
@@ -103,13 +105,13 @@ class ClusterBackend:
             # A connection of its own: the one in use may be in the middle of an answer.
             cluster = Cluster(self._cluster.namespace, patience=CANCEL_SECONDS, first_wait=0.2)
             deleted = cluster.delete_job(self._kind, self._name, uid)
-        except ApiError as error:
+        except KubernetesError as error:
             logger.warning(f"job {self._name} could not be deleted ({error}); delete it by hand")
             return
         if deleted:
             logger.info(f"job {self._name}: deleted")
 
-    def result(self, ending: Ending) -> None:
+    def result(self, ending: JobResult) -> None:
         """Success needs a job that succeeded and an output that this run finished."""
         raise_failure(self._name, ending)
         check_output(self._job.output, self._around.run)
@@ -136,4 +138,4 @@ class ClusterBackend:
             self._cluster.delete_job(self._kind, name, meta["uid"], wait_for_pods=True)
         if time.monotonic() > deadline:
             raise StepFailed(f"{self._kind.name} {name} is being deleted, but does not go; see its finalizers")
-        time.sleep(self._pace.shortest)
+        time.sleep(self._poll.shortest)

@@ -1,0 +1,1 @@
+"""The Kubernetes API: calls, rights, and what is seen of a job while it runs."""

@@ -45,7 +45,7 @@ def test_reaping_needs_no_second_kind_and_no_cluster(api: FakeApi, monkeypatch: 
 def elsewhere() -> ClusterBackend:
     """A job of this run in the namespace gpus."""
     job = a_job(namespace="gpus")
-    return ClusterBackend(job, "pytorchjob", cluster=Cluster("gpus", first_wait=0.01), pace=QUICK)
+    return ClusterBackend(job, "pytorchjob", cluster=Cluster("gpus", first_wait=0.01), poll=QUICK)
 
 
 def test_a_job_in_another_namespace_is_known_from_the_own_pod_and_has_no_owner(

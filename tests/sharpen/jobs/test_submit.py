@@ -203,7 +203,7 @@ def test_local_addresses_are_refused_before_anything_is_created(api: FakeApi, tm
 
 def in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     original = ClusterBackend.__init__
-    monkeypatch.setattr(ClusterBackend, "__init__", lambda self, job, kind: original(self, job, kind, pace=QUICK))
+    monkeypatch.setattr(ClusterBackend, "__init__", lambda self, job, kind: original(self, job, kind, poll=QUICK))
 
 
 def test_the_manifest_is_kept_before_the_job_is_created(

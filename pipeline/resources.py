@@ -25,7 +25,7 @@ _MINUTE, _HOUR = 60, 3600
 
 @dataclass(frozen=True)
 class ResourceRequest:
-    """Needs of a step.
+    """What a step needs.
 
     Attributes:
         cached: whether an earlier result may stand for the step's.

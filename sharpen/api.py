@@ -43,7 +43,7 @@ def load_dataset(
     """Read, check, de-duplicate and split retrieval data; a finished data set is read as it is.
 
     Args:
-        train_data: FlagEmbedding rows, a BEIR folder, Parquet, CSV or a finished data set; several are merged.
+        train_data: FlagEmbedding rows, CSV, a BEIR folder or a finished data set; several are merged.
         eval_data: data whose queries become the test (and dev) queries; empty: a share of the training queries does.
         output: keep the finished data set here too.
         settings: of `DataSettings`, such as ``test_share``.
@@ -52,8 +52,10 @@ def load_dataset(
         InputError: unusable data, too many bad rows, or an unknown setting.
 
     Example:
+        ```python
         data = sharpen.load_dataset("train.jsonl", test_share=0.2)
         data.queries_of("test")
+        ```
     """
     from sharpen.data.dataset import DataSet
     from sharpen.data.preparation.prepare import prepare
@@ -82,8 +84,10 @@ def mine_hard_negatives(data: Data, model: Model, *, output: Address | None = No
         InputError: no such data or model, an unknown setting, or rules under which no passage is a negative.
 
     Example:
+        ```python
         negatives = sharpen.mine_hard_negatives(data, "BAAI/bge-small-en-v1.5", relative_margin=0.05)
         negatives.table.head()
+        ```
     """
     from sharpen.data.dataset import NEGATIVES, read_table
     from sharpen.mining.mine import mine
@@ -122,8 +126,10 @@ def finetune(
         StepFailed: the loss became infinite or NaN.
 
     Example:
+        ```python
         model = sharpen.finetune("BAAI/bge-small-en-v1.5", data, negatives, temperature=0.02)
         sharpen.evaluate(model, data).metrics
+        ```
     """
     from sharpen.settings import EncoderSettings
     from sharpen.training.settings import TrainingSettings
@@ -168,8 +174,10 @@ def evaluate(
         StepFailed: the model gives embeddings that are not numbers.
 
     Example:
+        ```python
         before, after = sharpen.evaluate("base", data), sharpen.evaluate(model, data)
         after.metrics["ndcg_at_10"] - before.metrics["ndcg_at_10"]
+        ```
     """
     from sharpen.evaluation import artifact
     from sharpen.evaluation.evaluate import evaluate as measure
@@ -205,8 +213,10 @@ def load_model(model: Address, *, device: str | torch.device | None = None, **se
         InputError: there is no such model, it cannot be read safely, or an unknown setting.
 
     Example:
+        ```python
         encoder = sharpen.load_model("BAAI/bge-small-en-v1.5", query_max_len=32)
         sharpen.embed(["how far is the moon?"], encoder, kind="query")
+        ```
     """
     from sharpen.models import model_config
     from sharpen.models.encoder import Encoder
@@ -237,8 +247,10 @@ def embed(
         InputError: no such model, an unknown setting, or an unusable cache.
 
     Example:
+        ```python
         vectors = sharpen.embed(["a text", "another"], "BAAI/bge-small-en-v1.5")
         vectors @ vectors.T
+        ```
     """
     from sharpen.embeddings import embed_texts
 
@@ -266,8 +278,10 @@ def build_index(data: Data, model: Model, *, output: Address | None = None, **se
         InputError: no such data or model, no passage, or settings that do not fit.
 
     Example:
+        ```python
         index = sharpen.build_index(data, model, vector_precision="int8")
         sharpen.search(index, "how far is the moon?")
+        ```
     """
     from sharpen.index import manifest
     from sharpen.index.build import index
@@ -297,8 +311,10 @@ def search(index: Index | Address, query: str, *, top_k: int = 10, model: Addres
         InputError: no such index, another model than the one that made it, or an empty query.
 
     Example:
+        ```python
         for hit in sharpen.search(index, "how far is the moon?", top_k=3):
             print(hit.score, hit.text)
+        ```
     """
     from sharpen.index.search import OpenIndex
 

@@ -2,18 +2,58 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
+from collections.abc import Iterator
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 
+_LIBRARY = Path(__file__).parent
+
 
 @cache
-def code_version() -> str:
-    """Version of the package and a hash of the library's sources: changes whenever a result could change."""
-    root = Path(__file__).parent
+def code_version(*modules: str) -> str:
+    """Version of the package and a hash of the library's sources: changes whenever a result could change.
+
+    Args:
+        modules: count only these, such as ``sharpen.training.train``, and what they import, directly or through others,
+            so that another step's code can change without making this one's checkpoints and caches useless. None: all.
+    """
     digest = hashlib.sha256()
-    for path in sorted(root.rglob("*.py")):
-        digest.update(str(path.relative_to(root)).encode())
+    paths = source_files(*modules) if modules else _LIBRARY.rglob("*.py")
+    for path in sorted(paths):
+        digest.update(str(path.relative_to(_LIBRARY)).encode())
         digest.update(path.read_bytes())
     return f"{metadata.version('sharpen')}+{digest.hexdigest()[:12]}"
+
+
+def source_files(*modules: str, root: Path = _LIBRARY) -> set[Path]:
+    """The files of modules of the library and of all of it that they import, wherever in the file it stands.
+
+    Args:
+        modules: full names.
+        root: folder of the package ``sharpen``.
+    """
+    files: set[Path] = set()
+    waiting = list(modules)
+    while waiting:
+        parts = waiting.pop().split(".")
+        # importing a module runs the packages that it is in
+        for length in range(1, len(parts) + 1):
+            path = root.joinpath(*parts[1:length])
+            path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+            if path.is_file() and path not in files:
+                files.add(path)
+                waiting += _imports(path)
+    return files
+
+
+def _imports(path: Path) -> Iterator[str]:
+    """Names of what a file imports from the library: modules, and things in them."""
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "sharpen":
+            yield node.module or ""
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.split(".")[0] == "sharpen")

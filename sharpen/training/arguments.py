@@ -1,7 +1,13 @@
-"""Our settings as transformers' `TrainingArguments`."""
+"""Our settings as transformers' `TrainingArguments`, and which other fields of it a user may set.
+
+A field of `training_arguments` is passed on only where it has an effect here; any other is refused, since nothing that a
+user asks for is ignored.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import difflib
 import os
 from pathlib import Path
 
@@ -11,6 +17,63 @@ from transformers import TrainingArguments
 from sharpen.errors import InputError
 from sharpen.training.dev_score import METRIC
 from sharpen.training.settings import TrainingSettings
+
+# Fields that have an effect, and the setting without which they have none.
+ALLOWED = {
+    **dict.fromkeys(("lr_scheduler_kwargs", "optim", "optim_args", "optim_target_modules"), ""),
+    **dict.fromkeys(
+        ("adam_beta1", "adam_beta2", "adam_epsilon", "tf32", "full_determinism", "skip_memory_metrics"), ""
+    ),
+    **dict.fromkeys(("dataloader_num_workers", "dataloader_persistent_workers", "dataloader_prefetch_factor"), ""),
+    "eval_delay": "eval_steps",
+    "run_name": "report_to",
+    **dict.fromkeys(("project", "trackio_space_id", "trackio_bucket_id", "trackio_static_space_id"), "report_to"),
+}
+# Fields that another setting decides.
+_USE_INSTEAD = {
+    "per_device_train_batch_size": "train_batch_size",
+    **dict.fromkeys(("bf16", "fp16", "bf16_full_eval", "fp16_full_eval"), "encoder.precision"),
+    **dict.fromkeys(("gradient_checkpointing_kwargs", "activation_checkpointing"), "gradient_checkpointing"),
+    **dict.fromkeys(("eval_strategy", "do_eval", "load_best_model_at_end", "metric_for_best_model"), "eval_steps"),
+    "auto_find_batch_size": "activation_gib",
+    "per_device_eval_batch_size": "micro_batch_tokens",
+    "data_seed": "seed",
+    "save_strategy": "save_steps",
+    "logging_strategy": "logging_steps",
+    "output_dir": "--output",
+    "resume_from_checkpoint": "checkpoint_folder (a broken run goes on by itself)",
+    "use_cpu": "CUDA_VISIBLE_DEVICES= (empty), which hides the GPUs",
+}
+
+
+def reason_against(name: str) -> str:
+    """Why a field of transformers' cannot be set, and what to use instead; empty: it may be."""
+    if name in _USE_INSTEAD:
+        return f"cannot be set here; use {_USE_INSTEAD[name]}"
+    return "" if name in ALLOWED else f"has no effect on this training loop; those that have: {', '.join(ALLOWED)}"
+
+
+def argument_faults(settings: TrainingSettings) -> list[str]:
+    """One line for each field of `training_arguments` that cannot be set; needs no process group and no model."""
+    known = {field.name for field in dataclasses.fields(TrainingArguments)}
+    faults = []
+    for name in settings.training_arguments:
+        if name in TrainingSettings.model_fields:
+            fault = f"is a setting of its own; set {name} directly"
+        elif name not in known:
+            near = difflib.get_close_matches(name, ALLOWED, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            fault = f"transformers' TrainingArguments has no such field{hint}"
+        elif reason := reason_against(name):
+            fault = reason
+        elif (needed := ALLOWED[name]) and not getattr(settings, needed):
+            fault = f"has no effect without {needed}"
+        elif name.startswith(("project", "trackio")) and "trackio" not in settings.report_to:
+            fault = "has no effect without trackio in report_to"
+        else:
+            continue
+        faults.append(f"training_arguments.{name}: {fault}")
+    return faults
 
 
 def training_arguments(
@@ -23,7 +86,7 @@ def training_arguments(
     """
     save_steps = settings.eval_steps if evaluate else settings.save_steps
     try:
-        arguments = TrainingArguments(
+        return TrainingArguments(
             output_dir=os.fspath(folder),
             max_steps=steps,
             per_device_train_batch_size=1,
@@ -35,31 +98,22 @@ def training_arguments(
             seed=settings.seed,
             logging_steps=settings.logging_steps,
             logging_first_step=True,
-            logging_nan_inf_filter=False,
             save_strategy="steps" if save_steps else "no",
             save_steps=save_steps or 1,
-            # The Trainer would delete older checkpoints before the new one is marked; `Checkpoints` does it after.
-            save_total_limit=None,
             eval_strategy="steps" if evaluate else "no",
             eval_steps=settings.eval_steps if evaluate else None,
             # What a broken run had evaluated counts once, for early stopping too.
             eval_on_start=evaluate and not resumed,
-            restore_callback_states_from_checkpoint=settings.early_stopping_patience > 0,
             load_best_model_at_end=evaluate,
             metric_for_best_model=METRIC if evaluate else None,
             greater_is_better=True if evaluate else None,
             report_to=settings.report_to or "none",
             disable_tqdm=True,
-            log_level="error",
-            remove_unused_columns=False,
             use_cpu=not torch.cuda.is_available(),
             **{"dataloader_num_workers": workers(), **settings.training_arguments},
         )
     except (TypeError, ValueError, ImportError) as error:
         raise InputError(f"training_arguments: transformers refuses them: {str(error).splitlines()[0]}") from None
-    # Of several GPUs that it sees a process uses one; more than one is DataParallel to the Trainer.
-    arguments._n_gpu = min(1, arguments.n_gpu)
-    return arguments
 
 
 def _scheduler(settings: TrainingSettings) -> str:

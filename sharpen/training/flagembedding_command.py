@@ -24,7 +24,7 @@ from sharpen.models.model_hub import assemble_model
 from sharpen.settings import EncoderSettings
 from sharpen.store import storage
 from sharpen.store.download_cache import get_or_create
-from sharpen.training.allowed_arguments import PASSED_ON, reason_against
+from sharpen.training.arguments import reason_against
 from sharpen.training.flagembedding_arguments import (
     UNLIMITED,
     DataArguments,
@@ -218,7 +218,7 @@ def _of_transformers(training: TrainingArguments, notes: list[str]) -> dict[str,
         # a command line gives "" as [] and "no" as False
         if one.name in _READ or value == default or (not value and default in (None, "", "no")):
             continue
-        if one.name in PASSED_ON or not (reason := reason_against(one.name)):
+        if not (reason := reason_against(one.name)):
             passed[one.name] = value
         else:
             notes.append(f"{one.name}: {reason}")

@@ -31,20 +31,20 @@ from sharpen.training import (
     time_limit,
     trackers,
 )
-from sharpen.training.allowed_arguments import faults_of
-from sharpen.training.arguments import training_arguments
+from sharpen.training.arguments import argument_faults, training_arguments
 from sharpen.training.checkpoints import Checkpoints
 from sharpen.training.data.examples import Examples
 from sharpen.training.data.sampler import BatchSampler
+from sharpen.training.data.step_dataset import StepDataset
 from sharpen.training.dev_score import METRIC
 from sharpen.training.divergence import DivergenceError
 from sharpen.training.encoder_setup import finish, restore, set_up, trained_weights
 from sharpen.training.inputs import Inputs, read_inputs
+from sharpen.training.loop import TrainingLoop
 from sharpen.training.objective import identity_of, loss_of, memory_of, objective_of, steps_of
 from sharpen.training.processes import process_group
 from sharpen.training.settings import WRITE_FILES, TrainingSettings
 from sharpen.training.temperature_increase import TemperatureIncrease
-from sharpen.training.trainer import RetrievalTrainer, StepDataset
 from sharpen.version import code_version
 
 logger = logging.getLogger(__name__)
@@ -105,8 +105,8 @@ def train(
         set_up(inputs.encoder, settings)
         facts |= trained(inputs.encoder, settings)
         started = time.monotonic()
-        trainer = run(inputs, batches, settings, kept, logs, exchange, loss)
-        facts |= facts_after(trainer, batches, time.monotonic() - started)
+        loop = run(inputs, batches, settings, kept, logs, exchange, loss)
+        facts |= facts_after(loop, batches, time.monotonic() - started)
         finish(inputs.encoder, settings)
         query_prompts.save_with(inputs.encoder, inputs.examples)
         if exchange.rank == 0:
@@ -138,7 +138,7 @@ def with_temperature_rule(settings: TrainingSettings, encoder: EncoderSettings) 
 
 def check_settings(settings: TrainingSettings) -> None:
     """Raise InputError for what no bound of a single setting can say and no data are needed for."""
-    if faults := [*faults_of(settings), *trackers.faults(settings), *lora.faults(settings)]:
+    if faults := [*argument_faults(settings), *trackers.faults(settings), *lora.faults(settings)]:
         raise InputError(faults)
     # transformers looks at the values.
     training_arguments(settings, Path(os.curdir), 1, evaluate=settings.eval_steps > 0)
@@ -190,7 +190,7 @@ def run(
     logs: Path | None,
     exchange: ProcessGroup,
     loss: Loss,
-) -> RetrievalTrainer:
+) -> TrainingLoop:
     """Train, from the newest complete checkpoint if there is one; the encoder is then the trained one, adapters apart.
 
     With ``on_divergence: soften`` a divergence goes back to that checkpoint, or the start, with a higher temperature.
@@ -213,15 +213,14 @@ def run(
         inputs.encoder.zero_grad()
         fit = fit or fit_to_time(inputs, batches, settings, exchange, loss)
         steps = steps if fit is None else fit.steps
-        work = StepDataset(batches, inputs.tokens, settings, exchange, steps, loss, inputs.guide)
+        dataset = StepDataset(batches, inputs.tokens, settings, exchange, steps, loss, inputs.guide)
         evaluate = inputs.dev is not None
         arguments = training_arguments(settings, kept.folder, steps, evaluate=evaluate, resumed=newest is not None)
-        trainer = RetrievalTrainer(inputs.encoder, work, settings, arguments, exchange, inputs.dev, kept, softenings)
-        trainer.fit = fit
+        loop = TrainingLoop(inputs.encoder, dataset, settings, arguments, exchange, inputs.dev, kept, softenings, fit)
         if logs is not None:
-            trackers.direct(trainer.callback_handler.callbacks, logs)
+            trackers.direct(loop.callbacks.callbacks, logs)
         try:
-            trainer.train(resume_from_checkpoint=None if newest is None else str(newest))
+            loop.train(newest)
             break
         except DivergenceError as fault:
             # Every process diverges at the same step; the first must not be ended while it copies a checkpoint.
@@ -232,7 +231,7 @@ def run(
                 logger.warning(f"training diverged at {softenings[-1].told()}; going back")
         finally:
             kept.wait()
-    return trainer
+    return loop
 
 
 def fit_to_time(
@@ -242,8 +241,8 @@ def fit_to_time(
     if settings.max_train_minutes is None:
         return None
     asked = steps_of(settings, batches.per_epoch)
-    work = StepDataset(batches, inputs.tokens, settings, exchange, asked, loss, inputs.guide)
-    first = [work[step]["layout"] for step in time_limit.tried(asked)]
+    dataset = StepDataset(batches, inputs.tokens, settings, exchange, asked, loss, inputs.guide)
+    first = [dataset[step] for step in time_limit.tried(asked)]
     objective = objective_of(settings, normalize=inputs.encoder.normalize, loss=loss)
     minutes, memory = settings.max_train_minutes, memory_of(settings)
     fit = time_limit.fitted(minutes, asked, inputs.encoder, first, objective, memory, exchange)
@@ -303,11 +302,11 @@ def trained(encoder: Encoder, settings: TrainingSettings) -> dict[str, Any]:
     }
 
 
-def facts_after(trainer: RetrievalTrainer, batches: BatchSampler, seconds: float) -> dict[str, Any]:
+def facts_after(loop: TrainingLoop, batches: BatchSampler, seconds: float) -> dict[str, Any]:
     """What the training showed; the log has one entry every `logging_steps`, and one per dev evaluation."""
-    steps = trainer.state.global_step
-    points = [point for point in trainer.state.log_history if "loss" in point]
-    dev = [(p["step"], p[f"eval_{METRIC}"]) for p in trainer.state.log_history if f"eval_{METRIC}" in p]
+    steps = loop.state.global_step
+    points = [point for point in loop.state.log_history if "loss" in point]
+    dev = [(p["step"], p[f"eval_{METRIC}"]) for p in loop.state.log_history if f"eval_{METRIC}" in p]
 
     def mean(name: str) -> float | None:
         return sum(point[name] for point in points) / len(points) if points else None
@@ -320,14 +319,14 @@ def facts_after(trainer: RetrievalTrainer, batches: BatchSampler, seconds: float
         "first_loss": points[0]["loss"] if points else None,
         "last_loss": points[-1]["loss"] if points else None,
         "dev_ndcg_at_10_base": dev[0][1] if dev and dev[0][0] == 0 else None,
-        METRIC: trainer.state.best_metric,
-        "best_step": trainer.state.best_global_step,
-        "softenings": temperature_increase.as_facts(trainer.softenings),
-        "time_limit": time_limit.as_facts(trainer.fit),
-        "arithmetic": arithmetic.facts(trainer.encoder),
+        METRIC: loop.state.best_metric,
+        "best_step": loop.state.best_global_step,
+        "softenings": temperature_increase.as_facts(loop.increases),
+        "time_limit": time_limit.as_facts(loop.fit),
+        "arithmetic": arithmetic.facts(loop.encoder),
         "seconds": seconds,
-        "queries_per_second": trainer.queries_seen / seconds,
-        "log": trainer.state.log_history,
+        "queries_per_second": loop.queries_seen / seconds,
+        "log": loop.state.log_history,
     }
 
 

@@ -19,7 +19,7 @@ from safetensors.numpy import load_file
 from sharpen.distributed import ProcessGroup
 from sharpen.errors import InputError
 from sharpen.store import storage
-from sharpen.training import checkpoints, trainer
+from sharpen.training import checkpoints, loop
 from sharpen.training.checkpoints import Checkpoints, address_for, folder_for
 from sharpen.training.settings import TrainingSettings
 from sharpen.training.step import Step, gradient_step
@@ -76,7 +76,7 @@ def crash_at(monkeypatch: pytest.MonkeyPatch, step: int, act: Callable[[], None]
             act()
         return gradient_step(encoder, layout, *rest)
 
-    monkeypatch.setattr(trainer, "gradient_step", broken)
+    monkeypatch.setattr(loop, "gradient_step", broken)
 
 
 def test_where_the_copy_is(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from sharpen.distributed import ProcessGroup
 from sharpen.store import storage
-from sharpen.training import trainer
+from sharpen.training import loop
 from sharpen.training.checkpoints import Checkpoints
 from sharpen.training.dev_score import DevSet
 from sharpen.training.settings import TrainingSettings
@@ -38,12 +38,12 @@ def test_death_at_every_point_of_saving(
         small_data().save(place)
     _score_by_step(monkeypatch)
     saving = _Saving(tmp_path)
-    monkeypatch.setattr(trainer.RetrievalTrainer, "_save_checkpoint", saving)
+    monkeypatch.setattr(loop.TrainingLoop, "save_checkpoint", saving)
     values = {"train_batch_size": 4, "train_group_size": 2, "learning_rate": 1e-3, "max_steps": 8, "eval_steps": 2}
     chosen = TrainingSettings.checked({**values, "checkpoint_folder": str(tmp_path / "local")})
     addresses = (str(tmp_path / "set"), None, str(tiny_model), str(tmp_path / "out"))
     assert train(*addresses, chosen, ENCODER)["best_step"] == 8
-    monkeypatch.setattr(trainer.RetrievalTrainer, "_save_checkpoint", saving.real)
+    monkeypatch.setattr(loop.TrainingLoop, "save_checkpoint", saving.real)
     (tmp_path / "out").rename(tmp_path / "whole")
 
     # the files of the new checkpoint, its mark, and the deletion of an older one
@@ -75,7 +75,7 @@ def _score_by_step(monkeypatch: pytest.MonkeyPatch) -> None:
         reached[0] = layout.batch.step + 1
         return gradient_step(encoder, layout, *rest)
 
-    monkeypatch.setattr(trainer, "gradient_step", stepped)
+    monkeypatch.setattr(loop, "gradient_step", stepped)
     monkeypatch.setattr(DevSet, "score", lambda *_: SCORES[reached[0]])
 
 
@@ -83,7 +83,7 @@ class _Saving:
     """Saves, but the checkpoint of step 6 once for each touch of a file, dying there; what is left then is kept."""
 
     def __init__(self, place: Path) -> None:
-        self.place, self.folder, self.real = place, place, trainer.RetrievalTrainer._save_checkpoint
+        self.place, self.folder, self.real = place, place, loop.TrainingLoop.save_checkpoint
         self.touches: list[str] = []
         self.last: str | None = None
         self.left = -1
@@ -99,10 +99,10 @@ class _Saving:
             if self.left < 0:
                 raise Death(self.last)
 
-    def _save(self, running: trainer.RetrievalTrainer, *rest: Any) -> None:
+    def _save(self, running: loop.TrainingLoop, *rest: Any) -> None:
         if running.state.global_step != BROKEN_AT:
             return self.real(running, *rest)
-        self.folder = running.kept.folder
+        self.folder = running.checkpoints.folder
         shutil.copytree(self.folder, self.place / "before")
         while True:
             self.left = len(self.touches)

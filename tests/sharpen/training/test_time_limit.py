@@ -16,7 +16,7 @@ from sharpen.errors import StepFailed
 from sharpen.hardware import measurement
 from sharpen.models.encoder import Encoder
 from sharpen.store import storage
-from sharpen.training import arithmetic, time_limit, trainer
+from sharpen.training import arithmetic, loop, time_limit
 from sharpen.training.settings import TrainingSettings
 from sharpen.training.step import gradient_step
 from sharpen.training.train import train
@@ -54,7 +54,7 @@ def run(data: Path, model: Path, folder: Path, output: str, **values: Any) -> di
 
 
 def let_steps_take(monkeypatch: pytest.MonkeyPatch, step: Slow) -> None:
-    monkeypatch.setattr(trainer, "gradient_step", step)
+    monkeypatch.setattr(loop, "gradient_step", step)
     monkeypatch.setattr(time_limit, "gradient_step", step)
 
 

@@ -12,7 +12,7 @@ import torch
 from safetensors.numpy import load_file
 
 from sharpen.store import storage
-from sharpen.training import arguments, trainer
+from sharpen.training import arguments, loop
 from sharpen.training.settings import TrainingSettings
 from sharpen.training.step import gradient_step
 from sharpen.training.train import train
@@ -74,7 +74,7 @@ def test_workers_give_the_same_model_and_a_broken_run_goes_on_without_them(
             raise RuntimeError("power cut")
         return gradient_step(*parts)
 
-    monkeypatch.setattr(trainer, "gradient_step", breaking)
+    monkeypatch.setattr(loop, "gradient_step", breaking)
     with pytest.raises(RuntimeError, match="power cut"):
         train(data, None, str(tiny_model), str(tmp_path / "broken"), settings(tmp_path, 2), ENCODER)
     monkeypatch.undo()

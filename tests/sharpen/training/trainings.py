@@ -9,7 +9,7 @@ from typing import Any
 
 import torch.distributed as dist
 
-from sharpen.training import trainer
+from sharpen.training import loop
 from sharpen.training.settings import TrainingSettings
 from sharpen.training.step import gradient_step
 from sharpen.training.train import train
@@ -20,13 +20,11 @@ from tests.sharpen.training.test_temperature_increase import Poison
 def run_all(trainings: list[dict[str, Any]]) -> None:
     """Run each training: addresses `data`, `model`, `output`, `settings`, and `diverges`, arguments of `Poison`."""
     for one in trainings:
-        trainer.gradient_step = (
-            Poison(*one["diverges"][0], **one["diverges"][1]) if "diverges" in one else gradient_step
-        )
+        loop.gradient_step = Poison(*one["diverges"][0], **one["diverges"][1]) if "diverges" in one else gradient_step
         try:
             train(one["data"], None, one["model"], one["output"], TrainingSettings.checked(one["settings"]), ENCODER)
         finally:
-            trainer.gradient_step = gradient_step
+            loop.gradient_step = gradient_step
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from transformers import get_scheduler
 
 from sharpen.training.arguments import training_arguments
-from sharpen.training.schedule import rise_from_first_step
+from sharpen.training.optimizer import rise_from_first_step
 from sharpen.training.settings import TrainingSettings
 
 STEPS = 20

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sharpen.data.dataset import DataSet
     from sharpen.data.text_type import TextType
     from sharpen.index.search import Hit
+    from sharpen.losses import Loss
     from sharpen.models.bi_encoder import BiEncoderModel
     from sharpen.models.encoder import Encoder
     from sharpen.settings import EncoderSettings, SettingsModel
@@ -110,6 +111,7 @@ def finetune(
     negatives: Negatives | Address | None = None,
     *,
     output: Address | None = None,
+    loss: Loss | str | None = None,
     **settings: Any,
 ) -> FinetunedModel:
     """Fine-tune a text-embedding model for retrieval, in this process or in each that torchrun started.
@@ -119,6 +121,7 @@ def finetune(
         data: a data set, or its address.
         negatives: mined ones; None: those that the data bring, else random passages.
         output: folder of the new model; None: a temporary one that lives as long as the result.
+        loss: an object of a class of yours (`sharpen.losses.base`), or a name as in the setting `loss`.
         settings: of `TrainingSettings` and `EncoderSettings`, such as ``temperature`` or ``num_train_epochs``.
 
     Raises:
@@ -135,6 +138,8 @@ def finetune(
     from sharpen.training.settings import TrainingSettings
     from sharpen.training.train import train
 
+    if isinstance(loss, str):
+        settings["loss"], loss = loss, None
     training, encoder = _checked(settings, TrainingSettings, EncoderSettings)
     alone = int(os.environ.get("WORLD_SIZE", "1")) == 1
     if not alone and (output is None or not all(isinstance(given, str | Path) for given in (model, data))):
@@ -142,7 +147,7 @@ def finetune(
     read, base, folder = _data_folder(data), _model_folder(model), OutputFolder(output, "model")
     mined = negatives.folder if isinstance(negatives, Negatives) else negatives and str(negatives)
     encoding = _encoder_settings(model, encoder)
-    facts = train(read.address, mined or None, base.address, folder.address, training, encoding)
+    facts = train(read.address, mined or None, base.address, folder.address, training, encoding, loss=loss)
     return FinetunedModel(folder.address, (folder,), facts)
 
 

@@ -1,7 +1,7 @@
 """Our settings as transformers' `TrainingArguments`, and which other fields of it a user may set.
 
-A field of `training_arguments` is passed on only where it has an effect here; any other is refused, since nothing that a
-user asks for is ignored.
+A field of `training_arguments` is passed on only where it has an effect here; any other is refused, since nothing that
+a user asks for is ignored.
 """
 
 from __future__ import annotations

@@ -125,8 +125,9 @@ def _make(data: str, negatives: str | None, settings: TrainingSettings, encoder:
         mined = read_table(folder / "negatives", NEGATIVES)
         trained = without_dropped(with_teacher(dataset, folder), folder)
     negatives_hash = None if mined is None else table_fingerprint({"negatives": mined})
+    code = code_version(__name__)
     identity: dict[str, Any] = {
-        "code": code_version(),
+        "code": code,
         "data": fingerprint if trained is dataset else trained.fingerprint(),
         "negatives": negatives_hash,
         "distillation": settings.knowledge_distillation,
@@ -140,7 +141,7 @@ def _make(data: str, negatives: str | None, settings: TrainingSettings, encoder:
     if settings.eval_steps:
         size, seed = settings.eval_corpus_size, settings.seed
         dev = _kept(
-            {"of": "dev", "code": code_version(), "data": fingerprint, "corpus": size, "seed": seed},
+            {"of": "dev", "code": code, "data": fingerprint, "corpus": size, "seed": seed},
             lambda place: DevSet.cut(dataset, size, seed).save(place),
         )
     tokens = _kept(

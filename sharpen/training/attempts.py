@@ -1,0 +1,92 @@
+"""Training from the newest checkpoint to the end, and again with a higher temperature after a divergence."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from sharpen.distributed import ProcessGroup
+from sharpen.losses import Loss
+from sharpen.training import arithmetic, temperature_increase, time_limit, trackers
+from sharpen.training.arguments import training_arguments
+from sharpen.training.checkpoints import Checkpoints
+from sharpen.training.data.sampler import BatchSampler
+from sharpen.training.data.step_dataset import StepDataset
+from sharpen.training.divergence import DivergenceError
+from sharpen.training.encoder_setup import restore, trained_weights
+from sharpen.training.inputs import Inputs
+from sharpen.training.loop import TrainingLoop
+from sharpen.training.objective import memory_of, objective_of, steps_of
+from sharpen.training.settings import TrainingSettings
+from sharpen.training.temperature_increase import TemperatureIncrease
+
+logger = logging.getLogger(__name__)
+
+
+def run(
+    inputs: Inputs,
+    batches: BatchSampler,
+    settings: TrainingSettings,
+    kept: Checkpoints,
+    logs: Path | None,
+    exchange: ProcessGroup,
+    loss: Loss,
+) -> TrainingLoop:
+    """Train, from the newest complete checkpoint if there is one; the encoder is then the trained one, adapters apart.
+
+    With ``on_divergence: soften`` a divergence goes back to that checkpoint, or the start, with a higher temperature.
+    """
+    steps = steps_of(settings, batches.per_epoch)
+    fit: time_limit.Fit | None = None
+    softens = settings.on_divergence == "soften"
+    start = {name: w.cpu().clone() for name, w in trained_weights(inputs.encoder).items()} if softens else {}
+    softenings: list[TemperatureIncrease] = []
+    while True:
+        newest = kept.restore(exchange)
+        if newest is not None:
+            softenings = softenings or temperature_increase.load(newest)
+            fit = fit or time_limit.load(newest)
+            arithmetic.restore(newest, inputs.encoder, exchange)
+            if exchange.rank == 0:
+                logger.info(f"fine-tuning: going on from {newest}")
+        elif softenings:
+            restore(inputs.encoder, start)
+        inputs.encoder.zero_grad()
+        fit = fit or fit_to_time(inputs, batches, settings, exchange, loss)
+        steps = steps if fit is None else fit.steps
+        dataset = StepDataset(batches, inputs.tokens, settings, exchange, steps, loss, inputs.guide)
+        evaluate = inputs.dev is not None
+        arguments = training_arguments(settings, kept.folder, steps, evaluate=evaluate, resumed=newest is not None)
+        loop = TrainingLoop(inputs.encoder, dataset, settings, arguments, exchange, inputs.dev, kept, softenings, fit)
+        if logs is not None:
+            trackers.direct(loop.callbacks.callbacks, logs)
+        try:
+            loop.train(newest)
+            break
+        except DivergenceError as fault:
+            # Every process diverges at the same step; the first must not be ended while it copies a checkpoint.
+            kept.wait()
+            exchange.wait()
+            softenings = temperature_increase.softened(fault, settings, softenings)
+            if exchange.rank == 0:
+                logger.warning(f"training diverged at {softenings[-1].told()}; going back")
+        finally:
+            kept.wait()
+    return loop
+
+
+def fit_to_time(
+    inputs: Inputs, batches: BatchSampler, settings: TrainingSettings, exchange: ProcessGroup, loss: Loss
+) -> time_limit.Fit | None:
+    """How many steps `max_train_minutes` allows, which is said; None: there is no such limit."""
+    if settings.max_train_minutes is None:
+        return None
+    asked = steps_of(settings, batches.per_epoch)
+    dataset = StepDataset(batches, inputs.tokens, settings, exchange, asked, loss, inputs.guide)
+    first = [dataset[step] for step in time_limit.tried(asked)]
+    objective = objective_of(settings, normalize=inputs.encoder.normalize, loss=loss)
+    minutes, memory = settings.max_train_minutes, memory_of(settings)
+    fit = time_limit.fitted(minutes, asked, inputs.encoder, first, objective, memory, exchange)
+    if exchange.rank == 0:
+        logger.info(f"fine-tuning: {fit.described()}")
+    return fit

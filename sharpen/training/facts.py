@@ -1,0 +1,132 @@
+"""What a training tells: at its start to the user, and at its end in ``training.json``."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sharpen.distributed import ProcessGroup
+from sharpen.models.encoder import Encoder
+from sharpen.models.identity import weights_hash
+from sharpen.run_context import run_id
+from sharpen.settings import EncoderSettings
+from sharpen.training import arithmetic, lora, query_prompts, temperature_increase, time_limit
+from sharpen.training.data.examples import Examples
+from sharpen.training.data.sampler import BatchSampler
+from sharpen.training.dev_score import METRIC
+from sharpen.training.encoder_setup import trained_weights
+from sharpen.training.inputs import Inputs
+from sharpen.training.loop import TrainingLoop
+from sharpen.training.objective import steps_of
+from sharpen.training.settings import WRITE_FILES, TrainingSettings
+from sharpen.version import code_version
+
+logger = logging.getLogger(__name__)
+
+
+def announce(
+    inputs: Inputs, batches: BatchSampler, settings: TrainingSettings, exchange: ProcessGroup, logs: Path | None
+) -> None:
+    """Say what is about to happen, and what a user may not expect."""
+    steps = steps_of(settings, batches.per_epoch)
+    logger.info(
+        f"fine-tuning: {len(inputs.examples):,} queries, {len(inputs.examples.texts):,} texts, {steps:,} steps of "
+        f"{settings.train_batch_size} x {settings.train_group_size} on {exchange.size} process(es), "
+        f"{inputs.encoder.device.type}, {torch.get_num_threads()} thread(s) each, {inputs.encoder.precision}, "
+        f"{inputs.encoder.attention} attention"
+    )
+    counts = inputs.examples.counts
+    left_out = ("queries_without_positive", "positives_without_teacher_score", "negatives_known_as_relevant")
+    left_out += ("negatives_equal_to_their_query",)
+    for name in left_out:
+        if counts[name]:
+            logger.warning(f"note: left out: {counts[name]:,} {name.replace('_', ' ')}")
+    if inputs.dev and inputs.dev.note:
+        logger.warning(f"note: {inputs.dev.note}")
+    if logs is not None:
+        names = ", ".join(name for name in settings.report_to if name in WRITE_FILES)
+        logger.warning(f"note: logs of {names}: {logs} (another place: logging_dir)")
+    for line in [*batches.warnings(), *query_prompts.warnings(inputs.encoder, inputs.examples)]:
+        logger.warning(line)
+
+
+def facts_before(
+    data: str,
+    negatives: str | None,
+    model: str,
+    inputs: Inputs,
+    batches: BatchSampler,
+    settings: TrainingSettings,
+    encoder: EncoderSettings,
+    exchange: ProcessGroup,
+) -> dict[str, Any]:
+    """What is known before the first step."""
+    return {
+        "data": data,
+        "data_fingerprint": inputs.data_fingerprint,
+        "negatives": negatives,
+        "negatives_hash": inputs.negatives_hash,
+        "examples_hash": inputs.examples_hash,
+        "base_model": model,
+        "base_weights": weights_hash(inputs.encoder),
+        "code_version": code_version(),
+        "run": run_id(),
+        "settings": settings.model_dump(mode="json"),
+        "encoder": encoder.model_dump(mode="json"),
+        "world_size": exchange.size,
+        "device": str(inputs.encoder.device.type),
+        "attention": inputs.encoder.attention,
+        "counts": {**inputs.examples.counts, "steps_per_epoch": batches.per_epoch},
+        "sources": sources_of(inputs.examples, batches),
+        "warnings": [*batches.warnings(), *query_prompts.warnings(inputs.encoder, inputs.examples)],
+        "dev_note": inputs.dev.note if inputs.dev else "",
+    }
+
+
+def sources_of(examples: Examples, batches: BatchSampler) -> dict[str, dict[str, int]]:
+    """For each source, its queries, and how many of them, repeated ones included, an epoch has."""
+    return {
+        name: {"queries": len(rows), "queries_per_epoch": int(share)}
+        for name, rows, share in zip(examples.sources, batches.source_rows, batches.source_shares, strict=True)
+    }
+
+
+def trained(encoder: Encoder, settings: TrainingSettings) -> dict[str, Any]:
+    """What of the encoder is trained."""
+    return {
+        "towers": len(encoder.towers),
+        "weights": sum(weights.numel() for weights in encoder.parameters()),
+        "trained_weights": sum(weights.numel() for weights in trained_weights(encoder).values()),
+        "adapters": lora.described(encoder) if settings.lora_rank else None,
+    }
+
+
+def facts_after(loop: TrainingLoop, batches: BatchSampler, seconds: float) -> dict[str, Any]:
+    """What the training showed; the log has one entry every `logging_steps`, and one per dev evaluation."""
+    steps = loop.state.global_step
+    points = [point for point in loop.state.log_history if "loss" in point]
+    dev = [(p["step"], p[f"eval_{METRIC}"]) for p in loop.state.log_history if f"eval_{METRIC}" in p]
+
+    def mean(name: str) -> float | None:
+        return sum(point[name] for point in points) / len(points) if points else None
+
+    return {
+        "steps": steps,
+        "epochs": steps / batches.per_epoch,
+        "negatives_per_query": mean("negatives_per_query"),
+        "random_negatives_per_query": mean("random_negatives_per_query"),
+        "first_loss": points[0]["loss"] if points else None,
+        "last_loss": points[-1]["loss"] if points else None,
+        "dev_ndcg_at_10_base": dev[0][1] if dev and dev[0][0] == 0 else None,
+        METRIC: loop.state.best_metric,
+        "best_step": loop.state.best_global_step,
+        "softenings": temperature_increase.as_facts(loop.increases),
+        "time_limit": time_limit.as_facts(loop.fit),
+        "arithmetic": arithmetic.facts(loop.encoder),
+        "seconds": seconds,
+        "queries_per_second": loop.queries_seen / seconds,
+        "log": loop.state.log_history,
+    }

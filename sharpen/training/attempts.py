@@ -7,15 +7,16 @@ from pathlib import Path
 
 from sharpen.distributed import ProcessGroup
 from sharpen.losses import Loss
-from sharpen.training import arithmetic, temperature_increase, time_limit, trackers
+from sharpen.training import temperature_increase, time_limit, trackers
 from sharpen.training.arguments import training_arguments
-from sharpen.training.checkpoints import Checkpoints
+from sharpen.training.checkpoints import arithmetic
+from sharpen.training.checkpoints.checkpoints import Checkpoints
 from sharpen.training.data.sampler import BatchSampler
 from sharpen.training.data.step_dataset import StepDataset
 from sharpen.training.divergence import DivergenceError
-from sharpen.training.encoder_setup import restore, trained_weights
 from sharpen.training.inputs import Inputs
 from sharpen.training.loop import TrainingLoop
+from sharpen.training.model.encoder_setup import restore, trained_weights
 from sharpen.training.objective import memory_of, objective_of, steps_of
 from sharpen.training.settings import TrainingSettings
 from sharpen.training.temperature_increase import TemperatureIncrease

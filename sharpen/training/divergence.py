@@ -9,7 +9,7 @@ from sharpen.errors import StepFailed
 from sharpen.losses.contrastive import BLOCK_ENTRIES
 from sharpen.training.data.collator import ShardedBatch
 from sharpen.training.data.examples import Examples
-from sharpen.training.step import Step
+from sharpen.training.gradient.step import Step
 
 SHOWN = 3
 # Characters of a text that are shown.

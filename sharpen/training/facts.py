@@ -13,13 +13,15 @@ from sharpen.models.encoder import Encoder
 from sharpen.models.identity import weights_hash
 from sharpen.run_context import run_id
 from sharpen.settings import EncoderSettings
-from sharpen.training import arithmetic, lora, query_prompts, temperature_increase, time_limit
+from sharpen.training import temperature_increase, time_limit
+from sharpen.training.checkpoints import arithmetic
 from sharpen.training.data.examples import Examples
 from sharpen.training.data.sampler import BatchSampler
 from sharpen.training.dev_score import METRIC
-from sharpen.training.encoder_setup import trained_weights
 from sharpen.training.inputs import Inputs
 from sharpen.training.loop import TrainingLoop
+from sharpen.training.model import lora, query_prompts
+from sharpen.training.model.encoder_setup import trained_weights
 from sharpen.training.objective import steps_of
 from sharpen.training.settings import WRITE_FILES, TrainingSettings
 from sharpen.version import code_version

@@ -36,7 +36,7 @@ from sharpen.training.data.guide import (
 )
 from sharpen.training.data.tokens import Tokens, tokenizer_facts, write_tokens
 from sharpen.training.dev_score import DevSet
-from sharpen.training.encoder_setup import check_fits
+from sharpen.training.model.encoder_setup import check_fits
 from sharpen.training.processes import local_rank_zero_first
 from sharpen.training.settings import TrainingSettings
 from sharpen.version import code_version

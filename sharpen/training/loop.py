@@ -28,19 +28,20 @@ from sharpen.distributed import ProcessGroup
 from sharpen.hardware.thread_pool import one_thread
 from sharpen.models.encoder import Encoder
 from sharpen.progress import Reporter, Silent, progress
-from sharpen.training import arithmetic, temperature_increase, time_limit
-from sharpen.training.checkpoints import STATE, Checkpoints
+from sharpen.training import temperature_increase, time_limit
+from sharpen.training.checkpoints import arithmetic
+from sharpen.training.checkpoints.checkpoints import STATE, Checkpoints
+from sharpen.training.checkpoints.optimizer_state import load_state, save_state
 from sharpen.training.data.collator import ShardedBatch
 from sharpen.training.data.step_dataset import StepDataset
 from sharpen.training.dev_score import METRIC, DevSet
 from sharpen.training.divergence import check_finite
-from sharpen.training.encoder_setup import restore, trained_weights
+from sharpen.training.gradient.step import gradient_step
+from sharpen.training.model.encoder_setup import restore, trained_weights
 from sharpen.training.objective import memory_of, objective_of
 from sharpen.training.optimizer import make_optimizer, make_schedule
 from sharpen.training.settings import TrainingSettings
-from sharpen.training.step import gradient_step
 from sharpen.training.temperature_increase import TemperatureIncrease
-from sharpen.training.training_state import load_state, save_state
 
 logger = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from sharpen.losses import LOSSES, Loss, make_loss
 from sharpen.losses.contrastive import LossConfig
 from sharpen.training import temperature_increase
-from sharpen.training.activation_budget import ActivationBudget
-from sharpen.training.gradient_cache import MicroBatchConfig
+from sharpen.training.gradient.activation_budget import ActivationBudget
+from sharpen.training.gradient.gradient_cache import MicroBatchConfig
 from sharpen.training.settings import TrainingSettings
 from sharpen.training.temperature_increase import TemperatureIncrease
 

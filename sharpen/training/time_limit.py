@@ -14,8 +14,8 @@ from sharpen.hardware.thread_pool import one_thread
 from sharpen.losses.contrastive import LossConfig
 from sharpen.models.encoder import Encoder
 from sharpen.training.data.collator import ShardedBatch
-from sharpen.training.gradient_cache import MicroBatchConfig
-from sharpen.training.step import gradient_step
+from sharpen.training.gradient.gradient_cache import MicroBatchConfig
+from sharpen.training.gradient.step import gradient_step
 
 FILE = "time_limit.json"
 # Steps that are tried; the first one, which has memory to get and code to compile, is not counted.

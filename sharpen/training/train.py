@@ -16,22 +16,17 @@ from sharpen.losses import Loss
 from sharpen.models.encoder import Encoder
 from sharpen.settings import EncoderSettings
 from sharpen.store import storage
-from sharpen.training import (
-    arithmetic,
-    checkpoints,
-    export,
-    lora,
-    query_prompts,
-    trackers,
-)
+from sharpen.training import trackers
 from sharpen.training.arguments import argument_faults, training_arguments
 from sharpen.training.attempts import run
-from sharpen.training.checkpoints import Checkpoints
+from sharpen.training.checkpoints import arithmetic, checkpoints
+from sharpen.training.checkpoints.checkpoints import Checkpoints
 from sharpen.training.data.sampler import BatchSampler
 from sharpen.training.dev_score import METRIC
-from sharpen.training.encoder_setup import finish, set_up
 from sharpen.training.facts import announce, facts_after, facts_before, trained
 from sharpen.training.inputs import read_inputs
+from sharpen.training.model import export, lora, query_prompts
+from sharpen.training.model.encoder_setup import finish, set_up
 from sharpen.training.objective import identity_of, loss_of
 from sharpen.training.processes import process_group
 from sharpen.training.settings import TrainingSettings

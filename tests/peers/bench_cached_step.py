@@ -17,15 +17,15 @@ from sharpen.data.readers import read_dataset
 from sharpen.distributed import ProcessGroup
 from sharpen.models.encoder import Encoder
 from sharpen.settings import EncoderSettings
-from sharpen.training.activation_budget import ActivationBudget
 from sharpen.training.data.build_dataset import make_examples
 from sharpen.training.data.collator import ShardedBatch, shard_batch
 from sharpen.training.data.sampler import BatchSampler
 from sharpen.training.data.tokens import Tokens
-from sharpen.training.gradient_cache import MicroBatchConfig
+from sharpen.training.gradient.activation_budget import ActivationBudget
+from sharpen.training.gradient.gradient_cache import MicroBatchConfig
+from sharpen.training.gradient.step import gradient_step
 from sharpen.training.objective import objective_of
 from sharpen.training.settings import TrainingSettings
-from sharpen.training.step import gradient_step
 from tests.peers import machine
 from tests.peers.results import command, table, write_section
 from tests.peers.rows import Size, minilm, write_rows

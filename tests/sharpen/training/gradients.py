@@ -22,9 +22,9 @@ from sharpen.training.data.collator import shard_batch
 from sharpen.training.data.examples import Examples
 from sharpen.training.data.guide import GuideEmbeddings
 from sharpen.training.data.tokens import Tokens
+from sharpen.training.gradient.step import gradient_step
 from sharpen.training.objective import memory_of, objective_of
 from sharpen.training.settings import TrainingSettings
-from sharpen.training.step import gradient_step
 from tests.sharpen.training.small_data import ENCODER, parts
 
 # two thirds of the queries are of source a; of each source there are some in every step that is used
@@ -93,7 +93,7 @@ def settings_of(name: str) -> tuple[TrainingSettings, int]:
 
 def prepared(model: str, settings: TrainingSettings, encoding: EncoderSettings = ENCODER) -> Encoder:
     """The encoder as training has it in the middle: towers that differ, adapters that are not zero."""
-    from sharpen.training.encoder_setup import set_up
+    from sharpen.training.model.encoder_setup import set_up
 
     encoder = Encoder.load(model, encoding, device="cpu")
     set_up(encoder, settings)

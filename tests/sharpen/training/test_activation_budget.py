@@ -9,8 +9,8 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from sharpen.models.encoder import Encoder
-from sharpen.training import activation_budget
-from sharpen.training.activation_budget import ActivationBudget
+from sharpen.training.gradient import activation_budget
+from sharpen.training.gradient.activation_budget import ActivationBudget
 from tests.sharpen.training.small_data import ENCODER
 
 pytestmark = pytest.mark.model

@@ -19,12 +19,13 @@ from safetensors.numpy import load_file
 from sharpen.distributed import ProcessGroup
 from sharpen.errors import InputError
 from sharpen.store import storage
-from sharpen.training import checkpoints, loop
-from sharpen.training.checkpoints import Checkpoints, address_for, folder_for
+from sharpen.training import loop
+from sharpen.training.checkpoints import checkpoints
+from sharpen.training.checkpoints.checkpoints import Checkpoints, address_for, folder_for
+from sharpen.training.checkpoints.optimizer_state import load_state, save_state
+from sharpen.training.gradient.step import Step, gradient_step
 from sharpen.training.settings import TrainingSettings
-from sharpen.training.step import Step, gradient_step
 from sharpen.training.train import train
-from sharpen.training.training_state import load_state, save_state
 from tests.sharpen.training.small_data import ENCODER, small_data
 from tests.sharpen.training.trainings import run_all
 

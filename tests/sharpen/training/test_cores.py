@@ -15,14 +15,14 @@ from sharpen.distributed import ProcessGroup
 from sharpen.hardware.cpu_ops import CpuOps, Draws
 from sharpen.hardware.thread_pool import all_threads, one_thread, worker_count
 from sharpen.models.encoder import Encoder
-from sharpen.training import gradient_cache
-from sharpen.training.activation_budget import ActivationBudget
 from sharpen.training.data.collator import shard_batch
 from sharpen.training.data.tokens import Tokens
-from sharpen.training.gradient_cache import MicroBatchConfig, embed
+from sharpen.training.gradient import gradient_cache
+from sharpen.training.gradient.activation_budget import ActivationBudget
+from sharpen.training.gradient.gradient_cache import MicroBatchConfig, embed
+from sharpen.training.gradient.step import gradient_step
 from sharpen.training.objective import objective_of
 from sharpen.training.settings import TrainingSettings
-from sharpen.training.step import gradient_step
 from tests.sharpen.training.gradients import prepared
 from tests.sharpen.training.small_data import ENCODER, parts
 

@@ -12,9 +12,9 @@ from sharpen.models.encoder import Encoder
 from sharpen.training.data.collator import shard_batch
 from sharpen.training.data.tokens import Tokens
 from sharpen.training.divergence import DivergenceError, check_finite
+from sharpen.training.gradient.step import Step, gradient_step
 from sharpen.training.objective import memory_of, objective_of
 from sharpen.training.settings import TrainingSettings
-from sharpen.training.step import Step, gradient_step
 from sharpen.training.train import train
 from tests.sharpen.losses.test_contrastive import _NoTokens
 from tests.sharpen.training.small_data import ENCODER, parts, small_data

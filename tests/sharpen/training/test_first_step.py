@@ -19,9 +19,9 @@ from sharpen.training.data.build_dataset import make_examples
 from sharpen.training.data.collator import shard_batch
 from sharpen.training.data.sampler import BatchSampler
 from sharpen.training.data.tokens import Tokens
+from sharpen.training.gradient.step import gradient_step
 from sharpen.training.objective import memory_of, objective_of
 from sharpen.training.settings import TrainingSettings
-from sharpen.training.step import gradient_step
 from tests.sharpen.training.small_data import WORDS
 
 pytestmark = pytest.mark.model

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from sharpen.hardware.cpu_ops import CpuOps
 from sharpen.models.encoder import Encoder
-from sharpen.training import gradient_cache
-from sharpen.training.activation_budget import ActivationBudget
-from sharpen.training.gradient_cache import MicroBatchConfig, embed, encode, plan
+from sharpen.training.gradient import gradient_cache
+from sharpen.training.gradient.activation_budget import ActivationBudget
+from sharpen.training.gradient.gradient_cache import MicroBatchConfig, embed, encode, plan
 from sharpen.training.settings import TrainingSettings
 from tests.sharpen.training.gradients import prepared
 from tests.sharpen.training.small_data import ENCODER

@@ -16,8 +16,8 @@ from sharpen.embeddings.encoding import encode
 from sharpen.errors import InputError
 from sharpen.models.encoder import Encoder
 from sharpen.store import storage
-from sharpen.training import lora
-from sharpen.training.encoder_setup import finish, set_up, trained_weights
+from sharpen.training.model import lora
+from sharpen.training.model.encoder_setup import finish, set_up, trained_weights
 from sharpen.training.settings import TrainingSettings
 from sharpen.training.train import check_settings, train
 from tests.sharpen.models.tiny_models import make_model

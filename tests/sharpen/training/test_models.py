@@ -15,10 +15,10 @@ from sharpen.models.encoder import Encoder
 from sharpen.settings import EncoderSettings
 from sharpen.training.data.collator import shard_batch
 from sharpen.training.data.tokens import Tokens
-from sharpen.training.encoder_setup import check_fits, finish, set_up
+from sharpen.training.gradient.step import gradient_step
+from sharpen.training.model.encoder_setup import check_fits, finish, set_up
 from sharpen.training.objective import memory_of, objective_of
 from sharpen.training.settings import TrainingSettings
-from sharpen.training.step import gradient_step
 from tests.sharpen.models.test_models import by_hand
 from tests.sharpen.models.tiny_models import DECODERS, ENCODERS, POSITIONS, make_model
 from tests.sharpen.training.small_data import parts

@@ -46,7 +46,7 @@ def test_a_guide_masks_false_negatives(tiny_model: Path, tmp_path: Path, monkeyp
         seen.append(arguments[4].numpy())
         return real(*arguments)
 
-    monkeypatch.setattr("sharpen.training.step.loss_and_gradient", recorded)
+    monkeypatch.setattr("sharpen.training.gradient.step.loss_and_gradient", recorded)
     facts = run(tiny_model, tmp_path, "gist", loss="gist_embed", guide_model=str(tiny_model))
     monkeypatch.undo()
     assert 0 < facts["negatives_per_query"] < run(tiny_model, tmp_path, "usual")["negatives_per_query"]

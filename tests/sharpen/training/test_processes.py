@@ -16,8 +16,8 @@ from sharpen.losses.contrastive import loss_and_gradient
 from sharpen.models.encoder import Encoder
 from sharpen.training.data.collator import shard_batch
 from sharpen.training.data.tokens import Tokens
-from sharpen.training.encoder_setup import set_up
-from sharpen.training.gradient_cache import encode
+from sharpen.training.gradient.gradient_cache import encode
+from sharpen.training.model.encoder_setup import set_up
 from sharpen.training.objective import memory_of, objective_of
 from tests.sharpen.training.gradients import SOURCES, VARIANTS, one, prepared, settings_of
 from tests.sharpen.training.slow import slow_loss

@@ -22,7 +22,7 @@ from sharpen.models import model_config
 from sharpen.models.encoder import Encoder
 from sharpen.settings import EncoderSettings
 from sharpen.store import storage
-from sharpen.training import export
+from sharpen.training.model import export
 from sharpen.training.settings import TrainingSettings
 from sharpen.training.train import train
 from tests.sharpen.training.small_data import WORDS

@@ -12,10 +12,10 @@ import pytest
 from sharpen.distributed import ProcessGroup
 from sharpen.store import storage
 from sharpen.training import loop
-from sharpen.training.checkpoints import Checkpoints
+from sharpen.training.checkpoints.checkpoints import Checkpoints
 from sharpen.training.dev_score import DevSet
+from sharpen.training.gradient.step import Step, gradient_step
 from sharpen.training.settings import TrainingSettings
-from sharpen.training.step import Step, gradient_step
 from sharpen.training.train import train
 from tests.sharpen.training.small_data import ENCODER, small_data
 from tests.sharpen.training.test_checkpoints import assert_equal_weights, make

@@ -14,8 +14,8 @@ from sharpen.settings import EncoderSettings
 from sharpen.store import storage
 from sharpen.training import loop
 from sharpen.training.divergence import DivergenceError
+from sharpen.training.gradient.step import Step, gradient_step
 from sharpen.training.settings import TrainingSettings
-from sharpen.training.step import Step, gradient_step
 from sharpen.training.train import train
 from tests.sharpen.training.small_data import ENCODER, small_data
 

@@ -16,9 +16,10 @@ from sharpen.errors import StepFailed
 from sharpen.hardware import measurement
 from sharpen.models.encoder import Encoder
 from sharpen.store import storage
-from sharpen.training import arithmetic, loop, time_limit
+from sharpen.training import loop, time_limit
+from sharpen.training.checkpoints import arithmetic
+from sharpen.training.gradient.step import gradient_step
 from sharpen.training.settings import TrainingSettings
-from sharpen.training.step import gradient_step
 from sharpen.training.train import train
 from tests.sharpen.training.small_data import ENCODER, small_data
 

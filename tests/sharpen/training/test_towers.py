@@ -24,7 +24,7 @@ from sharpen.models.architecture import read_architecture
 from sharpen.models.encoder import Encoder
 from sharpen.models.identity import weights_hash
 from sharpen.store import storage
-from sharpen.training.gradient_cache import MicroBatchConfig, embed, encode
+from sharpen.training.gradient.gradient_cache import MicroBatchConfig, embed, encode
 from sharpen.training.settings import TrainingSettings
 from sharpen.training.train import train
 from tests.sharpen.models.tiny_models import make_model

@@ -13,8 +13,8 @@ from safetensors.numpy import load_file
 
 from sharpen.store import storage
 from sharpen.training import arguments, loop
+from sharpen.training.gradient.step import gradient_step
 from sharpen.training.settings import TrainingSettings
-from sharpen.training.step import gradient_step
 from sharpen.training.train import train
 from tests.sharpen.training.small_data import ENCODER, small_data
 

@@ -10,8 +10,8 @@ from typing import Any
 import torch.distributed as dist
 
 from sharpen.training import loop
+from sharpen.training.gradient.step import gradient_step
 from sharpen.training.settings import TrainingSettings
-from sharpen.training.step import gradient_step
 from sharpen.training.train import train
 from tests.sharpen.training.small_data import ENCODER
 from tests.sharpen.training.test_temperature_increase import Poison

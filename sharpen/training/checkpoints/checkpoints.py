@@ -19,7 +19,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from sharpen.distributed import ProcessGroup
 from sharpen.store import storage
 from sharpen.store.download_cache import cache_folder
-from sharpen.training.checkpoint_copy import COMPLETE, CheckpointCopy
+from sharpen.training.checkpoints.checkpoint_copy import COMPLETE, CheckpointCopy
 from sharpen.training.processes import local_rank_zero_first
 
 logger = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from sharpen.hardware.thread_pool import all_threads
 from sharpen.losses.contrastive import LossConfig, loss_and_gradient
 from sharpen.models.encoder import Encoder
 from sharpen.training.data.collator import ShardedBatch
-from sharpen.training.gradient_cache import MicroBatchConfig, encode
+from sharpen.training.gradient.gradient_cache import MicroBatchConfig, encode
 
 # Products of the loss (scores x dimensions) that one thread of a CPU does in a few tenths of a second. More of them are
 # worth all threads, and their sums may then differ in the last bits with the number of threads.

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from sharpen.errors import InputError
 from sharpen.hardware.cpu_ops import for_checkpoint
 from sharpen.models.encoder import Encoder
-from sharpen.training import lora
+from sharpen.training.model import lora
 from sharpen.training.settings import TrainingSettings
 
 

@@ -26,7 +26,7 @@ from sharpen.hardware.free_memory import free_bytes
 from sharpen.hardware.thread_pool import all_threads, map_in_threads, worker_count
 from sharpen.models.encoder import Encoder
 from sharpen.models.micro_batches import micro_batches, padded_length, suitable_token_budget
-from sharpen.training.activation_budget import ActivationBudget
+from sharpen.training.gradient.activation_budget import ActivationBudget
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,8 @@ from sharpen.index.exact import top_k
 from sharpen.metrics import measure
 from sharpen.models.encoder import Encoder
 from sharpen.training.data.collator import assign_micro_batches
-from sharpen.training.gradient.gradient_cache import MicroBatchConfig, embed
+from sharpen.training.gradient.gradient_cache import embed
+from sharpen.training.gradient.micro_batch import MicroBatchConfig
 
 DEPTH = 10
 METRIC = "dev_ndcg_at_10"

@@ -12,7 +12,7 @@ from sharpen.losses import LOSSES, Loss, make_loss
 from sharpen.losses.contrastive import LossConfig
 from sharpen.training import temperature_increase
 from sharpen.training.gradient.activation_budget import ActivationBudget
-from sharpen.training.gradient.gradient_cache import MicroBatchConfig
+from sharpen.training.gradient.micro_batch import MicroBatchConfig
 from sharpen.training.settings import TrainingSettings
 from sharpen.training.temperature_increase import TemperatureIncrease
 
@@ -63,8 +63,8 @@ def identity_of(loss: Loss) -> str | None:
 
 def memory_of(settings: TrainingSettings) -> MicroBatchConfig:
     """How much the settings let be encoded at once."""
-    room = ActivationBudget(None if settings.activation_gib is None else settings.activation_gib * 2**30)
-    return MicroBatchConfig(settings.micro_batch_tokens, settings.sub_batch_size, settings.gradient_cache, room)
+    budget = ActivationBudget(None if settings.activation_gib is None else settings.activation_gib * 2**30)
+    return MicroBatchConfig(settings.micro_batch_tokens, settings.sub_batch_size, settings.gradient_cache, budget)
 
 
 def steps_of(settings: TrainingSettings, per_epoch: int) -> int:

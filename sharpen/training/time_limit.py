@@ -14,7 +14,7 @@ from sharpen.hardware.thread_pool import one_thread
 from sharpen.losses.contrastive import LossConfig
 from sharpen.models.encoder import Encoder
 from sharpen.training.data.collator import ShardedBatch
-from sharpen.training.gradient.gradient_cache import MicroBatchConfig
+from sharpen.training.gradient.micro_batch import MicroBatchConfig
 from sharpen.training.gradient.step import gradient_step
 
 FILE = "time_limit.json"

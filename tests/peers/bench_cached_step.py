@@ -22,7 +22,7 @@ from sharpen.training.data.collator import ShardedBatch, shard_batch
 from sharpen.training.data.sampler import BatchSampler
 from sharpen.training.data.tokens import Tokens
 from sharpen.training.gradient.activation_budget import ActivationBudget
-from sharpen.training.gradient.gradient_cache import MicroBatchConfig
+from sharpen.training.gradient.micro_batch import MicroBatchConfig
 from sharpen.training.gradient.step import gradient_step
 from sharpen.training.objective import objective_of
 from sharpen.training.settings import TrainingSettings
@@ -89,9 +89,9 @@ def timed(
     seconds: dict[str, list[float]] = {mode: [] for mode in MODES}
     gradients: dict[str, torch.Tensor] = {}
     everything = ActivationBudget(float("inf"))
-    gradient_step(encoder, layout, objective, MicroBatchConfig(room=everything), exchange)
+    gradient_step(encoder, layout, objective, MicroBatchConfig(budget=everything), exchange)
     memories = {mode: MicroBatchConfig(cache=mode) for mode in MODES if mode != "half"}
-    memories["half"] = MicroBatchConfig(room=ActivationBudget(everything.taken / 2))
+    memories["half"] = MicroBatchConfig(budget=ActivationBudget(everything.taken / 2))
     for round_ in range(rounds + 1):
         for mode in MODES:
             encoder.zero_grad(set_to_none=True)

@@ -39,7 +39,7 @@ class ActivationBudget:
         self.taken = self._a_token = 0.0
         self._always, self._promised, self._full = always, 0, False
 
-    def open(self, encoder: Encoder, threads: int = 1) -> None:
+    def reset(self, encoder: Encoder, threads: int = 1) -> None:
         """Begin a step: nothing is taken."""
         if self._size is None:
             weights = sum(weight.numel() for weight in encoder.parameters() if weight.requires_grad)
@@ -47,7 +47,7 @@ class ActivationBudget:
             self._size = max(0.0, share * free_bytes(encoder.device) - _BYTES_OF_A_WEIGHT * weights)
         self._begin(max(1, threads))
 
-    def has(self, tokens: int) -> bool:
+    def fits(self, tokens: int) -> bool:
         """Whether as many more tokens fit, going by what a token of the last micro-batch took; if so they are promised.
 
         The first micro-batch of each thread always fits: in the second pass each thread has one in memory anyway.
@@ -63,7 +63,7 @@ class ActivationBudget:
             return not self._full
 
     @contextmanager
-    def taking(self, encoder: Encoder, tokens: int) -> Iterator[None]:
+    def track(self, encoder: Encoder, tokens: int) -> Iterator[None]:
         """A forward pass over a micro-batch of so many tokens, padding included, whose activations are kept."""
         with _Measured(encoder) as measured:
             yield

@@ -15,7 +15,6 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from dataclasses import dataclass, field
 from typing import cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -25,8 +24,15 @@ from sharpen.hardware.cpu_ops import CpuOps, Draws, RowGradients, add_rows, coll
 from sharpen.hardware.free_memory import free_bytes
 from sharpen.hardware.thread_pool import all_threads, map_in_threads, worker_count
 from sharpen.models.encoder import Encoder
-from sharpen.models.micro_batches import micro_batches, padded_length, suitable_token_budget
 from sharpen.training.gradient.activation_budget import ActivationBudget
+from sharpen.training.gradient.micro_batch import (
+    MicroBatch,
+    MicroBatchConfig,
+    RandomState,
+    TokenIds,
+    cut_micro_batches,
+    padded_tokens,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -34,37 +40,6 @@ logger = logging.getLogger(__name__)
 _SHARE_OF_GRADIENTS = 0.25
 # Whether a model draws random numbers where threads would take them from each other.
 _shared_draws: weakref.WeakKeyDictionary[Encoder, bool] = weakref.WeakKeyDictionary()
-
-TokenIds = Sequence[int] | np.ndarray
-
-
-@dataclass(frozen=True)
-class MicroBatchConfig:
-    """How much is encoded at once; the fields are those of `TrainingSettings`.
-
-    Attributes:
-        tokens: most tokens of a micro-batch, padding included; None: what suits the device.
-        rows: most texts of a micro-batch; None: only tokens limit it.
-        cache: ``auto`` (what fits into `room` keeps its activations), ``on`` (nothing does) or ``off``
-            (everything does).
-        room: for activations that are kept.
-    """
-
-    tokens: int | None = None
-    rows: int | None = None
-    cache: str = "auto"
-    room: ActivationBudget = field(default_factory=ActivationBudget)
-
-
-@dataclass
-class _Piece:
-    """One micro-batch: which texts, and its embeddings with activations or the random state to make them again."""
-
-    rows: list[int]
-    kind: TextType | None = None
-    seed: tuple[int, ...] = (0,)
-    embeddings: Tensor | None = None
-    random: RandomState | None = None
 
 
 @dataclass
@@ -78,11 +53,11 @@ class Encoding:
     encoder: Encoder
     tokens: Sequence[TokenIds]
     embeddings: Tensor
-    pieces: list[_Piece] = field(default_factory=list)
+    micro_batches: list[MicroBatch] = field(default_factory=list)
 
-    def put(self, piece: _Piece, embeddings: Tensor) -> None:
+    def store(self, micro_batch: MicroBatch, embeddings: Tensor) -> None:
         """Take over what the first pass gave for a micro-batch."""
-        self.embeddings[torch.tensor(piece.rows, device=self.embeddings.device)] = embeddings.detach()
+        self.embeddings[torch.tensor(micro_batch.rows, device=self.embeddings.device)] = embeddings.detach()
 
     def backward(self, gradient: Tensor) -> None:
         """Add to the weights' gradients what d loss / d embeddings (n, d) gives.
@@ -90,46 +65,46 @@ class Encoding:
         On a CPU each core has a micro-batch of its own. Their gradients are added in the order of the micro-batches, so
         the sum is the same to the bit on any number of cores.
         """
-        lanes = _lanes(self.encoder, len(self.pieces), _gradients_that_fit(self.encoder))
-        if lanes == 0:
+        threads = _thread_count(self.encoder, len(self.micro_batches), _gradients_that_fit(self.encoder))
+        if threads == 0:
             # One block of autocast: it casts the weights once, and not for each micro-batch.
             with _whole_machine(self.encoder), self.encoder.autocast():
-                for piece in self.pieces:
-                    self._again(piece, lambda made, given: made.backward(given), gradient)
+                for micro_batch in self.micro_batches:
+                    self._again(micro_batch, lambda made, given: made.backward(given), gradient)
             return
         weights = [weight for weight in self.encoder.parameters() if weight.requires_grad]
 
-        def work(piece: _Piece) -> Callable[[], tuple[Sequence[Tensor | None], RowGradients]]:
-            return lambda: self._gradients_of(piece, weights, gradient)
+        def work(micro_batch: MicroBatch) -> Callable[[], tuple[Sequence[Tensor | None], RowGradients]]:
+            return lambda: self._gradients_of(micro_batch, weights, gradient)
 
-        for parts, rows in map_in_threads(map(work, self.pieces), lanes, self.encoder.autocast, ahead=lanes):
+        for parts, rows in map_in_threads(map(work, self.micro_batches), threads, self.encoder.autocast, ahead=threads):
             for weight, part in zip(weights, parts, strict=True):
                 if part is not None:
                     weight.grad = part if weight.grad is None else weight.grad.add_(part)
             add_rows(rows)
 
     def _gradients_of(
-        self, piece: _Piece, weights: list[nn.Parameter], gradient: Tensor
+        self, micro_batch: MicroBatch, weights: list[nn.Parameter], gradient: Tensor
     ) -> tuple[Sequence[Tensor | None], RowGradients]:
         """What a micro-batch adds to the gradient of each weight (None: nothing), and to rows of embeddings."""
         parts: list[Sequence[Tensor | None]] = []
         with collected_rows() as rows:
             self._again(
-                piece,
+                micro_batch,
                 lambda made, given: parts.append(torch.autograd.grad([made], weights, [given], allow_unused=True)),
                 gradient,
             )
         return parts[0], rows
 
-    def _again(self, piece: _Piece, propagate: Callable[[Tensor, Tensor], None], gradient: Tensor) -> None:
+    def _again(self, micro_batch: MicroBatch, propagate: Callable[[Tensor, Tensor], None], gradient: Tensor) -> None:
         """Encode a micro-batch again, unless its activations were kept, and propagate; then they are free."""
-        embeddings, piece.embeddings = piece.embeddings, None
+        embeddings, micro_batch.embeddings = micro_batch.embeddings, None
         if embeddings is None:
-            with piece.random.replayed() if piece.random is not None else nullcontext():
-                embeddings = _forward(self.encoder, self.tokens, piece)
+            with micro_batch.random.replayed() if micro_batch.random is not None else nullcontext():
+                embeddings = _forward(self.encoder, self.tokens, micro_batch)
         # a gradient is computed in the types of its forward pass
         with torch.autocast(gradient.device.type, enabled=False):
-            propagate(embeddings, gradient[torch.tensor(piece.rows, device=gradient.device)])
+            propagate(embeddings, gradient[torch.tensor(micro_batch.rows, device=gradient.device)])
 
 
 def encode(
@@ -146,11 +121,13 @@ def encode(
         memory: how much is encoded at once.
         queries: how many of the texts are queries, which come first; only two towers need to know.
     """
-    pieces = _pieces(encoder, tokens, memory, queries)
+    micro_batches = cut_micro_batches(encoder, tokens, memory, queries)
     seed = int(torch.randint(2**62, (1,)))
-    for number, piece in enumerate(pieces):
-        piece.seed = (seed, number)
-    encoding = Encoding(encoder, tokens, torch.empty(len(tokens), encoder.dimension, device=encoder.device), pieces)
+    for number, micro_batch in enumerate(micro_batches):
+        micro_batch.seed = (seed, number)
+    encoding = Encoding(
+        encoder, tokens, torch.empty(len(tokens), encoder.dimension, device=encoder.device), micro_batches
+    )
     begun = RandomState(encoder)
     while True:
         try:
@@ -160,59 +137,61 @@ def encode(
             if (
                 memory.cache != "auto"
                 or not is_out_of_memory(error)
-                or not any(p.embeddings is not None for p in pieces)
+                or not any(p.embeddings is not None for p in micro_batches)
             ):
                 raise
         # outside of the handler: there the traceback still holds activations
-        memory.room.shrink()
+        memory.budget.shrink()
         begun.restore()
-        for piece in pieces:
-            piece.embeddings = None
+        for micro_batch in micro_batches:
+            micro_batch.embeddings = None
         logger.warning("note: memory ran out; training goes on with half as many activations kept")
     # A block of autocast of its own: weights that it cast without gradient would be taken again where one is needed.
-    _first_pass(encoding, [piece for piece in pieces if piece.embeddings is None], None, torch.no_grad)
+    _first_pass(
+        encoding, [micro_batch for micro_batch in micro_batches if micro_batch.embeddings is None], None, torch.no_grad
+    )
     return encoding
 
 
 def _keeping(encoding: Encoding, memory: MicroBatchConfig) -> None:
-    """Encode micro-batches with activations, from the first on, as long as there is room for them."""
+    """Encode micro-batches with activations, from the first on, as long as they fit into the budget."""
     if memory.cache != "on":
-        lanes = _lanes(encoding.encoder, len(encoding.pieces))
-        memory.room.open(encoding.encoder, lanes)
-        room = memory.room if memory.cache == "auto" else None
-        _first_pass(encoding, encoding.pieces, room, torch.enable_grad)
+        threads = _thread_count(encoding.encoder, len(encoding.micro_batches))
+        memory.budget.reset(encoding.encoder, threads)
+        budget = memory.budget if memory.cache == "auto" else None
+        _first_pass(encoding, encoding.micro_batches, budget, torch.enable_grad)
 
 
 def _first_pass(
     encoding: Encoding,
-    pieces: list[_Piece],
-    room: ActivationBudget | None,
+    micro_batches: list[MicroBatch],
+    budget: ActivationBudget | None,
     gradients: Callable[[], AbstractContextManager[object]],
 ) -> None:
-    """Encode micro-batches; those for which there is no room are left out.
+    """Encode micro-batches; those that do not fit into the budget are left out.
 
     Args:
         encoding: takes the embeddings.
-        pieces: micro-batches, the longest first.
-        room: for their activations; None: any number, or none is kept.
+        micro_batches: micro-batches, the longest first.
+        budget: for their activations; None: any number, or none is kept.
         gradients: the surroundings of a pass that keeps activations, or of one that does not.
     """
     encoder, tokens = encoding.encoder, encoding.tokens
-    lanes = _lanes(encoder, len(pieces))
+    threads = _thread_count(encoder, len(micro_batches))
 
-    def encoded(piece: _Piece) -> Tensor | None:
-        size = _size(tokens, piece.rows)
-        if room is not None and not room.has(size):
+    def encoded(micro_batch: MicroBatch) -> Tensor | None:
+        size = padded_tokens(tokens, micro_batch.rows)
+        if budget is not None and not budget.fits(size):
             return None
         kept = torch.is_grad_enabled()
-        piece.random = None if kept or lanes else RandomState(encoder)
-        with room.taking(encoder, size) if room is not None else nullcontext():
-            embeddings = _forward(encoder, tokens, piece)
-        piece.embeddings = embeddings if kept else None
+        micro_batch.random = None if kept or threads else RandomState(encoder)
+        with budget.track(encoder, size) if budget is not None else nullcontext():
+            embeddings = _forward(encoder, tokens, micro_batch)
+        micro_batch.embeddings = embeddings if kept else None
         return embeddings.detach()
 
-    def work(piece: _Piece) -> Callable[[], Tensor | None]:
-        return lambda: encoded(piece)
+    def work(micro_batch: MicroBatch) -> Callable[[], Tensor | None]:
+        return lambda: encoded(micro_batch)
 
     @contextmanager
     def surroundings() -> Iterator[None]:
@@ -220,31 +199,35 @@ def _first_pass(
             yield
 
     with ExitStack() as stack:
-        if lanes == 0:
+        if threads == 0:
             stack.enter_context(_whole_machine(encoder))
             stack.enter_context(surroundings())
-        for piece, embeddings in zip(pieces, map_in_threads(map(work, pieces), lanes, surroundings), strict=True):
+        for micro_batch, embeddings in zip(
+            micro_batches, map_in_threads(map(work, micro_batches), threads, surroundings), strict=True
+        ):
             if embeddings is not None:
-                encoding.put(piece, embeddings)
+                encoding.store(micro_batch, embeddings)
 
 
 def embed(encoder: Encoder, tokens: Sequence[TokenIds], memory: MicroBatchConfig, queries: int | None = None) -> Tensor:
     """Embeddings (n, d, float32) without any gradient, as in evaluation: dropout off. Arguments as for `encode`."""
     was_training = encoder.training
     encoder.eval()
-    pieces = _pieces(encoder, tokens, memory, queries)
-    encoding = Encoding(encoder, tokens, torch.empty(len(tokens), encoder.dimension, device=encoder.device), pieces)
-    _first_pass(encoding, pieces, None, torch.inference_mode)
+    micro_batches = cut_micro_batches(encoder, tokens, memory, queries)
+    encoding = Encoding(
+        encoder, tokens, torch.empty(len(tokens), encoder.dimension, device=encoder.device), micro_batches
+    )
+    _first_pass(encoding, micro_batches, None, torch.inference_mode)
     encoder.train(was_training)
     return encoding.embeddings
 
 
-def _lanes(encoder: Encoder, pieces: int, most: int | None = None) -> int:
+def _thread_count(encoder: Encoder, micro_batches: int, most: int | None = None) -> int:
     """Threads that compute a micro-batch each; 0: this one, with as many threads for each operation as there are."""
-    lanes = worker_count(encoder.device, pieces)
-    if lanes == 0 or (most is not None and most < 2) or _draws_from_torch(encoder):
+    threads = worker_count(encoder.device, micro_batches)
+    if threads == 0 or (most is not None and most < 2) or _draws_from_torch(encoder):
         return 0
-    return lanes if most is None else min(lanes, most)
+    return threads if most is None else min(threads, most)
 
 
 def _gradients_that_fit(encoder: Encoder) -> int:
@@ -265,7 +248,7 @@ def _draws_from_torch(encoder: Encoder) -> bool:
         kinds: list[TextType | None] = [None] if encoder.query_model is None else ["query", "passage"]
         with torch.no_grad(), encoder.autocast():
             for kind in kinds:
-                _forward(encoder, encoder.tokenize(["a few words", "more"], "passage"), _Piece([0, 1], kind))
+                _forward(encoder, encoder.tokenize(["a few words", "more"], "passage"), MicroBatch([0, 1], kind))
         _shared_draws[encoder] = not torch.equal(torch.get_rng_state(), before)
         torch.set_rng_state(before)
     return _shared_draws[encoder]
@@ -275,60 +258,7 @@ def _whole_machine(encoder: Encoder) -> AbstractContextManager[None]:
     return all_threads() if encoder.device.type == "cpu" else nullcontext()
 
 
-def _forward(encoder: Encoder, tokens: Sequence[TokenIds], piece: _Piece) -> Tensor:
-    padded = encoder.pad([cast("Sequence[int]", tokens[row]) for row in piece.rows])
-    with CpuOps(Draws(piece.seed)) if encoder.device.type == "cpu" else nullcontext():
-        return encoder(**padded, kind=piece.kind)
-
-
-def _pieces(
-    encoder: Encoder, tokens: Sequence[TokenIds], memory: MicroBatchConfig, queries: int | None
-) -> list[_Piece]:
-    """Micro-batches from long texts to short; queries and passages apart where they have a tower each."""
-    if encoder.query_model is None or queries is None:
-        return [_Piece(rows) for rows in plan(tokens, memory, encoder.device)]
-    parts: dict[TextType, range] = {"query": range(queries), "passage": range(queries, len(tokens))}
-    pieces = []
-    for kind, part in parts.items():
-        for rows in plan([tokens[row] for row in part], memory, encoder.device):
-            pieces.append(_Piece([part[row] for row in rows], kind))
-    return sorted(pieces, key=lambda piece: -len(tokens[piece.rows[0]]))
-
-
-def plan(tokens: Sequence[TokenIds], memory: MicroBatchConfig, device: torch.device) -> list[list[int]]:
-    """Micro-batches as lists of text numbers, from long texts to short."""
-    order = sorted(range(len(tokens)), key=lambda row: -len(tokens[row]))
-    lengths = [len(tokens[row]) for row in order]
-    budget = memory.tokens or suitable_token_budget(device, sum(map(padded_length, lengths)))
-    pieces = []
-    for start, end in micro_batches(lengths, budget):
-        step = memory.rows or end - start
-        pieces += [order[cut : min(cut + step, end)] for cut in range(start, end, step)]
-    return pieces
-
-
-def _size(tokens: Sequence[TokenIds], rows: list[int]) -> int:
-    return len(rows) * padded_length(max(len(tokens[row]) for row in rows))
-
-
-class RandomState:
-    """The state of the random number generators that dropout draws from, on the CPU and on the encoder's device."""
-
-    def __init__(self, module: nn.Module) -> None:
-        device = next(module.parameters()).device
-        self.devices = [device] if device.type == "cuda" else []
-        self.cpu = torch.get_rng_state()
-        self.states = [torch.cuda.get_rng_state(one) for one in self.devices]
-
-    @contextmanager
-    def replayed(self) -> Iterator[None]:
-        """A block in which the generators stand as they did; afterwards they are where they were before it."""
-        with torch.random.fork_rng(devices=[device.index or 0 for device in self.devices]):
-            self.restore()
-            yield
-
-    def restore(self) -> None:
-        """Put the generators where they stood."""
-        torch.set_rng_state(self.cpu)
-        for device, state in zip(self.devices, self.states, strict=True):
-            torch.cuda.set_rng_state(state, device)
+def _forward(encoder: Encoder, tokens: Sequence[TokenIds], micro_batch: MicroBatch) -> Tensor:
+    padded = encoder.pad([cast("Sequence[int]", tokens[row]) for row in micro_batch.rows])
+    with CpuOps(Draws(micro_batch.seed)) if encoder.device.type == "cpu" else nullcontext():
+        return encoder(**padded, kind=micro_batch.kind)

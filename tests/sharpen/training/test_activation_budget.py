@@ -33,8 +33,8 @@ def test_kept_bytes_are_those_that_the_allocator_does_not_get_back(encoder: Enco
         held = encoder(**padded)
     allocated = sum(event.self_cpu_memory_usage for event in profiled.key_averages())
     room = ActivationBudget(1e9)
-    room.open(encoder)
-    with room.taking(encoder, padded["input_ids"].numel()):
+    room.reset(encoder)
+    with room.track(encoder, padded["input_ids"].numel()):
         held = encoder(**padded)
     assert room.taken == pytest.approx(allocated, rel=0.05)
     assert held.requires_grad
@@ -47,9 +47,9 @@ def test_the_gradient_is_the_same_when_it_is_measured(encoder: Encoder) -> None:
         encoder.zero_grad()
         torch.manual_seed(3)
         room = ActivationBudget(1e9)
-        room.open(encoder)
+        room.reset(encoder)
         if measured:
-            with room.taking(encoder, 60):
+            with room.track(encoder, 60):
                 out = encoder(**padded)
         else:
             out = encoder(**padded)
@@ -62,23 +62,23 @@ def test_room_by_default_is_a_share_of_what_is_free(encoder: Encoder, monkeypatc
     weights = sum(weight.numel() for weight in encoder.parameters())
     monkeypatch.setattr(activation_budget, "free_bytes", lambda _: 4 * (12 * weights + 1_000_000))
     room = ActivationBudget()
-    room.open(encoder)
-    with room.taking(encoder, 100):
+    room.reset(encoder)
+    with room.track(encoder, 100):
         pass
     # nothing was kept by that block, so the least that 100 tokens take counts
     least = 2 * 100 * encoder.model.config.hidden_size * encoder.model.config.num_hidden_layers * 4
     assert room.taken == least
     fits = int((1_000_000 - least) / (least / 100))
-    assert room.has(fits) and not room.has(fits + 2)
-    room.open(encoder)
-    assert room.taken == 0 and room.has(10**9), "a step's first micro-batch always fits"
+    assert room.fits(fits) and not room.fits(fits + 2)
+    room.reset(encoder)
+    assert room.taken == 0 and room.fits(10**9), "a step's first micro-batch always fits"
 
 
 def test_a_machine_without_free_memory_keeps_one_micro_batch(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(activation_budget, "free_bytes", lambda _: 0)
     room = ActivationBudget()
-    room.open(encoder)
-    assert room.has(10)
-    with room.taking(encoder, 10):
+    room.reset(encoder)
+    assert room.fits(10)
+    with room.track(encoder, 10):
         encoder(**batch(encoder, 1, 8))
-    assert not room.has(1)
+    assert not room.fits(1)

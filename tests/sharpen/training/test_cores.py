@@ -19,7 +19,8 @@ from sharpen.training.data.collator import shard_batch
 from sharpen.training.data.tokens import Tokens
 from sharpen.training.gradient import gradient_cache
 from sharpen.training.gradient.activation_budget import ActivationBudget
-from sharpen.training.gradient.gradient_cache import MicroBatchConfig, embed
+from sharpen.training.gradient.gradient_cache import embed
+from sharpen.training.gradient.micro_batch import MicroBatchConfig
 from sharpen.training.gradient.step import gradient_step
 from sharpen.training.objective import objective_of
 from sharpen.training.settings import TrainingSettings
@@ -67,7 +68,7 @@ def test_the_gradient_is_the_same_to_the_bit(tiny_model: Path, name: str, precis
     memories = [
         MicroBatchConfig(96),
         MicroBatchConfig(96, cache="on"),
-        MicroBatchConfig(96, room=ActivationBudget(120_000)),
+        MicroBatchConfig(96, budget=ActivationBudget(120_000)),
         MicroBatchConfig(96, cache="off"),
     ]
     for cores, memory in zip((2, 3, 4, 3), memories, strict=True):
@@ -125,7 +126,7 @@ def test_where_gradients_do_not_fit_side_by_side_all_threads_work_on_one_piece(
     for fit in (3, 1):
         monkeypatch.setattr(gradient_cache, "free_bytes", lambda _, fit=fit: 4 * size * (fit + 1))
         torch.set_num_threads(3)
-        counts.append(gradient_cache._lanes(encoder, 10, gradient_cache._gradients_that_fit(encoder)))
+        counts.append(gradient_cache._thread_count(encoder, 10, gradient_cache._gradients_that_fit(encoder)))
         _, found = step(encoder, settings, MicroBatchConfig(96), 3)
         for weights, gradient in expected.items():
             torch.testing.assert_close(found[weights], gradient, rtol=1e-4, atol=1e-6)

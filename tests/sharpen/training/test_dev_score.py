@@ -13,7 +13,7 @@ from sharpen.distributed import ProcessGroup
 from sharpen.embeddings.encoding import encode
 from sharpen.models.encoder import Encoder
 from sharpen.training.dev_score import DevSet
-from sharpen.training.gradient.gradient_cache import MicroBatchConfig
+from sharpen.training.gradient.micro_batch import MicroBatchConfig
 from tests.sharpen.training.small_data import ENCODER, small_data
 
 

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from sharpen.hardware.cpu_ops import CpuOps
 from sharpen.models.encoder import Encoder
-from sharpen.training.gradient import gradient_cache
+from sharpen.training.gradient import gradient_cache, micro_batch
 from sharpen.training.gradient.activation_budget import ActivationBudget
-from sharpen.training.gradient.gradient_cache import MicroBatchConfig, embed, encode, plan
+from sharpen.training.gradient.gradient_cache import embed, encode
+from sharpen.training.gradient.micro_batch import MicroBatchConfig, plan
 from sharpen.training.settings import TrainingSettings
 from tests.sharpen.training.gradients import prepared
 from tests.sharpen.training.small_data import ENCODER
@@ -46,7 +47,7 @@ def test_cached_equals_plain_with_dropout(encoder: Encoder, tokens: int, rows: i
     plain = gradients(encoder, MicroBatchConfig(tokens, rows, "off"))
     cached = [
         MicroBatchConfig(tokens, rows, "on"),
-        *(MicroBatchConfig(tokens, rows, room=ActivationBudget(size)) for size in (1, 200_000, 1e9)),
+        *(MicroBatchConfig(tokens, rows, budget=ActivationBudget(size)) for size in (1, 200_000, 1e9)),
     ]
     for memory in cached:
         found = gradients(encoder, memory)
@@ -65,7 +66,7 @@ def test_dropout_is_on_in_training_and_off_in_evaluation(encoder: Encoder) -> No
 
 
 def test_replayed_random_numbers_leave_the_generator_where_it_was(encoder: Encoder) -> None:
-    state = gradient_cache.RandomState(encoder)
+    state = micro_batch.RandomState(encoder)
     first = torch.rand(3)
     here = torch.get_rng_state()
     with state.replayed():
@@ -91,14 +92,14 @@ def test_number_of_passes(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> 
     found = {
         "off": passes_of(encoder, MicroBatchConfig(None, 1, "off"), monkeypatch),
         "on": passes_of(encoder, MicroBatchConfig(None, 1, "on"), monkeypatch),
-        "all": passes_of(encoder, MicroBatchConfig(None, 1, room=everything), monkeypatch),
-        "a byte": passes_of(encoder, MicroBatchConfig(None, 1, room=ActivationBudget(1)), monkeypatch),
+        "all": passes_of(encoder, MicroBatchConfig(None, 1, budget=everything), monkeypatch),
+        "a byte": passes_of(encoder, MicroBatchConfig(None, 1, budget=ActivationBudget(1)), monkeypatch),
         "free memory": passes_of(encoder, MicroBatchConfig(None, 1), monkeypatch),
     }
     texts = len(TEXTS)
     assert found == {"off": texts, "on": 2 * texts, "all": texts, "a byte": 2 * texts - 1, "free memory": texts}
     most = ActivationBudget(everything.taken * 0.9)
-    assert texts < passes_of(encoder, MicroBatchConfig(None, 1, room=most), monkeypatch) < 2 * texts - 1
+    assert texts < passes_of(encoder, MicroBatchConfig(None, 1, budget=most), monkeypatch) < 2 * texts - 1
     assert most.taken <= everything.taken * 0.9
 
 
@@ -115,12 +116,12 @@ def test_out_of_memory_keeps_fewer_and_goes_on(
         return forward(*given)  # type: ignore[arg-type]
 
     monkeypatch.setattr(gradient_cache, "_forward", failing)
-    found = gradients(encoder, MicroBatchConfig(None, 1, room=room))
+    found = gradients(encoder, MicroBatchConfig(None, 1, budget=room))
     assert all(torch.equal(one, other) for one, other in zip(plain, found, strict=True))
     assert capsys.readouterr().out.count("memory ran out") == 1
     calls[:] = [1] * 10
     before = len(calls)
-    gradients(encoder, MicroBatchConfig(None, 1, room=room))
+    gradients(encoder, MicroBatchConfig(None, 1, budget=room))
     assert len(TEXTS) < len(calls) - before < 2 * len(TEXTS), "later steps keep fewer too"
 
 
@@ -181,8 +182,10 @@ def test_cached_equals_plain_in_bf16(tiny_model: Path, name: str) -> None:
             encoding = encode(encoder, tokens, MicroBatchConfig(24, 2, cache, ActivationBudget(1)), 3)
             target = torch.linspace(-1, 1, encoding.embeddings.numel()).view_as(encoding.embeddings)
             encoding.backward(target)
-        kept = sum(piece.random is None for piece in encoding.pieces)
-        assert {"off": kept == len(encoding.pieces), "on": kept == 0}.get(cache, 0 < kept < len(encoding.pieces))
+        kept = sum(piece.random is None for piece in encoding.micro_batches)
+        assert {"off": kept == len(encoding.micro_batches), "on": kept == 0}.get(
+            cache, 0 < kept < len(encoding.micro_batches)
+        )
         gradients = {n: p.grad.clone() for n, p in encoder.named_parameters() if p.grad is not None}
         return encoding.embeddings.clone(), gradients
 

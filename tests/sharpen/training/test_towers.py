@@ -24,7 +24,8 @@ from sharpen.models.architecture import read_architecture
 from sharpen.models.encoder import Encoder
 from sharpen.models.identity import weights_hash
 from sharpen.store import storage
-from sharpen.training.gradient.gradient_cache import MicroBatchConfig, embed, encode
+from sharpen.training.gradient.gradient_cache import embed, encode
+from sharpen.training.gradient.micro_batch import MicroBatchConfig
 from sharpen.training.settings import TrainingSettings
 from sharpen.training.train import train
 from tests.sharpen.models.tiny_models import make_model
@@ -144,7 +145,7 @@ def test_micro_batches_do_not_mix_queries_and_passages(tiny_model: Path) -> None
         torch.testing.assert_close(embed(encoder, tokens, memory, 4), expected, atol=1e-6, rtol=0)
         encoding = encode(encoder, tokens, memory, 4)
         torch.testing.assert_close(encoding.embeddings, expected, atol=1e-6, rtol=0)
-        lengths = [len(tokens[piece.rows[0]]) for piece in encoding.pieces]
+        lengths = [len(tokens[piece.rows[0]]) for piece in encoding.micro_batches]
         assert lengths == sorted(lengths, reverse=True)
     with pytest.raises(ValueError, match="kind"):
         embed(encoder, tokens, MicroBatchConfig())

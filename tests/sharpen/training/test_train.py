@@ -121,7 +121,7 @@ def test_dev_evaluation_keeps_the_best_model_and_stops_early(data: Path, tiny_mo
     from sharpen.data.readers import read_dataset
     from sharpen.distributed import ProcessGroup
     from sharpen.training.dev_score import DevSet
-    from sharpen.training.gradient.gradient_cache import MicroBatchConfig
+    from sharpen.training.gradient.micro_batch import MicroBatchConfig
 
     kept = Encoder.load(str(tmp_path / "out"), ENCODER, device="cpu")
     dev = DevSet.cut(read_dataset(str(data / "data")), 1000, 42)

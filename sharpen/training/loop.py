@@ -128,6 +128,7 @@ class TrainingLoop:
         """
         # by the name of this method it knows that a training is measured
         memory_tracker = TrainerMemoryTracker(self.arguments.skip_memory_metrics)
+        memory_tracker.init_reported = True
         memory_tracker.start()
         if checkpoint is not None:
             self.load_checkpoint(checkpoint)

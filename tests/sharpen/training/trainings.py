@@ -9,6 +9,7 @@ from typing import Any
 
 import torch.distributed as dist
 
+from sharpen.console import enable_logging
 from sharpen.training import loop
 from sharpen.training.gradient.step import gradient_step
 from sharpen.training.settings import TrainingSettings
@@ -28,6 +29,7 @@ def run_all(trainings: list[dict[str, Any]]) -> None:
 
 
 if __name__ == "__main__":
+    enable_logging()
     if "WORLD_SIZE" in os.environ:
         dist.init_process_group("gloo")
     run_all(json.loads(sys.argv[1]))

@@ -29,7 +29,7 @@ def code_version(*modules: str) -> str:
 
 
 def source_files(*modules: str, root: Path = _LIBRARY) -> set[Path]:
-    """The files of modules of the library and of all of it that they import, wherever in the file it stands.
+    """The files of modules of the library and of all of it that they import, wherever in the file that is.
 
     Args:
         modules: full names.
@@ -45,7 +45,8 @@ def source_files(*modules: str, root: Path = _LIBRARY) -> set[Path]:
             path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
             if path.is_file() and path not in files:
                 files.add(path)
-                waiting += _imports(path)
+                # the package itself imports what is asked of it, and only then
+                waiting += _imports(path) if length > 1 else ()
     return files
 
 

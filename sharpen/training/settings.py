@@ -213,8 +213,8 @@ class TrainingSettings(SettingsModel):
 
     training_arguments: dict[str, Any] = Field(
         {},
-        description="Any other field of transformers' TrainingArguments, by its name. gradient_accumulation_steps "
-        "multiplies train_batch_size: one large batch through the gradient cache, with more in-batch negatives.",
+        description="Other fields of transformers' TrainingArguments; gradient_accumulation_steps multiplies "
+        "train_batch_size.",
     )
 
     @model_validator(mode="before")

@@ -15,10 +15,10 @@ import torch
 import transformers
 from transformers import HfArgumentParser
 
-from sharpen.data.preparation.content import content_hash
 from sharpen.data.preparation.splitting import lot
 from sharpen.data.preparation.working_set import of_queries
 from sharpen.data.readers import detect_inputs, distinct_names, input_name, read_dataset
+from sharpen.data.readers.content import content_of
 from sharpen.errors import InputError
 from sharpen.models.model_hub import assemble_model
 from sharpen.settings import EncoderSettings
@@ -284,5 +284,5 @@ def limited(addresses: list[str], most: int, seed: int) -> str:
         with storage.publish(str(folder / "data"), producer="finetuning") as target:
             of_queries(data, drawn.sort("query_id")).save(target)
 
-    key = json.dumps(["limited", [content_hash(address) for address in addresses], most, seed])
+    key = json.dumps(["limited", [content_of(address) for address in addresses], most, seed])
     return str(get_or_create(key, fill) / "data")

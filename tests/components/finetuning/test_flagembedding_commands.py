@@ -228,6 +228,31 @@ def test_a_decoder_with_adapters_and_distillation(
     assert "note: additional_special_tokens: not added" in capfd.readouterr().out
 
 
+def test_arguments_that_are_more_than_a_setting(
+    folder: Path, tiny_model: Path, tmp_path: Path, here: Callable[[list[str]], int], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Another configuration and tokenizer, a limit for each file, and accumulated steps."""
+    config = json.loads((tiny_model / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "layer_norm_eps": 0.01}))
+    words = [
+        "--model_name_or_path",
+        str(tiny_model),
+        "--config_name",
+        str(tmp_path),
+        "--tokenizer_name",
+        str(tiny_model),
+    ]
+    words += ["--train_data", FILES[0], "--max_example_num_per_dataset", "3", "--output_dir", "out", "--max_steps", "1"]
+    words += ["--per_device_train_batch_size", "1", "--gradient_accumulation_steps", "2", "--cache_path", "cache/other"]
+    assert here(words) == 0
+    facts = facts_of(words, folder)
+    assert facts["counts"]["queries"] == 3 and facts["settings"]["train_batch_size"] == 2
+    assert json.loads((folder / "out" / "config.json").read_text())["layer_norm_eps"] == 0.01
+    assert "note: gradient_accumulation_steps: all 2 queries of a step" in capfd.readouterr().out
+    assert here(words) == 2
+    assert "--output_dir: out holds a model; pass --overwrite_output_dir" in "".join(capfd.readouterr())
+
+
 def test_a_wrong_command_line_is_one_line(here: Callable[[list[str]], int], capfd: pytest.CaptureFixture[str]) -> None:
     assert here(["--model_name_or_path", "x", "--train_data", "y", "--temprature", "1"]) == 2
     shown = "".join(capfd.readouterr())

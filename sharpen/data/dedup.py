@@ -1,4 +1,4 @@
-"""Which of many texts are different, told by 128 bits of each: what a text is encoded as once, and cached under."""
+"""De-duplicate texts by a 128-bit hash of each, which is also the key under which its vector is cached."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ class UniqueTexts:
     """The different ones among n texts, in the order in which they first occur.
 
     Attributes:
-        first: (u,) where each of them first occurs.
-        place: (n,) which of them each text is.
+        first_index: (u,) where each of them first occurs.
+        inverse: (n,) which of them each text is.
         keys: (u,) BLAKE2b of each, with its instruction.
     """
 
-    first: np.ndarray
-    place: np.ndarray
+    first_index: np.ndarray
+    inverse: np.ndarray
     keys: np.ndarray
 
     def __len__(self) -> int:
-        return len(self.first)
+        return len(self.first_index)
 
 
 def unique_texts(texts: Sequence[str], instructions: Sequence[str | None] | None = None) -> UniqueTexts:
@@ -50,7 +50,7 @@ def select(
 
 
 def exact_keys(texts: Sequence[str], instructions: Sequence[str | None] | None = None) -> np.ndarray:
-    """The keys (n,) of texts with their instructions; `core.text.text_keys` are equal for more of them."""
+    """The keys (n,) of texts with their instructions; `data.text.text_keys` are equal for more of them."""
     pairs = zip(texts, repeat("", len(texts)) if instructions is None else instructions, strict=True)
     return np.array([_key(text, instruction or "") for text, instruction in pairs], dtype=KEY_TYPE)
 

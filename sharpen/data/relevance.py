@@ -23,9 +23,9 @@ from sharpen.errors import InputError
 _SHOWN = 3
 
 
-def relevant(judged: pl.DataFrame, level: int = 1) -> pl.DataFrame:
+def relevant(qrels: pl.DataFrame, level: int = 1) -> pl.DataFrame:
     """The rows of a table with a grade of at least `level`."""
-    return judged.filter(pl.col("grade") >= level)
+    return qrels.filter(pl.col("grade") >= level)
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,13 @@ class Relevance:
     Attributes:
         passages: passage_id, text_key; in the order of the corpus.
         queries: query_id, query_key; in the order of the queries. Equal keys: the same text.
-        judged: query_id, passage_id, grade; each judged pair once, with the highest of its grades in all splits.
+        qrels: query_id, passage_id, grade; each judged pair once, with the highest of its grades in all splits.
         level: smallest grade that counts as relevant, at least 1.
     """
 
     passages: pl.DataFrame
     queries: pl.DataFrame
-    judged: pl.DataFrame
+    qrels: pl.DataFrame
     level: int = 1
 
     @classmethod
@@ -56,24 +56,24 @@ class Relevance:
 
     def positives(self) -> pl.DataFrame:
         """query_id, passage_id and grade of the relevant pairs."""
-        return relevant(self.judged, self.level)
+        return relevant(self.qrels, self.level)
 
-    def judged_irrelevant(self) -> pl.DataFrame:
+    def irrelevant(self) -> pl.DataFrame:
         """query_id and passage_id of the pairs with a grade of 0 or less; `never_negatives` stays above them."""
-        return self.judged.filter(pl.col("grade") <= 0).select("query_id", "passage_id")
+        return self.qrels.filter(pl.col("grade") <= 0).select("query_id", "passage_id")
 
     def known_positives(self) -> pl.DataFrame:
         """query_key and passage_id, distinct: passages judged above 0 for any query with this text."""
-        above = relevant(self.judged)
+        above = relevant(self.qrels)
         return above.join(self.queries, on="query_id").select("query_key", "passage_id").unique()
 
     def never_negatives(self) -> pl.DataFrame:
         """query_key and text_key, distinct: a passage with this text is never a negative of a query with that text."""
         known = self.known_positives().join(self.passages, on="passage_id").select("query_key", "text_key")
-        own = self.queries.select("query_key", text_key="query_key")
-        return pl.concat([known, own]).unique()
+        itself = self.queries.select("query_key", text_key="query_key")
+        return pl.concat([known, itself]).unique()
 
-    def own_texts(self) -> pl.DataFrame:
+    def query_texts(self) -> pl.DataFrame:
         """query_id and passage_id: passages with the query's own text that are not judged above 0 for it.
 
         No answer that anyone could look for, so that evaluation leaves them out of the query's ranking.
@@ -81,7 +81,7 @@ class Relevance:
         same = self.queries.join(self.passages, left_on="query_key", right_on="text_key").select(
             "query_id", "passage_id"
         )
-        above = relevant(self.judged)
+        above = relevant(self.qrels)
         return same.join(above, on=["query_id", "passage_id"], how="anti").sort("query_id", "passage_id")
 
 
@@ -107,6 +107,6 @@ def check_ids(data: DataSet, negatives: pl.DataFrame | None = None, address: str
 
 
 def left_out(data: DataSet) -> dict[str, frozenset[str]]:
-    """query_id -> the passages that its ranking goes without: `Relevance.own_texts`; only queries that have some."""
-    pairs = Relevance.of(data).own_texts().group_by("query_id").agg("passage_id")
+    """query_id -> the passages that its ranking goes without: `Relevance.query_texts`; only queries that have some."""
+    pairs = Relevance.of(data).query_texts().group_by("query_id").agg("passage_id")
     return {query_id: frozenset(passage_ids) for query_id, passage_ids in pairs.iter_rows()}

@@ -1,7 +1,7 @@
 """What it means for two texts to be the same, the ids and keys made from texts, and what a passage's text is.
 
 Two texts are the same where they are equal after `normalize`: that decides what is merged, what leaks from one split
-into another, and what is never a negative (`core.relevance`). What is encoded once is the exact text (`core.distinct`).
+into another, and what is never a negative (`data.relevance`). What is encoded once is the exact text (`data.dedup`).
 """
 
 from __future__ import annotations

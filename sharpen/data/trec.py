@@ -107,10 +107,10 @@ def _table(
             kind = "a whole number of 32 bits" if convert is _grade else "a finite number"
             faults.append(f"{named}:{number}: {names[value_at]} {text[:40]!r} is not {kind}")
             continue
-        judged = table.setdefault(query_id, {})
-        if passage_id in judged:
+        grades = table.setdefault(query_id, {})
+        if passage_id in grades:
             faults.append(f"{named}:{number}: passage {passage_id} stands twice for query {query_id}; keep one line")
-        judged[passage_id] = value
+        grades[passage_id] = value
     if faults:
         more = [f"{named}: {len(faults) - FAULTS_SHOWN} more faulty lines"] if len(faults) > FAULTS_SHOWN else []
         raise InputError(faults[:FAULTS_SHOWN] + more)

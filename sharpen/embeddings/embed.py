@@ -47,7 +47,7 @@ def embed_texts(
     """
     encoder = encoder if isinstance(encoder, LazyEncoder) else LazyEncoder.of(encoder)
     unlike = unique_texts(texts, instructions)
-    once, own = select(unlike.first, texts, instructions)
+    once, own = select(unlike.first_index, texts, instructions)
     cache = open_cache(encoder, kind) if len(unlike) >= MIN_TEXTS_TO_CACHE else None
     if cache is not None:
         return _through(cache, encoder.settings.vector_cache, encoder, unlike, once, kind, own)
@@ -86,7 +86,7 @@ def _through(
             _encode(encoder, once, kind, own, missing, writer.add)
         unfit[writer.unfit] = True
         places = cache.find(unlike.keys)
-    return _assembled(cache, places, unlike.place)
+    return _assembled(cache, places, unlike.inverse)
 
 
 def _assembled(cache: ShardFolder, places: ShardIndex, place: np.ndarray) -> np.ndarray:
@@ -112,12 +112,12 @@ def _without_cache(
         vectors[rows] = found
 
     _encode(encoder, once, kind, own, np.arange(len(unlike)), keep)
-    if len(unlike) == len(unlike.place):
+    if len(unlike) == len(unlike.inverse):
         return vectors
-    out = empty_matrix(len(unlike.place), encoder.dimension)
+    out = empty_matrix(len(unlike.inverse), encoder.dimension)
     for start in range(0, len(out), ROWS_AT_ONCE):
         part = slice(start, start + ROWS_AT_ONCE)
-        out[part] = vectors[unlike.place[part]]
+        out[part] = vectors[unlike.inverse[part]]
     return out
 
 

@@ -85,9 +85,9 @@ def encode(
     def keep(rows: np.ndarray, found: np.ndarray) -> None:
         vectors[rows] = found
 
-    once, own = select(unlike.first, texts, instructions)
+    once, own = select(unlike.first_index, texts, instructions)
     encode_rows(encoder, once, kind, own, np.arange(len(unlike)), keep)
-    return vectors[unlike.place]
+    return vectors[unlike.inverse]
 
 
 def encode_rows(

@@ -103,7 +103,7 @@ def build_corpus(data: DataSet, address: str, relevance_level: int = 1) -> Minin
             f"{address}: each of the {texts.height} passages is a positive of every query, so nothing can be a "
             "negative; add passages to the corpus"
         )
-    irrelevant = pairs(relevance.judged_irrelevant(), "query_id")
+    irrelevant = pairs(relevance.irrelevant(), "query_id")
     brought = pairs(data.given_negatives, "query_id").union(irrelevant)
     given = _first_of_each_text(brought, text_of, texts.height, never)
     return MiningCorpus(

@@ -109,12 +109,12 @@ class _Scores:
     def __call__(self, query_rows: np.ndarray, passage_rows: np.ndarray) -> np.ndarray:
         """Scores float32 (n,) of pairs of the block's queries."""
         rescorer, texts = self.rescorer, self.rescorer.texts
-        wanted = self.query_of[query_rows - self.first] * len(texts) + texts.place[passage_rows]
+        wanted = self.query_of[query_rows - self.first] * len(texts) + texts.inverse[passage_rows]
         if len(new := np.setdiff1d(wanted, self.keys)):
             queries, passages = np.divmod(new, len(texts))
             scores = rescorer.cross_encoder.scores(
                 [self.queries[row] for row in self.query_first[queries]],
-                [rescorer.pool.passages[row] for row in texts.first[passages]],
+                [rescorer.pool.passages[row] for row in texts.first_index[passages]],
             )
             rescorer.scored += len(new)
             keys, values = np.concatenate([self.keys, new]), np.concatenate([self.values, scores])

@@ -21,12 +21,12 @@ class Leaks:
     Attributes:
         query_ids: queries to remove.
         counts: split -> reason (the first that applies) -> queries to remove.
-        kept: split -> queries that share a positive with a held-out split where that is no leak.
+        shared: split -> queries that share a positive with a held-out split where that is no leak.
     """
 
     query_ids: set[str] = field(default_factory=set)
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
-    kept: dict[str, int] = field(default_factory=dict)
+    shared: dict[str, int] = field(default_factory=dict)
 
     def total(self, split: str) -> int:
         """Leaking queries of one split."""
@@ -56,19 +56,19 @@ def find_leaks(queries: pl.DataFrame, qrels: pl.DataFrame, leaks: Leaks, *, pass
     """
     positives = relevant(qrels)
     for split, held_out in (("dev", ["test"]), ("train", ["test", "dev"])):
-        kept = queries.filter(pl.col("split").is_in(held_out) & ~pl.col("query_id").is_in(list(leaks.query_ids)))
+        others = queries.filter(pl.col("split").is_in(held_out) & ~pl.col("query_id").is_in(list(leaks.query_ids)))
         suspects = queries.filter(pl.col("split") == split)
         reasons = {
-            "same_text": suspects.join(kept, on="text", how="semi"),
-            "same_normalised_text": suspects.join(kept, on="text_key", how="semi"),
-            "shared_positive": _sharing(suspects, positives, kept.filter(pl.col("split").is_in(list(passages)))),
+            "same_text": suspects.join(others, on="text", how="semi"),
+            "same_normalised_text": suspects.join(others, on="text_key", how="semi"),
+            "shared_positive": _sharing(suspects, positives, others.filter(pl.col("split").is_in(list(passages)))),
         }
         counts = leaks.counts.setdefault(split, {})
         for reason, found in reasons.items():
             new = set(found["query_id"]) - leaks.query_ids
             counts[reason] = len(new)
             leaks.query_ids |= new
-        leaks.kept[split] = len(set(_sharing(suspects, positives, kept)["query_id"]) - leaks.query_ids)
+        leaks.shared[split] = len(set(_sharing(suspects, positives, others)["query_id"]) - leaks.query_ids)
 
 
 def _sharing(suspects: pl.DataFrame, positives: pl.DataFrame, others: pl.DataFrame) -> pl.DataFrame:
@@ -77,9 +77,9 @@ def _sharing(suspects: pl.DataFrame, positives: pl.DataFrame, others: pl.DataFra
     return suspects.join(positives.join(answers, on="passage_id", how="semi"), on="query_id", how="semi")
 
 
-def refuse(leaks: Leaks, queries: pl.DataFrame, judged_twice: set[str]) -> None:
-    """Raise InputError when there are leaks; `judged_twice` are queries that were judged in several splits."""
-    leaking = judged_twice | leaks.query_ids
+def refuse(leaks: Leaks, queries: pl.DataFrame, in_several_splits: set[str]) -> None:
+    """Raise InputError when there are leaks; `in_several_splits` are queries that were judged in several splits."""
+    leaking = in_several_splits | leaks.query_ids
     if not leaking:
         return
     examples = queries.filter(pl.col("query_id").is_in(list(leaking))).sort("query_id").head(SHOWN)

@@ -27,45 +27,47 @@ def merge(data: DataSet) -> WorkingSet:
     }
     qrels = best_of_pair(renamed["qrels"], "grade", ["query_id", "passage_id", "split"])
     negatives = renamed["given_negatives"].unique()
-    kept_negatives = without_positives(negatives, qrels)
+    true_negatives = without_positives(negatives, qrels)
     origins = (
         _renamed(queries.select("query_id", "source", "group"), passage_ids, query_ids)
         .group_by("query_id")
         .agg(pl.col("source", "group").min())
     )
     merged_queries = (
-        queries.join(query_ids.filter(pl.col("query_id") == pl.col("kept")), on="query_id", how="semi")
+        queries.join(query_ids.filter(pl.col("query_id") == pl.col("survivor")), on="query_id", how="semi")
         .drop("source", "group")
         .join(origins, on="query_id")
         .sort("query_id")
     )
-    corpus = passages.join(passage_ids.filter(pl.col("passage_id") == pl.col("kept")), on="passage_id", how="semi")
+    corpus = passages.join(passage_ids.filter(pl.col("passage_id") == pl.col("survivor")), on="passage_id", how="semi")
     return WorkingSet(
         DataSet(
             corpus=corpus.select(data.corpus.columns).sort("passage_id"),
             queries=merged_queries.select(data.queries.columns),
             qrels=qrels,
-            given_negatives=kept_negatives,
+            given_negatives=true_negatives,
             teacher_scores=best_of_pair(renamed["teacher_scores"], "score", ["query_id", "passage_id"]),
         ),
         {
             "passages_merged": data.corpus.height - corpus.height,
             "queries_merged": data.queries.height - merged_queries.height,
             "pairs_merged": data.qrels.height - qrels.height,
-            "given_negatives_that_are_positives": negatives.height - kept_negatives.height,
+            "given_negatives_that_are_positives": negatives.height - true_negatives.height,
         },
     )
 
 
 def _survivors(table: pl.DataFrame, same: list[str], id_name: str) -> pl.DataFrame:
-    """Every id with the id (`kept`) that stands for it: among rows equal in `same`."""
+    """Every id with the id (`survivor`) that stands for it: among rows equal in `same`."""
     made_up = pl.col(id_name) == pl.Series(map(key_id, table["text_key"]), dtype=pl.String)
-    return table.select(id_name, *same).sort(made_up, id_name).select(id_name, kept=pl.col(id_name).first().over(same))
+    return (
+        table.select(id_name, *same).sort(made_up, id_name).select(id_name, survivor=pl.col(id_name).first().over(same))
+    )
 
 
 def _renamed(table: pl.DataFrame, passage_ids: pl.DataFrame, query_ids: pl.DataFrame) -> pl.DataFrame:
     columns = table.columns
     for ids, name in ((passage_ids, "passage_id"), (query_ids, "query_id")):
         if name in columns:
-            table = table.join(ids, on=name).drop(name).rename({"kept": name})
+            table = table.join(ids, on=name).drop(name).rename({"survivor": name})
     return table.select(columns)

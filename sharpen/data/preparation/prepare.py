@@ -45,25 +45,25 @@ def prepare(train_data: list[str], eval_data: list[str], output: str, settings: 
         InputError: unusable input, too many bad rows, leaks where they are forbidden, or no training or test query.
     """
     storage.check_access(output, write=True)
-    findings = ReadReport()
-    with _bad_rows_told(findings, output):
-        sources = read_sources(train_data, eval_data, findings)
-    _check_share(findings, settings.max_bad_share, output)
-    draft = merge(sources.data)
-    with _bad_rows_told(findings, output):
-        leaks = make_splits(draft, sources.groups, settings)
-    stats = statistics(draft, sources, findings, leaks)
+    report = ReadReport()
+    with _with_bad_rows(report, output):
+        sources = read_sources(train_data, eval_data, report)
+    _check_share(report, settings.max_bad_share, output)
+    working_set = merge(sources.data)
+    with _with_bad_rows(report, output):
+        leaks = make_splits(working_set, sources.groups, settings)
+    stats = statistics(working_set, sources, report, leaks)
 
     facts: dict[str, Any] = {
         "fingerprint": stats["fingerprint"],
-        "brought_splits": sorted(draft.brought_splits),
+        "brought_splits": sorted(working_set.brought_splits),
         "metrics": metrics(stats),
     }
     with storage.publish(
-        output, producer="data_prep", run_id=run_id(), rows=draft.data.counts(), facts=facts
+        output, producer="data_prep", run_id=run_id(), rows=working_set.data.counts(), facts=facts
     ) as folder:
-        draft.data.save(folder)
-        (folder / QUARANTINE).write_bytes(_lines(findings.bad_rows))
+        working_set.data.save(folder)
+        (folder / QUARANTINE).write_bytes(_lines(report.bad_rows))
         (folder / STATISTICS).write_text(
             json.dumps({**stats, "settings": settings.model_dump()}, indent=2, ensure_ascii=False) + "\n",
             encoding="utf-8",
@@ -73,34 +73,34 @@ def prepare(train_data: list[str], eval_data: list[str], output: str, settings: 
 
 
 @contextmanager
-def _bad_rows_told(findings: ReadReport, output: str) -> Iterator[None]:
+def _with_bad_rows(report: ReadReport, output: str) -> Iterator[None]:
     """Add the bad rows to an InputError: what is missing may be missing because its row was bad."""
     try:
         yield
     except InputError as error:
-        if not findings.counts:
+        if not report.counts:
             raise
-        where = _beside(output)
-        storage.write_bytes(where, _lines(findings.bad_rows))
+        where = _quarantine_uri(output)
+        storage.write_bytes(where, _lines(report.bad_rows))
         advice = f"All are listed in {where}: repair them"
-        raise InputError([*error.faults, *findings.first_faults(advice)]) from None
+        raise InputError([*error.faults, *report.first_faults(advice)]) from None
 
 
-def _check_share(findings: ReadReport, allowed: float, output: str) -> None:
+def _check_share(report: ReadReport, allowed: float, output: str) -> None:
     """Raise InputError when too many rows are bad; all of them are written beside the output, for the user to mend."""
-    where = _beside(output)
-    if findings.bad <= max(1, allowed * findings.rows):
+    where = _quarantine_uri(output)
+    if report.bad <= max(1, allowed * report.rows):
         storage.delete(where)  # what an earlier attempt left there is mended now
         return
-    storage.write_bytes(where, _lines(findings.bad_rows))
+    storage.write_bytes(where, _lines(report.bad_rows))
     advice = (
-        f"{findings.bad / findings.rows:.1%} of the rows is more than max_bad_share ({allowed:.1%}); they are listed "
+        f"{report.bad / report.rows:.1%} of the rows is more than max_bad_share ({allowed:.1%}); they are listed "
         f"in {where}: repair them, or raise max_bad_share"
     )
-    raise InputError(findings.first_faults(advice))
+    raise InputError(report.first_faults(advice))
 
 
-def _beside(output: str) -> str:
+def _quarantine_uri(output: str) -> str:
     address, mark, options = output.partition("?") if storage.is_remote(output) else (output, "", "")
     return f"{address.rstrip('/')}.{QUARANTINE}{mark}{options}"
 

@@ -38,8 +38,8 @@ class Sources:
     counts: dict[str, int]
 
 
-def read_sources(train_data: list[str], eval_data: list[str], findings: ReadReport) -> Sources:
-    """Read all inputs; bad rows and notices go to `findings`.
+def read_sources(train_data: list[str], eval_data: list[str], report: ReadReport) -> Sources:
+    """Read all inputs; bad rows and notices go to `report`.
 
     Raises:
         InputError: missing, empty or unusable input, all faults together and before anything is read; evaluation data
@@ -56,14 +56,14 @@ def read_sources(train_data: list[str], eval_data: list[str], findings: ReadRepo
     facts = []
     size = sum(path.stat().st_size for _, item in inputs for path in item.files.values())
     with progress("reading", size / 1e6, "MB") as reporter:
-        findings.on_bytes = lambda count: reporter.advance(count / 1e6)
+        report.on_bytes = lambda count: reporter.advance(count / 1e6)
         for (role, item), name in zip(inputs, distinct_names(stems), strict=True):
-            before = findings.rows
-            data = parts[role][name] = read_input(item, name, SPLIT_OF_ROLE[role], findings)
-            facts.append(_facts(item, role, name, data, findings.rows - before))
+            before = report.rows
+            data = parts[role][name] = read_input(item, name, SPLIT_OF_ROLE[role], report)
+            facts.append(_facts(item, role, name, data, report.rows - before))
     groups = [_groups_in(data) for role in parts.values() for data in role.values()]
-    groups.append(pl.DataFrame(list(findings.groups), schema=GROUPS, orient="row"))
-    counts = _play_roles(parts)
+    groups.append(pl.DataFrame(list(report.groups), schema=GROUPS, orient="row"))
+    counts = _apply_roles(parts)
     return Sources(
         combine({**parts["train"], **parts["eval"]}),
         pl.concat(groups).unique().sort("text_key", "group"),
@@ -84,7 +84,8 @@ def _inputs(train_data: list[str], eval_data: list[str]) -> list[tuple[Role, Inp
     for role, addresses in roles:
         for address in dict.fromkeys(addresses):
             try:
-                found += [(role, item) for item in detect_inputs(address)]
+                for item in detect_inputs(address):
+                    found.append((role, item))
             except InputError as error:
                 faults += [f"{role}_data: {line}" for line in error.faults]
     if not train_data:
@@ -101,7 +102,7 @@ def _facts(item: InputFile, role: Role, name: str, data: DataSet, rows: int) -> 
     return {**facts, "version": item.version} if item.version else facts
 
 
-def _play_roles(parts: dict[Role, dict[str, DataSet]]) -> dict[str, int]:
+def _apply_roles(parts: dict[Role, dict[str, DataSet]]) -> dict[str, int]:
     """Leave in each input the splits that its role allows, and count the queries that this removes.
 
     Evaluation data train nothing. They replace the test split of the training data, and its dev split if they bring
@@ -119,22 +120,22 @@ def _play_roles(parts: dict[Role, dict[str, DataSet]]) -> dict[str, int]:
         "judged_pairs_of_splits_left_out": 0,
     }
     for name, part in parts["eval"].items():
-        kept = _without_splits(part, {"train"})
-        counts["judged_pairs_of_splits_left_out"] += part.qrels.height - kept.qrels.height
-        counts["training_queries_of_eval_data"] += part.queries.height - kept.queries.height
-        parts["eval"][name] = _as_test(kept) if as_test else kept
+        remaining = _without_splits(part, {"train"})
+        counts["judged_pairs_of_splits_left_out"] += part.qrels.height - remaining.qrels.height
+        counts["training_queries_of_eval_data"] += part.queries.height - remaining.queries.height
+        parts["eval"][name] = _as_test(remaining) if as_test else remaining
     replaced = {"test"} if as_test else brought
     for name, part in parts["train"].items():
-        kept = _without_splits(part, replaced)
-        counts["judged_pairs_of_splits_left_out"] += part.qrels.height - kept.qrels.height
-        counts["held_out_queries_replaced_by_eval_data"] += part.queries.height - kept.queries.height
-        parts["train"][name] = kept
+        remaining = _without_splits(part, replaced)
+        counts["judged_pairs_of_splits_left_out"] += part.qrels.height - remaining.qrels.height
+        counts["held_out_queries_replaced_by_eval_data"] += part.queries.height - remaining.queries.height
+        parts["train"][name] = remaining
     return counts
 
 
 def _without_splits(part: DataSet, splits: set[str]) -> DataSet:
-    kept = of_queries(part, part.queries.filter(~pl.col("split").is_in(list(splits))))
-    return replace(kept, qrels=kept.qrels.filter(~pl.col("split").is_in(list(splits))))
+    remaining = of_queries(part, part.queries.filter(~pl.col("split").is_in(list(splits))))
+    return replace(remaining, qrels=remaining.qrels.filter(~pl.col("split").is_in(list(splits))))
 
 
 def _as_test(part: DataSet) -> DataSet:

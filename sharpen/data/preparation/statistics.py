@@ -23,15 +23,15 @@ PERCENTILES = (5, 50, 95, 99)
 NOTICES_SHOWN = 30
 
 
-def statistics(draft: WorkingSet, sources: Sources, findings: ReadReport, leaks: Leaks) -> dict[str, Any]:
+def statistics(working_set: WorkingSet, sources: Sources, report: ReadReport, leaks: Leaks) -> dict[str, Any]:
     """All numbers about a prepared data set.
 
     Returns:
         JSON-ready: fingerprint, passages, splits, inputs, queries_by_source, quarantine, dropped, leaks,
         shared_positives_kept, notices, words.
     """
-    data = draft.data
-    bad = sum(findings.counts.values())
+    data = working_set.data
+    bad = sum(report.counts.values())
     return {
         "fingerprint": data.fingerprint(),
         "passages": data.corpus.height,
@@ -44,17 +44,17 @@ def statistics(draft: WorkingSet, sources: Sources, findings: ReadReport, leaks:
             for source in sorted(set(data.queries["source"]))
         },
         "quarantine": {
-            "rows_read": findings.rows,
+            "rows_read": report.rows,
             "rows": bad,
-            "written": len(findings.bad_rows),
-            "share": bad / findings.rows if findings.rows else 0.0,
-            "by_reason": dict(sorted(findings.counts.items())),
-            "first": [str(row) for row in findings.bad_rows[:SHOWN_FAULTS]],
+            "written": len(report.bad_rows),
+            "share": bad / report.rows if report.rows else 0.0,
+            "by_reason": dict(sorted(report.counts.items())),
+            "first": [str(row) for row in report.bad_rows[:SHOWN_FAULTS]],
         },
-        "dropped": dict(sorted({**sources.counts, **draft.counts}.items())),
+        "dropped": dict(sorted({**sources.counts, **working_set.counts}.items())),
         "leaks": leaks.counts,
-        "shared_positives_kept": leaks.kept,
-        "notices": dict(sorted(findings.notices.items())),
+        "shared_positives_kept": leaks.shared,
+        "notices": dict(sorted(report.notices.items())),
         "words": {"query": _words(data.queries["text"]), "passage": _words(data.corpus["text"])},
     }
 

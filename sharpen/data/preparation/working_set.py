@@ -29,13 +29,13 @@ class WorkingSet:
         """query_id and passage_id of the positive pairs."""
         return relevant(self.data.qrels).select("query_id", "passage_id")
 
-    def keep(self, queries: pl.DataFrame, reason: str) -> None:
+    def filter(self, queries: pl.DataFrame, reason: str) -> None:
         """Keep these queries only, and count the others under `reason`."""
         before = self.data.queries.height
         self.data = of_queries(self.data, queries)
         self.counts[reason] = before - self.data.queries.height
 
-    def move(self, split_of: pl.DataFrame) -> None:
+    def reassign(self, split_of: pl.DataFrame) -> None:
         """Give queries another split; `split_of` has query_id and split."""
         moved = split_of.rename({"split": "moved"})
         queries, qrels = (

@@ -48,15 +48,15 @@ def read_dataset(uri: str, split: str = "train") -> DataSet:
     addresses = split_addresses(uri)
     if not addresses:
         raise InputError("data: no address given")
-    findings = ReadReport()
+    report = ReadReport()
     inputs = [item for address in addresses for item in detect_inputs(address)]
     names = distinct_names([(item.name, item.address) for item in inputs])
     try:
-        parts = {name: read_input(item, name, split, findings) for name, item in zip(names, inputs, strict=True)}
+        parts = {name: read_input(item, name, split, report) for name, item in zip(names, inputs, strict=True)}
     except InputError as error:
         # what is missing may be missing because its row was bad
-        raise InputError([*error.faults, *(findings.first_faults(_REPAIR) if findings.counts else [])]) from None
-    return _whole(parts, findings)
+        raise InputError([*error.faults, *(report.first_faults(_REPAIR) if report.counts else [])]) from None
+    return _whole(parts, report)
 
 
 def read_corpus(uri: str) -> DataSet:
@@ -65,37 +65,37 @@ def read_corpus(uri: str) -> DataSet:
     files = {address: beir.passages_alone(address) for address in addresses}
     if not any(files.values()):
         return read_dataset(uri)
-    findings = ReadReport()
+    report = ReadReport()
     names = distinct_names([(input_name(address), address) for address in addresses])
     parts = {
-        name: beir.read_passages(file, address, findings) if (file := files[address]) else read_dataset(address)
+        name: beir.read_passages(file, address, report) if (file := files[address]) else read_dataset(address)
         for name, address in zip(names, addresses, strict=True)
     }
-    return _whole(parts, findings)
+    return _whole(parts, report)
 
 
-def _whole(parts: dict[str, DataSet], findings: ReadReport) -> DataSet:
-    if findings.counts:
-        raise InputError(findings.first_faults(_REPAIR))
-    for what, count in sorted(findings.notices.items()):
+def _whole(parts: dict[str, DataSet], report: ReadReport) -> DataSet:
+    if report.counts:
+        raise InputError(report.first_faults(_REPAIR))
+    for what, count in sorted(report.notices.items()):
         logger.warning(f"note: {what} ({count:,}x)")
     return combine(parts)
 
 
-def read_input(item: InputFile, name: str, split: str, findings: ReadReport) -> DataSet:
-    """Read one input; bad rows and notices go to `findings`.
+def read_input(item: InputFile, name: str, split: str, report: ReadReport) -> DataSet:
+    """Read one input; bad rows and notices go to `report`.
 
     Args:
         item: what `detect_inputs` found.
         name: name of the source.
         split: the split of rows that bring none.
-        findings: takes bad rows and notices.
+        report: takes bad rows and notices.
 
     Raises:
         InputError: a file without a single row.
     """
-    before = findings.rows
-    data = item.format.read(item, name, split, findings)
-    if item.format.suffixes and findings.rows == before:
+    before = report.rows
+    data = item.format.read(item, name, split, report)
+    if item.format.suffixes and report.rows == before:
         raise InputError(f"{item.address}: holds no row; fill it or leave it out")
     return data

@@ -51,12 +51,12 @@ def select(address: str, names: set[str]) -> list[str]:
     corpus, queries = _plain_or_gz(names, "corpus.jsonl"), _plain_or_gz(names, "queries.jsonl")
     if not (corpus or queries):
         return []
-    judged = sorted(filter(None, (_plain_or_gz(names, f"qrels/{name}.tsv") for name in SPLIT_OF_FILE)))
-    parts = {"corpus.jsonl": corpus, "queries.jsonl": queries, "qrels/*.tsv": judged}
+    qrels = sorted(filter(None, (_plain_or_gz(names, f"qrels/{name}.tsv") for name in SPLIT_OF_FILE)))
+    parts = {"corpus.jsonl": corpus, "queries.jsonl": queries, "qrels/*.tsv": qrels}
     if missing := [what for what, found in parts.items() if not found]:
-        expected = "" if judged else "; the files in qrels/ are train.tsv, dev.tsv, test.tsv"
+        expected = "" if qrels else "; the files in qrels/ are train.tsv, dev.tsv, test.tsv"
         raise InputError(f"{address}: looks like a BEIR folder, but lacks {', '.join(missing)}{expected}")
-    return [corpus, queries, *judged]
+    return [corpus, queries, *qrels]
 
 
 def _plain_or_gz(present: set[str], name: str) -> str:
@@ -83,7 +83,7 @@ def passages_alone(address: str) -> Path | None:
     return path if isinstance(row, dict) and {"_id", "text"} <= row.keys() and "query" not in row else None
 
 
-def read(item: InputFile, source: str, split: str, findings: ReadReport) -> DataSet:
+def read(item: InputFile, source: str, split: str, report: ReadReport) -> DataSet:
     """Read a BEIR folder.
 
     A query has the split of its judgements; one that is judged in several splits has the last of train, dev, test,
@@ -93,40 +93,40 @@ def read(item: InputFile, source: str, split: str, findings: ReadReport) -> Data
         item: the folder.
         source: name of the source that the queries get.
         split: not used: the files in qrels/ say it.
-        findings: takes bad rows and notices.
+        report: takes bad rows and notices.
 
     Raises:
         InputError: the folder holds no passage.
     """
-    reader = _Reader(item.files, item.address, source, findings)
-    corpus, queries, *judged = sorted(item.files, key=lambda name: (name.startswith("qrels/"), name))
+    reader = _Reader(item.files, item.address, source, report)
+    corpus, queries, *qrels = sorted(item.files, key=lambda name: (name.startswith("qrels/"), name))
     reader.corpus(corpus)
     reader.queries(queries)
-    for name in judged:
+    for name in qrels:
         reader.qrels(name, SPLIT_OF_FILE[Path(name).name.removesuffix(".gz").removesuffix(".tsv")])
     data = reader.finish()
-    if data.corpus.is_empty() and not findings.counts:
+    if data.corpus.is_empty() and not report.counts:
         raise InputError(f"{item.shown('corpus.jsonl')}: holds no passage; fill it or leave it out")
     return data
 
 
-def read_passages(path: Path, address: str, findings: ReadReport) -> DataSet:
+def read_passages(path: Path, address: str, report: ReadReport) -> DataSet:
     """Read a corpus.jsonl that comes without queries and judgements.
 
     Args:
         path: the file, as `passages_alone` found it.
         address: what the user named: the file, or its folder.
-        findings: takes bad rows and notices.
+        report: takes bad rows and notices.
     """
     folder = address.rstrip("/").removesuffix(path.name) or "."
-    reader = _Reader({path.name: path}, folder, "", findings)
+    reader = _Reader({path.name: path}, folder, "", report)
     reader.corpus(path.name)
-    return reader.tables.data_set(findings, folder)
+    return reader.tables.data_set(report, folder)
 
 
 class _Reader:
-    def __init__(self, files: Mapping[str, Path], address: str, source: str, findings: ReadReport) -> None:
-        self.files, self.address, self.source, self.findings = files, address, source, findings
+    def __init__(self, files: Mapping[str, Path], address: str, source: str, report: ReadReport) -> None:
+        self.files, self.address, self.source, self.report = files, address, source, report
         self.tables = DataSetBuilder()
         self.passages: dict[str, tuple[str, str]] = {}
         self.query_texts: dict[str, str] = {}
@@ -160,18 +160,18 @@ class _Reader:
 
     def qrels(self, name: str, split: str) -> None:
         first = True
-        for number, line in read_lines(self.files[name], self.shown(name), self.findings.on_bytes):
+        for number, line in read_lines(self.files[name], self.shown(name), self.report.on_bytes):
             if first and is_header(line):
                 first = False
                 continue
             first = False
-            self.findings.rows += 1
+            self.report.rows += 1
             try:
                 query_id, passage_id, grade = self._judgement(line, split)
             except RowError as fault:
-                self.findings.add(self.shown(name), number, fault, line)
+                self.report.add(self.shown(name), number, fault, line)
                 continue
-            self.tables.judge(query_id, passage_id, grade, split)
+            self.tables.add_qrel(query_id, passage_id, grade, split)
             earlier = self.split_of_query.get(query_id, split)
             self.split_of_query[query_id] = max(earlier, split, key=SPLITS.index)
 
@@ -180,13 +180,13 @@ class _Reader:
             group = self.group_of_query.get(query_id, "")
             self.tables.add_query(query_id, self.query_texts[query_id], split, self.source, "", group)
         unjudged = len(self.query_texts) - len(self.split_of_query)
-        self.findings.notice(f"{self.shown('queries.jsonl')}: query without a judgement", unjudged)
-        return self.tables.data_set(self.findings, self.shown("qrels"))
+        self.report.notice(f"{self.shown('queries.jsonl')}: query without a judgement", unjudged)
+        return self.tables.data_set(self.report, self.shown("qrels"))
 
     def _identified(self, name: str) -> Iterator[tuple[str, dict[str, Any], int, bytes]]:
         """Id, object, line number and raw line of every row of a file that is an object with an id."""
-        for number, line in read_lines(self.files[name], self.shown(name), self.findings.on_bytes):
-            self.findings.rows += 1
+        for number, line in read_lines(self.files[name], self.shown(name), self.report.on_bytes):
+            self.report.rows += 1
             try:
                 values = parse_object(line)
                 row_id = id_of(values)
@@ -197,7 +197,7 @@ class _Reader:
                 yield row_id, values, number, line
 
     def _set_aside(self, name: str, line: int, fault: RowError, raw: bytes, row_id: str) -> None:
-        self.findings.add(self.shown(name), line, fault, raw)
+        self.report.add(self.shown(name), line, fault, raw)
         if fault.reason != "repeated_id":
             self.lost.add(row_id)
 

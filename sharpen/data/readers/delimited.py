@@ -23,14 +23,14 @@ from sharpen.errors import InputError
 _LONGEST_CELL = 2**30
 
 
-def read(item: InputFile, source: str, split: str, findings: ReadReport) -> DataSet:
+def read(item: InputFile, source: str, split: str, report: ReadReport) -> DataSet:
     """Read one file.
 
     Args:
         item: the file; ``.tsv`` is separated by tabs, all others by commas.
         source: name of the source that the queries get.
         split: the split that all rows get, as the format has none.
-        findings: takes bad rows and notices.
+        report: takes bad rows and notices.
 
     Raises:
         InputError: the first line does not name query and positive, or a quote is not closed.
@@ -41,18 +41,18 @@ def read(item: InputFile, source: str, split: str, findings: ReadReport) -> Data
         if not columns:
             columns = _checked_columns(cells, item.address)
             continue
-        findings.rows += 1
+        report.rows += 1
         try:
             row = parse(_values(columns, cells), tables.key)
         except RowError as fault:
-            findings.add(item.address, line, _in_columns(fault, columns), raw)
+            report.add(item.address, line, _in_columns(fault, columns), raw)
         else:
             add_row(row, tables, source, split)
-    findings.on_bytes(path.stat().st_size)
+    report.on_bytes(path.stat().st_size)
     for name in columns:
         if name not in ("query", "prompt", "group") and not name.startswith(("positive", "negative")):
-            findings.notice(f"{item.address}: column {name[:80]!r} is not used", findings.rows)
-    return tables.data_set(findings, item.address)
+            report.notice(f"{item.address}: column {name[:80]!r} is not used", report.rows)
+    return tables.data_set(report, item.address)
 
 
 def _records(path: Path, shown: str) -> Iterator[tuple[int, list[str] | RowError, str]]:

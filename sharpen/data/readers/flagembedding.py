@@ -46,36 +46,36 @@ class TrainingRow:
     group: str
 
 
-def read(item: InputFile, source: str, split: str, findings: ReadReport) -> DataSet:
+def read(item: InputFile, source: str, split: str, report: ReadReport) -> DataSet:
     """Read one file.
 
     Args:
         item: a ``.jsonl`` or ``.json`` file, maybe with ``.gz``; ``.json`` may hold one array.
         source: name of the source that the queries get.
         split: the split that all rows get, as the format has none.
-        findings: takes bad rows and notices.
+        report: takes bad rows and notices.
     """
     [path], shown = item.files.values(), item.address
     tables, unused = DataSetBuilder(), Counter[str]()
-    for line, values, raw in read_objects(path, shown, findings):
+    for line, values, raw in read_objects(path, shown, report):
         try:
             row = parse(values, tables.key)
         except RowError as fault:
-            findings.add(shown, line, fault, raw)
+            report.add(shown, line, fault, raw)
             continue
         unused.update(values.keys() - FIELDS)
         add_row(row, tables, source, split)
-    _notice_unused(unused, shown, findings)
-    return tables.data_set(findings, shown)
+    _notice_unused(unused, shown, report)
+    return tables.data_set(report, shown)
 
 
-def _notice_unused(unused: Counter[str], shown: str, findings: ReadReport) -> None:
+def _notice_unused(unused: Counter[str], shown: str, report: ReadReport) -> None:
     """Tell of the fields that are not used: the most frequent ones by name, the others by their number."""
     ordered = sorted(unused.items(), key=lambda item: (-item[1], item[0]))
     for name, count in ordered[:FIELDS_NAMED]:
-        findings.notice(f"{shown}: field {name[:80]!r} is not used", count)
+        report.notice(f"{shown}: field {name[:80]!r} is not used", count)
     if more := ordered[FIELDS_NAMED:]:
-        findings.notice(f"{shown}: {len(more):,} more fields are not used", sum(count for _, count in more))
+        report.notice(f"{shown}: {len(more):,} more fields are not used", sum(count for _, count in more))
 
 
 def parse(values: dict[str, Any], key: Callable[[str], int] = text_key) -> TrainingRow:
@@ -139,11 +139,11 @@ def add_row(row: TrainingRow, tables: DataSetBuilder, source: str, split: str) -
         for index, text in enumerate(texts):
             passage = tables.passage_by_text(text)
             if grade:
-                tables.judge(query, passage, grade, split)
+                tables.add_qrel(query, passage, grade, split)
             else:
-                tables.give_negative(query, passage)
+                tables.add_negative(query, passage)
             if scores is not None:
-                tables.score(query, passage, scores[index])
+                tables.add_score(query, passage, scores[index])
 
 
 FORMAT = DataFormat("FlagEmbedding", "FlagEmbedding rows (*.jsonl, *.json)", read, suffixes=(".jsonl", ".json"))

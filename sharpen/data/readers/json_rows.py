@@ -40,8 +40,8 @@ def _integer(digits: str) -> int | float:
 _DECODER = json.JSONDecoder(parse_int=_integer, object_pairs_hook=_object_of)
 
 
-def read_objects(path: Path, shown: str, findings: ReadReport) -> Iterator[tuple[int, dict[str, Any], bytes]]:
-    """Line number, object and raw bytes of every row that is an object; bad rows go to `findings`.
+def read_objects(path: Path, shown: str, report: ReadReport) -> Iterator[tuple[int, dict[str, Any], bytes]]:
+    """Line number, object and raw bytes of every row that is an object; bad rows go to `report`.
 
     A file is read as JSON Lines; a ``.json`` file that begins with a bracket, as one array of objects.
 
@@ -50,18 +50,18 @@ def read_objects(path: Path, shown: str, findings: ReadReport) -> Iterator[tuple
             else be used up to its fault only; an array in a file of lines.
     """
     if path.name.removesuffix(".gz").endswith(".json") and _starts_with_bracket(path, shown):
-        yield from _read_array(path, shown, findings)
+        yield from _read_array(path, shown, report)
         return
-    before = findings.rows
-    for number, line in read_lines(path, shown, findings.on_bytes):
-        findings.rows += 1
+    before = report.rows
+    for number, line in read_lines(path, shown, report.on_bytes):
+        report.rows += 1
         try:
             value = parse_json(line)
-            if findings.rows == before + 1:
+            if report.rows == before + 1:
                 _refuse_array(value, shown, number)
             yield number, _checked(value, line), line
         except RowError as fault:
-            findings.add(shown, number, fault, line)
+            report.add(shown, number, fault, line)
 
 
 def parse_object(line: bytes) -> dict[str, Any]:
@@ -100,20 +100,20 @@ def _starts_with_bracket(path: Path, shown: str) -> bool:
         return without_mark(content.read(4096), shown).lstrip().startswith(b"[")
 
 
-def _read_array(path: Path, shown: str, findings: ReadReport) -> Iterator[tuple[int, dict[str, Any], bytes]]:
+def _read_array(path: Path, shown: str, report: ReadReport) -> Iterator[tuple[int, dict[str, Any], bytes]]:
     """The elements of an array, with the line on which each begins."""
     text = _text_of(path, shown)
-    findings.on_bytes(path.stat().st_size)
+    report.on_bytes(path.stat().st_size)
     at, line, counted = _skip(text, text.index("[") + 1), 1, 0
     while text[at : at + 1] != "]":
         line, counted = line + text.count("\n", counted, at), at
         value, end = _element(text, at, shown)
-        findings.rows += 1
+        report.rows += 1
         raw = text[at:end].encode("utf-8", "replace")
         try:
             yield line, _checked(value, raw), raw
         except RowError as fault:
-            findings.add(shown, line, fault, raw[: 4 * RAW_CHARACTERS])
+            report.add(shown, line, fault, raw[: 4 * RAW_CHARACTERS])
         at = _skip(text, end)
         if text[at : at + 1] == ",":
             at = _skip(text, at + 1)

@@ -50,7 +50,7 @@ def read_lines(path: Path, shown: str, on_bytes: Callable[[int], None]) -> Itera
     Raises:
         InputError: as `opened`; also for a byte order mark of UTF-16 or UTF-32.
     """
-    seen, number, told_at = 0, 0, 1000
+    seen, number, report_at = 0, 0, 1000
     with opened(path, shown) as (file, lines):
         for line in lines:
             if number == 0:
@@ -59,9 +59,9 @@ def read_lines(path: Path, shown: str, on_bytes: Callable[[int], None]) -> Itera
                 number += 1
                 if part := part.strip(b" \t"):
                     yield number, part
-            if number >= told_at:
+            if number >= report_at:
                 on_bytes(file.tell() - seen)
-                seen, told_at = file.tell(), number + 1000
+                seen, report_at = file.tell(), number + 1000
         on_bytes(file.tell() - seen)
 
 

@@ -76,7 +76,7 @@ def _package(address: str, target: str) -> list[Path]:
             f"{address}: no package {top!r} is installed here; give the name that import uses, or a folder"
         )
     if spec.submodule_search_locations:
-        roots = [Path(place, *inner) for place in spec.submodule_search_locations]
+        roots = [Path(folder, *inner) for folder in spec.submodule_search_locations]
     else:
         roots = [Path(spec.origin or "")]
     roots = [root if root.exists() else root.with_suffix(".py") for root in roots]

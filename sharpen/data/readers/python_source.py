@@ -45,7 +45,7 @@ def find(address: str) -> InputFile | None:
     return InputFile(address, source_name(address), FORMAT, python_files(address), python_version())
 
 
-def read(item: InputFile, source: str, split: str, findings: ReadReport) -> DataSet:
+def read(item: InputFile, source: str, split: str, report: ReadReport) -> DataSet:
     """Read the pairs of Python code; a query's group is its file.
 
     A query that describes more than `MOST_PASSAGES` different functions says too little to find one and is left out.
@@ -54,7 +54,7 @@ def read(item: InputFile, source: str, split: str, findings: ReadReport) -> Data
         item: the files of ``python-source:stdlib``, ``python-source:<package>`` or ``python-source:<folder>``.
         source: name of the source that the queries get.
         split: the split that all queries get.
-        findings: takes files that do not parse, and notices.
+        report: takes files that do not parse, and notices.
 
     Raises:
         InputError: not a single pair in the code.
@@ -63,10 +63,10 @@ def read(item: InputFile, source: str, split: str, findings: ReadReport) -> Data
     passages_of: dict[int, dict[int, Pair]] = {}
     pairs_read = 0
     for name, path in item.files.items():
-        for pair in _pairs_of_file(name, path, findings):
+        for pair in _pairs_of_file(name, path, report):
             pairs_read += 1
             passages_of.setdefault(tables.key(pair.query), {}).setdefault(tables.key(pair.passage), pair)
-    findings.rows += pairs_read
+    report.rows += pairs_read
     vague = 0
     for found in passages_of.values():
         if len(found) > MOST_PASSAGES:
@@ -74,30 +74,30 @@ def read(item: InputFile, source: str, split: str, findings: ReadReport) -> Data
             continue
         for pair in found.values():
             query = tables.query_by_text(pair.query, split, source, "", f"{source}/{pair.file}")
-            tables.judge(query, tables.passage_by_text(pair.passage), 1, split)
-    kept = sum(len(found) for found in passages_of.values()) - vague
-    findings.notice(f"{address}: function whose description fits more than {MOST_PASSAGES}", vague)
-    findings.notice(f"{address}: pair repeated", pairs_read - kept - vague)
-    if not kept:
+            tables.add_qrel(query, tables.passage_by_text(pair.passage), 1, split)
+    pairs = sum(len(found) for found in passages_of.values()) - vague
+    report.notice(f"{address}: function whose description fits more than {MOST_PASSAGES}", vague)
+    report.notice(f"{address}: pair repeated", pairs_read - pairs - vague)
+    if not pairs:
         raise InputError(
             f"{address}: no function with a first docstring sentence of {SHORTEST_QUERY} to {LONGEST_QUERY} words"
         )
-    return tables.data_set(findings, address)
+    return tables.data_set(report, address)
 
 
-def _pairs_of_file(name: str, path: Path, findings: ReadReport) -> list[Pair]:
+def _pairs_of_file(name: str, path: Path, report: ReadReport) -> list[Pair]:
     try:
         data = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    findings.on_bytes(len(data))
+    report.on_bytes(len(data))
     try:
         return list(pairs_in(decode(data), name))
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        findings.rows += 1
+        report.rows += 1
         line = getattr(error, "lineno", None) or 1
         raw = data.split(b"\n")[line - 1] if line <= data.count(b"\n") + 1 else b""
-        findings.add(
+        report.add(
             str(path), line, RowError("broken_python", detail=str(error).split(" (")[0] or "nested too deep"), raw
         )
         return []
@@ -189,8 +189,8 @@ def without_docstrings(node: ast.FunctionDef | ast.AsyncFunctionDef, lines: list
         ):
             _blank(cut, inner.body[0], first, alone=len(inner.body) == 1)
     indent = len(cut[0]) - len(cut[0].lstrip())
-    kept = [line[indent:] if not line[:indent].strip() else line.lstrip() for line in cut if line is not _GONE]
-    return "\n".join(line.decode() for line in kept).rstrip()
+    remaining = [line[indent:] if not line[:indent].strip() else line.lstrip() for line in cut if line is not _GONE]
+    return "\n".join(line.decode() for line in remaining).rstrip()
 
 
 _GONE = b"\0gone"

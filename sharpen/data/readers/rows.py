@@ -12,7 +12,7 @@ from typing import Any
 from sharpen.terminal import one_line
 
 RAW_CHARACTERS = 500
-KEPT_ROWS = 100_000
+MAX_STORED_ROWS = 100_000
 SHOWN_FAULTS = 5
 
 # Closed: a reader may report these and no others.
@@ -85,7 +85,7 @@ class ReadReport:
     """What reading brought up besides the data.
 
     Attributes:
-        bad_rows: the first `KEPT_ROWS` bad rows, in the order of reading.
+        bad_rows: the first `MAX_STORED_ROWS` bad rows, in the order of reading.
         counts: reason -> number of bad rows, complete.
         notices: what was left aside or changed without harm, in words -> how often.
         rows: rows read, good and bad.
@@ -107,7 +107,7 @@ class ReadReport:
         text = raw[: 4 * RAW_CHARACTERS].decode("utf-8", "backslashreplace") if isinstance(raw, bytes) else raw
         text = text.encode("utf-8", "backslashreplace").decode()[:RAW_CHARACTERS]
         self.counts[fault.reason] += 1
-        if len(self.bad_rows) < KEPT_ROWS:
+        if len(self.bad_rows) < MAX_STORED_ROWS:
             self.bad_rows.append(BadRow(file, line, fault.reason, one_line(fault.field), one_line(fault.detail), text))
 
     def notice(self, what: str, amount: int = 1) -> None:

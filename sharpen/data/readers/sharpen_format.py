@@ -29,20 +29,20 @@ def refuse_unfinished(address: str, names: set[str]) -> list[str]:
     return []
 
 
-def read(item: InputFile, source: str, split: str, findings: ReadReport) -> DataSet:
+def read(item: InputFile, source: str, split: str, report: ReadReport) -> DataSet:
     """Read a finished data set; its rows were checked when it was written, and bring their source and split.
 
     Args:
         item: the data set.
         source, split: not used.
-        findings: gets the number of rows.
+        report: gets the number of rows.
 
     Raises:
         InputError: a file is damaged, or its tables do not fit together: another program wrote them.
     """
     data = DataSet.open(item.address)
     refuse_faults(data, item.address)
-    findings.rows += sum(data.counts().values())
+    report.rows += sum(data.counts().values())
     return data
 
 

@@ -56,35 +56,35 @@ class DataSetBuilder:
         if group:
             self._groups.setdefault(query_id, set()).add(group)
 
-    def judge(self, query_id: str, passage_id: str, grade: int, split: str) -> None:
+    def add_qrel(self, query_id: str, passage_id: str, grade: int, split: str) -> None:
         """Add a judgement; the highest grade of a pair counts."""
         for name, value in zip(QRELS, (query_id, passage_id, grade, split), strict=True):
             self._qrels[name].append(value)
 
-    def give_negative(self, query_id: str, passage_id: str) -> None:
+    def add_negative(self, query_id: str, passage_id: str) -> None:
         """Add a negative that the user brought."""
         self._negatives["query_id"].append(query_id)
         self._negatives["passage_id"].append(passage_id)
 
-    def score(self, query_id: str, passage_id: str, score: float) -> None:
+    def add_score(self, query_id: str, passage_id: str, score: float) -> None:
         """Add a teacher's score; the highest score of a pair counts."""
         for name, value in zip(TEACHER_SCORES, (query_id, passage_id, score), strict=True):
             self._scores[name].append(value)
 
-    def data_set(self, findings: ReadReport, shown: str) -> DataSet:
+    def data_set(self, report: ReadReport, shown: str) -> DataSet:
         """The tables, each sorted by its ids, pairs once; notices name `shown`."""
         qrels = best_of_pair(pl.DataFrame(self._qrels, schema=QRELS), "grade", ["query_id", "passage_id", "split"])
-        findings.notice(f"{shown}: judged pair repeated", len(self._qrels["query_id"]) - qrels.height)
+        report.notice(f"{shown}: judged pair repeated", len(self._qrels["query_id"]) - qrels.height)
         given = pl.DataFrame(self._negatives, schema=GIVEN_NEGATIVES).unique().sort("query_id", "passage_id")
         negatives = without_positives(given, qrels)
-        findings.notice(f"{shown}: given negative is a positive of its query", given.height - negatives.height)
+        report.notice(f"{shown}: given negative is a positive of its query", given.height - negatives.height)
         corpus = _frame(self._passages, CORPUS, "passage_id")
         queries = _frame(
             {key: (*row, min(self._groups.get(key, ()), default=None)) for key, row in self._queries.items()},
             QUERIES,
             "query_id",
         )
-        findings.groups |= {
+        report.groups |= {
             (self.key(self._queries[query_id][0]), group)
             for query_id, groups in self._groups.items()
             if len(groups) > 1

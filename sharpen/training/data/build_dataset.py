@@ -45,7 +45,7 @@ def make_examples(data: DataSet, negatives: pl.DataFrame | None, training: Train
 
     chosen = train.join(usable, on="query_id", how="semi", maintain_order="left")
     never = _never_negatives(relevance, chosen, texts)
-    offered = pl.concat([mined.select("query_id", "passage_id"), relevance.judged_irrelevant()])
+    offered = pl.concat([mined.select("query_id", "passage_id"), relevance.irrelevant()])
     offered = _numbered(offered, number_of).unique().join(chosen.select("query_id", "query_key"), on="query_id")
     clean = offered.join(never, on=["query_key", "number"], how="anti")
     itself = offered.join(texts, left_on=["query_key", "number"], right_on=["text_key", "number"], how="semi").height

@@ -53,10 +53,10 @@ def test_equals_the_definition(
         grades[query, passage] = max(grade, grades.get((query, passage), grade))
 
     assert set(found.positives().rows()) == {(*pair, grade) for pair, grade in grades.items() if grade >= level}
-    assert set(found.judged_irrelevant().rows()) == {pair for pair, grade in grades.items() if grade <= 0}
+    assert set(found.irrelevant().rows()) == {pair for pair, grade in grades.items() if grade <= 0}
     never = set(found.never_negatives().rows())
     assert len(never) == found.never_negatives().height
-    own = set(found.own_texts().rows())
+    own = set(found.query_texts().rows())
     for query, question in queries.items():
         for passage, text in passages.items():
             known = any(

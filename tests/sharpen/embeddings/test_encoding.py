@@ -68,13 +68,13 @@ def fails_above(
 
 def test_distinct_texts_in_order_of_their_first_occurrence() -> None:
     found = unique_texts(["b", "a", "b", "c", "a"])
-    assert (found.first.tolist(), found.place.tolist()) == ([0, 1, 3], [0, 1, 0, 2, 1])
+    assert (found.first_index.tolist(), found.inverse.tolist()) == ([0, 1, 3], [0, 1, 0, 2, 1])
     assert len(set(found.keys.tolist())) == 3
 
 
 def test_an_instruction_makes_another_text_and_an_empty_one_does_not() -> None:
     found = unique_texts(["a", "a", "a", "1a", "a"], [None, "find", "", None, "1"])
-    assert found.place.tolist() == [0, 1, 0, 2, 3]
+    assert found.inverse.tolist() == [0, 1, 0, 2, 3]
     assert found.keys[0] == unique_texts(["a"]).keys[0]
     with pytest.raises(ValueError):
         unique_texts(["a", "b"], ["find"])

@@ -67,7 +67,7 @@ def test_leaks_are_dropped_and_counted(tmp_path: Path) -> None:
         "dev": {"same_text": 0, "same_normalised_text": 0, "shared_positive": 1},
         "train": {"judged_in_several_splits": 1, "same_text": 1, "same_normalised_text": 1, "shared_positive": 1},
     }
-    assert leaks.kept == {"dev": 0, "train": 0}
+    assert leaks.shared == {"dev": 0, "train": 0}
     assert draft.counts["leaking_queries"] == 4
     assert draft.data.qrels_of("train") == {"q1": {"p1": 1, "p3": 0}, "q8": {"p7": 1}}
     assert draft.data.corpus.height == 9
@@ -81,7 +81,7 @@ def test_queries_of_splits_that_the_input_brings_may_share_passages(tmp_path: Pa
     assert leaks.counts["train"]["same_text"] == leaks.counts["train"]["same_normalised_text"] == 1
     assert leaks.counts["dev"]["shared_positive"] == leaks.counts["train"]["shared_positive"] == 0
     # q7 shares with test, q6 with test, q8 with q7 of dev: what the strict check would have to look at
-    assert leaks.kept == {"dev": 1, "train": 2}
+    assert leaks.shared == {"dev": 1, "train": 2}
 
 
 def test_a_benchmark_whose_claims_share_abstracts_keeps_its_training_queries(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_a_benchmark_whose_claims_share_abstracts_keeps_its_training_queries(tmp
     for mode in ("auto", "query", "query_and_passage"):
         draft = merge(read_dataset(str(folder)))
         leaks = make_splits(draft, NO_GROUPS, DataSettings(leak_check=mode, dev_share=0))
-        kept[mode] = (draft.data.queries_of("train").height, leaks.kept["train"])
+        kept[mode] = (draft.data.queries_of("train").height, leaks.shared["train"])
         assert draft.data.queries_of("test").height == 30
     assert kept == {"auto": (90, 30), "query": (90, 30), "query_and_passage": (60, 0)}
 

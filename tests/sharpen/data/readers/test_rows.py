@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sharpen.data.readers import REASONS, ReadReport, RowError, detect_inputs, read_corpus, read_dataset, read_input
-from sharpen.data.readers.rows import KEPT_ROWS, RAW_CHARACTERS
+from sharpen.data.readers.rows import MAX_STORED_ROWS, RAW_CHARACTERS
 from sharpen.errors import InputError
 from tests.sharpen.data.input_files import pair, passage, question, write_beir, write_rows
 
@@ -135,10 +135,10 @@ def test_judgements_of_a_row_in_quarantine_do_not_count_as_further_faults(tmp_pa
 
 def test_raw_rows_are_cut_and_the_list_of_bad_rows_is_bounded() -> None:
     findings = ReadReport()
-    for line in range(KEPT_ROWS + 5):
+    for line in range(MAX_STORED_ROWS + 5):
         findings.add("f", line, RowError("broken_json"), b"x" * 5000 if line == 0 else b"x")
     assert len(findings.bad_rows[0].raw) == RAW_CHARACTERS
-    assert len(findings.bad_rows) == KEPT_ROWS and findings.bad == KEPT_ROWS + 5
+    assert len(findings.bad_rows) == MAX_STORED_ROWS and findings.bad == MAX_STORED_ROWS + 5
 
 
 def test_reasons_are_closed() -> None:

@@ -13,7 +13,7 @@ find botocore/data -mindepth 1 -maxdepth 1 -type d \
 for package in networkx numpy pandas pyarrow scipy sympy; do
     find "$package" -type d -name tests -prune -exec rm -r {} +
 done
-rm -r pyarrow/include torch/include torch/test
+rm -rf pyarrow/include torch/include torch/test
 find . -type f \( -name '*.pyi' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.pxi' \) -delete
 find torch/bin -type f ! -name torch_shm_manager -delete
 

@@ -54,7 +54,13 @@ def configure_pod(task: PipelineTask) -> None:
 
 
 def apply_resources(task: PipelineTask, needs: ResourceRequest, gpu_resource: str) -> None:
-    """Give a step's pod what it needs."""
+    """Give a step's pod what it needs.
+
+    Args:
+        task: the step.
+        needs: what it needs.
+        gpu_resource: name of the resource that GPUs are.
+    """
     if needs.retries:
         task.set_retry(needs.retries, backoff_duration="60s", backoff_factor=2, backoff_max_duration="1800s")
     if needs.seconds:

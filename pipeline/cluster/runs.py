@@ -106,7 +106,14 @@ def get(api: Api, identity: str) -> Object:
 
 
 def latest(api: Api, experiment: str | None, count: int, *, name: str = "") -> list[Object]:
-    """The newest runs, of an experiment or of all, with a name or any."""
+    """The newest runs, the newest first.
+
+    Args:
+        api: the API.
+        experiment: id of the experiment; None: of all.
+        count: how many at most.
+        name: only runs of this name; empty: of any.
+    """
     listed = api.paginate(
         "list runs",
         "runs",

@@ -169,6 +169,11 @@ def is_enabled(one: Object) -> bool:
 def named(api: Api, experiment: str, name: str) -> Object:
     """Our schedule of this name or id.
 
+    Args:
+        api: the API.
+        experiment: id of the experiment.
+        name: name or id of the schedule.
+
     Raises:
         InputError: there is none, or it is not ours.
     """
@@ -233,7 +238,13 @@ def create(api: Api, wanted: DesiredSchedule) -> None:
 
 
 def switch(api: Api, one: Object, *, on: bool) -> None:
-    """Let a schedule start runs, or not."""
+    """Let a schedule start runs, or not.
+
+    Args:
+        api: the API.
+        one: the schedule.
+        on: whether it starts runs.
+    """
     service = api.recurring
     if on:
         method = service.recurring_run_service_enable_recurring_run
@@ -259,7 +270,13 @@ def remove(api: Api, one: Object) -> None:
 
 
 def next_times(one: Object, zone: str, count: int = 3) -> list[datetime.datetime]:
-    """When a schedule fires next; none for an interval, which counts from its last run."""
+    """When a schedule fires next; none for an interval, which counts from its last run.
+
+    Args:
+        one: the schedule.
+        zone: time zone that the server reads it in.
+        count: how many times.
+    """
     trigger = (one.get("trigger") or {}).get("cron_schedule") or {}
     if not trigger.get("cron"):
         return []

@@ -47,6 +47,13 @@ def version_of(api: Api, settings: Settings, *, image: str, launcher_image: str,
     Only what shapes the graph is compiled in (`Settings.compile_time_settings`, images). All other settings are inputs
     of the run, so that runs with different settings are runs of one version, which the server can compare.
 
+    Args:
+        api: the API.
+        settings: of the run.
+        image: image of the steps; empty: the development image.
+        launcher_image: image of the steps that compute nothing; empty: `image`.
+        pipeline_name: name of the pipeline on the server.
+
     Raises:
         InputError: an image without a fixed tag; or the server refuses.
         StepFailed: it could not be found out whether the upload took effect.

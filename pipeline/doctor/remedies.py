@@ -32,7 +32,14 @@ def add_component(name: str, namespace: str) -> str:
 
 
 def bind(role: str, account: str, namespace: str, home: str) -> str:
-    """The command that gives a role in a namespace to an account whose own namespace is `home`."""
+    """The command that gives a role to a service account.
+
+    Args:
+        role: name of the role.
+        account: name of the account.
+        namespace: where the role is.
+        home: where the account is.
+    """
     return (
         f"kubectl create rolebinding {role}-{account} --namespace {namespace} --role {role} "
         f"--serviceaccount {home}:{account}"

@@ -39,7 +39,14 @@ class TlsError(KfpError):
 
 
 def from_answer(status: int, reason: str, body: bytes | str | None, headers: Mapping[str, str]) -> KfpError:
-    """The fault in an answer with a status of 300 or more."""
+    """The fault in an answer with a status of 300 or more.
+
+    Args:
+        status: of the answer.
+        reason: phrase of its status line.
+        body: its content.
+        headers: its headers.
+    """
     named = {name.lower(): value for name, value in headers.items()}
     if 300 <= status < 400:
         target = named.get("location", "")

@@ -39,15 +39,21 @@ class PodObserver:
 
     failures: dict[str, int] = field(default_factory=dict)
     tails: dict[str, list[str]] = field(default_factory=dict)
-    told: ExitStatus | None = None
+    exit_status: ExitStatus | None = None
 
     def look(self, cluster: Cluster, kind: Kind, pods: Sequence[Mapping[str, Any]]) -> None:
-        """Keep the last words of pods that failed since the last look."""
+        """Record how pods failed since the last look.
+
+        Args:
+            cluster: where they run.
+            kind: of their job.
+            pods: all pods of the job.
+        """
         for pod in pods:
-            told = diagnosis.exit_status_of(pod)
+            status = diagnosis.exit_status_of(pod)
             # a fault of the user's explains those that other processes tell after it
-            if told and (self.told is None or told.exit_code == InputError.exit_code):
-                self.told = told
+            if status and (self.exit_status is None or status.exit_code == InputError.exit_code):
+                self.exit_status = status
             key = f"{pod['metadata']['name']} {pod['metadata']['uid']}"
             count = diagnosis.failures(pod)
             if count <= self.failures.get(key, 0):
@@ -120,10 +126,10 @@ class Watch:
         self._name: str = job["metadata"]["name"]
         self._uid: str = job["metadata"]["uid"]
         self._budgets = Budgets(settings)
-        self._witness = PodObserver()
+        self._observer = PodObserver()
         self._stream: LogStream | None = None
-        self._told_state = ""
-        self._told: set[str] = set()
+        self._last_state = ""
+        self._reported: set[str] = set()
         self._pulling_since: float | None = None
 
     def until_the_end(self) -> JobResult:
@@ -142,23 +148,23 @@ class Watch:
 
     def _look(self, job: Mapping[str, Any]) -> JobResult | None:
         pods = self._cluster.pods(f"{self._kind.job_label}={self._name}")
-        self._witness.look(self._cluster, self._kind, pods)
+        self._observer.look(self._cluster, self._kind, pods)
         phase, message = phase_of(self._kind, job)
         if phase in ("succeeded", "failed"):
             if self._stream:
                 self._stream.finish()
             return self._ending("succeeded" if phase == "succeeded" else "failed", [message] if message else [])
-        if self._witness.told and self._witness.told.exit_code == InputError.exit_code:
+        if self._observer.exit_status and self._observer.exit_status.exit_code == InputError.exit_code:
             return self._ending("stopped", ["the user's input is wrong, so no restart mends it"])
         self._follow(pods)
         state = self._state(phase, pods)
-        if state != self._told_state:
-            self._told_state = state
+        if state != self._last_state:
+            self._last_state = state
             logger.info(f"job {self._name}: {state}")
         troubles = self._troubles(job, pods, state)
         for trouble in troubles:
-            if trouble.line not in self._told:
-                self._told.add(trouble.line)
+            if trouble.line not in self._reported:
+                self._reported.add(trouble.line)
                 logger.warning(f"note: {trouble.line}")
         if final := [trouble.line for trouble in troubles if trouble.final]:
             return self._given_up(pods, final)
@@ -212,12 +218,12 @@ class Watch:
     def _given_up(self, pods: Sequence[Mapping[str, Any]], reasons: list[str]) -> JobResult:
         for pod in pods:
             name = pod["metadata"]["name"]
-            if name not in self._witness.tails and (words := self._cluster.log_tail(name, self._kind.container, 10)):
-                self._witness.tails[name] = words
+            if name not in self._observer.tails and (words := self._cluster.log_tail(name, self._kind.container, 10)):
+                self._observer.tails[name] = words
         return self._ending("stopped", list(dict.fromkeys(reasons)))
 
     def _ending(self, state: Any, reasons: list[str]) -> JobResult:
-        return JobResult(state, reasons, self._witness.told, dict(self._witness.tails))
+        return JobResult(state, reasons, self._observer.exit_status, dict(self._observer.tails))
 
 
 def _statuses(pod: Mapping[str, Any]) -> list[Mapping[str, Any]]:

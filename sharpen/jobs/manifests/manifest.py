@@ -14,7 +14,13 @@ HASH_ANNOTATION = "sharpen/spec-hash"
 
 
 def build_manifest(kind: Kind, plan: PodSpecInputs, spec: Mapping[str, Any]) -> dict[str, Any]:
-    """The whole object around a spec. Deleting the run's Workflow deletes the job with it."""
+    """The whole object around a spec. Deleting the run's Workflow deletes the job with it.
+
+    Args:
+        kind: of the job.
+        plan: what its pods need.
+        spec: the kind's own part.
+    """
     labels = dict(plan.labels)
     if plan.settings.queue:
         labels[QUEUE_LABEL] = plan.settings.queue
@@ -36,17 +42,23 @@ def spec_hash(spec: Mapping[str, Any], labels: Mapping[str, str]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def differences(wanted: Any, found: Any, path: str = "spec") -> Iterator[str]:
-    """Where an object in the cluster is not what we ask for, a line each; what the cluster added is no difference."""
-    if isinstance(wanted, Mapping) and isinstance(found, Mapping):
+def differences(wanted: Any, existing: Any, path: str = "spec") -> Iterator[str]:
+    """Where an object in the cluster is not what we ask for, a line each; what the cluster added is no difference.
+
+    Args:
+        wanted: what we ask for.
+        existing: what is there.
+        path: of both in the object.
+    """
+    if isinstance(wanted, Mapping) and isinstance(existing, Mapping):
         for name, value in wanted.items():
-            yield from differences(value, found.get(name), f"{path}.{name}")
-    elif isinstance(wanted, list) and isinstance(found, list) and len(wanted) == len(found):
-        for number, (one, other) in enumerate(zip(wanted, found, strict=True)):
+            yield from differences(value, existing.get(name), f"{path}.{name}")
+    elif isinstance(wanted, list) and isinstance(existing, list) and len(wanted) == len(existing):
+        for number, (one, other) in enumerate(zip(wanted, existing, strict=True)):
             name = one.get("name", number) if isinstance(one, Mapping) else number
             yield from differences(one, other, f"{path}[{name}]")
-    elif wanted != found:
-        yield f"{path}: {_short(found)} there, {_short(wanted)} wanted"
+    elif wanted != existing:
+        yield f"{path}: {_short(existing)} there, {_short(wanted)} wanted"
 
 
 def _short(value: Any) -> str:

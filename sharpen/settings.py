@@ -125,7 +125,7 @@ RelevanceLevel = Annotated[
         "uses every grade.",
     ),
 ]
-"""What a grade means (`core.relevance`), for all settings that need to know."""
+"""What a grade means (`data.relevance`), for all settings that need to know."""
 
 
 class EncoderSettings(SettingsModel):

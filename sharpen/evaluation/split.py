@@ -26,7 +26,7 @@ class EvaluationSplit:
             index, so in this order it keeps the ties that trec_eval's rule would keep, at the cut too.
         qrels: query id -> passage id -> grade.
         facts: counts.
-        left_out: query id -> passages that are not ranked for it (`core.relevance.left_out`).
+        left_out: query id -> passages that are not ranked for it (`data.relevance.left_out`).
     """
 
     query_ids: list[str]

@@ -25,7 +25,7 @@ class ConflictGroups:
         family: (queries) equal for queries that are connected by shared texts, directly or through others.
         place: (queries) an order in which queries that share a text directly stand close together.
         shared: (queries x keys) which texts, of those that several queries have as text or positive, a query has.
-        keys: the key of each column's text (`core.text.text_key`).
+        keys: the key of each column's text (`data.text.text_key`).
     """
 
     family: np.ndarray

@@ -1,6 +1,6 @@
 """The training examples of a data set: numbered queries and texts, and which text is what to which query.
 
-A *text* here is a distinct passage text, to the letter: what is encoded is what is written. Keys (`core.text.text_key`)
+A *text* here is a distinct passage text, to the letter: what is encoded is what is written. Keys (`data.text.text_key`)
 tell which texts are the same but for their letters' form, so that no copy of a positive is taken for a negative.
 Examples are rows of numbers; texts are stored once, in Arrow, which is memory-mapped when it was written to a folder:
 the processes of a machine share its pages.
@@ -46,7 +46,7 @@ class Examples:
         text_ids, texts: one entry a distinct text: the first passage id that has it, and the text.
         text_key: (texts, uint64) as `query_key`, and equal to one where query and passage have the same text.
         positives, grades: for each query, its relevant texts, of which one is drawn, and their grades.
-        never_negatives: for each query, every text that must never be its negative (`core.relevance`).
+        never_negatives: for each query, every text that must never be its negative (`data.relevance`).
         negatives: for each query, its hard negatives, none of them among `never_negatives`.
         scored, scores: for each query, the texts with a teacher score, and the scores; empty without distillation.
         distilled: whether there are teacher scores.

@@ -25,7 +25,7 @@ from sharpen.evaluation import artifact
 from sharpen.evaluation.artifact import EvaluationArtifact, check_comparable
 from sharpen.evaluation.comparison import compare
 from sharpen.evaluation.dev import DEV, joined, select_dev, write_dev
-from sharpen.evaluation.model_settings import Usage, better_usage, described, own_usage
+from sharpen.evaluation.model_settings import Usage, better_usage, described, resolve_usage
 from sharpen.evaluation.report import render_report
 from sharpen.evaluation.report.provenance import load_provenance
 from sharpen.evaluation.settings import EvaluationSettings, SettingsOf, metric_names
@@ -84,42 +84,42 @@ def evaluate(
         StepFailed: the model gives embeddings that are not numbers.
     """
     dataset = read_dataset(data, split)
-    judged = select_split(dataset, split, data, settings.relevance_level, without=query_keys.read(without))
-    dev = select_dev(dataset, split, data, settings)
-    asked = joined(judged, dev)
-    protocol = protocol_facts(data, dataset.fingerprint(), split, judged, settings)
+    eval_set = select_split(dataset, split, data, settings.relevance_level, without=query_keys.read(without))
+    dev_set = select_dev(dataset, split, data, settings)
+    searched = joined(eval_set, dev_set)
+    protocol = protocol_facts(data, dataset.fingerprint(), split, eval_set, settings)
     others = {name: EvaluationArtifact.open(address) for name, address in (references or {}).items() if address}
     for name, reference in others.items():
         check_comparable(name, reference, protocol)
     # a reference may hold queries that are left out here
-    others = {name: reference.of_queries(judged.query_ids) for name, reference in others.items()}
+    others = {name: reference.of_queries(eval_set.query_ids) for name, reference in others.items()}
     background = load_provenance(model, data, (context or {}).get("negatives", ""))
 
-    rows = {"queries": len(judged.query_ids), "passages": len(judged.passage_ids)}
+    rows = {"queries": len(eval_set.query_ids), "passages": len(eval_set.passage_ids)}
     marked: dict[str, Any] = {}
     # the output is opened before the work, so that an address that cannot be written to is told at once
     with storage.publish(output, producer="evaluation", run_id=run_id(), rows=rows, facts=marked) as folder:
-        usage = own_usage(model, encoder)
+        usage = resolve_usage(model, encoder)
         if settings_of == "better":
-            usage = _better(model, dataset, data, split, judged, settings, encoder)
-        loaded, instructions = usage.load(model, asked)
+            usage = _better(model, dataset, data, split, eval_set, settings, encoder)
+        loaded, instructions = usage.load(model, searched)
         logger.info(f"settings of the model: {usage.reason}")
-        rankings, timings = search(loaded, asked, settings, instructions)
-        values = score(judged, rankings, settings)
+        rankings, timings = search(loaded, searched, settings, instructions)
+        values = score(eval_set, rankings, settings)
         hashes = {"model_hash": loaded.weights_hash, "device": str(loaded.device)}
-        encoding = described(loaded, usage, asked, instructions)
+        encoding = described(loaded, usage, searched, instructions)
         facts = {"model": model, **protocol, **hashes, "encoding": encoding, **timings, **software()}
-        pl.DataFrame({"query_id": judged.query_ids, "group": judged.groups, **values}).write_parquet(
+        pl.DataFrame({"query_id": eval_set.query_ids, "group": eval_set.groups, **values}).write_parquet(
             folder / artifact.PER_QUERY
         )
-        write_run(folder / artifact.RUN, ((name, rankings[name]) for name in judged.query_ids), tag="sharpen")
-        _write_keys(folder, dataset, judged)
+        write_run(folder / artifact.RUN, ((name, rankings[name]) for name in eval_set.query_ids), tag="sharpen")
+        _write_keys(folder, dataset, eval_set)
         _write_json(folder / artifact.FACTS, facts)
         _write_json(folder / artifact.METRICS, means(values))
         marked |= {key: facts[key] for key in (*MARKED, *COUNTED)}
         marked |= {name: float(values[name].mean()) for name in settings.headline_metrics}
 
-        on_dev = write_dev(folder, dev, score(dev, rankings, settings) if dev else {}, others, settings)
+        on_dev = write_dev(folder, dev_set, score(dev_set, rankings, settings) if dev_set else {}, others, settings)
         marked["dev"] = {name: on_dev["metrics"][name] for name in settings.headline_metrics if on_dev["metrics"]}
         candidate = EvaluationArtifact.load(folder, output)
         comparison = compare(candidate, others, settings) if others else {}
@@ -129,7 +129,7 @@ def evaluate(
             candidate,
             others,
             comparison,
-            judged,
+            eval_set,
             settings,
             loaded.settings,
             background,
@@ -139,14 +139,14 @@ def evaluate(
     return storage.read_manifest(output)
 
 
-def _write_keys(folder: Path, dataset: DataSet, judged: EvaluationSplit) -> None:
+def _write_keys(folder: Path, dataset: DataSet, eval_set: EvaluationSplit) -> None:
     """Which queries the data train on, which the registry keeps, and which were measured, by which the gate counts."""
     (folder / query_keys.TRAINED).write_bytes(query_keys.as_bytes(dataset.queries_of("train")["text_key"]))
-    (folder / query_keys.MEASURED).write_bytes(query_keys.as_bytes(judged.query_keys))
+    (folder / query_keys.MEASURED).write_bytes(query_keys.as_bytes(eval_set.query_keys))
 
 
 def protocol_facts(
-    data: str, fingerprint: str, split: str, judged: EvaluationSplit, settings: EvaluationSettings
+    data: str, fingerprint: str, split: str, eval_set: EvaluationSplit, settings: EvaluationSettings
 ) -> dict[str, Any]:
     """How the figures come about, as it is recorded with them."""
     return {
@@ -158,12 +158,12 @@ def protocol_facts(
         "ignore_identical_ids": settings.ignore_identical_ids,
         "tie_rule": TIE_RULE,
         "missing_queries": "zero",
-        **judged.facts,
+        **eval_set.facts,
     }
 
 
 def search(
-    encoder: LazyEncoder, judged: EvaluationSplit, settings: EvaluationSettings, instructions: Sequence[str] | None
+    encoder: LazyEncoder, eval_set: EvaluationSplit, settings: EvaluationSettings, instructions: Sequence[str] | None
 ) -> tuple[dict[str, list[tuple[str, float]]], dict[str, float]]:
     """Search the corpus with every query, each with its instruction if it has one.
 
@@ -174,17 +174,21 @@ def search(
         StepFailed: an embedding is not finite.
     """
     started = time.monotonic()
-    queries = _finite(embed_texts(encoder, judged.query_texts, "query", instructions), "query", judged.query_ids)
-    passages = _finite(embed_texts(encoder, judged.passage_texts, "passage"), "passage", judged.passage_ids)
+    queries = _finite(embed_texts(encoder, eval_set.query_texts, "query", instructions), "query", eval_set.query_ids)
+    passages = _finite(embed_texts(encoder, eval_set.passage_texts, "passage"), "passage", eval_set.passage_ids)
     encoded = time.monotonic()
     depth = max(*settings.cutoffs, SHOWN_DEPTH)
     # so many hits more that depth are left when the query's own passages are taken out
-    more = max(map(len, judged.left_out.values()), default=0) + settings.ignore_identical_ids
+    more = max(map(len, eval_set.left_out.values()), default=0) + settings.ignore_identical_ids
     scores, indices = top_k(queries, passages, depth + more, device=gpu_of(encoder.device))
     rankings = {}
-    for query_id, query_scores, query_indices in zip(judged.query_ids, scores.tolist(), indices.tolist(), strict=True):
-        hits = [(judged.passage_ids[i], score) for i, score in zip(query_indices, query_scores, strict=True) if i >= 0]
-        out = judged.left_out.get(query_id, frozenset()) | ({query_id} if settings.ignore_identical_ids else set())
+    for query_id, query_scores, query_indices in zip(
+        eval_set.query_ids, scores.tolist(), indices.tolist(), strict=True
+    ):
+        hits = [
+            (eval_set.passage_ids[i], score) for i, score in zip(query_indices, query_scores, strict=True) if i >= 0
+        ]
+        out = eval_set.left_out.get(query_id, frozenset()) | ({query_id} if settings.ignore_identical_ids else set())
         rankings[query_id] = [hit for hit in hits if hit[0] not in out][:depth]
     searched = time.monotonic()
     seconds = {"encode_seconds": round(encoded - started, 3), "search_seconds": round(searched - encoded, 3)}
@@ -192,12 +196,12 @@ def search(
 
 
 def score(
-    judged: EvaluationSplit, rankings: Mapping[str, list[tuple[str, float]]], settings: EvaluationSettings
+    eval_set: EvaluationSplit, rankings: Mapping[str, list[tuple[str, float]]], settings: EvaluationSettings
 ) -> dict[str, np.ndarray]:
-    """Metric name -> (n queries,) in the order of `judged.query_ids`."""
+    """Metric name -> (n queries,) in the order of `eval_set.query_ids`."""
     found = {query_id: [passage_id for passage_id, _ in hits] for query_id, hits in rankings.items()}
     names = metric_names(settings.cutoffs)
-    return measure(judged.qrels, found, judged.query_ids, names, relevance_level=settings.relevance_level)
+    return measure(eval_set.qrels, found, eval_set.query_ids, names, relevance_level=settings.relevance_level)
 
 
 def _better(
@@ -205,7 +209,7 @@ def _better(
     dataset: DataSet,
     data: str,
     split: str,
-    judged: EvaluationSplit,
+    eval_set: EvaluationSplit,
     settings: EvaluationSettings,
     encoder: EncoderSettings,
 ) -> Usage:
@@ -214,11 +218,11 @@ def _better(
     if split != "dev" and dataset.qrels_of("dev"):
         dev = select_split(dataset, "dev", data, settings.relevance_level)
 
-    def figure(encoder: LazyEncoder, instructions: list[str] | None, asked: EvaluationSplit) -> float:
-        rankings, _ = search(encoder, asked, settings, instructions)
-        return float(score(asked, rankings, settings)[settings.primary_metric].mean())
+    def figure(encoder: LazyEncoder, instructions: list[str] | None, searched: EvaluationSplit) -> float:
+        rankings, _ = search(encoder, searched, settings, instructions)
+        return float(score(searched, rankings, settings)[settings.primary_metric].mean())
 
-    return better_usage(model, encoder, judged, dev, figure, settings.primary_metric)
+    return better_usage(model, encoder, eval_set, dev, figure, settings.primary_metric)
 
 
 def software() -> dict[str, Any]:

@@ -42,15 +42,15 @@ class Usage:
     config: ModelConfig | None = None
     ignores_rows: bool = False
 
-    def query_prompts(self, judged: EvaluationSplit) -> list[str] | None:
+    def query_prompts(self, eval_set: EvaluationSplit) -> list[str] | None:
         """For each query the instruction to encode it with; None: the encoder's own prompt for all."""
         if self.config is not None:
-            return self._trained(judged)
-        return None if self.ignores_rows else judged.instructions
+            return self._trained(eval_set)
+        return None if self.ignores_rows else eval_set.instructions
 
-    def load(self, model: str, judged: EvaluationSplit) -> tuple[LazyEncoder, list[str] | None]:
+    def load(self, model: str, eval_set: EvaluationSplit) -> tuple[LazyEncoder, list[str] | None]:
         """The encoder for these queries, and `query_prompts` as `embed_texts` takes them."""
-        prompts, settings = self.query_prompts(judged), self.settings
+        prompts, settings = self.query_prompts(eval_set), self.settings
         if self.config is not None and prompts is not None:
             # one prompt is the encoder's; of several each row has its own, which may be none
             distinct = set(prompts)
@@ -61,13 +61,13 @@ class Usage:
             prompts = prompts if len(distinct) > 1 else None
         return LazyEncoder.open(model, settings), prompts
 
-    def _trained(self, judged: EvaluationSplit) -> list[str]:
+    def _trained(self, eval_set: EvaluationSplit) -> list[str]:
         assert self.config is not None
-        rows = zip(judged.sources, judged.instructions, strict=True)
-        return [model_config.row_prompt(self.config, source, own) for source, own in rows]
+        rows = zip(eval_set.sources, eval_set.instructions, strict=True)
+        return [model_config.row_prompt(self.config, source, prompt) for source, prompt in rows]
 
 
-def own_usage(model: str, encoder: EncoderSettings) -> Usage:
+def resolve_usage(model: str, encoder: EncoderSettings) -> Usage:
     """How the model's artifact says it is used; what was set explicitly in `encoder` stands in for that."""
     found = model_config.resolve(model, encoder)
     reasons = {
@@ -85,7 +85,7 @@ def own_usage(model: str, encoder: EncoderSettings) -> Usage:
 def better_usage(
     model: str,
     encoder: EncoderSettings,
-    judged: EvaluationSplit,
+    eval_set: EvaluationSplit,
     dev: EvaluationSplit | None,
     score: Callable[[LazyEncoder, list[str] | None, EvaluationSplit], float],
     metric: str,
@@ -95,30 +95,32 @@ def better_usage(
     Args:
         model: address of the model.
         encoder: settings of the run.
-        judged: what will be measured.
-        dev: the queries by which the two are compared; None: `judged` itself.
+        eval_set: what will be measured.
+        dev: the queries by which the two are compared; None: `eval_set` itself.
         score: encoder, instructions and queries -> the metric's mean.
         metric: its name.
     """
-    own = own_usage(model, model_config.computing_part(encoder))
-    if own.source == "published":
+    published = resolve_usage(model, model_config.computing_part(encoder))
+    if published.source == "published":
         # a folder says nothing of the arithmetic
-        settings = own.settings.model_copy(update={"precision": encoder.precision})
-        own = replace(own, settings=settings, ignores_rows=True)
+        settings = published.settings.model_copy(update={"precision": encoder.precision})
+        published = replace(published, settings=settings, ignores_rows=True)
     run = Usage(encoder, "run", "with the settings of this run")
-    if own.source == "run":
-        return replace(run, reason=own.reason)
-    asked = dev if dev is not None else judged
-    run_encoder, run_prompts = run.load(model, asked)
-    own_encoder, own_prompts = own.load(model, asked)
-    if _agree(own_encoder, own_prompts, run_encoder, run_prompts, asked):
+    if published.source == "run":
+        return replace(run, reason=published.reason)
+    queries = dev if dev is not None else eval_set
+    run_encoder, run_prompts = run.load(model, queries)
+    published_encoder, published_prompts = published.load(model, queries)
+    if _agree(published_encoder, published_prompts, run_encoder, run_prompts, queries):
         # the run's lengths: mining has encoded the same texts so
         return replace(run, source="both", reason="its own settings and those of this run are the same for these texts")
-    figures = {"published": score(own_encoder, own_prompts, asked), "run": score(run_encoder, run_prompts, asked)}
-    chosen = own if figures["published"] >= figures["run"] else run
-    where = (
-        f"{len(asked.query_ids):,} queries of {'dev' if dev is not None else 'the measured split, as there is no dev'}"
-    )
+    figures = {
+        "published": score(published_encoder, published_prompts, queries),
+        "run": score(run_encoder, run_prompts, queries),
+    }
+    chosen = published if figures["published"] >= figures["run"] else run
+    source = "dev" if dev is not None else "the measured split, as there is no dev"
+    where = f"{len(queries.query_ids):,} queries of {source}"
     reason = (
         f"{metric} {figures['published']:.4f} with its own settings, {figures['run']:.4f} with those of this run "
         f"({where}); the better is taken"
@@ -127,13 +129,13 @@ def better_usage(
 
 
 def described(
-    encoder: LazyEncoder, usage: Usage, judged: EvaluationSplit, instructions: Sequence[str] | None
+    encoder: LazyEncoder, usage: Usage, eval_set: EvaluationSplit, instructions: Sequence[str] | None
 ) -> dict[str, Any]:
     """How a model was measured, for the evaluation's facts: what the encoder used, and whose settings these were."""
     config = encoder.config
     used = Counter(
         config.query_instruction_format.format(instruction, "") if instruction else config.query_prompt
-        for instruction in instructions or [""] * len(judged.query_ids)
+        for instruction in instructions or [""] * len(eval_set.query_ids)
     )
     default = usage.config.query_prompt if usage.config is not None else config.query_prompt
     return {
@@ -151,17 +153,23 @@ def described(
 
 
 def _agree(
-    one: LazyEncoder, own: list[str] | None, other: LazyEncoder, others: list[str] | None, judged: EvaluationSplit
+    one: LazyEncoder,
+    one_prompts: list[str] | None,
+    other: LazyEncoder,
+    other_prompts: list[str] | None,
+    eval_set: EvaluationSplit,
 ) -> bool:
     """Whether two encoders of one model give the same tokens, and vectors, for all texts."""
     first, second = one.config, other.config
     if (first.pooling, first.normalize, first.precision) != (second.pooling, second.normalize, second.precision):
         return False
     format_of_rows = {"query_instruction_format": ""}
-    if first.model_copy(update=format_of_rows) == second.model_copy(update=format_of_rows) and not any(others or ()):
+    if first.model_copy(update=format_of_rows) == second.model_copy(update=format_of_rows) and not any(
+        other_prompts or ()
+    ):
         return True
-    return _same_tokens(one, other, judged.query_texts, "query", own, others) and _same_tokens(
-        one, other, judged.passage_texts, "passage", None, None
+    return _same_tokens(one, other, eval_set.query_texts, "query", one_prompts, other_prompts) and _same_tokens(
+        one, other, eval_set.passage_texts, "passage", None, None
     )
 
 
@@ -170,12 +178,12 @@ def _same_tokens(
     other: LazyEncoder,
     texts: Sequence[str],
     kind: TextType,
-    own: list[str] | None,
-    others: list[str] | None,
+    one_prompts: list[str] | None,
+    other_prompts: list[str] | None,
 ) -> bool:
     for start in range(0, len(texts), _ROWS):
         part = slice(start, start + _ROWS)
-        mine = one.load().tokenize(texts[part], kind, own[part] if own else None)
-        if mine != other.load().tokenize(texts[part], kind, others[part] if others else None):
+        mine = one.load().tokenize(texts[part], kind, one_prompts[part] if one_prompts else None)
+        if mine != other.load().tokenize(texts[part], kind, other_prompts[part] if other_prompts else None):
             return False
     return True

@@ -241,8 +241,8 @@ def holm(p_values: list[float]) -> list[float]:
     order = np.argsort(p_values, kind="stable")
     adjusted = np.empty(len(p_values))
     worst = 0.0
-    for place, i in enumerate(order):
-        worst = max(worst, min(1.0, (len(p_values) - place) * p_values[i]))
+    for position, i in enumerate(order):
+        worst = max(worst, min(1.0, (len(p_values) - position) * p_values[i]))
         adjusted[i] = worst
     return adjusted.tolist()
 

@@ -76,11 +76,11 @@ def select_split(
     corpus = dataset.corpus.with_columns(_encoded=pl.Series(dataset.passage_texts(), dtype=pl.String))
     corpus = corpus.sort("passage_id", descending=True)
     query_ids = measured["query_id"].to_list()
-    kept = {query_id: qrels[query_id] for query_id in query_ids}
+    selected = {query_id: qrels[query_id] for query_id in query_ids}
     for kind, ids in (("query", query_ids), ("passage", corpus["passage_id"].to_list())):
         if len({trec.field(name) for name in ids}) < len(ids):
             raise InputError(f"{data}: two {kind} ids differ only in how white space is written; rename one")
-    own_texts = left_out(replace(dataset, queries=measured, qrels=dataset.qrels.filter(split=split)))
+    query_texts_left_out = left_out(replace(dataset, queries=measured, qrels=dataset.qrels.filter(split=split)))
     return EvaluationSplit(
         query_ids=query_ids,
         query_texts=measured["text"].to_list(),
@@ -90,16 +90,16 @@ def select_split(
         sources=measured["source"].fill_null("").to_list(),
         passage_ids=corpus["passage_id"].to_list(),
         passage_texts=corpus["_encoded"].to_list(),
-        qrels=kept,
+        qrels=selected,
         facts={
             "queries": len(query_ids),
             "groups": measured["group"].n_unique(),
             "passages": corpus.height,
-            "judgements": sum(map(len, kept.values())),
-            "queries_without_relevant": sum(max(grades.values()) < relevance_level for grades in kept.values()),
+            "judgements": sum(map(len, selected.values())),
+            "queries_without_relevant": sum(max(grades.values()) < relevance_level for grades in selected.values()),
             "queries_without_judgement": queries.height - found,
             "queries_left_out": found - measured.height,
-            "passages_with_the_query_text_left_out": sum(map(len, own_texts.values())),
+            "passages_with_the_query_text_left_out": sum(map(len, query_texts_left_out.values())),
         },
-        left_out=own_texts,
+        left_out=query_texts_left_out,
     )

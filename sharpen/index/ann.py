@@ -171,28 +171,28 @@ def measured_recall(
         index: what `build_index` made of `passages` with `factory`.
         queries: (n, d); `sample` of them are drawn by `seed`, all if there are no more.
         passages: (m, d), the vectors themselves.
-        k: ranks that will be asked for.
+        k: ranks that will be sampled for.
         wanted: mean share of the exact top k that is enough.
 
     Raises:
         InputError: vectors that cannot be compared, or that are no numbers.
     """
     drawn = np.random.default_rng(seed).permutation(len(queries))[:sample]
-    asked = _floats(queries[np.sort(drawn)])
+    sampled = _floats(queries[np.sort(drawn)])
     reach = min(k, len(passages))
-    if not len(asked) or not reach:
+    if not len(sampled) or not reach:
         return Effort(_FIRST_EFFORT, _CANDIDATES_PER_HIT[0], 1.0, k, 0)
-    _, exact = top_k(asked, passages, reach)
+    _, exact = top_k(sampled, passages, reach)
     looked_at, recall = _FIRST_EFFORT, 0.0
     while True:
         for per_hit in _CANDIDATES_PER_HIT:
-            found = candidates(index, asked, k, factory, looked_at, per_hit)
+            found = candidates(index, sampled, k, factory, looked_at, per_hit)
             # a hit that is among the candidates is among the answers, since all of them are scored exactly
             recall = float(np.mean([np.isin(row, hits).mean() for row, hits in zip(exact, found, strict=True)]))
             if recall >= wanted:
-                return Effort(looked_at, per_hit, recall, k, len(asked))
+                return Effort(looked_at, per_hit, recall, k, len(sampled))
         if looked_at >= _most_effort(index, factory):
-            return Effort(looked_at, _CANDIDATES_PER_HIT[-1], recall, k, len(asked))
+            return Effort(looked_at, _CANDIDATES_PER_HIT[-1], recall, k, len(sampled))
         looked_at *= 2
 
 

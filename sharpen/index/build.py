@@ -108,13 +108,14 @@ def embed(encoder: LazyEncoder, corpus: Corpus, dimension: int, settings: IndexS
     """Embeddings of the passages, and of what the index is measured with: sampled queries, else sampled passages."""
     passages = embed_texts(encoder, corpus.texts, "passage")
     if corpus.queries:
-        asked, asked_are = embed_texts(encoder, corpus.queries, "query", corpus.instructions), f"{corpus.split} queries"
+        queries = embed_texts(encoder, corpus.queries, "query", corpus.instructions)
+        described = f"{corpus.split} queries"
     else:
         size = settings.quality_queries or ann.SAMPLED_QUERIES
         drawn = np.random.default_rng(settings.seed).permutation(len(passages))[:size]
-        asked, asked_are = np.asarray(passages[np.sort(drawn)]), "passages"
+        queries, described = np.asarray(passages[np.sort(drawn)]), "passages"
     shorten = partial(cut, dimension=dimension, normalize=encoder.config.normalize)
-    return Embedded(passages, computed(passages, dimension, shorten), asked, shorten(asked), asked_are)
+    return Embedded(passages, computed(passages, dimension, shorten), queries, shorten(queries), described)
 
 
 def store(
@@ -137,6 +138,7 @@ def store(
     faiss_file.write(proposer, held, folder / faiss_file.NAME)
     effort = faiss_file.EXACT_EFFORT
     if factory != EXACT:
-        asked = embedded.short_queries
-        effort = ann.measured_recall(proposer, asked, vectors, EFFORT_RANKS, factory=factory, seed=settings.seed)
+        effort = ann.measured_recall(
+            proposer, embedded.short_queries, vectors, EFFORT_RANKS, factory=factory, seed=settings.seed
+        )
     return files, Searchable(proposer, held, codec, factory, effort), largest

@@ -151,9 +151,9 @@ def _gathered(
     queries: np.ndarray, passages: np.ndarray, query_rows: np.ndarray, passage_rows: np.ndarray
 ) -> np.ndarray:
     """Scores of some pairs, whose rows are copied while this runs."""
-    own_queries, query_of = np.unique(query_rows, return_inverse=True)
-    own_passages, passage_of = np.unique(passage_rows, return_inverse=True)
-    return _pairwise(_floats(queries[own_queries]), _floats(passages[own_passages]), query_of, passage_of)
+    distinct_queries, query_of = np.unique(query_rows, return_inverse=True)
+    distinct_passages, passage_of = np.unique(passage_rows, return_inverse=True)
+    return _pairwise(_floats(queries[distinct_queries]), _floats(passages[distinct_passages]), query_of, passage_of)
 
 
 def best_of(queries: np.ndarray, passages: np.ndarray, candidates: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -229,8 +229,8 @@ def _merged(best: np.ndarray, rows: np.ndarray, keys: np.ndarray, k: int) -> np.
         return best
     wide = np.full((len(best), k + most), _EMPTY_KEY, dtype=np.uint64)
     wide[:, :k] = best
-    place = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
-    wide[rows, k + place] = keys
+    column = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+    wide[rows, k + column] = keys
     return np.partition(wide, k - 1, axis=1)[:, :k]
 
 

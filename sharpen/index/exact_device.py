@@ -28,11 +28,11 @@ def finder(queries: np.ndarray, device: str) -> Finder:
         of each query's scores (n,) and k; it gives rows and columns, in row order, of all scores that may be among the
         k best of their row.
     """
-    asked = torch.tensor(queries, device=device)
+    on_device = torch.tensor(queries, device=device)
 
     def find(block: np.ndarray, floor: np.ndarray, slack: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         with torch.inference_mode(), _whole_floats():
-            scores = asked @ torch.tensor(block, device=device).T  # a copy, since a memory map is read-only
+            scores = on_device @ torch.tensor(block, device=device).T  # a copy, since a memory map is read-only
             # bounds are float64, so that rounding one to float32 cannot leave out a score that is equal to it
             least = torch.from_numpy(floor).to(device)
             if scores.shape[1] > k:

@@ -23,14 +23,14 @@ class Embedded:
     Attributes:
         passages, queries: (m, D) and (n, D), the model's whole embeddings.
         short_passages, short_queries: (m, d) and (n, d), cut to the stored dimensions.
-        asked: what the queries are, in words.
+        described: what the queries are, in words.
     """
 
     passages: np.ndarray
     short_passages: np.ndarray
     queries: np.ndarray
     short_queries: np.ndarray
-    asked: str
+    described: str
 
 
 def measure(embedded: Embedded, largest: float, index: Searchable) -> dict[str, Any]:
@@ -65,7 +65,7 @@ def measure(embedded: Embedded, largest: float, index: Searchable) -> dict[str, 
     return {
         "k": RANKS,
         "queries": len(short_queries),
-        "asked": embedded.asked,
+        "asked": embedded.described,
         "exhaustive": exhaustive,
         "codes_only": codes_only,
         "searched": recall(truth, index.search(short_queries, RANKS)[1]),

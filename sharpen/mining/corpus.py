@@ -28,7 +28,7 @@ class MiningCorpus:
         passage_ids, passages: the corpus, sorted by id; title and text joined.
         text_of: (passages) the number of each passage's text.
         text_count: how many distinct texts there are.
-        own_text: (queries) the number of the query's own text where it is a passage, else -1.
+        query_text_number: (queries) the number of the query's own text where it is a passage, else -1.
         positives: (query, passage) pairs judged relevant to the query; every query has one.
         known_passages: (query, passage) pairs that are known positives.
         known_texts: (query, text) pairs that are known positives.
@@ -44,7 +44,7 @@ class MiningCorpus:
     passages: list[str]
     text_of: np.ndarray
     text_count: int
-    own_text: np.ndarray
+    query_text_number: np.ndarray
     positives: PairSet
     known_passages: PairSet
     known_texts: PairSet
@@ -79,11 +79,11 @@ def build_corpus(data: DataSet, address: str, relevance_level: int = 1) -> Minin
     text_of = numbered.join(texts, on="text_key", maintain_order="left")["number"].to_numpy().astype(np.int64)
 
     relevant = relevance.positives()
-    judged = queries.join(relevant, on="query_id", how="semi").sort("query_id")
-    if judged.is_empty():
+    labelled = queries.join(relevant, on="query_id", how="semi").sort("query_id")
+    if labelled.is_empty():
         wanted = "grade > 0" if relevance_level == 1 else f"grade >= {relevance_level}, the relevance_level"
         raise InputError(f"{address}: no query of the split {SPLIT} has a relevant passage (qrels with {wanted})")
-    keyed = judged.join(relevance.queries, on="query_id", maintain_order="left").with_row_index("query")
+    keyed = labelled.join(relevance.queries, on="query_id", maintain_order="left").with_row_index("query")
 
     def pairs(table: pl.DataFrame, by: str) -> PairSet:
         """(query, passage) of rows that name the query by id or key, and the passage by its id."""
@@ -93,12 +93,12 @@ def build_corpus(data: DataSet, address: str, relevance_level: int = 1) -> Minin
         return PairSet.of(joined["query"].to_numpy(), joined["passage"].to_numpy(), numbered.height)
 
     known = pairs(relevance.known_positives(), "query_key")
-    own_text = keyed.join(texts, left_on="query_key", right_on="text_key", how="left", maintain_order="left")["number"]
+    with_texts = keyed.join(texts, left_on="query_key", right_on="text_key", how="left", maintain_order="left")
     never = (
         relevance.never_negatives().join(texts, on="text_key").join(keyed.select("query_key", "query"), on="query_key")
     )
     never = PairSet.of(never["query"].to_numpy(), never["number"].to_numpy(), texts.height)
-    if never.counts(judged.height).min() >= texts.height:
+    if never.counts(labelled.height).min() >= texts.height:
         raise InputError(
             f"{address}: each of the {texts.height} passages is a positive of every query, so nothing can be a "
             "negative; add passages to the corpus"
@@ -107,21 +107,21 @@ def build_corpus(data: DataSet, address: str, relevance_level: int = 1) -> Minin
     brought = pairs(data.given_negatives, "query_id").union(irrelevant)
     given = _first_of_each_text(brought, text_of, texts.height, never)
     return MiningCorpus(
-        query_ids=judged["query_id"].to_list(),
-        queries=judged["text"].to_list(),
-        instructions=judged["instruction"].fill_null("").to_list(),
+        query_ids=labelled["query_id"].to_list(),
+        queries=labelled["text"].to_list(),
+        instructions=labelled["instruction"].fill_null("").to_list(),
         passage_ids=data.corpus["passage_id"].to_list(),
         passages=data.passage_texts(),
         text_of=text_of,
         text_count=texts.height,
-        own_text=own_text.cast(pl.Int64).fill_null(-1).to_numpy(),
+        query_text_number=with_texts["number"].cast(pl.Int64).fill_null(-1).to_numpy(),
         positives=pairs(relevant, "query_id"),
         known_passages=known,
         known_texts=PairSet.of(known.queries, text_of[known.numbers], texts.height),
         given=given,
         given_texts=PairSet.of(given.queries, text_of[given.numbers], texts.height),
         counts={
-            "queries_without_positive": queries.height - judged.height,
+            "queries_without_positive": queries.height - labelled.height,
             "judged_irrelevant": len(irrelevant),
             "given_known_positive_or_repeated": len(brought) - len(given),
         },

@@ -135,13 +135,13 @@ def search_and_choose(
             inconsistent = (best == NOT_RANKED) | (best > settings.consistency_top)
             inconsistent &= settings.consistency_top > 0
             dropped = inconsistent & (settings.on_inconsistent == "drop")
-            teacher = rescore(ranking.queries[choice.place], choice.passage) if rescore else None
+            teacher = rescore(ranking.queries[choice.row], choice.passage) if rescore else None
             figures.add(ranking, choice, best, dropped, teacher)
             figures.estimate(ranking, vectors.score, rescorer.positives if rescorer else None, rescore)
             writer.add(ranking, choice, best, inconsistent, dropped, teacher)
     if rescorer:
         writer.add_positives(pool, rescorer.positives)
-        figures.judged.positive_scores = rescorer.positives
+        figures.audit.positive_scores = rescorer.positives
     writer.close(with_inconsistent=settings.consistency_top > 0)
     return figures
 

@@ -55,24 +55,24 @@ class NegativesWriter:
 
         `rescored` holds the cross-encoder's score of each negative of the choice.
         """
-        kept = ~dropped[choice.place]
-        place, rank = choice.place[kept], choice.rank[kept]
+        written = ~dropped[choice.row]
+        rows, rank = choice.row[written], choice.rank[written]
         table = pl.DataFrame(
             {
-                "query_id": self.query_ids.gather(ranking.queries[place]),
-                "passage_id": self.passage_ids.gather(choice.passage[kept]),
+                "query_id": self.query_ids.gather(ranking.queries[rows]),
+                "passage_id": self.passage_ids.gather(choice.passage[written]),
                 "rank": rank,
-                "score": choice.score[kept],
-                "positive_score": ranking.anchors[place],
-                "picked_by": pl.Series(PICKED_BY).gather(choice.picked_by[kept]),
-                "source": self.sources.gather(choice.source[kept] % len(self.sources)),
+                "score": choice.score[written],
+                "positive_score": ranking.anchors[rows],
+                "picked_by": pl.Series(PICKED_BY).gather(choice.picked_by[written]),
+                "source": self.sources.gather(choice.source[written] % len(self.sources)),
             }
         ).with_columns(pl.when(pl.col("rank") != NOT_RANKED).then("rank"))
         if rescored is None:
             scores = self.teacher_scores.rename({"score": "teacher_score"})
             table = table.join(scores, on=["query_id", "passage_id"], how="left", maintain_order="left")
         else:
-            table = table.with_columns(teacher_score=rescored[kept])
+            table = table.with_columns(teacher_score=rescored[written])
         self.waiting.append(table.select(pl.col(name).cast(kind) for name, kind in WITH_SOURCE.items()))
         if sum(map(len, self.waiting)) >= _ROWS_A_PART:
             self._flush()

@@ -46,8 +46,8 @@ class PairSet:
         if not len(self.keys):
             return np.zeros(left.shape, dtype=bool)
         wanted = left.astype(np.int64) * self.width + right
-        place = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
-        return (self.keys[place] == wanted) & (right >= 0)
+        position = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
+        return (self.keys[position] == wanted) & (right >= 0)
 
     def within(self, start: int, end: int) -> PairSet:
         """The pairs of the queries start, ..., end - 1."""

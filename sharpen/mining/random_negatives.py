@@ -1,4 +1,4 @@
-"""Negatives that are drawn from the whole corpus and judged by the same rules as the ranked ones."""
+"""Negatives that are drawn from the whole corpus and chosen by the same rules as the ranked ones."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from sharpen.mining.rules import FIT, Ranking, ScorePairs, judge, select_passing
 from sharpen.mining.settings import MiningSettings
 
 # Draws for a query that lacks r negatives: first 4 r + 16, then this many.
-_LAST_DRAWS = 4096
-_DRAWS_AT_ONCE = 1 << 20
+_LAST_SAMPLES = 4096
+_SAMPLES_AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,12 @@ class Drawn:
     """Drawn negatives, by query in the order of the draws.
 
     Attributes:
-        place: row of the query in the ranking.
+        row: row of the query in the ranking.
         passage, score: row of the passage and its score.
         taken: how many each query of the ranking got.
     """
 
-    place: np.ndarray
+    row: np.ndarray
     passage: np.ndarray
     score: np.ndarray
     taken: np.ndarray
@@ -59,27 +59,27 @@ def draw(
     taken = np.zeros(len(wanted), dtype=np.int64)
     rows, columns = np.nonzero(barred & (ranking.passages >= 0))
     unwanted = PairSet.of(rows, pool.text_of[ranking.passages[rows, columns]], pool.text_count)
-    places, passages, scores = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0, np.float32)]
+    query_rows, passages, scores = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0, np.float32)]
     for purpose in (RngStream.CORPUS, RngStream.CORPUS_AGAIN)[: 1 if rescore else 2]:
         short = np.flatnonzero(taken < wanted)
         missing = (wanted - taken)[short]
-        sizes = 4 * missing + 16 if purpose is RngStream.CORPUS else np.full(len(short), _LAST_DRAWS)
-        for part in np.array_split(np.arange(len(short)), 1 + int(sizes.sum()) // _DRAWS_AT_ONCE):
-            own = short[part]
-            drawn = _scored_draws(ranking, own, sizes[part], pool, settings, score_pairs, purpose)
+        sizes = 4 * missing + 16 if purpose is RngStream.CORPUS else np.full(len(short), _LAST_SAMPLES)
+        for part in np.array_split(np.arange(len(short)), 1 + int(sizes.sum()) // _SAMPLES_AT_ONCE):
+            lacking = short[part]
+            drawn = _scored_samples(ranking, lacking, sizes[part], pool, settings, score_pairs, purpose)
             texts = text_numbers(pool, drawn.passages)
             fit = judge(drawn, pool, settings, margins=rescore is None) == FIT
-            eligible = fit & ~unwanted.has(own[:, None], texts)
+            eligible = fit & ~unwanted.has(lacking[:, None], texts)
             row, column = np.nonzero(select_passing(drawn, eligible, missing[part], settings, rescore)[0])
-            places.append(own[row])
+            query_rows.append(lacking[row])
             passages.append(drawn.passages[row, column])
             scores.append(drawn.scores[row, column])
-            taken += np.bincount(own[row], minlength=len(taken))
-            unwanted = unwanted.union(PairSet.of(own[row], texts[row, column], pool.text_count))
-    return Drawn(np.concatenate(places), np.concatenate(passages), np.concatenate(scores), taken)
+            taken += np.bincount(lacking[row], minlength=len(taken))
+            unwanted = unwanted.union(PairSet.of(lacking[row], texts[row, column], pool.text_count))
+    return Drawn(np.concatenate(query_rows), np.concatenate(passages), np.concatenate(scores), taken)
 
 
-def _scored_draws(
+def _scored_samples(
     ranking: Ranking,
     rows: np.ndarray,
     sizes: np.ndarray,
@@ -89,10 +89,10 @@ def _scored_draws(
     purpose: RngStream,
 ) -> Ranking:
     """Drawn passages with their scores, for some rows of a ranking."""
-    own = ranking.rows(rows)
-    ids = [pool.query_ids[query] for query in own.queries]
+    block = ranking.rows(rows)
+    ids = [pool.query_ids[query] for query in block.queries]
     passages = rng.passages(settings.seed, ids, len(pool.passage_ids), sizes, purpose)
     scores = np.full(passages.shape, -np.inf, dtype=np.float32)
     real = passages >= 0
-    scores[real] = score_pairs(np.broadcast_to(own.queries[:, None], passages.shape)[real], passages[real])
-    return own.unranked(passages, scores)
+    scores[real] = score_pairs(np.broadcast_to(block.queries[:, None], passages.shape)[real], passages[real])
+    return block.unranked(passages, scores)

@@ -40,11 +40,11 @@ def rank_range(settings: MiningSettings, passages: int, notices: Sequence[str] =
     start, end = settings.ranks
     notices = list(notices)
     if passages < end:
-        kept = min(start, max(0, passages - settings.negative_number))
+        moved = min(start, max(0, passages - settings.negative_number))
         notices.append(
-            f"range_for_sampling: the corpus has {passages:,} passages, so {start}-{end} became {kept}-{passages}"
+            f"range_for_sampling: the corpus has {passages:,} passages, so {start}-{end} became {moved}-{passages}"
         )
-        start, end = kept, passages
+        start, end = moved, passages
     if passages <= settings.negative_number:
         notices.append(
             f"negative_number: {settings.negative_number} cannot be reached, the corpus has only {passages:,} passages"

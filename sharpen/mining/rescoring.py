@@ -98,11 +98,11 @@ class _Scores:
         self.query_keys, self.query_first, self.query_of = np.unique(
             exact_keys(self.queries), return_index=True, return_inverse=True
         )
-        places, passages, scores = rescorer.cache.find(self.query_keys)
+        positions, passages, scores = rescorer.cache.find(self.query_keys)
         texts, order = rescorer.texts, rescorer.sorted
         numbers = order[np.minimum(np.searchsorted(texts.keys, passages, sorter=order), len(texts) - 1)]
         held = texts.keys[numbers] == passages
-        self.keys, once = np.unique(places[held] * len(texts) + numbers[held], return_index=True)
+        self.keys, once = np.unique(positions[held] * len(texts) + numbers[held], return_index=True)
         self.values = scores[held][once]
         self.new = np.empty(0, dtype=np.int64)
 

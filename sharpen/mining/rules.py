@@ -104,7 +104,7 @@ def judge(ranking: Ranking, pool: MiningCorpus, settings: MiningSettings, *, mar
     filters = {
         "known_positive_id": pool.known_passages.has(queries, passages),
         "known_positive_text": pool.known_texts.has(queries, texts),
-        "query_text": texts == pool.own_text[queries],
+        "query_text": texts == pool.query_text_number[queries],
         "given_negative": pool.given_texts.has(queries, texts),
         "repeated_text": _repeated(texts),
     }
@@ -125,10 +125,10 @@ def judge_rescored(scores: np.ndarray, anchors: np.ndarray, settings: MiningSett
     Raises:
         InputError: scores that are to be probabilities and are none.
     """
-    own, lowest = (probabilities(values, settings) for values in (scores, anchors))
-    filters = _margins(own, lowest, settings)
+    likelihoods, lowest = (probabilities(values, settings) for values in (scores, anchors))
+    filters = _margins(likelihoods, lowest, settings)
     if settings.rescoring_max_score is not None:
-        filters["rescoring_max_score"] = own > settings.rescoring_max_score
+        filters["rescoring_max_score"] = likelihoods > settings.rescoring_max_score
     return _first_rule(filters, scores.shape)
 
 
@@ -215,12 +215,12 @@ def select_passing(
         assert ranking.rescored_anchors is not None
         passed, more = np.zeros_like(untried), 1
         while (trial := first(untried, more * np.maximum(0, wanted - passed.sum(axis=1)))).any():
-            rows, places = np.nonzero(trial)
-            tried = columns[rows, places]
+            rows, positions = np.nonzero(trial)
+            tried = columns[rows, positions]
             scores = rescore(ranking.queries[rows], ranking.passages[rows, tried])
             codes = judge_rescored(scores, ranking.rescored_anchors[rows], settings)
             verdicts[rows, tried] = codes
-            passed[rows, places] = codes == FIT
+            passed[rows, positions] = codes == FIT
             untried = untried & ~trial
             more *= 2
     taken = np.zeros_like(eligible)

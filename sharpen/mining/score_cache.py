@@ -58,26 +58,26 @@ class ScoreCache:
             self._do_without(error)
 
     def find(self, queries: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """What is kept of some queries.
+        """What is stored of some queries.
 
         Args:
             queries: (q,) keys of their texts, ascending and distinct.
 
         Returns:
-            For each kept pair, in no order: (n,) place of its query, (n,) key of its passage's text, and (n,) its
+            For each stored pair, in no order: (n,) position of its query, (n,) key of its passage's text, and (n,) its
             score, float32. A pair that two processes scored at the same time is there twice.
         """
-        places, passages, scores = [np.empty(0, np.int64)], [np.empty(0, KEY_TYPE)], [np.empty(0, np.float32)]
+        positions, passages, scores = [np.empty(0, np.int64)], [np.empty(0, KEY_TYPE)], [np.empty(0, np.float32)]
         for path in dict.fromkeys(path for key in queries.tolist() for path in self._files.get(key, ())):
-            own, counts, of_passages, values = _read(path, "queries", "counts", "passages", "scores")
+            of_queries, counts, of_passages, values = _read(path, "queries", "counts", "passages", "scores")
             if not counts.sum() == len(of_passages) == len(values):
                 continue
-            owners = np.repeat(own, counts)
+            owners = np.repeat(of_queries, counts)
             wanted = np.isin(owners, queries)
-            places.append(np.searchsorted(queries, owners[wanted]))
+            positions.append(np.searchsorted(queries, owners[wanted]))
             passages.append(of_passages[wanted])
             scores.append(values[wanted])
-        return np.concatenate(places), np.concatenate(passages), np.concatenate(scores)
+        return np.concatenate(positions), np.concatenate(passages), np.concatenate(scores)
 
     def add(self, queries: np.ndarray, passages: np.ndarray, scores: np.ndarray) -> None:
         """Keep the scores (n,) of pairs, given by the keys (n,) of their texts; pairs of a query stand together."""
@@ -110,8 +110,8 @@ class ScoreCache:
 def _read(path: Path, *names: str) -> Sequence[np.ndarray]:
     """Arrays of a file; empty ones, and the file is removed, when it is damaged."""
     try:
-        with np.load(path, allow_pickle=False) as kept:
-            return [kept[name] for name in names]
+        with np.load(path, allow_pickle=False) as stored:
+            return [stored[name] for name in names]
     except FileNotFoundError:
         pass  # another process removed it
     except _DAMAGED:

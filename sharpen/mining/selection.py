@@ -27,17 +27,17 @@ class Choice:
     """The chosen negatives of a `Ranking`, by query, then in the order of `PICKED_BY`, then by rank or draw.
 
     Attributes:
-        place: row of the query in the ranking.
+        row: row of the query in the ranking.
         passage: row of the passage.
         rank: its best rank in any source, counted from 1; `NOT_RANKED` for a passage that none reached.
-        source: place of the source that gave this rank; -1 for none.
-        score, picked_by: its score, and its place in `PICKED_BY`.
+        source: position of the source that gave this rank; -1 for none.
+        score, picked_by: its score, and its position in `PICKED_BY`.
         verdicts: (n, width) the verdict on each candidate; with a cross-encoder, `FIT` where it was not asked.
         topped_up: (n, 2) negatives taken from further ranks and, beyond ``random_share``, at random.
         short: (n,) how many negatives are missing in the end.
     """
 
-    place: np.ndarray
+    row: np.ndarray
     passage: np.ndarray
     rank: np.ndarray
     source: np.ndarray
@@ -82,9 +82,9 @@ def choose(
     wanted = at_random + (missing if settings.top_up.endswith("random") else np.zeros_like(missing))
     barred = sampled | further | ranking.between(0, scope.start)
     drawn = draw(ranking, pool, settings, score_pairs, barred, wanted, rescore)
-    nowhere = np.full(len(drawn.place), NOT_RANKED, dtype=np.int32)
+    nowhere = np.full(len(drawn.row), NOT_RANKED, dtype=np.int32)
     random = np.full(len(nowhere), RANDOM, dtype=np.int8)
-    picks.append((drawn.place, drawn.passage, nowhere, nowhere.astype(np.int8) - 1, drawn.score, random))
+    picks.append((drawn.row, drawn.passage, nowhere, nowhere.astype(np.int8) - 1, drawn.score, random))
     picks.append(_given(ranking, pool, score_pairs))
 
     columns = [np.concatenate(column) for column in zip(*picks, strict=True)]
@@ -100,23 +100,25 @@ def choose(
 def _random_order(ranking: Ranking, pool: MiningCorpus, settings: MiningSettings, in_range: np.ndarray) -> np.ndarray:
     """The columns of each row (n, width) in a random order: taking the first is drawing without replacement."""
     ids = [pool.query_ids[row] for row in ranking.queries]
-    place = np.maximum(0, np.cumsum(in_range, axis=1) - 1)
-    priorities = rng.priorities(settings.seed, ids, int(place.max(initial=0)) + 1)
-    return np.argsort(np.where(in_range, np.take_along_axis(priorities, place, axis=1), np.inf), axis=1, kind="stable")
+    position = np.maximum(0, np.cumsum(in_range, axis=1) - 1)
+    priorities = rng.priorities(settings.seed, ids, int(position.max(initial=0)) + 1)
+    return np.argsort(
+        np.where(in_range, np.take_along_axis(priorities, position, axis=1), np.inf), axis=1, kind="stable"
+    )
 
 
 _Picks = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
 def _ranked(ranking: Ranking, taken: np.ndarray, picked_by: int) -> _Picks:
-    place, column = np.nonzero(taken)
+    row, column = np.nonzero(taken)
     return (
-        place,
-        ranking.passages[place, column],
-        ranking.ranks[place, column],
-        ranking.sources[place, column],
-        ranking.scores[place, column],
-        np.full(len(place), picked_by, dtype=np.int8),
+        row,
+        ranking.passages[row, column],
+        ranking.ranks[row, column],
+        ranking.sources[row, column],
+        ranking.scores[row, column],
+        np.full(len(row), picked_by, dtype=np.int8),
     )
 
 
@@ -125,9 +127,9 @@ def _given(ranking: Ranking, pool: MiningCorpus, score_pairs: ScorePairs) -> _Pi
     chosen = np.isin(pool.given.queries, ranking.queries)
     queries, passages = pool.given.queries[chosen], pool.given.numbers[chosen]
     by_query = np.argsort(ranking.queries, kind="stable")
-    place = by_query[np.searchsorted(ranking.queries[by_query], queries)]
-    met = ranking.passages[place] == passages[:, None]
+    row = by_query[np.searchsorted(ranking.queries[by_query], queries)]
+    met = ranking.passages[row] == passages[:, None]
     column, ranked = met.argmax(axis=1), met.any(axis=1)
-    rank = np.where(ranked, ranking.ranks[place, column], NOT_RANKED)
-    source = np.where(ranked, ranking.sources[place, column], -1)
-    return place, passages, rank, source, score_pairs(queries, passages), np.full(len(place), GIVEN, dtype=np.int8)
+    rank = np.where(ranked, ranking.ranks[row, column], NOT_RANKED)
+    source = np.where(ranked, ranking.sources[row, column], -1)
+    return row, passages, rank, source, score_pairs(queries, passages), np.full(len(row), GIVEN, dtype=np.int8)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from sharpen.errors import InputError
 from sharpen.registry.evaluation_summary import BASE, CHAMPION, EvaluationSummary, Reference
 from sharpen.registry.settings import PromotionSettings
-from sharpen.registry.terms import is_same_model, kept_terms, terms_of
+from sharpen.registry.terms import is_same_model, terms_of, terms_rules
 
 PROMOTE, REJECT, CANNOT_TELL = "promote", "reject", "cannot tell"
 
@@ -80,7 +80,7 @@ def decide(measured: EvaluationSummary, settings: PromotionSettings) -> Decision
       above 0 that is the one-sided test at half of it, 2.5 %, as the lower bound of a 95 % interval is;
     - regression: a drop of a metric of `max_regression` beyond its budget is ruled out: the lower bound of its
       difference is not below -budget (non-inferiority). Without significance, the difference itself is not;
-    - terms: the champion is not replaced by what is worse on the terms by which it was chosen (`terms.kept_terms`).
+    - terms: the champion is not replaced by what is worse on the terms by which it was chosen (`terms.terms_rules`).
 
     A candidate with the champion's own weights and settings passes: promoting it again changes nothing.
 
@@ -95,13 +95,13 @@ def decide(measured: EvaluationSummary, settings: PromotionSettings) -> Decision
         text = "the candidate has the champion's weights and settings; it is the champion already"
         rules = [Rule("same model", True, text)]
     else:
-        kept = kept_terms(reference.terms, terms, reference.metrics, settings)
-        rules = [*_rules(measured, name, reference, settings), *(Rule(*rule) for rule in kept)]
-    judged = [rule for rule in rules if not (rule.evidence and settings.promote_when_undecided)]
-    holds = all(rule.holds for rule in judged)
-    undecided = [rule for rule in judged if rule.evidence and not rule.holds]
+        unchanged = terms_rules(reference.terms, terms, reference.metrics, settings)
+        rules = [*_rules(measured, name, reference, settings), *(Rule(*rule) for rule in unchanged)]
+    counted = [rule for rule in rules if not (rule.evidence and settings.promote_when_undecided)]
+    holds = all(rule.holds for rule in counted)
+    undecided = [rule for rule in counted if rule.evidence and not rule.holds]
     verdict = PROMOTE if holds else CANNOT_TELL if undecided else REJECT
-    shown = [rule.text for rule in judged if rule.holds == holds]
+    shown = [rule.text for rule in counted if rule.holds == holds]
     main = reference.metrics[settings.metric]
     return Decision(
         verdict=verdict,
@@ -174,10 +174,10 @@ def _rules(measured: EvaluationSummary, name: str, reference: Reference, setting
     queries, gain, low = int(main["queries"]), main["difference"], main["ci_low"]
     groups = int(main["groups"])
     enough, some = queries >= settings.min_queries, groups >= settings.min_groups
-    asked = f"{settings.min_queries} are the fewest on which a decision may rest"
-    yield Rule("queries", enough, f"{queries:,} test queries, {asked}", evidence=True)
-    asked = f"{settings.min_groups} are the fewest on which a decision may rest"
-    yield Rule("groups", some, f"test queries of {groups:,} groups, {asked}", evidence=True)
+    fewest = f"{settings.min_queries} are the fewest on which a decision may rest"
+    yield Rule("queries", enough, f"{queries:,} test queries, {fewest}", evidence=True)
+    fewest = f"{settings.min_groups} are the fewest on which a decision may rest"
+    yield Rule("groups", some, f"test queries of {groups:,} groups, {fewest}", evidence=True)
     holds = gain >= settings.min_gain - ROUNDING
     figures = f"{settings.metric} {main['reference']:.4f} ({name}) -> {main['candidate']:.4f}"
     sign = "at least" if holds else "less than"
@@ -185,14 +185,16 @@ def _rules(measured: EvaluationSummary, name: str, reference: Reference, setting
     level, share = f"{100 * measured.confidence_level:g} %", 1 - measured.confidence_level
     if settings.require_significance:
         holds = low > 0
-        said = "above 0" if holds else "not above 0"
+        wording = "above 0" if holds else "not above 0"
         yield Rule(
-            "significance", holds, f"{settings.metric}: lower bound of the gain's {level} interval {low:+.4f}, {said}"
+            "significance",
+            holds,
+            f"{settings.metric}: lower bound of the gain's {level} interval {low:+.4f}, {wording}",
         )
         p = main["p_value"]
         holds = p <= share + ROUNDING
-        said = "at most" if holds else "above"
-        text = f"{settings.metric}: p of the paired randomisation test {p:.4f}, {said} {share:.3g}"
+        wording = "at most" if holds else "above"
+        text = f"{settings.metric}: p of the paired randomisation test {p:.4f}, {wording} {share:.3g}"
         yield Rule("randomisation test", holds, text)
     yield from _regressions(reference, settings, level)
 
@@ -204,8 +206,8 @@ def _regressions(reference: Reference, settings: PromotionSettings, level: str) 
         holds = (low if settings.require_significance else change) >= -budget - ROUNDING
         text = f"{metric}: {change:+.4f}"
         if settings.require_significance:
-            said = "is ruled out" if holds else "is not ruled out"
-            text += f", lower bound of the {level} interval {low:+.4f}: a drop beyond {budget:.4f} {said}"
+            wording = "is ruled out" if holds else "is not ruled out"
+            text += f", lower bound of the {level} interval {low:+.4f}: a drop beyond {budget:.4f} {wording}"
         else:
             text += f", {'within' if holds else 'beyond'} the allowed drop of {budget:.4f}"
         yield Rule(f"regression of {metric}", holds, text)

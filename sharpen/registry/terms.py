@@ -36,7 +36,7 @@ def is_same_model(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return bool(weights) and weights == other.get("model_hash") and same_usage(usage[0] or {}, usage[1] or {})
 
 
-def kept_terms(
+def terms_rules(
     champion: Mapping[str, Any],
     now: Mapping[str, Any],
     metrics: Mapping[str, Mapping[str, float]],
@@ -64,9 +64,9 @@ def kept_terms(
         return
     change = metrics[metric]["difference"]
     holds = change >= -_ROUNDING
-    said = "which holds" if holds else f"which does not hold; {way_out}"
+    wording = "which holds" if holds else f"which does not hold; {way_out}"
     yield (
         f"terms: {metric}",
         holds,
-        f"the champion was chosen by {metric}: {change:+.4f}, it must not fall below the champion's, {said}",
+        f"the champion was chosen by {metric}: {change:+.4f}, it must not fall below the champion's, {wording}",
     )

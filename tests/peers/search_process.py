@@ -87,7 +87,7 @@ def sharpen(queries: np.ndarray, passages: np.ndarray, output: Path, depth: int)
         "written": sum(pl.scan_parquet(part).select(pl.len()).collect().item() for part in parts),
         "parts": len(parts),
         "first_part_seconds": min(part.stat().st_mtime for part in parts) - begun,
-        "hidden": figures.hidden.queries,
+        "hidden": figures.false_negatives.queries,
     }
 
 
@@ -109,7 +109,7 @@ def synthetic_pool(queries: int, passages: int):
         passages=[f"passage {number}" for number in range(passages)],
         text_of=np.arange(passages),
         text_count=passages,
-        own_text=np.full(queries, -1),
+        query_text_number=np.full(queries, -1),
         positives=positives,
         known_passages=positives,
         known_texts=positives,

@@ -66,14 +66,14 @@ class Examples:
         self,
         candidate: EvaluationArtifact,
         reference: EvaluationArtifact | None,
-        judged: EvaluationSplit,
+        eval_set: EvaluationSplit,
         metric: str,
         level: int,
     ):
-        self.candidate, self.reference, self.judged, self.level = candidate, reference, judged, level
-        self.queries = dict(zip(judged.query_ids, judged.query_texts, strict=True))
-        self.texts = dict(zip(judged.passage_ids, judged.passage_texts, strict=True))
-        self.ids = {field(passage_id): passage_id for passage_id in judged.passage_ids}
+        self.candidate, self.reference, self.eval_set, self.level = candidate, reference, eval_set, level
+        self.queries = dict(zip(eval_set.query_ids, eval_set.query_texts, strict=True))
+        self.texts = dict(zip(eval_set.passage_ids, eval_set.passage_texts, strict=True))
+        self.ids = {field(passage_id): passage_id for passage_id in eval_set.passage_ids}
         ids = candidate.per_query["query_id"].to_list()
         self.after = dict(zip(ids, candidate.per_query[metric].to_list(), strict=True))
         self.before = dict(zip(ids, reference.per_query[metric].to_list(), strict=True)) if reference else {}
@@ -91,7 +91,7 @@ class Examples:
 
     def example(self, query_id: str) -> Example:
         """Everything that is shown of a query."""
-        grades = self.judged.qrels[query_id]
+        grades = self.eval_set.qrels[query_id]
         positives = {p for p, grade in grades.items() if grade >= self.level}
         best = max(positives, key=lambda p: (grades[p], p), default=None)
         after = self._ids(self.candidate, query_id)

@@ -211,8 +211,8 @@ def logged(data: ReportData) -> dict[str, list[tuple[float, float]]]:
 def columns(records: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[float, float]]]:
     """Name -> (step, value) of every number that the records hold; a record without a step counts on."""
     found: dict[str, list[tuple[float, float]]] = {}
-    for place, record in enumerate(records, start=1):
-        step = record.get("step", place)
+    for number_of_record, record in enumerate(records, start=1):
+        step = record.get("step", number_of_record)
         for key, value in record.items():
             if key not in ("step", "epoch") and is_number(value) and is_number(step):
                 found.setdefault(key, []).append((float(step), float(value)))

@@ -37,7 +37,7 @@ def render_report(
     candidate: EvaluationArtifact,
     references: Mapping[str, EvaluationArtifact],
     comparison: Mapping[str, Any],
-    judged: EvaluationSplit,
+    eval_set: EvaluationSplit,
     settings: EvaluationSettings,
     encoder: EncoderSettings,
     background: Provenance,
@@ -49,18 +49,18 @@ def render_report(
         candidate: the evaluation that the report is about.
         references: name (``base``, ``champion``) -> evaluation of the same queries; may be empty.
         comparison: comparison.json, or empty.
-        judged: texts and judgements.
+        eval_set: texts and judgements.
         settings, encoder: what was set.
         background: what earlier steps left; sections without content are left out.
         dev: dev.json; None: dev is what was measured.
     """
-    own = "tuned" if "base" in references else "this model"
-    models = [(name, name, references[name]) for name in ROLES if name in references] + [(own, "tuned", candidate)]
+    shown_as = "tuned" if "base" in references else "this model"
+    models = [(name, name, references[name]) for name in ROLES if name in references] + [(shown_as, "tuned", candidate)]
     main_name = models[0][0] if references else None
     examples = Examples(
         candidate,
         references[main_name] if main_name else None,
-        judged,
+        eval_set,
         settings.primary_metric,
         settings.relevance_level,
     )
@@ -70,7 +70,7 @@ def render_report(
         title=title(candidate, background),
         facts=candidate.facts,
         verdicts=verdicts(
-            candidate.metrics, _own_interval(candidate, settings), comparison, len(judged.query_ids), settings
+            candidate.metrics, _interval_of_mean(candidate, settings), comparison, len(eval_set.query_ids), settings
         ),
         gains=gains(comparison, settings),
         scores=[
@@ -78,14 +78,14 @@ def render_report(
             for metric in settings.headline_metrics
         ],
         all_scores=all_scores(models, settings),
-        own=own,
+        shown_as=shown_as,
         dev=dev_table(dev, settings) if dev is not None else None,
         main_name=main_name,
         best=best,
         worst=worst,
         metric=label(settings.primary_metric),
         level=f"{100 * settings.confidence_level:g} %",
-        figures=draw(ReportData(models, judged, comparison, settings, background)),
+        figures=draw(ReportData(models, eval_set, comparison, settings, background)),
         facts_of={
             part: flat({k: v for k, v in getattr(background, part).items() if k not in NOT_FIGURES})
             for part in ("training", "mining", "data")
@@ -99,7 +99,7 @@ def render_report(
     )
 
 
-def _own_interval(candidate: EvaluationArtifact, settings: EvaluationSettings) -> tuple[float, float]:
+def _interval_of_mean(candidate: EvaluationArtifact, settings: EvaluationSettings) -> tuple[float, float]:
     """Bootstrap interval of the candidate's primary metric, within 0 and 1."""
     sums, sizes = group_sums(
         candidate.per_query.select(settings.primary_metric).to_numpy(), candidate.per_query["group"].to_list()
@@ -158,7 +158,7 @@ def gains(comparison: Mapping[str, Any], settings: EvaluationSettings) -> list[t
 def _gain(metric: str, result: Mapping[str, Any], scale: Scale) -> Gain:
     low, middle, high = result["ci_low"], result["difference"], result["ci_high"]
     tone = "up" if low > 0 else "down" if high < 0 else "level"
-    said = f"{label(metric)}: {signed(middle)}, interval {interval(low, high)}"
+    alt = f"{label(metric)}: {signed(middle)}, interval {interval(low, high)}"
     return Gain(
         metric=label(metric),
         before=number(result["reference"]),
@@ -167,7 +167,7 @@ def _gain(metric: str, result: Mapping[str, Any], scale: Scale) -> Gain:
         interval=interval(low, high),
         p=p_text(result["p_holm"]),
         tone=tone,
-        strip=charts.interval_strip(scale, low, middle, high, tone, said),
+        strip=charts.interval_strip(scale, low, middle, high, tone, alt),
     )
 
 

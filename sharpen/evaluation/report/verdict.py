@@ -24,7 +24,7 @@ class Verdict:
 
 def verdicts(
     metrics: Mapping[str, float],
-    own_interval: tuple[float, float],
+    score_interval: tuple[float, float],
     comparison: Mapping[str, Any],
     queries: int,
     settings: EvaluationSettings,
@@ -33,7 +33,7 @@ def verdicts(
 
     Args:
         metrics: the candidate's means.
-        own_interval: bootstrap interval of its primary metric.
+        score_interval: bootstrap interval of its primary metric.
         comparison: comparison.json, or empty.
         queries: number of queries.
         settings: primary metric and level.
@@ -41,7 +41,7 @@ def verdicts(
     metric, level = settings.primary_metric, f"{100 * settings.confidence_level:g}{NBSP}% interval"
     if not comparison:
         sentence = f"{label(metric)} is {number(metrics[metric])}."
-        low, high = own_interval
+        low, high = score_interval
         return [Verdict(sentence, f"{level} {number(low)} … {number(high)} · {count(queries)}", "level")]
     found = []
     for name, other in comparison["against"].items():

@@ -48,8 +48,8 @@ class RankedFile:
         _refuse_repeats(table, address)
         # a TREC file holds ids without white space
         known = [trec.field(passage_id) for passage_id in pool.passage_ids] if run else pool.passage_ids
-        asked = [trec.field(query_id) for query_id in pool.query_ids] if run else pool.query_ids
-        self.table = self._of_the_pool(table, asked, known, address)
+        query_ids = [trec.field(query_id) for query_id in pool.query_ids] if run else pool.query_ids
+        self.table = self._of_the_pool(table, query_ids, known, address)
 
     def ranked(self, pool: MiningCorpus, depth: int) -> Iterator[np.ndarray]:
         """Rows of the first `depth` passages of each query; `NO_PASSAGE` after the last."""
@@ -64,24 +64,24 @@ class RankedFile:
             row[: len(found)] = found
             yield row
 
-    def _of_the_pool(self, table: pl.DataFrame, asked: list[str], known: list[str], address: str) -> pl.DataFrame:
+    def _of_the_pool(self, table: pl.DataFrame, query_ids: list[str], known: list[str], address: str) -> pl.DataFrame:
         """The rows of mined queries and known passages, with numbers for ids."""
-        queries = pl.DataFrame({"query_id": asked}).with_row_index("query")
+        queries = pl.DataFrame({"query_id": query_ids}).with_row_index("query")
         passages = pl.DataFrame({"passage_id": known}).with_row_index("passage")
         ours = table.with_row_index("row").join(queries, on="query_id")
         found = ours.join(passages, on="passage_id")
         if found.is_empty():
-            name, given, own = ("passage_id", ours, known) if ours.height else ("query_id", table, asked)
+            name, given, expected = ("passage_id", ours, known) if ours.height else ("query_id", table, query_ids)
             shown = ", ".join(given[name].unique(maintain_order=True).head(_SHOWN).to_list())
             raise InputError(
                 f"{address}: no row belongs to a query that is mined and a passage of the corpus: {name} values such "
-                f"as {shown}, where the data set has such as {', '.join(own[:_SHOWN])}; use the data set's ids"
+                f"as {shown}, where the data set has such as {', '.join(expected[:_SHOWN])}; use the data set's ids"
             )
         if unknown := ours.height - found.height:
             first = ours.join(passages, on="passage_id", how="anti")["passage_id"][0]
             self.notices.append(f"{address}: {unknown:,} rows name passages that the corpus lacks, such as {first}")
-        if without := len(asked) - found["query_id"].n_unique():
-            self.notices.append(f"{address}: {without:,} of the {len(asked):,} queries have no candidate in it")
+        if without := len(query_ids) - found["query_id"].n_unique():
+            self.notices.append(f"{address}: {without:,} of the {len(query_ids):,} queries have no candidate in it")
         return found
 
 

@@ -93,8 +93,8 @@ def open_sources(
             notices += file.notices
         elif kind == MODEL and address:
             _check_model(address, settings, pool)
-            own = {"sentence_pooling_method": "auto"} | dict.fromkeys(_INSTRUCTIONS)
-            sources[name] = OtherModel(address, encoder.model_copy(update=own), settings)
+            defaults = {"sentence_pooling_method": "auto"} | dict.fromkeys(_INSTRUCTIONS)
+            sources[name] = OtherModel(address, encoder.model_copy(update=defaults), settings)
     return sources, notices
 
 

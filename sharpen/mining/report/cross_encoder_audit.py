@@ -21,10 +21,10 @@ from sharpen.mining.selection import GIVEN, Choice, choose
 from sharpen.mining.settings import MiningSettings
 
 # Enough for a rate to within about a percentage point, and a small part of what is rescored anyway.
-JUDGED_QUERIES = 1000
+AUDITED_QUERIES = 1000
 
 
-class JudgedNegatives:
+class CrossEncoderAudit:
     """Counts over a random sample of the queries.
 
     Args:
@@ -34,7 +34,7 @@ class JudgedNegatives:
     Attributes:
         queries: how many were judged.
         negatives, false: choice -> mined negatives, and how many of them are false: ``as_set``;
-            ``by_the_mining_model``, as if its scores decided on the margins; and those of `hidden.without_filters`.
+            ``by_the_mining_model``, as if its scores decided on the margins; and those of `without_filters`.
         scores: the cross-encoder's scores of everything that was written, block by block.
         positive_scores: its scores of all positives.
     """
@@ -44,7 +44,7 @@ class JudgedNegatives:
         generator = rng.generator(settings.seed, "", RngStream.JUDGE)
         count = len(pool.query_ids)
         self._chosen = np.zeros(count, dtype=bool)
-        self._chosen[generator.choice(count, size=min(JUDGED_QUERIES, count), replace=False)] = True
+        self._chosen[generator.choice(count, size=min(AUDITED_QUERIES, count), replace=False)] = True
         self.queries = 0
         self.negatives: Counter[str] = Counter()
         self.false: Counter[str] = Counter()
@@ -63,24 +63,24 @@ class JudgedNegatives:
         chosen = self._chosen[ranking.queries]
         if not chosen.any():
             return
-        own = ranking.rows(chosen)
-        self.queries += len(own.queries)
+        sampled = ranking.rows(chosen)
+        self.queries += len(sampled.queries)
         ways = {
             "as_set": (self.settings, scope),
             "by_the_mining_model": (self.settings, scope),
             **without_filters(self.settings, scope, len(pool.passage_ids)),
         }
         for way, (rules, ranks) in ways.items():
-            choice = choose(own, pool, rules, ranks, score_pairs, rescore if way == "as_set" else None)
-            self._count(way, own, choice, rescore)
+            choice = choose(sampled, pool, rules, ranks, score_pairs, rescore if way == "as_set" else None)
+            self._count(way, sampled, choice, rescore)
 
     def _count(self, way: str, ranking: Ranking, choice: Choice, rescore: ScorePairs) -> None:
         assert ranking.rescored_anchors is not None
         mined = choice.picked_by != GIVEN
-        place = choice.place[mined]
-        scores = rescore(ranking.queries[place], choice.passage[mined])
+        rows = choice.row[mined]
+        scores = rescore(ranking.queries[rows], choice.passage[mined])
         self.negatives[way] += len(scores)
-        self.false[way] += int((scores >= ranking.rescored_anchors[place]).sum())
+        self.false[way] += int((scores >= ranking.rescored_anchors[rows]).sum())
 
     def report(self) -> dict[str, Any] | None:
         """Counts, rates (None where nothing was chosen) and histograms; None without a cross-encoder."""

@@ -42,7 +42,7 @@ def without_filters(
 
 
 @dataclass
-class HiddenPositives:
+class FalseNegativeRate:
     """Counts over the queries with several positives.
 
     Attributes:
@@ -74,15 +74,15 @@ class HiddenPositives:
             positive_scores: score of each pair of ``pool.positives`` by the mining model, and by the cross-encoder.
             settings, scope, score_pairs, rescore: as for the choice itself.
         """
-        hidden = hide_one(ranking, pool, positive_scores, settings.seed)
-        if hidden is None:
+        withheld = hide_one(ranking, pool, positive_scores, settings.seed)
+        if withheld is None:
             return
-        rest, blind, texts = hidden
+        rest, blind, texts = withheld
         self.queries += len(texts)
         ways = {"as_set": (settings, scope), **without_filters(settings, scope, len(pool.passage_ids))}
         for way, (rules, ranks) in ways.items():
             choice = choose(rest, blind, rules, ranks, score_pairs, rescore if way == "as_set" else None)
-            found = PairSet.of(choice.place, pool.text_of[choice.passage], pool.text_count)
+            found = PairSet.of(choice.row, pool.text_of[choice.passage], pool.text_count)
             picked = found.has(np.arange(len(texts)), texts)
             self.picked[way] += int(picked.sum())
             if way == "as_set":
@@ -118,12 +118,12 @@ def hide_one(
     several = np.flatnonzero(np.bincount(distinct.queries - first, minlength=last - first) > 1) + first
     if not len(several):
         return None
-    hidden = np.full(last - first, -1, dtype=np.int64)
+    withheld = np.full(last - first, -1, dtype=np.int64)
     for query in several.tolist():
-        own = distinct.within(query, query + 1).numbers
-        hidden[query - first] = rng.generator(seed, pool.query_ids[query], RngStream.HIDE).choice(own)
+        several_texts = distinct.within(query, query + 1).numbers
+        withheld[query - first] = rng.generator(seed, pool.query_ids[query], RngStream.HIDE).choice(several_texts)
 
-    left = (texts != hidden[owners - first]) & (hidden[owners - first] >= 0)
+    left = (texts != withheld[owners - first]) & (withheld[owners - first] >= 0)
 
     def anchors(scores: np.ndarray) -> np.ndarray:
         lowest = np.full(last - first, np.inf, dtype=np.float32)
@@ -131,23 +131,23 @@ def hide_one(
         return lowest[several - first]
 
     known = pool.known_passages.within(first, last)
-    unknown = pool.text_of[known.numbers] == hidden[known.queries - first]
+    unknown = pool.text_of[known.numbers] == withheld[known.queries - first]
     nothing = PairSet.of([], [], 1)
     blind = replace(
         pool,
         known_passages=PairSet(known.keys[~unknown], known.width),
-        known_texts=pool.known_texts.without(PairSet.of(several, hidden[several - first], pool.text_count)),
+        known_texts=pool.known_texts.without(PairSet.of(several, withheld[several - first], pool.text_count)),
         given=nothing,
         given_texts=nothing,
     )
     chosen = several - first
-    own, rescored = positive_scores
+    mined, rescored = positive_scores
     rest = replace(
         ranking.rows(chosen),
-        anchors=anchors(own),
+        anchors=anchors(mined),
         rescored_anchors=None if rescored is None else anchors(rescored),
     )
-    return rest, blind, hidden[chosen]
+    return rest, blind, withheld[chosen]
 
 
 def _outcomes(

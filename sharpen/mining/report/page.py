@@ -64,7 +64,7 @@ def score_figures(report: Mapping[str, Any]) -> list[Figure]:
 
 def render_page(report: Mapping[str, Any]) -> str:
     """The page for the contents of report.json."""
-    hidden, rescoring = report["hidden_positives"], report["rescoring"]
+    estimate, rescoring = report["hidden_positives"], report["rescoring"]
     template = templates(Path(__file__).parent).get_template("page.html.j2")
     return template.render(
         report=report,
@@ -75,9 +75,9 @@ def render_page(report: Mapping[str, Any]) -> str:
         ],
         dropped=counted(report["dropped_by_rule"], RULE_NAMES, report["candidates"]),
         picked=counted(origins(report), PICKED_NAMES, report["negatives"]),
-        hidden_rates=rates(hidden, "picked") if hidden else "",
+        hidden_rates=rates(estimate, "picked") if estimate else "",
         audit_rates=rates(rescoring, "false") if rescoring else "",
-        outcome=counted(hidden["outcome"], OUTCOME_NAMES, hidden["queries"]) if hidden else "",
+        outcome=counted(estimate["outcome"], OUTCOME_NAMES, estimate["queries"]) if estimate else "",
         examples=[example(row) for row in report["examples"]],
         provenance=[
             *((key.replace("_", " "), report[key]) for key in ("model", "model_hash", "data", "data_fingerprint")),

@@ -10,8 +10,8 @@ import numpy as np
 from sharpen.mining import rng
 from sharpen.mining.corpus import MiningCorpus
 from sharpen.mining.rank_range import RANKS_SHOWN, RankRange
-from sharpen.mining.report.cross_encoder_audit import JudgedNegatives
-from sharpen.mining.report.false_negative_rate import HiddenPositives
+from sharpen.mining.report.cross_encoder_audit import CrossEncoderAudit
+from sharpen.mining.report.false_negative_rate import FalseNegativeRate
 from sharpen.mining.report.histogram import histograms
 from sharpen.mining.rng import RngStream
 from sharpen.mining.rules import NOT_RANKED, RULES, Ranking, ScorePairs
@@ -46,8 +46,8 @@ class MiningStats:
         self.negative_scores: list[np.ndarray] = []
         self.best_ranks: list[np.ndarray] = []
         self.dropped_queries = 0
-        self.hidden = HiddenPositives()
-        self.judged = JudgedNegatives(pool, settings)
+        self.false_negatives = FalseNegativeRate()
+        self.audit = CrossEncoderAudit(pool, settings)
         self.examples: list[dict[str, Any]] = []
         generator = rng.generator(settings.seed, "", RngStream.EXAMPLES)
         shown = min(EXAMPLES, len(pool.query_ids))
@@ -74,30 +74,30 @@ class MiningStats:
         self.candidates += len(verdicts)
         for code, rule in enumerate(RULES, start=1):
             self.dropped[rule] += int((verdicts == code).sum())
-        kept = ~dropped[choice.place]
-        ranked = kept & (choice.picked_by <= FURTHER_RANK)
+        written = ~dropped[choice.row]
+        ranked = written & (choice.picked_by <= FURTHER_RANK)
         for source, row in enumerate(self.by_source):
             found_by = ranking.found_by[looked_at]
             row[0] += np.count_nonzero(found_by >> source & 1)
             row[1] += np.count_nonzero(found_by == 1 << source)
             row[2] += np.count_nonzero(choice.source[ranked] == source)
         for code, name in enumerate(PICKED_BY):
-            self.picked[name] += int((choice.picked_by[kept] == code).sum())
+            self.picked[name] += int((choice.picked_by[written] == code).sum())
         topped_up = choice.topped_up[~dropped]
         self.topped_up += [*topped_up.sum(axis=0), (topped_up.sum(axis=1) > 0).sum()]
         short = choice.short[~dropped]
         self.short_queries += int((short > 0).sum())
         self.missing += int(short.sum())
-        filled = np.bincount(choice.place, minlength=len(dropped)) > 0
+        filled = np.bincount(choice.row, minlength=len(dropped)) > 0
         self.without_negatives += int((~filled & ~dropped).sum())
-        self.negative_scores.append(choice.score[kept])
+        self.negative_scores.append(choice.score[written])
         if rescored is not None:
-            self.judged.scores.append(rescored[kept])
+            self.audit.scores.append(rescored[written])
         self.best_ranks.append(best_ranks)
         self.dropped_queries += int(dropped.sum())
-        for place, query in enumerate(ranking.queries.tolist()):
+        for row, query in enumerate(ranking.queries.tolist()):
             if query in self._shown:
-                self.examples.append(self._example(query, choice, place))
+                self.examples.append(self._example(query, choice, row))
 
     def estimate(
         self,
@@ -108,9 +108,9 @@ class MiningStats:
     ) -> None:
         """Estimate the false negatives of one block: by hidden positives, and by the cross-encoder if there is one."""
         positives = (self.positive_scores, rescored_positives)
-        self.hidden.add(ranking, self.pool, positives, self.settings, self.scope, score_pairs, rescore)
+        self.false_negatives.add(ranking, self.pool, positives, self.settings, self.scope, score_pairs, rescore)
         if rescore:
-            self.judged.add(ranking, self.pool, self.scope, score_pairs, rescore)
+            self.audit.add(ranking, self.pool, self.scope, score_pairs, rescore)
 
     @property
     def negatives(self) -> int:
@@ -155,8 +155,8 @@ class MiningStats:
                 str(k): float(((ranks != NOT_RANKED) & (ranks <= k)).mean()) for k in RANKS_SHOWN
             },
             "consistency": self._consistency(ranks),
-            "hidden_positives": self.hidden.report(),
-            "rescoring": self.judged.report(),
+            "hidden_positives": self.false_negatives.report(),
+            "rescoring": self.audit.report(),
             "examples": self.examples,
         }
 
@@ -167,7 +167,7 @@ class MiningStats:
         inconsistent = int(((ranks == NOT_RANKED) | (ranks > top)).sum())
         return {"top": top, "inconsistent_queries": inconsistent, "dropped_queries": self.dropped_queries}
 
-    def _example(self, query: int, choice: Choice, place: int) -> dict[str, Any]:
+    def _example(self, query: int, choice: Choice, chosen_row: int) -> dict[str, Any]:
         """A query, its lowest positive, and its highest-scoring mined negatives: the likeliest to be false."""
         pool = self.pool
         low, high = np.searchsorted(pool.positives.keys, np.array([query, query + 1]) * pool.positives.width)
@@ -178,9 +178,9 @@ class MiningStats:
             "positive": shortened(pool.passages[pool.positives.numbers[lowest]]),
             "positive_score": round(float(self.positive_scores[lowest]), 4),
         }
-        own = np.flatnonzero((choice.place == place) & np.isin(choice.picked_by, range(SEARCH, RANDOM + 1)))
-        own = own[np.argsort(-choice.score[own], kind="stable")][:NEGATIVES_SHOWN]
-        for number, index in enumerate(own.tolist(), start=1):
+        mined = np.flatnonzero((choice.row == chosen_row) & np.isin(choice.picked_by, range(SEARCH, RANDOM + 1)))
+        mined = mined[np.argsort(-choice.score[mined], kind="stable")][:NEGATIVES_SHOWN]
+        for number, index in enumerate(mined.tolist(), start=1):
             row[f"negative_{number}"] = shortened(pool.passages[choice.passage[index]])
             row[f"negative_{number}_score"] = round(float(choice.score[index]), 4)
             row[f"negative_{number}_rank"] = int(choice.rank[index]) or None

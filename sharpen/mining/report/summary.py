@@ -16,8 +16,8 @@ def figures(report: Mapping[str, Any]) -> dict[str, float]:
     found["queries_left_short"] = float(report["short"]["queries"])
     for k, share in report["share_of_queries_with_a_positive_in_top"].items():
         found[f"positive_in_top_{k}"] = share
-    if hidden := report["hidden_positives"]:
-        found |= {f"hidden_positives_{name}": hidden[name] for name in hidden if name.startswith("rate_")}
+    if estimate := report["hidden_positives"]:
+        found |= {f"hidden_positives_{name}": estimate[name] for name in estimate if name.startswith("rate_")}
     if rescoring := report["rescoring"]:
         rates = {name: rate for name, rate in rescoring.items() if name.startswith("rate_") and rate is not None}
         found |= {f"cross_encoder_{name}": rate for name, rate in rates.items()}
@@ -28,7 +28,7 @@ def figures(report: Mapping[str, Any]) -> dict[str, float]:
 
 def summary(report: Mapping[str, Any]) -> list[str]:
     """report.json in a few lines."""
-    picked, short, hidden = report["picked_by"], report["short"], report["hidden_positives"]
+    picked, short, estimate = report["picked_by"], report["short"], report["hidden_positives"]
     dropped = {rule: count for rule, count in report["dropped_by_rule"].items() if count}
     top = report["share_of_queries_with_a_positive_in_top"]
     lines = [
@@ -75,10 +75,10 @@ def summary(report: Mapping[str, Any]) -> list[str]:
             f"({rates['by_the_mining_model']:.1%} had the mining model judged, {rates['without_filters']:.1%} without "
             "score rules)"
         )
-    if hidden:
+    if estimate:
         lines.append(
-            f"of {hidden['queries']:,} hidden positives, {hidden['rate_as_set']:.1%} would be picked as negatives "
-            f"({hidden['rate_without_filters']:.1%} without score rules, "
-            f"{hidden['rate_top_without_filters']:.1%} from the highest ranks)"
+            f"of {estimate['queries']:,} hidden positives, {estimate['rate_as_set']:.1%} would be picked as negatives "
+            f"({estimate['rate_without_filters']:.1%} without score rules, "
+            f"{estimate['rate_top_without_filters']:.1%} from the highest ranks)"
         )
     return lines

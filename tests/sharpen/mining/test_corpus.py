@@ -37,7 +37,7 @@ def test_queries_without_a_positive_are_counted_and_left_out() -> None:
 def test_the_own_text_of_a_query() -> None:
     made = world([("q1", "One ", V), ("q2", "y", V)], [("a", "one", V), ("b", "two", V)], [("q1", "b"), ("q2", "b")])
     pool = build_corpus(made.data, "data")
-    assert pool.own_text.tolist() == [pool.text_of[0], -1]
+    assert pool.query_text_number.tolist() == [pool.text_of[0], -1]
 
 
 @pytest.mark.parametrize(

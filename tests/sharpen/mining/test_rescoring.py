@@ -222,8 +222,8 @@ def test_a_hidden_positive_is_judged_by_the_cross_encoder(tmp_path: Path) -> Non
     made = world(queries, passages, [(query_id, letter) for query_id, _, _ in queries for letter in "ab"])
     rules = MiningSettings.checked({"range_for_sampling": "0-20", "sampling": "top", "negative_number": 2})
     judge = Judge(lambda query, passage: 5.0 if passage in "AB" else -5.0, "both")
-    hidden = mined(made, rules, tmp_path / "with", judge=judge)[1].hidden.report()
-    alone = mined(made, rules, tmp_path / "without")[1].hidden.report()
+    hidden = mined(made, rules, tmp_path / "with", judge=judge)[1].false_negatives.report()
+    alone = mined(made, rules, tmp_path / "without")[1].false_negatives.report()
     assert hidden and alone and hidden["rate_without_filters"] == alone["rate_without_filters"] == 1.0
     assert hidden["rate_as_set"] == 0.0 < alone["rate_as_set"]
     assert hidden["outcome"] == {"relative_margin": 40}

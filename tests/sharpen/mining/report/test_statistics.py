@@ -40,7 +40,7 @@ def test_hidden_positives_on_data_with_a_known_answer(tmp_path: Path) -> None:
     hidden = [int(rng.generator(3, f"q{n:03}", RngStream.HIDE).choice(np.array([0, 1]))) for n in range(40)]
     a, b = hidden.count(0), hidden.count(1)
     assert min(a, b) > 5
-    report = figures.hidden.report()
+    report = figures.false_negatives.report()
     assert report is not None
     # A scores above B, the positive that is left, so the margin catches it; B scores far below A and is taken.
     assert report == {
@@ -64,8 +64,8 @@ def test_hidden_positives_on_data_with_a_known_answer(tmp_path: Path) -> None:
 def test_where_hidden_positives_go(values: dict, outcome: set[str], tmp_path: Path) -> None:
     settings = MiningSettings.checked({"negative_number": 3, "top_up": "off", **values})
     _, figures = mined(two_positives(60), settings, tmp_path)
-    assert set(figures.hidden.outcome) == outcome
-    assert figures.hidden.outcome.total() == figures.hidden.queries == 60
+    assert set(figures.false_negatives.outcome) == outcome
+    assert figures.false_negatives.outcome.total() == figures.false_negatives.queries == 60
 
 
 def test_no_estimate_where_no_query_has_several_positives(tmp_path: Path) -> None:

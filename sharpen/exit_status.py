@@ -60,16 +60,16 @@ def write_exit_status(step: str, exit_code: int, lines: Sequence[str]) -> None:
     In a pod it is left as the container's termination message too: the first one, but a fault of the user's before one
     that only follows from it.
     """
-    told = ExitStatus(step, exit_code, list(lines))
+    status = ExitStatus(step, exit_code, list(lines))
     target = os.environ.get(VARIABLE)
     if not target:
         for line in lines:
             logger.error(printable(line))
-        _leave_message(told)
+        _leave_message(status)
         return
     temporary = Path(f"{target}.{os.getpid()}")
     try:
-        temporary.write_text(json.dumps(asdict(told)), encoding="utf-8")
+        temporary.write_text(json.dumps(asdict(status)), encoding="utf-8")
         os.link(temporary, target)  # one winner, and never a half-written file
     except FileExistsError:
         pass
@@ -82,7 +82,7 @@ def write_exit_status(step: str, exit_code: int, lines: Sequence[str]) -> None:
 
 
 def read_exit_status(path: Path) -> ExitStatus | None:
-    """What a child told, or None if no child told anything."""
+    """What a child reported, or None if none did."""
     if not path.is_file():
         return None
     return ExitStatus(**json.loads(path.read_text(encoding="utf-8")))
@@ -101,8 +101,8 @@ def previous_user_error() -> ExitStatus | None:
     """The fault of the user's that ended the last try of this container's processes, if torchrun tries again."""
     if os.environ.get(_RESTARTS_VARIABLE, "0") == "0" or not TERMINATION_LOG.is_file():
         return None
-    told = parse_exit_status(TERMINATION_LOG.read_text(encoding="utf-8", errors="replace"))
-    return told if told and told.exit_code == InputError.exit_code else None
+    status = parse_exit_status(TERMINATION_LOG.read_text(encoding="utf-8", errors="replace"))
+    return status if status and status.exit_code == InputError.exit_code else None
 
 
 def run(main: Callable[[], None], step: str = "") -> None:
@@ -147,18 +147,18 @@ def to_user_error(error: Exception) -> tuple[int, list[str]] | None:
     return None
 
 
-def _leave_message(told: ExitStatus) -> None:
-    lines = told.lines
-    text = json.dumps(asdict(told))
+def _leave_message(status: ExitStatus) -> None:
+    lines = status.lines
+    text = json.dumps(asdict(status))
     while len(text.encode()) > _MESSAGE_BYTES and lines:
         # many faults: the first ones fit; one long one: its beginning does
         lines = lines[:-1] if len(lines) > 1 else [lines[0][: len(lines[0]) // 2]]
-        text = json.dumps(asdict(ExitStatus(told.step, told.exit_code, lines)))
+        text = json.dumps(asdict(ExitStatus(status.step, status.exit_code, lines)))
     try:
         with TERMINATION_LOG.open("r+", encoding="utf-8") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             first = parse_exit_status(file.read())
-            if first and not (told.exit_code == InputError.exit_code != first.exit_code):
+            if first and not (status.exit_code == InputError.exit_code != first.exit_code):
                 return
             file.seek(0)
             file.truncate()

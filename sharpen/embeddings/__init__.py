@@ -1,4 +1,4 @@
-"""Embeddings of many texts: the one door through which steps get vectors, and the cache behind it."""
+"""Embeddings of many texts, and the cache in which they are looked up."""
 
 from sharpen.embeddings.embed import embed_texts
 from sharpen.embeddings.lazy_encoder import LazyEncoder

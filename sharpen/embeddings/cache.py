@@ -40,7 +40,7 @@ def open_cache(encoder: LazyEncoder, kind: TextType, address: str | None = None)
             raise
         logger.warning(f"note: vectors are not kept ({error}); name a place with encoder.vector_cache")
         return None
-    shards.sweep()
+    shards.collect_garbage()
     return shards
 
 

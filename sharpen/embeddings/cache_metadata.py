@@ -48,11 +48,11 @@ def check_description(content: bytes, where: str, dimension: int) -> None:
         WrongDimension: they have not, or the file does not say.
     """
     try:
-        kept = json.loads(content)["dimension"]
+        stored = json.loads(content)["dimension"]
     except (ValueError, KeyError, TypeError):
-        kept = "an unknown number of"
-    if kept != dimension:
+        stored = "an unknown number of"
+    if stored != dimension:
         raise WrongDimension(
-            f"{where}: the vectors kept here have {kept} numbers, the model gives {dimension}; delete the folder or "
+            f"{where}: the vectors kept here have {stored} numbers, the model gives {dimension}; delete the folder or "
             "set encoder.vector_cache to another place"
         )

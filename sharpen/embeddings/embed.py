@@ -1,4 +1,4 @@
-"""`embed_texts`: what is cached is read, what is missing is encoded and kept, and a matrix is put together."""
+"""`embed_texts`: read what is cached, encode and store what is missing, and put the matrix together."""
 
 from __future__ import annotations
 
@@ -46,90 +46,94 @@ def embed_texts(
         StepFailed: not even one text fits into the memory.
     """
     encoder = encoder if isinstance(encoder, LazyEncoder) else LazyEncoder.of(encoder)
-    unlike = unique_texts(texts, instructions)
-    once, own = select(unlike.first_index, texts, instructions)
-    cache = open_cache(encoder, kind) if len(unlike) >= MIN_TEXTS_TO_CACHE else None
+    unique = unique_texts(texts, instructions)
+    distinct, instructions = select(unique.first_index, texts, instructions)
+    cache = open_cache(encoder, kind) if len(unique) >= MIN_TEXTS_TO_CACHE else None
     if cache is not None:
-        return _through(cache, encoder.settings.vector_cache, encoder, unlike, once, kind, own)
-    if process_count(encoder.load(), kind, once, np.arange(len(unlike))) == 1:
-        return _without_cache(encoder, unlike, once, kind, own)
+        return _embed_cached(cache, encoder.settings.vector_cache, encoder, unique, distinct, kind, instructions)
+    if process_count(encoder.load(), kind, distinct, np.arange(len(unique))) == 1:
+        return _embed_uncached(encoder, unique, distinct, kind, instructions)
     # what several processes compute must meet somewhere
     with tempfile.TemporaryDirectory(prefix="sharpen-vectors-") as folder:
-        passing = open_cache(encoder, kind, folder)
-        assert passing is not None
-        return _through(passing, folder, encoder, unlike, once, kind, own)
+        scratch = open_cache(encoder, kind, folder)
+        assert scratch is not None
+        return _embed_cached(scratch, folder, encoder, unique, distinct, kind, instructions)
 
 
-def _through(
+def _embed_cached(
     cache: ShardFolder,
-    place: str,
+    cache_address: str,
     encoder: LazyEncoder,
-    unlike: UniqueTexts,
-    once: list[str],
+    unique: UniqueTexts,
+    distinct: list[str],
     kind: TextType,
-    own: list[str | None] | None,
+    instructions: list[str | None] | None,
 ) -> np.ndarray:
-    """The embeddings of texts of which `once` are the different ones, by way of the cache at a place."""
-    unfit = np.zeros(len(unlike), dtype=bool)
-    places = cache.find(unlike.keys)
-    if cached := int((places.shard >= 0).sum()):
-        logger.info(f"{title(kind)}: {cached:,} of {len(unlike):,} are in the cache")
-    missing = np.flatnonzero(places.shard < 0)
+    """The embeddings (n, d) of texts, of which `distinct` are the different ones, through the cache at an address."""
+    unfit = np.zeros(len(unique), dtype=bool)
+    index = cache.lookup(unique.keys)
+    if cached := int((index.shard >= 0).sum()):
+        logger.info(f"{title(kind)}: {cached:,} of {len(unique):,} are in the cache")
+    missing = np.flatnonzero(index.shard < 0)
     if len(missing):
-        evict(encoder, cache, place)
-        if (processes := process_count(encoder.load(), kind, once, missing)) > 1:
-            encode_on_processes(encoder.load(), cache, once, kind, own, missing, processes, place)
-            places = cache.find(unlike.keys)
+        evict(encoder, cache, cache_address)
+        if (processes := process_count(encoder.load(), kind, distinct, missing)) > 1:
+            encode_on_processes(encoder.load(), cache, distinct, kind, instructions, missing, processes, cache_address)
+            index = cache.lookup(unique.keys)
     # what is left: all, what the processes could not keep, or what another process removed meanwhile
-    while len(missing := np.flatnonzero((places.shard < 0) & ~unfit)):
-        with ShardWriter(cache, unlike.keys) as writer:
-            _encode(encoder, once, kind, own, missing, writer.add)
+    while len(missing := np.flatnonzero((index.shard < 0) & ~unfit)):
+        with ShardWriter(cache, unique.keys) as writer:
+            _encode(encoder, distinct, kind, instructions, missing, writer.add)
         unfit[writer.unfit] = True
-        places = cache.find(unlike.keys)
-    return _assembled(cache, places, unlike.inverse)
+        index = cache.lookup(unique.keys)
+    return _gather_rows(cache, index, unique.inverse)
 
 
-def _assembled(cache: ShardFolder, places: ShardIndex, place: np.ndarray) -> np.ndarray:
-    """The matrix (n, d) of the texts that are `place` (n,) among those that were looked up."""
-    out = empty_matrix(len(place), cache.dimension, cache.folder)
-    shard, row = places.shard[place], places.row[place]
+def _gather_rows(cache: ShardFolder, index: ShardIndex, inverse: np.ndarray) -> np.ndarray:
+    """The matrix (n, d) of the texts that are `inverse` (n,) among those that were looked up."""
+    out = empty_matrix(len(inverse), cache.dimension, cache.folder)
+    shard, row = index.shard[inverse], index.row[inverse]
     order = np.argsort(shard, kind="stable")
-    borders = np.searchsorted(shard[order], np.arange(len(places.names) + 1))
-    for name, start, end in zip(places.names, borders[:-1], borders[1:], strict=True):
+    borders = np.searchsorted(shard[order], np.arange(len(index.names) + 1))
+    for name, start, end in zip(index.names, borders[:-1], borders[1:], strict=True):
         if start < end:
-            own = order[start:end]
-            out[own] = cache.vectors(name)[row[own]]
+            rows = order[start:end]
+            out[rows] = cache.vectors(name)[row[rows]]
     out[shard < 0] = np.nan
     return out
 
 
-def _without_cache(
-    encoder: LazyEncoder, unlike: UniqueTexts, once: list[str], kind: TextType, own: list[str | None] | None
+def _embed_uncached(
+    encoder: LazyEncoder,
+    unique: UniqueTexts,
+    distinct: list[str],
+    kind: TextType,
+    instructions: list[str | None] | None,
 ) -> np.ndarray:
-    vectors = empty_matrix(len(unlike), encoder.dimension)
+    vectors = empty_matrix(len(unique), encoder.dimension)
 
     def keep(rows: np.ndarray, found: np.ndarray) -> None:
         vectors[rows] = found
 
-    _encode(encoder, once, kind, own, np.arange(len(unlike)), keep)
-    if len(unlike) == len(unlike.inverse):
+    _encode(encoder, distinct, kind, instructions, np.arange(len(unique)), keep)
+    if len(unique) == len(unique.inverse):
         return vectors
-    out = empty_matrix(len(unlike.inverse), encoder.dimension)
+    out = empty_matrix(len(unique.inverse), encoder.dimension)
     for start in range(0, len(out), ROWS_AT_ONCE):
         part = slice(start, start + ROWS_AT_ONCE)
-        out[part] = vectors[unlike.inverse[part]]
+        out[part] = vectors[unique.inverse[part]]
     return out
 
 
 def _encode(
     encoder: LazyEncoder,
-    once: list[str],
+    distinct: list[str],
     kind: TextType,
-    own: list[str | None] | None,
+    instructions: list[str | None] | None,
     rows: np.ndarray,
     done: Callable[[np.ndarray, np.ndarray], None],
 ) -> None:
     """`encode_rows`, which is imported, and transformers with it, only where there is something to encode."""
     from sharpen.embeddings.encoding import encode_rows
 
-    encode_rows(encoder.load(), once, kind, own, rows, done)
+    encode_rows(encoder.load(), distinct, kind, instructions, rows, done)

@@ -56,7 +56,7 @@ class TokenBudget:
 
     @classmethod
     def of(cls, encoder: Encoder) -> TokenBudget:
-        """What was asked for, else what suits the device."""
+        """`EncoderSettings.batch_tokens`, else what suits the device."""
         return cls(encoder.settings.batch_tokens or default_token_budget(encoder.device))
 
     def shrink(self, rows: int, longest: int) -> None:
@@ -79,15 +79,15 @@ def encode(
     encoder: Encoder, texts: Sequence[str], kind: TextType, instructions: Sequence[str | None] | None = None
 ) -> np.ndarray:
     """Embeddings (n, d, float32) of the texts, in their order, each distinct one computed once; all in memory."""
-    unlike = unique_texts(texts, instructions)
-    vectors = np.empty((len(unlike), encoder.dimension), dtype=np.float32)
+    unique = unique_texts(texts, instructions)
+    vectors = np.empty((len(unique), encoder.dimension), dtype=np.float32)
 
     def keep(rows: np.ndarray, found: np.ndarray) -> None:
         vectors[rows] = found
 
-    once, own = select(unlike.first_index, texts, instructions)
-    encode_rows(encoder, once, kind, own, np.arange(len(unlike)), keep)
-    return vectors[unlike.inverse]
+    distinct, given = select(unique.first_index, texts, instructions)
+    encode_rows(encoder, distinct, kind, given, np.arange(len(unique)), keep)
+    return vectors[unique.inverse]
 
 
 def encode_rows(
@@ -120,23 +120,23 @@ def encode_rows(
     if not chunks:
         return
     budget = TokenBudget.of(encoder)
-    asked = budget.tokens
+    tokens_at_once = budget.tokens
 
     def tokens_of(rows: np.ndarray) -> list[np.ndarray]:
         return tokenized(encoder, texts, kind, instructions, rows)
 
     with eval_mode(encoder), share.progress(title(kind)) as reporter:
         expected = TokenEstimate(reporter, sum(len(texts[row]) for row in rows.tolist()))
-        for chunk, work in prefetch(lambda chunk: share.of(chunk, tokens_of, asked), chunks):
+        for chunk, work in prefetch(lambda chunk: share.plan(chunk, tokens_of, tokens_at_once), chunks):
             expected.add(sum(len(texts[row]) for row in chunk.tolist()), work.tokens_of_all)
-            for parts in _side_by_side(encoder, kind, work, budget):
+            for parts in _encode_in_threads(encoder, kind, work, budget):
                 for part, vectors in parts:
                     done(work.rows[part], vectors)
-                    reporter.advance(work.counts_for * sum(len(work.tokens[row]) for row in part))
+                    reporter.advance(work.progress_scale * sum(len(work.tokens[row]) for row in part))
     allocator.release_freed_memory()
 
 
-def _side_by_side(
+def _encode_in_threads(
     encoder: Encoder, kind: TextType, work: ShardBatch, budget: TokenBudget
 ) -> Iterator[list[tuple[np.ndarray, np.ndarray]]]:
     """What `encode_batch` gives for each micro-batch; on a CPU every core has one of its own."""
@@ -163,8 +163,8 @@ def tokenized(
     found: list[np.ndarray] = []
     for start in range(0, len(rows), TOKENIZED_AT_ONCE):
         part: list[int] = rows[start : start + TOKENIZED_AT_ONCE].tolist()
-        own = [instructions[row] for row in part] if instructions else None
-        found += [np.array(ids, dtype=np.int32) for ids in encoder.tokenize([texts[row] for row in part], kind, own)]
+        given = [instructions[row] for row in part] if instructions else None
+        found += [np.array(ids, dtype=np.int32) for ids in encoder.tokenize([texts[row] for row in part], kind, given)]
     return found
 
 
@@ -198,12 +198,12 @@ def encode_batch(
     """
     lengths = np.array([len(tokens[row]) for row in batch])
 
-    def embed_texts(places: np.ndarray) -> np.ndarray:
-        rows = [tokens[row] for row in batch[places]]
+    def embed_texts(positions: np.ndarray) -> np.ndarray:
+        rows = [tokens[row] for row in batch[positions]]
         return encoder(**encoder.pad(cast("Sequence[Sequence[int]]", rows)), kind=kind).cpu().numpy()
 
-    for places, vectors in with_oom_retry(np.arange(len(batch)), lengths, budget, embed_texts):
-        yield batch[places], vectors
+    for positions, vectors in with_oom_retry(np.arange(len(batch)), lengths, budget, embed_texts):
+        yield batch[positions], vectors
 
 
 def with_oom_retry(
@@ -249,9 +249,9 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error of torch says that memory ran out, on a GPU or on a CPU."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
-    said = str(error).lower()
+    message = str(error).lower()
     known = ("not enough memory", "can't allocate memory", "out of memory", "cublas_status_alloc_failed")
-    return isinstance(error, RuntimeError) and any(words in said for words in known)
+    return isinstance(error, RuntimeError) and any(words in message for words in known)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""A model that is loaded when there is a text to encode: when the vectors of all are kept, it need not be.
+"""A model that is loaded when there is a text to encode: when all vectors are cached, it need not be.
 
 What an encoder is, as far as the cache and its users ask, follows from its files, its settings, the device and the
 code. It is kept under the hash of all these, so that a changed model is another one. Importing transformers, loading
@@ -65,12 +65,12 @@ class LazyEncoder:
             InputError: as `Encoder.load`.
         """
         found = cls(address, settings, None)
-        kept = _kept(address, settings)
-        found._facts = _read(kept) if kept else None
+        memo = _memo_file(address, settings)
+        found._facts = _read(memo) if memo else None
         if found._facts is None:
-            found._facts = _learn(found.load(), for_cache=kept is not None)
-            if kept:
-                _write(kept, found._facts)
+            found._facts = _learn(found.load(), for_cache=memo is not None)
+            if memo:
+                _write(memo, found._facts)
         return found
 
     @classmethod
@@ -149,7 +149,7 @@ def _learn(encoder: Encoder, *, for_cache: bool) -> dict[str, Any]:
     return json.loads(json.dumps(facts))  # as they are when they are read
 
 
-def _kept(address: str, settings: EncoderSettings) -> Path | None:
+def _memo_file(address: str, settings: EncoderSettings) -> Path | None:
     """The file with what is known of a model; None where no vectors are kept either."""
     if settings.vector_cache in ("off", ""):
         return None
@@ -181,10 +181,10 @@ def _version(library: str) -> str:
         return ""
 
 
-def _read(kept: Path) -> dict[str, Any] | None:
+def _read(memo: Path) -> dict[str, Any] | None:
     """What was written; None, where it was not or is damaged."""
     try:
-        found = json.loads(kept.read_bytes())
+        found = json.loads(memo.read_bytes())
         whole = isinstance(found["dimension"], int) and isinstance(found["weights_hash"], str)
         ModelConfig.checked(found["config"])
         return found if whole and found["facts"].keys() == {"query", "passage"} else None
@@ -192,11 +192,11 @@ def _read(kept: Path) -> dict[str, Any] | None:
         return None
 
 
-def _write(kept: Path, facts: Mapping[str, Any]) -> None:
+def _write(memo: Path, facts: Mapping[str, Any]) -> None:
     # where nothing can be written, it is loaded again the next time
     with suppress(OSError, InputError):
-        kept.parent.mkdir(exist_ok=True, mode=0o700)
-        local_store.write(kept, (json.dumps(facts, sort_keys=True) + "\n").encode())
-        for other in kept.parent.iterdir():
+        memo.parent.mkdir(exist_ok=True, mode=0o700)
+        local_store.write(memo, (json.dumps(facts, sort_keys=True) + "\n").encode())
+        for other in memo.parent.iterdir():
             if time.time() - other.stat().st_mtime > _FORGOTTEN_SECONDS:
                 other.unlink(missing_ok=True)

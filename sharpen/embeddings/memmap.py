@@ -30,8 +30,8 @@ def empty_matrix(rows: int, dimension: int, folder: Path | None = None) -> np.nd
     size = rows * dimension * np.dtype(np.float32).itemsize
     if size < IN_MEMORY_BYTES:
         return np.empty((rows, dimension), dtype=np.float32)
-    place = folder or Path(tempfile.gettempdir())
-    with local_store.translate_os_errors(place), tempfile.TemporaryFile(dir=place) as file:
+    directory = folder or Path(tempfile.gettempdir())
+    with local_store.translate_os_errors(directory), tempfile.TemporaryFile(dir=directory) as file:
         # taken now: a full disk would end the process with a signal when a page is written
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(file.fileno(), 0, size)

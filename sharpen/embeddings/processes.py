@@ -51,7 +51,7 @@ def encode_on_processes(
     instructions: list[str | None] | None,
     rows: np.ndarray,
     processes: int,
-    place: str,
+    cache_address: str,
 ) -> None:
     """Let several processes encode some rows of the texts and keep them in the cache.
 
@@ -61,7 +61,7 @@ def encode_on_processes(
         texts, kind, instructions: as for `Encoder.tokenize`.
         rows: which of the texts.
         processes: how many.
-        place: of the cache, as `EncoderSettings.vector_cache` says it.
+        cache_address: of the cache, as `EncoderSettings.vector_cache` says it.
 
     Raises:
         InputError, StepFailed: as `run_on_processes`.
@@ -71,7 +71,7 @@ def encode_on_processes(
     try:
         with local_store.translate_os_errors(folder):
             folder.mkdir(mode=0o700)
-            Request.of(encoder, cache.folder.name, texts, kind, instructions, rows, place).write(folder)
+            Request.of(encoder, cache.folder.name, texts, kind, instructions, rows, cache_address).write(folder)
         if device.type == "cuda":
             # the first process needs the room
             encoder.to("cpu")

@@ -67,12 +67,12 @@ class RemoteShards(ShardFolder):
     def names(self) -> list[str]:
         return sorted({*super().names(), *self.stored})
 
-    def find(self, wanted: np.ndarray) -> ShardIndex:
+    def lookup(self, wanted: np.ndarray) -> ShardIndex:
         """As `ShardFolder.find`; what is used and was made while the store was not in reach is put there now."""
-        places = super().find(wanted)
-        for number in np.unique(places.shard[places.shard >= 0]).tolist():
-            self._publish(places.names[number])
-        return places
+        index = super().lookup(wanted)
+        for number in np.unique(index.shard[index.shard >= 0]).tolist():
+            self._publish(index.names[number])
+        return index
 
     def add(self, keys: np.ndarray, vectors: np.ndarray) -> str:
         name = super().add(keys, vectors)
@@ -105,7 +105,7 @@ class RemoteShards(ShardFolder):
         self.stored.discard(name)
         if damaged:
             logger.warning(f"note: {self.remote.uri}/{name}: damaged or cut off; the shard is removed and made again")
-            keys = [self.remote.prefix + name + ending for ending in (KEYS, VECTORS)]
+            keys = [self.remote.prefix + name + suffix for suffix in (KEYS, VECTORS)]
             self._with_store(lambda: object_store.delete_keys(self.remote, keys), None)
 
     def _fetch(self, name: str) -> bool:
@@ -115,8 +115,8 @@ class RemoteShards(ShardFolder):
             self._note_use()
             fresh.mkdir(mode=0o700)
             try:
-                for ending in (KEYS, VECTORS):
-                    object_store.download(self.remote.below(name + ending), fresh / ending)
+                for suffix in (KEYS, VECTORS):
+                    object_store.download(self.remote.below(name + suffix), fresh / suffix)
                 if name_of(fresh / KEYS, fresh / VECTORS) != name:
                     return False
                 self.put(name, fresh / KEYS, fresh / VECTORS)
@@ -128,8 +128,8 @@ class RemoteShards(ShardFolder):
         keys = self.remote.below(name + KEYS)
 
         def upload() -> None:
-            for ending, path in ((VECTORS, self.vectors_path(name)), (KEYS, self.keys_path(name))):
-                object_store.upload(self.remote.below(name + ending), path)
+            for suffix, path in ((VECTORS, self.vectors_path(name)), (KEYS, self.keys_path(name))):
+                object_store.upload(self.remote.below(name + suffix), path)
             self.stored.add(name)
 
         if name not in self.stored:

@@ -49,10 +49,10 @@ class Request:
         kind: TextType,
         instructions: list[str | None] | None,
         rows: np.ndarray,
-        place: str,
+        cache_address: str,
     ) -> Request:
-        """A request of this encoder, whose answer is kept at a place, as `EncoderSettings.vector_cache` says it."""
-        settings = encoder.settings.model_copy(update={"vector_cache": place})
+        """A request of this encoder, answered in the cache at an address (`EncoderSettings.vector_cache`)."""
+        settings = encoder.settings.model_copy(update={"vector_cache": cache_address})
         return cls(encoder.address, settings, identity, kind, texts, instructions, rows)
 
     def write(self, folder: Path) -> None:

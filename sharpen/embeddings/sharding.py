@@ -19,7 +19,7 @@ class ShardBatch:
     Attributes:
         rows: (m,) of the texts.
         tokens: their token ids.
-        batches: micro-batches as places in `rows`.
+        batches: micro-batches as positions in `rows`.
         tokens_of_all: tokens of the whole chunk.
     """
 
@@ -29,7 +29,7 @@ class ShardBatch:
     tokens_of_all: int
 
     @property
-    def counts_for(self) -> float:
+    def progress_scale(self) -> float:
         """How many tokens of all processes are done for each that is done here: they have the same amount to do."""
         return self.tokens_of_all / max(1, sum(map(len, self.tokens)))
 
@@ -43,11 +43,11 @@ class Shard:
 
     def __init__(self, rank: int = 0, size: int = 1) -> None:
         self.rank, self.size = rank, size
-        self._dealt = np.zeros(size, dtype=np.int64)
+        self._assigned = np.zeros(size, dtype=np.int64)
 
-    def lengths(self, own: np.ndarray, total: int) -> np.ndarray:
+    def lengths(self, local: np.ndarray, total: int) -> np.ndarray:
         """Tokens (total,) of all texts of a chunk, from those of the texts rank, rank + size, rank + 2 size ..."""
-        return own
+        return local
 
     def progress(self, what: str) -> AbstractContextManager[Reporter]:
         """The first process tells how far all are: they do the same amount."""
@@ -55,7 +55,7 @@ class Shard:
             return nullcontext(Silent())
         return progress(what if self.size == 1 else f"{what} on {self.size} processes", 0, "tokens")
 
-    def of(self, chunk: np.ndarray, tokens_of: Callable[[np.ndarray], list[np.ndarray]], budget: int) -> ShardBatch:
+    def plan(self, chunk: np.ndarray, tokens_of: Callable[[np.ndarray], list[np.ndarray]], budget: int) -> ShardBatch:
         """This process's part of a chunk.
 
         Args:
@@ -68,19 +68,21 @@ class Shard:
         batches = split_by_tokens(longest_first(lengths), lengths, budget)
         if self.size == 1:
             return ShardBatch(chunk, tokens, batches, int(lengths.sum()))
-        mine = [batch for batch, owner in zip(batches, self._deal(batches, lengths), strict=True) if owner == self.rank]
+        mine = [
+            batch for batch, owner in zip(batches, self._assign(batches, lengths), strict=True) if owner == self.rank
+        ]
         # tokenised again, which is a second time at most: the tokens are elsewhere, and this costs less than their way
         rows = chunk[np.concatenate([np.empty(0, np.int64), *mine])]
         ends = np.cumsum([len(batch) for batch in mine])
-        places = np.split(np.arange(len(rows)), ends[:-1]) if mine else []
-        return ShardBatch(rows, tokens_of(rows), places, int(lengths.sum()))
+        positions = np.split(np.arange(len(rows)), ends[:-1]) if mine else []
+        return ShardBatch(rows, tokens_of(rows), positions, int(lengths.sum()))
 
-    def _deal(self, batches: Sequence[np.ndarray], lengths: np.ndarray) -> list[int]:
+    def _assign(self, batches: Sequence[np.ndarray], lengths: np.ndarray) -> list[int]:
         """The owner of each micro-batch: who has the fewest tokens, padding included, over all chunks so far."""
         owners = []
         for batch in batches:
-            owner = int(self._dealt.argmin())
-            self._dealt[owner] += len(batch) * padded_length(int(lengths[batch[0]]))
+            owner = int(self._assigned.argmin())
+            self._assigned[owner] += len(batch) * padded_length(int(lengths[batch[0]]))
             owners.append(owner)
         return owners
 

@@ -105,17 +105,17 @@ class ShardFolder:
         keys.replace(self.keys_path(name))
         self._sound.add(name)
 
-    def find(self, wanted: np.ndarray) -> ShardIndex:
+    def lookup(self, wanted: np.ndarray) -> ShardIndex:
         """Where the vectors of these keys are. Shards that turn out to be damaged are removed, with a note."""
         names = self.names()
         while True:
             held = {name: keys for name in names if (keys := self.keys(name)) is not None}
             names = list(held)
-            places = lookup(wanted, names, list(held.values()))
-            needed = {names[shard] for shard in np.unique(places.shard) if shard >= 0}
+            index = find_keys(wanted, names, list(held.values()))
+            needed = {names[shard] for shard in np.unique(index.shard) if shard >= 0}
             damaged = {name for name in needed if not self.is_sound(name)}
             if not damaged:
-                return places
+                return index
             names = [name for name in names if name not in damaged]
 
     def keys(self, name: str) -> np.ndarray | None:
@@ -126,7 +126,7 @@ class ShardFolder:
                 return np.load(path, allow_pickle=False)
         except FileNotFoundError:
             return None  # another process removed it
-        self.drop(name, "its keys are damaged")
+        self.discard(name, "its keys are damaged")
         return None
 
     def is_sound(self, name: str) -> bool:
@@ -135,10 +135,10 @@ class ShardFolder:
             path = self.vectors_path(name)
             try:
                 if local_store.sha256_of(path)[:_VECTORS_DIGITS] != name.partition("-")[2]:
-                    self.drop(name, "its vectors are damaged or cut off")
+                    self.discard(name, "its vectors are damaged or cut off")
                     return False
             except FileNotFoundError:
-                self.drop(name, "its vectors are not there")
+                self.discard(name, "its vectors are not there")
                 return False
             self._sound.add(name)
         return True
@@ -147,14 +147,14 @@ class ShardFolder:
         """Vectors (n, d) of a shard that is sound, memory-mapped."""
         return np.load(self.vectors_path(name), mmap_mode="r", allow_pickle=False)
 
-    def drop(self, name: str, reason: str) -> None:
+    def discard(self, name: str, reason: str) -> None:
         """Remove a shard from this folder, so that it is made again."""
         logger.warning(f"note: {self.vectors_path(name)}: {reason}; the shard is removed and made again")
         self._sound.discard(name)
         self.keys_path(name).unlink(missing_ok=True)
         self.vectors_path(name).unlink(missing_ok=True)
 
-    def sweep(self) -> None:
+    def collect_garbage(self) -> None:
         """Remove what killed processes left behind."""
         complete = set(self.names())
         for path in self.folder.iterdir():
@@ -181,7 +181,7 @@ def name_of(keys: Path, vectors: Path) -> str:
     return f"{local_store.sha256_of(keys)[:_KEYS_DIGITS]}-{local_store.sha256_of(vectors)[:_VECTORS_DIGITS]}"
 
 
-def lookup(wanted: np.ndarray, names: list[str], held: Sequence[np.ndarray]) -> ShardIndex:
+def find_keys(wanted: np.ndarray, names: list[str], held: Sequence[np.ndarray]) -> ShardIndex:
     """Where the wanted keys (n,) stand among the keys of the shards."""
     known = np.concatenate([np.empty(0, KEY_TYPE), *held])
     shard_of = np.repeat(np.arange(len(held)), [len(keys) for keys in held])
@@ -189,9 +189,9 @@ def lookup(wanted: np.ndarray, names: list[str], held: Sequence[np.ndarray]) -> 
     shard, row = np.full(len(wanted), -1), np.full(len(wanted), -1)
     if len(known):
         order = np.argsort(known, kind="stable")
-        place = order[np.minimum(np.searchsorted(known, wanted, sorter=order), len(known) - 1)]
-        found = known[place] == wanted
-        shard[found], row[found] = shard_of[place[found]], row_of[place[found]]
+        position = order[np.minimum(np.searchsorted(known, wanted, sorter=order), len(known) - 1)]
+        found = known[position] == wanted
+        shard[found], row[found] = shard_of[position[found]], row_of[position[found]]
     return ShardIndex(names, shard, row)
 
 

@@ -38,12 +38,12 @@ class DistributedShard(Shard):
     def __init__(self) -> None:
         super().__init__(dist.get_rank(), dist.get_world_size())
 
-    def lengths(self, own: np.ndarray, total: int) -> np.ndarray:
+    def lengths(self, local: np.ndarray, total: int) -> np.ndarray:
         padded = np.zeros(-(-total // self.size), dtype=np.int64)
-        padded[: len(own)] = own
-        found = [torch.empty(len(padded), dtype=torch.int64) for _ in range(self.size)]
-        dist.all_gather(found, torch.from_numpy(padded))
-        return torch.stack(found, dim=1).reshape(-1).numpy()[:total]
+        padded[: len(local)] = local
+        gathered = [torch.empty(len(padded), dtype=torch.int64) for _ in range(self.size)]
+        dist.all_gather(gathered, torch.from_numpy(padded))
+        return torch.stack(gathered, dim=1).reshape(-1).numpy()[:total]
 
 
 def work(folder: Path) -> None:
@@ -64,12 +64,12 @@ def work(folder: Path) -> None:
         raise StepFailed(f"{request.model}: the model was changed while it was in use; run again")
     keys = np.zeros(len(request.texts), dtype=KEY_TYPE)
     keys[request.rows] = exact_keys(*select(request.rows, request.texts, request.instructions))
-    with joined() as share, ShardWriter(cache, keys) as writer:
+    with process_group() as share, ShardWriter(cache, keys) as writer:
         encode_rows(encoder, request.texts, request.kind, request.instructions, request.rows, writer.add, share)
 
 
 @contextmanager
-def joined() -> Iterator[Shard]:
+def process_group() -> Iterator[Shard]:
     """The processes that torchrun started, or this one alone. They exchange lengths only, so gloo will do."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield Shard()

@@ -13,9 +13,9 @@ import os
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 # Above it every block is a mapping of its own, which is given back when it is freed: the most that glibc allows.
 _LARGEST_ON_HEAP = 32 * 2**20
-_MOST_KEPT = 2**31 - 1
+_NEVER_TRIM = 2**31 - 1
 # Whoever set one of these knows better.
-_OWN = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TOP_PAD_", "GLIBC_TUNABLES")
+_GLIBC_VARIABLES = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TOP_PAD_", "GLIBC_TUNABLES")
 
 
 def retain_freed_memory() -> bool:
@@ -23,11 +23,11 @@ def retain_freed_memory() -> bool:
 
     It does not with another allocator's libc, or where the environment sets glibc's own.
     """
-    if any(os.environ.get(name) for name in _OWN):
+    if any(os.environ.get(name) for name in _GLIBC_VARIABLES):
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     return mallopt is not None and all(
-        mallopt(name, value) for name, value in ((_MMAP_THRESHOLD, _LARGEST_ON_HEAP), (_TRIM_THRESHOLD, _MOST_KEPT))
+        mallopt(name, value) for name, value in ((_MMAP_THRESHOLD, _LARGEST_ON_HEAP), (_TRIM_THRESHOLD, _NEVER_TRIM))
     )
 
 

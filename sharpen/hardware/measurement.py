@@ -55,7 +55,7 @@ def choices() -> dict[str, Any]:
     global _chosen
     with _lock:
         if _chosen is None:
-            _take(_inherited() or _kept() or _written(_measured()))
+            _take(_inherited() or _from_file() or _written(_measured()))
         assert _chosen is not None
         return _chosen
 
@@ -91,7 +91,7 @@ def _inherited() -> dict[str, Any] | None:
     return _whole(os.environ.get(VARIABLE, ""))
 
 
-def _kept() -> dict[str, Any] | None:
+def _from_file() -> dict[str, Any] | None:
     with suppress(OSError, InputError):
         return _whole(_file().read_text(encoding="utf-8"))
     return None
@@ -112,16 +112,16 @@ def _written(chosen: dict[str, Any]) -> dict[str, Any]:
     logger.warning(f"note: hardware: {chosen['precision']} is used, measured in {chosen['seconds']:.1f} s")
     # where nothing can be written, the next process measures again
     with suppress(OSError, InputError):
-        place = _file()
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=place.parent, encoding="utf-8") as target:
+        path = _file()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, encoding="utf-8") as target:
             json.dump(chosen, target)
             target.flush()
-            if _kept() is None:
-                place.unlink(missing_ok=True)
+            if _from_file() is None:
+                path.unlink(missing_ok=True)
             with suppress(FileExistsError):
-                os.link(target.name, place)
-    return _kept() or chosen
+                os.link(target.name, path)
+    return _from_file() or chosen
 
 
 def _file() -> Path:

@@ -17,7 +17,7 @@ import torch
 
 T = TypeVar("T")
 Task = Callable[[], T]
-# Threads that are set aside for lanes while other operations run on one: see `one_thread`.
+# Threads that are set aside for workers while other operations run on one: see `one_thread`.
 _set_aside = 0
 _Jobs = queue.SimpleQueue[tuple[Future[T], Task[T]] | None]
 
@@ -33,7 +33,7 @@ def worker_count(device: torch.device, pieces: int) -> int:
 
 @contextmanager
 def one_thread(device: torch.device) -> Iterator[None]:
-    """A block whose operations run on one thread each on a CPU; lanes are as many as before.
+    """A block whose operations run on one thread each on a CPU; workers are as many as before.
 
     An operation on several threads lasts until the slowest one is done: with another busy process on the machine, small
     ones take many times as long. Sums over one thread do not depend on the number of cores either.
@@ -63,55 +63,55 @@ def all_threads() -> Iterator[None]:
 
 def map_in_threads(
     pieces: Iterable[Task[T]],
-    lanes: int,
-    surroundings: Callable[[], AbstractContextManager[object]],
+    workers: int,
+    context: Callable[[], AbstractContextManager[object]],
     ahead: int | None = None,
 ) -> Iterator[T]:
     """The results of the pieces, in their order.
 
     Args:
         pieces: taken one by one, as a thread is free for it.
-        lanes: threads; 0: the pieces are computed by the caller's thread, in its own surroundings.
-        surroundings: entered once by each thread: modes of torch hold for one thread only.
+        workers: threads; 0: the pieces are computed by the caller's thread, in its own context.
+        context: entered once by each thread: modes of torch hold for one thread only.
         ahead: most pieces that are taken beyond the result that is asked for; two for each lane by default.
 
     Raises:
-        BaseException: what a piece raised, at its turn, or what `surroundings` raised.
+        BaseException: what a piece raised, at its turn, or what `context` raised.
     """
-    if lanes == 0:
+    if workers == 0:
         for piece in pieces:
             yield piece()
         return
     jobs: _Jobs[T] = queue.SimpleQueue()
     begun: deque[Future[T]] = deque()
     threads = torch.get_num_threads()
-    pool = ThreadPoolExecutor(lanes, thread_name_prefix="lane")
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="lane")
     try:
-        for _ in range(lanes):
-            pool.submit(_serve, jobs, surroundings)
+        for _ in range(workers):
+            pool.submit(_serve, jobs, context)
         for piece in pieces:
             begun.append(Future())
             jobs.put((begun[-1], piece))
-            if len(begun) > (2 * lanes if ahead is None else ahead):
+            if len(begun) > (2 * workers if ahead is None else ahead):
                 yield begun.popleft().result()
         while begun:
             yield begun.popleft().result()
     finally:
         for future in begun:
             future.cancel()
-        for _ in range(lanes):
+        for _ in range(workers):
             jobs.put(None)
         pool.shutdown()
         # torch gives the number that was set last to every thread that begins
         torch.set_num_threads(threads)
 
 
-def _serve(jobs: _Jobs[T], surroundings: Callable[[], AbstractContextManager[object]]) -> None:
+def _serve(jobs: _Jobs[T], context: Callable[[], AbstractContextManager[object]]) -> None:
     torch.set_num_threads(1)
     with ExitStack() as entered:
         fault: BaseException | None = None
         try:
-            entered.enter_context(surroundings())
+            entered.enter_context(context())
         except BaseException as error:
             fault = error  # for whoever waits for a piece
         while (job := jobs.get()) is not None:

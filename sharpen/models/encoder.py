@@ -53,7 +53,7 @@ class Encoder(nn.Module):
         tokenizer: Any,
         settings: EncoderSettings,
         facts: architecture.Architecture,
-        told: str = "model",
+        source: str = "model",
     ) -> None:
         super().__init__()
         self.model: Any = towers["passage"]
@@ -67,12 +67,12 @@ class Encoder(nn.Module):
         self.named_prompts = dict(facts.named_prompts)
         self.source_prompts: dict[str, list[str]] = {}
         for tower in towers.values():
-            tokenizing.check_vocabulary(tokenizer, tower, told)
-        tokenizing.ensure_pad_token(tokenizer, told)
+            tokenizing.check_vocabulary(tokenizer, tower, source)
+        tokenizing.ensure_pad_token(tokenizer, source)
         if settings.add_eos_token or (
             settings.add_eos_token is None and self.pooling == "last_token" and causal and not facts.embedder
         ):
-            tokenizing.ensure_eos(tokenizer, told)
+            tokenizing.ensure_eos(tokenizer, source)
         self.max_lengths = {
             "query": tokenizing.longest(settings.query_max_len, self.model, tokenizer),
             "passage": tokenizing.longest(settings.passage_max_len, self.model, tokenizer),
@@ -207,7 +207,7 @@ class Encoder(nn.Module):
             kind: whether they are queries or passages; only two towers need to know.
         """
         if kind is None and self.query_model is not None:
-            raise ValueError("an encoder of two towers must be told the kind of its texts")
+            raise ValueError("an encoder of two towers must know the kind of its texts")
         model = self.towers.get(kind or "passage", self.model)
         # a mask that hides nothing takes time; to look at it on a GPU would take more
         mask = None if self.device.type == "cpu" and bool(attention_mask.all()) else attention_mask

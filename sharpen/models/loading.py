@@ -17,22 +17,22 @@ from sharpen.hardware import allocator, cpu_attention
 from sharpen.models import model_check
 
 
-def load_transformer(folder: Path, told: str, implementations: Sequence[str]) -> Any:
+def load_transformer(folder: Path, source: str, implementations: Sequence[str]) -> Any:
     """The model, with the first of some attention implementations that it supports.
 
     Args:
         folder: where it is.
-        told: the model's address, for messages.
+        source: the model's address, for messages.
         implementations: as transformers names them.
 
     Raises:
         InputError: the folder has no model that can be read safely, or none that maps a text to token vectors.
     """
-    model_check.check_transformer(told, folder)
+    model_check.check_transformer(source, folder)
     cpu_attention.register()
     allocator.retain_freed_memory()
     *others, last = implementations
-    with readable(told):
+    with readable(source):
         for implementation in others:
             try:
                 return _load(folder, implementation)
@@ -41,29 +41,29 @@ def load_transformer(folder: Path, told: str, implementations: Sequence[str]) ->
         return _load(folder, last)
 
 
-def shared_tokenizer(folders: Sequence[Path], told: str) -> Any:
+def shared_tokenizer(folders: Sequence[Path], source: str) -> Any:
     """The tokenizer of one tower or of both.
 
     Raises:
         InputError: there is none, or the towers' differ.
     """
-    with readable(told):
+    with readable(source):
         found = [AutoTokenizer.from_pretrained(folder, trust_remote_code=False) for folder in folders]
     if any(other.get_vocab() != found[0].get_vocab() for other in found):
-        raise InputError(f"{told}: its towers have different tokenizers; use towers that share one")
+        raise InputError(f"{source}: its towers have different tokenizers; use towers that share one")
     # sentence-transformers writes each route's own length into its tokenizer; ours come from the settings.
     found[0].model_max_length = max(one.model_max_length for one in found)
     return found[0]
 
 
-def embedding_size(folder: Path, told: str) -> int:
+def embedding_size(folder: Path, source: str) -> int:
     """Length of the embeddings of a transformers model, from its configuration alone.
 
     Raises:
         InputError: there is none that can be read.
     """
-    model_check.check_transformer(told, folder)
-    with readable(told):
+    model_check.check_transformer(source, folder)
+    with readable(source):
         return AutoConfig.from_pretrained(folder, trust_remote_code=False).hidden_size
 
 
@@ -97,7 +97,7 @@ def _load(folder: Path, implementation: str) -> Any:
 
 
 @contextmanager
-def readable(told: str) -> Iterator[None]:
+def readable(source: str) -> Iterator[None]:
     """A block in which what transformers says of a folder that it cannot read becomes one line for the user.
 
     The block does nothing but read the folder, whose faults reach us as errors of any class.
@@ -108,7 +108,7 @@ def readable(told: str) -> Iterator[None]:
         raise
     except Exception as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise InputError(f"{told}: cannot be loaded as a text-embedding model: {reason}") from error
+        raise InputError(f"{source}: cannot be loaded as a text-embedding model: {reason}") from error
 
 
 @contextmanager

@@ -27,7 +27,7 @@ def ensure_pad_token(tokenizer: Any, model: str) -> None:
         tokenizer.pad_token = tokenizer.eos_token
 
 
-def check_vocabulary(tokenizer: Any, model: Any, told: str) -> None:
+def check_vocabulary(tokenizer: Any, model: Any, source: str) -> None:
     """Raise InputError where the model has no vector for a token that the tokenizer gives for a text.
 
     Classes of tokenizers bring special tokens of their own, for which a model that never sees them has no vector.
@@ -38,7 +38,7 @@ def check_vocabulary(tokenizer: Any, model: Any, told: str) -> None:
     rows = getattr(embeddings, "num_embeddings", None)
     if largest < 0 or (rows is not None and largest >= rows):
         raise InputError(
-            f"{told}: its tokenizer knows tokens up to number {largest}, but the model has {rows} token vectors; the "
+            f"{source}: its tokenizer knows tokens up to number {largest}, but the model has {rows} token vectors; the "
             "two do not belong together"
         )
 

@@ -288,11 +288,11 @@ def test_leftovers_of_killed_writers_are_no_shards_and_go_when_they_are_old(tmp_
     half, fresh = folder.vectors_path("left-behind"), folder.folder / ".shard.writing-0123"
     shutil.copy(folder.vectors_path(name), half)
     fresh.mkdir()
-    folder.sweep()
+    folder.collect_garbage()
     assert half.exists() and fresh.exists() and folder.names() == [name]
     for path in (half, fresh):
         os.utime(path, (0, 0))
-    folder.sweep()
+    folder.collect_garbage()
     assert not half.exists() and not fresh.exists() and folder.names() == [name]
 
 

@@ -146,8 +146,8 @@ def test_shares_are_whole_micro_batches_of_equal_tokens(size: int) -> None:
     def tokens_of(rows: np.ndarray) -> list[np.ndarray]:
         return [np.zeros(lengths[row - 10_000], np.int32) for row in rows]
 
-    alone = Shard().of(chunk, tokens_of, 1024)
-    works = [Pretended(rank, size, lengths).of(chunk, tokens_of, 1024) for rank in range(size)]
+    alone = Shard().plan(chunk, tokens_of, 1024)
+    works = [Pretended(rank, size, lengths).plan(chunk, tokens_of, 1024) for rank in range(size)]
     batches = {tuple(alone.rows[batch]) for batch in alone.batches}
     dealt = [tuple(own.rows[batch]) for own in works for batch in own.batches]
     assert len(dealt) == len(batches) and set(dealt) == batches
@@ -164,7 +164,7 @@ def test_more_processes_than_micro_batches() -> None:
     def tokens_of(rows: np.ndarray) -> list[np.ndarray]:
         return [np.zeros(lengths[row], np.int32) for row in rows]
 
-    works = [Pretended(rank, 4, lengths).of(np.arange(2), tokens_of, 5) for rank in range(4)]
+    works = [Pretended(rank, 4, lengths).plan(np.arange(2), tokens_of, 5) for rank in range(4)]
     assert [own.rows.tolist() for own in works] == [[0], [1], [], []]
     assert [len(own.batches) for own in works] == [1, 1, 0, 0]
 

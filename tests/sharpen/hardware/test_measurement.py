@@ -66,7 +66,7 @@ def test_attention_by_length_and_use(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (ties["fp32", 64, True], ties["fp32", 64, False]) == ("eager", "sdpa")
     monkeypatch.setattr(hardware, "_chosen", None)
     monkeypatch.setenv(hardware.VARIABLE, "")
-    monkeypatch.setattr(hardware, "_kept", lambda: None)
+    monkeypatch.setattr(hardware, "_from_file", lambda: None)
     measured_as(monkeypatch, {"sdpa": 0.8, "eager": 0.5})
     assert hardware.fast_attention("bf16", 64, training=True) == "sdpa"
     assert hardware.fast_attention("fp32", 8192, training=False) == "eager"
@@ -107,7 +107,7 @@ def test_it_is_kept_for_the_next_process_and_handed_to_children(
     monkeypatch.setattr(hardware, "_chosen", None)
     monkeypatch.setenv(hardware.VARIABLE, json.dumps({**chosen, "machine": "another"}))
     assert hardware.choices()["precision"] == "fp32", "what holds for another machine is measured anew"
-    assert hardware._kept() == hardware.choices(), "and a damaged file is replaced"
+    assert hardware._from_file() == hardware.choices(), "and a damaged file is replaced"
 
 
 def test_of_two_processes_that_measured_at_once_both_take_the_first(monkeypatch: pytest.MonkeyPatch) -> None:

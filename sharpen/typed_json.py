@@ -10,14 +10,14 @@ from pydantic import TypeAdapter, ValidationError
 from sharpen.errors import InputError
 
 
-def parse(kind: Any, data: bytes | str, where: str, *, mend: str = "") -> Any:
+def parse(kind: Any, data: bytes | str, where: str, *, remedy: str = "") -> Any:
     """The value in a JSON text, every part of it of its declared type.
 
     Args:
         kind: a dataclass, or any other type that pydantic knows; fields that it does not have are left out.
         data: the text, UTF-8.
         where: what the text is, for the message.
-        mend: what a person can do about damage.
+        remedy: what a person can do about damage.
 
     Raises:
         InputError: the text is not JSON, or holds other types; one line without what the text holds.
@@ -28,7 +28,7 @@ def parse(kind: Any, data: bytes | str, where: str, *, mend: str = "") -> Any:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         field = ".".join(str(part) for part in first["loc"])
         said = f"{field}: {first['msg']}" if field else first["msg"]
-        raise InputError(f"{where}: damaged ({said}){f'; {mend}' if mend else ''}") from None
+        raise InputError(f"{where}: damaged ({said}){f'; {remedy}' if remedy else ''}") from None
 
 
 @cache

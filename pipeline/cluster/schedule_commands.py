@@ -219,7 +219,7 @@ def _make(backend: Backend, wanted: ScheduleFile, settings: list[Settings], zone
         paused = "" if one.schedule.enabled else ", paused"
         show.line(f"{one.schedule.name}: {done}{paused if done in ('created', 'replaced') else ''}", "")
         if one.schedule.enabled:
-            show.firings(one.schedule, zone)
+            show.next_runs(one.schedule, zone)
 
 
 def _complete(api: Api, wanted: ScheduleFile, settings: list[Settings], experiment: str) -> list[DesiredSchedule]:

@@ -98,7 +98,7 @@ def schedules_table(found: Iterable[Object], zone: str) -> None:
     _table(("schedule", "state", "when", f"next ({zone})", "made by", "id"), rows, state=1)
 
 
-def firings(wanted: schedules.ScheduleSettings, zone: str) -> None:
+def next_runs(wanted: schedules.ScheduleSettings, zone: str) -> None:
     """When a schedule fires next."""
     if wanted.every:
         line(f"  every {wanted.every}, counted from its creation or its last run", "")

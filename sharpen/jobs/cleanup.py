@@ -41,10 +41,10 @@ def delete_unfinished_jobs(namespace: str = "", *, cluster: Cluster | None = Non
         logger.warning("the run of this pod is not known; jobs of the run are left")
         return []
     places = {cluster.namespace: cluster, **({namespace: cluster.in_namespace(namespace)} if namespace else {})}
-    return [name for place in places.values() for name in _reap(place, run)]
+    return [name for place in places.values() for name in _delete_jobs(place, run)]
 
 
-def _reap(cluster: Cluster, run: str) -> Iterator[str]:
+def _delete_jobs(cluster: Cluster, run: str) -> Iterator[str]:
     refused = 0
     for kind in KINDS:
         try:

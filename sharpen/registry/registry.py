@@ -216,7 +216,7 @@ def _champion_and_etag(root: str, name: str) -> tuple[Champion | None, str | Non
         data, etag = storage.read_with_etag(address)
     except storage.NotFound:
         return None, None
-    champion: Champion = typed_json.parse(Champion, data, address, mend="delete it and promote a version again")
+    champion: Champion = typed_json.parse(Champion, data, address, remedy="delete it and promote a version again")
     # a registry may be copied to another root
     return replace(champion, address=version_address(root, name, champion.version)), etag
 

@@ -79,4 +79,4 @@ class LastRun:
 
 
 def _made(kind: Any, text: str) -> Any:
-    return typed_json.parse(kind, text, "record of the last run", mend="delete last_run.json in the registry")
+    return typed_json.parse(kind, text, "record of the last run", remedy="delete last_run.json in the registry")

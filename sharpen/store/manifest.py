@@ -61,15 +61,15 @@ class Manifest:
 
 def parse_manifest(uri: str, data: bytes) -> Manifest:
     """The manifest of the folder at `uri` from its file's bytes. Raises InputError where they are none."""
-    where, mend = f"{uri}: {MARKER}", "write the folder again"
-    written = typed_json.parse(_Layout, data, where, mend=mend).schema_version
+    where, remedy = f"{uri}: {MARKER}", "write the folder again"
+    written = typed_json.parse(_Layout, data, where, remedy=remedy).schema_version
     if written != SCHEMA_VERSION:
         raise InputError(f"{uri}: written with schema version {written}, this code reads {SCHEMA_VERSION}")
-    marker: Manifest = typed_json.parse(Manifest, data, where, mend=mend)
+    marker: Manifest = typed_json.parse(Manifest, data, where, remedy=remedy)
     kinds = {"name": str, "size": int, "sha256": str}
     for file in marker.files:
         if any(type(file.get(fact)) is not kind for fact, kind in kinds.items()):
-            raise InputError(f"{where}: damaged (a file's entry lacks {', '.join(kinds)}); {mend}")
+            raise InputError(f"{where}: damaged (a file's entry lacks {', '.join(kinds)}); {remedy}")
         validate_relative_path(file["name"], uri)
     return marker
 

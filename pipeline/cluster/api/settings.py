@@ -81,7 +81,7 @@ class ConnectionSettings(SettingsModel):
         return value.split("#")[0].rstrip("/")
 
     @model_validator(mode="after")
-    def _one_proof(self) -> Self:
+    def _one_credential(self) -> Self:
         if bool(self.username) != bool(self.password.get_secret_value()):
             raise ValueError("KFP_USERNAME and KFP_PASSWORD: set both or neither")
         if len(self.proofs) > 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shlex
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+import sharpen
 from pipeline import docs
 from pipeline.cli import app
 from pipeline.parameters import GROUPS, TOP_LEVEL, every_setting, load
@@ -26,6 +28,8 @@ FOLDERS_PAGES = sorted(
     for path in (ROOT / top).rglob("README.md")
 )
 TEXT = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+# an option that only FlagEmbedding's command lines have
+FLAGEMBEDDING = "--model_name_or_path"
 STEP_COMMANDS = sorted(set(re.findall(r"-m (components\.\w+)((?:\\\n|[^\n#`])*)", TEXT)))
 
 
@@ -97,7 +101,19 @@ def test_every_setting_that_is_named_exists() -> None:
     assert named - {"training.json"} <= known
 
 
-@pytest.mark.parametrize(("module", "rest"), [(m, r) for m, r in STEP_COMMANDS if "<" not in m + r and "..." not in r])
+def test_every_option_of_a_flagembedding_command_is_an_argument() -> None:
+    kinds = (sharpen.ModelArguments, sharpen.DataArguments, sharpen.TrainingArguments)
+    known = {f"--{field.name}" for kind in kinds for field in dataclasses.fields(kind)}
+    used = {
+        word for _, rest in STEP_COMMANDS if FLAGEMBEDDING in rest for word in rest.split() if word.startswith("--")
+    }
+    assert used <= known
+
+
+@pytest.mark.parametrize(
+    ("module", "rest"),
+    [(m, r) for m, r in STEP_COMMANDS if "<" not in m + r and "..." not in r and FLAGEMBEDDING not in r],
+)
 def test_every_option_of_a_step_exists(module: str, rest: str) -> None:
     words = shlex.split(rest.replace("\\\n", " "))
     word = [words.pop(0)] if words and not words[0].startswith("-") else []

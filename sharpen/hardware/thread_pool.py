@@ -71,15 +71,9 @@ def map_in_threads(
 
     Args:
         pieces: taken one by one, as a thread is free for it.
-<<<<<<< HEAD
         workers: threads; 0: the pieces are computed by the caller's thread, in its own context.
         context: entered once by each thread: modes of torch hold for one thread only.
         ahead: most pieces that are taken beyond the result that is asked for; two for each lane by default.
-=======
-        workers: threads; 0: the pieces are computed by the caller's thread, where it is.
-        context: entered once by each thread: modes of torch hold for one thread only.
-        ahead: most pieces that are taken beyond the result that is asked for; two for each worker by default.
->>>>>>> 7fd12e6 (Remedy, workers, context, next runs: standard names where few were left)
 
     Raises:
         BaseException: what a piece raised, at its turn, or what `context` raised.
@@ -91,11 +85,7 @@ def map_in_threads(
     jobs: _Jobs[T] = queue.SimpleQueue()
     begun: deque[Future[T]] = deque()
     threads = torch.get_num_threads()
-<<<<<<< HEAD
     pool = ThreadPoolExecutor(workers, thread_name_prefix="lane")
-=======
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="worker")
->>>>>>> 7fd12e6 (Remedy, workers, context, next runs: standard names where few were left)
     try:
         for _ in range(workers):
             pool.submit(_serve, jobs, context)

@@ -41,11 +41,11 @@ def test_results_come_in_the_order_of_the_pieces(threads: None) -> None:
     entered = []
 
     @contextmanager
-    def context() -> Iterator[None]:
+    def surroundings() -> Iterator[None]:
         entered.append(threading.current_thread().name)
         yield
 
-    found = list(map_in_threads((lambda n=n: piece(n) for n in range(20)), 3, context))
+    found = list(map_in_threads((lambda n=n: piece(n) for n in range(20)), 3, surroundings))
     assert [number for number, _, _ in found] == list(range(20))
     assert {name for _, name, _ in found} <= set(entered) and len(entered) == 3
     assert {count for _, _, count in found} == {1}
@@ -70,11 +70,11 @@ def test_few_pieces_are_begun_ahead(threads: None) -> None:
     next(results)
     assert len(taken) <= 6
     results.close()  # type: ignore[attr-defined]
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("worker")]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("lane")]
 
 
-@pytest.mark.parametrize("workers", [0, 1, 3])
-def test_a_fault_comes_at_its_turn_and_nothing_is_left_running(workers: int, threads: None) -> None:
+@pytest.mark.parametrize("lanes", [0, 1, 3])
+def test_a_fault_comes_at_its_turn_and_nothing_is_left_running(lanes: int, threads: None) -> None:
     def piece(number: int) -> int:
         if number == 4:
             raise ValueError("the fourth")
@@ -82,32 +82,32 @@ def test_a_fault_comes_at_its_turn_and_nothing_is_left_running(workers: int, thr
 
     found = []
     with pytest.raises(ValueError, match="the fourth"):
-        for result in map_in_threads((lambda n=n: piece(n) for n in range(50)), workers, nullcontext):
+        for result in map_in_threads((lambda n=n: piece(n) for n in range(50)), lanes, nullcontext):
             found.append(result)
     assert found == [0, 1, 2, 3]
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("worker")]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("lane")]
 
 
-@pytest.mark.parametrize("workers", [1, 3])
-def test_a_context_that_cannot_be_entered_are_an_error_and_not_for_ever(workers: int, threads: None) -> None:
+@pytest.mark.parametrize("lanes", [1, 3])
+def test_surroundings_that_cannot_be_entered_are_an_error_and_not_for_ever(lanes: int, threads: None) -> None:
     @contextmanager
-    def context() -> Iterator[None]:
-        raise ValueError("no context")
+    def surroundings() -> Iterator[None]:
+        raise ValueError("no surroundings")
         yield
 
     told: list[BaseException] = []
 
     def caller() -> None:
         try:
-            list(map_in_threads((lambda: 0 for _ in range(5)), workers, context))
+            list(map_in_threads((lambda: 0 for _ in range(5)), lanes, surroundings))
         except ValueError as error:
             told.append(error)
 
     thread = threading.Thread(target=caller, daemon=True)
     thread.start()
     thread.join(timeout=20)
-    assert [str(error) for error in told] == ["no context"]
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("worker")]
+    assert [str(error) for error in told] == ["no surroundings"]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("lane")]
 
 
 @pytest.mark.model

@@ -249,8 +249,11 @@ class TrainingLoop:
         restore(self.encoder, load_file(folder / WEIGHTS))
         load_state(folder, self.optimizer, self.schedule)
         written = TrainerState.load_from_json(os.fspath(folder / STATE))
-        for name in ("global_step", "epoch", "log_history", "best_metric", "best_global_step", "best_model_checkpoint"):
+        for name in ("global_step", "epoch", "log_history", "best_metric", "best_global_step"):
             setattr(self.state, name, getattr(written, name))
+        if written.best_global_step is not None:
+            # the path that was written is that of the machine which wrote it
+            self.state.best_model_checkpoint = os.fspath(self.checkpoints.path(written.best_global_step))
         for callback in self.callbacks.callbacks:
             if isinstance(callback, ExportableState) and type(callback).__name__ in written.stateful_callbacks:
                 vars(callback).update(written.stateful_callbacks[type(callback).__name__]["attributes"])

@@ -12,12 +12,11 @@ from pathlib import Path
 from sharpen.errors import SharpenError
 from sharpen.run_context import run_id
 from sharpen.store import local_store, storage
+from sharpen.store.manifest import file_names
 from sharpen.store.retry import at_most
 
 logger = logging.getLogger(__name__)
 
-# The mark of a local checkpoint; a copy has the store's own.
-COMPLETE = "complete"
 # The copy is a help, not a result: a store that is away for longer is tried again at the next checkpoint.
 STORE_SECONDS = 60.0
 
@@ -97,9 +96,8 @@ class CheckpointCopy:
         finished = {step for step in there if storage.is_complete(self._at(step))} - self._unusable
         for step in sorted(here - finished):
             with storage.publish(self._at(step), producer="finetuning", run_id=run_id(), rows={"steps": step}) as place:
-                for file in self._path(step).iterdir():
-                    if file.name not in (COMPLETE, storage.MARKER):
-                        _link(file, place / file.name)
+                for name in file_names(self._path(step)):
+                    _link(self._path(step) / name, place / name)
             self._unusable.discard(step)
         # Newer ones would be those of another process that took over this run.
         for step in sorted(step for step in there - here if step < max(here)):

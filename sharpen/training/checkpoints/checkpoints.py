@@ -19,14 +19,14 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from sharpen.distributed import ProcessGroup
 from sharpen.store import storage
 from sharpen.store.download_cache import cache_folder
-from sharpen.training.checkpoints.checkpoint_copy import COMPLETE, CheckpointCopy
+from sharpen.store.manifest import MARKER, fault_of, mark_complete
+from sharpen.training.checkpoints.checkpoint_copy import CheckpointCopy
 from sharpen.training.processes import local_rank_zero_first
 
 logger = logging.getLogger(__name__)
 
 STATE = "trainer_state.json"
 AUTO = "auto"
-ANY_SIZE = -1
 
 
 def name_of(facts: dict[str, Any]) -> str:
@@ -87,7 +87,7 @@ class Checkpoints:
 
     def steps(self) -> set[int]:
         """The complete checkpoints of the local folder."""
-        return {_step(path) for path in self._all() if not _fault(path)}
+        return {_step(path) for path in self._all() if not fault_of(path)}
 
     def saved(self, step: int, best: int | None = None) -> None:
         """Every process has written its part of a checkpoint: mark it, then delete older ones, then copy.
@@ -101,7 +101,7 @@ class Checkpoints:
         """
         # The last copy reads what may be deleted now.
         self.wait()
-        _mark(self.path(step))
+        mark_complete(self.path(step), producer="finetuning")
         kept = {step, *({best} if best is not None else ())}
         older = sorted(self.steps() - kept, reverse=True)
         self._remove(self.path(one) for one in older[max(0, self.limit - len(kept)) :])
@@ -120,9 +120,9 @@ class Checkpoints:
         folder.
         """
         with local_rank_zero_first(exchange):
-            faults = {path: _fault(path) for path in self._all()}
+            faults = {path: fault_of(path) for path in self._all()}
             for path, fault in faults.items():
-                if fault and (path / COMPLETE).is_file():
+                if fault and (path / MARKER).is_file():
                     logger.warning(f"the checkpoint {path} cannot be used: {fault}")
             self._remove(path for path, fault in faults.items() if fault)
         found: list[int] = []
@@ -151,54 +151,20 @@ class Checkpoints:
     def _remove(self, paths: Any) -> None:
         for path in paths:
             # Without its mark first: a deletion that is cut short must not leave a complete half.
-            (path / COMPLETE).unlink(missing_ok=True)
+            (path / MARKER).unlink(missing_ok=True)
             shutil.rmtree(path)
 
     def _bring(self, step: int) -> bool:
         """Have a checkpoint here, and the best one so far, whose weights the end of the training returns to."""
         if not self._here(step):
             return False
-        place = self.path(step) / STATE
-        state = TrainerState.load_from_json(str(place))
-        if state.best_model_checkpoint is None or state.best_global_step is None:
-            return True
-        if not self._here(state.best_global_step):
-            return False
-        # The path is that of the machine which wrote the checkpoint.
-        best = str(self.path(state.best_global_step))
-        if state.best_model_checkpoint != best:
-            values = {**json.loads(place.read_text(encoding="utf-8")), "best_model_checkpoint": best}
-            storage.write_bytes(str(place), json.dumps(values, indent=2).encode())
-        return True
+        best = TrainerState.load_from_json(str(self.path(step) / STATE)).best_global_step
+        return best is None or self._here(best)
 
     def _here(self, step: int) -> bool:
         if step in self.steps():
             return True
-        if self.copy is None or not self.copy.fetch(step):
-            return False
-        _mark(self.path(step))
-        return True
-
-
-def _mark(path: Path) -> None:
-    """Say that a checkpoint is complete, and how large its files are."""
-    sizes = {file.name: file.stat().st_size for file in path.iterdir() if file.name != COMPLETE}
-    # The state is written again, whole, when the best checkpoint has come to another folder.
-    sizes[STATE] = ANY_SIZE
-    storage.write_bytes(str(path / COMPLETE), json.dumps(sizes, indent=2).encode())
-
-
-def _fault(path: Path) -> str:
-    """Why a checkpoint is not complete; empty: it is."""
-    try:
-        sizes: dict[str, int] = json.loads((path / COMPLETE).read_bytes())
-        for name, size in sizes.items():
-            found = (path / name).stat().st_size
-            if size not in (ANY_SIZE, found):
-                return f"{name} has {found:,} bytes instead of {size:,}"
-    except (OSError, ValueError) as fault:
-        return str(fault)
-    return ""
+        return self.copy is not None and self.copy.fetch(step)
 
 
 def _step(path: Path) -> int:

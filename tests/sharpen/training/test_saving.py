@@ -49,7 +49,9 @@ def test_death_at_every_point_of_saving(
     # the files of the new checkpoint, its mark, and the deletion of an older one
     touches = saving.touches
     assert any("trainer_state.json" in touch for touch in touches)
-    marked = next(place for place, touch in enumerate(touches) if touch.startswith("os.rename") and "complete" in touch)
+    marked = next(
+        place for place, touch in enumerate(touches) if touch.startswith("os.rename") and storage.MARKER in touch
+    )
     removed = next(place for place, touch in enumerate(touches) if touch.startswith("shutil.rmtree"))
     assert marked < removed < len(touches) - 1
     assert "checkpoint-4" in touches[removed]
@@ -144,7 +146,7 @@ def test_a_damaged_checkpoint_counts_as_absent(tmp_path: Path, capsys: pytest.Ca
             (kept.path(4) / "model.safetensors").unlink()
             (kept.path(4) / "model.safetensors").write_text("wei")
         elif damage == "mark of nothing":
-            (kept.path(4) / "complete").write_bytes(b"")
+            (kept.path(4) / storage.MARKER).write_bytes(b"")
         else:
             (kept.path(4) / ("trainer_state.json" if damage == "state missing" else "model.safetensors")).unlink()
 

@@ -106,7 +106,7 @@ def test_stops_after_the_last_softening(tiny_model: Path, tmp_path: Path, monkey
     assert [temperature for step, temperature in poison.seen if step == 4] == [0.1, 0.2, 0.4, 0.8]
     assert not (tmp_path / "out").exists()
     # The checkpoint stays, so that the user can go on from it with other data left out; nothing diverged is in it.
-    assert len(list(tmp_path.glob("local/*/checkpoint-2/complete"))) == 1
+    assert len(list(tmp_path.glob("local/*/checkpoint-2/_SUCCESS.json"))) == 1
 
 
 def test_a_broken_run_goes_on_with_the_temperature_it_had(

@@ -235,7 +235,7 @@ def test_adapters_on_two_towers_and_two_processes_survive_kill_9(data: str, tiny
 
     deadline = time.monotonic() + 120
     with start(training("lost")) as job:
-        while not list((tmp_path / "lost").glob("local/*/checkpoint-*/complete")):
+        while not list((tmp_path / "lost").glob("local/*/checkpoint-*/_SUCCESS.json")):
             assert job.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.02)

@@ -153,13 +153,13 @@ def test_kill_and_resume_gives_the_same_weights(
         command += [f"--{name}", str(value)]
     with subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, cwd=Path(__file__).parents[3]) as job:
         deadline = time.monotonic() + 120
-        while not list(tmp_path.glob("checkpoints/*/checkpoint-*/complete")):
+        while not list(tmp_path.glob("checkpoints/*/checkpoint-*/_SUCCESS.json")):
             assert job.poll() is None and time.monotonic() < deadline
             time.sleep(0.01)
         time.sleep(0.2)
         os.kill(job.pid, signal.SIGKILL)
     assert not (tmp_path / "killed").exists()
-    reached = max(int(path.parent.name.rsplit("-", 1)[1]) for path in tmp_path.glob("checkpoints/*/*/complete"))
+    reached = max(int(path.parent.name.rsplit("-", 1)[1]) for path in tmp_path.glob("checkpoints/*/*/_SUCCESS.json"))
     assert 20 <= reached < 400
     facts = run(data, tiny_model, tmp_path / "killed", chosen)
     assert facts["steps"] == 400

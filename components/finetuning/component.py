@@ -58,8 +58,10 @@ def finetuning(
         from components.finetuning.launch import launch_from_json, numbers, write_page
 
         model.uri = output_uri(model.uri, name)
-        told = (settings, encoder, job)
-        facts = launch_from_json(data, negatives, base_model, model.uri, *told, vars(task_config), job_manifest.uri)
+        arguments = (settings, encoder, job)
+        facts = launch_from_json(
+            data, negatives, base_model, model.uri, *arguments, vars(task_config), job_manifest.uri
+        )
         log_metrics(statistics, numbers(facts))
         write_page(facts, page.path)
         model.metadata.update(base_model=base_model, data_fingerprint=facts["data_fingerprint"], **numbers(facts))

@@ -172,10 +172,10 @@ class _ScoreMatrix:
             if self.guide is not None:
                 guide = self.guide[contrast.rows[part]] @ self.guide[contrast.columns].T
         else:
-            places = contrast.columns[groups]
-            scores = torch.einsum("bd,bgd->bg", self.rows[part], self.vectors[places])
+            group_rows = contrast.columns[groups]
+            scores = torch.einsum("bd,bgd->bg", self.rows[part], self.vectors[group_rows])
             if self.guide is not None:
-                guide = torch.einsum("bd,bgd->bg", self.guide[contrast.rows[part]], self.guide[places])
+                guide = torch.einsum("bd,bgd->bg", self.guide[contrast.rows[part]], self.guide[group_rows])
             groups = torch.arange(groups.shape[1], device=groups.device).expand(groups.shape)
         block = ScoreBlock(
             scores, groups, None if contrast.teacher is None else contrast.teacher[part], guide, contrast.weight
@@ -194,10 +194,10 @@ class _ScoreMatrix:
             self.row_gradient[part] = by_score @ self.columns
             self.column_gradient.addmm_(by_score.T, queries)
         else:
-            places = self.contrast.columns[self.contrast.group_columns[part]]
-            self.row_gradient[part] = torch.einsum("bg,bgd->bd", by_score, self.vectors[places])
+            group_rows = self.contrast.columns[self.contrast.group_columns[part]]
+            self.row_gradient[part] = torch.einsum("bg,bgd->bd", by_score, self.vectors[group_rows])
             outer = by_score.unsqueeze(-1) * queries.unsqueeze(1)
-            self.gradient.index_add_(0, places.reshape(-1), outer.flatten(0, 1))
+            self.gradient.index_add_(0, group_rows.reshape(-1), outer.flatten(0, 1))
 
     def sum_gradient(self) -> Tensor:
         """(n, d) the gradient of the embeddings from all rows."""

@@ -28,7 +28,7 @@ def run(
     inputs: Inputs,
     batches: BatchSampler,
     settings: TrainingSettings,
-    kept: Checkpoints,
+    checkpoints: Checkpoints,
     logs: Path | None,
     exchange: ProcessGroup,
     loss: Loss,
@@ -41,24 +41,28 @@ def run(
     fit: time_limit.Fit | None = None
     softens = settings.on_divergence == "soften"
     start = {name: w.cpu().clone() for name, w in trained_weights(inputs.encoder).items()} if softens else {}
-    softenings: list[TemperatureIncrease] = []
+    increases: list[TemperatureIncrease] = []
     while True:
-        newest = kept.restore(exchange)
+        newest = checkpoints.restore(exchange)
         if newest is not None:
-            softenings = softenings or temperature_increase.load(newest)
+            increases = increases or temperature_increase.load(newest)
             fit = fit or time_limit.load(newest)
             arithmetic.restore(newest, inputs.encoder, exchange)
             if exchange.rank == 0:
                 logger.info(f"fine-tuning: going on from {newest}")
-        elif softenings:
+        elif increases:
             restore(inputs.encoder, start)
         inputs.encoder.zero_grad()
         fit = fit or fit_to_time(inputs, batches, settings, exchange, loss)
         steps = steps if fit is None else fit.steps
         dataset = StepDataset(batches, inputs.tokens, settings, exchange, steps, loss, inputs.guide)
         evaluate = inputs.dev is not None
-        arguments = training_arguments(settings, kept.folder, steps, evaluate=evaluate, resumed=newest is not None)
-        loop = TrainingLoop(inputs.encoder, dataset, settings, arguments, exchange, inputs.dev, kept, softenings, fit)
+        arguments = training_arguments(
+            settings, checkpoints.folder, steps, evaluate=evaluate, resumed=newest is not None
+        )
+        loop = TrainingLoop(
+            inputs.encoder, dataset, settings, arguments, exchange, inputs.dev, checkpoints, increases, fit
+        )
         if logs is not None:
             trackers.direct(loop.callbacks.callbacks, logs)
         try:
@@ -66,13 +70,13 @@ def run(
             break
         except DivergenceError as fault:
             # Every process diverges at the same step; the first must not be ended while it copies a checkpoint.
-            kept.wait()
+            checkpoints.wait()
             exchange.wait()
-            softenings = temperature_increase.softened(fault, settings, softenings)
+            increases = temperature_increase.next_increases(fault, settings, increases)
             if exchange.rank == 0:
-                logger.warning(f"training diverged at {softenings[-1].told()}; going back")
+                logger.warning(f"training diverged at {increases[-1].describe()}; going back")
         finally:
-            kept.wait()
+            checkpoints.wait()
     return loop
 
 
@@ -82,12 +86,12 @@ def fit_to_time(
     """How many steps `max_train_minutes` allows, which is said; None: there is no such limit."""
     if settings.max_train_minutes is None:
         return None
-    asked = steps_of(settings, batches.per_epoch)
-    dataset = StepDataset(batches, inputs.tokens, settings, exchange, asked, loss, inputs.guide)
-    first = [dataset[step] for step in time_limit.tried(asked)]
+    requested = steps_of(settings, batches.per_epoch)
+    dataset = StepDataset(batches, inputs.tokens, settings, exchange, requested, loss, inputs.guide)
+    first = [dataset[step] for step in time_limit.tried(requested)]
     objective = objective_of(settings, normalize=inputs.encoder.normalize, loss=loss)
     minutes, memory = settings.max_train_minutes, memory_of(settings)
-    fit = time_limit.fitted(minutes, asked, inputs.encoder, first, objective, memory, exchange)
+    fit = time_limit.fitted(minutes, requested, inputs.encoder, first, objective, memory, exchange)
     if exchange.rank == 0:
         logger.info(f"fine-tuning: {fit.described()}")
     return fit

@@ -84,7 +84,7 @@ class DevSet:
         for query, row in zip(mine, found.tolist(), strict=True):
             out = self.left_out.get(self.query_ids[query], frozenset())
             rankings[self.query_ids[query]] = [
-                name for place in row if place >= 0 and (name := self.passage_ids[place]) not in out
+                name for row_index in row if row_index >= 0 and (name := self.passage_ids[row_index]) not in out
             ]
         ndcg = measure(self.qrels, rankings, list(rankings), ["ndcg_at_10"])["ndcg_at_10"]
         return exchange.sum([float(ndcg.sum())])[0] / max(1, len(self.queries))
@@ -111,8 +111,10 @@ def _spread(
     """Embeddings (n, d) of queries and passages, each encoded by one process."""
     shares = assign_micro_batches([*map(len, queries), *map(len, passages)], exchange.size)
     mine = shares[exchange.rank].tolist()
-    own = [row for row in mine if row < len(queries)]
-    tokens = encoder.tokenize([queries[row] for row in own], "query", [instructions[row] for row in own])
+    local_queries = [row for row in mine if row < len(queries)]
+    tokens = encoder.tokenize(
+        [queries[row] for row in local_queries], "query", [instructions[row] for row in local_queries]
+    )
     tokens += encoder.tokenize([passages[row - len(queries)] for row in mine if row >= len(queries)], "passage")
-    vectors = exchange.gather(embed(encoder, tokens, memory, len(own)), shares)
+    vectors = exchange.gather(embed(encoder, tokens, memory, len(local_queries)), shares)
     return vectors.cpu().numpy()

@@ -54,35 +54,35 @@ def extremes(step: Step, layout: ShardedBatch, examples: Examples) -> str:
     """
     bad = (~torch.isfinite(step.embeddings).all(dim=1)).nonzero().squeeze(1).tolist()
     if bad:
-        names = [_name(place, layout, examples) for place in bad[:SHOWN]]
+        names = [_name(index, layout, examples) for index in bad[:SHOWN]]
         return f"{len(bad)} of {len(step.embeddings)} embeddings are not finite, such as {', '.join(names)}"
-    told = [
+    pairs = [
         f"{_name(query, layout, examples)} with {_name(text, layout, examples)} ({score:.3g})"
         for query, text, score in _most_extreme(step.embeddings, layout)
     ]
-    return f"most extreme scores: {', '.join(told)}"
+    return f"most extreme scores: {', '.join(pairs)}"
 
 
 def _most_extreme(embeddings: Tensor, layout: ShardedBatch) -> list[tuple[int, int, float]]:
     """(row of the query, row of the text, score) of the pairs with the largest scores, by their absolute value."""
-    found: list[tuple[int, int, float]] = []
+    extreme_pairs: list[tuple[int, int, float]] = []
     queries, texts = (rows[layout.in_batch].unique() for rows in (layout.query_of, layout.text_of))
     for block in queries.split(max(1, BLOCK_ENTRIES // max(1, len(texts)))):
         scores = embeddings[block] @ embeddings[texts].T
-        found += [
-            (int(block[place // len(texts)]), int(texts[place % len(texts)]), float(scores.flatten()[place]))
-            for place in _largest(scores)
+        extreme_pairs += [
+            (int(block[index // len(texts)]), int(texts[index % len(texts)]), float(scores.flatten()[index]))
+            for index in _largest(scores)
         ]
     queries, texts = layout.query_of[~layout.in_batch], layout.text_of[~layout.in_batch]
     group = layout.text_of.shape[1]
     step = max(1, BLOCK_ENTRIES // (group * embeddings.shape[1]))
-    for block, own in zip(queries.split(step), texts.split(step), strict=True):
-        scores = torch.einsum("bd,bgd->bg", embeddings[block], embeddings[own])
-        found += [
-            (int(block[place // group]), int(own.flatten()[place]), float(scores.flatten()[place]))
-            for place in _largest(scores)
+    for block, group_rows in zip(queries.split(step), texts.split(step), strict=True):
+        scores = torch.einsum("bd,bgd->bg", embeddings[block], embeddings[group_rows])
+        extreme_pairs += [
+            (int(block[index // group]), int(group_rows.flatten()[index]), float(scores.flatten()[index]))
+            for index in _largest(scores)
         ]
-    return sorted(set(found), key=lambda pair: -abs(pair[2]))[:SHOWN]
+    return sorted(set(extreme_pairs), key=lambda pair: -abs(pair[2]))[:SHOWN]
 
 
 def _largest(scores: Tensor) -> list[int]:

@@ -96,19 +96,19 @@ def read_inputs(
         check_fits(encoder, settings, model)
         if too_long := [dim for dim in settings.matryoshka_dims if dim > encoder.dimension]:
             raise InputError(f"matryoshka_dims: {too_long} but {model} has only {encoder.dimension} dimensions")
-        own = _make(data, negatives, settings, encoder) if first else None
-    made = exchange.broadcast_object(own)
-    if made is None or (own is not None and own != made):
+        local = _make(data, negatives, settings, encoder) if first else None
+    made = exchange.broadcast_object(local)
+    if made is None or (local is not None and local != made):
         raise InputError(
             "data, negatives, model or code: this machine reads other ones than the first; make them equal"
         )
-    examples = Examples.open(_place(made.examples))
+    examples = Examples.open(_prepared_folder(made.examples))
     return Inputs(
         encoder=encoder,
         examples=examples,
-        tokens=Tokens(examples, encoder, _place(made.tokens)),
-        dev=None if made.dev is None else DevSet.open(_place(made.dev)),
-        guide=None if made.guide is None else GuideEmbeddings.open(_place(made.guide)),
+        tokens=Tokens(examples, encoder, _prepared_folder(made.tokens)),
+        dev=None if made.dev is None else DevSet.open(_prepared_folder(made.dev)),
+        guide=None if made.guide is None else GuideEmbeddings.open(_prepared_folder(made.guide)),
         data_fingerprint=made.data_fingerprint,
         negatives_hash=made.negatives_hash,
         examples_hash=hashlib.sha256(made.examples.encode()).hexdigest(),
@@ -133,25 +133,27 @@ def _make(data: str, negatives: str | None, settings: TrainingSettings, encoder:
         "distillation": settings.knowledge_distillation,
         "relevance_level": settings.relevance_level,
     }
-    examples = _kept({"of": "examples", **identity}, lambda place: make_examples(trained, mined, settings).save(place))
-    opened = Examples.open(_place(examples))
+    examples = _prepare(
+        {"of": "examples", **identity}, lambda folder: make_examples(trained, mined, settings).save(folder)
+    )
+    opened = Examples.open(_prepared_folder(examples))
     check_enough(opened, settings)
     check_source_names(opened, settings)
     dev = None
     if settings.eval_steps:
         size, seed = settings.eval_corpus_size, settings.seed
-        dev = _kept(
+        dev = _prepare(
             {"of": "dev", "code": code, "data": fingerprint, "corpus": size, "seed": seed},
-            lambda place: DevSet.cut(dataset, size, seed).save(place),
+            lambda folder: DevSet.cut(dataset, size, seed).save(folder),
         )
-    tokens = _kept(
-        {"of": "tokens", **identity, **tokenizer_facts(encoder)}, lambda place: write_tokens(opened, encoder, place)
+    tokens = _prepare(
+        {"of": "tokens", **identity, **tokenizer_facts(encoder)}, lambda folder: write_tokens(opened, encoder, folder)
     )
     guide = None
     if settings.guide_model:
         model = guide_encoder(settings.guide_model, encoder.settings)
         of_guide = {"of": "guide", "model": guide_identity(model), **identity}
-        guide = _kept(of_guide, lambda place: write_guide_embeddings(opened, model, place))
+        guide = _prepare(of_guide, lambda folder: write_guide_embeddings(opened, model, folder))
     return _Made(fingerprint, negatives_hash, examples, tokens, dev, guide)
 
 
@@ -212,14 +214,14 @@ def without_dropped(data: DataSet, negatives: Path) -> DataSet:
     return left
 
 
-def _kept(identity: dict[str, Any], write: Callable[[Path], None]) -> str:
+def _prepare(identity: dict[str, Any], write: Callable[[Path], None]) -> str:
     """Have what `write` makes in the cache; its key there."""
     key = json.dumps(identity, sort_keys=True)
     get_or_create(key, write)
     return key
 
 
-def _place(key: str) -> Path:
+def _prepared_folder(key: str) -> Path:
     """The folder of what was kept."""
 
     def gone(folder: Path) -> NoReturn:

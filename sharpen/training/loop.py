@@ -20,7 +20,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader
 from transformers import DefaultFlowCallback, EarlyStoppingCallback, TrainerState, TrainingArguments, set_seed
-from transformers.integrations import get_reporting_integration_callbacks
+from transformers.integrations.integration_utils import get_reporting_integration_callbacks
 from transformers.trainer_callback import CallbackHandler, ExportableState, TrainerControl
 from transformers.trainer_utils import TrainerMemoryTracker, enable_full_determinism, speed_metrics
 
@@ -93,7 +93,7 @@ class TrainingLoop:
         self.encoder, self.dataset, self.settings, self.arguments = encoder, dataset, settings, arguments
         self.exchange, self.dev, self.checkpoints = exchange, dev, checkpoints
         self.increases, self.fit = increases, fit
-        self.objective = objective_of(settings, normalize=encoder.normalize, softenings=increases, loss=dataset.loss)
+        self.objective = objective_of(settings, normalize=encoder.normalize, increases=increases, loss=dataset.loss)
         self.memory = memory_of(settings)
         (enable_full_determinism if arguments.full_determinism else set_seed)(settings.seed)
         self.optimizer = make_optimizer(encoder, arguments)
@@ -174,10 +174,10 @@ class TrainingLoop:
         # Dropout is drawn from (seed, step, process): a resumed run draws what the broken one would have drawn.
         torch.manual_seed((self.settings.seed * 1_000_003 + batch.batch.step) * 4_099 + self.exchange.rank)
         self.encoder.train()
-        found = gradient_step(self.encoder, batch, self.objective, self.memory, self.exchange)
+        result = gradient_step(self.encoder, batch, self.objective, self.memory, self.exchange)
         parameters = [parameter for parameter in self.encoder.parameters() if parameter.grad is not None]
         norm = torch.nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
-        check_finite(found, norm.item(), batch, self.dataset.tokens.examples)
+        check_finite(result, norm.item(), batch, self.dataset.tokens.examples)
         if self.arguments.max_grad_norm > 0:
             torch.nn.utils.clip_grads_with_norm_(parameters, self.arguments.max_grad_norm, norm)
         rate = self.schedule.get_last_lr()[0]
@@ -188,7 +188,7 @@ class TrainingLoop:
         self.encoder.zero_grad()
         self.queries_seen += batch.total_rows
         return StepMetrics(
-            found.loss, norm.item(), found.negatives, batch.batch.made_up / batch.total_rows, float(rate)
+            result.loss, norm.item(), result.negatives, batch.batch.made_up / batch.total_rows, float(rate)
         )
 
     def log_steps(self) -> None:

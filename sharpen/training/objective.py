@@ -29,7 +29,7 @@ def objective_of(
     settings: TrainingSettings,
     *,
     normalize: bool,
-    softenings: Sequence[TemperatureIncrease] = (),
+    increases: Sequence[TemperatureIncrease] = (),
     loss: Loss | None = None,
 ) -> LossConfig:
     """What is minimised.
@@ -41,7 +41,7 @@ def objective_of(
         loss: of the caller's own; None: the one of the settings.
     """
     return LossConfig(
-        temperature=temperature_increase.temperature_of(settings, softenings),
+        temperature=temperature_increase.temperature_of(settings, increases),
         loss=loss or loss_of(settings),
         margin=settings.false_negative_margin,
         dims=tuple(settings.matryoshka_dims),

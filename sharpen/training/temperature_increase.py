@@ -24,30 +24,30 @@ class TemperatureIncrease:
     temperature_after: float
     reason: str
 
-    def told(self) -> str:
+    def describe(self) -> str:
         """In a line."""
         change = f"temperature {self.temperature_before:g} -> {self.temperature_after:g}"
         return f"step {self.step}: {change} ({self.reason})"
 
 
-def temperature_of(settings: TrainingSettings, softenings: Sequence[TemperatureIncrease]) -> float:
+def temperature_of(settings: TrainingSettings, increases: Sequence[TemperatureIncrease]) -> float:
     """The temperature that holds after these softenings."""
-    return softenings[-1].temperature_after if softenings else settings.temperature
+    return increases[-1].temperature_after if increases else settings.temperature
 
 
-def softened(
-    fault: DivergenceError, settings: TrainingSettings, softenings: Sequence[TemperatureIncrease]
+def next_increases(
+    fault: DivergenceError, settings: TrainingSettings, increases: Sequence[TemperatureIncrease]
 ) -> list[TemperatureIncrease]:
     """The softenings with the one that answers a divergence; raises the fault when the settings allow no more."""
-    if settings.on_divergence == "stop" or len(softenings) >= settings.max_softenings:
+    if settings.on_divergence == "stop" or len(increases) >= settings.max_softenings:
         raise fault
-    before = temperature_of(settings, softenings)
-    return [*softenings, TemperatureIncrease(fault.step, before, FACTOR * before, fault.reason)]
+    before = temperature_of(settings, increases)
+    return [*increases, TemperatureIncrease(fault.step, before, FACTOR * before, fault.reason)]
 
 
-def save(folder: Path, softenings: Sequence[TemperatureIncrease]) -> None:
+def save(folder: Path, increases: Sequence[TemperatureIncrease]) -> None:
     """Write into a checkpoint what had happened before it."""
-    (folder / FILE).write_text(json.dumps(as_facts(softenings)), encoding="utf-8")
+    (folder / FILE).write_text(json.dumps(as_facts(increases)), encoding="utf-8")
 
 
 def load(folder: Path) -> list[TemperatureIncrease]:
@@ -55,6 +55,6 @@ def load(folder: Path) -> list[TemperatureIncrease]:
     return [TemperatureIncrease(**values) for values in json.loads((folder / FILE).read_text(encoding="utf-8"))]
 
 
-def as_facts(softenings: Sequence[TemperatureIncrease]) -> list[dict[str, Any]]:
+def as_facts(increases: Sequence[TemperatureIncrease]) -> list[dict[str, Any]]:
     """For ``training.json``."""
-    return [dataclasses.asdict(softening) for softening in softenings]
+    return [dataclasses.asdict(increase) for increase in increases]

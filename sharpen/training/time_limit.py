@@ -50,7 +50,7 @@ class Fit:
 
 def fitted(
     minutes: float,
-    asked: int,
+    requested: int,
     encoder: Encoder,
     first: list[ShardedBatch],
     objective: LossConfig,
@@ -79,12 +79,12 @@ def fitted(
                 break
     usual = e.broadcast_object(statistics.median(seconds[1:] or seconds))
     left = (1 - _SHARE_TO_KEEP) * 60 * minutes - e.broadcast_object(time.monotonic() - began)
-    return Fit(minutes, max(1, min(asked, int(left / usual))), asked, usual)
+    return Fit(minutes, max(1, min(requested, int(left / usual))), requested, usual)
 
 
-def tried(asked: int) -> range:
+def tried(requested: int) -> range:
     """The steps to try."""
-    return range(min(asked, _TRIED))
+    return range(min(requested, _TRIED))
 
 
 def save(folder: Path, fit: Fit | None) -> None:

@@ -83,22 +83,22 @@ def train(
         batches = BatchSampler(inputs.examples, settings)
         facts = facts_before(data, negatives, model, inputs, batches, settings, encoder, exchange)
         facts["loss"] = identity_of(loss) or settings.loss_name
-        kept = checkpoints_of(facts, settings, output)
-        logs = trackers.log_folder(settings, output, kept.folder.name)
+        run_checkpoints = checkpoints_of(facts, settings, output)
+        logs = trackers.log_folder(settings, output, run_checkpoints.folder.name)
         if exchange.rank == 0:
             announce(inputs, batches, settings, exchange, logs)
         set_up(inputs.encoder, settings)
         facts |= trained(inputs.encoder, settings)
         started = time.monotonic()
-        loop = run(inputs, batches, settings, kept, logs, exchange, loss)
+        loop = run(inputs, batches, settings, run_checkpoints, logs, exchange, loss)
         facts |= facts_after(loop, batches, time.monotonic() - started)
         finish(inputs.encoder, settings)
         query_prompts.save_with(inputs.encoder, inputs.examples)
         if exchange.rank == 0:
             write(output, inputs.encoder, facts)
             if logs is not None:
-                trackers.keep_files(kept.folder, logs)
-            kept.remove()
+                trackers.keep_files(run_checkpoints.folder, logs)
+            run_checkpoints.remove()
         exchange.wait()
     return facts
 
@@ -133,8 +133,8 @@ def checkpoints_of(facts: dict[str, Any], settings: TrainingSettings, output: st
     """Where this run's checkpoints are: only a run with the same data, model, code and settings finds them."""
     identity = {name: facts[name] for name in ("data_fingerprint", "examples_hash", "base_weights", "encoder", "loss")}
     decisive = {name: value for name, value in facts["settings"].items() if name not in _WATCHING}
-    given = decisive["training_arguments"].items()
-    decisive["training_arguments"] = {name: value for name, value in given if not name.startswith("dataloader_")}
+    arguments = decisive["training_arguments"].items()
+    decisive["training_arguments"] = {name: value for name, value in arguments if not name.startswith("dataloader_")}
     identity |= {"settings": decisive, "code": code_version(__name__)}
     folder = checkpoints.folder_for(settings.checkpoint_folder, identity, output)
     address = checkpoints.address_for(settings.checkpoint_address, identity, output)

@@ -24,13 +24,13 @@ def save_state(folder: Path, optimizer: Any, scheduler: Any) -> None:
     state = optimizer.state_dict()
     tensors: dict[str, torch.Tensor] = {}
     numbers: dict[str, dict[str, Any]] = {}
-    for place, values in state["state"].items():
-        numbers[str(place)] = {}
+    for index, values in state["state"].items():
+        numbers[str(index)] = {}
         for name, value in values.items():
             if isinstance(value, torch.Tensor):
-                tensors[f"{place}.{name}"] = value.detach().cpu().contiguous()
+                tensors[f"{index}.{name}"] = value.detach().cpu().contiguous()
             else:
-                numbers[str(place)][name] = value
+                numbers[str(index)][name] = value
     save_file(tensors, folder / TENSORS)
     written = {"state": numbers, "param_groups": state["param_groups"], "scheduler": scheduler.state_dict()}
     (folder / NUMBERS).write_text(json.dumps(written), encoding="utf-8")
@@ -39,9 +39,9 @@ def save_state(folder: Path, optimizer: Any, scheduler: Any) -> None:
 def load_state(folder: Path, optimizer: Any, scheduler: Any) -> None:
     """Restore, to the bit, what `save_state` wrote."""
     written = json.loads((folder / NUMBERS).read_text(encoding="utf-8"))
-    state: dict[int, dict[str, Any]] = {int(place): values for place, values in written["state"].items()}
+    state: dict[int, dict[str, Any]] = {int(index): values for index, values in written["state"].items()}
     for key, tensor in load_file(folder / TENSORS).items():
-        place, name = key.split(".", 1)
-        state[int(place)][name] = tensor
+        index, name = key.split(".", 1)
+        state[int(index)][name] = tensor
     optimizer.load_state_dict({"state": state, "param_groups": written["param_groups"]})
     scheduler.load_state_dict(written["scheduler"])

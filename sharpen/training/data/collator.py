@@ -91,9 +91,9 @@ def shard_batch(
     rows = slice(edges[rank], edges[rank + 1])
     together = settings.negatives_cross_device
     scope = _Scope.of(batch, examples, slice(None) if together else rows, settings)
-    own = np.arange(len(scope.rows))
+    local = np.arange(len(scope.rows))
     if together:
-        own = own[rows] if not whole_batch else own[: len(own) if rank == 0 else 0]
+        local = local[rows] if not whole_batch else local[: len(local) if rank == 0 else 0]
     ids = tokens.queries(scope.queries.tolist()) + tokens.passages(scope.texts.tolist())
     lengths = [len(one) for one in ids]
     shares = assign_micro_batches(lengths, size) if together else [torch.arange(len(lengths))]
@@ -105,7 +105,7 @@ def shard_batch(
         shares=shares,
         mine=mine,
         tokens=_tokens(batch, tokens, scope, ids, shares[mine].tolist()),
-        contrasts=_contrasts(scope, own, examples, settings),
+        contrasts=_contrasts(scope, local, examples, settings),
         query_of=torch.from_numpy(scope.query_of),
         text_of=torch.from_numpy(scope.text_of + len(scope.queries)),
         in_batch=torch.from_numpy(scope.in_batch),
@@ -137,8 +137,8 @@ class _Scope:
     @classmethod
     def of(cls, batch: Batch, examples: Examples, scope: slice, settings: TrainingSettings) -> _Scope:
         rows, groups = batch.queries[scope], batch.groups[scope]
-        apart = [examples.sources.index(name) for name in settings.no_inbatch_sources]
-        in_batch = ~np.isin(examples.source[rows], apart) & settings.use_inbatch_neg
+        group_only = [examples.sources.index(name) for name in settings.no_inbatch_sources]
+        in_batch = ~np.isin(examples.source[rows], group_only) & settings.use_inbatch_neg
         first_query, query_of = _distinct(examples.query_number[rows])
         first_text, text_of = _distinct(groups.reshape(-1))
         texts = groups.reshape(-1)[first_text]
@@ -161,7 +161,9 @@ def _distinct(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.sort(first), rank[inverse]
 
 
-def _contrasts(scope: _Scope, own: np.ndarray, examples: Examples, settings: TrainingSettings) -> list[ContrastiveRows]:
+def _contrasts(
+    scope: _Scope, local: np.ndarray, examples: Examples, settings: TrainingSettings
+) -> list[ContrastiveRows]:
     """The loss of a process's rows `own`, as places in the scope.
 
     Rows of a source in `no_inbatch_sources` are contrasted with their own group alone, and neither their passages nor
@@ -169,46 +171,46 @@ def _contrasts(scope: _Scope, own: np.ndarray, examples: Examples, settings: Tra
     document that could have been found and is wrong; a label or the name of a cluster is none. In FlagEmbedding too the
     two never meet, as it puts such rows into batches of their own.
     """
-    together, apart = own[scope.in_batch[own]], own[~scope.in_batch[own]]
+    together, group_only = local[scope.in_batch[local]], local[~scope.in_batch[local]]
     masked, weight = settings.mask_false_negatives, 0.5 if settings.symmetric else 1.0
     contrasts = []
     if len(together):
         contrasts.append(_queries_against_texts(scope, together, examples, masked, weight))
     if len(together) and settings.symmetric:
         contrasts.append(_positives_against_queries(scope, together, examples, masked, weight))
-    if len(apart):
-        contrasts.append(_queries_against_own_groups(scope, apart, examples))
+    if len(group_only):
+        contrasts.append(_queries_against_groups(scope, group_only, examples))
     return contrasts
 
 
 def _queries_against_texts(
-    scope: _Scope, own: np.ndarray, examples: Examples, masked: bool, weight: float
+    scope: _Scope, local: np.ndarray, examples: Examples, masked: bool, weight: float
 ) -> ContrastiveRows:
     """The queries of the rows `own` against the in-batch texts of the scope.
 
     Masked, every distinct text is one column, and what is never a negative of a query is excluded; otherwise every
     place of every group is a column.
     """
-    numbers = scope.rows[own]
-    columns, groups = _columns(scope.text_of, scope.in_batch, own, masked)
+    numbers = scope.rows[local]
+    columns, groups = _columns(scope.text_of, scope.in_batch, local, masked)
     excluded: list[tuple[int, int]] = []
     if masked:
-        place = {text: column for column, text in enumerate(scope.texts[columns].tolist())}
+        index = {text: column for column, text in enumerate(scope.texts[columns].tolist())}
         for row, query in enumerate(numbers):
-            found = (place.get(text) for text in examples.never_negatives[query].tolist())
-            excluded += [(row, column) for column in found if column is not None and column != groups[row, 0]]
+            masked_columns = (index.get(text) for text in examples.never_negatives[query].tolist())
+            excluded += [(row, column) for column in masked_columns if column is not None and column != groups[row, 0]]
     return ContrastiveRows(
-        rows=torch.from_numpy(scope.query_of[own]),
+        rows=torch.from_numpy(scope.query_of[local]),
         columns=torch.from_numpy(columns + len(scope.queries)),
         group_columns=torch.from_numpy(groups),
         masked_pairs=_pairs(excluded),
-        teacher=_teacher(numbers, scope.groups[own], examples),
+        teacher=_teacher(numbers, scope.groups[local], examples),
         weight=weight,
     )
 
 
 def _columns(
-    place_of: np.ndarray, in_batch: np.ndarray, own: np.ndarray, masked: bool
+    index_of: np.ndarray, in_batch: np.ndarray, local: np.ndarray, masked: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """What the in-batch rows bring as columns, and the columns of the rows `own`.
 
@@ -219,23 +221,23 @@ def _columns(
         masked: every distinct one is one column, instead of every place.
     """
     if masked:
-        columns = np.unique(place_of[in_batch])
-        return columns, np.searchsorted(columns, place_of[own])
-    columns = place_of[in_batch].reshape(-1)
-    numbered = np.full(place_of.shape, -1, dtype=np.int64)
-    numbered[in_batch] = np.arange(columns.size).reshape(-1, place_of.shape[1])
-    return columns, numbered[own]
+        columns = np.unique(index_of[in_batch])
+        return columns, np.searchsorted(columns, index_of[local])
+    columns = index_of[in_batch].reshape(-1)
+    numbered = np.full(index_of.shape, -1, dtype=np.int64)
+    numbered[in_batch] = np.arange(columns.size).reshape(-1, index_of.shape[1])
+    return columns, numbered[local]
 
 
-def _queries_against_own_groups(scope: _Scope, own: np.ndarray, examples: Examples) -> ContrastiveRows:
+def _queries_against_groups(scope: _Scope, local: np.ndarray, examples: Examples) -> ContrastiveRows:
     """The queries of the rows `own`, each against the texts of its group alone."""
-    groups = scope.text_of[own]
+    groups = scope.text_of[local]
     return ContrastiveRows(
-        rows=torch.from_numpy(scope.query_of[own]),
+        rows=torch.from_numpy(scope.query_of[local]),
         columns=torch.from_numpy(groups.reshape(-1) + len(scope.queries)),
         group_columns=torch.arange(groups.size).reshape(groups.shape),
         masked_pairs=_pairs([]),
-        teacher=_teacher(scope.rows[own], scope.groups[own], examples),
+        teacher=_teacher(scope.rows[local], scope.groups[local], examples),
         in_batch=False,
     )
 
@@ -249,14 +251,14 @@ def _teacher(queries: np.ndarray, groups: np.ndarray, examples: Examples) -> Ten
 
 
 def _positives_against_queries(
-    scope: _Scope, own: np.ndarray, examples: Examples, masked: bool, weight: float
+    scope: _Scope, local: np.ndarray, examples: Examples, masked: bool, weight: float
 ) -> ContrastiveRows:
     """The positives of the rows `own` against the in-batch queries of the scope.
 
     Masked, queries of which a positive is never a negative are excluded.
     """
-    positives = scope.text_of[own, 0]
-    columns, queries = _columns(scope.query_of[:, None], scope.in_batch, own, masked)
+    positives = scope.text_of[local, 0]
+    columns, queries = _columns(scope.query_of[:, None], scope.in_batch, local, masked)
     excluded: list[tuple[int, int]] = []
     if masked:
         rows_of: dict[int, list[int]] = {}
@@ -282,8 +284,8 @@ def _pairs(pairs: Sequence[tuple[int, int]]) -> Tensor:
 
 def _tokens(batch: Batch, tokens: Tokens, scope: _Scope, ids: list[np.ndarray], share: list[int]) -> RaggedArray:
     """Token ids of the rows in a share; those of shuffled texts are made now."""
-    number = {place: int(scope.texts[place - len(scope.queries)]) for place in share if place >= len(scope.queries)}
-    moved = [place for place, text in number.items() if text in batch.shuffled]
-    given = [shuffled_words(tokens.examples.texts[number[place]], batch.step) for place in moved]
-    fresh = dict(zip(moved, tokens.tokenize(given), strict=True))
-    return RaggedArray.of_rows(fresh.get(place, ids[place]) for place in share)
+    number = {index: int(scope.texts[index - len(scope.queries)]) for index in share if index >= len(scope.queries)}
+    moved = [index for index, text in number.items() if text in batch.shuffled]
+    shuffled_texts = [shuffled_words(tokens.examples.texts[number[index]], batch.step) for index in moved]
+    fresh = dict(zip(moved, tokens.tokenize(shuffled_texts), strict=True))
+    return RaggedArray.of_rows(fresh.get(index, ids[index]) for index in share)

@@ -29,7 +29,7 @@ class ConflictGroups:
     """
 
     family: np.ndarray
-    place: np.ndarray
+    position: np.ndarray
     shared: sparse.csr_array
     keys: np.ndarray
 
@@ -58,24 +58,24 @@ def conflict_groups(examples: Examples, settings: TrainingSettings) -> ConflictG
     # Queries on one side, what they share on the other; an order that keeps neighbours together.
     graph = sparse.csr_array(sparse.block_array([[None, shared], [shared.T, None]]))
     _, family = connected_components(graph, directed=False)
-    place = np.empty(len(family), dtype=np.int64)
-    place[reverse_cuthill_mckee(graph, symmetric_mode=True)] = np.arange(len(family))
-    return ConflictGroups(family[: len(examples)], place[: len(examples)], shared, names)
+    position = np.empty(len(family), dtype=np.int64)
+    position[reverse_cuthill_mckee(graph, symmetric_mode=True)] = np.arange(len(family))
+    return ConflictGroups(family[: len(examples)], position[: len(examples)], shared, names)
 
 
-def describe(found: ConflictGroups, batches: list[np.ndarray], examples: Examples) -> str:
+def describe(conflicts: ConflictGroups, batches: list[np.ndarray], examples: Examples) -> str:
     """How many rows of an epoch's batches share a text with another row of theirs, and the worst one; empty: none."""
     batch = np.repeat(np.arange(len(batches)), [len(one) for one in batches])
-    taken = found.shared[np.concatenate(batches)].tocoo()
+    taken = conflicts.shared[np.concatenate(batches)].tocoo()
     pairs, number, times = np.unique(
-        batch[taken.row] * len(found.keys) + taken.col, return_inverse=True, return_counts=True
+        batch[taken.row] * len(conflicts.keys) + taken.col, return_inverse=True, return_counts=True
     )
     meet = times[number] > 1
     if not meet.any():
         return ""
-    worst = int(np.bincount(pairs[number[meet]] % len(found.keys)).argmax())
-    queries = np.flatnonzero(found.shared[:, [worst]].toarray())
-    first, key = int(queries[0]), found.keys[worst]
+    worst = int(np.bincount(pairs[number[meet]] % len(conflicts.keys)).argmax())
+    queries = np.flatnonzero(conflicts.shared[:, [worst]].toarray())
+    first, key = int(queries[0]), conflicts.keys[worst]
     same = [text for text in examples.positives[first].tolist() if examples.text_key[text] == key]
     name = f"the positive {examples.text_ids[same[0]]}" if same else f"the text of query {examples.query_ids[first]}"
     return (

@@ -39,8 +39,8 @@ class GuideEmbeddings:
 
 def guide_encoder(model: str, encoder: EncoderSettings) -> LazyEncoder:
     """The guide with its own pooling and prompts, and lengths and cache of the trained model; vectors of length 1."""
-    own = ("query_max_len", "passage_max_len", "batch_tokens", "precision", "attn_implementation")
-    values = encoder.model_dump(include={*own, "vector_cache", "vector_cache_gib", "encoding_processes"})
+    shared = ("query_max_len", "passage_max_len", "batch_tokens", "precision", "attn_implementation")
+    values = encoder.model_dump(include={*shared, "vector_cache", "vector_cache_gib", "encoding_processes"})
     return LazyEncoder.open(model, EncoderSettings.checked(values))
 
 

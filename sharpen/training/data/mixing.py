@@ -61,7 +61,7 @@ def epoch_queries(rows: np.ndarray, share: int, epoch: int, seed: list[int]) -> 
 
 
 def cut(
-    order: np.ndarray, size: int, draw: np.random.Generator, found: ConflictGroups | None = None
+    order: np.ndarray, size: int, rng: np.random.Generator, conflicts: ConflictGroups | None = None
 ) -> list[np.ndarray]:
     """Cut an epoch's queries into batches of at most `size`, none with a query twice and all equal to within one row.
 
@@ -80,12 +80,12 @@ def cut(
     _, first, inverse, times = np.unique(order, return_index=True, return_inverse=True, return_counts=True)
     # Families in the order in which the first of each comes, and in a family those that share a text close together.
     keys = [first[inverse]]
-    if found is not None:
-        _, met, family = np.unique(found.family[order], return_index=True, return_inverse=True)
+    if conflicts is not None:
+        _, met, family = np.unique(conflicts.family[order], return_index=True, return_inverse=True)
         if len(met) < len(times):
-            keys = [found.place[order], met[family]]
+            keys = [conflicts.position[order], met[family]]
     number = max(-(-len(order) // size), int(times.max()))
     if times.max() == 1 and len(keys) == 1:
         return np.array_split(order, number)
     dealt = order[np.lexsort(keys)]
-    return [dealt[start::number] for start in draw.permutation(number)]
+    return [dealt[start::number] for start in rng.permutation(number)]

@@ -53,8 +53,8 @@ class RaggedArray(Sequence[np.ndarray]):
             raise IndexError(row)
         block = bisect_right(self._starts, row) - 1
         values, offsets = self._blocks[block]
-        place = row - self._starts[block]
-        return values[offsets[place] : offsets[place + 1]]
+        position = row - self._starts[block]
+        return values[offsets[position] : offsets[position + 1]]
 
 
 def in_memory(table: pl.DataFrame) -> Dataset:

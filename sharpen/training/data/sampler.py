@@ -55,11 +55,11 @@ class BatchSampler:
         self.examples, self.settings = examples, settings
         self.source_rows = [np.flatnonzero(examples.source == number) for number in range(len(examples.sources))]
         counts = np.array([len(rows) for rows in self.source_rows])
-        self._asked = source_quota(counts, settings.source_temperature, None)
+        self._requested = source_quota(counts, settings.source_temperature, None)
         # Batches of its own may be as many as a source needs; in mixed ones a query has one place in each.
         repeats = None if settings.same_dataset_within_batch else -(-len(examples) // settings.train_batch_size)
         self.source_shares = source_quota(counts, settings.source_temperature, repeats)
-        self._apart = conflict_groups(examples, settings)
+        self._conflicts = conflict_groups(examples, settings)
         self.per_epoch = len(self._epoch(0))
         self._epoch_cached = lru_cache(maxsize=2)(self._epoch)
 
@@ -69,14 +69,14 @@ class BatchSampler:
         hard = self.examples.counts["hard_negatives"]
         if self.settings.train_group_size == 1 and hard:
             lines.append(f"train_group_size 1: the {hard:,} hard negatives are not used; raise it to train with them")
-        if self._apart is not None and (meeting := describe(self._apart, self._epoch(0), self.examples)):
+        if self._conflicts is not None and (meeting := describe(self._conflicts, self._epoch(0), self.examples)):
             lines.append(meeting)
         return lines
 
     def _warnings_of(self, number: int) -> list[str]:
         name = self.examples.sources[number] or "(unnamed)"
         rows, size = len(self.source_rows[number]), self.settings.train_batch_size
-        share, asked = int(self.source_shares[number]), int(self._asked[number])
+        share, requested = int(self.source_shares[number]), int(self._requested[number])
         lines = []
         if self.settings.same_dataset_within_batch and rows < size:
             lines.append(
@@ -85,9 +85,9 @@ class BatchSampler:
                 "each query; lower train_batch_size, join it with another source, or set same_dataset_within_batch to "
                 "false"
             )
-        if share < asked and share == rows * self.per_epoch:
+        if share < requested and share == rows * self.per_epoch:
             lines.append(
-                f"source {name}: source_temperature asks for {asked:,} of its {rows:,} queries an epoch, but "
+                f"source {name}: source_temperature asks for {requested:,} of its {rows:,} queries an epoch, but "
                 f"{share:,} are all that fit, since no batch has a query twice; lower source_temperature or "
                 "train_batch_size"
             )
@@ -100,27 +100,27 @@ class BatchSampler:
 
     def batch(self, step: int) -> Batch:
         """The batch of a step."""
-        epoch, place = divmod(step, self.per_epoch)
-        queries = self._epoch_cached(epoch)[place]
-        draw = np.random.default_rng([self.settings.seed, epoch, 1, place])
+        epoch, position = divmod(step, self.per_epoch)
+        queries = self._epoch_cached(epoch)[position]
+        rng = np.random.default_rng([self.settings.seed, epoch, 1, position])
         groups = np.empty((len(queries), self.settings.train_group_size), dtype=np.int64)
         made_up = 0
         for row, query in enumerate(queries):
-            groups[row], random = self._group(int(query), draw)
+            groups[row], random = self._group(int(query), rng)
             made_up += random
-        chosen = draw.random(len(queries)) < self.settings.shuffle_ratio
+        chosen = rng.random(len(queries)) < self.settings.shuffle_ratio
         return Batch(step, queries, groups, frozenset(groups[chosen, 0].tolist()), made_up)
 
     def _epoch(self, epoch: int) -> list[np.ndarray]:
-        draw = np.random.default_rng([self.settings.seed, epoch, 0])
+        rng = np.random.default_rng([self.settings.seed, epoch, 0])
         size = self.settings.train_batch_size
-        order = draw.permutation(self._queries(epoch))
+        order = rng.permutation(self._queries(epoch))
         if not self.settings.same_dataset_within_batch:
-            return cut(order, size, draw, self._apart)
+            return cut(order, size, rng, self._conflicts)
         made = []
         for source in range(len(self.source_rows)):
-            made += cut(order[self.examples.source[order] == source], size, draw, self._apart)
-        return [made[place] for place in draw.permutation(len(made))]
+            made += cut(order[self.examples.source[order] == source], size, rng, self._conflicts)
+        return [made[position] for position in rng.permutation(len(made))]
 
     def _queries(self, epoch: int) -> np.ndarray:
         """The queries of an epoch, sorted, each as often as it comes."""
@@ -134,7 +134,7 @@ class BatchSampler:
             )
         )
 
-    def _group(self, query: int, draw: np.random.Generator) -> tuple[np.ndarray, int]:
+    def _group(self, query: int, rng: np.random.Generator) -> tuple[np.ndarray, int]:
         """A positive and negatives, no two of them the same text; also how many negatives are random passages.
 
         A positive is drawn in proportion to its grade, the gain that nDCG gives it.
@@ -142,35 +142,35 @@ class BatchSampler:
         examples, wanted = self.examples, self.settings.train_group_size - 1
         grades = examples.grades[query]
         share = None if (grades == grades[0]).all() else grades / grades.sum()
-        positive = draw.choice(examples.positives[query], p=share)
-        chosen = self._distinct(draw.permutation(np.array(examples.negatives[query])), set(), wanted)
+        positive = rng.choice(examples.positives[query], p=share)
+        chosen = self._distinct(rng.permutation(np.array(examples.negatives[query])), set(), wanted)
         missing = wanted - len(chosen)
         if missing:
-            chosen += self._at_random(missing, [*examples.never_negatives[query].tolist(), *chosen], draw)
+            chosen += self._at_random(missing, [*examples.never_negatives[query].tolist(), *chosen], rng)
         return np.array([positive, *chosen], dtype=np.int64), missing
 
     def _distinct(self, texts: np.ndarray, barred: set[int], wanted: int) -> list[int]:
         """The first texts whose keys are new, at most `wanted`; their keys are added to `barred`."""
-        found: list[int] = []
+        texts_found: list[int] = []
         for text in texts.tolist():
-            if len(found) == wanted:
+            if len(texts_found) == wanted:
                 break
             if (key := int(self.examples.text_key[text])) not in barred:
                 barred.add(key)
-                found.append(text)
-        return found
+                texts_found.append(text)
+        return texts_found
 
-    def _at_random(self, wanted: int, barred: list[int], draw: np.random.Generator) -> list[int]:
+    def _at_random(self, wanted: int, barred: list[int], rng: np.random.Generator) -> list[int]:
         """Random passages, no two of them the same text, nor the same as one of the texts `barred`."""
         texts, keys = len(self.examples.texts), set(self.examples.text_key[barred].tolist())
         # Drawing again beats listing the corpus, except where most of the corpus is barred.
         if 2 * (len(barred) + wanted) > texts:
             free = np.setdiff1d(np.arange(texts), np.array(barred, dtype=np.int64))
-            return self._distinct(draw.permutation(free), keys, wanted)
-        found: list[int] = []
-        while len(found) < wanted:
-            found += self._distinct(draw.integers(texts, size=1), keys, 1)
-        return found
+            return self._distinct(rng.permutation(free), keys, wanted)
+        texts_found: list[int] = []
+        while len(texts_found) < wanted:
+            texts_found += self._distinct(rng.integers(texts, size=1), keys, 1)
+        return texts_found
 
 
 def shuffled_words(text: str, seed: int) -> str:
@@ -181,7 +181,7 @@ def shuffled_words(text: str, seed: int) -> str:
     words = text.split(" ")
     if len(text) <= 100 or len(words) < 3:
         return text
-    draw = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     third = -(-len(words) // 3)
     parts = [words[start : start + third] for start in range(0, len(words), third)]
-    return " ".join(" ".join(parts[place]) for place in draw.permutation(len(parts)))
+    return " ".join(" ".join(parts[position]) for position in rng.permutation(len(parts)))

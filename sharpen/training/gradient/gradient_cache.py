@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 # Of the memory that is free, what gradients of micro-batches may take that wait for their turn to be added.
 _SHARE_OF_GRADIENTS = 0.25
 # Whether a model draws random numbers where threads would take them from each other.
-_shared_draws: weakref.WeakKeyDictionary[Encoder, bool] = weakref.WeakKeyDictionary()
+_uses_shared_rng: weakref.WeakKeyDictionary[Encoder, bool] = weakref.WeakKeyDictionary()
 
 
 @dataclass
@@ -183,27 +183,27 @@ def _first_pass(
         size = padded_tokens(tokens, micro_batch.rows)
         if budget is not None and not budget.fits(size):
             return None
-        kept = torch.is_grad_enabled()
-        micro_batch.random = None if kept or threads else RandomState(encoder)
+        keeps = torch.is_grad_enabled()
+        micro_batch.random = None if keeps or threads else RandomState(encoder)
         with budget.track(encoder, size) if budget is not None else nullcontext():
             embeddings = _forward(encoder, tokens, micro_batch)
-        micro_batch.embeddings = embeddings if kept else None
+        micro_batch.embeddings = embeddings if keeps else None
         return embeddings.detach()
 
     def work(micro_batch: MicroBatch) -> Callable[[], Tensor | None]:
         return lambda: encoded(micro_batch)
 
     @contextmanager
-    def surroundings() -> Iterator[None]:
+    def pass_context() -> Iterator[None]:
         with encoder.autocast(), gradients():
             yield
 
     with ExitStack() as stack:
         if threads == 0:
             stack.enter_context(_whole_machine(encoder))
-            stack.enter_context(surroundings())
+            stack.enter_context(pass_context())
         for micro_batch, embeddings in zip(
-            micro_batches, map_in_threads(map(work, micro_batches), threads, surroundings), strict=True
+            micro_batches, map_in_threads(map(work, micro_batches), threads, pass_context), strict=True
         ):
             if embeddings is not None:
                 encoding.store(micro_batch, embeddings)
@@ -225,7 +225,7 @@ def embed(encoder: Encoder, tokens: Sequence[TokenIds], memory: MicroBatchConfig
 def _thread_count(encoder: Encoder, micro_batches: int, most: int | None = None) -> int:
     """Threads that compute a micro-batch each; 0: this one, with as many threads for each operation as there are."""
     threads = worker_count(encoder.device, micro_batches)
-    if threads == 0 or (most is not None and most < 2) or _draws_from_torch(encoder):
+    if threads == 0 or (most is not None and most < 2) or _uses_torch_rng(encoder):
         return 0
     return threads if most is None else min(threads, most)
 
@@ -236,22 +236,22 @@ def _gradients_that_fit(encoder: Encoder) -> int:
     return int(_SHARE_OF_GRADIENTS * free_bytes(encoder.device) / max(1, size)) - 1
 
 
-def _draws_from_torch(encoder: Encoder) -> bool:
+def _uses_torch_rng(encoder: Encoder) -> bool:
     """Whether the model in training draws from torch's own generator, which all threads share.
 
     Dropout does not, inside of `CpuOps`; layers that are left out at random do. One micro-batch then follows the other.
     """
     if not encoder.training:
         return False
-    if encoder not in _shared_draws:
+    if encoder not in _uses_shared_rng:
         before = torch.get_rng_state()
         kinds: list[TextType | None] = [None] if encoder.query_model is None else ["query", "passage"]
         with torch.no_grad(), encoder.autocast():
             for kind in kinds:
                 _forward(encoder, encoder.tokenize(["a few words", "more"], "passage"), MicroBatch([0, 1], kind))
-        _shared_draws[encoder] = not torch.equal(torch.get_rng_state(), before)
+        _uses_shared_rng[encoder] = not torch.equal(torch.get_rng_state(), before)
         torch.set_rng_state(before)
-    return _shared_draws[encoder]
+    return _uses_shared_rng[encoder]
 
 
 def _whole_machine(encoder: Encoder) -> AbstractContextManager[None]:

@@ -203,10 +203,15 @@ def _result_rows(facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def _divergences(facts: dict[str, Any]) -> list[str]:
-    told = [TemperatureIncrease(**values).told() for values in facts["softenings"]]
-    if not told:
+    describe = [TemperatureIncrease(**values).describe() for values in facts["softenings"]]
+    if not describe:
         return []
-    return ["", "Training diverged, went back and went on with a higher temperature:", "", *[f"- {t}" for t in told]]
+    return [
+        "",
+        "Training diverged, went back and went on with a higher temperature:",
+        "",
+        *[f"- {t}" for t in describe],
+    ]
 
 
 def _table(rows: dict[str, Any]) -> list[str]:

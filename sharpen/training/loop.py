@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -236,9 +236,10 @@ class TrainingLoop:
             temperature_increase.save(folder, self.increases)
             arithmetic.save(folder, self.encoder)
             time_limit.save(folder, self.fit)
-            self.state.stateful_callbacks = {
+            states = {
                 type(one).__name__: one.state() for one in self.callbacks.callbacks if isinstance(one, ExportableState)
             }
+            self.state.stateful_callbacks = cast(Any, states)  # declared as the list that they are made from
             self.state.save_to_json(os.fspath(folder / STATE))
         self.exchange.wait()
         if self.exchange.rank == 0:
@@ -254,9 +255,10 @@ class TrainingLoop:
         if written.best_global_step is not None:
             # the path that was written is that of the machine which wrote it
             self.state.best_model_checkpoint = os.fspath(self.checkpoints.path(written.best_global_step))
+        states = cast(dict[str, Any], written.stateful_callbacks or {})
         for callback in self.callbacks.callbacks:
-            if isinstance(callback, ExportableState) and type(callback).__name__ in written.stateful_callbacks:
-                vars(callback).update(written.stateful_callbacks[type(callback).__name__]["attributes"])
+            if isinstance(callback, ExportableState) and type(callback).__name__ in states:
+                vars(callback).update(states[type(callback).__name__]["attributes"])
 
     def _call(self, event: str, *values: Any) -> None:
         """Tell the callbacks; what they want next is in `control`."""

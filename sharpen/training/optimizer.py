@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 from torch.optim import Optimizer
@@ -48,7 +48,7 @@ def make_schedule(optimizer: Optimizer, arguments: TrainingArguments) -> Any:
         optimizer=optimizer,
         num_warmup_steps=warmup,
         num_training_steps=arguments.max_steps,
-        scheduler_specific_kwargs=arguments.lr_scheduler_kwargs,
+        scheduler_specific_kwargs=cast(dict[str, Any] | None, arguments.lr_scheduler_kwargs),  # parsed by then
     )
     return rise_from_first_step(schedule, warmup)  # type: ignore[arg-type]
 

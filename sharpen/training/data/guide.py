@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from sharpen.data.text_type import TextType
 from sharpen.embeddings import LazyEncoder, embed_texts, not_finite
 from sharpen.errors import InputError
 from sharpen.settings import EncoderSettings
@@ -50,7 +52,10 @@ def write_guide_embeddings(examples: Examples, guide: LazyEncoder, folder: Path)
     Raises:
         InputError: the guide gives numbers that are not finite.
     """
-    tables = ((examples.queries, "query", examples.query_ids), (examples.texts, "passage", examples.text_ids))
+    tables: tuple[tuple[Sequence[str], TextType, Sequence[str]], ...] = (
+        (examples.queries, "query", examples.query_ids),
+        (examples.texts, "passage", examples.text_ids),
+    )
     for name, (texts, kind, ids) in zip(_FILES, tables, strict=True):
         vectors = embed_texts(guide, list(texts), kind)
         if len(bad := not_finite(vectors)):

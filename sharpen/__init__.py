@@ -13,16 +13,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sharpen.api import (
-        build_index,
-        embed,
-        evaluate,
-        finetune,
-        load_dataset,
-        load_model,
-        mine_hard_negatives,
-        search,
-    )
+    from sharpen.api.search import build_index, embed, load_model, search
+    from sharpen.api.training import evaluate, finetune, load_dataset, mine_hard_negatives
     from sharpen.console import enable_logging
     from sharpen.data.dataset import DataSet
     from sharpen.data.preparation.settings import DataSettings
@@ -45,10 +37,8 @@ if TYPE_CHECKING:
     from sharpen.training.settings import TrainingSettings
 
 _MODULES = {
-    "sharpen.api": (
-        *("build_index", "embed", "evaluate", "finetune"),
-        *("load_dataset", "load_model", "mine_hard_negatives", "search"),
-    ),
+    "sharpen.api.search": ("build_index", "embed", "load_model", "search"),
+    "sharpen.api.training": ("evaluate", "finetune", "load_dataset", "mine_hard_negatives"),
     "sharpen.console": ("enable_logging",),
     "sharpen.data.dataset": ("DataSet",),
     "sharpen.data.preparation.settings": ("DataSettings",),

@@ -109,13 +109,7 @@ def evaluate(
         hashes = {"model_hash": loaded.weights_hash, "device": str(loaded.device)}
         encoding = described(loaded, usage, searched, instructions)
         facts = {"model": model, **protocol, **hashes, "encoding": encoding, **timings, **software()}
-        pl.DataFrame({"query_id": eval_set.query_ids, "group": eval_set.groups, **values}).write_parquet(
-            folder / artifact.PER_QUERY
-        )
-        write_run(folder / artifact.RUN, ((name, rankings[name]) for name in eval_set.query_ids), tag="sharpen")
-        _write_keys(folder, dataset, eval_set)
-        _write_json(folder / artifact.FACTS, facts)
-        _write_json(folder / artifact.METRICS, means(values))
+        _write_scores(folder, dataset, eval_set, rankings, values, facts)
         marked |= {key: facts[key] for key in (*MARKED, *COUNTED)}
         marked |= {name: float(values[name].mean()) for name in settings.headline_metrics}
 
@@ -125,22 +119,26 @@ def evaluate(
         comparison = compare(candidate, others, settings) if others else {}
         if comparison:
             _write_json(folder / artifact.COMPARISON, comparison)
-        page = render_report(
-            candidate,
-            others,
-            comparison,
-            eval_set,
-            settings,
-            loaded.settings,
-            background,
-            None if split == DEV else on_dev,
-        )
+        shown_dev = None if split == DEV else on_dev
+        page = render_report(candidate, others, comparison, eval_set, settings, loaded.settings, background, shown_dev)
         (folder / artifact.REPORT).write_text(page, encoding="utf-8")
     return storage.read_manifest(output)
 
 
-def _write_keys(folder: Path, dataset: DataSet, eval_set: EvaluationSplit) -> None:
-    """Which queries the data train on, which the registry keeps, and which were measured, by which the gate counts."""
+def _write_scores(
+    folder: Path,
+    dataset: DataSet,
+    eval_set: EvaluationSplit,
+    rankings: Mapping[str, list[tuple[str, float]]],
+    values: Mapping[str, np.ndarray],
+    facts: Mapping[str, Any],
+) -> None:
+    """The files with figures and rankings, and the keys of trained and measured queries."""
+    scores = pl.DataFrame({"query_id": eval_set.query_ids, "group": eval_set.groups, **values})
+    scores.write_parquet(folder / artifact.PER_QUERY)
+    write_run(folder / artifact.RUN, ((name, rankings[name]) for name in eval_set.query_ids), tag="sharpen")
+    _write_json(folder / artifact.FACTS, facts)
+    _write_json(folder / artifact.METRICS, means(values))
     (folder / query_keys.TRAINED).write_bytes(query_keys.as_bytes(dataset.queries_of("train")["text_key"]))
     (folder / query_keys.MEASURED).write_bytes(query_keys.as_bytes(eval_set.query_keys))
 

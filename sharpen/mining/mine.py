@@ -83,20 +83,14 @@ def mine(data: str, model: str, output: str, settings: MiningSettings, encoder: 
         figures = search_and_choose(vectors, others, pool, settings, scope, writer, rescorer)
         if not figures.negatives:
             raise InputError(_nothing_left(data, settings, figures))
-        done = time.monotonic()
-        seconds = {
-            "other_sources": ranked - started,
-            "encoding": encoded - ranked,
-            "search_and_choice": done - encoded,
-            "total": done - started,
-        }
+        seconds = _durations(started, ranked, encoded, time.monotonic())
         facts |= {"model_hash": opened.weights_hash, "dropped_queries": figures.dropped_queries}
         rows |= {"negatives": figures.negatives, "queries": len(pool.query_ids)}
         report = {
             **figures.report(),
             **facts,
             "search": {MODEL: search_facts(index)} | searched(sources),
-            "seconds": {name: round(value, 2) for name, value in seconds.items()},
+            "seconds": seconds,
             "settings": settings.model_dump(mode="json"),
             "encoder": encoder.model_dump(mode="json"),
         }
@@ -106,6 +100,17 @@ def mine(data: str, model: str, output: str, settings: MiningSettings, encoder: 
         (folder / PAGE).write_text(render_page(report), encoding="utf-8")
     logger.info("\n".join([*summary(report), f"report  {storage.join(output, PAGE)}"]))
     return storage.read_manifest(output)
+
+
+def _durations(started: float, ranked: float, encoded: float, done: float) -> dict[str, float]:
+    """Seconds of each phase, from the times at which they ended."""
+    seconds = {
+        "other_sources": ranked - started,
+        "encoding": encoded - ranked,
+        "search_and_choice": done - encoded,
+        "total": done - started,
+    }
+    return {name: round(value, 2) for name, value in seconds.items()}
 
 
 def search_and_choose(

@@ -72,7 +72,7 @@ def open_artifact(uri: str) -> Path:
         with local_store.translate_os_errors(folder := local_path(uri)):
             hashes = sum(file["size"] for file in marker.files) <= HASHED_BYTES
             if wrong := first_fault(folder, marker, hashes=hashes):
-                raise StepFailed(f"{uri}: {wrong} is missing or is not the file that {MARKER} lists; write it again")
+                raise StepFailed(f"{uri}: {wrong} is missing or damaged, by what {MARKER} says of it; write it again")
         return folder
 
     def fill(folder: Path) -> None:

@@ -51,7 +51,7 @@ def test_a_fine_tuning_as_a_job(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     original = ClusterBackend.__init__
-    monkeypatch.setattr(ClusterBackend, "__init__", lambda self, job, kind: original(self, job, kind, pace=QUICK))
+    monkeypatch.setattr(ClusterBackend, "__init__", lambda self, job, kind: original(self, job, kind, poll=QUICK))
     output, kept = f"{s3}/launched/model", f"{s3}/launched/job.yaml"
     story = Story(api)
 

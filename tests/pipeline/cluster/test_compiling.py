@@ -50,7 +50,7 @@ def test_the_yaml_is_the_same_every_time(tmp_path: Path, form: str) -> None:
 def test_rounds_are_unrolled(tmp_path: Path, rounds: int) -> None:
     spec = compiled(tmp_path, "--image", IMAGE, "--set", f"mining.rounds={rounds}")[0]
     (tasks,) = (
-        c["dag"]["tasks"] for c in spec["components"].values() if "data-prep" in c.get("dag", {}).get("tasks", {})
+        c["dag"]["tasks"] for c in spec["components"].values() if "hard-negatives" in c.get("dag", {}).get("tasks", {})
     )
 
     def inputs(task: str) -> dict[str, Any]:

@@ -282,7 +282,7 @@ def test_a_damaged_file_is_not_read(corpus: Path, tiny_model: Path, tmp_path: Pa
     spoiled = bytearray(file.read_bytes())
     spoiled[-1] ^= 1
     file.write_bytes(spoiled)
-    with pytest.raises(StepFailed, match=r"index\.faiss is damaged"):
+    with pytest.raises(StepFailed, match=r"index\.faiss is missing or damaged"):
         OpenIndex(str(tmp_path / "out"))
 
 

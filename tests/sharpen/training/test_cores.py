@@ -108,7 +108,7 @@ def test_a_model_that_draws_from_torchs_generator_is_computed_one_piece_after_th
             return hidden + 0.1 * torch.randn_like(hidden)
 
     encoder.model.embeddings.dropout = Noise()
-    assert gradient_cache._draws_from_torch(encoder)
+    assert gradient_cache._uses_torch_rng(encoder)
     found = [step(encoder, settings, MicroBatchConfig(96, cache=cache), 3)[1] for cache in ("on", "on", "off")]
     for weights, gradient in found[0].items():
         torch.testing.assert_close(found[1][weights], gradient, rtol=0, atol=0)

@@ -1,23 +1,23 @@
 """Run a training with a clock on every optimiser step: ``python timed.py OUT.json MODULE_OR_FILE ARGUMENTS``.
 
-Every trainer that is compared is a subclass of transformers' `Trainer`, so one callback times them all alike. A step
-lasts from the end of the step before it, so that reading, tokenising and padding its batch count. Runs in the
-environments of the peers too: it imports nothing of this repository.
+Every trainer that is compared calls transformers' callbacks, so that one of them times all alike. A step lasts from the
+end of the step before it, so that reading, tokenising and padding its batch count. Runs in the environments
+of the peers too: it imports nothing of this repository.
 """
 
 from __future__ import annotations
 
-import functools
 import importlib.metadata
 import json
 import runpy
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
-import transformers
 from transformers import TrainerCallback
+from transformers.trainer_callback import CallbackHandler
 
 _PACKAGES = ("torch", "transformers", "sentence-transformers", "FlagEmbedding")
 
@@ -78,15 +78,13 @@ def _version(package: str) -> str:
 
 def main() -> None:
     target, program, *arguments = sys.argv[1:]
-    original = transformers.Trainer.__init__
+    original = CallbackHandler.__init__
 
-    # wraps keeps the signature visible: FlagEmbedding looks at it to know the version of transformers.
-    @functools.wraps(original)
-    def with_clock(self: transformers.Trainer, *args: object, **kwargs: object) -> None:
-        original(self, *args, **kwargs)  # type: ignore[arg-type]
+    def with_clock(self: CallbackHandler, *args: Any, **kwargs: Any) -> None:
+        original(self, *args, **kwargs)
         self.add_callback(Clock(Path(target)))
 
-    transformers.Trainer.__init__ = with_clock  # type: ignore[method-assign]
+    CallbackHandler.__init__ = with_clock  # type: ignore[method-assign]
     sys.argv = [program, *arguments]
     if program.endswith(".py"):
         runpy.run_path(program, run_name="__main__")

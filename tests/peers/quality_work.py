@@ -205,7 +205,7 @@ def fixed_rows(data: Path, negatives: Path, model: Path, size: Size) -> list[Row
     of_text = {text: query_id for query_id, text in dataset.queries.select("query_id", "text").iter_rows()}
     tokenizer = AutoTokenizer.from_pretrained(model)
     rows: list[Row] = []
-    seen: set[str] = set()
+    seen: set[int] = set()
     train = DataSet(dataset.corpus, dataset.queries_of("train"), dataset.qrels)
     for row in training_rows(train):
         query, positive = row["query"], row["pos"][0]

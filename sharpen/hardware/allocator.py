@@ -9,8 +9,8 @@ from __future__ import annotations
 import ctypes
 import os
 
-# Of glibc's malloc.h. Setting either ends glibc's own guessing, so both are set.
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+# Of glibc's malloc.h. Setting either threshold ends glibc's own guessing, so both are set.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 # Above it every block is a mapping of its own, which is given back when it is freed: the most that glibc allows.
 _LARGEST_ON_HEAP = 32 * 2**20
 _NEVER_TRIM = 2**31 - 1
@@ -21,11 +21,14 @@ _GLIBC_VARIABLES = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_
 def retain_freed_memory() -> bool:
     """From now on this process keeps what it frees; whether it does.
 
-    It does not with another allocator's libc, or where the environment sets glibc's own.
+    It does not with another allocator's libc, or where the environment sets glibc's own. There is a heap a core and no
+    more: each new thread would begin one, and every heap keeps what it once held.
     """
     if any(os.environ.get(name) for name in _GLIBC_VARIABLES):
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None and not os.environ.get("MALLOC_ARENA_MAX"):
+        mallopt(_ARENA_MAX, max(2, len(os.sched_getaffinity(0))))
     return mallopt is not None and all(
         mallopt(name, value) for name, value in ((_MMAP_THRESHOLD, _LARGEST_ON_HEAP), (_TRIM_THRESHOLD, _NEVER_TRIM))
     )

@@ -37,10 +37,42 @@ print(json.dumps({"kept": kept, "faults": faults, "held": held, "after": residen
 """
 
 
+THREADS = """
+import json, os, resource, sys, threading
+import numpy as np
+from sharpen.hardware import allocator
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
+
+os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
+kept = allocator.retain_freed_memory()
+start = resident()
+barrier = threading.Barrier(12)
+def work():
+    # one block a thread, all at once, so that each thread needs a heap
+    barrier.wait()
+    for _ in range(3):
+        blocks = [np.ones(2**21, dtype=np.uint8) for _ in range(8)]
+        del blocks
+for _ in range(3):
+    threads = [threading.Thread(target=work) for _ in range(12)]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+limited = resident() - start
+print(json.dumps({"kept": kept, "held": limited}))
+"""
+
+
 def run(how: str, **environ: str) -> dict[str, int]:
     ours = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
+    program = THREADS if how == "threads" else PROGRAM
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, how], env=ours | environ, capture_output=True, text=True, check=True
+        [sys.executable, "-c", program, how],
+        env=ours | environ,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     return json.loads(done.stdout)
 
@@ -57,3 +89,10 @@ def test_freed_memory_is_kept_and_given_back_when_the_work_is_done() -> None:
 def test_who_sets_the_allocator_by_hand_is_heeded() -> None:
     assert not run("keep", MALLOC_TRIM_THRESHOLD_="131072")["kept"]
     assert not run("keep", GLIBC_TUNABLES="glibc.malloc.arena_max=2")["kept"]
+
+
+def test_many_threads_share_a_heap_a_core() -> None:
+    """With a heap for each thread that ever ran, 12 of them would hold what 12 computed at once."""
+    limited, unlimited = run("threads"), run("threads", MALLOC_ARENA_MAX="12")
+    assert limited["kept"] and unlimited["kept"]
+    assert limited["held"] < unlimited["held"]

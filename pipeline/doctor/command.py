@@ -21,8 +21,8 @@ def doctor(
         typer.Option(
             "--namespace",
             "-n",
-            help="Namespace that runs execute in. Empty: KFP_NAMESPACE, else that of the pod or of the kubeconfig's "
-            "context.",
+            help="Namespace that runs execute in. Empty: KFP_NAMESPACE, else Kubeflow's own where it serves one user, "
+            "else that of the pod or of the kubeconfig's context.",
         ),
     ] = "",
     account: Annotated[

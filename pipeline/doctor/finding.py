@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from pipeline.cluster.api.settings import ConnectionSettings
+from pipeline.doctor import remedies
 from pipeline.doctor.cluster_probe import ClusterProbe
+from pipeline.doctor.kubeflow_api import KubeflowAnswer
 from pipeline.parameters import Settings
 from pipeline.pods import STORE_CONFIG
-from sharpen.jobs.manifests.kinds import KINDS, Kind
+from sharpen.jobs.manifests.kinds import KINDS, TRAINJOB, Kind
 
 State = Literal["pass", "fail", "warn", "not checked"]
 
@@ -41,7 +42,7 @@ class CheckContext:
         jobs: the namespace of the training jobs; `runs` itself where it is the same.
         settings: of the run.
         account: service account of the run's steps.
-        connection: to the Kubeflow Pipelines API; without an endpoint it is asked through the API server.
+        kubeflow: what the Kubeflow Pipelines API says of itself.
         image: image of the steps; empty: not known.
         launcher_image: image of the steps that compute nothing; empty: `image`.
     """
@@ -50,7 +51,7 @@ class CheckContext:
     jobs: ClusterProbe
     settings: Settings
     account: str
-    connection: ConnectionSettings
+    kubeflow: KubeflowAnswer
     image: str = ""
     launcher_image: str = ""
 
@@ -65,6 +66,10 @@ class CheckContext:
         chosen = self.settings.job.backend
         name = "pytorchjob" if chosen == "auto" else chosen
         return next((kind for kind in KINDS if kind.name.lower() == name), None)
+
+    def apply(self, namespace: str) -> str:
+        """The command that gives a namespace the overlay that fits these settings."""
+        return remedies.apply(namespace, trainer=self.kind is TRAINJOB)
 
     @property
     def store_config(self) -> dict[str, str]:

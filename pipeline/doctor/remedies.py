@@ -18,15 +18,16 @@ INSTALL_TRAINING_OPERATOR = f'{_APPLY} "{_OPERATOR}?ref={TRAINING_OPERATOR_VERSI
 INSTALL_TRAINER = f'{_APPLY} "github.com/kubeflow/trainer.git/manifests/overlays/manager?ref={TRAINER_VERSION}"'
 
 
-def apply(namespace: str) -> str:
-    """The command that gives a namespace what `k8s/base` has."""
-    return f"{_APPLY} k8s/overlays/{'kind' if namespace == 'kubeflow' else 'production'}"
+def apply(namespace: str, *, trainer: bool = False) -> str:
+    """The command that gives a namespace what `k8s/base` has, and with `trainer` what jobs of Kubeflow Trainer need."""
+    overlay = "production" if namespace != "kubeflow" else "kind-trainer-v2" if trainer else "kind"
+    return f"{_APPLY} k8s/overlays/{overlay}"
 
 
 def add_component(name: str, namespace: str) -> str:
     """How a component of `k8s/components` comes into the namespace."""
     if (name, namespace) == ("trainer-v2", "kubeflow"):
-        return f"{apply(namespace)}-trainer-v2"
+        return apply(namespace, trainer=True)
     file = f"{apply(namespace).rpartition(' ')[2]}/kustomization.yaml"
     return f"add ../../components/{name} to components in {file}, then: {apply(namespace)}"
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 
 from pipeline.cluster.api.settings import ConnectionSettings
 from pipeline.doctor.cluster_probe import ClusterProbe
 from pipeline.doctor.finding import CheckContext, Finding
+from pipeline.doctor.kubeflow_api import HOME, ask_kubeflow
 from pipeline.parameters import Settings
 from sharpen.errors import InputError
 from sharpen.jobs.kubernetes.connection import connection_source
@@ -19,10 +21,12 @@ CHECKS = (
     "kubeflow",
     "job_kind",
     "queue",
+    "retries",
     "service_account",
     "permissions",
     "config_maps",
     "secret",
+    "store_access",
     "store",
     "dry_run",
     "events",
@@ -42,21 +46,25 @@ def context_for(
 
     Args:
         settings: of the run.
-        namespace: that runs execute in; empty: KFP_NAMESPACE, else that of the pod or the kubeconfig's context.
+        namespace: that runs execute in; empty: KFP_NAMESPACE, else Kubeflow's own where it serves one user, else that
+            of the pod or the kubeconfig's context.
         endpoint: address of the Kubeflow Pipelines API; empty: KFP_ENDPOINT, else through the API server.
         account: service account of the run's steps.
         image: image of the steps; empty: not known.
         launcher_image: image of the steps that compute nothing; empty: `image`.
 
     Raises:
-        InputError: no cluster is known here, or the endpoint is no address.
+        InputError: no cluster is known here, it does not answer or let one in, or the endpoint is no address.
     """
     connection = ConnectionSettings.given(endpoint=endpoint, namespace=namespace)
     runs = ClusterProbe(connection.namespace)
+    with _server_faults(runs.server):
+        kubeflow = ask_kubeflow(connection, runs)
+    if kubeflow.one_user and not connection.namespace:
+        runs = ClusterProbe(HOME)
     elsewhere = settings.job.namespace
     jobs = ClusterProbe(elsewhere) if elsewhere and elsewhere != runs.namespace else runs
-    connection = connection.model_copy(update={"namespace": runs.namespace})
-    return CheckContext(runs, jobs, settings, account, connection, image, launcher_image)
+    return CheckContext(runs, jobs, settings, account, kubeflow, image, launcher_image)
 
 
 def run_checks(context: CheckContext) -> Iterator[Finding]:
@@ -66,7 +74,7 @@ def run_checks(context: CheckContext) -> Iterator[Finding]:
         InputError: the API server cannot be reached, or does not let one in.
     """
     server = context.runs.server
-    try:
+    with _server_faults(server):
         version = context.runs.request("GET", "/version")["gitVersion"]
         yield Finding("API server", "pass", f"Kubernetes {version} at {server} ({connection_source()})")
         for name in CHECKS:
@@ -78,6 +86,13 @@ def run_checks(context: CheckContext) -> Iterator[Finding]:
                 said = " ".join((error.message or error.reason).split())
                 title = name.replace("_", " ")
                 yield Finding(title, "not checked", f"the API server answered {error.status}: {said}")
+
+
+@contextmanager
+def _server_faults(server: str) -> Iterator[None]:
+    """An API server that does not answer, or lets nobody in, as one line for the user."""
+    try:
+        yield
     except KubernetesError as error:
         said = " ".join(error.message.split())
         raise InputError(

@@ -8,7 +8,6 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from pipeline.doctor import remedies
 from pipeline.doctor.finding import CheckContext, Finding
 from pipeline.pods import STORE_CONFIG, STORE_KEYS, STORE_PLACES, STORE_SECRET
 from sharpen.errors import InputError
@@ -18,7 +17,7 @@ LAUNCHER_CONFIG = "kfp-launcher"
 
 def check(context: CheckContext) -> Iterator[Finding]:
     """Kubeflow's own, of the runs' namespace, and ours, which pods take from the namespace that they are in."""
-    remedy = remedies.apply(context.runs.namespace)
+    remedy = context.apply(context.runs.namespace)
     launcher = context.runs.data("configmaps", LAUNCHER_CONFIG)
     if launcher is None:
         detail = f"there is no ConfigMap {LAUNCHER_CONFIG}: artifacts go where Kubeflow puts them by default"
@@ -36,7 +35,7 @@ def check(context: CheckContext) -> Iterator[Finding]:
         if ours is None:
             missing = f"no ConfigMap {STORE_CONFIG} in namespace {probe.namespace}"
             detail = f"{missing}: pods there do not know where the store is"
-            yield Finding("store's address", "fail", detail, remedies.apply(probe.namespace))
+            yield Finding("store's address", "fail", detail, context.apply(probe.namespace))
         else:
             listed = ", ".join(f"{name}={ours[name]}" for name in STORE_PLACES if name in ours)
             yield Finding("store's address", "pass", f"ConfigMap {STORE_CONFIG}: {listed or 'Amazon S3'}")

@@ -66,7 +66,7 @@ def _finding(
     remedy = remedies.bind(role, account, probe.namespace, home)
     if account == _OURS and home == probe.namespace:
         trainer = role.endswith("-trainjobs")
-        remedy = remedies.add_component("trainer-v2", home) if trainer else remedies.apply(home)
+        remedy = remedies.add_component("trainer-v2", home) if trainer else context.apply(home)
     return Finding(title, "fail", f"{account} may not {_listed(lacking)} in namespace {probe.namespace}", remedy)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pipeline.doctor import remedies
 from pipeline.doctor.finding import CheckContext, Finding
 from sharpen.jobs.manifests.kinds import TRAINJOB
 
@@ -19,7 +18,7 @@ def check(context: CheckContext) -> Iterator[Finding]:
         if account is None:
             other = "or name another namespace or account: --namespace, --service-account"
             detail = f"{name} ({use}) is not in namespace {probe.namespace}"
-            yield Finding("service account", "fail", detail, f"{remedies.apply(probe.namespace)}   ({other})")
+            yield Finding("service account", "fail", detail, f"{context.apply(probe.namespace)}   ({other})")
         elif (
             use == "job.service_account"
             and context.kind is TRAINJOB

@@ -1,12 +1,20 @@
-"""The object store: does it do what is asked of it, and is what the run reads there?"""
+"""The object store: does it do what is asked of it, and is what the run reads there?
+
+It is asked with the credentials that are set here; where none are, or where only the cluster names the store, with
+those of the cluster's secret, if it may be read.
+"""
 
 from __future__ import annotations
 
+import base64
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 from pipeline.doctor.finding import CheckContext, Finding
+from pipeline.pods import STORE_KEYS, STORE_SECRET
 from sharpen.errors import InputError, SharpenError
+from sharpen.jobs.kubernetes.errors import KubernetesError
 from sharpen.store import storage
 from sharpen.store.check import try_store
 from sharpen.uri import CredentialsError, Unreachable, parse_remote, split_addresses
@@ -28,6 +36,19 @@ def check(context: CheckContext) -> Iterator[Finding]:
         yield Finding("store", "fail", f"store {root} is on this machine only", "--set store=s3://BUCKET/KEY")
         return
     asked, only_inside = _seen_from_here(root, config)
+    with _credentials(context, of_cluster=only_inside):
+        yield from _trials(context, root, asked, only_inside)
+
+
+def _trials(context: CheckContext, root: str, asked: str, only_inside: bool) -> Iterator[Finding]:
+    """What the store does, and where it does it all, the run's inputs.
+
+    Args:
+        context: cluster and settings.
+        root: address of the store, as the run has it.
+        asked: the same, as it is asked from here.
+        only_inside: only the cluster names its endpoint.
+    """
     try:
         trials = try_store(asked)
     except (Unreachable, CredentialsError) as error:
@@ -49,7 +70,42 @@ def check(context: CheckContext) -> Iterator[Finding]:
         state = "fail" if fault else "pass"
         yield Finding(f"store, {operation}", state, fault or root, remedy if fault else "")
     if not trials[0].fault:
-        yield from _inputs(context, root, config)
+        yield from _inputs(context, root, context.store_config)
+
+
+@contextmanager
+def _credentials(context: CheckContext, *, of_cluster: bool) -> Iterator[None]:
+    """The environment with the keys that the run's pods have, where this machine has none or those of another store.
+
+    Args:
+        context: cluster and settings.
+        of_cluster: only the cluster names the store.
+    """
+    own = any(os.environ.get(name) for name in (*STORE_KEYS.values(), "AWS_PROFILE"))
+    keys = _keys_of_cluster(context) if of_cluster or not own else {}
+    # a token of a session belongs to other keys
+    before = {name: os.environ.pop(name, None) for name in [*keys, "AWS_SESSION_TOKEN"]} if keys else {}
+    os.environ.update(keys)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+
+
+def _keys_of_cluster(context: CheckContext) -> dict[str, str]:
+    """Environment variable -> its value in the cluster's secret; empty where it may not be read or lacks a key."""
+    try:
+        data = context.runs.data("secrets", STORE_SECRET) or {}
+        return {name: base64.b64decode(data[key]).decode() for key, name in STORE_KEYS.items()}
+    except KubernetesError as error:
+        if error.status != 403:
+            raise
+        return {}
+    except (KeyError, ValueError):
+        return {}
 
 
 def _inputs(context: CheckContext, root: str, config: dict[str, str]) -> Iterator[Finding]:

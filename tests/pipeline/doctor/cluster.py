@@ -20,6 +20,12 @@ PLURALS = {
     "ClusterTrainingRuntime": ("trainer.kubeflow.org", "clustertrainingruntimes"),
 }
 NAMELESS = {"Namespace", "ClusterTrainingRuntime"}
+# As Kubeflow Pipelines 2.17 configures Argo.
+WORKFLOW_DEFAULTS = """
+spec:
+  templateDefaults:
+    retryStrategy: {limit: 2, retryPolicy: OnError}
+"""
 
 
 class Applied:
@@ -37,7 +43,9 @@ class Applied:
         self.namespace = next(d["metadata"]["namespace"] for d in documents if d["kind"] == "ConfigMap")
         api.known |= set(PLURALS.values()) | {
             ("", "secrets"),
+            ("", "services"),
             ("argoproj.io", "workflows"),
+            ("networking.k8s.io", "networkpolicies"),
         }
         api.known.discard(("trainer.kubeflow.org", "trainjobs"))
         api.versions |= {"argoproj.io": ["v1alpha1"], "kueue.x-k8s.io": ["v1beta2", "v1beta1"]}
@@ -46,6 +54,7 @@ class Applied:
         if not self.get("namespaces", self.namespace):
             self.put({"kind": "Namespace", "metadata": {"name": self.namespace}, "status": {"phase": "Active"}})
         self.put_secret("mlpipeline-minio-artifact", accesskey="bWluaW8=", secretkey=STORE_PASSWORD)
+        self.put_retry_policy(WORKFLOW_DEFAULTS)
         rbac = Rbac(documents)
 
         def rights(user: str, call: dict[str, str]) -> bool:
@@ -70,6 +79,11 @@ class Applied:
         """A secret with these keys and values."""
         meta = {"name": name, "namespace": self.namespace}
         self.api.put("", "secrets", {"metadata": meta, "type": "Opaque", "data": data})
+
+    def put_retry_policy(self, defaults: str) -> None:
+        """Argo's configuration, of Kubeflow's namespace."""
+        meta = {"name": "workflow-controller-configmap", "namespace": "kubeflow"}
+        self.api.put("", "configmaps", {"metadata": meta, "data": {"workflowDefaults": defaults}})
 
     def get(self, plural: str, name: str, group: str = "") -> dict[str, Any]:
         """A stored object; empty when there is none."""

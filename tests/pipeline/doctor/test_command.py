@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import json
 import os
@@ -16,7 +17,7 @@ from pipeline.doctor import remedies
 from sharpen.errors import InputError
 from tests.k8s.rendered import K8S
 from tests.pipeline.doctor.cluster import STORE_PASSWORD, Applied
-from tests.pipeline.doctor.conftest import Examine, Invoke, of
+from tests.pipeline.doctor.conftest import CHECKS, Examine, Invoke, of
 from tests.sharpen.jobs.fake_api import Call, FakeApi
 
 pytestmark = pytest.mark.store
@@ -118,6 +119,39 @@ def test_a_store_that_only_the_cluster_reaches_is_not_checked_from_here(
     assert "--from=cronjob/sharpen-store-check" in finding.remedy
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
     assert of(examine(), "store").state == "fail"
+
+
+def test_a_store_is_asked_with_the_keys_in_the_clusters_secret_where_none_are_set_here(
+    cluster: Applied, examine: Examine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = {name: os.environ[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
+    values = [base64.b64encode(value.encode()).decode() for value in real.values()]
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name in real:
+        monkeypatch.delenv(name)
+    others = tuple(name for name in CHECKS if name != "store")
+
+    def states() -> set[str]:
+        findings = examine(without=others)
+        assert not any(value in repr(findings) for value in real.values())
+        return {finding.state for finding in findings if finding.check.startswith("store")}
+
+    # those of the secret are no keys of this store
+    assert "pass" not in states()
+    cluster.put_secret("mlpipeline-minio-artifact", accesskey=values[0], secretkey=values[1])
+    assert states() == {"pass"}
+    assert not any(name in os.environ for name in real)
+    # only the cluster knows the store: keys that are set here are for another one
+    for name in real:
+        monkeypatch.setenv(name, "of-another-store")
+    cluster.get("configmaps", "sharpen-store")["data"]["AWS_ENDPOINT_URL_S3"] = os.environ["AWS_ENDPOINT_URL_S3"]
+    monkeypatch.delenv("AWS_ENDPOINT_URL_S3")
+    assert states() == {"pass"}
+    assert os.environ["AWS_ACCESS_KEY_ID"] == "of-another-store"
+    # who may not read the secret is where they were
+    cluster.api.forbidden.add(Call("", "secrets", "get"))
+    assert "pass" not in states()
 
 
 def test_a_namespace_of_jobs_of_their_own(cluster: Applied, examine: Examine) -> None:

@@ -145,6 +145,33 @@ CASES: dict[str, tuple[Callable[[Applied], Any], list[str], str, str, str, str]]
         dropped("serviceaccounts", "sharpen-pipeline"), [], "service account", "fail", "is not in namespace kubeflow",
         "kubectl apply --server-side --force-conflicts -k k8s/overlays/kind",
     ),
+    "no account for TrainJobs": (
+        lambda c: (a_runtime(c), c.drop("serviceaccounts", "sharpen-pipeline")),
+        ["job.backend=trainjob", "job.runtime=sharpen-torch"], "service account", "fail", "is not in namespace",
+        "-k k8s/overlays/kind-trainer-v2 ",
+    ),
+    "retries of deleted pods only": (
+        nothing, ["pods.retries=4"], "retries", "pass",
+        r"OnError: a step whose pod was deleted .* again \(pods.retries=4\); .* `sharpen retry RUN`", "",
+    ),
+    "retries of everything": (
+        lambda c: c.put_retry_policy("spec: {templateDefaults: {retryStrategy: {retryPolicy: Always}}}"), [], "retries",
+        "pass", "Always: every step that fails .* wrong input too", "",
+    ),
+    "retries as Argo has them": (
+        lambda c: c.put_retry_policy("spec: {activeDeadlineSeconds: 5}"), [], "retries", "pass", "OnFailure", "",
+    ),
+    "retries that nobody can read": (
+        lambda c: c.put_retry_policy("spec: ["), [], "retries", "warn", "Argo does not know it", "",
+    ),
+    "retries that may not be seen": (
+        dropped("configmaps", "workflow-controller-configmap"), [], "retries", "not checked", "namespace kubeflow", "",
+    ),
+    "a namespace that enforces restricted": (
+        lambda c: c.get("namespaces", "kubeflow")["metadata"].update(
+            labels={"pod-security.kubernetes.io/enforce": "restricted"}
+        ), [], "namespace", "pass", "^kubeflow$", "",
+    ),
     "rights that a person lacks": (
         may_not(("list", "pods"), ("get", "pods/log")), [], "your rights", "warn", "may not list pods, get pods/log",
         "kubeflow-view",

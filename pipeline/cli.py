@@ -103,6 +103,7 @@ def compile(
 app.command()(commands.submit)
 app.command()(commands.status)
 app.command()(commands.cancel)
+app.command()(commands.retry)
 
 
 @app.command()

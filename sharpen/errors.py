@@ -1,7 +1,7 @@
 """The failures that Sharpen tells apart, each with the exit code that a shell sees.
 
 0 done · 1 the run failed · 2 the user's input is wrong · 3 the model was not promoted: the gate said no, or another
-run was first.
+run was first · 4 the run was cancelled.
 """
 
 from __future__ import annotations
@@ -50,6 +50,12 @@ class Overtaken(SharpenError):
     """Somebody else changed the champion first; it was left as they made it."""
 
     exit_code = 3
+
+
+class Cancelled(SharpenError):
+    """Somebody ended the run before it was done."""
+
+    exit_code = 4
 
 
 def is_full(error: BaseException) -> bool:

@@ -1,4 +1,4 @@
-"""`sharpen submit`, `sharpen status` and `sharpen cancel`."""
+"""`sharpen submit`, `sharpen status`, `sharpen cancel` and `sharpen retry`."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def status(
         if wait:
             _wait(backend, str(found["run_id"]))
         else:
-            show.one_run(api, found)
+            show.one_run(api, found, _retry(backend, str(found["run_id"])))
         return
     latest = runs.latest(api, group, count) if group else []
     if not latest:
@@ -111,22 +111,47 @@ def cancel(
             show.line(f"no run of the experiment {experiment} is going on", "")
     for one in chosen:
         if ended := runs.cancel(api, one):
-            show.line(f"{one.get('display_name')}: had ended already ({ended.lower()})", "")
+            show.line(f"{one.get('display_name')}: had ended already ({runs.in_words(ended)})", "")
         else:
             show.line(f"{one.get('display_name')}: is being cancelled", "CANCELED")
+
+
+@with_backend
+def retry(
+    backend: Backend,
+    run: Annotated[str, typer.Argument(help="Id or name of the run.")],
+    experiment: Experiment = EXPERIMENT,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the run's end and tell its steps.")] = False,
+) -> None:
+    """Let a run on a cluster that failed or was cancelled go on: steps that succeeded are not done again."""
+    from pipeline.cluster import experiments, runs, show, waiting
+
+    api = backend.open()
+    found = runs.find(api, run, experiment=experiments.find(api, experiment))
+    identity = str(found["run_id"])
+    runs.retry(api, found)
+    show.line(f"{found.get('display_name')}: goes on", "RUNNING")
+    if not wait:
+        show.line(f"next:     sharpen status {identity}{_same_backend(backend)}", "")
+        return
+    waiting.until_it_goes_on(api, identity)
+    _wait(backend, identity)
 
 
 def _wait(backend: Backend, identity: str) -> None:
     from pipeline.cluster import show, waiting
 
     try:
-        waiting.wait(backend.open(), identity, show.line)
+        waiting.wait(backend.open(), identity, show.line, retry=_retry(backend, identity))
     except KeyboardInterrupt:
         show.line("\nno longer waiting; the run goes on", "")
         show.line(f"  cancel it: sharpen cancel {identity}{_same_backend(backend)}", "")
         show.line(f"  wait on:   sharpen status {identity} --wait{_same_backend(backend)}", "")
         raise typer.Exit(130) from None
-    show.line("the run succeeded", "SUCCEEDED")
+
+
+def _retry(backend: Backend, identity: str) -> str:
+    return f"sharpen retry {identity}{_same_backend(backend)}"
 
 
 def _same_backend(backend: Backend) -> str:

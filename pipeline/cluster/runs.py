@@ -1,73 +1,17 @@
-"""Runs on the server: found by id or name, their tasks in a person's words, and their end."""
+"""Runs on the server: found by id or name, ended, tried again."""
 
 from __future__ import annotations
 
-import datetime
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import islice
 
 from pipeline.cluster.api.client import Api, Object, equals_filter
 from pipeline.cluster.api.errors import KfpError
-from sharpen.errors import InputError
+from sharpen.errors import InputError, StepFailed
 
-# conditions of the graph that say which way a run went
-BRANCHES = ("promote", "reject", "skip", "compare again", "not promoted")
 FINISHED = ("SUCCEEDED", "SKIPPED", "FAILED", "CANCELED")
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-# what the workflow engine adds around the steps
-_MACHINERY = re.compile(r".*-driver$|^root$|^executor|^exit-handler-\d+|^condition-\d+|.*\.onExit$")
-
-
-@dataclass(frozen=True)
-class Task:
-    """A step of a run.
-
-    Attributes:
-        name: its name in the pipeline.
-        title: what a person reads.
-        state: as the API says, such as ``RUNNING``.
-        started: when; None: not yet.
-        ended: when; None: not yet.
-        error: what the server says of a failure; empty: nothing.
-    """
-
-    name: str
-    title: str
-    state: str
-    started: datetime.datetime | None
-    ended: datetime.datetime | None
-    error: str
-
-
-@dataclass(frozen=True)
-class Graph:
-    """What the pipeline's definition says about the tasks of a run.
-
-    Attributes:
-        titles: of the steps, by name.
-        branches: what it means that a condition held (one of `BRANCHES`), by its name.
-    """
-
-    titles: dict[str, str]
-    branches: dict[str, str]
-
-    @classmethod
-    def of(cls, spec: Object) -> Graph:
-        """From a pipeline spec as the API returns it; empty values where there is none."""
-        spec = spec.get("pipeline_spec") or spec
-        components: Object = spec.get("components") or {}
-        dags = [part.get("dag") or {} for part in (spec.get("root") or {}, *components.values())]
-        titles, branches = {}, {}
-        for name, task in (item for dag in dags for item in (dag.get("tasks") or {}).items()):
-            title = (task.get("taskInfo") or {}).get("name") or name
-            component = components.get(str((task.get("componentRef") or {}).get("name"))) or {}
-            if "dag" not in component:
-                titles[name] = title
-            elif title in BRANCHES:
-                branches[name] = title
-        return cls(titles, branches)
 
 
 def find(api: Api, run: str, *, experiment: str | None = None) -> Object:
@@ -148,84 +92,42 @@ def cancel(api: Api, run: Object) -> str:
     return ""
 
 
-def graph_of(api: Api, run: Object) -> Graph:
-    """The definition behind a run; without it tasks have no titles, which is no reason to show nothing."""
-    if run.get("pipeline_spec"):
-        return Graph.of(run["pipeline_spec"])
-    reference = run.get("pipeline_version_reference") or {}
-    if not reference.get("pipeline_version_id"):
-        return Graph.of({})
-    try:
-        version = api.call(
-            "read the pipeline's version",
-            api.pipelines.pipeline_service_get_pipeline_version,
-            pipeline_id=reference.get("pipeline_id") or "",
-            pipeline_version_id=reference["pipeline_version_id"],
-        )
-    except KfpError:
-        return Graph.of({})
-    return Graph.of(version.get("pipeline_spec") or {})
+def retry(api: Api, run: Object) -> None:
+    """Let a run that failed or was cancelled go on: what succeeded stays, the rest is done again.
 
-
-def tasks_of(run: Object, graph: Graph) -> list[Task]:
-    """The steps of a run that have begun, in their order; what the workflow engine adds is left out."""
-    found: dict[str, Task] = {}
-    for detail in (run.get("run_details") or {}).get("task_details") or []:
-        name = detail.get("display_name") or ""
-        if graph.titles and name not in graph.titles:
-            continue
-        if not graph.titles and (_MACHINERY.match(name) or name.startswith(str(run.get("display_name")))):
-            continue
-        found[name] = Task(
-            name=name,
-            title=graph.titles.get(name, name),
-            state=detail.get("state") or "RUNTIME_STATE_UNSPECIFIED",
-            started=moment(detail.get("start_time")),
-            ended=moment(detail.get("end_time")),
-            error=error_of(detail),
-        )
-    never = datetime.datetime.max.replace(tzinfo=datetime.UTC)
-    return sorted(found.values(), key=lambda task: (task.started or never, task.name))
-
-
-def verdict(run: Object, graph: Graph) -> str:
-    """Which way the run went: ``promote`` or ``reject`` once the gate has spoken, ``skip`` where nothing was new.
-
-    ``overtaken`` where another run changed the champion first, and the model did not replace that one. Empty before. A
-    branch that the run did not take is there as skipped; of one that it took, the task runs or ran.
+    Raises:
+        InputError: the run has neither failed nor been cancelled, or it is archived.
+        StepFailed: it is not known whether the run goes on.
     """
-    states = {
-        detail.get("display_name"): detail.get("state")
-        for detail in (run.get("run_details") or {}).get("task_details") or []
-    }
-    seen = {way: states[name] for name, way in graph.branches.items() if name in states}
-    held = {way for way, said in seen.items() if said in ("PENDING", "RUNNING", "SUCCEEDED", "FAILED")}
-    if "compare again" in held:
-        if "not promoted" in held:
-            return "overtaken"
-        return "promote" if seen.get("not promoted") == "SKIPPED" else ""
-    for way in ("promote", "reject", "skip"):
-        if way in held:
-            return way
-    return "reject" if states.get("gate") == "SUCCEEDED" and seen.get("promote") == "SKIPPED" else ""
+    name, identity = run.get("display_name"), str(run["run_id"])
+    if state(run) not in ("FAILED", "CANCELED"):
+        raise InputError(f"{name}: {in_words(state(run))}; only a run that failed or was cancelled can be tried again")
+    if run.get("storage_state") == "ARCHIVED":
+        raise InputError(f"{name}: is archived; restore it in Kubeflow's pages, then try it again")
+    try:
+        api.call_without_retry("try the run again", api.runs.run_service_retry_run, run_id=identity)
+    except KfpError as fault:
+        if not fault.passing or fault.status == 429:
+            raise api.explained(fault) from None
+        # the answer is lost, or is that a run which goes on cannot be tried again
+        if state(get(api, identity)) in FINISHED:
+            raise StepFailed(f"{name}: cannot be tried again now: {fault}") from None
 
 
 def state(run: Object) -> str:
-    """The run's state, as the API says."""
-    return str(run.get("state") or "PENDING").replace("RUNTIME_STATE_UNSPECIFIED", "PENDING")
+    """The run's state, as the API says; ``CANCELED`` where Kubeflow says that what was terminated has failed."""
+    shown = str(run.get("state") or "PENDING").replace("RUNTIME_STATE_UNSPECIFIED", "PENDING")
+    if shown != "FAILED":
+        return shown
+    for entry in reversed(run.get("state_history") or []):
+        if entry.get("state") == "CANCELING":
+            return "CANCELED"
+        # it was tried again since
+        if entry.get("state") in ("PENDING", "RUNNING"):
+            break
+    return shown
 
 
-def error_of(thing: Object) -> str:
-    """What the server says of the failure of a run or task, in one line; empty: nothing."""
-    history = thing.get("state_history") or []
-    errors = [thing.get("error"), *(entry.get("error") for entry in reversed(history))]
-    said = next((str(error["message"]) for error in errors if error and error.get("message")), "")
-    return " ".join(said.split())
-
-
-def moment(text: str | None) -> datetime.datetime | None:
-    """A time of the API; None where it has none, for which the API says some time long ago."""
-    if not text:
-        return None
-    parsed = datetime.datetime.fromisoformat(text)
-    return parsed if parsed.year > 1970 else None
+def in_words(state: str) -> str:
+    """A run's state as a person says it, such as ``running`` or ``cancelled``."""
+    return state.lower().replace("cancel", "cancell")

@@ -11,17 +11,13 @@ from rich.text import Text
 
 from pipeline.cluster import runs, schedules
 from pipeline.cluster.api.client import Api, Object
+from pipeline.cluster.steps.read import Steps
+from pipeline.cluster.steps.tasks import graph_of, moment
 from pipeline.cluster.waiting import WORDS
 from sharpen.progress import clock
 from sharpen.terminal import plain_console, printable
 
 _STYLES = {"SUCCEEDED": "green", "FAILED": "bold red", "RUNNING": "cyan", "CANCELED": "yellow", "ENABLED": "green"}
-VERDICTS = {
-    "promote": "promoted",
-    "reject": "not promoted",
-    "overtaken": "not promoted, as another run changed the champion",
-    "skip": "nothing new to train on",
-}
 # of a pipe or a file: nothing is cut off that a program may look for
 _WIDE = 300
 
@@ -43,9 +39,9 @@ def runs_table(found: Sequence[Object]) -> None:
     rows = [
         (
             str(run.get("display_name")),
-            runs.state(run),
+            runs.in_words(runs.state(run)),
             _at(run.get("created_at")),
-            _duration(runs.moment(run.get("created_at")), runs.moment(run.get("finished_at"))),
+            _duration(moment(run.get("created_at")), moment(run.get("finished_at"))),
             str(run["run_id"]),
         )
         for run in found
@@ -53,31 +49,46 @@ def runs_table(found: Sequence[Object]) -> None:
     _table(("run", "state", "created (UTC)", "took", "id"), rows, state=1)
 
 
-def one_run(api: Api, run: Object) -> None:
-    """A run with its steps, what went wrong, and the gate's verdict."""
-    graph = runs.graph_of(api, run)
-    tasks = runs.tasks_of(run, graph)
-    line(f"{run.get('display_name')}: {runs.state(run).lower()}", runs.state(run))
+def one_run(api: Api, run: Object, retry: str) -> None:
+    """A run with its steps, what they wait for or why they failed, and its outcome.
+
+    Args:
+        api: the API.
+        run: the run.
+        retry: the command that tries it again.
+    """
+    steps, state = Steps(api, run, graph_of(api, run)), runs.state(run)
+    line(f"{run.get('display_name')}: {runs.in_words(state)}", state)
     for label, value in (
         ("id", str(run["run_id"])),
         ("created", f"{_at(run.get('created_at'))} UTC"),
-        ("took", _duration(runs.moment(run.get("created_at")), runs.moment(run.get("finished_at")))),
+        ("took", _duration(moment(run.get("created_at")), moment(run.get("finished_at")))),
         ("page", api.link("runs", str(run["run_id"]))),
-        ("verdict", VERDICTS.get(runs.verdict(run, graph), "")),
     ):
         if value:
             line(f"{label + ':':<9} {value}", "")
     rows = [
         (task.title, WORDS.get(task.state, task.state), _clock(task.started), _duration(task.started, task.ended))
-        for task in tasks
+        for task in steps.tasks
     ]
     if rows:
         _table(("step", "state", "started", "took"), rows, state=1)
-    failed = [(task.title, task.error) for task in tasks if task.error and task.state in ("FAILED", "CANCELED")]
-    if not failed and (said := runs.error_of(run)):
-        failed = [("run", said)]
-    for title, error in failed:
-        line(f"{title}: {error}", "FAILED")
+    if state in ("SUCCEEDED", "SKIPPED"):
+        _, outcome = steps.outcome() or ("", [])
+        for text in ("", *outcome) if outcome else ():
+            line(text, "")
+    elif state == "CANCELED":
+        line(f"next:     {retry}", "")
+    elif state == "FAILED":
+        failures = steps.failures()
+        for failure in failures:
+            line(str(failure), "FAILED")
+        if not any(failure.is_user_error for failure in failures):
+            line(f"next:     {retry}", "")
+    else:
+        for task in steps.tasks:
+            for text in steps.now(task):
+                line(f"{task.title}: {text}", task.state)
 
 
 def schedules_table(found: Iterable[Object], zone: str) -> None:
@@ -114,7 +125,7 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, state: int)
     for column in columns:
         table.add_column(column, no_wrap=column == "id", overflow="fold")
     for row in rows:
-        style = _STYLES.get(row[state], "")
+        style = _STYLES.get(row[state].upper().replace("CANCELLED", "CANCELED"), "")
         table.add_row(*(Text(printable(cell), style=style if place == state else "") for place, cell in enumerate(row)))
     console().print(table)
 
@@ -131,7 +142,7 @@ def _when(one: Object) -> str:
 
 
 def _at(text: str | None) -> str:
-    time = runs.moment(text)
+    time = moment(text)
     return time.strftime("%Y-%m-%d %H:%M") if time else ""
 
 

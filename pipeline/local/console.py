@@ -10,6 +10,7 @@ from typing import IO
 
 from pipeline.local.kfp_local import NOT_REUSED
 from sharpen.progress import clock
+from sharpen.registry.outcome import is_marker
 from sharpen.store import local_store
 from sharpen.terminal import printable
 
@@ -41,6 +42,7 @@ class StepView(io.TextIOBase):
         self.full_disk = ""  # the first line that says so
         self.note = ""  # why the next step is not taken from the cache
         self.titles: dict[str, str] = {}  # task name -> what a person reads
+        self.in_outcome = False
         self.open_braces: int | None = None  # while KFP prints a step's whole input as JSON
         self.started = self.step_started = time.monotonic()
 
@@ -83,7 +85,10 @@ class StepView(io.TextIOBase):
             self._kfp(line)
         elif _EXECUTOR_LINE in line:
             self.open_braces = 0 if _EXECUTOR_INPUT in line else None
-        elif self.step and line.strip():
+        elif is_marker(line.strip()):
+            # the run's end shows the outcome
+            self.in_outcome = not self.in_outcome
+        elif self.step and line.strip() and not self.in_outcome:
             self._show("    " + line.strip())
 
     def _kfp(self, line: str) -> None:

@@ -255,9 +255,3 @@ def _raise_reason(told: exit_status.ExitStatus | None, step: str, full: str, err
         raise InputError([f"{told.step}: {line}" for line in told.lines]) from error
     cause = "; ".join(told.lines) if told else full or "it ended without saying why"
     raise StepFailed(f"step {told.step if told else step} failed: {cause}. The whole log: {log}") from error
-
-
-def comparison(run: LocalRun, against: str = "base") -> dict[str, dict[str, float]]:
-    """metric -> reference, candidate, difference, ci_low, ci_high ... of the tuned model against another."""
-    path = storage.join(run.evaluation, "comparison.json")
-    return json.loads(storage.read_bytes(path))["against"][against]["metrics"]

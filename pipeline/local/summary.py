@@ -6,6 +6,7 @@ import datetime
 import shlex
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -15,96 +16,44 @@ from pipeline.local import run as local
 from pipeline.parameters import Settings
 from sharpen.errors import InputError
 from sharpen.progress import clock
-from sharpen.registry import decisions, registry
-from sharpen.registry.evaluation_summary import EvaluationSummary, read_evaluation_summary
-from sharpen.registry.pages import MANY, often
+from sharpen.registry import registry
+from sharpen.registry.last_run import SKIP
+from sharpen.registry.outcome import SHOWN_METRICS, Outcome, measured_outcome, skipped_outcome
 from sharpen.terminal import plain_console, printable
-
-SHOWN_METRICS = ("ndcg_at_10", "mrr_at_10", "recall_at_10", "recall_at_100", "map_at_100")
 
 
 def show(run: local.LocalRun, settings: Settings) -> None:
-    """The gain, the promoted model's address, the report's path and what to try next."""
-    console = plain_console()
-    if run.verdict == "skip":
-        _show_skipped(run, settings, console)
-        return
+    """The run's outcome: gains, verdict, addresses and what to try next."""
+    console, rounds = plain_console(), settings.mining.rounds
     with local.opened_store(settings.store, write=False) as root:
-        metrics = local.comparison(run)
-        measured = read_evaluation_summary(run.evaluation)
-        earlier = decisions.earlier(root, measured, settings.promotion)
-    main = metrics[settings.promotion.metric]
-    table = Table(title=None, box=None, pad_edge=False, padding=(0, 2))
-    for column in ("", "base", "tuned", "gain", "95 % interval", "better/worse"):
-        table.add_column(column, justify="left" if not column else "right")
-    for name in dict.fromkeys((settings.promotion.metric, *SHOWN_METRICS)):
-        if name in metrics:
-            m = metrics[name]
-            interval = f"{m['ci_low']:+.3f} ... {m['ci_high']:+.3f}"
-            counts = f"{m['wins']:.0f}/{m['losses']:.0f}"
-            table.add_row(
-                name, f"{m['reference']:.3f}", f"{m['candidate']:.3f}", f"{m['difference']:+.3f}", interval, counts
-            )
-    rounds = settings.mining.rounds
-    told = f", {rounds} rounds; the model is that of round {rounds}" if rounds > 1 else ""
-    console.print(f"\nFinished in {clock(run.seconds)}{told}\n", style="bold")
-    console.print(table)
-    console.print(
-        f"\nGain: {settings.promotion.metric} {main['reference']:.3f} -> {main['candidate']:.3f} "
-        f"({main['difference']:+.3f}, 95 % interval {main['ci_low']:+.3f} ... {main['ci_high']:+.3f}, "
-        f"{main['queries']:.0f} test queries)",
-        style="bold",
-        soft_wrap=True,
-    )
-    for line in _beside_the_gain(measured, earlier, settings.promotion.metric):
-        _say(console, line)
-    _say(console, f"Model:  {run.version or 'not promoted: ' + '; '.join(run.reasons)}")
-    _say(console, f"Report: {run.report}")
-    console.print("\nNext:")
+        ended = _outcome(run, settings, root)
+    commands = ended.commands(settings.store)
+    if ended.verdict == SKIP:
+        commands.append("run ... --fresh")
+    else:
+        commands.append("run --set train_data=YOUR.jsonl --set model_name=YOUR-NAME")
+    several = f", {rounds} rounds; the model is that of round {rounds}" if rounds > 1 and ended.gains else ""
+    console.print(f"\nFinished in {clock(run.seconds)}{several}\n", style="bold")
+    for line in ended.lines([f"{_program()} {command}" for command in commands]):
+        console.print(line, style="bold" if line.startswith(("Gain", "Verdict")) else "", soft_wrap=True)
+
+
+def _outcome(run: local.LocalRun, settings: Settings, root: str) -> Outcome:
     name = settings.model_name
-    if run.version:
-        commands = [f"sharpen models show {name}", f"sharpen models pull {name} --to ./{name}"]
-        if settings.indexing.enabled:
-            commands.insert(0, f'sharpen search "YOUR QUESTION" --model {name}')
-    else:
-        commands = ["sharpen settings", "sharpen models list"]
-    for command in (*commands, "sharpen run --set train_data=YOUR.jsonl --set model_name=YOUR-NAME"):
-        _say(console, f"  {_program()}{command.removeprefix('sharpen')}")
-
-
-def _beside_the_gain(measured: EvaluationSummary, earlier: int, metric: str) -> list[str]:
-    """The figures of dev, by which runs are compared, and how worn the test set is."""
-    dev, lines = measured.dev, []
-    if metric in dev.get("metrics", {}):
-        before = dev["against"].get("base", {}).get(metric, {}).get("reference")
-        base = "" if before is None else f"{before:.3f} -> "
-        queries = f"{dev['queries']:,} queries"
-        lines.append(
-            f"Dev:    {metric} {base}{dev['metrics'][metric]:.3f} ({queries}); compare runs by this: sharpen runs list"
-        )
-    else:
-        lines.append("Dev:    the data have no dev split, so runs can only be compared by what also decides")
-    out = measured.facts.get("queries_left_out", 0)
-    seen = f"; {out:,} queries left out, as a champion was trained on them" if out else ""
-    lines.append(f"Test:   these queries have decided {earlier:,} {'time' if earlier == 1 else 'times'} before{seen}")
-    if earlier >= MANY:
-        lines.append(often(earlier))
-    return lines
-
-
-def _show_skipped(run: local.LocalRun, settings: Settings, console: Console) -> None:
-    with local.opened_store(settings.store, write=False) as root:
-        champion = registry.read_champion(root, settings.model_name)
-    (reason,) = run.reasons
-    console.print(printable(f"\nFinished in {clock(run.seconds)}\n\n{reason}"), style="bold", soft_wrap=True)
-    _say(console, f"Model:  {champion.address if champion else 'none was promoted yet'}")
-    console.print("\nNext:")
-    for command in (
-        f"models show {settings.model_name}",
-        "run ... --set retraining.min_new_examples=0",
-        "run ... --fresh",
-    ):
-        _say(console, f"  {_program()} {command}")
+    if run.verdict == SKIP:
+        return skipped_outcome(name, root, *run.reasons)
+    measured = measured_outcome(
+        run.evaluation,
+        name,
+        root,
+        settings.promotion,
+        verdict=run.verdict,
+        reasons=run.reasons,
+        version=run.version,
+        run=run.name,
+        indexed=settings.indexing.enabled,
+    )
+    return replace(measured, report=str(run.report))
 
 
 def _say(console: Console, text: str) -> None:

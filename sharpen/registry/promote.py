@@ -95,7 +95,8 @@ def promote(model: str, evaluation: str, name: str, root: str, settings: Promoti
     if not decision.promoted:
         return Promotion(REJECT, decision.reasons, champion=now)
     if present and present.content == content:
-        return Promotion(PROMOTE, [f"{present.version} is the champion", *decision.reasons], now, now)
+        since = "" if present.run_id == run_id() else f" already: it is this very model, promoted {present.promoted_at}"
+        return Promotion(PROMOTE, [f"{present.version} is the champion{since}", *decision.reasons], now, now)
     if present and (reason := _overtaken(measured, present)):
         if before := present.promoted_by(evaluation):
             reasons = [f"{before} was made the champion; {present.version} has followed it since"]

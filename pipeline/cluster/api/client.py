@@ -7,9 +7,10 @@ empty object. Only calls that may take effect twice without harm are repeated.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 from pipeline.cluster.api.errors import KfpError, SignInNeeded, explained, from_answer, from_network
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from kfp_server_api import ApiClient
 
 Object = dict[str, Any]
+T = TypeVar("T")
 
 CONNECT_SECONDS = 10
 READ_SECONDS = 60
@@ -27,6 +29,9 @@ PATIENCE_SECONDS = 30.0
 PAGE_SIZE = 100
 FIRST_WAIT = 0.5
 LONGEST_WAIT = 15.0
+# of a step's log its end is read, and not for longer than this
+LOG_BYTES = 256 * 1024
+LOG_SECONDS = 10.0
 
 
 class Api:
@@ -35,7 +40,7 @@ class Api:
     Args:
         client: kfp's generated client, with address and credentials.
         endpoint: the address, for messages.
-        ui: address of Kubeflow's pages.
+        ui: address of Kubeflow's pages; empty: the endpoint, if it serves them.
         credential_source: where the credentials came from, for messages.
         sign_in: gets new session cookies; None where there is no such way.
     """
@@ -74,7 +79,7 @@ class Api:
         return self._named(
             what,
             lambda: repeat(
-                lambda: self._once(method, arguments),
+                lambda: self._once(lambda: self._answer(method, arguments)),
                 lambda error: isinstance(error, KfpError) and error.passing,
                 patience=self._patience,
                 first_wait=FIRST_WAIT,
@@ -88,7 +93,7 @@ class Api:
         Raises:
             KfpError: also with status 0, 429 or 5xx: no answer, so the call may have taken effect.
         """
-        return self._named(what, lambda: self._once(method, arguments), passing_too=True)
+        return self._named(what, lambda: self._once(lambda: self._answer(method, arguments)), passing_too=True)
 
     def paginate(self, what: str, key: str, method: Callable[..., Any], **arguments: Any) -> Iterator[Object]:
         """The objects of a list, over all its pages.
@@ -120,9 +125,38 @@ class Api:
         """The fault as a line for the user."""
         return explained(fault, f"cannot {fault.action}", self.endpoint, self._credential_source)
 
+    @property
+    def serves_pages(self) -> bool:
+        """Whether the endpoint is the server of Kubeflow's pages, which passes on what is for the API."""
+        return "apiServerReady" in self.served or "frontendTagName" in self.served
+
     def link(self, kind: str, identity: str) -> str:
-        """Address of the page that shows a run (``runs``) or a schedule (``recurringrun``)."""
-        return f"{self.ui}/#/{kind}/details/{identity}"
+        """Address of the page that shows a run (``runs``) or a schedule (``recurringrun``).
+
+        Where the endpoint is the API itself, and nobody said where the pages are: how to say it.
+        """
+        pages = self.ui or (self.endpoint if self.serves_pages else "")
+        if not pages:
+            return "in Kubeflow's pages; name their address with --ui or KFP_UI_ENDPOINT for a link"
+        return f"{pages}/#/{kind}/details/{identity}"
+
+    def read_log(self, run: str, node: str, day: str) -> str:
+        """The end of the log of a step's pod, also out of the archive; asked once.
+
+        Args:
+            run: id of the run.
+            node: name of the pod, or what the server takes for it.
+            day: on which the run was made, as ``2026-01-31``.
+
+        Raises:
+            KfpError: there is no such log, or the server does not answer.
+        """
+        path, query = f"/apis/v1alpha1/runs/{quote(run)}/nodes/{quote(node)}/log", []
+        if self.serves_pages:
+            # they pass on no other calls than those of v2beta1
+            query = [("podname", node), ("runid", run), ("createdat", day), ("podnamespace", self.namespace)]
+            path = "/k8s/pod/logs"
+        return self._once(lambda: self._tail(path, [(name, value) for name, value in query if value]))
 
     def _named(self, what: str, call: Callable[[], Object], *, passing_too: bool = False) -> Object:
         try:
@@ -133,40 +167,22 @@ class Api:
                 raise
             raise self.explained(fault) from None
 
-    def _once(self, method: Callable[..., Any], arguments: Object) -> Object:
+    def _once(self, call: Callable[[], T]) -> T:
         try:
-            return self._answer(method, arguments)
+            return call()
         except KfpError as fault:
             if self._sign_in is None or not (fault.status == 401 or isinstance(fault, SignInNeeded)):
                 raise
             # the session has ended; it was refused before it had an effect, so every call may be made again
             self._client.cookie = self._sign_in()  # type: ignore[assignment]
-            return self._answer(method, arguments)
+            return call()
 
     @staticmethod
     def _answer(method: Callable[..., Any], arguments: Object) -> Object:
-        from kfp_server_api import ApiException
-        from urllib3.exceptions import HTTPError
-
         given = {name: value for name, value in arguments.items() if value is not None}
-        try:
+        with _translated_errors():
             response = method(**given, _preload_content=False, _request_timeout=(CONNECT_SECONDS, READ_SECONDS))
             body, kind = response.data.decode(errors="replace"), response.headers.get("content-type", "")
-        except ApiException as error:
-            if not error.status:
-                raise from_network(error) from None
-            raise from_answer(error.status, error.reason or "", error.body, dict(error.headers or {})) from None
-        except (FileNotFoundError, PermissionError) as error:
-            raise InputError(f"{error.filename}: the token there cannot be read any more ({error.strerror})") from None
-        except (HTTPError, OSError) as error:
-            raise from_network(error) from None
-        except UnicodeDecodeError:
-            raise KfpError(0, "the answer is no text") from None
-        except AttributeError as error:
-            # the generated client decodes the body of every fault, and one of TLS has none
-            if isinstance(error.__context__, ApiException):
-                raise from_network(error.__context__) from None
-            raise
         if "html" in kind or body.lstrip()[:1] == "<":
             raise SignInNeeded(200, "a page instead of an answer")
         try:
@@ -176,6 +192,57 @@ class Api:
         if not isinstance(value, dict):
             raise KfpError(0, "the answer is not one of Kubeflow Pipelines")
         return value
+
+    def _tail(self, path: str, query: list[tuple[str, str]]) -> str:
+        """The last bytes of a text, which may be long and may go on while it is read."""
+        from urllib3.exceptions import HTTPError
+
+        tail, deadline = bytearray(), time.monotonic() + LOG_SECONDS
+        with _translated_errors():
+            response: Any = self._client.call_api(
+                *(path, "GET", {}, query, {"Accept": "text/plain"}),
+                auth_settings=["Bearer"],
+                _preload_content=False,
+                _request_timeout=(CONNECT_SECONDS, LOG_SECONDS),
+            )
+            with closing(response):
+                if "html" in response.headers.get("content-type", ""):
+                    raise SignInNeeded(200, "a page instead of a log")
+                try:
+                    for chunk in response.stream(2**14):
+                        tail += chunk
+                        del tail[:-LOG_BYTES]
+                        if time.monotonic() > deadline:
+                            break
+                except (HTTPError, OSError):
+                    if not tail:
+                        raise
+        return tail.decode(errors="replace")
+
+
+@contextmanager
+def _translated_errors() -> Iterator[None]:
+    """Errors of the generated client and of the connection as `KfpError`."""
+    from kfp_server_api import ApiException
+    from urllib3.exceptions import HTTPError
+
+    try:
+        yield
+    except ApiException as error:
+        if not error.status:
+            raise from_network(error) from None
+        raise from_answer(error.status, error.reason or "", error.body, dict(error.headers or {})) from None
+    except (FileNotFoundError, PermissionError) as error:
+        raise InputError(f"{error.filename}: the token there cannot be read any more ({error.strerror})") from None
+    except (HTTPError, OSError) as error:
+        raise from_network(error) from None
+    except UnicodeDecodeError:
+        raise KfpError(0, "the answer is no text") from None
+    except AttributeError as error:
+        # the generated client decodes the body of every fault, and one of TLS has none
+        if isinstance(error.__context__, ApiException):
+            raise from_network(error.__context__) from None
+        raise
 
 
 def equals_filter(key: str, value: str) -> str:

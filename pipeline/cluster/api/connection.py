@@ -47,7 +47,7 @@ def connect(settings: ConnectionSettings) -> Api:
     api = Api(
         client,
         endpoint=endpoint,
-        ui=settings.ui or endpoint,
+        ui=settings.ui,
         credential_source=source,
         sign_in=_sign_in(endpoint, settings),
     )

@@ -37,7 +37,7 @@ class ConnectionSettings(SettingsModel):
     ui: str = Field(
         "",
         json_schema_extra=_from("KFP_UI_ENDPOINT"),
-        description="Address of Kubeflow's pages, for links. Empty: the endpoint.",
+        description="Address of Kubeflow's pages, for links. Empty: the endpoint, if it serves them.",
     )
     ca_cert: str = Field(
         "",

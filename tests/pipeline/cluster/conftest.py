@@ -15,7 +15,9 @@ from pipeline.cli import app
 from pipeline.cluster import compiling, versions, waiting
 from pipeline.cluster.api import client
 from pipeline.cluster.api.settings import ConnectionSettings, variable
+from pipeline.cluster.steps import pods
 from tests.pipeline.cluster import openapi
+from tests.pipeline.cluster.fake_backend import Object
 from tests.pipeline.cluster.fake_kfp import FakeKfp
 
 IMAGE = "registry.example/sharpen-python@sha256:" + "0" * 64
@@ -42,6 +44,36 @@ def only_line(text: str) -> str:
     return line.removeprefix("error: ")
 
 
+def only_run(kfp: FakeKfp) -> Object:
+    (run,) = kfp.state.runs.values()
+    return run
+
+
+def task(name: str, state: str, **more: object) -> Object:
+    """A task as `set_tasks` takes it."""
+    return {"display_name": name, "state": state, **more}
+
+
+def follow(kfp: FakeKfp, *states: tuple[str, tuple[Object, ...]]) -> None:
+    """What a run's state and tasks are at each look; the last stays."""
+    left = list(states)
+
+    def act(run: Object) -> None:
+        state, tasks = left.pop(0) if len(left) > 1 else left[0]
+        kfp.set_state(run, state)
+        kfp.set_tasks(run, *(dict(task) for task in tasks))
+
+    kfp.on_get_run = act
+
+
+def branch(kfp: FakeKfp, condition: str) -> str:
+    """The name that the compiler gave to a condition of the uploaded pipeline."""
+    spec = next(iter(kfp.state.versions.values()))["pipeline_spec"]["pipeline_spec"]
+    dags = [part["dag"] for part in (spec["root"], *spec["components"].values()) if "dag" in part]
+    (name,) = (name for dag in dags for name, task in dag["tasks"].items() if task["taskInfo"]["name"] == condition)
+    return name
+
+
 @pytest.fixture
 def kfp() -> Iterator[FakeKfp]:
     """A fresh API. A request or an answer that the published OpenAPI does not allow fails the test."""
@@ -56,6 +88,11 @@ def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No long waits, no settings from outside, and each shape of the graph compiled once."""
     monkeypatch.setattr(client, "FIRST_WAIT", 0.01)
     monkeypatch.setattr(waiting, "POLL_SECONDS", 0.01)
+    for name in ("LOG_SECONDS", "PROGRESS_SECONDS", "SILENT_SECONDS"):
+        monkeypatch.setattr(waiting, name, 0.0)
+    monkeypatch.setattr(waiting, "LOG_SHARE", 1e6)
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    pods._cluster.cache_clear()
     monkeypatch.setattr(versions, "compile_pipeline", _compile_once)
     for field in ConnectionSettings.model_fields.values():
         monkeypatch.delenv(variable(field), raising=False)

@@ -2,7 +2,8 @@
 
 Behaviour follows the server's source, 2.17: a recurring run without a mode is disabled, names of pipelines and of a
 pipeline's versions are unique, those of runs and recurring runs are not, concurrency is 1 to 10, times that are not yet
-known lie before 1971.
+known lie before 1971. A run that is terminated is CANCELING, then FAILED; no node says why it failed; a pod's log is
+had by its node id. A retry removes what failed.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ from typing import Any, NamedTuple
 import yaml
 
 from tests.pipeline.cluster import openapi
+from tests.pipeline.cluster.fake_nodes import Tree
 
 Object = dict[str, Any]
+FINISHED = ("SUCCEEDED", "FAILED", "CANCELED")
 NEVER = "0001-01-01T00:00:00Z"
 
 
@@ -59,6 +62,11 @@ class FakeBackend:
         self.state = State()
         self.page_size = 1000
         self.multi_user = False
+        # the endpoint is the server of Kubeflow's pages, which passes on calls of v2beta1 only
+        self.pages = False
+        # the engine's newer way to name pods
+        self.pods_have_templates = False
+        self.trees: dict[str, Tree] = {}
         self.on_get_run: Callable[[Object], None] = lambda _: None
         self.history: list[tuple[str, str]] = []
         self._clock = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
@@ -69,18 +77,32 @@ class FakeBackend:
         self._clock += datetime.timedelta(seconds=1)
         return self._clock.strftime("%Y-%m-%dT%H:%M:%SZ")
 
+    def set_state(self, run: Object, state: str) -> None:
+        """Give a run a state; the server keeps what it was before."""
+        if run.get("state") != state:
+            run["state"] = state
+            run.setdefault("state_history", []).append({"update_time": self.now(), "state": state})
+
     def set_tasks(self, run: Object, *tasks: Object) -> None:
         """Give a run its tasks, by display_name and state; the machinery that a real server lists is added."""
-        details = [{"display_name": "root-driver", "state": "SUCCEEDED"}]
-        for task in tasks:
-            details += [{"display_name": f"{task['display_name']}-driver", "state": "SUCCEEDED"}, task]
-        for detail in details:
-            over = detail["state"] in ("SUCCEEDED", "FAILED", "CANCELED")
-            detail.setdefault("task_id", str(uuid.uuid4()))
-            detail.setdefault("run_id", run["run_id"])
-            detail.setdefault("start_time", self.now())
-            detail["end_time"] = self.now() if over else NEVER
-        run["run_details"] = {"task_details": details}
+        details = self.tree(run).details(tasks, self.now)
+        run["run_details"] = {"task_details": [{"run_id": run["run_id"], **detail} for detail in details]}
+
+    def set_log(self, run: Object, task: str, log: Any, tries: int = 1) -> None:
+        """Give the pod of a task's last try a log: text, or a function that writes one without end."""
+        self.tree(run).logs[self.tree(run).pod(task, tries).rpartition("-")[2]] = log
+
+    def tree(self, run: Object) -> Tree:
+        """The nodes of a run."""
+        return self.trees.setdefault(run["run_id"], Tree(f"sharpen-{run['run_id'][:5]}"))
+
+    def node_log(self, run: str, node: str) -> Any:
+        """The log of a pod; raises `Refused`, as the server does, with 500 for what is not there."""
+        number = node.rpartition("-")[2]
+        tree = self.trees.get(run)
+        if tree is None or number not in tree.logs or self.pods_have_templates != ("-impl-" in node):
+            raise Refused(500, 13, f"Failed to read logs from pod {node}")
+        return tree.logs[number]
 
     def handle(self, call: Call) -> Object:
         """The answer to a request; raises `Refused`."""
@@ -92,6 +114,8 @@ class FakeBackend:
     # health and experiments
 
     def _get_healthz(self, _: Call) -> Object:
+        if self.pages:
+            return {"apiServerReady": True, "multi_user": self.multi_user, "frontendTagName": "2.17.0"}
         return {"multi_user": self.multi_user, "pipeline_store": "database"}
 
     def _list_experiments(self, call: Call) -> Object:
@@ -155,11 +179,11 @@ class FakeBackend:
         made = {
             **call.body,
             "run_id": str(uuid.uuid4()),
-            "state": "PENDING",
             "storage_state": "AVAILABLE",
             "created_at": self.now(),
             "finished_at": NEVER,
         }
+        self.set_state(made, "PENDING")
         self.state.runs[made["run_id"]] = made
         return made
 
@@ -178,9 +202,18 @@ class FakeBackend:
 
     def _terminate_run(self, call: Call) -> Object:
         run = self._get(self.state.runs, call.path["run_id"], "run")
-        if run["state"] in ("SUCCEEDED", "FAILED", "CANCELED"):
+        if run["state"] in FINISHED:
             raise Refused(400, 9, f"run {run['run_id']} cannot be terminated in state {run['state']}")
-        run["state"] = "CANCELING"
+        self.set_state(run, "CANCELING")
+        return {}
+
+    def _retry_run(self, call: Call) -> Object:
+        run = self._get(self.state.runs, call.path["run_id"], "run")
+        if run["state"] != "FAILED":
+            raise Refused(500, 13, f"Failed to retry run {run['run_id']}: Workflow must be Failed/Error to retry")
+        details = (run.get("run_details") or {}).get("task_details") or []
+        run["run_details"] = {"task_details": [detail for detail in details if detail["state"] != "FAILED"]}
+        self.set_state(run, "RUNNING")
         return {}
 
     # recurring runs

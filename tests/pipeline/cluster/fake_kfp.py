@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import socket
@@ -101,6 +102,8 @@ class _Handler(BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         length = int(self.headers.get("content-length") or 0)
         raw = self.rfile.read(length) if length else b""
+        if self._serve_log(parts.path, {name: value for name, (value, *_) in parse_qs(parts.query).items()}):
+            return
         found = openapi.operation(self.command, parts.path)
         if found is None:
             self.api.faults.append(f"{self.command} {parts.path}: the API has no such call")
@@ -123,6 +126,40 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self._respond(call, definition)
 
+    def _serve_log(self, path: str, query: dict[str, str]) -> bool:
+        """Answer a call for a pod's log, which is in no OpenAPI; False for any other call."""
+        found = re.fullmatch(r"/apis/v1alpha1/runs/([^/]+)/nodes/([^/]+)/log", path)
+        if not found and path != "/k8s/pod/logs":
+            return False
+        run, node = found.groups() if found else (query["runid"], query["podname"])
+        headers = {key.lower(): value for key, value in self.headers.items()}
+        self.api.calls.append(Call("ReadRunLog", {"run_id": run, "node_id": node}, query, None, headers))
+        if bool(found) == self.api.pages:
+            self._send(404, b"<html><title>Error</title>Cannot GET</html>", "text/html", {})
+            return True
+        if not self.api.accepts(headers):
+            self._answer(self.api.refusal, {"error_message": "not for this caller", "error_details": ""})
+            return True
+        try:
+            log = self.api.node_log(run, node)
+        except Refused as refused:
+            self._answer(refused.status, {"error_message": str(refused), "error_details": str(refused)})
+            return True
+        if callable(log):
+            self._stream(log)
+        else:
+            self._send(200, log.encode(), "text/plain", {})
+        return True
+
+    def _stream(self, write: Callable[[Callable[[bytes], None]], None]) -> None:
+        self.send_response(200)
+        self.send_header("content-type", "text/plain")
+        self.send_header("transfer-encoding", "chunked")
+        self.end_headers()
+        self.close_connection = True
+        with contextlib.suppress(OSError):
+            write(lambda data: self.wfile.write(f"{len(data):x}\r\n".encode() + data + b"\r\n") and None)
+
     def _respond(self, call: Call, definition: Object) -> None:
         wrong = self._misbehaviour(call.operation)
         if wrong and not wrong.done:
@@ -136,6 +173,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.api.faults += [
             f"the fake's answer to {call.operation}: {line}"
             for line in openapi.response_faults(definition, status, answer)
+            # the pages' server has an answer of its own
+            if not (self.api.pages and call.operation.endswith("GetHealthz"))
         ]
         if wrong:
             self._misbehave(wrong)

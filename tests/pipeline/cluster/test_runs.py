@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.pipeline.cluster.conftest import ON_THE_STORE, Sharpen
+from tests.pipeline.cluster.conftest import ON_THE_STORE, Sharpen, task
 from tests.pipeline.cluster.fake_backend import Object
 from tests.pipeline.cluster.fake_kfp import FakeKfp
-from tests.pipeline.cluster.test_submitting import branch, task
 
 
 @pytest.fixture
@@ -23,43 +22,40 @@ def test_the_latest_runs_are_listed(kfp: FakeKfp, on: Sharpen, runs: list[Object
     runs[0].update(state="SUCCEEDED", finished_at="2026-01-01T02:00:00Z")
     lines = on("status").out.splitlines()
     assert [line.split()[-1] for line in lines[1:]] == [run["run_id"] for run in reversed(runs)]
-    assert lines[3].split()[:2] == ["first", "SUCCEEDED"]
+    assert lines[3].split()[:2] == ["first", "succeeded"]
     assert len(on("status", "-n", "2").out.splitlines()) == 3
     assert on("status", "--experiment", "none").out.startswith("no runs in the experiment none yet")
 
 
-def test_a_run_is_shown_with_its_steps_and_the_gates_verdict(kfp: FakeKfp, on: Sharpen, runs: list[Object]) -> None:
-    kfp.set_tasks(
-        runs[0],
-        task("check-settings", "SUCCEEDED"),
-        task("evaluation-2", "SUCCEEDED"),
-        task("gate", "SUCCEEDED"),
-        task(branch(kfp, "promote"), "SUCCEEDED"),
-        task("promotion", "FAILED", error={"message": "the store is [full]"}),
-    )
-    runs[0]["state"] = "FAILED"
+def test_a_run_is_shown_with_its_steps(kfp: FakeKfp, on: Sharpen, runs: list[Object]) -> None:
+    kfp.set_tasks(runs[0], task("data-prep", "SUCCEEDED"), task("indexing", "FAILED"))
+    kfp.set_state(runs[0], "FAILED")
+    kfp.set_log(runs[0], "indexing", "error: the store is [full]\n")
     for name in ("first", runs[0]["run_id"], runs[0]["run_id"].upper()):
         done = on("status", name)
         assert done.code == 0, done.err
     lines = done.out.splitlines()
     assert lines[0] == "first: failed"
-    assert "verdict:  promoted" in lines
     steps = [line for line in lines if " done " in line or " failed " in line]
-    assert [line.split("  ")[0] for line in steps] == ["check-settings", "evaluate champion", "gate", "promotion"]
-    assert lines[-1] == "promotion: the store is [full]"
-    kfp.set_tasks(runs[0], task("gate", "SUCCEEDED"), task(branch(kfp, "promote"), "SKIPPED"))
-    assert "verdict:  not promoted" in on("status", "first").out
-    kfp.set_tasks(runs[0], task(branch(kfp, "train"), "SKIPPED"), task(branch(kfp, "skip"), "SUCCEEDED"))
-    assert "verdict:  nothing new to train on" in on("status", "first").out
-    raced = [task("gate", "SUCCEEDED"), task(branch(kfp, "promote"), "SUCCEEDED")]
-    raced.append(task(branch(kfp, "compare again"), "SUCCEEDED"))
-    for state, told in (("SUCCEEDED", "not promoted, as another run changed the champion"), ("SKIPPED", "promoted")):
-        kfp.set_tasks(runs[0], *raced, task(branch(kfp, "not promoted"), state))
-        assert f"verdict:  {told}" in on("status", "first").out.splitlines()
-    kfp.set_tasks(runs[0], *raced)
-    assert "verdict" not in on("status", "first").out
-    kfp.set_tasks(runs[0], task("gate", "RUNNING"), task(branch(kfp, "train"), "RUNNING"))
-    assert "verdict" not in on("status", "first").out
+    assert [line.split("  ")[0] for line in steps] == ["data-prep", "indexing"]
+    assert lines[-2:] == [
+        "indexing: the store is [full]",
+        f"next:     sharpen retry {runs[0]['run_id']} --endpoint {kfp.url}",
+    ]
+
+
+@pytest.mark.parametrize("pages", [False, True])
+def test_a_page_is_linked_where_it_is(
+    kfp: FakeKfp, on: Sharpen, runs: list[Object], monkeypatch: pytest.MonkeyPatch, pages: bool
+) -> None:
+    """The API itself has no pages, so an address below it would lead nowhere."""
+    kfp.pages = pages
+    shown = f"/#/runs/details/{runs[0]['run_id']}"
+    (page,) = (line for line in on("status", "first").out.splitlines() if line.startswith("page:"))
+    assert page == f"page:     {kfp.url}{shown}" if pages else "--ui or KFP_UI_ENDPOINT" in page
+    assert f"http://pages/pipeline{shown}" in on("status", "first", "--ui", "http://pages/pipeline").out
+    monkeypatch.setenv("KFP_UI_ENDPOINT", "https://kf.example")
+    assert f"https://kf.example{shown}" in on("status", "first").out
 
 
 def test_a_run_without_its_version_is_shown_all_the_same(kfp: FakeKfp, on: Sharpen, runs: list[Object]) -> None:
@@ -91,9 +87,9 @@ def test_a_run_is_cancelled_once(kfp: FakeKfp, on: Sharpen, runs: list[Object]) 
     kfp.misbehave("RunService_TerminateRun", status=500)
     assert on("cancel", "first").out == "first: is being cancelled\n"
     assert runs[0]["state"] == "CANCELING"
-    runs[0]["state"] = "CANCELED"
+    kfp.set_state(runs[0], "FAILED")
     again = on("cancel", "first")
-    assert (again.code, again.out) == (0, "first: had ended already (canceled)\n")
+    assert (again.code, again.out) == (0, "first: had ended already (cancelled)\n")
     assert len(kfp.made("RunService_TerminateRun")) == 2
 
 

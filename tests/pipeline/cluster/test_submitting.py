@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from pipeline.validate_settings import check_settings
-from tests.pipeline.cluster.conftest import IMAGE, ON_THE_STORE, Sharpen
-from tests.pipeline.cluster.fake_backend import Object
+from tests.pipeline.cluster.conftest import IMAGE, ON_THE_STORE, Sharpen, only_run
 from tests.pipeline.cluster.fake_kfp import FakeKfp
-
-
-def only_run(kfp: FakeKfp) -> Object:
-    (run,) = kfp.state.runs.values()
-    return run
 
 
 def test_a_first_submit_makes_pipeline_version_experiment_and_run(kfp: FakeKfp, on: Sharpen) -> None:
@@ -35,7 +25,6 @@ def test_a_first_submit_makes_pipeline_version_experiment_and_run(kfp: FakeKfp, 
     assert parameters["train_data"] == "s3://data/train.jsonl"
     assert json.loads(parameters["overrides"]) == {"training": {"temperature": 0.05}}
     assert run["run_id"] in done.out
-    assert f"{kfp.url}/#/runs/details/{run['run_id']}" in done.out
     assert f"sharpen status {run['run_id']} --endpoint {kfp.url}" in done.out
     images = {
         executor["container"]["image"]
@@ -161,127 +150,3 @@ def test_an_upload_that_is_refused_is_told(kfp: FakeKfp, on: Sharpen) -> None:
     kfp.misbehave("UploadPipelineVersion", status=400, body=b'{"error_message": "pipeline spec is invalid"}')
     done = on("submit", *ON_THE_STORE)
     assert (done.code, done.err) == (2, "error: cannot upload the pipeline: 400 pipeline spec is invalid\n")
-
-
-# waiting
-
-
-def story(kfp: FakeKfp, *states: tuple[str, tuple[Object, ...]]) -> None:
-    """What a run's state and tasks are at each look; the last stays."""
-    left = list(states)
-
-    def act(run: Object) -> None:
-        state, tasks = left.pop(0) if len(left) > 1 else left[0]
-        run["state"] = state
-        kfp.set_tasks(run, *(dict(task) for task in tasks))
-
-    kfp.on_get_run = act
-
-
-def task(name: str, state: str, **more: object) -> Object:
-    return {"display_name": name, "state": state, **more}
-
-
-def branch(kfp: FakeKfp, condition: str) -> str:
-    """The name that the compiler gave to a condition of the uploaded pipeline."""
-    spec = next(iter(kfp.state.versions.values()))["pipeline_spec"]["pipeline_spec"]
-    dags = [part["dag"] for part in (spec["root"], *spec["components"].values()) if "dag" in part]
-    (name,) = (name for dag in dags for name, task in dag["tasks"].items() if task["taskInfo"]["name"] == condition)
-    return name
-
-
-def test_waiting_tells_every_change_once_and_ends_with_success(kfp: FakeKfp, on: Sharpen) -> None:
-    story(
-        kfp,
-        ("PENDING", ()),
-        ("RUNNING", (task("check-settings", "RUNNING"),)),
-        ("RUNNING", (task("check-settings", "RUNNING"),)),
-        ("RUNNING", (task("check-settings", "SUCCEEDED"), task("evaluation", "RUNNING"))),
-        ("SUCCEEDED", (task("check-settings", "SUCCEEDED"), task("evaluation", "SUCCEEDED"))),
-    )
-    kfp.misbehave("RunService_GetRun", status=0)
-    kfp.misbehave("RunService_GetRun", status=502, body=b"<html>bad gateway</html>", kind="text/html")
-    done = on("submit", *ON_THE_STORE, "--wait")
-    assert done.code == 0, done.err
-    told = [line for line in done.out.splitlines() if "check-settings" in line or "evaluate" in line]
-    assert [line.split(None, 1)[1].split(" in ")[0] for line in told] == [
-        "check-settings: runs",
-        "check-settings: done",
-        "evaluate base model: runs",
-        "evaluate base model: done",
-    ]
-    assert "-driver" not in done.out
-    assert done.out.endswith("the run succeeded\n")
-
-
-def test_a_run_that_fails_names_its_steps_and_why(kfp: FakeKfp, on: Sharpen) -> None:
-    story(
-        kfp,
-        (
-            "FAILED",
-            (
-                task("fingerprint", "FAILED", error={"code": 13, "message": "s3://data/train.jsonl:\nnot there"}),
-                task("finetuning", "FAILED", state_history=[{"state": "FAILED", "error": {"message": "OOMKilled"}}]),
-                task("gate", "FAILED"),
-                task("promotion", "RUNTIME_STATE_UNSPECIFIED"),
-            ),
-        ),
-    )
-    done = on("submit", *ON_THE_STORE, "--wait", "--run-name", "nightly")
-    assert done.code == 1
-    (line,) = done.err.splitlines()
-    assert line.startswith(
-        "error: run nightly failed: fingerprint: s3://data/train.jsonl: not there; finetuning: OOMKilled; "
-        "gate: its log says why. "
-    )
-    assert f"/#/runs/details/{only_run(kfp)['run_id']}" in line
-    assert "promotion" not in done.out
-
-
-def test_a_run_that_is_cancelled_elsewhere_fails_the_command(kfp: FakeKfp, on: Sharpen) -> None:
-    story(kfp, ("CANCELED", ()))
-    done = on("submit", *ON_THE_STORE, "--wait")
-    assert done.code == 1
-    assert "was cancelled" in done.err
-
-
-def test_a_model_that_the_gate_rejects_has_an_exit_code_of_its_own(kfp: FakeKfp, on: Sharpen) -> None:
-    assert on("submit", *ON_THE_STORE).code == 0
-    story(kfp, ("SUCCEEDED", (task("gate", "SUCCEEDED"), task(branch(kfp, "promote"), "SKIPPED"))))
-    done = on("submit", *ON_THE_STORE, "--wait")
-    assert done.code == 3
-    assert "the gate did not promote the model" in done.err
-    story(kfp, ("SUCCEEDED", (task("gate", "SUCCEEDED"), task(branch(kfp, "promote"), "SUCCEEDED"))))
-    assert on("submit", *ON_THE_STORE, "--wait").code == 0
-    lost = (task(branch(kfp, way), "SUCCEEDED") for way in ("promote", "compare again", "not promoted"))
-    story(kfp, ("SUCCEEDED", (task("gate", "SUCCEEDED"), *lost)))
-    done = on("submit", *ON_THE_STORE, "--wait")
-    assert done.code == 3
-    assert "another run changed the champion meanwhile" in done.err
-
-
-def test_a_run_with_nothing_new_says_so_and_succeeds(kfp: FakeKfp, on: Sharpen) -> None:
-    assert on("submit", *ON_THE_STORE).code == 0
-    story(kfp, ("SUCCEEDED", (task(branch(kfp, "train"), "SKIPPED"), task(branch(kfp, "skip"), "SUCCEEDED"))))
-    done = on("submit", *ON_THE_STORE, "--wait")
-    assert done.code == 0, done.err
-    assert "nothing was new to train on" in done.out
-
-
-@pytest.mark.processes
-def test_ctrl_c_stops_the_waiting_and_not_the_run(kfp: FakeKfp, on: Sharpen) -> None:
-    on("submit", *ON_THE_STORE)
-    run = only_run(kfp)
-    story(kfp, ("RUNNING", (task("data-prep", "RUNNING"),)))
-    command = [sys.executable, "-m", "pipeline.cli", "status", run["run_id"], "--wait"]
-    environment = {**os.environ, "KFP_ENDPOINT": kfp.url, "PYTHONPATH": str(Path(__file__).parents[3])}
-    waiting = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert waiting.stdout is not None
-    first = waiting.stdout.readline()
-    waiting.send_signal(signal.SIGINT)
-    out, err = waiting.communicate(timeout=30)
-    assert "data-prep: runs" in first
-    assert (waiting.returncode, err) == (130, "")
-    assert f"sharpen cancel {run['run_id']}\n" in out
-    assert run["state"] == "RUNNING"
-    assert not kfp.made("RunService_TerminateRun")

@@ -6,6 +6,7 @@ import io
 from pathlib import Path
 
 from pipeline.local.console import StepView
+from sharpen.registry.outcome import Outcome
 
 RAW = """12:00:00.123 - INFO - Executing task \x1b[96m'hard-negatives'\x1b[0m
 12:00:00.124 - INFO - Streamed logs:
@@ -38,6 +39,15 @@ def test_steps_are_headed_and_noise_goes_to_the_log_only(tmp_path: Path) -> None
         *("0:00", "data-prep", "nothing", "changed:", "taken", "from", "an", "earlier", "run"),
     ]
     assert log.read_text() == RAW
+
+
+def test_the_outcome_is_left_to_the_end_of_the_run(tmp_path: Path) -> None:
+    screen, block = io.StringIO(), Outcome("m", "promote", ["the gain is enough"]).block("s3://b")
+    view = StepView(screen, tmp_path / "log.txt")
+    view.write(RAW.replace("    Encoding passages: 50 %\n", f"    before\n{block}\n    after\n"))
+    view.close()
+    assert screen.getvalue().split()[2:4] == ["before", "after"]
+    assert block in (tmp_path / "log.txt").read_text()
 
 
 def test_why_a_step_is_done_again_which_failed_first_and_that_the_disk_is_full(tmp_path: Path) -> None:

@@ -1,0 +1,254 @@
+"""How a run ended: one object, which the run's page shows, and its block of text for terminals and logs."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from sharpen.registry import decisions, registry
+from sharpen.registry.evaluation_summary import BASE, CHAMPION, EvaluationSummary, Reference, read_evaluation_summary
+from sharpen.registry.gate import PROMOTE, REJECT
+from sharpen.registry.last_run import SKIP
+from sharpen.registry.pages import MANY, often
+from sharpen.registry.run_record import OVERTAKEN
+from sharpen.registry.settings import PromotionSettings
+from sharpen.store import storage
+from sharpen.terminal import printable
+
+SHOWN_METRICS = ("ndcg_at_10", "mrr_at_10", "recall_at_10", "recall_at_100", "map_at_100")
+VERDICTS = {
+    PROMOTE: "promoted",
+    REJECT: "not promoted",
+    OVERTAKEN: "not promoted, as another run changed the champion",
+    SKIP: "nothing new to train on",
+}
+# lines around the block in a step's log
+_BEGIN = "----- outcome: {} -----"
+_BLOCK = re.compile(r"^----- outcome: (\w+) -----\n(.*?)^----- end of outcome -----$", re.MULTILINE | re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Gain:
+    """What a metric gained over a reference, on the test queries.
+
+    Attributes:
+        metric: its name, such as ``ndcg_at_10``.
+        reference, candidate: means of the other model and of the tuned one.
+        difference, ci_low, ci_high: candidate minus reference, and the bounds of its confidence interval.
+        wins, losses: queries that the candidate answers better, and worse.
+        queries: test queries.
+    """
+
+    metric: str
+    reference: float
+    candidate: float
+    difference: float
+    ci_low: float
+    ci_high: float
+    wins: int
+    losses: int
+    queries: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        model_name: name of the model in the registry.
+        verdict: a key of `VERDICTS`.
+        reasons: why, a line each.
+        version: address of the version that is promoted; empty for none.
+        champion: address of the champion now; empty for none.
+        unchanged: the model was the champion before this run, which therefore changed nothing.
+        metric: the one that decides; empty for a skipped run.
+        gains: ``base``, ``champion`` -> gain by metric, the one that decides first.
+        confidence_level: of the intervals.
+        report: address or path of the HTML report; empty for none.
+        notes: how the figures are to be read: the score on dev, how worn the test set is.
+        indexed: the promoted version gets a search index.
+    """
+
+    model_name: str
+    verdict: str
+    reasons: list[str]
+    version: str = ""
+    champion: str = ""
+    unchanged: bool = False
+    metric: str = ""
+    gains: dict[str, list[Gain]] = field(default_factory=dict)
+    confidence_level: float = 0.95
+    report: str = ""
+    notes: list[str] = field(default_factory=list)
+    indexed: bool = False
+
+    @property
+    def summary(self) -> str:
+        """The verdict in words."""
+        if self.unchanged:
+            return "this very model is the champion already, so nothing changed"
+        return VERDICTS[self.verdict]
+
+    @property
+    def level(self) -> str:
+        """The confidence level as a share, such as ``95 %``."""
+        return f"{100 * self.confidence_level:g} %"
+
+    def lines(self, commands: Sequence[str]) -> list[str]:
+        """The outcome for a terminal: table of gains, verdict with reasons, addresses, and what to do next.
+
+        Args:
+            commands: what to do next, each a command line.
+        """
+        lines = [*_table(self), ""] if self.gains else []
+        for name, gains in self.gains.items():
+            main, over = gains[0], "Gain" if name == BASE else f"Gain over the {name}"
+            lines.append(
+                f"{over}: {main.metric} {main.reference:.3f} -> {main.candidate:.3f} ({main.difference:+.3f}, "
+                f"{self.level} interval {_interval(main)}, {main.queries:,} test queries)"
+            )
+        lines += [*self.notes, f"Verdict: {self.summary}", *(f"  - {reason}" for reason in self.reasons)]
+        model = self.version or (f"the champion stays {self.champion}" if self.champion else "none was promoted yet")
+        lines.append(f"Model:  {model}")
+        lines += [f"Report: {self.report}"] if self.report else []
+        return [printable(line) for line in (*lines, "", "Next:", *(f"  {command}" for command in commands))]
+
+    def commands(self, store: str, start: str = "run") -> list[str]:
+        """What to do next, as arguments of ``sharpen``.
+
+        Args:
+            store: root of the registry; empty: the embedded store.
+            start: the command that starts such a run.
+        """
+        name, where = self.model_name, f" --store {shlex.quote(store)}" if store else ""
+        if self.version:
+            search = [f'search "YOUR QUESTION" --model {name}{where}'] if self.indexed else []
+            return [*search, f"models show {name}{where}", f"models pull {name} --to ./{name}{where}"]
+        if self.verdict == SKIP:
+            return [f"models show {name}{where}", f"{start} ... --set retraining.min_new_examples=0"]
+        return [f"models show {name}{where}" if self.champion else f"models list{where}", "settings"]
+
+    def block(self, store: str) -> str:
+        """The outcome as a step's log holds it, between two lines by which `find_block` knows it.
+
+        Args:
+            store: root of the registry.
+        """
+        lines = self.lines([f"sharpen {command}" for command in self.commands(store, "submit")])
+        # Kubeflow's archive of logs leaves out lines that are empty
+        return "\n".join([_BEGIN.format(self.verdict), *(line or " " for line in lines), "----- end of outcome -----"])
+
+
+def measured_outcome(
+    evaluation: str,
+    name: str,
+    root: str,
+    settings: PromotionSettings,
+    *,
+    verdict: str,
+    reasons: list[str],
+    version: str,
+    run: str,
+    indexed: bool = False,
+) -> Outcome:
+    """The outcome of a run that evaluated a model.
+
+    Args:
+        evaluation: address of the tuned model's evaluation.
+        name, root: of the model and of the registry.
+        settings: of the gate.
+        verdict, reasons, version: as `Outcome` has them.
+        run: the run's id.
+        indexed: the promoted version gets a search index.
+
+    Raises:
+        InputError: the evaluation or the champion's pointer cannot be read.
+    """
+    measured = read_evaluation_summary(evaluation)
+    references = {other: measured.against[other] for other in (BASE, CHAMPION) if other in measured.against}
+    present = registry.read_champion(root, name)
+    return Outcome(
+        name,
+        verdict,
+        reasons,
+        version,
+        champion=present.address if present else "",
+        unchanged=bool(version and present and present.address == version and present.run_id != run),
+        metric=settings.metric,
+        gains={other: _gains(reference, settings) for other, reference in references.items()},
+        confidence_level=measured.confidence_level,
+        report=storage.join(evaluation, "report.html"),
+        notes=_notes(measured, settings.metric, decisions.earlier(root, measured, settings)),
+        indexed=indexed,
+    )
+
+
+def skipped_outcome(name: str, root: str, reason: str) -> Outcome:
+    """The outcome of a run that found nothing new to train on.
+
+    Args:
+        name, root: of the model and of the registry.
+        reason: what it compared.
+
+    Raises:
+        InputError: the champion's pointer cannot be read.
+    """
+    return Outcome(name, SKIP, [reason], champion=registry.champion_address(root, name))
+
+
+def find_block(log: str) -> tuple[str, list[str]] | None:
+    """(verdict, lines) of the last outcome in a step's log; None where it holds none."""
+    blocks = _BLOCK.findall(log.replace("\r\n", "\n"))
+    return (blocks[-1][0], [line.rstrip() for line in blocks[-1][1].splitlines()]) if blocks else None
+
+
+def is_marker(line: str) -> bool:
+    """True for the lines around the block."""
+    return line.startswith("----- outcome: ") or line == "----- end of outcome -----"
+
+
+def _gains(reference: Reference, settings: PromotionSettings) -> list[Gain]:
+    names = dict.fromkeys((settings.metric, *SHOWN_METRICS))
+    return [_gain(name, reference.metrics[name]) for name in names if name in reference.metrics]
+
+
+def _gain(metric: str, figures: dict[str, float]) -> Gain:
+    means = (figures[key] for key in ("reference", "candidate", "difference", "ci_low", "ci_high"))
+    return Gain(metric, *means, *(int(figures.get(key, 0)) for key in ("wins", "losses", "queries")))
+
+
+def _notes(measured: EvaluationSummary, metric: str, earlier: int) -> list[str]:
+    """The figures of dev, by which runs are compared, and how worn the test set is."""
+    dev, notes = measured.dev, []
+    if metric in dev.get("metrics", {}):
+        before = dev["against"].get(BASE, {}).get(metric, {}).get("reference")
+        base = "" if before is None else f"{before:.3f} -> "
+        notes.append(
+            f"Dev:    {metric} {base}{dev['metrics'][metric]:.3f} ({dev['queries']:,} queries); compare runs by this: "
+            "sharpen runs list"
+        )
+    else:
+        notes.append("Dev:    the data have no dev split, so runs can only be compared by what also decides")
+    out = measured.facts.get("queries_left_out", 0)
+    left_out = f"; {out:,} queries left out, as a champion was trained on them" if out else ""
+    times = "time" if earlier == 1 else "times"
+    notes.append(f"Test:   these queries have decided {earlier:,} {times} before{left_out}")
+    return [*notes, often(earlier)] if earlier >= MANY else notes
+
+
+def _table(outcome: Outcome) -> list[str]:
+    """One row a metric, against the base model where it was measured."""
+    name, gains = next(iter(outcome.gains.items()))
+    rows = [("", name, "tuned", "gain", f"{outcome.level} interval", "better/worse")]
+    for gain in gains:
+        means = f"{gain.reference:.3f}", f"{gain.candidate:.3f}", f"{gain.difference:+.3f}"
+        rows.append((gain.metric, *means, _interval(gain), f"{gain.wins}/{gain.losses}"))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    aligned = [[cell.rjust(width) for cell, width in zip(row, widths, strict=True)] for row in rows]
+    return ["  ".join([row[0].ljust(widths[0]), *cells[1:]]) for row, cells in zip(rows, aligned, strict=True)]
+
+
+def _interval(gain: Gain) -> str:
+    return f"{gain.ci_low:+.3f} ... {gain.ci_high:+.3f}"

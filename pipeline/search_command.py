@@ -15,7 +15,7 @@ from typing import Any
 from pipeline import parameters
 from sharpen.errors import InputError
 from sharpen.index.settings import IndexSettings
-from sharpen.parent_death import dies_with_parent
+from sharpen.processes.parent_death import dies_with_parent
 from sharpen.registry import registry
 from sharpen.registry.registry import Champion
 from sharpen.registry.versions import index_address

@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sharpen.api.results import Evaluation, FinetunedModel, Index, Negatives
     from sharpen.api.search import build_index, embed, load_model, search
     from sharpen.api.training import evaluate, finetune, load_dataset, mine_hard_negatives
     from sharpen.console import enable_logging
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from sharpen.mining.settings import MiningSettings
     from sharpen.models.bi_encoder import BiEncoderModel
     from sharpen.models.encoder import Encoder
-    from sharpen.results import Evaluation, FinetunedModel, Index, Negatives
     from sharpen.settings import EncoderSettings
     from sharpen.training.flagembedding_arguments import (
         AbsEmbedderDataArguments,
@@ -48,7 +48,7 @@ _MODULES = {
     "sharpen.mining.settings": ("MiningSettings",),
     "sharpen.models.bi_encoder": ("BiEncoderModel",),
     "sharpen.models.encoder": ("Encoder",),
-    "sharpen.results": ("Evaluation", "FinetunedModel", "Index", "Negatives"),
+    "sharpen.api.results": ("Evaluation", "FinetunedModel", "Index", "Negatives"),
     "sharpen.settings": ("EncoderSettings",),
     "sharpen.training.flagembedding_arguments": (
         *("AbsEmbedderDataArguments", "AbsEmbedderModelArguments", "AbsEmbedderTrainingArguments"),

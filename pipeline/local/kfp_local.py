@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sharpen.errors import NoSpace
-from sharpen.parent_death import dies_with_parent
+from sharpen.processes.parent_death import dies_with_parent
 
 _PROGRAM = "_KFP_RUNTIME=true python3"
 # less is not enough for a step to start and to say how it ended

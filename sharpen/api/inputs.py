@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from sharpen.api.results import Evaluation, FinetunedModel, Negatives, OutputFolder
 from sharpen.errors import InputError
-from sharpen.results import Evaluation, FinetunedModel, Negatives, OutputFolder
 
 if TYPE_CHECKING:
     from sharpen.data.dataset import DataSet

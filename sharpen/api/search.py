@@ -16,8 +16,8 @@ from sharpen.api.inputs import (
     inference_settings,
     model_folder,
 )
+from sharpen.api.results import Index, OutputFolder
 from sharpen.errors import InputError
-from sharpen.results import Index, OutputFolder
 
 if TYPE_CHECKING:
     import numpy as np

@@ -19,8 +19,8 @@ from sharpen.api.inputs import (
     result_address,
     training_settings,
 )
+from sharpen.api.results import Evaluation, FinetunedModel, Negatives, OutputFolder
 from sharpen.errors import InputError
-from sharpen.results import Evaluation, FinetunedModel, Negatives, OutputFolder
 
 if TYPE_CHECKING:
     from sharpen.data.dataset import DataSet

@@ -1,4 +1,4 @@
-"""Reading and writing judgements (qrels) and rankings (runs) in TREC's text formats."""
+"""TREC's text formats: judgements (qrels) are read, rankings (runs) are read and written."""
 
 from __future__ import annotations
 
@@ -46,14 +46,6 @@ def read_run(path: Path, shown: str = "") -> dict[str, dict[str, float]]:
     """
     names = ("query", "Q0", "passage", "rank", "score", "tag")
     return _table(shown or str(path), _lines(path, shown), names, value_at=4, convert=_finite)
-
-
-def write_qrels(path: Path, qrels: dict[str, dict[str, int]]) -> None:
-    """Write ``query 0 passage grade`` lines, sorted."""
-    with path.open("w", encoding="utf-8") as file:
-        for query_id in sorted(qrels):
-            for passage_id in sorted(qrels[query_id]):
-                file.write(f"{field(query_id)} 0 {field(passage_id)} {qrels[query_id][passage_id]}\n")
 
 
 def write_run(path: Path, rankings: Iterable[tuple[str, Iterable[tuple[str, float]]]], tag: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -13,7 +12,8 @@ import torch
 from sharpen.data.text_type import TextType
 from sharpen.embeddings.request import Request
 from sharpen.embeddings.shards import ShardFolder
-from sharpen.local_processes import run_on_processes
+from sharpen.processes.cores import available_cores
+from sharpen.processes.local import run_on_processes
 from sharpen.store import local_store
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def process_count(encoder: Encoder, kind: TextType, texts: Sequence[str], rows: 
     if not encoder.address:
         return 1
     device = encoder.device.type
-    here = torch.cuda.device_count() if device == "cuda" else len(os.sched_getaffinity(0))
+    here = torch.cuda.device_count() if device == "cuda" else available_cores()
     wanted = min(here, encoder.settings.encoding_processes or (here if device == "cuda" else 1))
     if wanted == 1:
         return 1

@@ -9,6 +9,8 @@ from __future__ import annotations
 import ctypes
 import os
 
+from sharpen.processes.cores import available_cores
+
 # Of glibc's malloc.h. Setting either threshold ends glibc's own guessing, so both are set.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 # Above it every block is a mapping of its own, which is given back when it is freed: the most that glibc allows.
@@ -21,17 +23,21 @@ _GLIBC_VARIABLES = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_
 def retain_freed_memory() -> bool:
     """From now on this process keeps what it frees; whether it does.
 
-    It does not with another allocator's libc, or where the environment sets glibc's own. There is a heap a core and no
-    more: each new thread would begin one, and every heap keeps what it once held.
+    It does not with another allocator's libc, or where the environment sets glibc's own.
     """
+    limit_heaps()
     if any(os.environ.get(name) for name in _GLIBC_VARIABLES):
         return False
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None and not os.environ.get("MALLOC_ARENA_MAX"):
-        mallopt(_ARENA_MAX, max(2, len(os.sched_getaffinity(0))))
-    return mallopt is not None and all(
-        mallopt(name, value) for name, value in ((_MMAP_THRESHOLD, _LARGEST_ON_HEAP), (_TRIM_THRESHOLD, _NEVER_TRIM))
-    )
+    return _set_option(_MMAP_THRESHOLD, _LARGEST_ON_HEAP) and _set_option(_TRIM_THRESHOLD, _NEVER_TRIM)
+
+
+def limit_heaps() -> None:
+    """From now on a new thread begins a heap only while there are fewer heaps than cores; called before torch is there.
+
+    Every heap keeps what it once held, and importing torch starts threads.
+    """
+    if not any(os.environ.get(name) for name in ("MALLOC_ARENA_MAX", "GLIBC_TUNABLES")):
+        _set_option(_ARENA_MAX, max(2, available_cores()))
 
 
 def release_freed_memory() -> None:
@@ -39,3 +45,8 @@ def release_freed_memory() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
+
+
+def _set_option(name: int, value: int) -> bool:
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    return mallopt is not None and bool(mallopt(name, value))

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from sharpen.errors import InputError
+from sharpen.processes.cores import machine_cores
 from sharpen.store.download_cache import cache_folder
 
 logger = logging.getLogger(__name__)
@@ -137,7 +138,7 @@ def machine() -> str:
         names = [
             line.split(":", 1)[1].strip() for line in lines if line.startswith(("model name", "model\t", "stepping"))
         ]
-    return f"{' '.join(dict.fromkeys(names))}, {len(os.sched_getaffinity(0))} cores, torch {torch.__version__}"
+    return f"{' '.join(dict.fromkeys(names))}, {machine_cores()} cores, torch {torch.__version__}"
 
 
 def tables() -> Iterator[str]:

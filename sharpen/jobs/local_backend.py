@@ -11,7 +11,7 @@ from typing import Any
 from sharpen.errors import InputError
 from sharpen.jobs.job import Job, JobResult
 from sharpen.jobs.settings import OF_ONE_POD
-from sharpen.local_processes import LocalProcesses, raise_failure
+from sharpen.processes.local import LocalProcesses, raise_failure
 from sharpen.run_context import JOB_IMAGE_VARIABLE
 
 logger = logging.getLogger(__name__)

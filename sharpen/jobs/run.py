@@ -10,7 +10,7 @@ from sharpen.jobs.job import Backend, Job
 from sharpen.jobs.launch_context import in_pipeline_pod
 from sharpen.jobs.local_backend import LocalBackend
 from sharpen.jobs.settings import JobSettings
-from sharpen.local_processes import cancelled_on_signals
+from sharpen.processes.local import cancelled_on_signals
 from sharpen.store import storage
 
 

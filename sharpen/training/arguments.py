@@ -15,6 +15,7 @@ import torch
 from transformers import TrainingArguments
 
 from sharpen.errors import InputError
+from sharpen.processes.cores import machine_cores
 from sharpen.training.dev_score import METRIC
 from sharpen.training.settings import TrainingSettings
 
@@ -129,5 +130,5 @@ def workers() -> int:
     """
     if not torch.cuda.is_available():
         return 0
-    cores = len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    cores = machine_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     return max(0, min(2, cores - 1))

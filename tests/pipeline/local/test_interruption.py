@@ -17,7 +17,7 @@ pytestmark = pytest.mark.processes
 COMMAND = """
 import subprocess, sys
 from components.command_line import run
-from sharpen.parent_death import dies_with_parent
+from sharpen.processes.parent_death import dies_with_parent
 from pipeline.local.interruption import end_steps_when_interrupted
 
 def main():

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sharpen.data.trec import field, read_qrels, read_run, write_qrels, write_run
+from sharpen.data.trec import field, read_qrels, read_run, write_run
 from sharpen.errors import InputError
 from sharpen.evaluation.score import score
 from sharpen.evaluation.settings import ScoreAddresses, ScoreSettings
@@ -23,10 +23,9 @@ def faults(read, path):
     return caught.value.faults
 
 
-def test_qrels_and_run_come_back_as_written(tmp_path):
-    qrels = {"q1": {"d1": 2, "é": 0}, "q2": {"d1": -1}}
-    write_qrels(tmp_path / "qrels", qrels)
-    assert read_qrels(tmp_path / "qrels") == qrels
+def test_qrels_are_read_and_a_run_comes_back_as_written(tmp_path):
+    (tmp_path / "qrels").write_text("q1 0 d1 2\nq1 0 é 0\nq2 0 d1 -1\n", encoding="utf-8")
+    assert read_qrels(tmp_path / "qrels") == {"q1": {"d1": 2, "é": 0}, "q2": {"d1": -1}}
     scores = np.random.default_rng(0).normal(size=50).astype(np.float32).tolist()
     hits = [(f"d{i}", score) for i, score in enumerate(scores)]
     write_run(tmp_path / "run", [("q1", hits)], tag="mine")
@@ -86,7 +85,7 @@ def test_files_that_cannot_be_read(tmp_path):
 
 @pytest.fixture
 def small(tmp_path):
-    write_qrels(tmp_path / "qrels", {"q1": {"a": 1}, "q2": {"b": 1}})
+    (tmp_path / "qrels").write_text("q1 0 a 1\nq2 0 b 1\n")
     write_run(tmp_path / "run", [("q1", [("a", 1.0)]), ("other", [("a", 1.0)])], tag="t")
     return ScoreAddresses(qrels=str(tmp_path / "qrels"), run=str(tmp_path / "run"), output=str(tmp_path / "out.json"))
 

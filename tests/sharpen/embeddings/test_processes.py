@@ -43,7 +43,7 @@ def test_two_processes_give_bit_for_bit_what_one_gives(
 ) -> None:
     monkeypatch.setattr(processes, "MIN_TOKENS_PER_PROCESS", {"cpu": 10, "cuda": 10})
     monkeypatch.setattr(embed, "MIN_TEXTS_TO_CACHE", 1)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
     instructions = ["find " if number % 3 else None for number in range(len(TEXTS))]
     found = []
     for number in (1, 2):
@@ -67,7 +67,7 @@ def test_without_a_cache_several_processes_encode_too_and_leave_nothing(
     tiny_model: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(processes, "MIN_TOKENS_PER_PROCESS", {"cpu": 10, "cuda": 10})
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
     (tmp_path / "temporary files").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary files"))
     counted = Counted(tiny_model, vector_cache="off", encoding_processes=2)
@@ -176,7 +176,7 @@ def test_more_processes_than_micro_batches() -> None:
 def test_as_many_processes_as_are_asked_for_have_a_core_and_enough_to_do(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch, asked: int, cores: int, texts: int, expected: int
 ) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
+    monkeypatch.setenv("OMP_NUM_THREADS", str(cores))
     monkeypatch.setattr(processes, "MIN_TOKENS_PER_PROCESS", {"cpu": 500, "cuda": 500})
     encoder = Counted(tiny_model, encoding_processes=asked).encoder
     assert processes.process_count(encoder, "passage", ["four" * 8] * texts, np.arange(texts)) == expected
@@ -200,7 +200,7 @@ def test_one_process_a_gpu_whatever_the_cores(
     monkeypatch: pytest.MonkeyPatch, asked: int, gpus: int, texts: int, expected: int
 ) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setattr(processes, "MIN_TOKENS_PER_PROCESS", {"cpu": 1, "cuda": 500})
     encoder: Any = SimpleNamespace(
         address="a model",

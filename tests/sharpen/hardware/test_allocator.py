@@ -63,10 +63,35 @@ limited = resident() - start
 print(json.dumps({"kept": kept, "held": limited}))
 """
 
+# imported before torch, as in every step; the threads are there at once, so that each wants a heap
+HEAPS = """
+import ctypes, json, os, sys, tempfile, threading
+os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
+if sys.argv[1] == "step":
+    import components
+barrier = threading.Barrier(12)
+def work():
+    barrier.wait()
+    bytearray(1000)
+    barrier.wait()
+threads = [threading.Thread(target=work) for _ in range(12)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+libc = ctypes.CDLL(None)
+libc.fopen.restype = ctypes.c_void_p
+libc.fclose.argtypes = [ctypes.c_void_p]
+libc.malloc_info.argtypes = [ctypes.c_int, ctypes.c_void_p]
+with tempfile.NamedTemporaryFile() as target:
+    file = libc.fopen(target.name.encode(), b"w")
+    libc.malloc_info(0, file)
+    libc.fclose(file)
+    print(json.dumps({"heaps": target.read().count(b"<heap nr=")}))
+"""
+
 
 def run(how: str, **environ: str) -> dict[str, int]:
-    ours = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
-    program = THREADS if how == "threads" else PROGRAM
+    ours = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_", "OMP_"))}
+    program = {"threads": THREADS, "step": HEAPS, "another process": HEAPS}.get(how, PROGRAM)
     done = subprocess.run(
         [sys.executable, "-c", program, how],
         env=ours | environ,
@@ -96,3 +121,9 @@ def test_many_threads_share_a_heap_a_core() -> None:
     limited, unlimited = run("threads"), run("threads", MALLOC_ARENA_MAX="12")
     assert limited["kept"] and unlimited["kept"]
     assert limited["held"] < unlimited["held"]
+
+
+def test_a_step_limits_its_heaps_before_anything_starts_threads() -> None:
+    assert run("step")["heaps"] <= 2 < run("another process")["heaps"]
+    assert run("step", OMP_NUM_THREADS="3")["heaps"] == 3
+    assert run("step", MALLOC_ARENA_MAX="5")["heaps"] == 5

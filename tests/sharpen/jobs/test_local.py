@@ -73,10 +73,6 @@ def test_a_defect_fails_the_step(module: str, tmp_path: Path) -> None:
         run_job(module, {"out": str(tmp_path), "kind": "defect"}, JobSettings.checked({"processes": 1, "threads": 1}))
 
 
-@pytest.mark.parametrize(("told", "threads"), [("6", "3"), ("6,2", "3"), ("1", "1"), ("many", "2"), ("", "2")])
-def test_cores_are_those_that_a_pod_is_told_of_else_all(
-    told: str, threads: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", told)
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(4)))
-    assert LocalBackend(a_job(processes=2)).build()["environment"]["OMP_NUM_THREADS"] == threads
+def test_processes_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "6")
+    assert LocalBackend(a_job(processes=2)).build()["environment"]["OMP_NUM_THREADS"] == "3"

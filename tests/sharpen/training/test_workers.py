@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,6 @@ def test_as_many_workers_as_there_are_cores_for(monkeypatch: pytest.MonkeyPatch)
     assert arguments.workers() == 0
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     for cores, local, expected in ((16, 1, 2), (16, 8, 1), (8, 8, 0), (2, 1, 1)):
-        monkeypatch.setattr(arguments.os, "sched_getaffinity", lambda pid, cores=cores: set(range(cores)))
+        monkeypatch.setattr(os, "sched_getaffinity", lambda pid, cores=cores: set(range(cores)))
         monkeypatch.setenv("LOCAL_WORLD_SIZE", str(local))
         assert arguments.workers() == expected

@@ -10,7 +10,7 @@ import time
 import psutil
 import pytest
 
-from sharpen.parent_death import dies_with_parent
+from sharpen.processes.parent_death import dies_with_parent
 
 pytestmark = [
     pytest.mark.processes,
@@ -20,7 +20,7 @@ pytestmark = [
 # a process, its child and that one's child; each tells its id
 PROGRAM = """
 import os, subprocess, sys, time
-from sharpen.parent_death import dies_with_parent
+from sharpen.processes.parent_death import dies_with_parent
 print(os.getpid(), flush=True)
 depth = int(sys.argv[1])
 if depth:

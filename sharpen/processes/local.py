@@ -16,7 +16,8 @@ from types import FrameType
 from sharpen import exit_status
 from sharpen.errors import InputError, StepFailed
 from sharpen.exit_status import ExitStatus
-from sharpen.parent_death import dies_with_parent
+from sharpen.processes.cores import available_cores
+from sharpen.processes.parent_death import dies_with_parent
 
 logger = logging.getLogger(__name__)
 
@@ -47,8 +48,11 @@ class LocalProcesses:
             torchrun = [*python, "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
             # torchrun's children end with torchrun, and torchrun with this process
             self.command = [*torchrun, "--no-python", *dies_with_parent(self.command)]
+        threads = threads or max(1, available_cores() // processes)
         self.environment = {
-            "OMP_NUM_THREADS": str(threads or max(1, _cores() // processes)),
+            "OMP_NUM_THREADS": str(threads),
+            # glibc heeds it from the first import on, as `allocator.limit_heaps` does where a step begins
+            "MALLOC_ARENA_MAX": os.environ.get("MALLOC_ARENA_MAX", str(max(2, threads))),
             "PYTHONUNBUFFERED": "1",
             "TOKENIZERS_PARALLELISM": "false",
         }
@@ -164,10 +168,3 @@ def cancelled_on_signals(cancel: Callable[[], None]) -> Iterator[None]:
         raise
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _cores() -> int:
-    # a pod sees every core of its node and is told by this variable how many are its own
-    # (of a list, one for each level of nesting, the first counts)
-    given = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    return int(given) if given.isdecimal() else len(os.sched_getaffinity(0))

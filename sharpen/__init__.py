@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sharpen.models.bi_encoder import BiEncoderModel
     from sharpen.models.encoder import Encoder
     from sharpen.settings import EncoderSettings
-    from sharpen.training.flagembedding_arguments import (
+    from sharpen.training.flagembedding.arguments import (
         AbsEmbedderDataArguments,
         AbsEmbedderModelArguments,
         AbsEmbedderTrainingArguments,
@@ -50,7 +50,7 @@ _MODULES = {
     "sharpen.models.encoder": ("Encoder",),
     "sharpen.api.results": ("Evaluation", "FinetunedModel", "Index", "Negatives"),
     "sharpen.settings": ("EncoderSettings",),
-    "sharpen.training.flagembedding_arguments": (
+    "sharpen.training.flagembedding.arguments": (
         *("AbsEmbedderDataArguments", "AbsEmbedderModelArguments", "AbsEmbedderTrainingArguments"),
         *("DataArguments", "ModelArguments", "TrainingArguments"),
     ),

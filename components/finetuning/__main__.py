@@ -37,7 +37,7 @@ def call(addresses: Addresses, training: TrainingSettings, encoder: EncoderSetti
 
 def call_as_flagembedding(arguments: list[str]) -> None:
     """Train by FlagEmbedding's arguments; the first process says what is done otherwise."""
-    from sharpen.training.flagembedding_command import from_arguments, parse_command_line
+    from sharpen.training.flagembedding.command import from_arguments, parse_command_line
 
     training = from_arguments(*parse_command_line(arguments), processes=int(os.environ.get("WORLD_SIZE", "1")))
     if os.environ.get("RANK", "0") == "0":

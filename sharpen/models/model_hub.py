@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 
 from sharpen.errors import InputError
@@ -14,8 +15,8 @@ from sharpen.store import download_cache, storage
 
 PACKAGE_SCHEME = "python-package:"
 _MODEL_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.codes"]
-_TOKENIZER_FILES = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "merges.txt")
-_TOKENIZER_FILES += model_check.VOCABULARIES
+TOKENIZER_FILES = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "merges.txt")
+TOKENIZER_FILES += model_check.VOCABULARIES
 
 
 def resolve_model(model: str, *, cache_dir: str | None = None, token: str | None = None) -> Path:
@@ -23,7 +24,7 @@ def resolve_model(model: str, *, cache_dir: str | None = None, token: str | None
 
     Args:
         model: a folder, an ``s3://`` address, ``python-package:<package>/<folder>`` for a model that an installed
-            package carries, or a hub id such as ``BAAI/bge-small-en-v1.5``; the hub is asked only for an id that is
+            package carries, or a hub id such as ``BAAI/bge-small-en-v1.5``; the hub is used only for an id that is
             no folder here.
         cache_dir: the hub's cache; None: $HF_HUB_CACHE, else the hub client's default.
         token: for the hub; None: $HF_TOKEN.
@@ -61,24 +62,44 @@ def assemble_model(
     if config_name:
         replaced["config.json"] = _locate(config_name, ["config.json"], cache_dir, token) / "config.json"
     if tokenizer_name:
-        found = _locate(tokenizer_name, [*_TOKENIZER_FILES], cache_dir, token)
-        replaced |= {name: found / name for name in _TOKENIZER_FILES if (found / name).is_file()}
+        found = _locate(tokenizer_name, [*TOKENIZER_FILES], cache_dir, token)
+        replaced |= {name: found / name for name in TOKENIZER_FILES if (found / name).is_file()}
     if missing := [path for path in replaced.values() if not path.is_file()]:
         raise InputError(f"config_name: {config_name} has no {missing[0].name}")
     if tokenizer_name and not replaced.keys() & {*model_check.VOCABULARIES}:
         raise InputError(f"tokenizer_name: {tokenizer_name} has no tokenizer; name a folder that save_pretrained wrote")
     if not replaced:
         return folder
-    dropped = _TOKENIZER_FILES if tokenizer_name else ()
+    return derived_model(folder, files_of(folder, without=TOKENIZER_FILES if tokenizer_name else ()) | replaced)
+
+
+def files_of(folder: Path, *, without: Sequence[str] = ()) -> dict[str, Path]:
+    """Name below a folder -> path of its files, but for those whose name below it matches one of some patterns."""
     files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
-    files = {name: path for name, path in files.items() if name not in dropped} | replaced
+    return {name: path for name, path in files.items() if not any(fnmatch(name, pattern) for pattern in without)}
+
+
+def derived_model(
+    source: Path, files: Mapping[str, Path], change: str = "", save: Callable[[Path], None] | None = None
+) -> Path:
+    """The local folder of a model that is made from another one, once.
+
+    Args:
+        source: folder of the other one.
+        files: that the new one has: name -> path.
+        change: what `save` depends on besides the other model's files.
+        save: writes the rest into the new folder.
+    """
+    used = files_of(source) | files
 
     def fill(target: Path) -> None:
         for name, path in files.items():
             _link(path, target / name)
+        if save is not None:
+            save(target)
 
-    stamps = [(name, str(path), path.stat().st_size, path.stat().st_mtime_ns) for name, path in sorted(files.items())]
-    return download_cache.get_or_create(f"model {stamps}", fill)
+    stamps = [(name, str(path), path.stat().st_size, path.stat().st_mtime_ns) for name, path in sorted(used.items())]
+    return download_cache.get_or_create(f"model {stamps} {sorted(files)} {change}", fill)
 
 
 def _link(path: Path, target: Path) -> None:

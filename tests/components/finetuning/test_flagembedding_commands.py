@@ -11,8 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from transformers import AutoModel, AutoTokenizer
 
 from components.finetuning.__main__ import command_line
+from sharpen.training.flagembedding.command import parse_command_line
 from tests.sharpen.models.tiny_models import make_model
 
 pytestmark = [pytest.mark.model, pytest.mark.processes]
@@ -225,7 +227,21 @@ def test_a_decoder_with_adapters_and_distillation(
     assert facts["adapters"] and facts["settings"]["kd_loss_type"] == "m3_kd_loss"
     assert sorted(facts["settings"]["no_inbatch_sources"]) == ["arxiv", "emotions"]
     assert facts["encoder"]["query_instruction_format"] == "<instruct>{}\n<query>{}"
-    assert "note: additional_special_tokens: not added" in capfd.readouterr().out
+    assert "note: use_lora: adapters of rank 32 are trained" in capfd.readouterr().out
+    # tokens that were in nobody's vocabulary are whole, and have vectors
+    output = folder / words[words.index("--output_dir") + 1]
+    tokenizer = AutoTokenizer.from_pretrained(output)
+    assert {"<instruct>", "<query>"} <= {*tokenizer.tokenize("<instruct>a<query>")}
+    assert AutoModel.from_pretrained(output).get_input_embeddings().num_embeddings == len(tokenizer)
+
+
+def test_a_decoder_gets_adapters_unless_it_is_told_otherwise_as_in_flagembedding() -> None:
+    words = ["--model_name_or_path", "m", "--train_data", "d", "--output_dir", "o"]
+    encoder, *_ = parse_command_line(words)
+    decoder, *_ = parse_command_line([*words, "--sentence_pooling_method=last_token"])
+    whole, *_ = parse_command_line([*words, "--sentence_pooling_method=last_token", "--use_lora", "False"])
+    assert not hasattr(encoder, "use_lora")
+    assert (decoder.use_lora, decoder.lora_rank, whole.use_lora) == (True, 64, False)
 
 
 def test_arguments_that_are_more_than_a_setting(

@@ -15,7 +15,7 @@ from transformers import TrainingArguments as TransformersArguments
 
 from sharpen.data.dataset import DataSet
 from sharpen.errors import InputError
-from sharpen.training.flagembedding_arguments import (
+from sharpen.training.flagembedding.arguments import (
     AbsEmbedderDataArguments,
     AbsEmbedderModelArguments,
     AbsEmbedderTrainingArguments,
@@ -23,7 +23,7 @@ from sharpen.training.flagembedding_arguments import (
     ModelArguments,
     TrainingArguments,
 )
-from sharpen.training.flagembedding_command import from_arguments, limited, parse_command_line
+from sharpen.training.flagembedding.command import from_arguments, limited, parse_command_line
 from sharpen.training.settings import TrainingSettings
 
 # of FlagEmbedding 1.4.2, abc/finetune/embedder/AbsArguments.py

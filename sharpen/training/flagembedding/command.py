@@ -25,13 +25,14 @@ from sharpen.settings import EncoderSettings
 from sharpen.store import storage
 from sharpen.store.download_cache import get_or_create
 from sharpen.training.arguments import reason_against
-from sharpen.training.flagembedding_arguments import (
+from sharpen.training.flagembedding.arguments import (
     UNLIMITED,
     DataArguments,
     DecoderOnlyModelArguments,
     ModelArguments,
     TrainingArguments,
 )
+from sharpen.training.flagembedding.special_tokens import with_special_tokens
 from sharpen.training.settings import WRITE_FILES, TrainingSettings
 
 NO_IN_BATCH = "no_in_batch_neg"
@@ -77,6 +78,8 @@ class FlagEmbeddingTraining:
         base = self.model.model_name_or_path
         if self.model.config_name or self.model.tokenizer_name:
             base = str(assemble_model(base, self.model.config_name, self.model.tokenizer_name))
+        if tokens := getattr(self.model, "additional_special_tokens", None):
+            base = str(with_special_tokens(base, tokens, self.settings.seed))
         most = self.data.max_example_num_per_dataset
         address = json.dumps(self.data.train_data)
         if most < UNLIMITED:
@@ -92,10 +95,10 @@ class _Parser(HfArgumentParser):
 def parse_command_line(arguments: Sequence[str]) -> tuple[ModelArguments, DataArguments, TrainingArguments]:
     """The three dataclasses; raises InputError for an argument that they do not have or a value that is none of its."""
     given = {argument.partition("=")[0].removeprefix("--") for argument in arguments if argument.startswith("--")}
-    model: Any = DecoderOnlyModelArguments if given & _OF_DECODERS else ModelArguments
-    program = "python -m components.finetuning"
-    parser = _Parser((model, DataArguments, TrainingArguments), prog=program, allow_abbrev=False)  # type: ignore[arg-type]
-    *parsed, unknown = parser.parse_args_into_dataclasses(list(arguments), return_remaining_strings=True)
+    *parsed, unknown = _parse(ModelArguments, arguments)
+    # the pooling of decoders, which FlagEmbedding trains by another module whose default is adapters
+    if given & _OF_DECODERS or parsed[2].sentence_pooling_method == "last_token":
+        *parsed, unknown = _parse(DecoderOnlyModelArguments, arguments)
     faults = []
     for name in (name for name in unknown if name.startswith("--")):
         other = _OTHER_EMBEDDERS.get(name[2:].partition("=")[0])
@@ -104,6 +107,13 @@ def parse_command_line(arguments: Sequence[str]) -> tuple[ModelArguments, DataAr
     if unknown:
         raise InputError(faults or [f"{unknown[0]}: belongs to no argument"])
     return parsed[0], parsed[1], parsed[2]
+
+
+def _parse(model: type[ModelArguments], arguments: Sequence[str]) -> tuple[Any, ...]:
+    """The three dataclasses, and the arguments that none of them has."""
+    kinds: Any = (model, DataArguments, TrainingArguments)
+    parser = _Parser(kinds, prog="python -m components.finetuning", allow_abbrev=False)
+    return parser.parse_args_into_dataclasses(list(arguments), return_remaining_strings=True)
 
 
 def from_arguments(
@@ -135,9 +145,9 @@ def from_arguments(
     encoder = _encoder(data, training, notes)
     if isinstance(model, DecoderOnlyModelArguments):
         _decoder(model, values, encoder, notes)
-    if apart := sources_without_in_batch(data.train_data):
+    if no_in_batch := sources_without_in_batch(data.train_data):
         if data.same_dataset_within_batch:
-            values["no_inbatch_sources"] = apart
+            values["no_inbatch_sources"] = no_in_batch
         else:
             notes.append(f"train_data: {NO_IN_BATCH} in a name needs same_dataset_within_batch, as in FlagEmbedding")
     return FlagEmbeddingTraining(
@@ -185,7 +195,7 @@ def _batch_and_loss(training: TrainingArguments, processes: int, notes: list[str
         if not training.mrl_dims:
             raise InputError("--mrl_dims: use_mrl needs the lengths of the prefixes")
         values["matryoshka_dims"] = training.mrl_dims
-        notes.append("use_mrl: embeddings of full length are trained beside mrl_dims")
+        notes.append("use_mrl: embeddings of full length are trained too, besides mrl_dims")
     return values
 
 
@@ -253,9 +263,10 @@ def _decoder(
     if model.use_lora:
         values |= {name: getattr(model, name) for name in ("lora_rank", "lora_alpha", "lora_dropout")}
         values["lora_target_modules"] = model.target_modules
-        notes.append("use_lora: the adapters are merged into the model that is written")
-    if model.additional_special_tokens:
-        notes.append("additional_special_tokens: not added; they are tokens where the model's tokenizer has them")
+        notes.append(
+            f"use_lora: adapters of rank {model.lora_rank} are trained, and merged into the model that is written; "
+            "--use_lora False trains all weights"
+        )
     if model.use_flash_attn and torch.cuda.is_available():
         encoder["attn_implementation"] = "flash_attention_2"
     elif model.use_flash_attn:
@@ -274,7 +285,7 @@ def sources_without_in_batch(addresses: Sequence[str]) -> list[str]:
 
 
 def limited(addresses: list[str], most: int, seed: int) -> str:
-    """A data set in the cache with at most so many queries of each source, which are drawn from the seed."""
+    """A data set in the cache with at most `most` queries of each source at the `addresses`, drawn by `seed`."""
 
     def fill(folder: Path) -> None:
         data = read_dataset(json.dumps(addresses))

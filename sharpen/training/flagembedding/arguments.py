@@ -1,7 +1,7 @@
 """FlagEmbedding's three dataclasses of arguments, under its names too.
 
 They have every argument of FlagEmbedding 1.4's dense embedders with its default, and are read by transformers'
-`HfArgumentParser` from a command line or a dict; `flagembedding_command` turns them into settings of ours.
+`HfArgumentParser` from a command line or a dict; `command` turns them into settings of ours.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class DecoderOnlyModelArguments(ModelArguments):
     modules_to_save: str | None = _option(None, "Not supported.")
     raw_peft: str | None = _option(None, "Not supported: merge the adapter into the model first.")
     additional_special_tokens: list[str] | None = field(
-        default=None, metadata={"help": "Not added to the vocabulary.", "nargs": "+"}
+        default=None, metadata={"help": "Added to the tokenizer, each with a vector.", "nargs": "+"}
     )
     save_merged_lora_model: bool = _option(False, "Has no effect: adapters are always merged.")
     only_merge_lora_model: bool = _option(False, "Not supported.")

@@ -26,6 +26,7 @@ class OutputFolder:
     """
 
     def __init__(self, address: str | Path | None, name: str) -> None:
+        self.temporary = address is None
         self.address = str(address) if address is not None else str(Path(tempfile.mkdtemp(prefix="sharpen-")) / name)
         if address is None:
             weakref.finalize(self, shutil.rmtree, Path(self.address).parent, ignore_errors=True)
@@ -71,7 +72,7 @@ class FinetunedModel(Result):
 
     @cached_property
     def encoder(self) -> Encoder:
-        """The model, loaded when it is first asked for."""
+        """The model, loaded on first use."""
         from sharpen.models import model_config
         from sharpen.models.encoder import Encoder
         from sharpen.settings import EncoderSettings
@@ -116,7 +117,7 @@ class Index(Result):
 
     @cached_property
     def opened(self) -> OpenIndex:
-        """The index with its model, loaded when it is first asked for."""
+        """The index with its model, loaded on first use."""
         from sharpen.index.search import OpenIndex
 
         return OpenIndex(self.folder, self.model)

@@ -97,7 +97,7 @@ def build_index(data: Data, model: Model, *, output: Address | None = None, **se
 
     Args:
         data: a data set, its address, or that of a ``corpus.jsonl``.
-        model: embeds the passages now, and queries later.
+        model: embeds the passages now, and queries later; one without a folder of its own is kept in the index's.
         output: folder to write; None: a temporary one that lives as long as the result.
         settings: of `IndexSettings` and `EncoderSettings`, such as ``vector_precision``.
 
@@ -118,10 +118,14 @@ def build_index(data: Data, model: Model, *, output: Address | None = None, **se
 
     indexing, encoder = checked_settings(settings, IndexSettings, EncoderSettings)
     read, base, folder = data_folder(data), model_folder(model), OutputFolder(output, "index")
-    index(read.address, base.address, folder.address, indexing, inference_settings(model, encoder))
+    # an index that stays must not need a model that goes
+    with_model = base.temporary and not folder.temporary
+    how = inference_settings(model, encoder)
+    index(read.address, base.address, folder.address, indexing, how, with_model=with_model)
     made = storage.read_json(storage.join(folder.address, manifest.NAME))
     dimension = made["embeddings"]["dimension"]
-    return Index(folder.address, (folder, base), base.address, made["passages"], dimension, made["quality"])
+    embedder = storage.join(folder.address, manifest.MODEL_FOLDER) if with_model else base.address
+    return Index(folder.address, (folder, base), embedder, made["passages"], dimension, made["quality"])
 
 
 def search(index: Index | Address, query: str, *, top_k: int = 10, model: Address = "", prompt: str = "") -> list[Hit]:

@@ -135,12 +135,16 @@ def finetune(
         settings["loss"], loss = loss, None
     training, encoder = checked_settings(settings, TrainingSettings, EncoderSettings)
     alone = int(os.environ.get("WORLD_SIZE", "1")) == 1
-    if not alone and (output is None or not all(isinstance(given, str | Path) for given in (model, data))):
-        raise InputError("finetune: on several processes name model, data and output by address, equal in all of them")
+    if not alone and not all(
+        isinstance(given, str | Path) for given in (model, data, output, "" if negatives is None else negatives)
+    ):
+        raise InputError(
+            "finetune: on several processes name model, data, negatives and output by address, equal in all of them"
+        )
     read, base, folder = data_folder(data), model_folder(model), OutputFolder(output, "model")
-    mined = negatives.folder if isinstance(negatives, Negatives) else negatives and str(negatives)
+    mined = result_address(negatives) or None
     encoding = training_settings(model, encoder)
-    facts = train(read.address, mined or None, base.address, folder.address, training, encoding, loss=loss)
+    facts = train(read.address, mined, base.address, folder.address, training, encoding, loss=loss)
     return FinetunedModel(folder.address, (folder,), facts)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import time
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ from sharpen.index.quality import Embedded
 from sharpen.index.quantization import codec_for, computed, cut, largest_value
 from sharpen.index.settings import IndexSettings
 from sharpen.models import model_config
+from sharpen.models.model_hub import resolve_model
 from sharpen.run_context import run_id
 from sharpen.settings import EncoderSettings
 from sharpen.store import storage
@@ -30,11 +32,13 @@ from sharpen.version import code_version
 logger = logging.getLogger(__name__)
 
 PAGE = "README.md"
-# An approximate index is measured at more ranks than are usually asked for, which is the harder question.
+# An approximate index is measured at more ranks than are usually requested, which is the harder question.
 EFFORT_RANKS = 100
 
 
-def index(data: str, model: str, output: str, settings: IndexSettings, encoder: EncoderSettings) -> storage.Manifest:
+def index(
+    data: str, model: str, output: str, settings: IndexSettings, encoder: EncoderSettings, *, with_model: bool = False
+) -> storage.Manifest:
     """Index a corpus and write the folder: embeddings/, index.faiss, manifest.json, README.md.
 
     Args:
@@ -44,6 +48,7 @@ def index(data: str, model: str, output: str, settings: IndexSettings, encoder: 
         settings: what is stored for each passage and how it is searched.
         encoder: how embeddings are computed. What they are, the model's own folder says, and the manifest after it;
             what is set here of that stands in for it.
+        with_model: keep a copy of the model in the folder, for a model that will not stay where it is.
 
     Returns:
         The marker of the written folder.
@@ -57,8 +62,7 @@ def index(data: str, model: str, output: str, settings: IndexSettings, encoder: 
     rows = {"passages": len(corpus.passages)}
     facts: dict[str, Any] = {"model": model, "data": data, "data_fingerprint": corpus.fingerprint}
     with storage.publish(output, producer=manifest.PRODUCER, run_id=run_id(), rows=rows, facts=facts) as folder:
-        encoder = model_config.resolve(model, encoder).settings
-        loaded = LazyEncoder.open(model, encoder)
+        loaded = LazyEncoder.open(model, model_config.resolve(model, encoder).settings)
         dimension = stored_dimension(settings, loaded)
         factory = chosen_factory(settings, dimension, len(corpus.passages))
         embedded = embed(loaded, corpus, dimension, settings)
@@ -67,7 +71,7 @@ def index(data: str, model: str, output: str, settings: IndexSettings, encoder: 
         facts["model_hash"] = loaded.weights_hash
         made = Manifest(
             format_version=manifest.FORMAT_VERSION,
-            model=manifest.model_facts(loaded),
+            model=manifest.model_facts(loaded, manifest.INSIDE if with_model else model),
             data=data,
             data_fingerprint=corpus.fingerprint,
             passages=len(corpus.passages),
@@ -77,14 +81,17 @@ def index(data: str, model: str, output: str, settings: IndexSettings, encoder: 
             settings=settings.model_dump(mode="json"),
             code_version=code_version(),
         )
+        if with_model:
+            shutil.copytree(resolve_model(model), folder / manifest.MODEL_FOLDER)
         made.write(folder)
         (folder / PAGE).write_text(render_page(made), encoding="utf-8")
-        seconds = {"encoding": encoded - started, "total": time.monotonic() - started}
-        facts["seconds"] = {name: round(took, 2) for name, took in seconds.items()}
+        facts["seconds"] = seconds = {
+            "encoding": round(encoded - started, 2),
+            "total": round(time.monotonic() - started, 2),
+        }
     written = storage.read_manifest(output)
     size = sum(file["size"] for file in written.files)
-    lines = [*summary(made, seconds["total"]), f"index  {output} ({size / 1e6:,.1f} MB)"]
-    logger.info("\n".join(lines))
+    logger.info("\n".join([*summary(made, seconds["total"]), f"index  {output} ({size / 1e6:,.1f} MB)"]))
     return written
 
 
@@ -98,14 +105,14 @@ def stored_dimension(settings: IndexSettings, encoder: LazyEncoder) -> int:
 
 
 def chosen_factory(settings: IndexSettings, dimension: int, passages: int) -> str:
-    """``exact`` or a FAISS factory string that was checked. Raises InputError when it cannot be made."""
+    """``exact`` or the FAISS string of `settings` for so many `passages` of a `dimension`. Raises InputError."""
     if settings.vector_precision == "binary":
         return EXACT
     return ann.chosen_factory(settings.index, settings.exact_up_to, passages, dimension)
 
 
 def embed(encoder: LazyEncoder, corpus: Corpus, dimension: int, settings: IndexSettings) -> Embedded:
-    """Embeddings of the passages, and of what the index is measured with: sampled queries, else sampled passages."""
+    """Embeddings by `encoder` of the `corpus`, cut to `dimension`, and of queries that `settings` measure with."""
     passages = embed_texts(encoder, corpus.texts, "passage")
     if corpus.queries:
         queries = embed_texts(encoder, corpus.queries, "query", corpus.instructions)
@@ -122,6 +129,13 @@ def store(
     folder: Path, corpus: Corpus, embedded: Embedded, factory: str, settings: IndexSettings
 ) -> tuple[list[Shard], Searchable, float]:
     """Write the Parquet files and the FAISS file.
+
+    Args:
+        folder: of the index.
+        corpus: passages, in the order of the rows.
+        embedded: their vectors.
+        factory: see `chosen_factory`.
+        settings: precision, seed, whether texts are stored.
 
     Returns:
         The Parquet files, the index as it is searched, and the largest |x| of the stored dimensions.

@@ -18,6 +18,9 @@ from sharpen.settings import EncoderSettings
 
 NAME = "manifest.json"
 PRODUCER = "indexing"
+# Folder of the index with a copy of its model, and what is then the model's address.
+MODEL_FOLDER = "model"
+INSIDE = f"./{MODEL_FOLDER}"
 FORMAT_VERSION = 1
 
 
@@ -29,8 +32,8 @@ class Model(_Part):
     """The model that encoded the passages, and how a query must be encoded.
 
     Attributes:
-        address: where it was.
-        weights_hash: `ModelIdentity.model`: a model with another one cannot be asked.
+        address: where it was; `INSIDE`: in the index itself.
+        weights_hash: `ModelIdentity.model`: a model with another one cannot embed queries.
         dimension: length D of its whole embeddings.
         pooling, normalized: how token vectors became one vector, and whether that has length 1.
         prompts, max_lengths: by kind, ``query`` and ``passage``: text put before, and longest text in tokens.
@@ -86,7 +89,7 @@ class Manifest(_Part):
     """manifest.json.
 
     Attributes:
-        quality: what `quality.measure` found; None when no query was to be asked.
+        quality: what `quality.measure` found; None when there was no query.
         data, data_fingerprint: where the passages were, and a hash of them.
         passages: how many.
     """
@@ -119,11 +122,11 @@ class Manifest(_Part):
         (folder / NAME).write_text(text + "\n", encoding="utf-8")
 
 
-def model_facts(encoder: LazyEncoder) -> Model:
-    """What the manifest says of a model."""
+def model_facts(encoder: LazyEncoder, address: str) -> Model:
+    """What the manifest says of a model at an address."""
     config = encoder.config
     return Model(
-        address=encoder.address,
+        address=address,
         weights_hash=encoder.weights_hash,
         dimension=config.dimension,
         pooling=config.pooling,
@@ -135,7 +138,7 @@ def model_facts(encoder: LazyEncoder) -> Model:
 
 
 def embeddings_facts(codec: Codec, files: list[Shard], columns: dict[str, str]) -> Embeddings:
-    """What the manifest says of the stored vectors."""
+    """What the manifest says of vectors stored by a `codec` in Parquet `files` with these `columns` (name -> type)."""
     return Embeddings(
         precision=codec.precision,
         dimension=codec.dimension,
@@ -147,7 +150,7 @@ def embeddings_facts(codec: Codec, files: list[Shard], columns: dict[str, str]) 
 
 
 def faiss_facts(file: str, codec: Codec, factory: str, effort: Effort) -> Faiss:
-    """What the manifest says of the FAISS file."""
+    """What the manifest says of the FAISS `file`; arguments as in `Faiss`."""
     metric = "hamming" if codec.precision == "binary" else "inner_product"
     return Faiss(file=file, factory=factory, metric=metric, effort=effort, version=faiss.__version__)
 

@@ -46,7 +46,7 @@ class Answer:
 
 
 class OpenIndex:
-    """An index with its model loaded, ready to be asked.
+    """An index with its model loaded, ready for queries.
 
     Args:
         address: folder that `index` wrote.
@@ -70,7 +70,9 @@ class OpenIndex:
         )
         if len(self.found) != made.passages:
             raise InputError(f"{address}: {made.faiss.file} holds {len(self.found):,} passages, not {made.passages:,}")
-        self.encoder = _loaded(model or made.model.address, made, address)
+        inside = made.model.address == manifest.INSIDE
+        stored = str(self.folder / manifest.MODEL_FOLDER) if inside else made.model.address
+        self.encoder = _loaded(model or stored, made, address)
         self.note = _choose_prompt(self.encoder, prompt)
 
     def ask(self, text: str, top: int) -> Answer:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 import sharpen
@@ -125,6 +126,32 @@ def test_an_index_answers(data: sharpen.DataSet, tiny_model: Path, tmp_path: Pat
         assert hits[0].passage_id == data.corpus["passage_id"][5]
     with pytest.raises(sharpen.InputError, match="top_k"):
         sharpen.search(index, text, top_k=0)
+
+
+def test_an_index_that_stays_has_a_loaded_model_in_itself(
+    data: sharpen.DataSet, tiny_model: Path, tmp_path: Path
+) -> None:
+    encoder = sharpen.load_model(tiny_model, **SHORT)
+    encoder.model.embeddings.word_embeddings.weight.data.mul_(1.5)  # a model that is nowhere else
+    index = sharpen.build_index(data, encoder, output=tmp_path / "index", quality_queries=0)
+    hits = sharpen.search(index, data.passage_texts()[5])
+    assert index.model == str(tmp_path / "index" / "model")
+    del index, encoder
+    gc.collect()
+    (tmp_path / "index").rename(tmp_path / "elsewhere")
+    assert sharpen.search(tmp_path / "elsewhere", data.passage_texts()[5]) == hits
+    named = sharpen.build_index(data, str(tiny_model), output=tmp_path / "named", quality_queries=0, **SHORT)
+    assert not (tmp_path / "named" / "model").exists() and named.model == str(tiny_model)
+
+
+def test_on_several_processes_every_object_is_refused(
+    data: sharpen.DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    mined = sharpen.Negatives(str(tmp_path), (), pl.DataFrame(), {})
+    for given, negatives in ((data, None), ("d", mined)):
+        with pytest.raises(sharpen.InputError, match="on several processes name model, data, negatives and output"):
+            sharpen.finetune("m", given, negatives, output=tmp_path / "out")
 
 
 def test_a_finished_data_set_is_read_as_it_is(rows: Path, tmp_path: Path) -> None:

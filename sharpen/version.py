@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import hashlib
-from collections.abc import Iterator
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -45,16 +44,18 @@ def source_files(*modules: str, root: Path = _LIBRARY) -> set[Path]:
             path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
             if path.is_file() and path not in files:
                 files.add(path)
-                # the package itself imports what is asked of it, and only then
+                # the package itself imports on demand
                 waiting += _imports(path) if length > 1 else ()
     return files
 
 
-def _imports(path: Path) -> Iterator[str]:
+@cache
+def _imports(path: Path) -> list[str]:
     """Names of what a file imports from the library: modules, and things in them."""
+    names: list[str] = []
     for node in ast.walk(ast.parse(path.read_bytes())):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "sharpen":
-            yield node.module or ""
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        if isinstance(node, ast.ImportFrom):
+            names += [node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)]
         elif isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names if alias.name.split(".")[0] == "sharpen")
+            names += [alias.name for alias in node.names]
+    return [name for name in names if name.split(".")[0] == "sharpen"]

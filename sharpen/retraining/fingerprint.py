@@ -8,13 +8,24 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from sharpen.data.readers import split_addresses
-from sharpen.data.readers.content import content_of, digest_rows, manifest_rows, sha256_json, sha256_of
+from sharpen.data.readers.content import content_of, digest_rows, manifest_rows
 from sharpen.errors import InputError
 from sharpen.models import model_hub
 from sharpen.store import object_store, storage
+from sharpen.store.local_store import sha256_of
+from sharpen.typed_json import sha256_json
 from sharpen.uri import parse_remote
+from sharpen.version import code_version
 
 FILE = "file:"
+# The code that the result of each cached step comes from, by the group of the step's settings.
+STEP_MODULES = {
+    "data": "sharpen.data.preparation.prepare",
+    "mining": "sharpen.mining.mine",
+    "training": "sharpen.training.train",
+    "evaluation": "sharpen.evaluation.evaluate",
+    "indexing": "sharpen.index.build",
+}
 
 
 @dataclass(frozen=True)
@@ -37,6 +48,10 @@ class InputFingerprints:
     def fingerprint(self, code_version: str) -> str:
         """SHA-256 (hex) of all of it and of the code's version."""
         return sha256_json([*asdict(self).values(), code_version])
+
+    def of_steps(self) -> dict[str, str]:
+        """`fingerprint` with the code of each step alone: a change in one step's leaves the others' cached results."""
+        return {step: self.fingerprint(code_version(module)) for step, module in STEP_MODULES.items()}
 
     def identity(self, code_version: str, settings_hash: str) -> dict[str, str]:
         """`TrainingInputs.identity`: what makes a run worth repeating on the same data.
@@ -72,8 +87,8 @@ def fingerprint_inputs(
         start_model: model that training starts from; empty: the base model.
 
     Raises:
-        InputError: something is missing, empty or of no known kind, no access, store unreachable. All faults are told
-            together, so that a run can be mended at once.
+        InputError: something is missing, empty or of no known kind, no access, store unreachable. All faults come
+            together, so that all can be repaired at once.
     """
     faults: list[str] = []
     trained = split_addresses(train_data)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from sharpen import version
 from sharpen.data.readers import read_dataset
 from sharpen.errors import InputError
 from sharpen.retraining.fingerprint import fingerprint_inputs
@@ -15,8 +16,8 @@ from sharpen.store import storage
 from tests.sharpen.data.input_files import pair, passage, question, write_beir, write_rows
 
 
-def fingerprint(train, evaluation, model: str, version: str, mined_with=(), start: str = "") -> str:
-    return fingerprint_inputs(train, evaluation, model, mined_with, start).fingerprint(version)
+def fingerprint(train, evaluation, model: str, code: str, mined_with=(), start: str = "") -> str:
+    return fingerprint_inputs(train, evaluation, model, mined_with, start).fingerprint(code)
 
 
 @pytest.fixture
@@ -26,6 +27,33 @@ def model(tmp_path: Path) -> str:
     (folder / "config.json").write_text("{}")
     (folder / "model.safetensors").write_bytes(b"weights")
     return str(folder)
+
+
+def test_a_change_in_one_steps_code_changes_its_fingerprint_alone(
+    tmp_path: Path, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = fingerprint_inputs(str(write_rows(tmp_path / "a.jsonl", [pair(1)])), "", model)
+    library = tmp_path / "sharpen"
+    shutil.copytree(version._LIBRARY, library, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(version, "_LIBRARY", library)
+    monkeypatch.setattr(version.source_files, "__kwdefaults__", {"root": library})
+
+    def changed(file: str) -> set[str]:
+        version.code_version.cache_clear()
+        before = content.of_steps()
+        (library / file).write_text((library / file).read_text() + "\n# changed\n")
+        version.code_version.cache_clear()
+        after = content.of_steps()
+        return {step for step in before if before[step] != after[step]}
+
+    assert changed("mining/rules.py") == {"mining"}
+    assert changed("training/loop.py") == {"training"}
+    assert changed("data/preparation/leaks.py") == {"data"}
+    assert changed("index/build.py") == {"indexing"}
+    assert changed("evaluation/comparison.py") == {"evaluation"}
+    assert changed("models/pooling.py") == {"mining", "training", "evaluation", "indexing"}
+    assert changed("registry/promote.py") == changed("jobs/run.py") == set()
+    version.code_version.cache_clear()
 
 
 def test_it_changes_with_content_and_nothing_else(tmp_path: Path, model: str) -> None:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from sharpen.training.data.conflicts import ConflictGroups
-
 
 def source_quota(counts: np.ndarray, temperature: float, repeats: int | None) -> np.ndarray:
     """How many queries of each source an epoch has.
@@ -60,32 +58,22 @@ def epoch_queries(rows: np.ndarray, share: int, epoch: int, seed: list[int]) -> 
     return np.sort(np.concatenate([np.repeat(rows, times), circle[more]]))
 
 
-def cut(
-    order: np.ndarray, size: int, rng: np.random.Generator, conflicts: ConflictGroups | None = None
-) -> list[np.ndarray]:
+def cut(order: np.ndarray, size: int, rng: np.random.Generator) -> list[np.ndarray]:
     """Cut an epoch's queries into batches of at most `size`, none with a query twice and all equal to within one row.
 
     A smaller last batch would weigh each of its queries more and show it fewer in-batch negatives. There are as many
     batches as `size` asks for, or as the most frequent query has occurrences. Where a query comes several times, all
     its occurrences stand together and are dealt out like cards, one to a batch, and the batches are put into random
-    order. Queries that must not meet are dealt out together in the same way; they meet only where more of them share a
-    text than there are batches, or a long chain of shared texts comes back to one.
+    order.
 
     Args:
         order: queries in random order.
         size: queries of a batch.
-        draw: for the order of the batches.
-        found: which queries must not meet; None: all may.
+        rng: for the order of the batches.
     """
     _, first, inverse, times = np.unique(order, return_index=True, return_inverse=True, return_counts=True)
-    # Families in the order in which the first of each comes, and in a family those that share a text close together.
-    keys = [first[inverse]]
-    if conflicts is not None:
-        _, met, family = np.unique(conflicts.family[order], return_index=True, return_inverse=True)
-        if len(met) < len(times):
-            keys = [conflicts.position[order], met[family]]
     number = max(-(-len(order) // size), int(times.max()))
-    if times.max() == 1 and len(keys) == 1:
+    if times.max() == 1:
         return np.array_split(order, number)
-    dealt = order[np.lexsort(keys)]
+    dealt = order[np.argsort(first[inverse], kind="stable")]
     return [dealt[start::number] for start in rng.permutation(number)]

@@ -6,12 +6,12 @@ continues with the very batch that the broken one would have had next.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
-from sharpen.training.data.conflicts import conflict_groups, describe
 from sharpen.training.data.examples import Examples
 from sharpen.training.data.mixing import cut, epoch_queries, source_quota
 from sharpen.training.settings import TrainingSettings
@@ -37,13 +37,12 @@ class Batch:
 
 
 class BatchSampler:
-    """All batches of a training, made when asked for.
+    """All batches of a training, made when needed.
 
     With `source_temperature` 1 each epoch takes every query once, in an order drawn from (seed, epoch). The batches of
     an epoch, or of each source with `same_dataset_within_batch`, are equal to within one row. With a higher temperature
     the sources' shares of an epoch are nearer to each other (`mixing`). No batch has a query twice, and no source is
-    left out. Where false negatives are not masked, queries that share their text or a positive are kept apart
-    (`conflict_groups`).
+    left out.
 
     Attributes:
         per_epoch: batches of an epoch.
@@ -59,7 +58,6 @@ class BatchSampler:
         # Batches of its own may be as many as a source needs; in mixed ones a query has one place in each.
         repeats = None if settings.same_dataset_within_batch else -(-len(examples) // settings.train_batch_size)
         self.source_shares = source_quota(counts, settings.source_temperature, repeats)
-        self._conflicts = conflict_groups(examples, settings)
         self.per_epoch = len(self._epoch(0))
         self._epoch_cached = lru_cache(maxsize=2)(self._epoch)
 
@@ -69,9 +67,23 @@ class BatchSampler:
         hard = self.examples.counts["hard_negatives"]
         if self.settings.train_group_size == 1 and hard:
             lines.append(f"train_group_size 1: the {hard:,} hard negatives are not used; raise it to train with them")
-        if self._conflicts is not None and (meeting := describe(self._conflicts, self._epoch(0), self.examples)):
-            lines.append(meeting)
+        if sharing := self._sharing():
+            lines.append(
+                f"mask_false_negatives false: {sharing:,} queries share their text or a positive with another one; in "
+                "one batch their positives are negatives of each other; set mask_false_negatives to true"
+            )
         return lines
+
+    def _sharing(self) -> int:
+        """How many queries share their text or a positive with another one, where nothing of that is masked."""
+        examples, settings = self.examples, self.settings
+        if settings.mask_false_negatives or not settings.use_inbatch_neg:
+            return 0
+        alone = [examples.sources.index(name) for name in settings.no_inbatch_sources]
+        rows = np.flatnonzero(~np.isin(examples.source, alone)).tolist()
+        keys = [{int(examples.query_key[row]), *examples.text_key[examples.positives[row]].tolist()} for row in rows]
+        times = Counter(key for one in keys for key in one)
+        return sum(any(times[key] > 1 for key in one) for one in keys)
 
     def _warnings_of(self, number: int) -> list[str]:
         name = self.examples.sources[number] or "(unnamed)"
@@ -116,10 +128,10 @@ class BatchSampler:
         size = self.settings.train_batch_size
         order = rng.permutation(self._queries(epoch))
         if not self.settings.same_dataset_within_batch:
-            return cut(order, size, rng, self._conflicts)
+            return cut(order, size, rng)
         made = []
         for source in range(len(self.source_rows)):
-            made += cut(order[self.examples.source[order] == source], size, rng, self._conflicts)
+            made += cut(order[self.examples.source[order] == source], size, rng)
         return [made[position] for position in rng.permutation(len(made))]
 
     def _queries(self, epoch: int) -> np.ndarray:
@@ -151,14 +163,14 @@ class BatchSampler:
 
     def _distinct(self, texts: np.ndarray, barred: set[int], wanted: int) -> list[int]:
         """The first texts whose keys are new, at most `wanted`; their keys are added to `barred`."""
-        texts_found: list[int] = []
+        selected: list[int] = []
         for text in texts.tolist():
-            if len(texts_found) == wanted:
+            if len(selected) == wanted:
                 break
             if (key := int(self.examples.text_key[text])) not in barred:
                 barred.add(key)
-                texts_found.append(text)
-        return texts_found
+                selected.append(text)
+        return selected
 
     def _at_random(self, wanted: int, barred: list[int], rng: np.random.Generator) -> list[int]:
         """Random passages, no two of them the same text, nor the same as one of the texts `barred`."""
@@ -167,10 +179,10 @@ class BatchSampler:
         if 2 * (len(barred) + wanted) > texts:
             free = np.setdiff1d(np.arange(texts), np.array(barred, dtype=np.int64))
             return self._distinct(rng.permutation(free), keys, wanted)
-        texts_found: list[int] = []
-        while len(texts_found) < wanted:
-            texts_found += self._distinct(rng.integers(texts, size=1), keys, 1)
-        return texts_found
+        selected: list[int] = []
+        while len(selected) < wanted:
+            selected += self._distinct(rng.integers(texts, size=1), keys, 1)
+        return selected
 
 
 def shuffled_words(text: str, seed: int) -> str:

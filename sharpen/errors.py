@@ -1,4 +1,4 @@
-"""The failures that Sharpen tells apart, each with the exit code that a shell sees.
+"""The failures that Sharpen distinguishes, each with the exit code that a shell sees.
 
 0 done · 1 the run failed · 2 the user's input is wrong · 3 the model was not promoted: the gate said no, or another
 run was first · 4 the run was cancelled.
@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 
 class SharpenError(Exception):
-    """Any failure that is told to the user in plain lines, without a traceback."""
+    """Any failure that is reported to the user in plain lines, without a traceback."""
 
     exit_code = 1
 

@@ -1,4 +1,4 @@
-"""How a process tells who started it why it failed.
+"""How a process reports to its parent why it failed.
 
 torchrun and kfp.local report a failed child as exit code 1 with a traceback of their own. So the process that fails
 first writes the exit code and the lines for the user to a file: on one machine the file that its parent names in
@@ -55,7 +55,7 @@ class ExitStatus:
 
 
 def write_exit_status(step: str, exit_code: int, lines: Sequence[str]) -> None:
-    """Say why this process fails: to the parent's file if there is one and nobody was first, else on stderr.
+    """Report why a `step` fails (`exit_code`, `lines`) to the parent's file if nobody was first, else on stderr.
 
     In a pod it is left as the container's termination message too: the first one, but a fault of the user's before one
     that only follows from it.
@@ -108,12 +108,12 @@ def previous_user_error() -> ExitStatus | None:
 def run(main: Callable[[], None], step: str = "") -> None:
     """Call `main`, show what the library logs, and leave the process with the exit code of its outcome.
 
-    An error of the user's or of a run is told in one line per fault, without a traceback; so are a full disk and
+    An error of the user's or of a run is reported in one line per fault, without a traceback; so are a full disk and
     Ctrl-C. Anything else is a defect of ours and keeps its traceback, with exit code 1.
 
     Args:
         main: what to do.
-        step: the name under which a failure is told to a parent process.
+        step: the name under which a failure is reported to a parent process.
     """
     enable_logging()
     if before := previous_user_error():

@@ -25,9 +25,9 @@ class ApiError(Exception):
 
     Attributes:
         status: HTTP status; 0: no answer came, and the call may or may not have taken effect.
-        message: what the server or the network said.
+        message: of the server or the network.
         reason: the refusal in a word, where the API has one.
-        retry_after: seconds that the server asked to wait.
+        retry_after: seconds to wait, by the server.
         body: the answer where it was a JSON object, else empty.
     """
 
@@ -87,16 +87,16 @@ def repeat(
         may_repeat: whether an exception of it passes.
         patience: seconds after which its exception is raised.
         first_wait: longest wait before the second try in seconds; it doubles from there.
-        longest_wait: longest wait between tries, unless the server asks for more.
+        longest_wait: longest wait between tries, unless the server sets more.
     """
     from tenacity import Retrying, retry_if_exception
 
     def wait(state: RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
-        asked = error.retry_after if isinstance(error, ApiError) else 0.0
+        requested = error.retry_after if isinstance(error, ApiError) else 0.0
         grown = min(longest_wait, first_wait * 2 ** min(state.attempt_number - 1, 10))
-        # never earlier than the server asked for, and not all clients at once
-        return max(asked, grown / 2) + random.uniform(0, grown / 2)
+        # never earlier than the server allows, and not all clients at once
+        return max(requested, grown / 2) + random.uniform(0, grown / 2)
 
     def warn(state: RetryCallState) -> None:
         if state.attempt_number in (3, 10) and state.outcome:

@@ -29,7 +29,7 @@ class Reporter(Protocol):
 
 
 class Silent:
-    """A reporter that tells nothing: of all processes that do one work, one tells of it."""
+    """A reporter that prints nothing: of all processes of one work, one reports."""
 
     def advance(self, amount: float = 1, note: str = "") -> None: ...
 
@@ -63,10 +63,10 @@ class _Lines:
         share = 100 * self.done / self.total if self.total else 100.0
         note = f" · {self.note}" if self.note else ""
         done = f"{self.done:,.0f}/{self.total:,.0f} {self.unit}"
-        logger.info(f"{self.what}: {share:3.0f} % · {done} · {pace(rate, self.unit)} · {tail}{note}")
+        logger.info(f"{self.what}: {share:3.0f} % · {done} · {speed(rate, self.unit)} · {tail}{note}")
 
 
-def pace(rate: float, unit: str) -> str:
+def speed(rate: float, unit: str) -> str:
     """A rate in units a second, or for slow work in seconds for each; ``?`` when nothing is done yet."""
     if rate <= 0:
         return "?"
@@ -121,12 +121,12 @@ def _bar(what: str, total: float, unit: str) -> Iterator[Reporter]:
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.completed:,.0f}/{task.total:,.0f} " + unit),
-        TextColumn("{task.fields[pace]}"),
+        TextColumn("{task.fields[speed]}"),
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
     with Progress(*columns) as bar:
-        task = bar.add_task(what, total=total, note="", pace="")
+        task = bar.add_task(what, total=total, note="", speed="")
         start = time.monotonic()
 
         class _Bar:
@@ -135,7 +135,7 @@ def _bar(what: str, total: float, unit: str) -> Iterator[Reporter]:
                     bar.update(task, note=note)
                 bar.update(task, advance=amount)
                 rate = bar.tasks[task].completed / max(time.monotonic() - start, 1e-9)
-                bar.update(task, pace=pace(rate, unit))
+                bar.update(task, speed=speed(rate, unit))
 
             def expect(self, total: float) -> None:
                 bar.update(task, total=total)

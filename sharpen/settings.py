@@ -87,7 +87,7 @@ def shown_value(value: Any) -> str:
 
 
 def fault_lines(model: type[BaseModel], error: ValidationError, *, where: str = "") -> list[str]:
-    """One line per fault of a pydantic error, with the nearest known name where a name is unknown."""
+    """One line per fault of a pydantic error of a `model`, with the nearest known name where a name is unknown."""
     lines = []
     for fault in error.errors():
         location = [one_line(str(part), 80) for part in fault["loc"]]
@@ -196,7 +196,7 @@ class EncoderSettings(SettingsModel):
 
     @field_validator("vector_cache")
     @classmethod
-    def _place(cls, value: str) -> str:
+    def _check_address(cls, value: str) -> str:
         if scheme_of(value) not in ("", *SCHEMES):
             raise ValueError("must be auto, off, a folder or an s3:// address")
         return value

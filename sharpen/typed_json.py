@@ -1,7 +1,9 @@
-"""JSON files that somebody else may have changed, read as the types that they should hold."""
+"""JSON: texts that somebody else may have changed, read as the types that they should hold; hashes of values."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from functools import cache
 from typing import Any
 
@@ -27,8 +29,13 @@ def parse(kind: Any, data: bytes | str, where: str, *, remedy: str = "") -> Any:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         field = ".".join(str(part) for part in first["loc"])
-        said = f"{field}: {first['msg']}" if field else first["msg"]
-        raise InputError(f"{where}: damaged ({said}){f'; {remedy}' if remedy else ''}") from None
+        fault = f"{field}: {first['msg']}" if field else first["msg"]
+        raise InputError(f"{where}: damaged ({fault}){f'; {remedy}' if remedy else ''}") from None
+
+
+def sha256_json(value: Any) -> str:
+    """SHA-256 (hex) of a value of JSON's, whatever the order of its keys; others count as their text."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
 
 
 @cache

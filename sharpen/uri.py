@@ -48,7 +48,7 @@ class Unreachable(InputError):
 
 
 class CredentialsError(InputError):
-    """Nothing here says who asks."""
+    """No credentials for the object store."""
 
 
 class StoreUnavailable(StepFailed):
@@ -101,7 +101,7 @@ def is_remote(uri: str) -> bool:
 
 
 def parse_remote(uri: str) -> S3Uri:
-    """Take a remote address apart.
+    """Parse a remote address.
 
     Raises:
         InputError: another scheme, no bucket, an unknown option after ``?``, or a key that some stores refuse or

@@ -44,7 +44,7 @@ def unique_texts(texts: Sequence[str], instructions: Sequence[str | None] | None
 def select(
     rows: np.ndarray, texts: Sequence[str], instructions: Sequence[str | None] | None
 ) -> tuple[list[str], list[str | None] | None]:
-    """Some of the texts, with their instructions."""
+    """Texts and instructions of these `rows` (n,), or None for no instructions."""
     numbers: list[int] = rows.tolist()
     return [texts[row] for row in numbers], [instructions[row] for row in numbers] if instructions else None
 
@@ -56,6 +56,6 @@ def exact_keys(texts: Sequence[str], instructions: Sequence[str | None] | None =
 
 
 def _key(text: str, instruction: str) -> bytes:
-    # the lengths keep instruction and text apart; a lone surrogate must not end a run
+    # the lengths separate instruction and text; a lone surrogate must not end a run
     joined = f"{len(instruction)} {instruction}{text}".encode("utf-8", "surrogatepass")
     return hashlib.blake2b(joined, digest_size=KEY_BYTES).digest()

@@ -1,4 +1,4 @@
-"""What is relevant to a query, and what is never a negative of it. Every step that has to know asks here.
+"""What is relevant to a query, and what is never a negative of it. Every step uses this.
 
 - *Relevant*: judged with a grade of at least `relevance_level`.
 - *Judged irrelevant*: a grade of 0 or less; such passages are hard negatives.

@@ -35,10 +35,10 @@ def open_cache(encoder: LazyEncoder, kind: TextType, address: str | None = None)
     try:
         shards = _opened(encoder, kind, address)
     except InputError as error:
-        # nobody asked for this cache: a pod whose disk is read-only works without
+        # no setting names this cache: a pod whose disk is read-only works without
         if address != "auto" or isinstance(error, WrongDimension):
             raise
-        logger.warning(f"note: vectors are not kept ({error}); name a place with encoder.vector_cache")
+        logger.warning(f"note: vectors are not kept ({error}); name a folder by encoder.vector_cache")
         return None
     shards.collect_garbage()
     return shards

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sharpen.errors import InputError
+from sharpen.typed_json import sha256_json
 
 # Its time of change says when the folder was used last.
 DESCRIPTION = "encoder.json"
@@ -20,12 +21,7 @@ class WrongDimension(InputError):
 
 def identity_of(facts: Mapping[str, Any]) -> str:
     """The name (40 hex digits) under which the vectors of an encoder with these facts are kept."""
-    return hashed(facts)[:40]
-
-
-def hashed(value: Any) -> str:
-    """SHA-256 (hex) of a value of JSON's."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+    return sha256_json(facts)[:40]
 
 
 def source_hash(files: Iterable[Path]) -> str:
@@ -42,7 +38,7 @@ def described(facts: Mapping[str, Any], dimension: int) -> bytes:
 
 
 def check_description(content: bytes, where: str, dimension: int) -> None:
-    """Check that the vectors kept at `where` have the length that the model gives.
+    """Check by its encoder.json (`content`) that the vectors at `where` have the length `dimension`.
 
     Raises:
         WrongDimension: they have not, or the file does not say.
@@ -54,5 +50,5 @@ def check_description(content: bytes, where: str, dimension: int) -> None:
     if stored != dimension:
         raise WrongDimension(
             f"{where}: the vectors kept here have {stored} numbers, the model gives {dimension}; delete the folder or "
-            "set encoder.vector_cache to another place"
+            "set encoder.vector_cache to another folder"
         )

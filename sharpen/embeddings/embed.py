@@ -14,8 +14,8 @@ from sharpen.data.text_type import TextType, title
 from sharpen.embeddings.cache import evict, open_cache
 from sharpen.embeddings.lazy_encoder import LazyEncoder
 from sharpen.embeddings.memmap import empty_matrix
-from sharpen.embeddings.processes import encode_on_processes, process_count
 from sharpen.embeddings.shards import ShardFolder, ShardIndex
+from sharpen.embeddings.workers.processes import encode_on_processes, process_count
 from sharpen.embeddings.writer import ShardWriter
 
 if TYPE_CHECKING:

@@ -78,7 +78,7 @@ class TokenBudget:
 def encode(
     encoder: Encoder, texts: Sequence[str], kind: TextType, instructions: Sequence[str | None] | None = None
 ) -> np.ndarray:
-    """Embeddings (n, d, float32) of the texts, in their order, each distinct one computed once; all in memory."""
+    """Embeddings (n, d, float32) of n texts, each distinct one computed once; arguments as for `Encoder.tokenize`."""
     unique = unique_texts(texts, instructions)
     vectors = np.empty((len(unique), encoder.dimension), dtype=np.float32)
 
@@ -159,7 +159,7 @@ def chunks_of(rows: np.ndarray, max_length: int) -> list[np.ndarray]:
 def tokenized(
     encoder: Encoder, texts: Sequence[str], kind: TextType, instructions: Sequence[str | None] | None, rows: np.ndarray
 ) -> list[np.ndarray]:
-    """Token ids (int32) of some of the texts."""
+    """Token ids (int32) of these `rows` (n,) of the texts; other arguments as for `Encoder.tokenize`."""
     found: list[np.ndarray] = []
     for start in range(0, len(rows), TOKENIZED_AT_ONCE):
         part: list[int] = rows[start : start + TOKENIZED_AT_ONCE].tolist()

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from sharpen.data.text_type import TextType
-from sharpen.embeddings.cache_metadata import hashed, source_hash
+from sharpen.embeddings.cache_metadata import source_hash
 from sharpen.hardware.device import use_bf16
 from sharpen.models import tokenizing
 from sharpen.models.encoder import Encoder
 from sharpen.models.identity import ModelIdentity, identify
+from sharpen.typed_json import sha256_json
 
 # Raised by hand when shards or keys change their form.
 LAYOUT = 2
@@ -28,7 +29,7 @@ def encoder_facts(encoder: Encoder, kind: TextType, identity: ModelIdentity | No
 
     The prompt of the other kind is not in it (as it is in `ModelIdentity.model`), so that a new query instruction
     leaves the corpus' vectors valid. Neither is the size of micro-batches: it may change the last bits of a vector, no
-    more. The library versions are, because evaluations name them beside their figures.
+    more. The library versions are, because evaluations record them with their figures.
 
     Args:
         encoder: the model.
@@ -62,4 +63,4 @@ def _architecture(encoder: Encoder) -> str:
             values = {key: value for key, value in config.to_dict().items() if key not in _NOT_THE_MODEL}
             if values not in found.values():
                 found[name] = values
-    return hashed(found)
+    return sha256_json(found)

@@ -75,7 +75,7 @@ class LazyEncoder:
 
     @classmethod
     def of(cls, encoder: Encoder) -> LazyEncoder:
-        """An encoder that is loaded, as it is when its identity is first asked for: make another one after training."""
+        """An encoder that is loaded, as it is when its identity is first read: make another one after training."""
         return cls(encoder.address, encoder.settings, encoder)
 
     def load(self) -> Encoder:

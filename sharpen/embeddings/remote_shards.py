@@ -137,7 +137,7 @@ class RemoteShards(ShardFolder):
             self._with_store(lambda: upload() if object_store.head(keys) is None else self.stored.add(name), None)
 
     def _with_store(self, work: Callable[[], T], otherwise: T) -> T:
-        """What `work` returns; `otherwise` when the store has failed, which is told once and ends no run."""
+        """What `work` returns; `otherwise` when the store has failed, which is logged once and ends no run."""
         if self.lost:
             return otherwise
         try:

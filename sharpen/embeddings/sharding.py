@@ -50,7 +50,7 @@ class Shard:
         return local
 
     def progress(self, what: str) -> AbstractContextManager[Reporter]:
-        """The first process tells how far all are: they do the same amount."""
+        """The first process reports the progress of all: they do the same amount."""
         if self.rank:
             return nullcontext(Silent())
         return progress(what if self.size == 1 else f"{what} on {self.size} processes", 0, "tokens")
@@ -93,5 +93,5 @@ def longest_first(lengths: np.ndarray) -> np.ndarray:
 
 
 def split_by_tokens(order: np.ndarray, lengths: np.ndarray, budget: int) -> list[np.ndarray]:
-    """The texts, from long to short, as micro-batches of at most `budget` tokens with padding."""
+    """Micro-batches of at most `budget` tokens with padding: slices of `order` (n,), along which `lengths` fall."""
     return [order[start:end] for start, end in micro_batches(lengths[order].tolist(), budget)]

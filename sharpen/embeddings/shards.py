@@ -100,7 +100,7 @@ class ShardFolder:
         return name
 
     def put(self, name: str, keys: Path, vectors: Path) -> None:
-        """Make two whole files of the same disk a shard."""
+        """Make two whole files of the same disk, `keys` and `vectors`, the shard `name`."""
         vectors.replace(self.vectors_path(name))
         keys.replace(self.keys_path(name))
         self._sound.add(name)
@@ -182,7 +182,7 @@ def name_of(keys: Path, vectors: Path) -> str:
 
 
 def find_keys(wanted: np.ndarray, names: list[str], held: Sequence[np.ndarray]) -> ShardIndex:
-    """Where the wanted keys (n,) stand among the keys of the shards."""
+    """Where the wanted keys (n,) stand among those that the shards of these `names` hold (`held`: (m,) of each)."""
     known = np.concatenate([np.empty(0, KEY_TYPE), *held])
     shard_of = np.repeat(np.arange(len(held)), [len(keys) for keys in held])
     row_of = np.concatenate([np.empty(0, np.int64), *(np.arange(len(keys)) for keys in held)])

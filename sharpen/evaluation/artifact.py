@@ -87,7 +87,7 @@ class EvaluationArtifact:
 
 
 def check_comparable(name: str, reference: EvaluationArtifact, facts: dict[str, Any]) -> None:
-    """Raise InputError, one line per difference, unless `reference` was measured as `facts` say."""
+    """Raise InputError, one line per difference, unless `reference`, called `name`, was measured as `facts` say."""
     faults = [
         f"{name}: {reference.address} was evaluated with another {called} "
         f"({_short(reference.facts.get(key))}, here {_short(facts[key])}); evaluate it again as this model is"

@@ -50,14 +50,14 @@ def compare(
 def compare_metrics(
     name: str, candidate: EvaluationArtifact, reference: EvaluationArtifact, settings: EvaluationSettings
 ) -> dict[str, dict[str, float]]:
-    """Metric -> difference, interval, p and counts, in the order of `metric_names`."""
+    """Metric -> difference of `candidate` and `reference` (`name`), interval, p and counts, by the `settings`."""
     return compare_tables(name, reference.address, candidate.per_query, reference.per_query, settings)
 
 
 def compare_tables(
     name: str, address: str, candidate: pl.DataFrame, reference: pl.DataFrame, settings: EvaluationSettings
 ) -> dict[str, dict[str, float]]:
-    """`compare_metrics` for tables of per-query scores, as `EvaluationArtifact` has them, named by its address."""
+    """`compare_metrics` of per-query tables of `EvaluationArtifact`; arguments as there, `address` for messages."""
     if not candidate["query_id"].equals(reference["query_id"]):
         raise InputError(f"{name}: {address} was measured on other queries; evaluate it on this data set")
     names = metric_names(settings.cutoffs)

@@ -1,4 +1,4 @@
-"""The dev split beside the measured one: runs are compared with each other by it, so that test only decides.
+"""The dev split, measured too: runs are compared with each other by it, so that test only decides.
 
 Whoever tries ten settings and keeps the one that is best on test has trained on test. The gate alone looks at test; the
 figures to tune by are those of dev, and every evaluation holds them.
@@ -27,7 +27,7 @@ DEV = "dev"
 
 
 def select_dev(dataset: DataSet, split: str, data: str, settings: EvaluationSettings) -> EvaluationSplit | None:
-    """The judged dev queries; None where the data have none, or dev is what is measured."""
+    """The labelled dev queries; None where there are none, or dev is what is measured. Arguments as for `evaluate`."""
     if split == DEV or not dataset.qrels_of(DEV):
         return None
     return select_split(dataset, DEV, data, settings.relevance_level)

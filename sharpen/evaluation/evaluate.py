@@ -27,7 +27,7 @@ from sharpen.evaluation.comparison import compare
 from sharpen.evaluation.dev import DEV, joined, select_dev, write_dev
 from sharpen.evaluation.model_settings import Usage, better_usage, described, resolve_usage
 from sharpen.evaluation.report import render_report
-from sharpen.evaluation.report.provenance import load_provenance
+from sharpen.evaluation.report.provenance import Provenance, load_provenance
 from sharpen.evaluation.settings import EvaluationSettings, SettingsOf, metric_names
 from sharpen.evaluation.split import EvaluationSplit, select_split
 from sharpen.index.exact import top_k
@@ -88,41 +88,55 @@ def evaluate(
     dev_set = select_dev(dataset, split, data, settings)
     searched = joined(eval_set, dev_set)
     protocol = protocol_facts(data, dataset.fingerprint(), split, eval_set, settings)
-    others = {name: EvaluationArtifact.open(address) for name, address in (references or {}).items() if address}
-    for name, reference in others.items():
-        check_comparable(name, reference, protocol)
-    # a reference may hold queries that are left out here
-    others = {name: reference.of_queries(eval_set.query_ids) for name, reference in others.items()}
+    others = _open_references(references or {}, protocol, eval_set)
     background = load_provenance(model, data, (context or {}).get("negatives", ""))
-
     rows = {"queries": len(eval_set.query_ids), "passages": len(eval_set.passage_ids)}
     marked: dict[str, Any] = {}
-    # the output is opened before the work, so that an address that cannot be written to is told at once
+    # the output is opened before the work, so that an address that cannot be written to fails at once
     with storage.publish(output, producer="evaluation", run_id=run_id(), rows=rows, facts=marked) as folder:
-        usage = resolve_usage(model, encoder)
-        if settings_of == "better":
-            usage = _better(model, dataset, data, split, eval_set, settings, encoder)
+        usage = _usage(model, dataset, data, split, eval_set, settings, encoder, settings_of)
         loaded, instructions = usage.load(model, searched)
-        logger.info(f"settings of the model: {usage.reason}")
         rankings, timings = search(loaded, searched, settings, instructions)
         values = score(eval_set, rankings, settings)
-        hashes = {"model_hash": loaded.weights_hash, "device": str(loaded.device)}
-        encoding = described(loaded, usage, searched, instructions)
-        facts = {"model": model, **protocol, **hashes, "encoding": encoding, **timings, **software()}
+        facts = {"model": model, "model_hash": loaded.weights_hash, "device": str(loaded.device), **protocol}
+        facts |= {"encoding": described(loaded, usage, searched, instructions), **timings, **software()}
         _write_scores(folder, dataset, eval_set, rankings, values, facts)
         marked |= {key: facts[key] for key in (*MARKED, *COUNTED)}
         marked |= {name: float(values[name].mean()) for name in settings.headline_metrics}
-
         on_dev = write_dev(folder, dev_set, score(dev_set, rankings, settings) if dev_set else {}, others, settings)
         marked["dev"] = {name: on_dev["metrics"][name] for name in settings.headline_metrics if on_dev["metrics"]}
         candidate = EvaluationArtifact.load(folder, output)
-        comparison = compare(candidate, others, settings) if others else {}
-        if comparison:
-            _write_json(folder / artifact.COMPARISON, comparison)
-        shown_dev = None if split == DEV else on_dev
-        page = render_report(candidate, others, comparison, eval_set, settings, loaded.settings, background, shown_dev)
-        (folder / artifact.REPORT).write_text(page, encoding="utf-8")
+        _write_comparison(folder, candidate, others, eval_set, settings, loaded.settings, background, on_dev)
     return storage.read_manifest(output)
+
+
+def _write_comparison(
+    folder: Path,
+    candidate: EvaluationArtifact,
+    references: Mapping[str, EvaluationArtifact],
+    eval_set: EvaluationSplit,
+    settings: EvaluationSettings,
+    encoder: EncoderSettings,
+    background: Provenance,
+    dev: Mapping[str, Any],
+) -> None:
+    """comparison.json, where there is something to compare with, and the report, whose arguments these are."""
+    comparison = compare(candidate, references, settings) if references else {}
+    if comparison:
+        _write_json(folder / artifact.COMPARISON, comparison)
+    shown_dev = None if candidate.facts["split"] == DEV else dev
+    page = render_report(candidate, references, comparison, eval_set, settings, encoder, background, shown_dev)
+    (folder / artifact.REPORT).write_text(page, encoding="utf-8")
+
+
+def _open_references(
+    references: Mapping[str, str], protocol: Mapping[str, Any], eval_set: EvaluationSplit
+) -> dict[str, EvaluationArtifact]:
+    """The evaluations to compare with, on the queries that are measured here. Raises InputError as `evaluate`."""
+    opened = {name: EvaluationArtifact.open(address) for name, address in references.items() if address}
+    for name, reference in opened.items():
+        check_comparable(name, reference, protocol)
+    return {name: reference.of_queries(eval_set.query_ids) for name, reference in opened.items()}
 
 
 def _write_scores(
@@ -146,7 +160,7 @@ def _write_scores(
 def protocol_facts(
     data: str, fingerprint: str, split: str, eval_set: EvaluationSplit, settings: EvaluationSettings
 ) -> dict[str, Any]:
-    """How the figures come about, as it is recorded with them."""
+    """How the figures of `eval_set` come about, as it is recorded with them; arguments as for `evaluate`."""
     return {
         "data": data,
         "data_fingerprint": fingerprint,
@@ -164,6 +178,12 @@ def search(
     encoder: LazyEncoder, eval_set: EvaluationSplit, settings: EvaluationSettings, instructions: Sequence[str] | None
 ) -> tuple[dict[str, list[tuple[str, float]]], dict[str, float]]:
     """Search the corpus with every query, each with its instruction if it has one.
+
+    Args:
+        encoder: the model.
+        eval_set: queries and corpus.
+        settings: cutoffs, and whether a query finds itself.
+        instructions: one a query, or None for all.
 
     Returns:
         query id -> (passage id, score) best first, at most max(cutoffs, 100) of them; and seconds by phase.
@@ -196,13 +216,13 @@ def search(
 def score(
     eval_set: EvaluationSplit, rankings: Mapping[str, list[tuple[str, float]]], settings: EvaluationSettings
 ) -> dict[str, np.ndarray]:
-    """Metric name -> (n queries,) in the order of `eval_set.query_ids`."""
+    """Metric of the `settings` -> (n queries,), in the order of `eval_set`, of the `rankings` that `search` gives."""
     found = {query_id: [passage_id for passage_id, _ in hits] for query_id, hits in rankings.items()}
     names = metric_names(settings.cutoffs)
     return measure(eval_set.qrels, found, eval_set.query_ids, names, relevance_level=settings.relevance_level)
 
 
-def _better(
+def _usage(
     model: str,
     dataset: DataSet,
     data: str,
@@ -210,8 +230,9 @@ def _better(
     eval_set: EvaluationSplit,
     settings: EvaluationSettings,
     encoder: EncoderSettings,
+    settings_of: SettingsOf,
 ) -> Usage:
-    """`better_usage` on dev, where the data set has it."""
+    """How the model is used: as `resolve_usage` says, or by `better_usage` on dev, where the data set has it."""
     dev = None
     if split != "dev" and dataset.qrels_of("dev"):
         dev = select_split(dataset, "dev", data, settings.relevance_level)
@@ -220,7 +241,12 @@ def _better(
         rankings, _ = search(encoder, searched, settings, instructions)
         return float(score(searched, rankings, settings)[settings.primary_metric].mean())
 
-    return better_usage(model, encoder, eval_set, dev, figure, settings.primary_metric)
+    if settings_of == "better":
+        usage = better_usage(model, encoder, eval_set, dev, figure, settings.primary_metric)
+    else:
+        usage = resolve_usage(model, encoder)
+    logger.info(f"settings of the model: {usage.reason}")
+    return usage
 
 
 def software() -> dict[str, Any]:

@@ -131,7 +131,7 @@ def better_usage(
 def described(
     encoder: LazyEncoder, usage: Usage, eval_set: EvaluationSplit, instructions: Sequence[str] | None
 ) -> dict[str, Any]:
-    """How a model was measured, for the evaluation's facts: what the encoder used, and whose settings these were."""
+    """How a model was measured: by which encoder, `instructions` of `eval_set`, and whose settings (`usage`)."""
     config = encoder.config
     used = Counter(
         config.query_instruction_format.format(instruction, "") if instruction else config.query_prompt

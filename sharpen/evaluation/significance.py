@@ -120,6 +120,8 @@ def mean_interval(
 
     Args:
         sums, sizes: of `group_sums`.
+        resamples, seed: of the bootstrap.
+        confidence_level: of the interval, both sides together.
 
     Returns:
         lower and upper bounds, (m,) each; infinite where there is one group only.
@@ -141,6 +143,7 @@ def bootstrap_t(
 
     Args:
         sums, sizes: of `group_sums`; at least two groups.
+        resamples, seed: how many, and what they are drawn by.
         tail: share left out on each side.
     """
     rng = np.random.default_rng([seed, 0])
@@ -216,6 +219,7 @@ def randomisation_p(sums: np.ndarray, *, flips: int, seed: int) -> np.ndarray:
 
     Args:
         sums: (g, m) candidate minus reference, summed over each group.
+        flips, seed: how many sign vectors, and what they are drawn by.
 
     Returns:
         p, (m,), in [1 / (flips + 1), 1].

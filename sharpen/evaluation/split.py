@@ -65,16 +65,15 @@ def select_split(
         known = ", ".join(f"{name} ({count} queries)" for name, count in splits) or "none"
         raise InputError(f"{data}: split {split!r} has no judged query; splits with judgements: {known}")
     found = measured.height
-    if without:
-        seen = pl.DataFrame({"text_key": list(without)}, schema={"text_key": pl.UInt64})
-        measured = measured.join(seen, on="text_key", how="anti", maintain_order="left")
-        if measured.is_empty():
-            raise InputError(
-                f"{data}: earlier champions were trained on all {found:,} judged queries of {split}, so nothing can be "
-                "measured with them; bring new ones as eval_data"
-            )
-    corpus = dataset.corpus.with_columns(_encoded=pl.Series(dataset.passage_texts(), dtype=pl.String))
-    corpus = corpus.sort("passage_id", descending=True)
+    seen = pl.DataFrame({"text_key": list(without)}, schema={"text_key": pl.UInt64})
+    measured = measured.join(seen, on="text_key", how="anti", maintain_order="left")
+    if measured.is_empty():
+        raise InputError(
+            f"{data}: earlier champions were trained on all {found:,} judged queries of {split}, so nothing can be "
+            "measured with them; bring new ones as eval_data"
+        )
+    texts = pl.Series(dataset.passage_texts(), dtype=pl.String)
+    corpus = dataset.corpus.with_columns(encoded=texts).sort("passage_id", descending=True)
     query_ids = measured["query_id"].to_list()
     selected = {query_id: qrels[query_id] for query_id in query_ids}
     for kind, ids in (("query", query_ids), ("passage", corpus["passage_id"].to_list())):
@@ -89,7 +88,7 @@ def select_split(
         groups=measured["group"].to_list(),
         sources=measured["source"].fill_null("").to_list(),
         passage_ids=corpus["passage_id"].to_list(),
-        passage_texts=corpus["_encoded"].to_list(),
+        passage_texts=corpus["encoded"].to_list(),
         qrels=selected,
         facts={
             "queries": len(query_ids),

@@ -57,8 +57,8 @@ def attention(
     """
     meant = {name for name, given in kwargs.items() if given is not None and given is not False}
     if query.dtype != torch.bfloat16 or not meant <= _HARMLESS:
-        own = sys.modules[type(module).__module__].eager_attention_forward
-        return own(module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **kwargs)
+        eager = sys.modules[type(module).__module__].eager_attention_forward
+        return eager(module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **kwargs)
     groups = query.shape[1] // key.shape[1]
     if groups > 1:
         key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)

@@ -27,7 +27,7 @@ RowGradients = list[tuple[Tensor, Tensor, Tensor]]
 
 
 @dataclass
-class Draws:
+class RandomStream:
     """Random bits that depend on nothing but a seed and on how often they were drawn from.
 
     Threads that compute side by side draw from their own, so that who comes first changes nothing.
@@ -41,9 +41,9 @@ class Draws:
         self.count += 1
         return np.random.SFC64([*self.seed, self.count])
 
-    def replayed(self) -> Draws:
+    def replayed(self) -> RandomStream:
         """What draws the same from here on."""
-        return Draws(self.seed, self.count)
+        return RandomStream(self.seed, self.count)
 
 
 class CpuOps(TorchFunctionMode):
@@ -54,12 +54,12 @@ class CpuOps(TorchFunctionMode):
     it recomputes are put back into it by `for_checkpoint`.
 
     Args:
-        draws: what dropout draws from; None: from torch's generator of the CPU.
+        rng: what dropout draws from; None: from torch's generator of the CPU.
     """
 
-    def __init__(self, draws: Draws | None = None) -> None:
+    def __init__(self, rng: RandomStream | None = None) -> None:
         super().__init__()
-        self.draws = draws
+        self.rng = rng
 
     def __enter__(self) -> Any:
         self._outer = getattr(_thread, "block", None)
@@ -75,11 +75,11 @@ class CpuOps(TorchFunctionMode):
     ) -> Any:
         named = kwargs or {}
         if func is functional.dropout:
-            return _dropout(self.draws, *args, **named)
+            return _dropout(self.rng, *args, **named)
         if func is functional.embedding:
             return _embedding(*args, **named)
         if func is functional.scaled_dot_product_attention:
-            return _attention(self.draws, *args, **named)
+            return _attention(self.rng, *args, **named)
         return func(*args, **named)
 
 
@@ -90,7 +90,7 @@ _thread = threading.local()
 def for_checkpoint() -> tuple[AbstractContextManager[None], CpuOps]:
     """`torch.utils.checkpoint`'s ``context_fn``: contexts of the first pass, in the block anyway, and of the second."""
     block: CpuOps | None = getattr(_thread, "block", None)
-    return nullcontext(), CpuOps(block.draws.replayed() if block is not None and block.draws is not None else None)
+    return nullcontext(), CpuOps(block.rng.replayed() if block is not None and block.rng is not None else None)
 
 
 @contextmanager
@@ -112,34 +112,34 @@ def add_rows(gradients: RowGradients) -> None:
             weight.grad.index_add_(0, rows, added)
 
 
-def _bits(draws: Draws | None, like: Tensor) -> Tensor:
+def _bits(rng: RandomStream | None, like: Tensor) -> Tensor:
     """16 random bits for each element, as int16."""
-    if draws is None:
+    if rng is None:
         # From a seed that torch's generator gives: replaying its state replays the bits.
         generator = np.random.SFC64(int(torch.randint(2**62, (1,)).item()))
     else:
-        generator = draws.bit_generator()
+        generator = rng.bit_generator()
     # other threads go on meanwhile, unlike in `random_raw`
     words = np.random.Generator(generator).integers(0, 2**64, -(-like.numel() // 4), dtype=np.uint64)
     return torch.from_numpy(words.view(np.int16))[: like.numel()].view(like.shape)
 
 
-def _mask(draws: Draws | None, like: Tensor, p: float) -> tuple[Tensor, float]:
+def _mask(rng: RandomStream | None, like: Tensor, p: float) -> tuple[Tensor, float]:
     """What stays with probability 1 - p, to the nearest 1 / 65536; and by how much it grows, so that the mean stays."""
     dropped = min(round(p * _LEVELS), _LEVELS - 1)
-    return _bits(draws, like) >= dropped - _LEVELS // 2, _LEVELS / (_LEVELS - dropped)
+    return _bits(rng, like) >= dropped - _LEVELS // 2, _LEVELS / (_LEVELS - dropped)
 
 
 def _dropout(
-    draws: Draws | None, input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
+    rng: RandomStream | None, input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
 ) -> Tensor:
     if not training or not 0.0 < p < 1.0 or inplace or input.device.type != "cpu":
         return functional.dropout(input, p, training, inplace)
-    return _Dropout.apply(input, p, draws)  # type: ignore[no-any-return]
+    return _Dropout.apply(input, p, rng)  # type: ignore[no-any-return]
 
 
 def _attention(
-    draws: Draws | None,
+    rng: RandomStream | None,
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -149,8 +149,8 @@ def _attention(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Tensor:
-    """`scaled_dot_product_attention`; with dropout as torch computes it then on a CPU, but with bits of `draws`."""
-    if not dropout_p or query.device.type != "cpu" or draws is None:
+    """`scaled_dot_product_attention`; with dropout as torch computes it then on a CPU, but with bits of `rng`."""
+    if not dropout_p or query.device.type != "cpu" or rng is None:
         return functional.scaled_dot_product_attention(
             query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
         )
@@ -164,7 +164,7 @@ def _attention(
         scores = scores.masked_fill(~attn_mask, float("-inf"))
     elif attn_mask is not None:
         scores = scores + attn_mask
-    return _dropout(draws, torch.ops.aten._safe_softmax(scores, -1), dropout_p) @ value
+    return _dropout(rng, torch.ops.aten._safe_softmax(scores, -1), dropout_p) @ value
 
 
 def _embedding(
@@ -186,8 +186,8 @@ class _Dropout(torch.autograd.Function):
     """Zero elements at random, and scale the others so that the mean stays: see `_mask`."""
 
     @staticmethod
-    def forward(ctx: Any, input: Tensor, p: float, draws: Draws | None) -> Tensor:
-        mask, ctx.scale = _mask(draws, input, p)
+    def forward(ctx: Any, input: Tensor, p: float, rng: RandomStream | None) -> Tensor:
+        mask, ctx.scale = _mask(rng, input, p)
         ctx.save_for_backward(mask)
         return torch.ops.aten.native_dropout_backward(input, mask, ctx.scale)
 

@@ -17,7 +17,7 @@ def default_device() -> torch.device:
 
 
 def use_bf16(precision: str, device: torch.device) -> bool:
-    """Whether the encoder computes in bf16: as asked, or where that is faster: on a CPU by measurement."""
+    """Whether the encoder computes in bf16: as set, or where that is faster: on a CPU by measurement."""
     if precision != "auto":
         return precision == "bf16"
     if device.type == "cuda":

@@ -10,7 +10,7 @@ import psutil
 import torch
 
 CGROUPS = Path("/sys/fs/cgroup")
-OWN_CGROUPS = Path("/proc/self/cgroup")
+PROCESS_CGROUPS = Path("/proc/self/cgroup")
 _OLD_USAGE, _OLD_LIMIT = "memory.usage_in_bytes", "memory.limit_in_bytes"
 
 
@@ -30,7 +30,7 @@ def free_bytes(device: torch.device) -> int:
 def _left_by_limits() -> Iterator[int]:
     """What each control group that this process is in leaves; pages of files that can be dropped count as free."""
     try:
-        lines = OWN_CGROUPS.read_text().splitlines()
+        lines = PROCESS_CGROUPS.read_text().splitlines()
     except OSError:
         return
     for line in lines:

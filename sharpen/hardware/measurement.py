@@ -8,7 +8,6 @@ to child processes, so that all steps of a run compute alike.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -26,6 +25,7 @@ from torch import Tensor, nn
 from sharpen.errors import InputError
 from sharpen.processes.cores import machine_cores
 from sharpen.store.download_cache import cache_folder
+from sharpen.typed_json import sha256_json
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ def adopt(chosen: dict[str, Any]) -> None:
 
 
 def fast_attention(precision: str, longest: int, *, training: bool) -> str:
-    """The attention implementation for texts of at most so many tokens."""
+    """The attention in `precision` for texts of at most `longest` tokens, in `training` or encoding."""
     table = choices()["attention"][f"{precision} {'training' if training else 'encoding'}"]
     return table[str(next((limit for limit in LENGTHS if limit >= longest), max(LENGTHS)))]
 
@@ -126,7 +126,7 @@ def _written(chosen: dict[str, Any]) -> dict[str, Any]:
 
 
 def _file() -> Path:
-    name = hashlib.sha256(json.dumps([VERSION, machine()]).encode()).hexdigest()[:16]
+    name = sha256_json([VERSION, machine()])[:16]
     return cache_folder() / "hardware" / f"{name}.json"
 
 

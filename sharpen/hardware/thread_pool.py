@@ -73,7 +73,7 @@ def map_in_threads(
         pieces: taken one by one, as a thread is free for it.
         workers: threads; 0: the pieces are computed by the caller's thread, in its own context.
         context: entered once by each thread: modes of torch hold for one thread only.
-        ahead: most pieces that are taken beyond the result that is asked for; two for each thread by default.
+        ahead: most pieces that are taken beyond the requested result; two for each thread by default.
 
     Raises:
         BaseException: what a piece raised, at its turn, or what `context` raised.

@@ -33,7 +33,7 @@ class Neighbours:
     """The best passages of a run of queries.
 
     Attributes:
-        start: row of the first query of the block in the queries that were asked.
+        start: row of the first query of the block in all queries.
         scores: inner products, float32 (n, k), descending; -inf where fewer than k passages exist.
         indices: rows of the passages, int64 (n, k); `NO_PASSAGE` where fewer than k passages exist.
     """
@@ -90,9 +90,9 @@ def top_k_blocks(
     passage_block: int = PASSAGE_BLOCK,
     device: str | None = None,
 ) -> Iterator[Neighbours]:
-    """`top_k`, yielding one block of queries after the other, so that a caller can write as it goes.
+    """`top_k`, yielding one block of queries after another, so that a caller can write at once; arguments as there.
 
-    The input is checked when this is called, before the first block is asked for.
+    The input is checked when this is called, before the first block is computed.
     """
     if k < 1 or query_block < 1 or passage_block < 1:
         raise ValueError(
@@ -272,7 +272,7 @@ def _floats(block: np.ndarray) -> np.ndarray:
 
 
 def vector_lengths(vectors: np.ndarray, name: str, *, block: int = PASSAGE_BLOCK) -> np.ndarray:
-    """Euclidean lengths, float64 (n,), read block by block.
+    """Euclidean lengths, float64 (n,), of vectors (n, d) that messages call `name`, read `block` rows at a time.
 
     Raises:
         InputError: a vector holds NaN or infinity; the first such row is named.

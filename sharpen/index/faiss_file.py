@@ -2,7 +2,7 @@
 
 Row i of the file is the i-th passage over the Parquet files in the order of their names. The file can be used without
 Sharpen too (``faiss.read_index``; binary: ``faiss.read_index_binary``). An approximate one is a FAISS `IndexRefine`:
-the index of the factory string, and beside it the stored vectors, by which its candidates are scored.
+the index of the factory string, with the stored vectors, by which its candidates are scored.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from sharpen.index.exact import best_of
 from sharpen.index.quantization import Codec, computed
 
 NAME = "index.faiss"
-# Exact indexes too propose more than is asked for: bits are scored again as vectors, and floats in the fixed order of
+# Exact indexes too propose more than is requested: bits are scored again as vectors, and floats in the fixed order of
 # additions that makes ties be broken by row.
 EXACT_EFFORT = Effort(looked_at=0, candidates_per_hit=4, recall=1.0, k=0, queries=0)
 _LEAST_CANDIDATES = 100
@@ -53,7 +53,7 @@ class Searchable:
 
     @property
     def vectors(self) -> np.ndarray:
-        """The stored vectors (m, d), read back to float32 as they are asked for."""
+        """The stored vectors (m, d), read back to float32 when they are used."""
         return computed(self.codes, self.codec.dimension, self.codec.decode)
 
     @property
@@ -113,7 +113,7 @@ def build(codes: Iterable[np.ndarray], vectors: np.ndarray, codec: Codec, factor
 
 
 def write(proposer: Any, store: Any, path: Path) -> None:
-    """Write what `build` made as one FAISS file."""
+    """Write what `build` made (`proposer`, `store`) as one FAISS file at `path`."""
     if isinstance(store, faiss.IndexBinary):
         faiss.write_index_binary(store, str(path))
     else:
@@ -121,7 +121,7 @@ def write(proposer: Any, store: Any, path: Path) -> None:
 
 
 def read(path: Path, codec: Codec, factory: str, effort: Effort) -> Searchable:
-    """Read the file of a finished index, whose checksum was compared before.
+    """Read the file of a finished index at `path`; `codec`, `factory` and `effort` are those of its manifest.
 
     Raises:
         InputError: it is no FAISS index, or not one of these vectors.

@@ -88,7 +88,7 @@ def summary(index: Manifest, seconds: float) -> list[str]:
 
 
 def figures(made: dict[str, Any]) -> dict[str, float]:
-    """Flat figures of manifest.json, for the UI beside a step."""
+    """Flat figures of manifest.json, for the UI of a step."""
     found = {"passages": float(made["passages"]), "dimension": float(made["embeddings"]["dimension"])}
     if quality := made["quality"]:
         k = quality["k"]

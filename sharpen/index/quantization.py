@@ -6,7 +6,7 @@ precision     stored, for x (d)       read back
 ``fp32``      x                       x
 ``fp16``      x rounded to half       the half as a float
 ``int8``      round(127 x / m)        code * m / 127; m: largest \\|x\\| over all passages and dimensions
-``binary``    bit i is 1 if x_i > 0   +1 for 1, -1 for 0; eight bits a byte, the first in the highest place
+``binary``    bit i is 1 if x_i > 0   +1 for 1, -1 for 0; eight bits a byte, the first one highest
 ============  ======================  =====================================================
 
 One m for all dimensions makes the inner product of two int8 codes proportional to that of the vectors, so a vector
@@ -92,7 +92,7 @@ class Codec:
 
 
 class Computed:
-    """A matrix of vectors that are computed from others as they are read; takes the place of an array in `core.search`.
+    """A matrix of vectors that are computed from others as they are read; stands in for an array in `index.exact`.
 
     Args:
         source: (m, D) vectors, or another of these.
@@ -114,7 +114,7 @@ class Computed:
 
 
 def computed(source: np.ndarray, dimension: int, compute: Any) -> np.ndarray:
-    """`Computed`, as far as a type checker can tell."""
+    """`Computed` (`source`, `dimension`, `compute`), which a type checker takes for an array."""
     return cast(np.ndarray, Computed(source, dimension, compute))
 
 
@@ -147,7 +147,7 @@ def largest_value(vectors: np.ndarray, ids: list[str]) -> float:
 
 
 def codec_for(precision: Precision, dimension: int, largest: float) -> Codec:
-    """The codec for vectors of this length whose largest |x| is `largest`.
+    """The codec for vectors of length `dimension` whose largest |x| is `largest`, in a `precision`.
 
     Raises:
         InputError: the vectors cannot be stored so.

@@ -49,7 +49,7 @@ class IndexSettings(SettingsModel):
         1_000_000, ge=0, le=2**32 - 1, description="Passages up to which index=auto compares a query with all of them."
     )
     store_texts: bool = Field(
-        True, description="Write title and text beside each vector; `sharpen search` shows them. false: ids only."
+        True, description="Write title and text with each vector; `sharpen search` shows them. false: ids only."
     )
     quality_queries: int = Field(
         300, ge=0, le=100_000, description="Queries by which recall of each precision is measured; 0: not measured."

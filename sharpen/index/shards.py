@@ -52,7 +52,7 @@ def write(folder: Path, passages: pl.DataFrame, vectors: np.ndarray, codec: Code
 
 
 def read_codes(folder: Path, shard: Shard, codec: Codec) -> np.ndarray:
-    """The codes of one file, (rows, .), as `Codec.encode` gave them."""
+    """The codes of one `shard` in a `folder`, (rows, .), as `Codec.encode` gave them."""
     column = pl.read_parquet(folder / shard.name, columns=[VECTOR], glob=False)[VECTOR]
     if codec.precision == "binary":
         joined = b"".join(column.to_list())
@@ -66,7 +66,7 @@ def columns_of(folder: Path, shard: Shard) -> dict[str, str]:
 
 
 def passages_at(folder: Path, shards: Sequence[Shard], rows: Sequence[int]) -> pl.DataFrame:
-    """Id, and title and text where they are stored, of the passages in these rows of the index, in their order."""
+    """Id, and title and text where they are stored, of the passages in these `rows` of the `shards` in `folder`."""
     ends = np.cumsum([shard.rows for shard in shards])
     found = []
     for row in rows:

@@ -77,32 +77,19 @@ def build_corpus(data: DataSet, address: str, relevance_level: int = 1) -> Minin
     # numbered in the order in which the texts first occur
     texts = numbered.group_by("text_key").agg(pl.col("passage").min()).sort("passage").with_row_index("number")
     text_of = numbered.join(texts, on="text_key", maintain_order="left")["number"].to_numpy().astype(np.int64)
-
     relevant = relevance.positives()
-    labelled = queries.join(relevant, on="query_id", how="semi").sort("query_id")
-    if labelled.is_empty():
-        wanted = "grade > 0" if relevance_level == 1 else f"grade >= {relevance_level}, the relevance_level"
-        raise InputError(f"{address}: no query of the split {SPLIT} has a relevant passage (qrels with {wanted})")
+    labelled = _labelled(queries, relevant, relevance_level, address)
     keyed = labelled.join(relevance.queries, on="query_id", maintain_order="left").with_row_index("query")
 
     def pairs(table: pl.DataFrame, by: str) -> PairSet:
         """(query, passage) of rows that name the query by id or key, and the passage by its id."""
-        joined = table.join(keyed.select(by, "query"), on=by).join(
-            numbered.select("passage_id", "passage"), on="passage_id"
-        )
+        joined = table.join(keyed.select(by, "query"), on=by)
+        joined = joined.join(numbered.select("passage_id", "passage"), on="passage_id")
         return PairSet.of(joined["query"].to_numpy(), joined["passage"].to_numpy(), numbered.height)
 
     known = pairs(relevance.known_positives(), "query_key")
     with_texts = keyed.join(texts, left_on="query_key", right_on="text_key", how="left", maintain_order="left")
-    never = (
-        relevance.never_negatives().join(texts, on="text_key").join(keyed.select("query_key", "query"), on="query_key")
-    )
-    never = PairSet.of(never["query"].to_numpy(), never["number"].to_numpy(), texts.height)
-    if never.counts(labelled.height).min() >= texts.height:
-        raise InputError(
-            f"{address}: each of the {texts.height} passages is a positive of every query, so nothing can be a "
-            "negative; add passages to the corpus"
-        )
+    never = _never_negatives(relevance, keyed, texts, address)
     irrelevant = pairs(relevance.irrelevant(), "query_id")
     brought = pairs(data.given_negatives, "query_id").union(irrelevant)
     given = _first_of_each_text(brought, text_of, texts.height, never)
@@ -126,6 +113,28 @@ def build_corpus(data: DataSet, address: str, relevance_level: int = 1) -> Minin
             "given_known_positive_or_repeated": len(brought) - len(given),
         },
     )
+
+
+def _labelled(queries: pl.DataFrame, relevant: pl.DataFrame, relevance_level: int, address: str) -> pl.DataFrame:
+    """The queries with a positive, by id. Raises InputError where there is none."""
+    labelled = queries.join(relevant, on="query_id", how="semi").sort("query_id")
+    if labelled.is_empty():
+        needed = "grade > 0" if relevance_level == 1 else f"grade >= {relevance_level}, the relevance_level"
+        raise InputError(f"{address}: no query of the split {SPLIT} has a relevant passage (qrels with {needed})")
+    return labelled
+
+
+def _never_negatives(relevance: Relevance, queries: pl.DataFrame, texts: pl.DataFrame, address: str) -> PairSet:
+    """The (query, text) pairs that are no negatives. Raises InputError where that is every pair."""
+    never = relevance.never_negatives().join(texts, on="text_key")
+    never = never.join(queries.select("query_key", "query"), on="query_key")
+    pairs = PairSet.of(never["query"].to_numpy(), never["number"].to_numpy(), texts.height)
+    if pairs.counts(queries.height).min() >= texts.height:
+        raise InputError(
+            f"{address}: each of the {texts.height} passages is a positive of every query, so nothing can be a "
+            "negative; add passages to the corpus"
+        )
+    return pairs
 
 
 def _first_of_each_text(pairs: PairSet, text_of: np.ndarray, texts: int, never: PairSet) -> PairSet:

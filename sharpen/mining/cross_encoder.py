@@ -30,7 +30,10 @@ _PAIRS_AT_ONCE = 1 << 14
 class CrossEncoder:
     """Pairs of texts -> scores, without an activation function.
 
-    Attributes:
+    Args:
+        model, tokenizer: as transformers loads them.
+        max_len: longest pair in tokens.
+        encoder: precision, and tokens in a batch.
         identity: SHA-256 (hex) of the model's files and of all settings that its scores depend on.
     """
 
@@ -145,7 +148,7 @@ class CrossEncoder:
 
 
 def _longest(wanted: int, model: Any, tokenizer: Any) -> int:
-    """The asked length, or the longest that the model can take (its position table, less RoBERTa's offset)."""
+    """The requested length, or the longest that the model can take (its position table, less RoBERTa's offset)."""
     limits = [wanted]
     if tokenizer.model_max_length and tokenizer.model_max_length < 10**6:
         limits.append(tokenizer.model_max_length)

@@ -59,7 +59,7 @@ def mine(data: str, model: str, output: str, settings: MiningSettings, encoder: 
     sources, notices = open_sources(settings, encoder, pool)
     rescorer = make_rescorer(settings, encoder, pool)
     if rescorer and dataset.teacher_scores.height:
-        notices.append("the teacher scores of the data are not used: the cross-encoder's take their place")
+        notices.append("the teacher scores of the data are not used: the cross-encoder's replace them")
     scope = rank_range(settings, len(pool.passage_ids), notices)
     for notice in scope.notices:
         logger.warning(f"note: {notice}")
@@ -83,17 +83,11 @@ def mine(data: str, model: str, output: str, settings: MiningSettings, encoder: 
         figures = search_and_choose(vectors, others, pool, settings, scope, writer, rescorer)
         if not figures.negatives:
             raise InputError(_nothing_left(data, settings, figures))
-        seconds = _durations(started, ranked, encoded, time.monotonic())
         facts |= {"model_hash": opened.weights_hash, "dropped_queries": figures.dropped_queries}
         rows |= {"negatives": figures.negatives, "queries": len(pool.query_ids)}
-        report = {
-            **figures.report(),
-            **facts,
-            "search": {MODEL: search_facts(index)} | searched(sources),
-            "seconds": seconds,
-            "settings": settings.model_dump(mode="json"),
-            "encoder": encoder.model_dump(mode="json"),
-        }
+        report = figures.report() | facts | {"search": {MODEL: search_facts(index)} | searched(sources)}
+        report |= {"seconds": _durations(started, ranked, encoded, time.monotonic())}
+        report |= {"settings": settings.model_dump(mode="json"), "encoder": encoder.model_dump(mode="json")}
         if rescorer:
             report["rescoring"] |= {"pairs_scored": rescorer.scored, "hash": rescorer.cross_encoder.identity}
         (folder / REPORT).write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -54,6 +54,12 @@ class NegativesWriter:
         """Take one block: its negatives, but for dropped queries, and its inconsistent queries.
 
         `rescored` holds the cross-encoder's score of each negative of the choice.
+
+        Args:
+            ranking, choice: candidates of the block's queries, and the chosen ones.
+            best_ranks: (n,) rank of each query's best positive.
+            inconsistent, dropped: (n,) flags.
+            rescored: the cross-encoder's score of each chosen negative.
         """
         written = ~dropped[choice.row]
         rows, rank = choice.row[written], choice.rank[written]

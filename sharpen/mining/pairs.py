@@ -22,7 +22,7 @@ class PairSet:
 
     @classmethod
     def of(cls, queries: Iterable[int] | np.ndarray, numbers: Iterable[int] | np.ndarray, width: int) -> PairSet:
-        """From two sequences of equal length; numbers below 0 stand for nothing and are left out."""
+        """Pairs of `queries` (n,) with `numbers` (n,) below `width`; those below 0 are nothing and left out."""
         left, right = np.asarray(queries, dtype=np.int64), np.asarray(numbers, dtype=np.int64)
         real = right >= 0
         return cls(np.unique(left[real] * max(1, width) + right[real]), max(1, width))

@@ -46,7 +46,7 @@ def draw(
     """Draw negatives from the corpus without replacement.
 
     A corpus of up to 4,096 passages is gone through to the last one before a query is left short; not so with a
-    cross-encoder, which would be asked about each of them.
+    cross-encoder, which would have to score each of them.
 
     Args:
         ranking: the queries, and what the search found for them.

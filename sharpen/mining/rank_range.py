@@ -32,7 +32,7 @@ class RankRange:
 
 
 def rank_range(settings: MiningSettings, passages: int, notices: Sequence[str] = ()) -> RankRange:
-    """The ranks to look at in a corpus of `passages` passages.
+    """The ranks that `settings` look at in a corpus of `passages` passages.
 
     A corpus that ends before the range leaves room for ``negative_number`` passages after its start has the range moved
     up: a start that was chosen for a large corpus would leave nothing of a small one. `notices` go before its own.

@@ -56,12 +56,12 @@ class Approximate:
     effort: Effort
 
     def blocks(self, queries: np.ndarray, passages: np.ndarray, depth: int) -> Iterator[Neighbours]:
-        """The search's answer, a block of consecutive queries at a time."""
+        """The best `depth` of `passages` (m, d) for blocks of consecutive `queries` (n, d)."""
         return ann.approximate_blocks(self.index, queries, passages, depth, factory=self.factory, effort=self.effort)
 
 
 def approximated(queries: np.ndarray, passages: np.ndarray, depth: int, factory: str, seed: int) -> Approximate | None:
-    """The index of this factory string, with enough effort for `depth` ranks; None for the exact search."""
+    """The `factory`'s index of `passages` (m, d) by `seed`, for `depth` ranks of `queries` (n, d); None: exact."""
     if factory == ann.EXACT:
         return None
     index = ann.build_index(passages, factory, seed=seed)
@@ -122,7 +122,7 @@ def candidate_blocks(
 ) -> Iterator[tuple[Ranking, np.ndarray]]:
     """Search with progress, and yield the candidates of consecutive queries, a block at a time.
 
-    The mining model searches even where it is no source of candidates: that tells the rank of the best positives.
+    The mining model searches even where it is no source of candidates: that gives the rank of the best positives.
 
     Args:
         vectors: of the mining model.

@@ -67,7 +67,7 @@ class Rescorer:
 
 
 def make_rescorer(settings: MiningSettings, encoder: EncoderSettings, pool: MiningCorpus) -> Rescorer | None:
-    """The cross-encoder of the settings, or None. Raises InputError as `CrossEncoder.load`."""
+    """The cross-encoder of the settings for a `pool`, or None. Raises InputError as `CrossEncoder.load`."""
     if not settings.rescoring_model:
         return None
     from sharpen.mining.cross_encoder import CrossEncoder  # and with it transformers

@@ -21,13 +21,13 @@ class RngStream(IntEnum):
 
 
 def generator(seed: int, key: str, purpose: RngStream) -> np.random.Generator:
-    """The generator of one query (its id as key) and one purpose."""
+    """The generator of a `seed` for one query (its id as `key`) and one `purpose`."""
     number = int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big")
     return np.random.default_rng([seed, number, purpose])
 
 
 def priorities(seed: int, query_ids: Sequence[str], width: int) -> np.ndarray:
-    """Uniform numbers (queries, width): taking those with the smallest is drawing without replacement."""
+    """Uniform numbers (queries, width) by `seed` and `query_ids`: the smallest ones are a draw without replacement."""
     found = np.empty((len(query_ids), width))
     for row, query_id in enumerate(query_ids):
         found[row] = generator(seed, query_id, RngStream.SAMPLE).random(width)
@@ -37,7 +37,7 @@ def priorities(seed: int, query_ids: Sequence[str], width: int) -> np.ndarray:
 def passages(
     seed: int, query_ids: Sequence[str], count: int, wanted: Sequence[int] | np.ndarray, purpose: RngStream
 ) -> np.ndarray:
-    """Distinct rows of a corpus of `count` passages for each query, in random order.
+    """Distinct rows of a corpus of `count` passages, random by `seed`, `query_ids` and `purpose`.
 
     Returns:
         int64 (queries, widest): the first `wanted[i]` entries of row i, at most `count`; the rest is -1.

@@ -56,7 +56,7 @@ class Ranking:
         queries: (n,) rows of the queries in the pool.
         passages: (n, width) rows of the passages, best rank first; -1 after the last.
         ranks: (n, width) best rank in any source, counted from 1; `NOT_RANKED` where no source ranked the passage.
-        sources: (n, width) place of the source that gave this rank; -1 where none did.
+        sources: (n, width) index of the source that gave this rank; -1 where none did.
         found_by: (n, width) the sources that ranked the passage, as bits.
         scores: (n, width) scores of the mining model.
         anchors: (n,) the mining model's score of each query's lowest positive.
@@ -90,7 +90,7 @@ class Ranking:
 def judge(ranking: Ranking, pool: MiningCorpus, settings: MiningSettings, *, margins: bool = True) -> np.ndarray:
     """The verdict on each passage, int8 (n, width).
 
-    It is `FIT`, `NO_PASSAGE`, or 1 + the place in `RULES` of the first rule that filters the passage out.
+    It is `FIT`, `NO_PASSAGE`, or 1 + the index in `RULES` of the first rule that filters the passage out.
 
     Args:
         ranking: the passages.
@@ -120,7 +120,7 @@ def judge(ranking: Ranking, pool: MiningCorpus, settings: MiningSettings, *, mar
 
 
 def judge_rescored(scores: np.ndarray, anchors: np.ndarray, settings: MiningSettings) -> np.ndarray:
-    """The verdict of the margins and the ceiling on a cross-encoder's scores and anchors of equal shape, int8.
+    """Verdict, int8, of the `settings`' margins and ceiling on a cross-encoder's scores and anchors of equal shape.
 
     Raises:
         InputError: scores that are to be probabilities and are none.

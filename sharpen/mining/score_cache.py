@@ -30,7 +30,7 @@ _DAMAGED = (OSError, ValueError, KeyError, BadZipFile, zlib.error)
 
 
 class ScoreCache:
-    """The kept scores of one cross-encoder; where nothing can be kept, that is told once and ends no run.
+    """The stored scores of one cross-encoder; where nothing can be stored, that is logged once and ends no run.
 
     Its folder is ``vectors/scores-<identity>`` in the cache, among the embedding models' vectors: all together are kept
     below a size, and what was used longest ago goes first.
@@ -80,7 +80,7 @@ class ScoreCache:
         return np.concatenate(positions), np.concatenate(passages), np.concatenate(scores)
 
     def add(self, queries: np.ndarray, passages: np.ndarray, scores: np.ndarray) -> None:
-        """Keep the scores (n,) of pairs, given by the keys (n,) of their texts; pairs of a query stand together."""
+        """Store the scores (n,) of pairs by text keys (n,) of `queries` and `passages`; a query's are adjacent."""
         if self.folder is None or not len(scores):
             return
         starts = np.flatnonzero(np.r_[True, queries[1:] != queries[:-1]])

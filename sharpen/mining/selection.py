@@ -32,7 +32,7 @@ class Choice:
         rank: its best rank in any source, counted from 1; `NOT_RANKED` for a passage that none reached.
         source: position of the source that gave this rank; -1 for none.
         score, picked_by: its score, and its position in `PICKED_BY`.
-        verdicts: (n, width) the verdict on each candidate; with a cross-encoder, `FIT` where it was not asked.
+        verdicts: (n, width) the verdict on each candidate; with a cross-encoder, `FIT` where it did not score.
         topped_up: (n, 2) negatives taken from further ranks and, beyond ``random_share``, at random.
         short: (n,) how many negatives are missing in the end.
     """

@@ -41,7 +41,7 @@ class Architecture:
     """What a model's folder says.
 
     Attributes:
-        pooling: ``cls``, ``mean`` or ``last_token``; None: the folder does not say, or was not asked.
+        pooling: ``cls``, ``mean`` or ``last_token``; None: the folder does not say, or another one is used.
         embedder: whether it is a sentence-transformers folder, which says how texts become embeddings.
         normalize: whether embeddings are normalised.
         prompts: text before every ``query`` and ``passage``.
@@ -59,12 +59,12 @@ class Architecture:
     max_lengths: Mapping[str, int] = field(default_factory=dict)
 
 
-def read_architecture(folder: Path, asked: str = "auto") -> Architecture:
+def read_architecture(folder: Path, requested: str = "auto") -> Architecture:
     """What the folder says; a plain transformers folder without these files gives the defaults of `Architecture`.
 
     Args:
         folder: local folder of the model.
-        asked: `EncoderSettings.sentence_pooling_method`; another one than ``auto`` stands in for the folder's own.
+        requested: `EncoderSettings.sentence_pooling_method`; another one than ``auto`` replaces the folder's.
 
     Raises:
         InputError: a file is damaged or names a path outside of the folder, or the folder asks for something that would
@@ -73,9 +73,9 @@ def read_architecture(folder: Path, asked: str = "auto") -> Architecture:
     modules = _modules(folder)
     paths = _by_type(folder, modules)
     if "Router" in paths:
-        pooling, normalize, towers = _routes(folder, paths["Router"], asked)
+        pooling, normalize, towers = _routes(folder, paths["Router"], requested)
     else:
-        pooling, normalize = _pooling(folder, paths, asked), False
+        pooling, normalize = _pooling(folder, paths, requested), False
         towers = {"passage": paths.get("Transformer", "")}
     prompts, named = _prompts(folder / "config_sentence_transformers.json")
     lengths = {kind: _length(folder / path) for kind, path in ({"query": towers["passage"]} | towers).items()}
@@ -141,7 +141,7 @@ def _by_type(folder: Path, modules: Sequence[tuple[str, str]]) -> dict[str, str]
     return found
 
 
-def _routes(folder: Path, path: str, asked: str) -> tuple[str | None, bool, dict[str, str]]:
+def _routes(folder: Path, path: str, requested: str) -> tuple[str | None, bool, dict[str, str]]:
     """Pooling, normalisation and towers of a `Router`."""
     file = folder / path / ROUTER
     router = _json(file, {}, dict)
@@ -149,7 +149,7 @@ def _routes(folder: Path, path: str, asked: str) -> tuple[str | None, bool, dict
     texts = isinstance(types, dict) and all(isinstance(kind, str) for kind in types.values())
     if not texts or not isinstance(structure, dict):
         raise InputError(f"{file}: types and structure must be objects")
-    towers, said = {}, set()
+    towers, poolings = {}, set()
     for kind, route in ROUTES.items():
         names = structure.get(route) or []
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
@@ -158,14 +158,14 @@ def _routes(folder: Path, path: str, asked: str) -> tuple[str | None, bool, dict
         if "Transformer" not in parts:
             raise InputError(f"{file}: the route {route} has no Transformer; two towers are routes query and document")
         towers[kind] = parts["Transformer"]
-        said.add((_pooling(folder, parts, asked), "Normalize" in parts))
-    if len(said) > 1:
+        poolings.add((_pooling(folder, parts, requested), "Normalize" in parts))
+    if len(poolings) > 1:
         raise InputError(f"{file}: its routes differ in pooling or normalisation; make them agree")
-    return *said.pop(), towers
+    return *poolings.pop(), towers
 
 
-def _pooling(folder: Path, paths: Mapping[str, str], asked: str) -> str | None:
-    if "Pooling" not in paths or asked != "auto":
+def _pooling(folder: Path, paths: Mapping[str, str], requested: str) -> str | None:
+    if "Pooling" not in paths or requested != "auto":
         return None
     path = folder / paths["Pooling"] / "config.json"
     config = _json(path, {}, dict)

@@ -36,7 +36,7 @@ def implementations_to_try(wanted: str, *, device: str, half: bool, flash: bool,
         fast: gives the implementation that is fast on this CPU; called only where it decides.
 
     Raises:
-        InputError: flash attention was asked for and cannot run here.
+        InputError: flash attention was requested and cannot run here.
     """
     if wanted == FLASH and (missing := _missing_for_flash(device, half, flash)):
         raise InputError(f"encoder.attn_implementation: {FLASH} needs {missing}; set it to auto")

@@ -55,7 +55,7 @@ class BiEncoderModel(nn.Module):
     With `negatives_cross_device` each process returns the loss of the global batch, and its gradient is such that the
     mean over the processes, which DistributedDataParallel takes, is exactly the gradient of one process with all the
     queries. FlagEmbedding lets no gradient through its gather: its contrastive gradient after DDP is 1 / processes of
-    this one, while that of `kl_div` beside it has full weight.
+    this one, while that of `kl_div` has full weight.
 
     Args:
         model_name: a folder, ``s3://`` address or hub id; safetensors only, no code from it is run.
@@ -175,15 +175,15 @@ class BiEncoderModel(nn.Module):
         if rest or not group:
             raise InputError(f"passage: {p_reps.shape[0]} texts for {rows} queries; each needs as many as the others")
         processes = ProcessGroup() if self.negatives_cross_device else None
-        own = torch.arange(group, device=q_reps.device).expand(rows, group)
+        columns = torch.arange(group, device=q_reps.device).expand(rows, group)
         if self.use_inbatch_neg:
-            columns, first = (p_reps, 0) if processes is None else processes.gather_rows(p_reps)
-            scores = self.compute_similarity(q_reps, columns) / self.temperature
-            own = own + (first + torch.arange(rows, device=q_reps.device).unsqueeze(1) * group)
+            passages, first = (p_reps, 0) if processes is None else processes.gather_rows(p_reps)
+            scores = self.compute_similarity(q_reps, passages) / self.temperature
+            columns = columns + (first + torch.arange(rows, device=q_reps.device).unsqueeze(1) * group)
         else:
             passages = p_reps.reshape(rows, group, -1)
             scores = self.compute_similarity(q_reps.unsqueeze(1), passages).squeeze(1) / self.temperature
-        loss = self._sum_over_rows(scores, own, teacher_score)
+        loss = self._sum_over_rows(scores, columns, teacher_score)
         if processes is None or processes.size == 1:
             return loss / rows, scores
         total, total_rows = processes.sum([loss.item(), rows])
@@ -191,16 +191,16 @@ class BiEncoderModel(nn.Module):
         # the value is that of the global batch, the gradient that of this process's rows
         return loss + (total / total_rows - loss.detach()), scores
 
-    def _sum_over_rows(self, scores: Tensor, own: Tensor, teacher_score: Any) -> Tensor:
+    def _sum_over_rows(self, scores: Tensor, columns: Tensor, teacher_score: Any) -> Tensor:
         if teacher_score is None:
-            return info_nce(scores, own[:, 0])
+            return info_nce(scores, columns[:, 0])
         teacher = torch.as_tensor(teacher_score, dtype=scores.dtype, device=scores.device)
-        if teacher.numel() != own.numel():
-            raise InputError(f"teacher_score: {teacher.numel()} scores for {own.numel()} passages; each needs one")
-        teacher = teacher.reshape(own.shape)
+        if teacher.numel() != columns.numel():
+            raise InputError(f"teacher_score: {teacher.numel()} scores for {columns.numel()} passages; each needs one")
+        teacher = teacher.reshape(columns.shape)
         if self.kd_loss_type == "m3_kd_loss":
-            return m3_distillation(scores, own, teacher, as_given=True)
-        return info_nce(scores, own[:, 0]) + kl_divergence(scores.gather(1, own), teacher)
+            return m3_distillation(scores, columns, teacher, as_given=True)
+        return info_nce(scores, columns[:, 0]) + kl_divergence(scores.gather(1, columns), teacher)
 
     def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: dict[str, Any] | None = None) -> None:
         """Recompute activations layer by layer in the backward pass, as transformers' models do it."""

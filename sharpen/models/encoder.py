@@ -31,6 +31,12 @@ from sharpen.settings import EncoderSettings
 class Encoder(nn.Module):
     """Texts -> embeddings.
 
+    Args:
+        towers: transformers models by kind; ``passage`` alone serves both.
+        tokenizer, settings: of both towers.
+        facts: what the model's folder says of its pooling, prompts and lengths.
+        source: its address, for messages.
+
     Attributes:
         model: the transformers encoder or decoder, in float32; with two towers that of passages.
         query_model: the tower of queries, or None: queries go through `model` too.
@@ -104,11 +110,11 @@ class Encoder(nn.Module):
         """
         folder = model_hub.resolve_model(model)
         facts = architecture.read_architecture(folder, settings.sentence_pooling_method)
-        place = torch.device(device or default_device())
-        half = use_bf16(settings.precision, place)
+        chosen = torch.device(device or default_device())
+        half = use_bf16(settings.precision, chosen)
         implementations = attention.implementations_to_try(
             settings.attn_implementation,
-            device=place.type,
+            device=chosen.type,
             half=half,
             flash=is_flash_attn_2_available(),
             fast=lambda: measurement.fast_attention(
@@ -117,7 +123,7 @@ class Encoder(nn.Module):
         )
         towers = {kind: load_transformer(folder / path, model, implementations) for kind, path in facts.towers.items()}
         tokenizer = shared_tokenizer([folder / path for path in facts.towers.values()], model)
-        encoder = cls(towers, tokenizer, settings, facts, model).to(place).eval()
+        encoder = cls(towers, tokenizer, settings, facts, model).to(chosen).eval()
         encoder.address = model
         encoder._verify_attention()
         return encoder
@@ -130,7 +136,7 @@ class Encoder(nn.Module):
         )
 
     def set_tower(self, kind: TextType, tower: Any) -> None:
-        """Put a model in the place of the tower of a kind, or make it that."""
+        """Replace the tower of a kind, or add it."""
         setattr(self, "query_model" if kind == "query" else "model", tower)
 
     def untie(self) -> None:
@@ -162,9 +168,9 @@ class Encoder(nn.Module):
         """
         if not texts:
             return []
-        own = instructions or [None] * len(texts)
+        given = instructions or [None] * len(texts)
         encoded = self.tokenizer(
-            [self._prompt(kind, instruction) + text for text, instruction in zip(texts, own, strict=True)],
+            [self._prompt(kind, instruction) + text for text, instruction in zip(texts, given, strict=True)],
             truncation=True,
             max_length=self.max_lengths[kind],
             padding=False,
@@ -194,9 +200,9 @@ class Encoder(nn.Module):
         ids = torch.full((len(rows), longest), self.tokenizer.pad_token_id, dtype=torch.long)
         mask = torch.zeros((len(rows), longest), dtype=torch.long)
         for index, row in enumerate(rows):
-            place = slice(len(row)) if side == "right" else slice(longest - len(row), longest)
-            ids[index, place] = torch.tensor(row, dtype=torch.long)
-            mask[index, place] = 1
+            filled = slice(len(row)) if side == "right" else slice(longest - len(row), longest)
+            ids[index, filled] = torch.tensor(row, dtype=torch.long)
+            mask[index, filled] = 1
         return {"input_ids": ids.to(self.device), "attention_mask": mask.to(self.device)}
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, kind: TextType | None = None) -> Tensor:
@@ -212,9 +218,9 @@ class Encoder(nn.Module):
         # a mask that hides nothing takes time; to look at it on a GPU would take more
         mask = None if self.device.type == "cpu" and bool(attention_mask.all()) else attention_mask
         with self.autocast():
-            hidden = model(input_ids=input_ids, attention_mask=mask).last_hidden_state
-        hidden = hidden if hidden.dtype == torch.float64 else hidden.float()
-        embeddings = pool(hidden, attention_mask, self.pooling)
+            states = model(input_ids=input_ids, attention_mask=mask).last_hidden_state
+        states = states if states.dtype == torch.float64 else states.float()
+        embeddings = pool(states, attention_mask, self.pooling)
         return nn.functional.normalize(embeddings, dim=-1) if self.normalize else embeddings
 
     def save(self, folder: Path) -> None:
@@ -230,11 +236,11 @@ class Encoder(nn.Module):
         )
         side = self._padding_side()
         for kind, tower in self.towers.items():
-            place = folder / facts.towers[kind]
-            place.mkdir(parents=True, exist_ok=True)
+            tower_folder = folder / facts.towers[kind]
+            tower_folder.mkdir(parents=True, exist_ok=True)
             with quiet():
-                tower.save_pretrained(place)
-            tokenizing.save(self.tokenizer, place, padding_side=side)
+                tower.save_pretrained(tower_folder)
+            tokenizing.save(self.tokenizer, tower_folder, padding_side=side)
         architecture.write_architecture(folder, facts, dimension=self.dimension, max_lengths=self.max_lengths)
         config.write(folder)
 

@@ -49,5 +49,5 @@ def identify(encoder: Encoder) -> ModelIdentity:
 
 
 def weights_hash(encoder: Encoder) -> str:
-    """`ModelIdentity.model` of an encoder, where nothing else is asked of it."""
+    """`ModelIdentity.model` of an encoder, where nothing else is needed."""
     return identify(encoder).model

@@ -21,7 +21,7 @@ _PIECES, _SMALLEST = 8, 256
 
 
 def default_token_budget(device: torch.device) -> int:
-    """Tokens of one micro-batch where nobody asked for another number."""
+    """Tokens of one micro-batch where no other number is set."""
     return CPU_PIECE if device.type == "cpu" else GPU_PIECE
 
 

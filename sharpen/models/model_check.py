@@ -44,7 +44,7 @@ def check_paths(model: str, folder: Path) -> None:
     for path in folder.rglob("*"):
         name = path.relative_to(folder).as_posix()
         target = path.resolve()
-        if path.is_symlink() and not any(target.is_relative_to(place) for place in inside):
+        if path.is_symlink() and not any(target.is_relative_to(parent) for parent in inside):
             raise InputError(f"{model}: {name} is a link that leads out of the folder; put the file itself there")
         if not path.is_file() and not path.is_dir():
             raise InputError(f"{model}: {name} is neither a file nor a folder; a model consists of plain files")
@@ -73,7 +73,7 @@ def check_transformer(model: str, folder: Path) -> None:
 
 
 def check_sizes(model: str, config: dict[str, Any], tensors: Tensors) -> None:
-    """Raise InputError where a configuration speaks of more than the weights hold."""
+    """Raise InputError where the `config` of a `model` asks for more than its weights (`tensors`) hold."""
     for name, part in config.items():
         if isinstance(part, dict) and name.endswith("_config"):
             check_sizes(model, part, tensors)
@@ -133,7 +133,7 @@ def weight_files(model: str, folder: Path) -> list[str]:
     for name in weight_map.values():
         if not isinstance(name, str) or "/" in name or "\\" in name or not name.endswith(".safetensors"):
             raise InputError(
-                f"{model}: {INDEX}: names {_short(name)}; only *.safetensors files beside it are read, no pickled "
+                f"{model}: {INDEX}: names {_short(name)}; only *.safetensors files next to it are read, no pickled "
                 "weights and none elsewhere"
             )
         if not (folder / name).is_file():
@@ -142,7 +142,7 @@ def weight_files(model: str, folder: Path) -> list[str]:
 
 
 def read_object(model: str, path: Path, *, optional: bool = False) -> dict[str, Any]:
-    """The JSON object in a file of a model folder; empty where it is optional and not there."""
+    """The JSON object at a `path` in a model's folder; empty where it is `optional` and not there."""
     if not path.is_file():
         if optional:
             return {}

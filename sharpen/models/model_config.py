@@ -1,7 +1,7 @@
 """What a model folder says of how its texts become embeddings: prompts, lengths, pooling, normalisation, precision.
 
 A model that Sharpen wrote says so in ``config_sharpen.json`` (`ModelConfig`). Of any other the files of
-sentence-transformers are read, as far as they say it. `resolve` is the one place that decides with which settings a
+sentence-transformers are read, as far as they have it. `resolve` alone decides with which settings a
 model is measured, indexed and searched. Nothing here imports torch.
 """
 
@@ -107,13 +107,13 @@ def resolve(model: str, settings: EncoderSettings) -> Resolved:
     wishes = {name: getattr(settings, name) for name in EMBEDDING_FIELDS if name in settings.model_fields_set}
     config = read(model)
     if config is not None:
-        own, source = config.settings(settings), "model"
+        stored, source = config.settings(settings), "model"
     elif earlier := _earlier(model):
-        own, source = EncoderSettings.checked(earlier | _computing(settings)), "model"
+        stored, source = EncoderSettings.checked(earlier | _computing(settings)), "model"
     else:
-        own = published(model_hub.resolve_model(model), settings)
-        source = "run" if own is settings else "published"
-    return Resolved(own.model_copy(update=wishes), source, tuple(wishes), config)
+        stored = published(model_hub.resolve_model(model), settings)
+        source = "run" if stored is settings else "published"
+    return Resolved(stored.model_copy(update=wishes), source, tuple(wishes), config)
 
 
 def computing_part(settings: EncoderSettings) -> EncoderSettings:
@@ -188,12 +188,12 @@ def row_prompt(config: ModelConfig, source: str, instruction: str) -> str:
         The row's own prompt where its source was trained with it; else the most frequent one of its source; else its
         own, where any source was trained with it; else the model's default.
     """
-    own = config.query_instruction_format.format(instruction, "") if instruction else ""
+    prompt = config.query_instruction_format.format(instruction, "") if instruction else ""
     of_source = config.source_prompts.get(source)
     if of_source:
-        return own if own in of_source else of_source[0]
-    if any(own in prompts for prompts in config.source_prompts.values()):
-        return own
+        return prompt if prompt in of_source else of_source[0]
+    if any(prompt in prompts for prompts in config.source_prompts.values()):
+        return prompt
     return config.query_prompt
 
 

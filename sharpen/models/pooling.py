@@ -10,16 +10,22 @@ from torch import Tensor
 from sharpen.errors import InputError
 
 
-def pool(hidden: Tensor, attention_mask: Tensor, pooling: str) -> Tensor:
-    """One vector a text (n x d) from token vectors (n x length x d); padding (mask 0) never counts, on either side."""
+def pool(states: Tensor, attention_mask: Tensor, pooling: str) -> Tensor:
+    """One vector a text (n x d) from token vectors (n x length x d); padding (mask 0) never counts, on either side.
+
+    Args:
+        states: (n, length, d) token vectors.
+        attention_mask: (n, length); padding is 0, on either side.
+        pooling: ``cls``, ``mean`` or ``last_token``.
+    """
     if pooling == "mean":
-        weights = attention_mask.unsqueeze(-1).to(hidden.dtype)
-        return (hidden * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1.0)
-    rows = torch.arange(hidden.shape[0], device=hidden.device)
+        weights = attention_mask.unsqueeze(-1).to(states.dtype)
+        return (states * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1.0)
+    rows = torch.arange(states.shape[0], device=states.device)
     if pooling == "cls":
-        return hidden[rows, attention_mask.argmax(dim=1)]
-    positions = torch.arange(hidden.shape[1], device=hidden.device)
-    return hidden[rows, (attention_mask * positions).argmax(dim=1)]
+        return states[rows, attention_mask.argmax(dim=1)]
+    positions = torch.arange(states.shape[1], device=states.device)
+    return states[rows, (attention_mask * positions).argmax(dim=1)]
 
 
 def is_causal(model: Any) -> bool:
@@ -27,11 +33,11 @@ def is_causal(model: Any) -> bool:
     return any(getattr(module, "is_causal", False) is True for module in model.modules())
 
 
-def chosen_pooling(asked: str, stored: str | None, *, causal: bool) -> str:
+def chosen_pooling(requested: str, stored: str | None, *, causal: bool) -> str:
     """The pooling to use.
 
     Args:
-        asked: `EncoderSettings.sentence_pooling_method`.
+        requested: `EncoderSettings.sentence_pooling_method`.
         stored: what the model's folder says; None: nothing.
         causal: see `is_causal`.
 
@@ -39,7 +45,7 @@ def chosen_pooling(asked: str, stored: str | None, *, causal: bool) -> str:
         InputError: the first token's vector of a causal model, which knows nothing of the text.
     """
     default = "last_token" if causal else "cls"
-    pooling = (stored or default) if asked == "auto" else asked
+    pooling = (stored or default) if requested == "auto" else requested
     if causal and pooling == "cls":
         raise InputError(
             "encoder.sentence_pooling_method: cls takes the first token, which sees nothing of the text in a "

@@ -9,9 +9,9 @@ from sharpen.settings import EncoderSettings
 def prompts(settings: EncoderSettings, facts: Architecture) -> dict[str, str]:
     """Prompt of each kind: the settings' instruction in its format, else the model's own prompt."""
 
-    def one(instruction: str | None, template: str, own: str) -> str:
+    def one(instruction: str | None, template: str, default: str) -> str:
         if instruction is None:
-            return own
+            return default
         return template.format(instruction, "") if instruction else ""
 
     return {

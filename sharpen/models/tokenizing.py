@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tempfile
 from collections.abc import Mapping
@@ -13,6 +12,8 @@ from tokenizers import processors
 from torch import nn
 
 from sharpen.errors import InputError
+from sharpen.store.local_store import sha256_of
+from sharpen.typed_json import sha256_json
 
 
 def ensure_pad_token(tokenizer: Any, model: str) -> None:
@@ -28,7 +29,7 @@ def ensure_pad_token(tokenizer: Any, model: str) -> None:
 
 
 def check_vocabulary(tokenizer: Any, model: Any, source: str) -> None:
-    """Raise InputError where the model has no vector for a token that the tokenizer gives for a text.
+    """Raise InputError about `source` where its model has no vector for a token that its tokenizer gives for a text.
 
     Classes of tokenizers bring special tokens of their own, for which a model that never sees them has no vector.
     """
@@ -77,7 +78,7 @@ def _specials(tokenizer: Any) -> tuple[list[int], list[int]]:
 
 
 def longest(wanted: int, model: nn.Module, tokenizer: Any) -> int:
-    """The wanted number of tokens, or the most that the model can take."""
+    """The wanted number of tokens, or the most that `model` and `tokenizer` can take."""
     limits = [wanted]
     if tokenizer.model_max_length and tokenizer.model_max_length < 10**6:
         limits.append(tokenizer.model_max_length)
@@ -91,7 +92,7 @@ def check_prompt_lengths(tokenizer: Any, max_lengths: Mapping[str, int]) -> None
     """Raise InputError where a longest text has no room for a token of the text; the tokenizer would not cut it."""
     special = tokenizer.num_special_tokens_to_add()
     faults = [
-        f"encoder.{kind}_max_len: {longest} leaves no room beside the {special} special tokens of every text; set at "
+        f"encoder.{kind}_max_len: {longest} leaves no room next to the {special} special tokens of every text; set at "
         f"least {special + 1}"
         for kind, longest in max_lengths.items()
         if longest <= special
@@ -120,16 +121,16 @@ def content_hash(tokenizer: Any) -> str:
     else:
         with tempfile.TemporaryDirectory(prefix="sharpen-") as folder:
             paths = tokenizer.save_vocabulary(folder)
-            facts.append({Path(path).name: hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in paths})
+            facts.append({Path(path).name: sha256_of(Path(path)) for path in paths})
         facts += [tokenizer.get_added_vocab(), tokenizer.special_tokens_map]
-    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
+    return sha256_json(facts)
 
 
 def save(tokenizer: Any, folder: Path, *, padding_side: str) -> None:
-    """Write the tokenizer without the traces of its last call: a length that it was cut to would stay in the file."""
+    """Write the tokenizer into `folder`, padding on `padding_side`, without the length that its last call left."""
     if tokenizer.is_fast:
         tokenizer.backend_tokenizer.no_truncation()
         tokenizer.backend_tokenizer.no_padding()
-    kept, tokenizer.padding_side = tokenizer.padding_side, padding_side
+    before, tokenizer.padding_side = tokenizer.padding_side, padding_side
     tokenizer.save_pretrained(folder)
-    tokenizer.padding_side = kept
+    tokenizer.padding_side = before

@@ -18,8 +18,8 @@ def available_cores() -> int:
 def requested_cores() -> int | None:
     """What a user or a launcher wrote into OMP_NUM_THREADS; None: nothing, or no number.
 
-    A pod sees every core of its node, and is told by this variable how many its limit is worth. Of a list, one number a
-    level of nesting, the first counts. A 1 that torchrun made up, as it does when nobody asked, does not count.
+    A pod sees every core of its node, and this variable says how many its limit is worth. Of a list, one number a
+    level of nesting, the first counts. A 1 that torchrun made up, as it does where none is set, does not count.
     """
     given = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
     return (int(given) or None) if given.isdecimal() and not _set_by_torchrun() else None

@@ -21,7 +21,7 @@ from sharpen.processes.parent_death import dies_with_parent
 
 logger = logging.getLogger(__name__)
 
-# A program that is told to end has this long to do so.
+# Seconds that a program has to end after SIGTERM.
 GRACE_SECONDS = 30
 
 
@@ -72,12 +72,12 @@ class LocalProcesses:
         )
 
     def wait(self) -> tuple[int, ExitStatus | None]:
-        """Log its output until it ends; its exit code, and what the first process that failed said."""
+        """Log its output until it ends; its exit code, and the status of the first process that failed."""
         assert self._running is not None
         assert self._running.stdout is not None
         with self._running.stdout as lines:
             for line in lines:
-                # Once a process has said why it fails, torchrun's own traceback adds nothing.
+                # Once a process has reported why it fails, torchrun's own traceback adds nothing.
                 if not self._status_file.exists():
                     logger.info(line.removesuffix("\n"))
         code = self._running.wait()
@@ -99,7 +99,7 @@ class LocalProcesses:
         self._clean_up()
 
     def failure(self, code: int) -> str:
-        """What can be said of a program that ended with this code and said nothing itself."""
+        """The message for a program that ended with this code and reported nothing."""
         return f"the job of {self.processes} process(es) ended with exit code {code}; its output above says why"
 
     @property
@@ -121,7 +121,7 @@ def run_on_processes(module: str, options: Sequence[str], processes: int) -> Non
         processes: how many.
 
     Raises:
-        InputError: a process said that the user's input is wrong.
+        InputError: a process reported that the user's input is wrong.
         StepFailed: the program failed for another reason.
     """
     program = LocalProcesses(module, options, processes)
@@ -133,7 +133,7 @@ def run_on_processes(module: str, options: Sequence[str], processes: int) -> Non
 
 
 def raise_failure(status: ExitStatus | None, reasons: Sequence[str]) -> None:
-    """Raise the InputError of a process that said so, else StepFailed with what it said, or these reasons."""
+    """Raise InputError if the status is one, else StepFailed with its lines, or these reasons."""
     if status and status.exit_code == InputError.exit_code:
         raise InputError(status.lines)
     raise StepFailed("; ".join(status.lines if status else reasons))
@@ -162,7 +162,7 @@ def cancelled_on_signals(cancel: Callable[[], None]) -> Iterator[None]:
         yield
     except _Terminated:
         cancel()
-        raise StepFailed("the step was told to end (SIGTERM); its job was cancelled") from None
+        raise StepFailed("the step was ended (SIGTERM); its job was cancelled") from None
     except KeyboardInterrupt:
         cancel()
         raise

@@ -39,7 +39,7 @@ def interval_scale(intervals: Sequence[tuple[float, float]]) -> Scale:
 
 
 def interval_strip(scale: Scale, low: float, middle: float, high: float, role: str, title: str) -> Markup:
-    """A difference with its interval on a shared scale, and the line of no difference."""
+    """A difference (`middle`) and its interval `low` to `high` on a `scale`, coloured by `role`, named by `title`."""
     height, y = 32, 16
     return canvas(
         title,
@@ -62,7 +62,7 @@ def interval_axis(scale: Scale) -> Markup:
 
 
 def difference_histogram(differences: Sequence[float], metric: str, bins: int = 10) -> Markup:
-    """Queries by their difference, without those that did not change; losses left of 0, wins right of it."""
+    """Queries by their difference of a `metric` in so many `bins`, without unchanged ones; losses left of 0."""
     height = 190
     losses, wins = [0] * bins, [0] * bins
     for value in differences:
@@ -121,7 +121,7 @@ def line_chart(
         top: highest value that the y axis may show (1 for shares).
         text, end_text: how values are written on the axis, and at the ends of the lines.
         height: pixels of the plot area.
-        named_ends: write name and last value beside each line.
+        named_ends: write name and last value at each line.
     """
     xs = [x for one in series for x, _ in one.points]
     ys = [y for one in series for _, y in one.points]

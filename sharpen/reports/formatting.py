@@ -36,7 +36,7 @@ def signed(value: float, digits: int = 3) -> str:
 
 
 def interval(low: float, high: float, digits: int = 3) -> str:
-    """``+.085 … +.121``."""
+    """``+.085 … +.121``: `low` and `high` with so many `digits`."""
     return f"{signed(low, digits)} … {signed(high, digits)}"
 
 

@@ -12,7 +12,7 @@ from jinja2 import ChoiceLoader, DictLoader, Environment, FileSystemLoader, Stri
 
 FOLDER = Path(__file__).parent
 
-# https://www.w3.org/TR/CSP3: even if a text escaped its place, no script of it would run and no address be asked
+# https://www.w3.org/TR/CSP3: even if a text escaped its element, no script of it would run and no address be fetched
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
     "form-action 'none'"

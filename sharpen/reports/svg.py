@@ -48,7 +48,7 @@ class Scale:
 
 
 def nice_ticks(low: float, high: float, about: int = 5) -> list[float]:
-    """Round values (1, 2 or 5 times a power of ten apart) that cover [low, high]; the first and last enclose it."""
+    """`about` round values (1, 2 or 5 times a power of ten) that cover [low, high]; the first and last enclose it."""
     if not high > low:
         low, high = low - 0.5, high + 0.5
     raw = (high - low) / max(about, 1)
@@ -59,7 +59,7 @@ def nice_ticks(low: float, high: float, about: int = 5) -> list[float]:
 
 
 def canvas(title: str, height: int, *children: object, class_: str = "") -> Markup:
-    """A drawing as wide as its place and `height` pixels high, with a name for screen readers."""
+    """A full-width drawing, `height` pixels high and of a CSS `class_`; `title` names it for screen readers."""
     return el(
         "svg",
         el("title", title),
@@ -73,7 +73,7 @@ def canvas(title: str, height: int, *children: object, class_: str = "") -> Mark
 
 
 def curve(points: Sequence[tuple[float, float]], height: int, class_: str) -> Markup:
-    """A line through points given as shares of width and height (height counted from below)."""
+    """A line of a CSS `class_` through points given as shares of width and height (height counted from below)."""
     steps = " ".join(f"{x * STRETCH:.1f},{(1 - y) * STRETCH:.1f}" for x, y in points)
     line = el("polyline", points=steps, class_=class_, fill="none", vector_effect="non-scaling-stroke")
     return el(
@@ -92,7 +92,7 @@ def frame(
     y_ticks: Sequence[tuple[float, str]],
     height: int,
 ) -> Markup:
-    """Grid lines and tick labels; ticks are (share of the axis, text)."""
+    """Grid lines and labels of `x_ticks` and `y_ticks`, each (share of the axis, text), on a drawing of a `height`."""
     parts = []
     for share, text in y_ticks:
         y = (1 - share) * height
@@ -104,7 +104,7 @@ def frame(
 
 
 def spread(positions: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Move label positions (pixels) apart so that neighbours are at least `gap` apart, within [low, high]."""
+    """Move label positions (pixels) so that neighbours are at least `gap` apart, within [low, high]."""
     order = sorted(range(len(positions)), key=lambda i: positions[i])
     moved = list(positions)
     floor = low
@@ -119,5 +119,5 @@ def spread(positions: Sequence[float], gap: float, low: float, high: float) -> l
 
 
 def axis(scale: Scale, ticks: Sequence[float], text: Callable[[float], str]) -> list[tuple[float, str]]:
-    """Ticks of a scale as `frame` takes them."""
+    """Ticks of a scale, written by `text`, as `frame` takes them."""
     return [(scale(value), text(value)) for value in ticks]

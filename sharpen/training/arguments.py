@@ -82,6 +82,13 @@ def training_arguments(
 ) -> TrainingArguments:
     """transformers' arguments for these settings.
 
+    Args:
+        settings: of the training.
+        folder: where trackers write.
+        steps: of the whole training.
+        evaluate: whether there is a dev split.
+        resumed: whether it goes on from a checkpoint.
+
     Raises:
         InputError: transformers refuses a value of `training_arguments`.
     """
@@ -126,7 +133,7 @@ def _scheduler(settings: TrainingSettings) -> str:
 def workers() -> int:
     """How many workers of a process lay out the next steps, when `dataloader_num_workers` is not set.
 
-    Two beside a GPU, if there are cores for them; none on a CPU, where they would take cores from the model.
+    Two with a GPU, if there are cores for them; none on a CPU, where they would take cores from the model.
     """
     if not torch.cuda.is_available():
         return 0

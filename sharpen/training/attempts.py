@@ -33,9 +33,15 @@ def run(
     exchange: ProcessGroup,
     loss: Loss,
 ) -> TrainingLoop:
-    """Train, from the newest complete checkpoint if there is one; the encoder is then the trained one, adapters apart.
+    """Train, from the newest complete checkpoint if there is one; the encoder is then trained, adapters not yet merged.
 
     With ``on_divergence: soften`` a divergence goes back to that checkpoint, or the start, with a higher temperature.
+
+    Args:
+        inputs, batches, settings, loss: what is trained, on what, how.
+        checkpoints: where to go on from.
+        logs: folder of trackers; None: they write none.
+        exchange: the processes.
     """
     steps = steps_of(settings, batches.per_epoch)
     fit: time_limit.Fit | None = None
@@ -83,7 +89,7 @@ def run(
 def fit_to_time(
     inputs: Inputs, batches: BatchSampler, settings: TrainingSettings, exchange: ProcessGroup, loss: Loss
 ) -> time_limit.Fit | None:
-    """How many steps `max_train_minutes` allows, which is said; None: there is no such limit."""
+    """How many steps `max_train_minutes` allows; None: there is no such limit. Arguments as for `run`."""
     if settings.max_train_minutes is None:
         return None
     requested = steps_of(settings, batches.per_epoch)

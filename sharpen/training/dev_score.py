@@ -48,7 +48,7 @@ class DevSet:
 
     @classmethod
     def cut(cls, data: DataSet, corpus_size: int, seed: int) -> DevSet:
-        """The dev split of a data set, with all relevant passages and random others, `corpus_size` in all.
+        """The dev split of a data set, with all relevant passages and others random by `seed`, `corpus_size` in all.
 
         Raises:
             InputError: there is no dev query with a relevant passage.
@@ -74,7 +74,7 @@ class DevSet:
         return len(self.query_ids)
 
     def score(self, encoder: Encoder, memory: MicroBatchConfig, exchange: ProcessGroup) -> float:
-        """Mean nDCG@10 over the dev queries, the same on every process."""
+        """Mean nDCG@10 of the `encoder` on dev, equal on all processes (`exchange`); `memory` as in training."""
         vectors = _spread(self.queries, self.passages, self.instructions, encoder, memory, exchange)
         queries, passages = vectors[: len(self.queries)], vectors[len(self.queries) :]
         mine = range(exchange.rank, len(self.queries), exchange.size)

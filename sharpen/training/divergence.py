@@ -47,7 +47,7 @@ def check_finite(step: Step, gradient_norm: float, layout: ShardedBatch, example
 
 
 def extremes(step: Step, layout: ShardedBatch, examples: Examples) -> str:
-    """The texts whose embeddings are not finite, or else the pairs with the most extreme scores.
+    """Texts of a `step` with non-finite embeddings, else its most extreme pairs, by `layout` named as in `examples`.
 
     Pairs are those that some process contrasts: every query with every passage where there are in-batch negatives,
     else a query with its own group.

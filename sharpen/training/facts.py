@@ -1,4 +1,4 @@
-"""What a training tells: at its start to the user, and at its end in ``training.json``."""
+"""What a training reports: at its start to the user, and at its end in ``training.json``."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 def announce(
     inputs: Inputs, batches: BatchSampler, settings: TrainingSettings, exchange: ProcessGroup, logs: Path | None
 ) -> None:
-    """Say what is about to happen, and what a user may not expect."""
+    """Log what is about to happen, and what a user may not expect; arguments as for `attempts.run`."""
     steps = steps_of(settings, batches.per_epoch)
     logger.info(
         f"fine-tuning: {len(inputs.examples):,} queries, {len(inputs.examples.texts):,} texts, {steps:,} steps of "
@@ -50,7 +50,7 @@ def announce(
         logger.warning(f"note: {inputs.dev.note}")
     if logs is not None:
         names = ", ".join(name for name in settings.report_to if name in WRITE_FILES)
-        logger.warning(f"note: logs of {names}: {logs} (another place: logging_dir)")
+        logger.warning(f"note: logs of {names}: {logs} (elsewhere: logging_dir)")
     for line in [*batches.warnings(), *query_prompts.warnings(inputs.encoder, inputs.examples)]:
         logger.warning(line)
 
@@ -65,7 +65,7 @@ def facts_before(
     encoder: EncoderSettings,
     exchange: ProcessGroup,
 ) -> dict[str, Any]:
-    """What is known before the first step."""
+    """What is known before the first step; arguments as for `train` and `attempts.run`."""
     return {
         "data": data,
         "data_fingerprint": inputs.data_fingerprint,
@@ -107,7 +107,7 @@ def trained(encoder: Encoder, settings: TrainingSettings) -> dict[str, Any]:
 
 
 def facts_after(loop: TrainingLoop, batches: BatchSampler, seconds: float) -> dict[str, Any]:
-    """What the training showed; the log has one entry every `logging_steps`, and one per dev evaluation."""
+    """What a training (`loop`, `batches`) of `seconds` showed; logged are dev scores and each `logging_steps` steps."""
     steps = loop.state.global_step
     points = [point for point in loop.state.log_history if "loss" in point]
     dev = [(p["step"], p[f"eval_{METRIC}"]) for p in loop.state.log_history if f"eval_{METRIC}" in p]
@@ -125,7 +125,7 @@ def facts_after(loop: TrainingLoop, batches: BatchSampler, seconds: float) -> di
         "dev_ndcg_at_10_base": dev[0][1] if dev and dev[0][0] == 0 else None,
         METRIC: loop.state.best_metric,
         "best_step": loop.state.best_global_step,
-        "softenings": temperature_increase.as_facts(loop.increases),
+        "temperature_increases": temperature_increase.as_facts(loop.increases),
         "time_limit": time_limit.as_facts(loop.fit),
         "arithmetic": arithmetic.facts(loop.encoder),
         "seconds": seconds,

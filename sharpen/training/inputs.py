@@ -88,6 +88,11 @@ def read_inputs(
 ) -> Inputs:
     """Read data, negatives and model, and check that they fit each other and the settings.
 
+    Args:
+        data, negatives, model: addresses.
+        settings, encoder_settings: of the training.
+        exchange: the processes; one a machine reads for all of it.
+
     Raises:
         InputError: they do not, or the machines of the training do not read the same.
     """

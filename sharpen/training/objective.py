@@ -37,7 +37,7 @@ def objective_of(
     Args:
         settings: the loss, its temperature, margin and dimensions.
         normalize: embeddings have length 1.
-        softenings: how divergences raised the temperature.
+        increases: how divergences raised the temperature.
         loss: of the caller's own; None: the one of the settings.
     """
     return LossConfig(

@@ -17,7 +17,7 @@ Factor = Callable[[int], float]
 
 # Weights without weight decay, as in transformers' Trainer.
 _NO_DECAY = [r"bias", r"layernorm", r"rmsnorm", r"(?:^|\.)norm(?:$|\.)", r"_norm(?:$|\.)"]
-# What takes the place of the parameter groups for some optimisers of transformers.
+# What replaces the parameter groups for some optimisers of transformers.
 _INSTEAD_OF_GROUPS = ("params", "model", "optimizer_dict")
 
 

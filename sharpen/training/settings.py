@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from sharpen.losses import LOSSES
 from sharpen.settings import RelevanceLevel, SettingsModel
 
-# Trackers of transformers that write files where the training tells them to.
+# Trackers of transformers that write files where the training says.
 WRITE_FILES = frozenset({"all", "codecarbon", "tensorboard"})
 
 _OF_LORA = ("lora_alpha", "lora_dropout", "lora_target_modules")
@@ -59,8 +59,7 @@ class TrainingSettings(SettingsModel):
         None,
         ge=0,
         le=2,
-        description="Leave out in-batch negatives that score more than this above the positive "
-        "(before the temperature).",
+        description="Leave out in-batch negatives scoring more than this above the positive (before the temperature).",
     )
     shuffle_ratio: float = Field(
         0.0, ge=0, le=1, description="Share of positives whose text is cut in three at word ends and shuffled."
@@ -151,10 +150,7 @@ class TrainingSettings(SettingsModel):
         description="As many steps as fit into it are trained, as the first show; the model depends on the machine.",
     )
     warmup_steps: float = Field(
-        0.1,
-        ge=0,
-        le=100_000_000,
-        description="Steps of rising learning rate, from above 0; below 1: share of all steps.",
+        0.1, ge=0, le=100_000_000, description="Steps of rising learning rate, from above 0; below 1: share of steps."
     )
     lr_scheduler_type: Literal[
         "linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt"
@@ -176,7 +172,7 @@ class TrainingSettings(SettingsModel):
     checkpoint_address: str = Field(
         "auto",
         max_length=1024,
-        description="Where checkpoints are copied to, so that they survive the machine; auto: beside an output in an "
+        description="Where checkpoints are copied to, so that they survive the machine; auto: next to an output in an "
         "object store, else nowhere; empty: nowhere.",
     )
     eval_steps: int = Field(
@@ -199,17 +195,16 @@ class TrainingSettings(SettingsModel):
     logging_dir: str | None = Field(
         None,
         min_length=1,
-        description="Local folder for the logs of trackers that write files; unset: beside a local output, else in "
+        description="Local folder for the logs of trackers that write files; unset: next to a local output, else in "
         "the user's cache.",
     )
 
     # when a loss or gradient is not finite
     on_divergence: Literal["stop", "soften"] = Field(
         "stop",
-        description="stop: end with advice; soften: go back to the last checkpoint, or the start, and double the "
-        "temperature.",
+        description="stop: end with advice; soften: from the last checkpoint, or the start, at twice the temperature.",
     )
-    max_softenings: int = Field(3, ge=1, le=16, description="How often soften may double the temperature.")
+    max_temperature_increases: int = Field(3, ge=1, le=16, description="How often soften may double the temperature.")
 
     training_arguments: dict[str, Any] = Field(
         {},

@@ -12,7 +12,7 @@ from sharpen.training.divergence import DivergenceError
 from sharpen.training.settings import TrainingSettings
 
 FACTOR = 2.0
-FILE = "softenings.json"
+FILE = "temperature_increases.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,15 +31,15 @@ class TemperatureIncrease:
 
 
 def temperature_of(settings: TrainingSettings, increases: Sequence[TemperatureIncrease]) -> float:
-    """The temperature that holds after these softenings."""
+    """The temperature that holds after these increases."""
     return increases[-1].temperature_after if increases else settings.temperature
 
 
 def next_increases(
     fault: DivergenceError, settings: TrainingSettings, increases: Sequence[TemperatureIncrease]
 ) -> list[TemperatureIncrease]:
-    """The softenings with the one that answers a divergence; raises the fault when the settings allow no more."""
-    if settings.on_divergence == "stop" or len(increases) >= settings.max_softenings:
+    """The increases with the one that answers a divergence; raises the fault when the settings allow no more."""
+    if settings.on_divergence == "stop" or len(increases) >= settings.max_temperature_increases:
         raise fault
     before = temperature_of(settings, increases)
     return [*increases, TemperatureIncrease(fault.step, before, FACTOR * before, fault.reason)]

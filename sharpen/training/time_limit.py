@@ -31,20 +31,20 @@ class Fit:
     Attributes:
         minutes: that the training may take.
         steps: that it has.
-        steps_asked: that it would have without a limit.
+        steps_requested: that it would have without a limit.
         seconds_a_step: as measured.
     """
 
     minutes: float
     steps: int
-    steps_asked: int
+    steps_requested: int
     seconds_a_step: float
 
     def described(self) -> str:
         """In a line."""
         return (
             f"max_train_minutes {self.minutes:g}: a step takes {self.seconds_a_step:.2f} s on this machine, so "
-            f"{self.steps:,} of {self.steps_asked:,} steps are trained"
+            f"{self.steps:,} of {self.steps_requested:,} steps are trained"
         )
 
 
@@ -61,7 +61,7 @@ def fitted(
 
     Args:
         minutes: that the training may take, the trial included.
-        asked: steps without a limit.
+        requested: steps without a limit.
         encoder: as it will be trained; no weight changes.
         first: this process's parts of the first steps.
         objective, memory: as for the steps themselves.

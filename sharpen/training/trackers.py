@@ -1,6 +1,6 @@
 """Trackers of transformers that a training reports to: whether they are there, and where their local logs are kept.
 
-A tracker that writes files puts them beside the checkpoints unless it is told another place, and checkpoints are
+A tracker that writes files puts them next to the checkpoints unless another folder is set, and checkpoints are
 deleted when the model is written.
 """
 
@@ -48,7 +48,7 @@ def log_folder(settings: TrainingSettings, output: str, name: str) -> Path | Non
 
     Args:
         settings: `report_to`, and `logging_dir` if it is set.
-        output: address of the model; beside one in a local folder is the default.
+        output: address of the model; next to one in a local folder is the default.
         name: of the run, for a folder in the user's cache when the output is in an object store.
     """
     if not WRITE_FILES & {*settings.report_to}:
@@ -63,14 +63,14 @@ def log_folder(settings: TrainingSettings, output: str, name: str) -> Path | Non
 
 
 def direct(callbacks: list[TrainerCallback], folder: Path) -> None:
-    """Let trackers that can be told write below a folder, each start of a training into one of its own."""
+    """Let trackers that have a setting for it write below a folder, each start of a training into one of its own."""
     for callback in callbacks:
         if isinstance(callback, TensorBoardCallback):
             callback.logging_dir = str(folder / Path(default_logdir()).name)
 
 
 def keep_files(checkpoints: Path, folder: Path) -> None:
-    """Bring what the other trackers wrote beside the checkpoints into a folder, before the checkpoints are deleted."""
+    """Bring what the other trackers wrote next to the checkpoints into a folder, before the checkpoints are deleted."""
     for path in checkpoints.iterdir():
         if not path.name.startswith((PREFIX_CHECKPOINT_DIR, ".")):
             folder.mkdir(parents=True, exist_ok=True)

@@ -130,7 +130,7 @@ def check_settings(settings: TrainingSettings) -> None:
 
 
 def checkpoints_of(facts: dict[str, Any], settings: TrainingSettings, output: str) -> Checkpoints:
-    """Where this run's checkpoints are: only a run with the same data, model, code and settings finds them."""
+    """The checkpoints of a run to `output`; only one of equal `facts` (data, model), code and settings finds them."""
     identity = {name: facts[name] for name in ("data_fingerprint", "examples_hash", "base_weights", "encoder", "loss")}
     decisive = {name: value for name, value in facts["settings"].items() if name not in _WATCHING}
     arguments = decisive["training_arguments"].items()
@@ -142,7 +142,7 @@ def checkpoints_of(facts: dict[str, Any], settings: TrainingSettings, output: st
 
 
 def write(output: str, encoder: Encoder, facts: dict[str, Any]) -> None:
-    """Publish the model."""
+    """Publish the model, the `encoder` and its `facts`, at `output`."""
     rows = {"queries": facts["counts"]["queries"], "steps": facts["steps"]}
     summary = {name: facts[name] for name in ("base_model", "data_fingerprint", "negatives_per_query", METRIC)}
     with storage.publish(output, producer="finetuning", run_id=facts["run"], rows=rows, facts=summary) as folder:

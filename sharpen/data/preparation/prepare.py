@@ -87,10 +87,10 @@ def _with_bad_rows(report: ReadReport, output: str) -> Iterator[None]:
 
 
 def _check_share(report: ReadReport, allowed: float, output: str) -> None:
-    """Raise InputError when too many rows are bad; all of them are written beside the output, for the user to mend."""
+    """Raise InputError when too many rows are bad; all of them are written next to the output, to be repaired."""
     where = _quarantine_uri(output)
     if report.bad <= max(1, allowed * report.rows):
-        storage.delete(where)  # what an earlier attempt left there is mended now
+        storage.delete(where)  # what an earlier attempt left there is repaired now
         return
     storage.write_bytes(where, _lines(report.bad_rows))
     advice = (

@@ -28,7 +28,7 @@ class Sources:
     Attributes:
         data: everything, with the split that the inputs say; passages and queries may repeat under other ids.
         groups: text_key, group: queries whose texts belong together when splits are cut.
-        facts: what is told of each source: name, address, role, kind, rows, queries, hash of its content.
+        facts: of each source: name, address, role, kind, rows, queries, hash of its content.
         counts: queries that were left out because of their role -> how many.
     """
 
@@ -39,7 +39,7 @@ class Sources:
 
 
 def read_sources(train_data: list[str], eval_data: list[str], report: ReadReport) -> Sources:
-    """Read all inputs; bad rows and notices go to `report`.
+    """Read all addresses of `train_data` and `eval_data`; bad rows and notices go to `report`.
 
     Raises:
         InputError: missing, empty or unusable input, all faults together and before anything is read; evaluation data

@@ -55,7 +55,7 @@ def _cut(work: WorkingSet, groups: pl.DataFrame, settings: DataSettings) -> None
     if train.is_empty() or not any(part.share for part in slices):
         return
     named = train.select("query_id", component=components_of(train, work.positives, groups))
-    # what is never cut apart is the group of queries that bring none; the first character only says what names it
+    # what is never split is the group of queries that bring none; the first character only says what names it
     component = named.select("query_id", own=pl.col("component").str.slice(1))
     queries = work.data.queries.join(component, on="query_id", how="left", maintain_order="left")
     work.data = replace(work.data, queries=queries.with_columns(group=pl.coalesce("group", "own")).drop("own"))

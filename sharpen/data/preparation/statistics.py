@@ -24,7 +24,7 @@ NOTICES_SHOWN = 30
 
 
 def statistics(working_set: WorkingSet, sources: Sources, report: ReadReport, leaks: Leaks) -> dict[str, Any]:
-    """All numbers about a prepared data set.
+    """All numbers about a prepared data set (`working_set`), its `sources`, what `report` counted, and the `leaks`.
 
     Returns:
         JSON-ready: fingerprint, passages, splits, inputs, queries_by_source, quarantine, dropped, leaks,

@@ -15,7 +15,7 @@ from sharpen.data.dataset import SPLITS, DataSet
 from sharpen.data.readers.data_format import DataFormat, InputFile
 from sharpen.data.readers.json_rows import parse_json, parse_object
 from sharpen.data.readers.lines import read_lines
-from sharpen.data.readers.python_files import is_python_source
+from sharpen.data.readers.python.files import is_python_source
 from sharpen.data.readers.rows import (
     ReadReport,
     RowError,
@@ -79,7 +79,7 @@ def passages_alone(address: str) -> Path | None:
     try:
         row = parse_json(next((line for _, line in read_lines(path, address, lambda _: None)), b""))
     except (RowError, InputError):
-        return None  # told with its place when the file is read as what it claims to be
+        return None  # reported with its line when the file is read as what it claims to be
     return path if isinstance(row, dict) and {"_id", "text"} <= row.keys() and "query" not in row else None
 
 

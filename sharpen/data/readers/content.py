@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable
-from pathlib import Path
 
 from sharpen.data.readers.data_format import InputFile
 from sharpen.data.readers.detect import detect_inputs, format_of_file, format_of_folder, input_name, refuse_empty
 from sharpen.errors import InputError
 from sharpen.store import object_store, storage
+from sharpen.store.local_store import sha256_of
+from sharpen.typed_json import sha256_json
 from sharpen.uri import parse_remote
-
-
-def sha256_json(value: object) -> str:
-    """SHA-256 (hex) of a value that JSON can hold."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def content_of(address: str) -> list[object]:
@@ -65,12 +59,6 @@ def _remote_files(address: str) -> list[tuple[str, int, str]]:
 def manifest_rows(address: str) -> list[tuple[str, str]]:
     """Name and SHA-256 of the files of a finished folder."""
     return [(file["name"], file["sha256"]) for file in storage.read_manifest(address).files]
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 (hex) of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def digest_rows(rows: Iterable[tuple]) -> str:

@@ -29,7 +29,7 @@ from sharpen.data.readers.tables import DataSetBuilder
 from sharpen.data.text import text_key
 
 FIELDS = frozenset({"query", "pos", "neg", "pos_scores", "neg_scores", "prompt", "group"})
-# unknown fields that are told by name
+# unknown fields that are reported by name
 FIELDS_NAMED = 10
 
 

@@ -45,6 +45,11 @@ def read_objects(path: Path, shown: str, report: ReadReport) -> Iterator[tuple[i
 
     A file is read as JSON Lines; a ``.json`` file that begins with a bracket, as one array of objects.
 
+    Args:
+        path: the file.
+        shown: its address, for messages.
+        report: takes bad rows.
+
     Raises:
         InputError: as `read_lines`; an array that is not valid JSON from its first to its last character, which would
             else be used up to its fault only; an array in a file of lines.
@@ -134,7 +139,7 @@ def _text_of(path: Path, shown: str) -> str:
 
 
 def _element(text: str, at: int, shown: str) -> tuple[Any, int]:
-    """The value that begins at a place, and where it ends."""
+    """The value that begins at a position, and where it ends."""
     try:
         return _DECODER.raw_decode(text, at)
     except json.JSONDecodeError as error:

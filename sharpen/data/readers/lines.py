@@ -47,6 +47,11 @@ def read_lines(path: Path, shown: str, on_bytes: Callable[[int], None]) -> Itera
     Lines end with ``\\n``, ``\\r\\n`` or, as on old Macs, ``\\r``. A file whose name ends with ``.gz`` is decompressed;
     `on_bytes` counts the bytes on disk.
 
+    Args:
+        path: the file.
+        shown: its address, for messages.
+        on_bytes: is called with the bytes on disk that were read.
+
     Raises:
         InputError: as `opened`; also for a byte order mark of UTF-16 or UTF-32.
     """

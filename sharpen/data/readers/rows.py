@@ -73,7 +73,13 @@ class BadRow:
 
 
 class RowError(Exception):
-    """Why one row cannot be used; never leaves the readers."""
+    """Why one row cannot be used; never leaves the readers.
+
+    Args:
+        reason: of `REASONS`.
+        field: of the row, where one is at fault.
+        detail: what about it, in words.
+    """
 
     def __init__(self, reason: str, field: str = "", detail: str = "") -> None:
         super().__init__(reason, field, detail)
@@ -101,7 +107,7 @@ class ReadReport:
     on_bytes: Callable[[int], None] = lambda _: None
 
     def add(self, file: str, line: int, fault: RowError, raw: bytes | str) -> None:
-        """Set one row aside."""
+        """Set one row aside: its `file`, `line` (from 1), `fault`, and the beginning of its content `raw`."""
         if fault.reason not in REASONS:
             raise ValueError(f"{fault.reason} is not a reason")
         text = raw[: 4 * RAW_CHARACTERS].decode("utf-8", "backslashreplace") if isinstance(raw, bytes) else raw
@@ -194,6 +200,6 @@ def parse_grade(text: str) -> int:
 
 
 def refuse_positive_equal_to_query(query_key: int, positive_key: int, name: str) -> None:
-    """Raise RowError when both texts have the same `text_key`, that is, are the same after normalisation."""
+    """Raise RowError about the field `name` when both texts' `text_key`, `query_key` and `positive_key`, are equal."""
     if query_key == positive_key:
         raise RowError("positive_equals_query", name)

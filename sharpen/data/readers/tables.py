@@ -40,24 +40,35 @@ class DataSetBuilder:
         return passage_id
 
     def query_by_text(self, text: str, split: str, source: str, instruction: str, group: str = "") -> str:
-        """Add a query and return its id, made from instruction and text: other instruction, other query."""
+        """Add a query and return its id, made from instruction and text: other instruction, other query.
+
+        Args:
+            text, instruction: of which the id is made.
+            split, source, group: see `add_query`.
+        """
         query_id = key_id(self.key(f"{instruction}\n{text}" if instruction else text))
         self.add_query(query_id, text, split, source, instruction, group)
         return query_id
 
     def add_passage(self, passage_id: str, title: str, text: str) -> None:
-        """Add a passage under the id that the user gave."""
+        """Add a passage, with `title` (may be empty) and `text`, under the `passage_id` that the user gave."""
         self._passages[passage_id] = (title, text)
 
     def add_query(self, query_id: str, text: str, split: str, source: str, instruction: str, group: str = "") -> None:
-        """Add a query under an id; of several groups the smallest counts, an empty one is none."""
+        """Add a query under an id; of several groups the smallest counts, an empty one is none.
+
+        Args:
+            query_id, text, split, source: as in the table of queries.
+            instruction: before the text; empty: the model's prompt.
+            group: of queries that a split keeps together.
+        """
         row = (text, split, source, instruction)
         self._queries[query_id] = min(row, self._queries.get(query_id, row))
         if group:
             self._groups.setdefault(query_id, set()).add(group)
 
     def add_qrel(self, query_id: str, passage_id: str, grade: int, split: str) -> None:
-        """Add a judgement; the highest grade of a pair counts."""
+        """Add a judgement to a `split`; the highest `grade` of a pair `query_id`, `passage_id` counts."""
         for name, value in zip(QRELS, (query_id, passage_id, grade, split), strict=True):
             self._qrels[name].append(value)
 
@@ -67,7 +78,7 @@ class DataSetBuilder:
         self._negatives["passage_id"].append(passage_id)
 
     def add_score(self, query_id: str, passage_id: str, score: float) -> None:
-        """Add a teacher's score; the highest score of a pair counts."""
+        """Add a teacher's score; the highest `score` of a pair `query_id`, `passage_id` counts."""
         for name, value in zip(TEACHER_SCORES, (query_id, passage_id, score), strict=True):
             self._scores[name].append(value)
 
@@ -115,7 +126,7 @@ def _frame(
 
 
 def best_of_pair(table: pl.DataFrame, value: str, keys: list[str]) -> pl.DataFrame:
-    """One row for each combination of `keys`, with the highest `value`, sorted by `keys`."""
+    """One row of the `table` for each combination of `keys`, with the highest `value`, sorted by `keys`."""
     return table.group_by(keys).agg(pl.col(value).max()).select(table.columns).sort(keys)
 
 

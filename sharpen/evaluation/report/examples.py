@@ -60,7 +60,10 @@ class Example:
 
 
 class Examples:
-    """Makes examples from a candidate's run and, if there is one, a reference's."""
+    """Examples from the runs of a candidate and, if there is one, a reference, on the queries of `eval_set`.
+
+    Queries differ by their `metric`; a grade of `level` is relevant.
+    """
 
     def __init__(
         self,

@@ -134,7 +134,7 @@ def mining_scores(data: ReportData) -> Figure | None:
 
 
 def counts(part: str, key: str, heading: str, note: str) -> Callable[[ReportData], Figure | None]:
-    """A row for each number of the dictionary `key` in `part` of the provenance, with its share of their sum."""
+    """A row for each number of the dictionary `key` in `part` of the provenance, under a `heading` with a `note`."""
 
     def draw(data: ReportData) -> Figure | None:
         found = getattr(data.provenance, part).get(key)

@@ -60,18 +60,16 @@ def render_report(
     examples = Examples(
         candidate,
         references[main_name] if main_name else None,
-        eval_set,
-        settings.primary_metric,
-        settings.relevance_level,
+        *(eval_set, settings.primary_metric, settings.relevance_level),
     )
+    used = {name: one.facts.get("encoding", {}) for name, _, one in models}
+    mean = _interval_of_mean(candidate, settings)
     best, worst = examples.best_and_worst(settings.report_queries)
     template = templates(Path(__file__).parent).get_template("page.html.j2")
     return template.render(
         title=title(candidate, background),
         facts=candidate.facts,
-        verdicts=verdicts(
-            candidate.metrics, _interval_of_mean(candidate, settings), comparison, len(eval_set.query_ids), settings
-        ),
+        verdicts=verdicts(candidate.metrics, mean, comparison, len(eval_set.query_ids), settings),
         gains=gains(comparison, settings),
         scores=[
             (label(metric), charts.score_bars([(name, role, one.metrics[metric]) for name, role, one in models]))
@@ -90,10 +88,7 @@ def render_report(
             part: flat({k: v for k, v in getattr(background, part).items() if k not in NOT_FIGURES})
             for part in ("training", "mining", "data")
         },
-        usages=(
-            [name for name, *_ in models],
-            usage_rows({n: one.facts.get("encoding", {}) for n, _, one in models}),
-        ),
+        usages=([name for name, *_ in models], usage_rows(used)),
         settings=setting_groups(background, settings, encoder),
         provenance=provenance(candidate, references),
     )
@@ -219,7 +214,7 @@ def dev_table(dev: Mapping[str, Any], settings: EvaluationSettings) -> DevTable:
 def setting_groups(
     background: Provenance, settings: EvaluationSettings, encoder: EncoderSettings
 ) -> list[tuple[str, list[tuple[str, str]]]]:
-    """(group, rows of name and value): everything that was set."""
+    """(group, rows of name and value): `settings` and `encoder` of the evaluation, and the steps' in `background`."""
     groups = [
         ("Training", flat(background.training.get("settings") or {})),
         ("Evaluation", flat(settings.model_dump(mode="json"))),

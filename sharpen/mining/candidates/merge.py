@@ -1,6 +1,6 @@
 """The union of several rankings of the same corpus.
 
-A passage's rank is the best of its ranks in the sources that found it; equal ranks are ordered by the place of their
+A passage's rank is the best of its ranks in the sources that found it; equal ranks are ordered by the position of their
 source in ``candidate_sources``. So a passage that any source puts above the range is above the range, and one source
 alone gives its ranks unchanged.
 """
@@ -22,7 +22,7 @@ class Merged:
     Attributes:
         passages: int64 (n, width) rows of the passages; `NO_PASSAGE` after the last.
         ranks: int32 (n, width) best rank, counted from 1; 0 after the last.
-        sources: int8 (n, width) place of the source that gave this rank; -1 after the last.
+        sources: int8 (n, width) index of the source that gave this rank; -1 after the last.
         found_by: uint8 (n, width) bit s is set where source s found the passage.
     """
 
@@ -60,7 +60,7 @@ def merge(rankings: Sequence[np.ndarray]) -> Merged:
 
 
 def _once(passages: np.ndarray, found_by: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Each passage of a row in the first of its places only, with the bits of all; `NO_PASSAGE` in the others."""
+    """Each passage of a row at its first position only, with the bits of all; `NO_PASSAGE` in the others."""
     by_passage = np.argsort(passages, axis=1, kind="stable")
     ordered = np.take_along_axis(passages, by_passage, axis=1)
     first = np.ones(passages.shape, dtype=bool)

@@ -76,7 +76,7 @@ class OtherModel:
 def open_sources(
     settings: MiningSettings, encoder: EncoderSettings, pool: MiningCorpus
 ) -> tuple[dict[str, Source], list[str]]:
-    """The sources other than the mining model, in their order, and a notice for what of a file is not used.
+    """The other sources of `settings` for the `pool`, computed as `encoder` says, and notices of what is unused.
 
     Raises:
         InputError: a file or model that is not there or cannot be read, or an index that cannot be made of a model's
@@ -120,7 +120,7 @@ def searched(sources: Mapping[str, Source]) -> dict[str, dict[str, Any]]:
 
 
 def rank_all(sources: Mapping[str, Source], pool: MiningCorpus, depth: int, folder: Path) -> dict[str, np.ndarray]:
-    """The ranking of each source, int32 (queries, depth), memory-mapped from files in `folder`."""
+    """The ranking of each source for `pool`, int32 (queries, depth), memory-mapped from files in `folder`."""
     rankings = {}
     for number, (name, source) in enumerate(sources.items()):
         shape = (len(pool.query_ids), depth)

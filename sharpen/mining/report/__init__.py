@@ -1,1 +1,1 @@
-"""What mining tells of its work: figures, audits, the page."""
+"""What mining reports of its work: figures, audits, the page."""

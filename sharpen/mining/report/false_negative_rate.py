@@ -28,7 +28,7 @@ NO_FILTERS |= {"rescoring_max_score": None}
 def without_filters(
     settings: MiningSettings, scope: RankRange, passages: int
 ) -> dict[str, tuple[MiningSettings, RankRange]]:
-    """Two choices to compare with, from a corpus of `passages`: the same without score rules, and the highest ranks."""
+    """`settings` and `scope` to compare with, in a corpus of `passages`: without score rules; of the highest ranks."""
     plain = settings.model_copy(update=NO_FILTERS)
     top = plain.model_copy(
         update={
@@ -105,6 +105,12 @@ def hide_one(
     ranking: Ranking, pool: MiningCorpus, positive_scores: tuple[np.ndarray, np.ndarray | None], seed: int
 ) -> tuple[Ranking, MiningCorpus, np.ndarray] | None:
     """Hide one positive text of each ranked query that has at least two.
+
+    Args:
+        ranking: candidates of the queries.
+        pool: what is mined.
+        positive_scores: of each known positive, by the miner and by a cross-encoder if there is one.
+        seed: decides which one is hidden.
 
     Returns:
         The ranking of those queries, anchored at the positives that are left; the pool that does not know the hidden

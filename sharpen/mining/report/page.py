@@ -104,13 +104,13 @@ def origins(report: Mapping[str, Any]) -> dict[str, int]:
 
 
 def rates(estimate: Mapping[str, Any], what: str) -> Markup:
-    """A row with a bar for each choice that an estimate has a rate for; `what` is said after each rate."""
+    """A row with a bar for each choice that an estimate has a rate for; `what` stands after each rate."""
     found = [(words, None, estimate[key]) for key, words in WAY_NAMES.items() if estimate.get(key) is not None]
     return count_table(found, what)
 
 
 def counted(counts: Mapping[str, int], names: Mapping[str, str], total: int) -> Markup:
-    """A row with a bar for each of what was counted at least once, in its order; shares are of `total`."""
+    """A row with a bar for each of the `counts` above 0, called by `names`; shares are of `total`."""
     return count_table([(names.get(key, key), n, n / max(1, total)) for key, n in counts.items() if n])
 
 

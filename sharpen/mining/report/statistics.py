@@ -29,7 +29,7 @@ class MiningStats:
     Args:
         pool: the queries and passages.
         positive_scores: score of each pair of ``pool.positives``.
-        settings, scope: what was asked, and what of it the corpus allows.
+        settings, scope: what was set, and what of it the corpus allows.
     """
 
     def __init__(
@@ -106,7 +106,13 @@ class MiningStats:
         rescored_positives: np.ndarray | None,
         rescore: ScorePairs | None,
     ) -> None:
-        """Estimate the false negatives of one block: by hidden positives, and by the cross-encoder if there is one."""
+        """Estimate the false negatives of one block: by hidden positives, and by the cross-encoder if there is one.
+
+        Args:
+            ranking: candidates of the block.
+            score_pairs: the miner's scores of pairs.
+            rescored_positives, rescore: the same by the cross-encoder; None: there is none.
+        """
         positives = (self.positive_scores, rescored_positives)
         self.false_negatives.add(ranking, self.pool, positives, self.settings, self.scope, score_pairs, rescore)
         if rescore:

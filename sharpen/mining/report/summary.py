@@ -1,4 +1,4 @@
-"""The figures of a mining run in short: for the UI beside a step, and as lines for the log."""
+"""The figures of a mining run in short: for the UI of a step, and as lines for the log."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def save(folder: Path, encoder: Encoder) -> None:
 
 
 def restore(folder: Path, encoder: Encoder, exchange: ProcessGroup) -> None:
-    """Compute as the training did that wrote a checkpoint."""
+    """Let all processes (`exchange`) and the `encoder` compute as the training that wrote the checkpoint `folder`."""
     before = facts(encoder)
     written = json.loads((folder / FILE).read_text(encoding="utf-8"))
     if encoder.device.type != "cpu" or written["hardware"] is None:

@@ -24,7 +24,7 @@ STORE_SECONDS = 60.0
 class CheckpointCopy:
     """Checkpoints below an address, each a finished folder.
 
-    A fault of the store never ends the training: it is told once, and the next checkpoint tries again.
+    A fault of the store never ends the training: it is logged once, and the next checkpoint tries again.
 
     Args:
         address: where the copies are.
@@ -36,7 +36,7 @@ class CheckpointCopy:
         self.address, self._local, self._path = address, local, path
         self._unusable: set[int] = set()
         self._running: threading.Thread | None = None
-        self._told = False
+        self._warned = False
 
     def steps(self) -> set[int]:
         """The complete copies; none when the store cannot be read."""
@@ -95,9 +95,10 @@ class CheckpointCopy:
         here, there = self._local(), self._listed()
         finished = {step for step in there if storage.is_complete(self._at(step))} - self._unusable
         for step in sorted(here - finished):
-            with storage.publish(self._at(step), producer="finetuning", run_id=run_id(), rows={"steps": step}) as place:
+            rows = {"steps": step}
+            with storage.publish(self._at(step), producer="finetuning", run_id=run_id(), rows=rows) as folder:
                 for name in file_names(self._path(step)):
-                    _link(self._path(step) / name, place / name)
+                    _link(self._path(step) / name, folder / name)
             self._unusable.discard(step)
         # Newer ones would be those of another process that took over this run.
         for step in sorted(step for step in there - here if step < max(here)):
@@ -111,8 +112,8 @@ class CheckpointCopy:
         return storage.join(self.address, f"step-{step}")
 
     def _tell(self, what: str, fault: Exception) -> None:
-        if not self._told:
-            self._told = True
+        if not self._warned:
+            self._warned = True
             logger.warning(f"{what} ({' '.join(str(fault).split())}); training goes on")
 
 

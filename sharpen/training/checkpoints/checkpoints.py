@@ -6,8 +6,6 @@ complete and its files are those of the mark; all of them are removed when the m
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import shutil
 from pathlib import Path
@@ -22,6 +20,7 @@ from sharpen.store.download_cache import cache_folder
 from sharpen.store.manifest import MARKER, fault_of, mark_complete
 from sharpen.training.checkpoints.checkpoint_copy import CheckpointCopy
 from sharpen.training.processes import local_rank_zero_first
+from sharpen.typed_json import sha256_json
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +34,7 @@ def name_of(facts: dict[str, Any]) -> str:
     Args:
         facts: data, model, settings, code version; anything that JSON can hold.
     """
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+    return sha256_json(facts)[:16]
 
 
 def folder_for(chosen: str | None, facts: dict[str, Any], output: str) -> Path:
@@ -56,7 +55,7 @@ def address_for(chosen: str, facts: dict[str, Any], output: str) -> str | None:
     where one with the same data, model and settings died.
 
     Args:
-        chosen: the address of the settings; ``auto``: beside an output in an object store; empty: none.
+        chosen: the address of the settings; ``auto``: next to an output in an object store; empty: none.
         facts: what decides the result.
         output: address of the model.
     """
@@ -102,9 +101,9 @@ class Checkpoints:
         # The last copy reads what may be deleted now.
         self.wait()
         mark_complete(self.path(step), producer="finetuning")
-        kept = {step, *({best} if best is not None else ())}
-        older = sorted(self.steps() - kept, reverse=True)
-        self._remove(self.path(one) for one in older[max(0, self.limit - len(kept)) :])
+        needed = {step, *({best} if best is not None else ())}
+        older = sorted(self.steps() - needed, reverse=True)
+        self._remove(self.path(one) for one in older[max(0, self.limit - len(needed)) :])
         if self.copy:
             self.copy.start()
 

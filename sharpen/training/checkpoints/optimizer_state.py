@@ -37,7 +37,7 @@ def save_state(folder: Path, optimizer: Any, scheduler: Any) -> None:
 
 
 def load_state(folder: Path, optimizer: Any, scheduler: Any) -> None:
-    """Restore, to the bit, what `save_state` wrote."""
+    """Restore `optimizer` and `scheduler`, to the bit, from what `save_state` wrote into `folder`."""
     written = json.loads((folder / NUMBERS).read_text(encoding="utf-8"))
     state: dict[int, dict[str, Any]] = {int(index): values for index, values in written["state"].items()}
     for key, tensor in load_file(folder / TENSORS).items():

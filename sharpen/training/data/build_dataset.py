@@ -39,9 +39,9 @@ def make_examples(data: DataSet, negatives: pl.DataFrame | None, training: Train
     queries = data.queries.with_columns(pl.col("instruction", "source").fill_null(""), relevance.queries["query_key"])
     train = queries.filter(pl.col("split") == "train").sort("query_id")
     positives = relevance.positives().join(train.select("query_id"), on="query_id", how="semi")
-    judged = _numbered(positives, number_of).group_by("query_id", "number").agg(pl.col("grade").max())
+    labelled = _numbered(positives, number_of).group_by("query_id", "number").agg(pl.col("grade").max())
     teacher = _teacher(data, negatives, number_of) if training.knowledge_distillation else None
-    usable = judged if teacher is None else judged.join(teacher, on=["query_id", "number"], how="semi")
+    usable = labelled if teacher is None else labelled.join(teacher, on=["query_id", "number"], how="semi")
 
     chosen = train.join(usable, on="query_id", how="semi", maintain_order="left")
     never = _never_negatives(relevance, chosen, texts)
@@ -51,23 +51,40 @@ def make_examples(data: DataSet, negatives: pl.DataFrame | None, training: Train
     itself = offered.join(texts, left_on=["query_key", "number"], right_on=["text_key", "number"], how="semi").height
     counts = {
         "queries_without_positive": train.height - chosen.height,
-        "positives_without_teacher_score": judged.height - usable.height,
+        "positives_without_teacher_score": labelled.height - usable.height,
         "negatives_known_as_relevant": offered.height - clean.height - itself,
         "negatives_equal_to_their_query": itself,
         "queries": chosen.height,
         "texts": texts.height,
         "hard_negatives": clean.height,
     }
-    _check_sources(train, judged, chosen, training)
-    table = (
-        chosen.join(_lists(usable, "query_id", "positives", "grades"), on="query_id", how="left", maintain_order="left")
-        .join(_lists(never, "query_key", "never_negatives"), on="query_key", how="left", maintain_order="left")
-        .join(_lists(clean, "query_id", "negatives"), on="query_id", how="left", maintain_order="left")
-        .join(_scores(teacher), on="query_id", how="left", maintain_order="left")
-    )
+    _check_sources(train, labelled, chosen, training)
     sources = sorted(chosen["source"].unique().to_list())
-    empty = pl.lit([], dtype=pl.List(pl.Int64))
-    table = table.select(
+    facts = Facts(sources, counts, teacher is not None)
+    rows = _rows(chosen, usable, never, clean, _scores(teacher), sources)
+    examples = Examples(in_memory(rows), in_memory(texts.select("text_id", "text", "text_key")), facts)
+    check_enough(examples, training)
+    return examples
+
+
+def _rows(
+    queries: pl.DataFrame,
+    positives: pl.DataFrame,
+    never: pl.DataFrame,
+    negatives: pl.DataFrame,
+    scores: pl.DataFrame,
+    sources: list[str],
+) -> pl.DataFrame:
+    """A row a query, as `Examples` has them: its texts by number, in lists, and its source as a row of `sources`."""
+    table = queries
+    for key, lists in (
+        ("query_id", _lists(positives, "query_id", "positives", "grades")),
+        ("query_key", _lists(never, "query_key", "never_negatives")),
+        ("query_id", _lists(negatives, "query_id", "negatives")),
+        ("query_id", scores),
+    ):
+        table = table.join(lists, on=key, how="left", maintain_order="left")
+    return table.select(
         "query_id",
         "text",
         "instruction",
@@ -76,15 +93,9 @@ def make_examples(data: DataSet, negatives: pl.DataFrame | None, training: Train
         pl.col("source").replace_strict(sources, range(len(sources)), return_dtype=pl.Int64),
         "positives",
         "grades",
-        pl.col("never_negatives").fill_null(empty),
-        pl.col("negatives").fill_null(empty),
-        pl.col("scored").fill_null(empty),
+        pl.col("never_negatives", "negatives", "scored").fill_null(pl.lit([], dtype=pl.List(pl.Int64))),
         pl.col("scores").fill_null(pl.lit([], dtype=pl.List(pl.Float64))),
     )
-    facts = Facts(sources, counts, teacher is not None)
-    examples = Examples(in_memory(table), in_memory(texts.select("text_id", "text", "text_key")), facts)
-    check_enough(examples, training)
-    return examples
 
 
 def check_enough(examples: Examples, training: TrainingSettings) -> None:
@@ -103,11 +114,13 @@ def check_enough(examples: Examples, training: TrainingSettings) -> None:
         )
 
 
-def _check_sources(train: pl.DataFrame, judged: pl.DataFrame, chosen: pl.DataFrame, training: TrainingSettings) -> None:
+def _check_sources(
+    train: pl.DataFrame, labelled: pl.DataFrame, chosen: pl.DataFrame, training: TrainingSettings
+) -> None:
     """Nothing to train on, in all or in a source: there is no sensible batch of it, and it must not vanish silently."""
     why = "a positive with a teacher score" if training.knowledge_distillation else "a relevant passage"
     if chosen.is_empty():
-        if not judged.is_empty():
+        if not labelled.is_empty():
             raise InputError("knowledge_distillation: no positive has a teacher score; add scores or turn it off")
         raise InputError("data: no query of the split train has a relevant passage; nothing to train on")
     left = train.group_by("source").len().join(chosen.select("source").unique(), on="source", how="anti").sort("source")

@@ -57,7 +57,7 @@ class ShardedBatch:
         return len(self.batch.queries)
 
     @property
-    def own_queries(self) -> int:
+    def local_queries(self) -> int:
         """How many of `tokens` are queries; they come first."""
         return int((self.shares[self.mine] < len(self.queries)).sum())
 
@@ -122,8 +122,8 @@ class _Scope:
         groups: (n, G) texts of each row.
         in_batch: (n) whether the row takes part in in-batch negatives: it has them, and its passages are such.
         queries, texts: the distinct ones, in order of appearance.
-        query_of: (n) place of each row's query in `queries`.
-        text_of: (n, G) places of each row's texts in `texts`.
+        query_of: (n) position of each row's query in `queries`.
+        text_of: (n, G) positions of each row's texts in `texts`.
     """
 
     rows: np.ndarray
@@ -154,7 +154,7 @@ def assign_micro_batches(lengths: Sequence[int], size: int) -> list[Tensor]:
 
 
 def _distinct(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Places of the first occurrence of each distinct value, in order; and for every value its place among those."""
+    """Where each distinct value occurs first, in order; and for every value its position among those."""
     _, first, inverse = np.unique(values, return_index=True, return_inverse=True)
     rank = np.empty_like(first)
     rank[np.argsort(first)] = np.arange(len(first))
@@ -164,7 +164,7 @@ def _distinct(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _contrasts(
     scope: _Scope, local: np.ndarray, examples: Examples, settings: TrainingSettings
 ) -> list[ContrastiveRows]:
-    """The loss of a process's rows `own`, as places in the scope.
+    """The loss of a process's rows `local`, as positions in the scope.
 
     Rows of a source in `no_inbatch_sources` are contrasted with their own group alone, and neither their passages nor
     their queries are contrasted with other rows. In-batch negatives suppose that a passage of another query is a
@@ -186,10 +186,10 @@ def _contrasts(
 def _queries_against_texts(
     scope: _Scope, local: np.ndarray, examples: Examples, masked: bool, weight: float
 ) -> ContrastiveRows:
-    """The queries of the rows `own` against the in-batch texts of the scope.
+    """The queries of the rows `local` against the in-batch texts of the scope.
 
     Masked, every distinct text is one column, and what is never a negative of a query is excluded; otherwise every
-    place of every group is a column.
+    text of every group is a column.
     """
     numbers = scope.rows[local]
     columns, groups = _columns(scope.text_of, scope.in_batch, local, masked)
@@ -212,13 +212,13 @@ def _queries_against_texts(
 def _columns(
     index_of: np.ndarray, in_batch: np.ndarray, local: np.ndarray, masked: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What the in-batch rows bring as columns, and the columns of the rows `own`.
+    """What the in-batch rows bring as columns, and the columns of the rows `local`.
 
     Args:
-        place_of: (n, g) what each row of the scope brings.
+        index_of: (n, g) what each row of the scope brings.
         in_batch: (n) which rows take part.
-        own: rows that do.
-        masked: every distinct one is one column, instead of every place.
+        local: rows that do.
+        masked: every distinct one is one column, instead of every occurrence.
     """
     if masked:
         columns = np.unique(index_of[in_batch])
@@ -230,7 +230,7 @@ def _columns(
 
 
 def _queries_against_groups(scope: _Scope, local: np.ndarray, examples: Examples) -> ContrastiveRows:
-    """The queries of the rows `own`, each against the texts of its group alone."""
+    """The queries of the rows `local`, each against the texts of its group alone."""
     groups = scope.text_of[local]
     return ContrastiveRows(
         rows=torch.from_numpy(scope.query_of[local]),
@@ -253,7 +253,7 @@ def _teacher(queries: np.ndarray, groups: np.ndarray, examples: Examples) -> Ten
 def _positives_against_queries(
     scope: _Scope, local: np.ndarray, examples: Examples, masked: bool, weight: float
 ) -> ContrastiveRows:
-    """The positives of the rows `own` against the in-batch queries of the scope.
+    """The positives of the rows `local` against the in-batch queries of the scope.
 
     Masked, queries of which a positive is never a negative are excluded.
     """

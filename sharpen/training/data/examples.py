@@ -42,7 +42,7 @@ class Examples:
         query_ids, queries, instructions: one entry a training query; an empty instruction means the encoder's own.
         query_number: (queries) equal for queries with equal instruction and text, to the letter.
         query_key: (queries, uint64) equal for queries whose texts are the same after normalisation.
-        sources, source: names of the sources, and the source of each query as a place in them.
+        sources, source: names of the sources, and the source of each query as an index in them.
         text_ids, texts: one entry a distinct text: the first passage id that has it, and the text.
         text_key: (texts, uint64) as `query_key`, and equal to one where query and passage have the same text.
         positives, grades: for each query, its relevant texts, of which one is drawn, and their grades.

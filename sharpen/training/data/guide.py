@@ -47,7 +47,7 @@ def guide_encoder(model: str, encoder: EncoderSettings) -> LazyEncoder:
 
 
 def write_guide_embeddings(examples: Examples, guide: LazyEncoder, folder: Path) -> None:
-    """Embed all queries and texts, each distinct one once, into files in an existing folder.
+    """Embed all queries and texts of `examples`, each distinct one once, into files in an existing folder.
 
     Raises:
         InputError: the guide gives numbers that are not finite.

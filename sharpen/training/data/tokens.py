@@ -55,7 +55,7 @@ class Tokens:
 
 
 def write_tokens(examples: Examples, encoder: Encoder, folder: Path) -> None:
-    """Tokenise all queries and texts into files in an existing folder."""
+    """Tokenise all queries and texts of `examples` by the `encoder` into files in an existing folder."""
     for kind in ("query", "passage"):
         tokenised(examples, encoder, kind, _file(folder, kind))
 
@@ -92,7 +92,7 @@ def tokenised(examples: Examples, encoder: Encoder, kind: TextType, file: Path |
 
 
 def tokenizer_facts(encoder: Encoder) -> dict[str, Any]:
-    """What decides the token ids of a text, apart from the code: equal facts, equal ids."""
+    """What decides the token ids of a text, besides the code: equal facts, equal ids."""
     return {
         "tokenizer": tokenizing.content_hash(encoder.tokenizer),
         "tokenizers": metadata.version("tokenizers"),

@@ -13,7 +13,7 @@ from sharpen.hardware.free_memory import free_bytes
 from sharpen.models.encoder import Encoder
 
 # Of the memory that is free before the first step. On a CPU the machine has other users, and who takes too much there
-# is killed without being asked; on a GPU the rest is for the loss, the micro-batch in work and fragmentation.
+# is killed without warning; on a GPU the rest is for the loss, the micro-batch in work and fragmentation.
 _SHARE = {"cpu": 0.25, "cuda": 0.6}
 # Gradient and AdamW's two moments of a trained weight, in bytes; they do not exist before the first step.
 _BYTES_OF_A_WEIGHT = 12

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from sharpen.data.text_type import TextType
 from sharpen.embeddings.encoding import is_out_of_memory
-from sharpen.hardware.cpu_ops import CpuOps, Draws, RowGradients, add_rows, collected_rows
+from sharpen.hardware.cpu_ops import CpuOps, RandomStream, RowGradients, add_rows, collected_rows
 from sharpen.hardware.free_memory import free_bytes
 from sharpen.hardware.thread_pool import all_threads, map_in_threads, worker_count
 from sharpen.models.encoder import Encoder
@@ -260,5 +260,5 @@ def _whole_machine(encoder: Encoder) -> AbstractContextManager[None]:
 
 def _forward(encoder: Encoder, tokens: Sequence[TokenIds], micro_batch: MicroBatch) -> Tensor:
     padded = encoder.pad([cast("Sequence[int]", tokens[row]) for row in micro_batch.rows])
-    with CpuOps(Draws(micro_batch.seed)) if encoder.device.type == "cpu" else nullcontext():
+    with CpuOps(RandomStream(micro_batch.seed)) if encoder.device.type == "cpu" else nullcontext():
         return encoder(**padded, kind=micro_batch.kind)

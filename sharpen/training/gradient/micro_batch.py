@@ -50,7 +50,14 @@ class MicroBatch:
 def cut_micro_batches(
     encoder: Encoder, tokens: Sequence[TokenIds], memory: MicroBatchConfig, queries: int | None
 ) -> list[MicroBatch]:
-    """Micro-batches from long texts to short; queries and passages apart where they have a tower each."""
+    """Micro-batches from long texts to short; queries and passages separately where they have a tower each.
+
+    Args:
+        encoder: whose towers decide what goes together.
+        tokens: ids of n texts.
+        memory: the budget of a micro-batch.
+        queries: how many texts, the first ones, are queries; None: unknown.
+    """
     if encoder.query_model is None or queries is None:
         return [MicroBatch(rows) for rows in plan(tokens, memory, encoder.device)]
     parts: dict[TextType, range] = {"query": range(queries), "passage": range(queries, len(tokens))}
@@ -62,7 +69,7 @@ def cut_micro_batches(
 
 
 def plan(tokens: Sequence[TokenIds], memory: MicroBatchConfig, device: torch.device) -> list[list[int]]:
-    """Micro-batches as lists of text numbers, from long texts to short."""
+    """Micro-batches within `memory` on a `device`, as lists of numbers of `tokens`, from long texts to short."""
     order = sorted(range(len(tokens)), key=lambda row: -len(tokens[row]))
     lengths = [len(tokens[row]) for row in order]
     most = memory.tokens or suitable_token_budget(device, sum(map(padded_length, lengths)))

@@ -40,9 +40,16 @@ def gradient_step(
     """Leave in every parameter's ``grad`` the gradient of the loss of the whole global batch.
 
     It equals the gradient of one process that holds the whole batch. The processes talk three times: embeddings are
-    gathered, their gradients summed and handed back, and the weights' gradients summed, with the loss beside them.
+    gathered, their gradients summed and handed back, and the weights' gradients summed, together with the loss.
+
+    Args:
+        encoder: the trained model.
+        layout: the batch, and this process's share of it.
+        objective: the loss.
+        memory: limits of micro-batches and activations.
+        exchange: the processes.
     """
-    encoding = encode(encoder, layout.tokens, memory, layout.own_queries)
+    encoding = encode(encoder, layout.tokens, memory, layout.local_queries)
     embeddings = exchange.gather(encoding.embeddings, layout.shares)
     contrasts = [contrast.to(embeddings.device) for contrast in layout.contrasts]
     guide = None if layout.guide is None else layout.guide.to(embeddings.device)

@@ -14,7 +14,7 @@ from sharpen.training.settings import TrainingSettings
 
 
 def check_fits(encoder: Encoder, settings: TrainingSettings, model: str) -> None:
-    """Raise InputError for what the settings ask of a base model that it cannot do."""
+    """Raise InputError for what the settings ask of a base model, loaded as `encoder`, that it cannot do."""
     if settings.share_encoder and encoder.query_model is not None:
         raise InputError(
             f"share_encoder: {model} has two towers, one for queries and one for passages; set share_encoder to false "

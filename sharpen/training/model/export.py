@@ -203,14 +203,14 @@ def _result_rows(facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def _divergences(facts: dict[str, Any]) -> list[str]:
-    describe = [TemperatureIncrease(**values).describe() for values in facts["softenings"]]
-    if not describe:
+    lines = [TemperatureIncrease(**values).describe() for values in facts["temperature_increases"]]
+    if not lines:
         return []
     return [
         "",
         "Training diverged, went back and went on with a higher temperature:",
         "",
-        *[f"- {t}" for t in describe],
+        *[f"- {line}" for line in lines],
     ]
 
 

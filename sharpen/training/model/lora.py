@@ -16,7 +16,7 @@ EXTRA = "sharpen[lora]"
 
 
 def faults(settings: TrainingSettings) -> list[str]:
-    """A line when adapters are asked for and peft is not installed."""
+    """A line when adapters are set and peft is not installed."""
     if settings.lora_rank and importlib.util.find_spec("peft") is None:
         return [f"lora_rank: adapters need the package peft; pip install '{EXTRA}', or set lora_rank to 0"]
     return []

@@ -1,4 +1,4 @@
-"""The prompts that training queries bring, which the model must be asked with ever after."""
+"""The prompts that training queries bring, which its queries need ever after."""
 
 from __future__ import annotations
 

@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 import torch
 
-from sharpen.embeddings import LazyEncoder, embed, embed_texts, processes
+from sharpen.embeddings import LazyEncoder, embed, embed_texts
 from sharpen.embeddings.cache import open_cache
 from sharpen.embeddings.encoding import encode
-from sharpen.embeddings.request import Request
 from sharpen.embeddings.sharding import Shard
 from sharpen.embeddings.shards import KEYS
-from sharpen.embeddings.worker import work
+from sharpen.embeddings.workers import processes
+from sharpen.embeddings.workers.request import Request
+from sharpen.embeddings.workers.worker import work
 from sharpen.errors import StepFailed
 from sharpen.settings import EncoderSettings
 from tests.sharpen.embeddings.test_embed import Counted

@@ -22,7 +22,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=1000 * MIB))
     monkeypatch.setattr(free_memory, "CGROUPS", tmp_path)
-    monkeypatch.setattr(free_memory, "OWN_CGROUPS", tmp_path / "own")
+    monkeypatch.setattr(free_memory, "PROCESS_CGROUPS", tmp_path / "own")
     return tmp_path
 
 

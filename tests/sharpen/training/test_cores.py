@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sharpen.distributed import ProcessGroup
-from sharpen.hardware.cpu_ops import CpuOps, Draws
+from sharpen.hardware.cpu_ops import CpuOps, RandomStream
 from sharpen.hardware.thread_pool import all_threads, one_thread, worker_count
 from sharpen.models.encoder import Encoder
 from sharpen.training.data.collator import shard_batch
@@ -177,7 +177,7 @@ def test_dropout_in_scaled_dot_product_attention(mask: str, grouped: bool, causa
     attention = functional.scaled_dot_product_attention
 
     def ours(seed: int, dropout: float) -> Tensor:
-        with CpuOps(Draws((seed,))):
+        with CpuOps(RandomStream((seed,))):
             return attention(query, key, value, dropout_p=dropout, **options)
 
     exact = attention(query, key, value, **options)

@@ -82,8 +82,8 @@ def test_the_same_dev_scores_and_the_same_chosen_step(told: dict[str, Any]) -> N
 
 def test_two_processes_soften_as_one_does(told: dict[str, Any]) -> None:
     one, two, *models = told["softened"]
-    assert [(s["step"], s["temperature_after"]) for s in one["softenings"]] == [(4, 0.2)]
-    for first, second in zip(one["softenings"], two["softenings"], strict=True):
+    assert [(s["step"], s["temperature_after"]) for s in one["temperature_increases"]] == [(4, 0.2)]
+    for first, second in zip(one["temperature_increases"], two["temperature_increases"], strict=True):
         assert {**first, "reason": ""} == {**second, "reason": ""}
     losses = [[point["loss"] for point in facts["log"] if "loss" in point] for facts in (one, two)]
     assert losses[1] == pytest.approx(losses[0], rel=1e-3)

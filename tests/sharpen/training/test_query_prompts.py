@@ -178,7 +178,13 @@ def test_the_code_in_the_model_card_gives_the_same_embeddings(tiny_model: Path, 
 def test_a_base_models_name_stays_text_in_the_card(tiny_model: Path) -> None:
     name = "x`<img src=x>`[a](javascript:b)|\n# head"
     facts = {"base_model": name, "code_version": "1", "data": name, "data_fingerprint": "f", "counts": {}, "seconds": 1}
-    facts |= {"negatives_per_query": 1, "world_size": 1, "device": "cpu", "queries_per_second": 1, "softenings": []}
+    facts |= {
+        "negatives_per_query": 1,
+        "world_size": 1,
+        "device": "cpu",
+        "queries_per_second": 1,
+        "temperature_increases": [],
+    }
     card = export.model_card(
         Encoder.load(str(tiny_model), SHORT, device="cpu"), facts | {"settings": {}, "encoder": {"note": name}}
     )

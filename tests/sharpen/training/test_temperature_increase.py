@@ -69,7 +69,7 @@ def test_goes_back_to_the_last_checkpoint(tiny_model: Path, tmp_path: Path, monk
     # Back to the weights after step 2, not to those that diverged.
     assert torch.equal(poison.weights[3, 0.1], poison.weights[3, softer])
     assert not torch.equal(poison.weights[4, 0.1], poison.weights[4, softer])
-    told = facts["softenings"]
+    told = facts["temperature_increases"]
     assert [(t["step"], t["temperature_before"], t["temperature_after"]) for t in told] == [
         (4, 0.1, 0.2),
         (4, 0.2, 0.4),
@@ -77,7 +77,7 @@ def test_goes_back_to_the_last_checkpoint(tiny_model: Path, tmp_path: Path, monk
     assert all("gradient norm inf" in t["reason"] for t in told)
     assert facts["steps"] == 7
     assert facts["settings"]["temperature"] == 0.1
-    assert json.loads((tmp_path / "out" / "training.json").read_text())["softenings"] == told
+    assert json.loads((tmp_path / "out" / "training.json").read_text())["temperature_increases"] == told
     card = (tmp_path / "out" / "README.md").read_text()
     assert "- step 4: temperature 0.1 -> 0.2 (loss " in card
     assert "- step 4: temperature 0.2 -> 0.4 (loss " in card
@@ -90,7 +90,7 @@ def test_goes_back_to_the_start(
     poison = Poison(3, below=0.15, loss=True)
     monkeypatch.setattr(loop, "gradient_step", poison)
     facts = run(tmp_path, tiny_model, on_divergence="soften", save_steps=save_steps)
-    assert [t["reason"].split(",")[0] for t in facts["softenings"]] == ["loss nan"]
+    assert [t["reason"].split(",")[0] for t in facts["temperature_increases"]] == ["loss nan"]
     monkeypatch.undo()
     # Nothing of the first attempt is left: the same as a training with the higher temperature from the start.
     run(tmp_path, tiny_model, "soft", temperature=0.2, on_divergence="soften", save_steps=save_steps)
@@ -129,7 +129,7 @@ def test_a_broken_run_goes_on_with_the_temperature_it_had(
     monkeypatch.setattr(loop, "gradient_step", again)
     facts = run(tmp_path, tiny_model, on_divergence="soften")
     assert again.seen == [(step, 0.2) for step in (5, 6, 7)]
-    assert facts["softenings"] == expected["softenings"]
+    assert facts["temperature_increases"] == expected["temperature_increases"]
     places = [tmp_path / name / "model.safetensors" for name in ("out", "whole")]
     assert places[0].read_bytes() == places[1].read_bytes()
 

@@ -69,7 +69,7 @@ def test_the_steps_and_their_schedule_fit_and_a_second_start_keeps_them(
     told = capsys.readouterr().out
     (checkpoint,) = tmp_path.glob("checkpoints/*/checkpoint-4")
     decided = json.loads((checkpoint / time_limit.FILE).read_text())
-    assert decided["steps_asked"] == 500 and decided["seconds_a_step"] >= 0.3
+    assert decided["steps_requested"] == 500 and decided["seconds_a_step"] >= 0.3
     assert 5 <= decided["steps"] <= 16
     assert f"{decided['steps']:,} of 500 steps are trained" in told
 
@@ -93,7 +93,7 @@ def test_the_steps_and_their_schedule_fit_and_a_second_start_keeps_them(
 
 def test_where_all_steps_fit_all_are_trained(data: Path, tiny_model: Path, tmp_path: Path) -> None:
     facts = run(data, tiny_model, tmp_path, "out", max_steps=2, max_train_minutes=60)
-    assert facts["steps"] == facts["time_limit"]["steps"] == facts["time_limit"]["steps_asked"] == 2
+    assert facts["steps"] == facts["time_limit"]["steps"] == facts["time_limit"]["steps_requested"] == 2
 
 
 def test_a_checkpoint_keeps_precision_and_attention(

@@ -10,8 +10,8 @@ import pytest
 
 from sharpen.data.dataset import DataSet
 from sharpen.data.readers import ReadReport, detect_inputs, read_input
-from sharpen.data.readers.python_files import python_files, source_name
-from sharpen.data.readers.python_source import decode, first_sentence, pairs_in
+from sharpen.data.readers.python.files import python_files, source_name
+from sharpen.data.readers.python.source import decode, first_sentence, pairs_in
 from sharpen.errors import InputError
 
 

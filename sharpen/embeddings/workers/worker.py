@@ -1,4 +1,4 @@
-"""`python -m sharpen.embeddings.worker --request FOLDER`: one of the processes that fill the vector cache.
+"""`python -m sharpen.embeddings.workers.worker --request FOLDER`: one of the processes that fill the vector cache.
 
 `processes.py` starts them under torchrun. They agree on the lengths of the texts, cut the same micro-batches as one
 process would, and each computes a share of equal tokens.
@@ -22,8 +22,8 @@ from sharpen.data.dedup import KEY_TYPE, exact_keys, select
 from sharpen.embeddings.cache import open_cache
 from sharpen.embeddings.encoding import encode_rows
 from sharpen.embeddings.lazy_encoder import LazyEncoder
-from sharpen.embeddings.request import Request
 from sharpen.embeddings.sharding import Shard
+from sharpen.embeddings.workers.request import Request
 from sharpen.embeddings.writer import ShardWriter
 from sharpen.errors import StepFailed
 from sharpen.models.encoder import Encoder
@@ -53,7 +53,7 @@ def work(folder: Path) -> None:
         folder: holds the request, written by the process that waits.
 
     Raises:
-        StepFailed: the model is another one than that of the process that asked, or an embedding is not a number.
+        StepFailed: the model is another one than that of the requesting process, or an embedding is not a number.
     """
     # torchrun's children tokenise with one thread otherwise
     os.environ.update(TOKENIZERS_PARALLELISM="true", RAYON_NUM_THREADS=os.environ.get("OMP_NUM_THREADS", "1"))

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from sharpen.data.dataset import DataSet
 from sharpen.data.readers.data_format import DataFormat, InputFile
-from sharpen.data.readers.python_files import is_python_source, python_files, source_name
+from sharpen.data.readers.python.files import is_python_source, python_files, source_name
 from sharpen.data.readers.rows import ReadReport, RowError
 from sharpen.data.readers.tables import DataSetBuilder
 from sharpen.errors import InputError

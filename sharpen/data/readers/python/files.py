@@ -49,7 +49,7 @@ def python_files(address: str) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for root in roots:
         for name, path in _below(root):
-            # a package in several places may have a name twice
+            # a package in several folders may have a name twice
             found[str(path) if name in found else name] = path
     if not found:
         raise InputError(f"{address}: no Python file there (folders named {', '.join(sorted(LEFT_OUT))} are left out)")

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from sharpen.data.text_type import TextType
-from sharpen.embeddings.request import Request
 from sharpen.embeddings.shards import ShardFolder
+from sharpen.embeddings.workers.request import Request
 from sharpen.processes.cores import available_cores
 from sharpen.processes.local import run_on_processes
 from sharpen.store import local_store
@@ -19,14 +19,14 @@ from sharpen.store import local_store
 if TYPE_CHECKING:
     from sharpen.models.encoder import Encoder
 
-MODULE = "sharpen.embeddings.worker"
+MODULE = "sharpen.embeddings.workers.worker"
 # Tokens of each process below which its start (Python, torch and the model: ten seconds) takes longer than it saves.
 MIN_TOKENS_PER_PROCESS = {"cpu": 100_000, "cuda": 10_000_000}
 CHARACTERS_A_TOKEN = 4
 
 
 def process_count(encoder: Encoder, kind: TextType, texts: Sequence[str], rows: np.ndarray) -> int:
-    """How many processes should encode these rows of the texts: 1 means this one.
+    """How many processes should encode these `rows` (n,) of the texts of a `kind` with an `encoder`: 1 means this one.
 
     As many as `EncoderSettings.encoding_processes` asks for, but at most one a GPU (or one a core where there is no
     GPU), and no more than have enough to do.

@@ -1,4 +1,4 @@
-"""What is asked of a job that encodes on several processes: a folder with the texts and how to encode them."""
+"""The request to a job that encodes on several processes: a folder with the texts and how to encode them."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class Request:
     Attributes:
         model: address of the model.
         settings: how texts become embeddings, and where these are kept.
-        identity: of the encoder that asked; another one must not answer.
+        identity: of the requesting encoder; another one must not answer.
         kind: of the texts.
-        texts, instructions: the texts in their places; those that are not asked for are empty.
-        rows: places of the texts that are asked for, ascending.
+        texts, instructions: the texts by row; those that are not requested are empty.
+        rows: those of the requested texts, ascending.
     """
 
     model: str
@@ -51,7 +51,7 @@ class Request:
         rows: np.ndarray,
         cache_address: str,
     ) -> Request:
-        """A request of this encoder, answered in the cache at an address (`EncoderSettings.vector_cache`)."""
+        """A request of this encoder for the cache at `cache_address`; other arguments as in the attributes."""
         settings = encoder.settings.model_copy(update={"vector_cache": cache_address})
         return cls(encoder.address, settings, identity, kind, texts, instructions, rows)
 

@@ -1,0 +1,1 @@
+"""Retrieval data from Python code: which files, and which pairs in them."""

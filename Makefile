@@ -15,6 +15,7 @@ HN_MINE := $(if $(SHARPEN_PEER_FLAGEMBEDDING),,.venv-flagembedding/hn_mine.py)
 BENCH ?=
 LOCKS := images/requirements
 RUN ?=
+ONLY ?=
 
 INPUTS ?= 10000
 
@@ -22,7 +23,7 @@ INPUTS ?= 10000
 TOOLS := .venv-tools/bin
 DOCS := .venv-docs/bin
 
-.PHONY: help demo test fuzz test-images test-two-hosts test-newest-client test-minimum lint lint-workflows
+.PHONY: help demo test fuzz test-images test-cluster test-two-hosts test-newest-client test-minimum lint lint-workflows
 .PHONY: settings docs release image-locks tool-locks pin-base
 .PHONY: bench-finetuning bench-mining bench-quality kind kind-run kind-down store-down clean
 
@@ -38,12 +39,13 @@ define pip
 	|| { echo "error: pip failed; the whole log: $(VENV)/pip.log"; exit 1; }
 endef
 
-# Every file has its hash in a list, but those of torch: which wheel it is depends on the machine, and pip prefers one
-# with a known hash to the one for processors alone.
+# Every file has its hash in a list, but those of torch: which wheel it is depends on the machine (SHARPEN_TORCH=cpu or
+# cuda decides by hand), and pip prefers one with a known hash to the one for processors alone.
 define pip_install
 @rm -f $(VENV)/pip.log
 $(call pip,--no-deps --require-hashes --requirement $(LOCKS)/$(1).txt)
-$(call pip,--constraint requirements.lock torch)
+@$(BIN)/python images/torch_wheel.py > $(VENV)/torch.txt
+$(call pip,--constraint requirements.lock $$(cat $(VENV)/torch.txt))
 $(call pip,--no-deps --no-build-isolation --editable .)
 endef
 
@@ -68,7 +70,7 @@ demo: $(VENV)/demo.done  ## the whole pipeline on real data, here
 	@$(BIN)/sharpen run --config pipeline/demo.yaml
 
 test: lint  ## lint, types, layer rules and all tests
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not images"
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not images and not cluster"
 
 fuzz: $(VENV)/dev.done  ## mutated input for every reader, odd settings (half an hour; INPUTS of a kind)
 	@$(BIN)/python -m tests.fuzz_readers --inputs $(INPUTS)
@@ -76,6 +78,9 @@ fuzz: $(VENV)/dev.done  ## mutated input for every reader, odd settings (half an
 
 test-images: $(VENV)/dev.done  ## build the container images and run the pipeline in them (Linux, root or an engine)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m images -rsP tests/images
+
+test-cluster: $(VENV)/dev.done  ## runs on a cluster of yours with Kubeflow Pipelines (tests/cluster/README.md; hours)
+	@$(BIN)/python -m pytest -m cluster -rs --tb=short tests/cluster $(ONLY)
 
 test-two-hosts: $(VENV)/dev.done  ## fine-tuning on two hosts of which each is lost once (needs root and ip netns)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/two_hosts.py -rs
@@ -134,7 +139,7 @@ release: .venv-tools/done  ## build and check the packages, and list what the im
 	@touch $@
 
 test-minimum: .venv-minimum/done  ## all tests with the lowest versions that pyproject.toml allows
-	@OMP_NUM_THREADS=1 .venv-minimum/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not images" \
+	@OMP_NUM_THREADS=1 .venv-minimum/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not images and not cluster" \
 		--ignore tests/images
 
 kind:  ## a cluster on this machine with Kubeflow Pipelines and Sharpen (needs docker, kind, kubectl)
@@ -161,7 +166,8 @@ pin-base:  ## pin the images' base to what its tag means now (needs docker)
 	@echo "Setting up .venv-flagembedding (about three minutes, once)"
 	@test -x .venv-flagembedding/bin/python || $(PYTHON) -m venv .venv-flagembedding
 	@.venv-flagembedding/bin/python -m pip install --progress-bar off --quiet FlagEmbedding==1.4.2 \
-		$$(grep -E '^(torch|transformers|accelerate|faiss-cpu)==' requirements.lock)
+		$$(.venv-flagembedding/bin/python images/torch_wheel.py) \
+		$$(grep -E '^(transformers|accelerate|faiss-cpu)==' requirements.lock)
 	@touch $@
 
 # Its package lacks the mining script.

@@ -7,7 +7,10 @@ import subprocess
 
 import pytest
 
+from components.kfp_context import IMAGE, LAUNCHER_IMAGE
+from tests.images.conftest import no_cuda
 from tests.images.engine import ROOT
+from tests.images.steps import step_imports
 from tests.tools import tool
 
 DOCKERFILE = (ROOT / "images/Dockerfile").read_text()
@@ -69,3 +72,26 @@ def test_shellcheck() -> None:
     scripts = [str(path) for folder in ("images", "k8s") for path in (ROOT / folder).rglob("*.sh")]
     assert scripts
     subprocess.run([tool("shellcheck"), *scripts], check=True)
+
+
+@pytest.mark.parametrize(
+    ("variables", "free", "reason"),
+    [
+        ({}, 60, ""),
+        ({}, 20, "20 GB of disk are free, 25 wanted"),
+        ({"CI": "true"}, 60, "SHARPEN_TEST_CUDA=1 builds it"),
+        ({"CI": "true", "SHARPEN_TEST_CUDA": "1"}, 20, ""),
+        ({"SHARPEN_TEST_CUDA": "0"}, 60, "SHARPEN_TEST_CUDA=1 builds it"),
+    ],
+)
+def test_when_the_image_with_cuda_is_built(variables: dict[str, str], free: int, reason: str) -> None:
+    found = no_cuda(variables, free * 10**9)
+    assert (reason in found) if reason else not found
+
+
+def test_imports_of_steps_are_found_by_the_image_of_each() -> None:
+    found = step_imports()
+    assert "from components.evaluation.step import run_step" in found[IMAGE]
+    assert "from sharpen.jobs.cleanup import delete_unfinished_jobs" in found[LAUNCHER_IMAGE]
+    for lines in found.values():
+        assert "from components.kfp_context import exit_on_error" in "\n".join(lines)

@@ -9,13 +9,19 @@ from pathlib import Path
 
 import pytest
 
+from components.kfp_context import IMAGE, LAUNCHER_IMAGE
 from tests.images.engine import Engine
 from tests.images.locks import locked
+from tests.images.steps import step_imports
 from tests.pipeline.local.test_run import write_examples
 
 pytestmark = [pytest.mark.images, pytest.mark.model, pytest.mark.processes]
 
-LAUNCHER_LIMIT, CPU_LIMIT = 250_000_000, 1_600_000_000
+# Bytes of all layers.
+LIMITS = {"launcher_image": 230_000_000, "cpu_image": 1_600_000_000, "cuda_image": 5_600_000_000}
+LISTS = {"launcher_image": ["launcher.txt"], "cpu_image": ["cpu.txt", "torch-cpu.txt"], "cuda_image": ["cuda.txt"]}
+every_image = pytest.mark.parametrize("fixture", LIMITS)
+with_torch = pytest.mark.parametrize("fixture", ["cpu_image", "cuda_image"])
 
 INSTALLED = """
 import importlib.metadata, json
@@ -23,24 +29,24 @@ print(json.dumps({d.metadata["Name"]: d.version for d in importlib.metadata.dist
 """.replace("SITE", "/opt/sharpen/lib/python3.11/site-packages")
 
 
-@pytest.mark.parametrize(("fixture", "limit"), [("launcher_image", LAUNCHER_LIMIT), ("cpu_image", CPU_LIMIT)])
-def test_size(engine: Engine, fixture: str, limit: int, request: pytest.FixtureRequest) -> None:
-    image = request.getfixturevalue(fixture)
+@every_image
+def test_size(engine: Engine, fixture: str, request: pytest.FixtureRequest) -> None:
+    image, limit = request.getfixturevalue(fixture), LIMITS[fixture]
     print(f"{image}: {engine.size(image) / 1e6:.0f} MB of {limit / 1e6:.0f}")
     assert engine.size(image) <= limit
 
 
-@pytest.mark.parametrize("fixture", ["launcher_image", "cpu_image"])
+@every_image
 def test_what_is_installed_is_what_is_locked(engine: Engine, fixture: str, request: pytest.FixtureRequest) -> None:
     image = request.getfixturevalue(fixture)
     installed = json.loads(engine.run(image, "python", "-c", INSTALLED).stdout)
     found = {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in installed.items()}
     assert found.pop("sharpen")
-    wanted = locked("launcher.txt") if fixture == "launcher_image" else locked("cpu.txt") | locked("torch-cpu.txt")
+    wanted = {name: version for file in LISTS[fixture] for name, version in locked(file).items()}
     assert {name: version.partition("+")[0] for name, version in found.items()} == wanted
 
 
-@pytest.mark.parametrize("fixture", ["launcher_image", "cpu_image"])
+@every_image
 def test_configuration(engine: Engine, fixture: str, request: pytest.FixtureRequest) -> None:
     """A user with a number, so that a cluster can see that it is not root; labels; no variable that tells a secret."""
     image = request.getfixturevalue(fixture)
@@ -54,7 +60,7 @@ def test_configuration(engine: Engine, fixture: str, request: pytest.FixtureRequ
     assert not [name for name in names if re.search("SECRET|PASSWORD|KEY|_TOKEN", name)]
 
 
-@pytest.mark.parametrize("fixture", ["launcher_image", "cpu_image"])
+@every_image
 def test_nothing_of_the_build_is_left(engine: Engine, fixture: str, request: pytest.FixtureRequest) -> None:
     """No pip configuration, no sources, no tests; nothing that the running user could change."""
     image = request.getfixturevalue(fixture)
@@ -65,6 +71,20 @@ def test_nothing_of_the_build_is_left(engine: Engine, fixture: str, request: pyt
     assert engine.run(image, "sh", "-c", others).stdout == ""
     writable = "find /opt ! -type l -perm /022 -print; find /opt ! -user 0 -print; find /opt -perm /7000 -print"
     assert engine.run(image, "sh", "-c", writable).stdout == ""
+
+
+@every_image
+def test_it_imports_what_the_steps_that_run_in_it_import(
+    engine: Engine, fixture: str, request: pytest.FixtureRequest
+) -> None:
+    """As a random user with a read-only root: what the build imported, it imported as root."""
+    steps = step_imports()
+    # without an image of its own for them, the launcher's steps run in the others too
+    chosen = [LAUNCHER_IMAGE] if fixture == "launcher_image" else [LAUNCHER_IMAGE, IMAGE]
+    lines = sorted({line for image in chosen for line in steps[image]})
+    assert len(lines) > 10
+    done = engine.run(request.getfixturevalue(fixture), "python", "-c", "\n".join([*lines, "print('imported')"]))
+    assert done.stdout.splitlines()[-1] == "imported"
 
 
 def test_the_launcher_knows_no_torch_and_decides(engine: Engine, launcher_image: str) -> None:
@@ -81,8 +101,9 @@ def test_the_launcher_knows_no_torch_and_decides(engine: Engine, launcher_image:
     assert "List all models" in engine.run(launcher_image, "sharpen", "models", "list", "--help").stdout
 
 
+@with_torch
 def test_data_training_and_evaluation_as_an_unknown_user_without_network(
-    engine: Engine, cpu_image: str, tiny_model: Path, tmp_path: Path
+    engine: Engine, fixture: str, tiny_model: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     write_examples(tmp_path / "examples.jsonl", rows=80)
     lengths = "--query_max_len 32 --passage_max_len 32"
@@ -100,12 +121,13 @@ cat /tmp/evaluation/metrics.json
     for path in (tmp_path, *tmp_path.rglob("*")):
         path.chmod(0o755 if path.is_dir() else 0o644)
     options = [f"--volume={tmp_path}:/given:ro", "--env=OMP_NUM_THREADS=1"]
-    done = engine.run(cpu_image, "sh", "-c", script, options=options)
+    done = engine.run(request.getfixturevalue(fixture), "sh", "-c", script, options=options)
     metrics = json.loads(done.stdout[done.stdout.rindex("\n{") :])
     assert 0 < metrics["ndcg_at_10"] <= 1
 
 
-def test_the_default_base_model_is_in_the_image(engine: Engine, cpu_image: str) -> None:
+@with_torch
+def test_the_default_base_model_is_in_the_image(engine: Engine, fixture: str, request: pytest.FixtureRequest) -> None:
     program = (
         "from sharpen.embeddings.encoding import encode\n"
         "from sharpen.models.encoder import Encoder\n"
@@ -115,4 +137,4 @@ def test_the_default_base_model_is_in_the_image(engine: Engine, cpu_image: str) 
         "near, same, far = encode(encoder, ['a cat sat down', 'the cat was sitting', 'income tax law'], 'query')\n"
         "print(near @ same > 0.5 > near @ far)\n"
     )
-    assert engine.run(cpu_image, "python", "-c", program).stdout.splitlines()[-1] == "True"
+    assert engine.run(request.getfixturevalue(fixture), "python", "-c", program).stdout.splitlines()[-1] == "True"

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.cluster.api.settings import ConnectionSettings
+from pipeline.cluster.steps.pods import ONE_USER_NAMESPACE
 from pipeline.doctor.cluster_probe import ClusterProbe
 from sharpen.errors import SharpenError
 from sharpen.jobs.kubernetes.errors import KubernetesError
 
 # Where Kubeflow is installed; with one user its runs execute there too.
-HOME, SERVICE, PORT = "kubeflow", "ml-pipeline", 8888
+HOME, SERVICE, PORT = ONE_USER_NAMESPACE, "ml-pipeline", 8888
 _HEALTH = f"/api/v1/namespaces/{HOME}/services/{SERVICE}:{PORT}/proxy/apis/v2beta1/healthz"
 _NAME_IT = "name its address with --endpoint, or KFP_ENDPOINT"
 _FORWARD = (

@@ -216,6 +216,27 @@ class FakeBackend:
         self.set_state(run, "RUNNING")
         return {}
 
+    # the end of all
+
+    def _delete_run(self, call: Call) -> Object:
+        del self.state.runs[self._get(self.state.runs, call.path["run_id"], "run")["run_id"]]
+        return {}
+
+    def _delete_experiment(self, call: Call) -> Object:
+        identity = self._get(self.state.experiments, call.path["experiment_id"], "experiment")["experiment_id"]
+        del self.state.experiments[identity]
+        return {}
+
+    def _delete_pipeline(self, call: Call) -> Object:
+        identity = self._get(self.state.pipelines, call.path["pipeline_id"], "pipeline")["pipeline_id"]
+        of_it = [key for key, version in self.state.versions.items() if version["pipeline_id"] == identity]
+        if of_it and call.query.get("cascade") != "true":
+            raise Refused(400, 9, "the pipeline has versions")
+        for key in of_it:
+            del self.state.versions[key]
+        del self.state.pipelines[identity]
+        return {}
+
     # recurring runs
 
     def _create_recurring_run(self, call: Call) -> Object:

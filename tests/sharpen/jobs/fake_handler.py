@@ -50,6 +50,9 @@ class ApiHandler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self._serve("POST")
 
+    def do_PUT(self) -> None:
+        self._serve("PUT")
+
     def do_DELETE(self) -> None:
         self._serve("DELETE")
 
@@ -73,7 +76,7 @@ class ApiHandler(BaseHTTPRequestHandler):
             )
         group, plural, name, sub = (parts[key] or "" for key in ("group", "plural", "name", "sub"))
         watching = query.get("watch", "").lower() == "true"
-        verb = {"POST": "create", "DELETE": "delete"}.get(method) or (
+        verb = {"POST": "create", "PUT": "update", "DELETE": "delete"}.get(method) or (
             "get" if name else "watch" if watching else "list"
         )
         call = Call(group, f"{plural}/{sub}" if sub else plural, verb)
@@ -100,6 +103,8 @@ class ApiHandler(BaseHTTPRequestHandler):
             return self._create(key, body, fault)
         if method == "DELETE":
             return self._delete(key, name, body)
+        if sub == "scale" and name in api.objects.get(key, {}):
+            return self._scale(key, name, body)
         if sub == "log":
             return self._log(key, name, query, fault)
         if name:
@@ -139,6 +144,17 @@ class ApiHandler(BaseHTTPRequestHandler):
             else:
                 api.remove(key[0], key[1], name, key[2])
         return self._json(200, {"kind": "Status", "status": "Success"})
+
+    def _scale(self, key: tuple[str, str, str], name: str, body: Object) -> None:
+        """A Deployment's number of pods; those that are asked for are there at once."""
+        api = self.server_api
+        with api.changed:
+            found = api.objects[key][name]
+            if body:
+                found["spec"]["replicas"] = body["spec"]["replicas"]
+                found["status"] = {"availableReplicas": body["spec"]["replicas"]}
+                api.put(key[0], key[1], found)
+            return self._json(200, {"kind": "Scale", "spec": {"replicas": found["spec"]["replicas"]}})
 
     def _watch(self, key: tuple[str, str, str], query: dict[str, str], fault: Fault | None) -> None:
         api = self.server_api

@@ -216,7 +216,8 @@ def _gains(reference: Reference, settings: PromotionSettings) -> list[Gain]:
 
 def _gain(metric: str, figures: dict[str, float]) -> Gain:
     means = (figures[key] for key in ("reference", "candidate", "difference", "ci_low", "ci_high"))
-    return Gain(metric, *means, *(int(figures.get(key, 0)) for key in ("wins", "losses", "queries")))
+    wins, losses, queries = (int(figures.get(key, 0)) for key in ("wins", "losses", "queries"))
+    return Gain(metric, *means, wins=wins, losses=losses, queries=queries)
 
 
 def _notes(measured: EvaluationSummary, metric: str, earlier: int) -> list[str]:

@@ -56,9 +56,8 @@ class Steps:
     def log(self, task: Task) -> StepLog:
         """The end of a step's log; an empty one where it cannot be had."""
         if task.name not in self._logs:
-            self._logs[task.name] = StepLog(
-                self._text(self._nodes.pod(task.name), self._graph.templates.get(task.name))
-            )
+            template = self._graph.templates.get(task.name, "system-container-impl")
+            self._logs[task.name] = StepLog(self._text(self._nodes.pod(task.name), template))
         return self._logs[task.name]
 
     def failures(self) -> list[Failure]:

@@ -151,14 +151,18 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(200, log.encode(), "text/plain", {})
         return True
 
-    def _stream(self, write: Callable[[Callable[[bytes], None]], None]) -> None:
+    def _stream(self, write: Callable[[Callable[[bytes], None]], object]) -> None:
         self.send_response(200)
         self.send_header("content-type", "text/plain")
         self.send_header("transfer-encoding", "chunked")
         self.end_headers()
         self.close_connection = True
+
+        def send(data: bytes) -> None:
+            self.wfile.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
+
         with contextlib.suppress(OSError):
-            write(lambda data: self.wfile.write(f"{len(data):x}\r\n".encode() + data + b"\r\n") and None)
+            write(send)
 
     def _respond(self, call: Call, definition: Object) -> None:
         wrong = self._misbehaviour(call.operation)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import signal
 import subprocess
@@ -15,7 +16,7 @@ import pytest
 from pipeline.cluster.api import client
 from sharpen.registry.outcome import Gain, Outcome
 from tests.pipeline.cluster.conftest import ON_THE_STORE, Sharpen, branch, follow, only_line, only_run, task
-from tests.pipeline.cluster.fake_backend import Object
+from tests.pipeline.cluster.fake_backend import Object, State
 from tests.pipeline.cluster.fake_kfp import FakeKfp
 from tests.pipeline.cluster.fake_nodes import node_id
 from tests.sharpen.jobs.fake_api import FakeApi
@@ -34,11 +35,19 @@ def failed(reason: str, code: int) -> str:
     return f"{JSON}error: {reason}\n{END.format(code)}"
 
 
-def submitted(kfp: FakeKfp, on: Sharpen, *arguments: str) -> Object:
-    """A run that is there."""
-    done = on("submit", *ON_THE_STORE, *arguments)
-    assert done.code == 0, done.err
-    return list(kfp.state.runs.values())[-1]
+_SUBMITTED: list[State] = []
+
+
+def submitted(kfp: FakeKfp, on: Sharpen, name: str = "nightly") -> Object:
+    """A run that is there; what a first submit makes is taken over by later servers."""
+    if not _SUBMITTED:
+        done = on("submit", *ON_THE_STORE)
+        assert done.code == 0, done.err
+        _SUBMITTED.append(copy.deepcopy(kfp.state))
+    kfp.state = copy.deepcopy(_SUBMITTED[0])
+    run = only_run(kfp)
+    run["display_name"] = name
+    return run
 
 
 def test_waiting_tells_every_change_once_and_ends_with_success(kfp: FakeKfp, on: Sharpen) -> None:
@@ -166,7 +175,7 @@ def test_a_run_with_nothing_new_says_what_it_compared_and_succeeds(kfp: FakeKfp,
     ],
 )
 def test_a_run_that_fails_says_why(kfp: FakeKfp, on: Sharpen, log: str, code: int, said: str) -> None:
-    run = submitted(kfp, on, "--run-name", "nightly")
+    run = submitted(kfp, on)
     kfp.set_log(run, "finetuning", log, tries=2)
     failed = (
         task("data-prep", "SUCCEEDED"),
@@ -238,7 +247,7 @@ def test_what_a_job_waits_for_is_said_once_and_its_progress_while_it_runs(kfp: F
 
 
 def test_a_run_that_is_cancelled_says_so_with_an_exit_code_of_its_own(kfp: FakeKfp, on: Sharpen) -> None:
-    run = submitted(kfp, on, "--run-name", "nightly")
+    run = submitted(kfp, on)
     kfp.set_log(run, "finetuning", "terminated\n" + END.format(143))
     assert on("cancel", "nightly").code == 0
     follow(kfp, ("FAILED", (task("finetuning", "FAILED"),)))

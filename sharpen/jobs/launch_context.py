@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 # What Kubeflow Pipelines gives every pod of a run.
 POD_NAME_VARIABLE = "KFP_POD_NAME"
-_RUN_LABEL = "pipeline/runid"
+RUN_LABEL = "pipeline/runid"
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def discover_context(cluster: Cluster) -> LaunchContext:
         return LaunchContext(cluster.namespace, run)
     meta = pod["metadata"]
     if run == run_context.LOCAL_RUN:
-        run = (meta.get("labels") or {}).get(_RUN_LABEL, run)
+        run = (meta.get("labels") or {}).get(RUN_LABEL, run)
     owners = [owner for owner in meta.get("ownerReferences") or [] if owner["kind"] == "Workflow"]
     if owners and cluster.namespace != home:
         logger.warning(f"note: the job goes to namespace {cluster.namespace}, so deleting its run does not delete it")

@@ -161,7 +161,7 @@ def histogram(title: str, series: Sequence[tuple[str, str, Mapping[str, Any]]], 
     parts: list[Markup] = [el("line", x1="0", x2="100%", y1=height, y2=height, class_="grid")]
     for (name, role, found), row in zip(series, shares, strict=True):
         for i, (share, count) in enumerate(zip(row, found["counts"], strict=True)):
-            text = f"{name}: {count:,} ({share:.1%}) between {edges[i]:.3f} and {edges[i + 1]:.3f}"
+            text = f"{name}: {count:,} ({share:.1%}) between {plain(edges[i])} and {plain(edges[i + 1])}"
             tall = scale_y(share) * height
             x, wide = f"{(i + 0.04) * width:.3f}%", f"{0.92 * width:.3f}%"
             parts.append(

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from typing import Any
+
 MINUS = "−"
 
 LABELS = {
@@ -52,3 +56,26 @@ def plain(value: float) -> str:
     if abs(value) >= 1000:
         return f"{value:,.1f}".replace("-", MINUS)
     return f"{value:.4g}".replace("-", MINUS)
+
+
+def flat(values: Any, prefix: str = "") -> list[tuple[str, str]]:
+    """Nested settings or figures as (dotted name, value) rows, each value as it would be typed.
+
+    Records of a list are numbered from 1; histograms (``edges`` and ``counts``) are left out, for they are drawn.
+    """
+    rows: list[tuple[str, str]] = []
+    for key, value in values.items() if isinstance(values, Mapping) else enumerate(values, start=1):
+        if isinstance(value, Mapping) and "edges" in value and "counts" in value:
+            continue
+        records = isinstance(value, list) and all(isinstance(row, Mapping) for row in value)
+        if value and (isinstance(value, Mapping) or records):
+            rows += flat(value, f"{prefix}{key}.")
+        else:
+            shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            rows.append((f"{prefix}{key}", shown or "–"))
+    return rows
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a finite number (and not true or false)."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and value - value == 0

@@ -5,6 +5,7 @@ A page's template says ``{% extends "html_page.html" %}`` and fills the blocks `
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -53,10 +54,12 @@ def templates(folder: Path) -> Environment:
     )
 
 
-def message_page(title: str, sentence: str) -> str:
-    """A page that holds one sentence only."""
-    page = (
-        '{% extends "html_page.html" %}{% block title %}{{ title }}{% endblock %}'
-        "{% block body %}<p>{{ sentence }}</p>{% endblock %}"
-    )
-    return templates(FOLDER).from_string(page).render(title=title, sentence=sentence)
+def message_page(title: str, sentence: str, rows: Sequence[tuple[str, object]] = ()) -> str:
+    """A page of one sentence.
+
+    Args:
+        title: the heading.
+        sentence: what there is to say.
+        rows: names and values, for a table below it; none: no table.
+    """
+    return templates(FOLDER).get_template("message.html.j2").render(title=title, sentence=sentence, rows=rows)

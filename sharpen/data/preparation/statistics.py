@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import ceil
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from sharpen.data.dataset import SPLITS, DataSet
@@ -21,6 +23,7 @@ from sharpen.store import storage
 
 PERCENTILES = (5, 50, 95, 99)
 NOTICES_SHOWN = 30
+BINS = 20
 
 
 def statistics(working_set: WorkingSet, sources: Sources, report: ReadReport, leaks: Leaks) -> dict[str, Any]:
@@ -28,7 +31,7 @@ def statistics(working_set: WorkingSet, sources: Sources, report: ReadReport, le
 
     Returns:
         JSON-ready: fingerprint, passages, splits, inputs, queries_by_source, quarantine, dropped, leaks,
-        shared_positives_kept, notices, words.
+        shared_positives_kept, notices, words, characters.
     """
     data = working_set.data
     bad = sum(report.counts.values())
@@ -56,6 +59,7 @@ def statistics(working_set: WorkingSet, sources: Sources, report: ReadReport, le
         "shared_positives_kept": leaks.shared,
         "notices": dict(sorted(report.notices.items())),
         "words": {"query": _words(data.queries["text"]), "passage": _words(data.corpus["text"])},
+        "characters": {"query": _characters(data.queries["text"]), "passage": _characters(data.corpus["text"])},
     }
 
 
@@ -82,15 +86,31 @@ def _words(texts: pl.Series) -> dict[str, float]:
     return {**shown, "mean": round(fmean(lengths), 2), "max": float(lengths[-1])}
 
 
+def _characters(texts: pl.Series) -> dict[str, list[int]]:
+    """Histogram of the number of characters: n + 1 edges and n counts; the longest 1 % are counted in the last bin."""
+    lengths = texts.str.len_chars().to_numpy()
+    longest = int(np.percentile(lengths, 99)) if lengths.size else 0
+    width = max(1, ceil(longest / BINS))
+    counts, edges = np.histogram(np.minimum(lengths, width * BINS), bins=BINS, range=(0, width * BINS))
+    return {"edges": [int(edge) for edge in edges], "counts": counts.tolist()}
+
+
 def summary(stats: dict[str, Any], output: str) -> list[str]:
     """What a user should know of the result, in a few lines."""
     splits = ", ".join(f"{stats['splits'][split]['queries']:,} {split}" for split in SPLITS)
     words = stats["words"]
-    lines = [
+    return [
         f"data set: {stats['passages']:,} passages; queries: {splits}",
         f"words (median, 95 %): query {words['query']['p50']:.0f}, {words['query']['p95']:.0f}; "
         f"passage {words['passage']['p50']:.0f}, {words['passage']['p95']:.0f}",
+        *notes(stats),
+        f"written to {output}",
     ]
+
+
+def notes(stats: Mapping[str, Any]) -> list[str]:
+    """What was quarantined, left out, merged or changed, and what is missing, a line each."""
+    lines = []
     quarantine = stats["quarantine"]
     if quarantine["rows"]:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in quarantine["by_reason"].items())
@@ -113,7 +133,7 @@ def summary(stats: dict[str, Any], output: str) -> list[str]:
     lines += _notices(stats["notices"])
     if not stats["splits"]["dev"]["queries"]:
         lines.append("note: there is no dev query, so training cannot be watched on held-out data")
-    return [*lines, f"written to {output}"]
+    return lines
 
 
 def _notices(notices: dict[str, int]) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,20 +10,18 @@ import numpy as np
 
 from sharpen.data.trec import field
 from sharpen.evaluation.artifact import EvaluationArtifact
-from sharpen.evaluation.report.provenance import Provenance, is_number
+from sharpen.evaluation.report.provenance import Provenance
 from sharpen.evaluation.settings import EvaluationSettings
 from sharpen.evaluation.significance import SAME
 from sharpen.evaluation.split import EvaluationSplit
 from sharpen.metrics import measure
 from sharpen.reports import charts
 from sharpen.reports.charts import Figure, Series
-from sharpen.reports.formatting import MINUS, label, number, plain
+from sharpen.reports.formatting import is_number, label, number
+from sharpen.reports.training_curves import TRAINING_CURVES, Log, read_log
 
 POINTS = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16, 20, 25, 32, 40, 50, 63, 80, 100)
 TICKS = (1, 2, 5, 10, 20, 50, 100)
-
-# A line is drawn through at most this many points.
-LOGGED_POINTS = 400
 
 
 @dataclass(frozen=True)
@@ -83,45 +80,9 @@ def recall_by_depth(data: ReportData) -> Figure:
     return Figure("Recall by depth", "share of the relevant passages among the first k", chart)
 
 
-def training_loss(data: ReportData) -> Figure | None:
-    """Each step's loss and its smoothed line; None where none was logged."""
-    loss = logged(data).get("loss")
-    if not loss:
-        return None
-    lines = [Series("each step", "faint", thin(loss)), Series("loss", "tuned", thin(smoothed(loss)))]
-    if len(loss) < 20:
-        lines = [Series("loss", "tuned", loss)]
-    return Figure("Training loss", "by step; the strong line is smoothed", charts.line_chart("Loss by step", lines))
-
-
-def dev_scores(data: ReportData) -> Figure | None:
-    """Up to three retrieval metrics of the dev split by step; None where fewer than two were logged."""
-    found = {key: points for key, points in logged(data).items() if key.startswith(("dev_", "eval_"))}
-    scores = {key: points for key, points in found.items() if all(0 <= y <= 1 for _, y in points) and len(points) > 1}
-    shown = [key for key in scores if any(name in key for name in ("ndcg", "recall", "mrr", "map"))][:3]
-    if not shown:
-        return None
-    roles = ("champion", "base", "tuned")[-len(shown) :]
-    lines = [
-        Series(label(key.removeprefix("eval_").removeprefix("dev_")), role, scores[key])
-        for key, role in zip(reversed(shown), roles, strict=True)
-    ]
-    chart = charts.line_chart("Dev split by step", lines, text=lambda value: number(value, 2), end_text=number)
-    return Figure("Dev split", "by step", chart)
-
-
-def logged_value(key: str, heading: str) -> Callable[[ReportData], Figure | None]:
-    """A small chart of one logged value by step; None where fewer than two were logged."""
-
-    def draw(data: ReportData) -> Figure | None:
-        points = logged(data).get(key, [])
-        if len(points) < 2:
-            return None
-        line = Series(heading, "quiet", thin(points))
-        chart = charts.line_chart(f"{heading} by step", [line], height=90, named_ends=False, text=short)
-        return Figure(heading, "by step", chart)
-
-    return draw
+def of_the_log(draw: Callable[[Log], Figure | None]) -> Callable[[ReportData], Figure | None]:
+    """A chart of the log in training.json."""
+    return lambda data: draw(read_log(data.provenance.training))
 
 
 def mining_scores(data: ReportData) -> Figure | None:
@@ -161,13 +122,7 @@ def queries_by_split(data: ReportData) -> Figure | None:
 
 FIGURES: dict[str, tuple[Callable[[ReportData], Figure | None], ...]] = {
     "scores": (query_by_query, recall_by_depth),
-    "training": (
-        training_loss,
-        dev_scores,
-        logged_value("learning_rate", "Learning rate"),
-        logged_value("grad_norm", "Gradient norm"),
-        logged_value("negatives_per_query", "Negatives per query"),
-    ),
+    "training": tuple(of_the_log(draw) for draw in TRAINING_CURVES),
     "mining": (
         mining_scores,
         counts("mining", "picked_by", "Picked", "negatives by where they come from"),
@@ -200,45 +155,3 @@ def is_histogram(value: Any) -> bool:
         and len(edges) == len(counted) + 1 > 1
         and all(map(is_number, [*edges, *counted]))
     )
-
-
-def logged(data: ReportData) -> dict[str, list[tuple[float, float]]]:
-    """`columns` of the log in training.json."""
-    log = data.provenance.training.get("log")
-    return columns([row for row in log if isinstance(row, Mapping)] if isinstance(log, list) else [])
-
-
-def columns(records: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[float, float]]]:
-    """Name -> (step, value) of every number that the records hold; a record without a step counts on."""
-    found: dict[str, list[tuple[float, float]]] = {}
-    for number_of_record, record in enumerate(records, start=1):
-        step = record.get("step", number_of_record)
-        for key, value in record.items():
-            if key not in ("step", "epoch") and is_number(value) and is_number(step):
-                found.setdefault(key, []).append((float(step), float(value)))
-    return found
-
-
-def smoothed(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Exponential mean over about a twentieth of the points, corrected for its start."""
-    keep = 1 - 1 / max(len(points) / 20, 2)
-    total = weight = 0.0
-    found = []
-    for x, y in points:
-        total, weight = keep * total + y, keep * weight + 1
-        found.append((x, total / weight))
-    return found
-
-
-def thin(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """At most about `LOGGED_POINTS` points, evenly picked, the last one among them."""
-    step = math.ceil(len(points) / LOGGED_POINTS)
-    return [*points[: len(points) - 1 : step], points[-1]]
-
-
-def short(value: float) -> str:
-    """An axis label for values of any size: 2e-5, 0.5, 12."""
-    if value and abs(value) < 0.001:
-        mantissa, power = f"{value:.1e}".split("e")
-        return f"{mantissa.removesuffix('.0')}e{MINUS}{abs(int(power))}"
-    return plain(value)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,26 +41,3 @@ def _read(address: str, name: str) -> dict[str, Any]:
     uri = storage.join(address, name)
     value = storage.read_json(uri) if storage.exists(uri) else {}
     return value if isinstance(value, dict) else {}
-
-
-def flat(values: Any, prefix: str = "") -> list[tuple[str, str]]:
-    """Nested settings or figures as (dotted name, value) rows, each value as it would be typed.
-
-    Records of a list are numbered from 1; histograms (``edges`` and ``counts``) are left out, for they are drawn.
-    """
-    rows: list[tuple[str, str]] = []
-    for key, value in values.items() if isinstance(values, Mapping) else enumerate(values, start=1):
-        if isinstance(value, Mapping) and "edges" in value and "counts" in value:
-            continue
-        records = isinstance(value, list) and all(isinstance(row, Mapping) for row in value)
-        if value and (isinstance(value, Mapping) or records):
-            rows += flat(value, f"{prefix}{key}.")
-        else:
-            shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-            rows.append((f"{prefix}{key}", shown or "–"))
-    return rows
-
-
-def is_number(value: Any) -> bool:
-    """Whether a value is a finite number (and not true or false)."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and value - value == 0

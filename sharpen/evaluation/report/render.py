@@ -12,16 +12,16 @@ from markupsafe import Markup
 from sharpen.evaluation.artifact import EvaluationArtifact
 from sharpen.evaluation.report.examples import Examples
 from sharpen.evaluation.report.figures import ReportData, draw
-from sharpen.evaluation.report.provenance import Provenance, flat
+from sharpen.evaluation.report.provenance import Provenance
 from sharpen.evaluation.report.verdict import count, verdicts
 from sharpen.evaluation.settings import EvaluationSettings, metric_names
 from sharpen.evaluation.significance import group_sums, mean_interval
 from sharpen.evaluation.split import EvaluationSplit
 from sharpen.models.model_usage import usage_rows
 from sharpen.reports import charts
-from sharpen.reports.formatting import interval, label, number, p_text, signed
+from sharpen.reports.formatting import flat, interval, label, number, p_text, signed
+from sharpen.reports.gains import GainRow, gain_tables
 from sharpen.reports.html_page import templates
-from sharpen.reports.svg import Scale
 from sharpen.settings import EncoderSettings
 
 # Parts of training.json and report.json that are shown elsewhere, here or in the mining's own report.
@@ -121,49 +121,13 @@ def short_name(address: str) -> str:
     return "/".join(parts[-2:] if parts[-1] in GENERIC_NAMES else parts[-1:])
 
 
-@dataclass(frozen=True)
-class Gain:
-    """One headline metric against one reference, as a row of the interval plot."""
-
-    metric: str
-    before: str
-    after: str
-    difference: str
-    interval: str
-    p: str
-    tone: str
-    strip: Markup
-
-
-def gains(comparison: Mapping[str, Any], settings: EvaluationSettings) -> list[tuple[str, list[Gain], Markup]]:
-    """(reference, its rows, axis) for every reference; all strips have one scale."""
-    if not comparison:
-        return []
-    rows = {
+def gains(comparison: Mapping[str, Any], settings: EvaluationSettings) -> list[tuple[str, list[GainRow], Markup]]:
+    """(reference, its rows, axis) for every reference, with p corrected over the metrics that are shown."""
+    found = {
         name: [(metric, other["metrics"][metric]) for metric in settings.headline_metrics]
-        for name, other in comparison["against"].items()
+        for name, other in comparison.get("against", {}).items()
     }
-    scale = charts.interval_scale([(r["ci_low"], r["ci_high"]) for found in rows.values() for _, r in found])
-    return [
-        (name, [_gain(metric, r, scale) for metric, r in found], charts.interval_axis(scale))
-        for name, found in rows.items()
-    ]
-
-
-def _gain(metric: str, result: Mapping[str, Any], scale: Scale) -> Gain:
-    low, middle, high = result["ci_low"], result["difference"], result["ci_high"]
-    tone = "up" if low > 0 else "down" if high < 0 else "level"
-    alt = f"{label(metric)}: {signed(middle)}, interval {interval(low, high)}"
-    return Gain(
-        metric=label(metric),
-        before=number(result["reference"]),
-        after=number(result["candidate"]),
-        difference=signed(middle),
-        interval=interval(low, high),
-        p=p_text(result["p_holm"]),
-        tone=tone,
-        strip=charts.interval_strip(scale, low, middle, high, tone, alt),
-    )
+    return gain_tables({name: [(metric, r, p_text(r["p_holm"])) for metric, r in rows] for name, rows in found.items()})
 
 
 def all_scores(

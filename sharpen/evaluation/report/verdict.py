@@ -8,6 +8,7 @@ from typing import Any
 
 from sharpen.evaluation.settings import EvaluationSettings
 from sharpen.reports.formatting import interval, label, number, p_text, signed
+from sharpen.reports.gains import tone
 
 NBSP = "\N{NO-BREAK SPACE}"
 NAMES = {"base": "base model", "champion": "present champion"}
@@ -50,27 +51,21 @@ def verdicts(
             f"{signed(result['difference'])} · {level} {interval(result['ci_low'], result['ci_high'])} · "
             f"{count(queries, result['groups'])} · p{NBSP}{equals(p_text(result['p_value']))}"
         )
-        found.append(Verdict(_sentence(label(metric), name, result), evidence, _tone(result)))
+        found.append(Verdict(_sentence(label(metric), name, result), evidence, tone(result)))
     return found
 
 
 def _sentence(metric: str, name: str, result: Mapping[str, Any]) -> str:
     who = NAMES.get(name, name)
     before, after = number(result["reference"]), number(result["candidate"])
-    tone = _tone(result)
-    if tone == "up":
+    went = tone(result)
+    if went == "up":
         return f"{metric} rose from {before} to {after} against the {who}."
-    if tone == "down":
+    if went == "down":
         return f"{metric} fell from {before} to {after} against the {who}."
     if result["wins"] == result["losses"] == 0:
         return f"{metric} is {after}, the same as the {who}'s on every query."
     return f"{metric} is {after}; no measurable difference from the {who}'s {before}."
-
-
-def _tone(result: Mapping[str, Any]) -> str:
-    if result["ci_low"] > 0:
-        return "up"
-    return "down" if result["ci_high"] < 0 else "level"
 
 
 def count(queries: int, groups: int | None = None) -> str:

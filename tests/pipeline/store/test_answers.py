@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import html
 import http.client
 import http.server
 import json
 import re
-import shutil
 import ssl
-import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +17,7 @@ import pytest
 
 from pipeline.store import seaweedfs
 from pipeline.store.server import BUCKET, EmbeddedStore
+from tests.browser import BROWSER, answer, dom
 
 pytestmark = [pytest.mark.store, pytest.mark.processes]
 
@@ -38,9 +36,6 @@ PATHS = (
 # by these the store only says that it is there
 HARMLESS = re.compile(
     r"\A\s*\Z|Client sent an HTTP request to an HTTPS server|<Code>(AccessDenied|MethodNotAllowed|InvalidAction)</Code>"
-)
-BROWSER = next(
-    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), ""
 )
 
 
@@ -172,13 +167,9 @@ def test_a_page_in_a_browser_cannot_read_overwrite_or_delete(store: EmbeddedStor
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", "--virtual-time-budget=30000"]
-        command += [f"--user-data-dir={tmp_path}", f"http://127.0.0.1:{server.server_port}/"]
-        shown = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+        shown = dom(f"http://127.0.0.1:{server.server_port}/", tmp_path)
         server.shutdown()
-    told = re.search(r"done (\[.*?\])</pre>", shown, re.DOTALL)
-    assert told, shown[-2000:]
-    for url, method, status, body in json.loads(html.unescape(told[1])):
+    for url, method, status, body in answer(shown):
         assert HARMLESS.search(body), (url, method, body)
         assert status >= 400, (url, method)
     assert is_untouched(store)

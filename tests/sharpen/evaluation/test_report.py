@@ -14,13 +14,13 @@ from sharpen.evaluation.artifact import EvaluationArtifact
 from sharpen.evaluation.comparison import compare
 from sharpen.evaluation.report import render_report
 from sharpen.evaluation.report.examples import first_rank, is_code, shown
-from sharpen.evaluation.report.figures import columns, is_histogram, smoothed, thin
-from sharpen.evaluation.report.provenance import Provenance, flat
+from sharpen.evaluation.report.figures import is_histogram
+from sharpen.evaluation.report.provenance import Provenance
 from sharpen.evaluation.report.render import short_name, title
 from sharpen.evaluation.settings import EvaluationSettings, metric_names
 from sharpen.evaluation.split import EvaluationSplit
 from sharpen.metrics import TIE_RULE, means, measure
-from sharpen.reports.formatting import number, signed
+from sharpen.reports.formatting import flat, number, signed
 from sharpen.reports.html_page import CONTENT_SECURITY_POLICY
 from sharpen.settings import EncoderSettings
 from tests.sharpen.reports.html_pages import check_page
@@ -284,12 +284,3 @@ def test_odd_values_of_earlier_steps_are_not_drawn(tmp_path, value):
     only = evaluated(tmp_path / "only", judged, 1.0, 1)
     page = render_report(only, {}, {}, judged, SETTINGS, EncoderSettings(), Provenance({"log": value}, odd, odd))
     assert "All figures" in check_page(page)
-
-
-def test_logged_columns_survive_odd_records():
-    records = [{"loss": 1.0}, {"step": 2, "loss": float("nan")}, {"step": 3, "loss": 0.5, "note": "x"}]
-    assert columns(records) == {"loss": [(1.0, 1.0), (3.0, 0.5)]}
-    line = [(float(i), 1.0) for i in range(1000)]
-    assert len(thin(line)) <= 401
-    assert thin(line)[-1] == line[-1]
-    assert smoothed(line)[-1] == (999.0, pytest.approx(1.0))

@@ -29,6 +29,7 @@ class _Tags(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.found.append((tag, dict(attrs)))
+        self.text += " " if tag in ("td", "th", "li") else ""
         if tag not in _VOID:
             self.open.append(tag)
 
@@ -42,7 +43,7 @@ class _Tags(HTMLParser):
             raise AssertionError(f"</{tag}> closes nothing")
 
     def handle_data(self, data: str) -> None:
-        self.text += data
+        self.text += data if self.open[-1:] != ["style"] else ""
 
 
 def check_page(page: str) -> str:

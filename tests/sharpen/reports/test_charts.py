@@ -46,7 +46,7 @@ def test_bars_of_a_histogram_are_shares_of_their_own_series():
     bars = re.findall(r'<rect x="([.0-9]+)%" width="[.0-9]+%" y="([.0-9]+)" height="([.0-9]+)"', drawn)
     assert [float(height) for *_, height in bars] == [75, 25, 0, 100]
     assert all(float(y) + float(height) == 100 for _, y, height in bars)
-    assert "few: 3 (75.0%) between 0.000 and 0.500" in drawn
+    assert "few: 3 (75.0%) between 0 and 0.5" in drawn
     assert histogram("None", [("none", "positive", {"edges": edges, "counts": [0, 0]})])
 
 

@@ -143,7 +143,7 @@ def test_a_test_set_that_decided_often_is_warned_of(
         make_evaluation(make_model("w1")),
         NAME,
         root,
-        PromotionSettings(),
+        PromotionSettings.from_json("{}"),
         verdict="reject",
         reasons=["no"],
         version="",

@@ -23,7 +23,7 @@ INPUTS ?= 10000
 TOOLS := .venv-tools/bin
 DOCS := .venv-docs/bin
 
-.PHONY: help demo test fuzz test-images test-cluster test-two-hosts test-newest-client test-minimum lint lint-workflows
+.PHONY: help demo test fuzz test-images test-cluster test-two-hosts test-outages test-newest-client test-minimum lint lint-workflows
 .PHONY: settings docs release image-locks tool-locks pin-base
 .PHONY: bench-finetuning bench-mining bench-quality kind kind-run kind-down store-down clean
 
@@ -84,6 +84,9 @@ test-cluster: $(VENV)/dev.done  ## runs on a cluster of yours with Kubeflow Pipe
 
 test-two-hosts: $(VENV)/dev.done  ## fine-tuning on two hosts of which each is lost once (needs root and ip netns)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/two_hosts.py -rs
+
+test-outages: $(VENV)/dev.done  ## the pipeline with a store that goes away for 90 s in every step (an hour)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/outages.py -s
 
 test-newest-client: $(VENV)/dev.done  ## the job tests with the newest kubernetes client
 	@SHARPEN_TEST_NEWEST=1 $(BIN)/python -m pytest tests/sharpen/jobs/test_cluster_client.py -rs

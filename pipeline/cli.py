@@ -14,6 +14,7 @@ from pipeline.cluster.options import Assignments, Config, LauncherImage
 from pipeline.cluster.schedule_commands import schedule
 from pipeline.doctor.command import doctor
 from pipeline.local.interruption import end_steps_when_interrupted
+from pipeline.store.clean_command import clean
 from sharpen.errors import GateRejected, InputError, Overtaken
 from sharpen.terminal import printable
 
@@ -28,7 +29,9 @@ app = typer.Typer(
 )
 models = typer.Typer(help="The registry: versions of models and the champion.", no_args_is_help=True)
 runs = typer.Typer(help="Finished runs, to compare them.", no_args_is_help=True)
-store = typer.Typer(help="The embedded S3 store of this folder.", no_args_is_help=True)
+store = typer.Typer(
+    help="The embedded S3 store of this folder; what runs left in it or in another.", no_args_is_help=True
+)
 app.command()(doctor)
 app.add_typer(models, name="models")
 app.add_typer(runs, name="runs")
@@ -277,6 +280,9 @@ def env() -> None:
 
     for name, value in EmbeddedStore(WORK / "store").env().items():
         typer.echo(f"export {name}={shlex.quote(value)}")
+
+
+store.command()(clean)
 
 
 def main() -> None:

@@ -15,27 +15,36 @@ def finish(
     status: dsl.PipelineTaskFinalStatus,
     summary: dsl.Output[dsl.Markdown],
 ) -> None:
-    """Say how the run ended, and delete its training jobs that go on.
+    """Say how the run ended, and delete its training jobs that go on and what earlier runs left in the store.
 
     Args:
         model_name: Name of the model in the registry.
         store: Root of the registry.
-        overrides: Settings of the run, which say in which namespace its jobs are.
+        overrides: Settings of the run, which say in which namespace its jobs are, and when leftovers are deleted.
         status: State of the run, given by the pipeline.
     """
     from pathlib import Path
 
     from components.kfp_context import exit_on_error
-    from pipeline.parameters import job_namespace
+    from pipeline.parameters import settings_at_the_end
     from sharpen.jobs.cleanup import delete_unfinished_jobs
     from sharpen.registry.last_run import describe_run
     from sharpen.registry.pages import end_page
     from sharpen.run_context import run_id
+    from sharpen.store.leftovers import sweep
     from sharpen.terminal import printable
 
     with exit_on_error("finish"):
-        reaped = delete_unfinished_jobs(job_namespace(overrides))
+        settings = settings_at_the_end(overrides)
+        reaped = delete_unfinished_jobs(settings.job.namespace)
         end = describe_run(store, model_name, run_id()) or status.state.lower()
         page = end_page(model_name, end, status.pipeline_job_resource_name, status.error_message or "", reaped)
         Path(summary.path).write_text(page, encoding="utf-8")
         print(printable(f"{model_name}: {end}"))
+        # KFP puts the outputs of a run below <root>/<pipeline>/<run>
+        runs, inside, _ = summary.uri.partition(f"/{run_id()}/")
+        sweep(
+            [root for root in (store, runs if inside else "") if root],
+            settings.retraining.delete_leftovers_days,
+            without=run_id(),
+        )

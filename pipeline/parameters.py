@@ -233,12 +233,12 @@ def resolve(top_level: Mapping[str, str], overrides: str) -> Settings:
     return Settings.checked(values)
 
 
-def job_namespace(overrides: str) -> str:
-    """The setting `job.namespace` of a run; empty, too, for overrides that its first task refused: it made no job."""
+def settings_at_the_end(overrides: str) -> Settings:
+    """The settings of a run for its last task; the defaults for overrides that its first task refused."""
     try:
-        return resolve({}, overrides).job.namespace
+        return resolve({}, overrides)
     except InputError:
-        return ""
+        return Settings.checked({})
 
 
 def _merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:

@@ -14,6 +14,7 @@ from kfp.dsl import PipelineTask, pipeline_context
 from pipeline.parameters import Settings
 from pipeline.resources import ResourceRequest, resource_requests
 from pipeline.settings import PodSettings
+from sharpen import http_api
 from sharpen.jobs.settings import JobSettings
 from sharpen.run_context import RUN_ID_VARIABLE
 from sharpen.store.checksums import ETAGS_VARIABLE
@@ -23,7 +24,13 @@ from sharpen.store.retry import TIMEOUT_VARIABLE
 STORE_SECRET = "mlpipeline-minio-artifact"  # noqa: S105 - its name
 STORE_KEYS = {"accesskey": "AWS_ACCESS_KEY_ID", "secretkey": "AWS_SECRET_ACCESS_KEY"}
 STORE_CONFIG = "sharpen-store"
-STORE_PLACES = ("AWS_ENDPOINT_URL_S3", "AWS_REGION", TIMEOUT_VARIABLE, ETAGS_VARIABLE)
+STORE_PLACES = (
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_REGION",
+    TIMEOUT_VARIABLE,
+    http_api.TIMEOUT_VARIABLE,
+    ETAGS_VARIABLE,
+)
 # What network policies choose pods by.
 LABELS = {"app.kubernetes.io/name": "sharpen", "app.kubernetes.io/component": "step"}
 

@@ -38,6 +38,14 @@ class RetrainingSettings(SettingsModel):
         description="Model that training starts from and that mining scores with: base_model, or the model in use; "
         "base_model too while there is none. Results are always compared with both.",
     )
+    delete_leftovers_days: int = Field(
+        7,
+        ge=0,
+        le=3650,
+        description="A run that ends deletes what others that failed or were cancelled left in the store (checkpoints, "
+        "half-written folders, unfinished uploads), when nobody has written to it for so many days; until then they "
+        "can be retried. 0: never.",
+    )
 
 
 class PodSettings(SettingsModel):

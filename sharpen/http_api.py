@@ -1,21 +1,18 @@
-"""Calls of the HTTP APIs of Kubernetes and Kubeflow Pipelines: one error for refusals, one way to repeat."""
+"""What the HTTP APIs of Kubernetes and Kubeflow Pipelines answer: one error for refusals, one way to repeat."""
 
 from __future__ import annotations
 
 import json
-import logging
-import random
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
-from sharpen.console import TO_STDERR
+from sharpen import retry
 
-if TYPE_CHECKING:
-    from tenacity import RetryCallState
-
-logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
+#: for how many seconds a call is repeated
+TIMEOUT_VARIABLE = "SHARPEN_API_TIMEOUT"
 #: answers after which the same call may succeed; 0: no answer
 PASSING = (0, 408, 425, 429, 500, 502, 503, 504)
 
@@ -72,46 +69,48 @@ def parse_refusal(status: int, reason: str, body: bytes | str | None, headers: M
     return ApiError(status, message or reason, str(answer.get("reason") or reason), seconds, answer)
 
 
-def repeat(
-    call: Callable[[], T],
-    may_repeat: Callable[[BaseException], bool],
-    *,
-    patience: float,
-    first_wait: float,
-    longest_wait: float,
-) -> T:
-    """The result of a call, which is made again while it may be.
+@dataclass
+class Server:
+    """An API, and how long it is waited for when it does not answer.
 
-    Args:
-        call: makes the request.
-        may_repeat: whether an exception of it passes.
-        patience: seconds after which its exception is raised.
-        first_wait: longest wait before the second try in seconds; it doubles from there.
-        longest_wait: longest wait between tries, unless the server sets more.
+    Attributes:
+        name: in words.
+        is_known: it has answered, or its address cannot be wrong.
+        patience: seconds for which a call is repeated; None: those of `SHARPEN_API_TIMEOUT`.
+        first_pause: longest pause before the second try, in seconds; it doubles from there.
+        longest_pause: longest pause between tries, unless the server asks for more.
     """
-    from tenacity import Retrying, retry_if_exception
 
-    def wait(state: RetryCallState) -> float:
-        error = state.outcome.exception() if state.outcome else None
-        requested = error.retry_after if isinstance(error, ApiError) else 0.0
-        grown = min(longest_wait, first_wait * 2 ** min(state.attempt_number - 1, 10))
-        # never earlier than the server allows, and not all clients at once
-        return max(requested, grown / 2) + random.uniform(0, grown / 2)
+    name: str
+    is_known: bool
+    patience: float | None
+    first_pause: float
+    longest_pause: float
 
-    def warn(state: RetryCallState) -> None:
-        if state.attempt_number in (3, 10) and state.outcome:
-            logger.warning(
-                f"warning: the API does not answer well ({state.outcome.exception()}); trying on", extra=TO_STDERR
-            )
+    def call(self, request: Callable[[float], T], may_repeat: Callable[[ApiError], bool]) -> T:
+        """The API's answer.
 
-    retrying = Retrying(
-        retry=retry_if_exception(may_repeat),
-        stop=lambda state: (state.seconds_since_start or 0.0) > patience,
-        wait=wait,
-        before_sleep=warn,
-        reraise=True,
-    )
-    return retrying(call)
+        Args:
+            request: makes the call; takes the seconds that are left for it.
+            may_repeat: whether it may be made again after an error.
+
+        Raises:
+            ApiError: a refusal, or no answer for too long.
+        """
+        budget = retry.budget_seconds(TIMEOUT_VARIABLE) if self.patience is None else self.patience
+
+        def patience(error: Exception) -> float | None:
+            if not isinstance(error, ApiError):
+                return None
+            self.is_known |= error.status > 0
+            if not may_repeat(error):
+                return None
+            return budget if self.is_known else min(budget, retry.FIRST_CONTACT_SECONDS)
+
+        pauses = {"first_pause": self.first_pause, "longest_pause": self.longest_pause}
+        answer = retry.repeat(lambda left: request(max(1.0, left)), self.name, patience, budget, **pauses)
+        self.is_known = True
+        return answer
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

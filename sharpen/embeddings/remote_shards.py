@@ -19,8 +19,8 @@ import numpy as np
 from sharpen.embeddings.cache_metadata import DESCRIPTION, check_description, described
 from sharpen.embeddings.shards import KEYS, VECTORS, ShardFolder, ShardIndex, name_of, right_keys
 from sharpen.errors import SharpenError
+from sharpen.retry import at_most
 from sharpen.store import local_store, object_store
-from sharpen.store.retry import at_most
 from sharpen.uri import NotFound, PreconditionFailed, parse_remote
 
 logger = logging.getLogger(__name__)

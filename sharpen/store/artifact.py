@@ -196,7 +196,7 @@ def foreign_files(folder: Path) -> list[str]:
 
 def _publish_remote(remote: S3Uri, folder: Path, marker: Manifest) -> None:
     names = {file["name"] for file in marker.files}
-    earlier = _written_before(remote.below(MARKER)) | _written_before(remote.below(WRITING))
+    earlier = written_before(remote.below(MARKER)) | written_before(remote.below(WRITING))
     plan = {"files": [{"name": name} for name in sorted(names | earlier)]}
     object_store.write(remote.below(WRITING), json.dumps(plan).encode())
     object_store.delete_keys(remote, [remote.prefix + MARKER])
@@ -208,7 +208,8 @@ def _publish_remote(remote: S3Uri, folder: Path, marker: Manifest) -> None:
     object_store.delete_keys(remote, [remote.prefix + WRITING])
 
 
-def _written_before(remote: S3Uri) -> set[str]:
+def written_before(remote: S3Uri) -> set[str]:
+    """The files that a marker, or the list of an upload in progress, names; none where it is not there or not ours."""
     try:
         return {
             validate_relative_path(file["name"], remote.uri)

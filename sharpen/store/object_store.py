@@ -1,38 +1,41 @@
 """Files in an S3-compatible object store: one function per operation.
 
 Credentials and endpoint come from the standard AWS variables and files. Every operation is repeated while the store
-does not answer (`store_retry`) and fails in plain words (`s3_errors`). Nothing here knows what the files mean.
+does not answer (`sharpen.store.retry`) and fails in plain words (`s3_errors`). Nothing here knows what the files mean.
 """
 
 from __future__ import annotations
 
-import contextlib
 import secrets
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, NamedTuple
 
-from sharpen.errors import InputError, StepFailed
+from sharpen.errors import StepFailed
 from sharpen.store.checksums import etag_of
 from sharpen.store.retry import call
 from sharpen.store.s3_download import PART_BYTES, download, get
-from sharpen.store.s3_errors import no_store
+from sharpen.store.s3_errors import code_of, no_store
 from sharpen.store.s3_upload import put, upload
 from sharpen.uri import DamagedTransfer, S3Uri, StoredFile, StoreUnavailable, join
 
 __all__ = [
     "PART_BYTES",
-    "abort_uploads",
+    "Upload",
+    "abort",
     "delete_keys",
     "download",
     "files",
     "folders",
     "has_folder",
     "head",
+    "pages",
     "probe",
     "read",
     "read_with_age",
+    "unfinished_uploads",
     "upload",
     "write",
 ]
@@ -47,9 +50,17 @@ def read(remote: S3Uri) -> tuple[bytes, str]:
 def read_with_age(remote: S3Uri) -> tuple[bytes, str, float]:
     """Content and ETag of a file, and the seconds since it was written, by the store's own clock. Raises NotFound."""
     data, answer = get(remote)
-    now = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
-    moment = parsedate_to_datetime(now) if now else datetime.now(UTC)
-    return data, etag_of(answer), (moment - answer["LastModified"]).total_seconds()
+    return data, etag_of(answer), _age(answer, answer["LastModified"])
+
+
+def _age(answer: dict[str, Any], moment: datetime) -> float:
+    """Seconds since a moment, by the clock of the store that gave the answer, or ours where it does not say."""
+    try:
+        now = parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
+    except (KeyError, ValueError):
+        return (datetime.now(UTC) - moment).total_seconds()
+    # a proxy may add a date of its own, and two are read as one without a zone
+    return (now.replace(tzinfo=now.tzinfo or UTC) - moment).total_seconds()
 
 
 def write(remote: S3Uri, data: bytes, *, if_match: str | None = None, if_absent: bool = False) -> str:
@@ -72,7 +83,12 @@ def _listing(remote: S3Uri, **options: Any) -> dict[str, Any]:
                 kind = answer["ResponseMetadata"]["HTTPHeaders"].get("content-type", "no type")
                 raise no_store(remote, f"no listing, but {kind}")
             answer["Contents"] = [
-                {"Key": str(item["Key"]), "Size": int(item["Size"]), "ETag": str(item["ETag"]).strip('"')}
+                {
+                    "Key": str(item["Key"]),
+                    "Size": int(item["Size"]),
+                    "ETag": str(item["ETag"]).strip('"'),
+                    "Age": _age(answer, item["LastModified"]),
+                }
                 for item in answer.get("Contents", [])
             ]
             answer["CommonPrefixes"] = [{"Prefix": str(item["Prefix"])} for item in answer.get("CommonPrefixes", [])]
@@ -83,8 +99,8 @@ def _listing(remote: S3Uri, **options: Any) -> dict[str, Any]:
     return call(remote, once)
 
 
-def _pages(remote: S3Uri, **options: Any) -> Iterator[dict[str, Any]]:
-    """The pages of a listing of what lies below the address."""
+def pages(remote: S3Uri, **options: Any) -> Iterator[dict[str, Any]]:
+    """The pages of a listing of what lies below the address: ``Contents`` with Key, Size, ETag, and Age in seconds."""
     page = _listing(remote, Prefix=remote.prefix, **options)
     yield page
     while page["IsTruncated"]:
@@ -96,7 +112,7 @@ def files(remote: S3Uri) -> list[StoredFile]:
     """Every file below the address, sorted by name."""
     found = [
         StoredFile(join(remote.uri, name), name, item["Size"], item["ETag"])
-        for page in _pages(remote)
+        for page in pages(remote)
         for item in page["Contents"]
         # consoles store empty objects whose key ends in a slash to show a folder
         if (name := item["Key"].removeprefix(remote.prefix)) and not name.endswith("/")
@@ -108,7 +124,7 @@ def folders(remote: S3Uri) -> list[str]:
     """Names of the folders directly below the address, sorted."""
     return sorted(
         item["Prefix"].removeprefix(remote.prefix).rstrip("/")
-        for page in _pages(remote, Delimiter="/")
+        for page in pages(remote, Delimiter="/")
         for item in page["CommonPrefixes"]
     )
 
@@ -143,19 +159,64 @@ def delete_keys(remote: S3Uri, keys: list[str]) -> None:
         call(remote, once)
 
 
-def abort_uploads(remote: S3Uri) -> None:
-    """End the uploads in parts of files below the address, whose parts nobody lists and the store keeps.
+class Upload(NamedTuple):
+    """An upload in parts that was begun and not ended; nobody lists its parts, and the store keeps them.
 
-    A store that has no such call or does not allow it keeps them until a rule of its own deletes them.
+    Attributes:
+        key: of the file that it was to be.
+        upload_id: its name in the store.
+        size: bytes of its parts.
+        age: seconds since its last part was written, by the store's clock.
     """
 
-    def once(client: Any) -> None:
+    key: str
+    upload_id: str
+    size: int
+    age: float
+
+
+def unfinished_uploads(remote: S3Uri) -> list[Upload]:
+    """The uploads in parts of files below the address.
+
+    Raises:
+        StepFailed, InputError: a store that has no such call, or does not allow it.
+    """
+
+    def once(client: Any) -> list[Upload]:
+        found = []
         for page in client.get_paginator("list_multipart_uploads").paginate(Bucket=remote.bucket, Prefix=remote.prefix):
             for one in page.get("Uploads", []):
-                client.abort_multipart_upload(Bucket=remote.bucket, Key=one["Key"], UploadId=one["UploadId"])
+                names = {"Bucket": remote.bucket, "Key": one["Key"], "UploadId": one["UploadId"]}
+                with _unless_ended():
+                    pieces = client.get_paginator("list_parts").paginate(**names)
+                    parts = [part for more in pieces for part in more.get("Parts", [])]
+                    last = max([one["Initiated"], *(part["LastModified"] for part in parts)])
+                    size = sum(part["Size"] for part in parts)
+                    found.append(Upload(one["Key"], one["UploadId"], size, _age(page, last)))
+        return found
 
-    with contextlib.suppress(InputError, StepFailed):
-        call(remote, once)
+    return call(remote, once)
+
+
+def abort(remote: S3Uri, upload: Upload) -> None:
+    """End an upload in parts and delete its parts; one that has ended meanwhile is left."""
+
+    def once(client: Any) -> None:
+        with _unless_ended():
+            client.abort_multipart_upload(Bucket=remote.bucket, Key=upload.key, UploadId=upload.upload_id)
+
+    call(remote, once)
+
+
+@contextmanager
+def _unless_ended() -> Iterator[None]:
+    from botocore.exceptions import ClientError
+
+    try:
+        yield
+    except ClientError as error:
+        if code_of(error) != "NoSuchUpload":
+            raise
 
 
 def probe(remote: S3Uri, *, write: bool) -> None:

@@ -11,10 +11,11 @@ from urllib.parse import urlsplit
 from sharpen.errors import InputError
 from sharpen.uri import S3Uri, check_endpoint, scheme_of
 
-CONNECT_SECONDS = 3
-READ_SECONDS = 60
+# (connecting or taking 16 KiB of a body, the next bytes of an answer): a store that is paused answers neither, and
+# one that deletes a thousand files takes a while
+_SECONDS = (10, 30)
 # what has never answered is not waited for that long
-FIRST_READ_SECONDS = 10
+_FIRST_SECONDS = (3, 10)
 CONNECTIONS = 16
 
 _ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
@@ -30,17 +31,26 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _making = threading.Lock()
 
 
-def client(remote: S3Uri, *, read_seconds: int = READ_SECONDS) -> Any:
+def client(remote: S3Uri, *, seconds: float = float("inf"), known: bool = True) -> Any:
     """The client for an address. Clients are shared between threads, and made anew when the AWS variables change.
 
     It tries nothing twice: `sharpen.store.retry` does.
+
+    Args:
+        remote: the address.
+        seconds: how long it may wait for the store at most.
+        known: whether the store has answered before.
 
     Raises:
         InputError: no endpoint for ``minio://``, or the endpoint is not an address or holds a secret.
     """
     endpoint = _named_endpoint(remote)
+    connect, read = _SECONDS if known else _FIRST_SECONDS
+    # halved, so that few clients are made
+    while read > max(1, seconds):
+        connect, read = max(1, connect // 2), read // 2
     with _making:
-        return _client(endpoint, remote.region, read_seconds, identity(), os.getpid())
+        return _client(endpoint, remote.region, (connect, read), identity(), os.getpid())
 
 
 def endpoint_of(remote: S3Uri) -> str:
@@ -74,7 +84,7 @@ def _session(_who: int, _pid: int) -> Any:
 
 
 @cache
-def _client(endpoint: str | None, region: str | None, read_seconds: int, who: int, pid: int) -> Any:
+def _client(endpoint: str | None, region: str | None, seconds: tuple[int, int], who: int, pid: int) -> Any:
     from botocore.config import Config
 
     session = _session(who, pid)
@@ -83,8 +93,8 @@ def _client(endpoint: str | None, region: str | None, read_seconds: int, who: in
         config = Config(
             s3={"addressing_style": style},  # type: ignore[arg-type]
             retries={"mode": "standard", "total_max_attempts": 1},
-            connect_timeout=CONNECT_SECONDS,
-            read_timeout=read_seconds,
+            connect_timeout=seconds[0],
+            read_timeout=seconds[1],
             max_pool_connections=CONNECTIONS,
             # boto3's default checksum trailers are refused by older S3-compatible stores; s3_upload sends headers
             request_checksum_calculation="when_required",

@@ -59,6 +59,11 @@ def fault_of(remote: S3Uri, error: Exception) -> Exception:
             f"{remote.uri}: no credentials for the object store ({_line(error)}); "
             "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
         )
+    if isinstance(error, faults.CredentialRetrievalError):
+        return Unreachable(
+            f"{remote.uri}: the service that gives credentials for the object store fails ({_line(error)})",
+            "are AWS_PROFILE and the service account right?",
+        )
     if isinstance(error, faults.FlexibleChecksumError):
         return DamagedTransfer(f"{remote.uri}: damaged on its way from the object store ({_line(error)})")
     if isinstance(error, ResponseParserError):

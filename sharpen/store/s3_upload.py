@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sharpen.errors import StepFailed
+from sharpen.retry import at_most
 from sharpen.store import checksums, local_store
-from sharpen.store.retry import DAMAGED_TRIES, at_most, call
+from sharpen.store.retry import DAMAGED_TRIES, call
 from sharpen.store.s3_client import endpoint_of
 from sharpen.store.s3_download import PART_BYTES, Done, in_threads, open_object
 from sharpen.store.s3_errors import code_of, no_store

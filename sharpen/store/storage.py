@@ -9,10 +9,11 @@ registry's pointer changes hands. Faults of the user (bucket, secret, endpoint, 
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
-from sharpen.errors import InputError
+from sharpen.errors import InputError, StepFailed
 from sharpen.store import local_store, object_store
 from sharpen.store.artifact import (
     MARKER,
@@ -148,10 +149,13 @@ def delete_unfinished(uri: str) -> None:
     if is_complete(uri):
         return
     delete(uri)
-    if is_remote(uri):
-        object_store.abort_uploads(parse_remote(uri))
-    else:
+    if not is_remote(uri):
         local_store.delete_half_written(local_path(uri))
+        return
+    # where that is not possible, the store keeps their parts until a rule of its own deletes them
+    with contextlib.suppress(InputError, StepFailed):
+        for upload in object_store.unfinished_uploads(parse_remote(uri)):
+            object_store.abort(parse_remote(uri), upload)
 
 
 def check_access(uri: str, *, write: bool = False) -> None:

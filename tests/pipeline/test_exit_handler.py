@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -40,7 +42,8 @@ def finished(folder: Path, overrides: str) -> str:
     """What the exit task of a run that was terminated writes."""
     summary = folder / "summary.md"
     status = SimpleNamespace(state="CANCELLED", error_message="", pipeline_job_resource_name="sharpen-x1")
-    finish.python_func("search", str(folder / "store"), overrides, status, SimpleNamespace(path=str(summary)))
+    output = SimpleNamespace(path=str(summary), uri=str(folder / "kfp" / RUN / "finish" / "summary"))
+    finish.python_func("search", str(folder / "store"), overrides, status, output)
     return summary.read_text()
 
 
@@ -72,3 +75,18 @@ def test_an_api_that_refuses_everything_keeps_nobody_from_being_told(
     pod.tokens = {"another"}
     assert "## search: cancelled" in finished(tmp_path, "{}")
     assert "warning: the run of this pod is not known (401" in capsys.readouterr().out
+
+
+def test_what_earlier_runs_left_in_both_stores_goes_after_days(
+    pod: FakeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KFP_RUN_ID", RUN)
+    runs = [tmp_path / "store" / "models", tmp_path / "kfp" / "another-run", tmp_path / "kfp" / RUN]
+    left = [run / "finetuning" / ".model.writing-0123456789ab" for run in runs]
+    for folder in left:
+        folder.mkdir(parents=True)
+        os.utime(folder, (time.time() - 8 * 86_400,) * 2)
+    finished(tmp_path, '{"retraining.delete_leftovers_days": 9}')
+    assert all(folder.is_dir() for folder in left)
+    finished(tmp_path, "{}")
+    assert [folder.is_dir() for folder in left] == [False, False, True]

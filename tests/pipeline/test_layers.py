@@ -29,7 +29,7 @@ import {module}
 print(json.dumps(sorted({{name.partition(".")[0] for name in set(sys.modules) - earlier}})))
 """
 # What a face may load beside kfp and Python's own modules.
-LIGHT = {"annotated_types", "components", "pydantic", "pydantic_core", "sharpen", "tenacity", "typing_inspection"}
+LIGHT = {"annotated_types", "components", "pydantic", "pydantic_core", "sharpen", "typing_inspection"}
 
 
 def imported(module: str, before: str = "") -> set[str]:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 from pipeline.cluster.api.errors import KfpError, SignInNeeded, explained, from_answer, from_network
-from sharpen.errors import InputError, SharpenError
-from sharpen.http_api import repeat
+from sharpen import http_api, retry
+from sharpen.errors import InputError, SharpenError, StepFailed
 
 if TYPE_CHECKING:
     from kfp_server_api import ApiClient
@@ -25,7 +25,6 @@ T = TypeVar("T")
 
 CONNECT_SECONDS = 10
 READ_SECONDS = 60
-PATIENCE_SECONDS = 30.0
 PAGE_SIZE = 100
 FIRST_WAIT = 0.5
 LONGEST_WAIT = 15.0
@@ -60,7 +59,7 @@ class Api:
         self.runs = kfp.RunServiceApi(client)
         self.recurring = kfp.RecurringRunServiceApi(client)
         self._client, self._credential_source, self._sign_in = client, credential_source, sign_in
-        self._patience = PATIENCE_SECONDS
+        self._server = http_api.Server("the Kubeflow Pipelines API", False, None, FIRST_WAIT, LONGEST_WAIT)
         if sign_in:
             client.cookie = sign_in()  # type: ignore[assignment]
 
@@ -76,24 +75,17 @@ class Api:
             KfpError: the object does not exist (404), exists already (409), or the request is wrong (400).
             SharpenError: refused for another reason, or not answered for too long.
         """
-        return self._named(
-            what,
-            lambda: repeat(
-                lambda: self._once(lambda: self._answer(method, arguments)),
-                lambda error: isinstance(error, KfpError) and error.passing,
-                patience=self._patience,
-                first_wait=FIRST_WAIT,
-                longest_wait=LONGEST_WAIT,
-            ),
-        )
+        return self._named(what, lambda: self._repeated(method, arguments, lambda fault: fault.passing))
 
     def call_without_retry(self, what: str, method: Callable[..., Any], **arguments: Any) -> Object:
-        """A call that is never repeated, since it would take effect twice; otherwise as `call`.
+        """A call that must not take effect twice: it is repeated while no connection is made; otherwise as `call`.
 
         Raises:
             KfpError: also with status 0, 429 or 5xx: no answer, so the call may have taken effect.
         """
-        return self._named(what, lambda: self._once(lambda: self._answer(method, arguments)), passing_too=True)
+        return self._named(
+            what, lambda: self._repeated(method, arguments, lambda fault: fault.unsent), passing_too=True
+        )
 
     def paginate(self, what: str, key: str, method: Callable[..., Any], **arguments: Any) -> Iterator[Object]:
         """The objects of a list, over all its pages.
@@ -114,15 +106,17 @@ class Api:
 
     @contextmanager
     def patience(self, seconds: float) -> Iterator[None]:
-        """For how long calls are repeated inside this block."""
-        before, self._patience = self._patience, seconds
+        """For how long calls are repeated inside this block, instead of the seconds in `SHARPEN_API_TIMEOUT`."""
+        before, self._server.patience = self._server.patience, seconds
         try:
             yield
         finally:
-            self._patience = before
+            self._server.patience = before
 
     def explained(self, fault: KfpError) -> SharpenError:
         """The fault as a line for the user."""
+        if self._server.is_known and fault.status == 0 and fault.passing:
+            return StepFailed(retry.explain(fault, f"{self.endpoint}: {fault.message} (cannot {fault.action})"))
         return explained(fault, f"cannot {fault.action}", self.endpoint, self._credential_source)
 
     @property
@@ -167,6 +161,12 @@ class Api:
                 raise
             raise self.explained(fault) from None
 
+    def _repeated(self, method: Callable[..., Any], arguments: Object, may_repeat: Callable[[Any], bool]) -> Object:
+        def answer(seconds: float) -> Object:
+            return self._once(lambda: self._answer(method, arguments, min(READ_SECONDS, seconds)))
+
+        return self._server.call(answer, may_repeat)
+
     def _once(self, call: Callable[[], T]) -> T:
         try:
             return call()
@@ -178,10 +178,11 @@ class Api:
             return call()
 
     @staticmethod
-    def _answer(method: Callable[..., Any], arguments: Object) -> Object:
+    def _answer(method: Callable[..., Any], arguments: Object, seconds: float) -> Object:
         given = {name: value for name, value in arguments.items() if value is not None}
         with _translated_errors():
-            response = method(**given, _preload_content=False, _request_timeout=(CONNECT_SECONDS, READ_SECONDS))
+            timeouts = (min(CONNECT_SECONDS, seconds), seconds)
+            response = method(**given, _preload_content=False, _request_timeout=timeouts)
             body, kind = response.data.decode(errors="replace"), response.headers.get("content-type", "")
         if "html" in kind or body.lstrip()[:1] == "<":
             raise SignInNeeded(200, "a page instead of an answer")

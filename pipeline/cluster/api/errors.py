@@ -21,9 +21,11 @@ class KfpError(ApiError):
 
     Attributes:
         action: what was being done, as it follows "cannot".
+        unsent: no connection was made, so it has not.
     """
 
     action = "use the API"
+    unsent = False
 
 
 class SignInNeeded(KfpError):
@@ -65,6 +67,14 @@ def from_answer(status: int, reason: str, body: bytes | str | None, headers: Map
 
 def from_network(error: BaseException) -> KfpError:
     """The fault behind an exception of the HTTP client."""
+    from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
+
+    fault = _from_network(error)
+    fault.unsent = fault.passing and isinstance(error, (ConnectTimeoutError, NewConnectionError))
+    return fault
+
+
+def _from_network(error: BaseException) -> KfpError:
     said = " ".join(str(error).split())
     kind = f"{type(error).__name__} {said}"
     if "WRONG_VERSION_NUMBER" in kind or "record layer" in kind:

@@ -15,7 +15,7 @@ from copy import copy
 from typing import TYPE_CHECKING, Any
 
 from sharpen import http_api
-from sharpen.jobs.kubernetes.connection import connect, own_namespace
+from sharpen.jobs.kubernetes.connection import connect, in_cluster, own_namespace
 from sharpen.jobs.kubernetes.errors import KubernetesError, raise_for_status, translate_kubernetes_errors
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Cluster:
 
     Args:
         namespace: namespace of all calls; empty: that of the pod or of the kubeconfig's context.
-        patience: seconds for which a call is repeated.
+        patience: seconds for which a call is repeated; None: those of `SHARPEN_API_TIMEOUT`.
         first_wait: seconds before the second try; they double from there, up to half a minute.
 
     Raises:
@@ -48,8 +48,9 @@ class Cluster:
 
     read_seconds = READ_SECONDS
 
-    def __init__(self, namespace: str = "", *, patience: float = 900.0, first_wait: float = 0.5) -> None:
-        self._patience, self._first_wait = patience, first_wait
+    def __init__(self, namespace: str = "", *, patience: float | None = None, first_wait: float = 0.5) -> None:
+        # a pod knows the address from the cluster; that in a kubeconfig may be wrong
+        self._server = http_api.Server("the Kubernetes API", in_cluster(), patience, first_wait, LONGEST_WAIT)
         # The client's own log repeats whole responses.
         logging.getLogger("kubernetes").setLevel(logging.WARNING)
         self.renew()
@@ -211,11 +212,11 @@ class Cluster:
         """
         refused = 0
 
-        def once() -> Any:
+        def once(seconds: float) -> Any:
             nonlocal refused
             try:
                 with translate_kubernetes_errors():
-                    response = self._send(method, path, body, query or {}, self.read_seconds)
+                    response = self._send(method, path, body, query or {}, min(self.read_seconds, seconds))
                     return json.loads(response.data)
             except KubernetesError as error:
                 refused = refused + 1 if error.status == 401 else 0
@@ -223,14 +224,12 @@ class Cluster:
                     self.renew()
                 raise
 
-        def may_repeat(error: BaseException) -> bool:
-            if not isinstance(error, KubernetesError) or (error.status == 409 and not repeat_conflicts):
+        def may_repeat(error: http_api.ApiError) -> bool:
+            if error.status == 409 and not repeat_conflicts:
                 return False
             return error.passing and refused < REFUSALS
 
-        return http_api.repeat(
-            once, may_repeat, patience=self._patience, first_wait=self._first_wait, longest_wait=LONGEST_WAIT
-        )
+        return self._server.call(once, may_repeat)
 
     def renew(self) -> None:
         """Connect anew, with the token as it is now."""
@@ -247,7 +246,7 @@ class Cluster:
             query_params=list(query.items()),
             header_params={"Accept": "application/json", "Content-Type": "application/json"},
             serialize=False,
-            _request_timeout=(CONNECT_SECONDS, seconds),
+            _request_timeout=(min(CONNECT_SECONDS, seconds), seconds),
         )
         raise_for_status(response)
         return response

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sharpen import http_api
+from sharpen import http_api, retry
 from sharpen.errors import StepFailed
 
 
@@ -29,7 +29,7 @@ def explained(error: KubernetesError, what: str) -> StepFailed:
         422: "the cluster refuses the manifest",
     }
     hint = f" ({hints[error.status]})" if error.status in hints else ""
-    return StepFailed(f"{what}: {error.message}{hint}")
+    return StepFailed(retry.explain(error, f"{what}: {error.message}{hint}"))
 
 
 @contextmanager

@@ -10,21 +10,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sharpen.errors import SharpenError
+from sharpen.retry import until
 from sharpen.run_context import run_id
 from sharpen.store import local_store, storage
 from sharpen.store.manifest import file_names
-from sharpen.store.retry import at_most
+from sharpen.uri import StoreUnavailable
 
 logger = logging.getLogger(__name__)
-
-# The copy is a help, not a result: a store that is away for longer is tried again at the next checkpoint.
-STORE_SECONDS = 60.0
 
 
 class CheckpointCopy:
     """Checkpoints below an address, each a finished folder.
 
-    A fault of the store never ends the training: it is logged once, and the next checkpoint tries again.
+    A fault of the store never ends a training that has begun: a store that is away is waited for while the training
+    goes on, until the next checkpoint, whose copy replaces this one.
 
     Args:
         address: where the copies are.
@@ -36,18 +35,29 @@ class CheckpointCopy:
         self.address, self._local, self._path = address, local, path
         self._unusable: set[int] = set()
         self._running: threading.Thread | None = None
+        self._replaced = threading.Event()
         self._warned = False
 
     def steps(self) -> set[int]:
-        """The complete copies; none when the store cannot be read."""
+        """The complete copies; none when the store cannot be read.
+
+        Raises:
+            StoreUnavailable: it does not answer: beginning anew would throw away what is there.
+        """
         try:
             return {step for step in self._listed() if storage.is_complete(self._at(step))}
+        except StoreUnavailable:
+            raise
         except SharpenError as fault:
             self._tell(f"cannot look for checkpoints at {self.address}", fault)
             return set()
 
     def fetch(self, step: int) -> bool:
-        """Bring a copy into its local folder, every file checked by its SHA-256; False when that cannot be done."""
+        """Bring a copy into its local folder, every file checked by its SHA-256; False when that cannot be done.
+
+        Raises:
+            StoreUnavailable: the store does not answer.
+        """
         target = self._path(step)
         # Machines that share the folder must not both fill it.
         with local_store.locked(target.parent / ".fetching.lock"):
@@ -55,6 +65,8 @@ class CheckpointCopy:
                 return True
             try:
                 found = storage.open_artifact(self._at(step))
+            except StoreUnavailable:
+                raise
             except SharpenError as fault:
                 self._unusable.add(step)
                 logger.warning(f"the checkpoint of step {step} cannot be used: {fault}")
@@ -67,12 +79,15 @@ class CheckpointCopy:
     def start(self) -> None:
         """Make the address equal to the local folder, in the background; the local folder must stay until `wait`."""
         self.wait()
+        self._replaced.clear()
         self._running = threading.Thread(target=self._try, name="checkpoint copy")
         self._running.start()
 
-    def wait(self) -> None:
-        """Until nothing is being copied."""
+    def wait(self, patience: float = 0.0) -> None:
+        """Until nothing is being copied; for a store that does not answer no longer than `patience` seconds."""
         if self._running is not None:
+            self._running.join(patience)
+            self._replaced.set()
             self._running.join()
             self._running = None
 
@@ -85,8 +100,7 @@ class CheckpointCopy:
 
     def _try(self) -> None:
         try:
-            # the next checkpoint waits for this copy, and the training for the next checkpoint
-            with at_most(STORE_SECONDS):
+            with until(self._replaced):
                 self._copy()
         except Exception as fault:
             self._tell(f"checkpoints are not copied to {self.address}, only kept on this machine", fault)

@@ -107,10 +107,10 @@ class Checkpoints:
         if self.copy:
             self.copy.start()
 
-    def wait(self) -> None:
-        """Until nothing is being copied."""
+    def wait(self, patience: float = 0.0) -> None:
+        """Until nothing is being copied; for a store that does not answer no longer than `patience` seconds."""
         if self.copy:
-            self.copy.wait()
+            self.copy.wait(patience)
 
     def restore(self, exchange: ProcessGroup) -> Path | None:
         """The newest complete checkpoint that every process can read, brought here if need be; None: there is none.

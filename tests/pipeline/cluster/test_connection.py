@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import datetime
+import socket
 import ssl
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import urllib3
 
-from pipeline.cluster.api import connection
+from pipeline.cluster.api import client, connection
+from pipeline.cluster.api.errors import KfpError
+from pipeline.cluster.api.settings import ConnectionSettings
 from tests.pipeline.cluster import openapi
 from tests.pipeline.cluster.conftest import ON_THE_STORE, Sharpen, only_line
 from tests.pipeline.cluster.fake_kfp import LOGIN_PAGE, FakeKfp
 
 ROOT = Path(__file__).parents[3]
+NOBODY: dict[str, Any] = {"endpoint": "http://127.0.0.1:1", "ui": "", "credential_source": "", "sign_in": None}
 
 
 def bearer(token: str) -> Callable[[dict[str, str]], bool]:
@@ -155,6 +162,50 @@ def test_nothing_listens(sharpen: Sharpen, monkeypatch: pytest.MonkeyPatch) -> N
     lines = [line for line in done.err.splitlines() if not line.startswith("warning")]
     assert done.code == 2
     assert only_line("\n".join(lines)).startswith("http://127.0.0.1:1: nothing listens there")
+
+
+def test_an_api_that_went_away_is_waited_for_and_no_fault_of_the_users(
+    kfp: FakeKfp, on: Sharpen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kfp.misbehave(".*List.*", times=3, status=0)
+    assert on("status").code == 0
+    monkeypatch.setenv("SHARPEN_API_TIMEOUT", "0.3")
+    kfp.misbehave(".*List.*", times=1000, status=0)
+    done = on("status")
+    assert done.code == 1
+    assert done.err.endswith("given up after 0:00\n") and "cannot" in only_line(done.err)
+
+
+def test_what_must_not_happen_twice_is_asked_again_only_before_it_was_sent() -> None:
+    api, sent = client.Api(connection._client("http://127.0.0.1:1", ConnectionSettings()), **NOBODY), []
+    pool = urllib3.PoolManager()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+
+    def create(**options: Any) -> Any:
+        sent.append(options["_request_timeout"])
+        url = f"http://127.0.0.1:{port}/"
+        return pool.request("POST", url, retries=False, timeout=urllib3.Timeout(1, 1), preload_content=False)
+
+    def serve() -> None:
+        time.sleep(0.5)
+        with socket.create_server(("127.0.0.1", port)) as server:
+            for answer in (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", b""):
+                connection, _ = server.accept()
+                with connection:
+                    connection.recv(65536)
+                    connection.sendall(answer)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    assert api.call_without_retry("create it", create) == {}
+    assert len(sent) > 1
+    before = len(sent)
+    # the server has read this one, and its answer is lost
+    with pytest.raises(KfpError):
+        api.call_without_retry("create it", create)
+    assert len(sent) == before + 1
+    thread.join()
 
 
 @pytest.mark.parametrize("address", ["localhost:8080", "ftp://x", "http://me:secret@host", "http://"])

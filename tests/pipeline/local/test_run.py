@@ -71,9 +71,9 @@ def as_a_user(folder: Path, *arguments: str, **variables: str) -> dict[str, Any]
     return {"args": command, "cwd": folder, "env": environment, "text": True}
 
 
-def sharpen(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+def sharpen(folder: Path, *arguments: str, timeout: float = 600, **variables: str) -> subprocess.CompletedProcess[str]:
     """The command as a user starts it, when it has ended."""
-    return subprocess.run(**as_a_user(folder, *arguments, **variables), capture_output=True, timeout=600)
+    return subprocess.run(**as_a_user(folder, *arguments, **variables), capture_output=True, timeout=timeout)
 
 
 @pytest.fixture(scope="module")

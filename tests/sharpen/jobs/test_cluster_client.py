@@ -6,11 +6,13 @@ import importlib.metadata
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from sharpen import retry
 from sharpen.jobs.kubernetes.client import Cluster
 from sharpen.jobs.kubernetes.errors import KubernetesError, explained
 from sharpen.jobs.manifests.kinds import PYTORCHJOB
@@ -48,6 +50,28 @@ def test_patience_ends(api: FakeApi) -> None:
     api.faults.append(Fault("", "", 1000, 503, "ServiceUnavailable", "etcd has no leader"))
     with pytest.raises(KubernetesError, match="503 ServiceUnavailable: etcd has no leader"):
         Cluster(patience=0.2, first_wait=0.01).get_job(PYTORCHJOB, "x")
+
+
+def test_an_api_of_a_kubeconfig_that_never_answered_is_given_up_soon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retry, "FIRST_CONTACT_SECONDS", 0.2)
+    with FakeApi() as gone:
+        monkeypatch.setenv("KUBECONFIG", str(gone.kubeconfig(tmp_path)))
+    began = time.monotonic()
+    with pytest.raises(KubernetesError) as caught:
+        Cluster(first_wait=0.05).pods("a=b")
+    assert time.monotonic() - began < 2
+    assert "given up after 0:00" in str(explained(caught.value, "no pods"))
+
+
+def test_an_api_that_has_answered_is_waited_for(api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retry, "FIRST_CONTACT_SECONDS", 0.0)
+    cluster = Cluster(first_wait=0.05)
+    api.faults.append(Fault("list", "pods", 4, 503, "ServiceUnavailable", "etcd has no leader"))
+    assert cluster.pods("a=b") == []
+    api.faults.append(Fault("list", "pods", 4, 0))
+    assert cluster.pods("a=b") == []
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 405, 422])

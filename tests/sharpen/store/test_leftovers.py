@@ -1,0 +1,217 @@
+"""What runs left behind goes after days, and nothing else, in a real store and on a disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sharpen.store import leftovers, object_store, s3_client, storage
+from sharpen.store.leftovers import find_leftovers, sweep
+from sharpen.uri import parse_remote
+from tests.sharpen.store.store_proxy import StoreProxy, refusal
+
+pytestmark = pytest.mark.store
+
+HASH = "0123456789abcdef"
+# in days: what this test wrote before it slept is old
+OLD = 1.5 / leftovers.DAY
+
+
+def half_written(address: str, *, others: tuple[str, ...] = ()) -> None:
+    """What a writer leaves that dies in the middle, and files that somebody else put there."""
+    plan = {"files": [{"name": name} for name in ("weights", "not-yet-uploaded")]}
+    storage.write_json(f"{address}/_WRITING.json", plan)
+    for name in ("weights", *others):
+        storage.write_bytes(f"{address}/{name}", b"w" * 1000)
+
+
+def checkpoint(address: str, step: int) -> None:
+    with storage.publish(f"{address}/step-{step}", producer="finetuning", rows={"steps": step}) as folder:
+        (folder / "model.safetensors").write_bytes(b"w" * 2000)
+
+
+def begin_upload(root: str, key: str) -> str:
+    remote = parse_remote(root)
+    client, names = s3_client.client(remote), {"Bucket": remote.bucket, "Key": f"{remote.prefix}{key}"}
+    begun = client.create_multipart_upload(**names)["UploadId"]
+    client.upload_part(**names, UploadId=begun, PartNumber=1, Body=b"p" * 5000)
+    return begun
+
+
+@pytest.fixture
+def root(s3: str, tmp_path: Path) -> Iterator[str]:
+    yield f"{s3}/left-{tmp_path.name.lower()}"
+
+
+def names(root: str) -> set[str]:
+    return {file.name for file in storage.list_files(root)}
+
+
+def uploads(root: str) -> set[str]:
+    return {upload.key.rpartition("/")[2] for upload in object_store.unfinished_uploads(parse_remote(root))}
+
+
+def test_only_what_is_unfinished_and_old_goes(root: str) -> None:
+    with storage.publish(f"{root}/runs/good/model", producer="finetuning") as folder:
+        (folder / "model.safetensors").write_bytes(b"good")
+    storage.write_json(f"{root}/runs/good/model/_WRITING.json", {"files": [{"name": "model.safetensors"}]})
+    with storage.publish(f"{root}/models/m/versions/v0001", producer="promotion") as folder:
+        (folder / "model.safetensors").write_bytes(b"champion")
+    storage.write_json(f"{root}/models/m/champion.json", {"version": "v0001"})
+    storage.write_bytes(f"{root}/mine/{HASH}/step-1/not-ours", b"1")
+    storage.write_bytes(f"{root}/mine/_WRITING-notes.json", b"1")
+    stays = names(root)
+    half_written(f"{root}/runs/dead/model", others=("notes.txt",))
+    for step in (2, 4):
+        checkpoint(f"{root}/runs/dead/finetuning-checkpoints/{HASH}", step)
+    half_written(f"{root}/runs/dead/finetuning-checkpoints/{HASH}/step-6")
+    storage.write_bytes(f"{root}/runs/dead/.write-check-{HASH}", b"")
+    storage.write_bytes(f"{root}/.store-check-{HASH}/plain", b"1")
+    begin_upload(root, "runs/dead/other/weights")
+    # alive: both began long ago, and wrote lately
+    half_written(f"{root}/runs/alive/model")
+    checkpoint(f"{root}/runs/alive/finetuning-checkpoints/{HASH}", 2)
+    alive = begin_upload(root, "runs/alive/weights")
+    before = names(root)
+    assert list(find_leftovers(root, OLD)) == []
+    time.sleep(3)
+    storage.write_bytes(f"{root}/runs/alive/model/weights", b"more")
+    checkpoint(f"{root}/runs/alive/finetuning-checkpoints/{HASH}", 4)
+    remote = parse_remote(root)
+    s3_client.client(remote).upload_part(
+        Bucket=remote.bucket, Key=f"{remote.prefix}runs/alive/weights", UploadId=alive, PartNumber=2, Body=b"p"
+    )
+    found = list(find_leftovers(root, OLD))
+    assert {(one.kind, one.address.removeprefix(f"{root}/"), one.size > 0) for one in found} == {
+        ("half-written folder", "runs/dead/model", True),
+        ("checkpoints", f"runs/dead/finetuning-checkpoints/{HASH}", True),
+        ("unfinished upload", "runs/dead/other/weights", True),
+        ("file of a check", f"runs/dead/.write-check-{HASH}", False),
+        ("file of a check", f".store-check-{HASH}/plain", True),
+    }
+    assert all(1.5 < one.age < 60 for one in found)
+    assert names(root) >= before and uploads(root) == {"weights"}
+    assert all(one.delete() for one in found)
+    after = names(root)
+    assert {name for name in after if not name.startswith("runs/alive/")} == stays | {"runs/dead/model/notes.txt"}
+    assert {name for name in before if name.startswith("runs/alive/")} <= after
+    assert [one.upload_id for one in object_store.unfinished_uploads(remote)] == [alive]
+    assert list(find_leftovers(root, OLD)) == []
+    object_store.abort(remote, object_store.unfinished_uploads(remote)[0])
+
+
+def test_what_is_written_to_between_the_look_and_the_deletion_stays(root: str) -> None:
+    half_written(f"{root}/a/model")
+    checkpoint(f"{root}/a/checkpoints/{HASH}", 2)
+    begun = begin_upload(root, "a/weights")
+    time.sleep(3)
+    found = {one.kind: one for one in find_leftovers(root, OLD)}
+    with storage.publish(f"{root}/a/model", producer="finetuning") as folder:
+        (folder / "weights").write_bytes(b"whole")
+    checkpoint(f"{root}/a/checkpoints/{HASH}", 4)
+    remote = parse_remote(root)
+    names = {"Bucket": remote.bucket, "Key": f"{remote.prefix}a/weights", "UploadId": begun}
+    s3_client.client(remote).upload_part(**names, PartNumber=2, Body=b"p")
+    assert not any(one.delete() for one in found.values()) and len(found) == 3
+    assert storage.open_artifact(f"{root}/a/model").is_dir()
+    assert storage.is_complete(f"{root}/a/checkpoints/{HASH}/step-2")
+    object_store.abort(remote, object_store.unfinished_uploads(remote)[0])
+
+
+def test_the_sweep_at_the_end_of_a_run(root: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for run in ("this", "dead"):
+        checkpoint(f"{root}/{run}/model-checkpoints/{HASH}", 2)
+    begin_upload(root, "dead/weights")
+    time.sleep(3)
+    sweep([root], 0)
+    sweep([root], OLD, without="this", seconds=0)
+    assert {name.split("/")[0] for name in names(root)} == {"this", "dead"}
+    sweep([root], OLD, without="this")
+    assert {name.split("/")[0] for name in names(root)} == {"this"}
+    assert uploads(root) == set()
+    assert "store: deleted 2 leftovers of earlier runs" in capsys.readouterr().out
+
+
+def test_a_sweep_neither_waits_for_a_store_nor_fails(
+    root: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(leftovers, "_STORE_SECONDS", 0.3)
+    storage.exists(root)
+    with StoreProxy(os.environ["AWS_ENDPOINT_URL_S3"], lambda _: refusal(503, "SlowDown")) as proxy:
+        sweep([f"{root}?endpoint={proxy.endpoint}", ""], 1)
+    assert "note: what earlier runs left in the store stays there" in capsys.readouterr().out
+
+
+def test_a_key_that_may_not_list_uploads_cleans_the_rest(root: str, capsys: pytest.CaptureFixture[str]) -> None:
+    half_written(f"{root}/dead/model")
+    time.sleep(3)
+
+    def refuses(request: Any) -> Any:
+        return refusal(403, "AccessDenied") if "uploads" in request.path else None
+
+    with StoreProxy(os.environ["AWS_ENDPOINT_URL_S3"], refuses) as proxy:
+        found = list(find_leftovers(f"{root}?endpoint={proxy.endpoint}", OLD))
+        assert [one.delete() for one in found] == [True]
+    assert names(root) == set()
+    assert "unfinished uploads below" in capsys.readouterr().out
+
+
+def test_a_deletion_that_was_cut_short_is_gone_on_with(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint(f"{root}/dead/checkpoints/{HASH}", 2)
+    half_written(f"{root}/dead/model")
+    time.sleep(3)
+    real: Callable[..., None] = object_store.delete_keys
+    monkeypatch.setattr(object_store, "delete_keys", lambda remote, keys: real(remote, keys[:1]))
+    assert all(one.delete() for one in find_leftovers(root, OLD))
+    monkeypatch.undo()
+    assert all(one.delete() for one in find_leftovers(root, OLD))
+    assert names(root) == set()
+
+
+def test_on_a_disk_half_written_files_and_folders_go(tmp_path: Path) -> None:
+    with storage.publish(str(tmp_path / "good"), producer="test") as folder:
+        (folder / "a").write_text("1")
+    dead, alive = tmp_path / "runs" / ".model.writing-0123456789ab", tmp_path / ".model.writing-ba9876543210"
+    for folder in (dead, alive):
+        folder.mkdir(parents=True)
+        (folder / ".inner.writing-0123456789ab").write_text("1")
+    before = time.time() - 8 * leftovers.DAY
+    for path in (dead, dead / ".inner.writing-0123456789ab", alive):
+        os.utime(path, (before, before))
+    (found,) = find_leftovers(str(tmp_path), 7)
+    assert (found.address, found.kind) == (str(dead), "half-written folder")
+    sweep([str(tmp_path)], 7)
+    assert not dead.exists() and alive.exists()
+    assert storage.open_artifact(str(tmp_path / "good")).is_dir()
+
+
+def test_the_command_shows_first_and_then_deletes(
+    root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from pipeline.cli import app
+
+    def clean(*arguments: str) -> list[str]:
+        app(["store", "clean", root, "--days", "0.01", *arguments], standalone_mode=False)
+        return capsys.readouterr().out.splitlines()
+
+    checkpoint(f"{root}/dead/model-checkpoints/{HASH}", 2)
+    assert clean() == ["nothing is left over for 0.01 days"]
+    real = object_store.pages
+    monkeypatch.setattr(object_store, "pages", lambda remote, **more: map(a_day_older, real(remote, **more)))
+    shown = clean("--dry-run")
+    assert shown[0].startswith("checkpoints") and shown[0].endswith(f"  {root}/dead/model-checkpoints/{HASH}")
+    assert "1 days" in shown[0] and shown[-1] == "1 leftovers would be deleted, 0.0 MiB"
+    assert len(names(root)) == 2
+    assert clean()[-1] == "1 leftovers deleted, 0.0 MiB"
+    assert names(root) == set()
+
+
+def a_day_older(page: dict[str, Any]) -> dict[str, Any]:
+    aged = json.loads(json.dumps(page["Contents"]))
+    return {**page, "Contents": [{**item, "Age": item["Age"] + leftovers.DAY} for item in aged]}

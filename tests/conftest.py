@@ -79,7 +79,8 @@ def same_arithmetic_on_every_machine() -> Iterator[None]:
 
     attention = {name: {str(limit): "sdpa" for limit in measurement.LENGTHS} for name in measurement.tables()}
     chosen = {"version": measurement.VERSION, "machine": measurement.machine(), "precision": "fp32", "bf16_speed": 1.0}
-    chosen |= {"attention": attention, "measured_at": "2026-01-01T00:00:00Z", "seconds": 0.0}
+    chosen |= {"attention": attention, "threads": 64}
+    chosen |= {"measured_at": "2026-01-01T00:00:00Z", "seconds": 0.0}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(measurement.VARIABLE, json.dumps(chosen))
         yield

@@ -1,4 +1,4 @@
-"""Which arithmetic and which attention are fast on this CPU, by a short measurement.
+"""Which arithmetic, which attention and how many threads are fast on this CPU, by a short measurement.
 
 A processor's flags say what it can do, not what is fast: there are machines with bf16 units whose products in bf16 take
 twice as long as in fp32. What is measured is the time that one thread computes, so that other busy processes change
@@ -23,7 +23,8 @@ import torch
 from torch import Tensor, nn
 
 from sharpen.errors import InputError
-from sharpen.processes.cores import machine_cores
+from sharpen.hardware.thread_count import CLEARLY, fast_thread_count
+from sharpen.processes.cores import available_cores, machine_cores, requested_cores
 from sharpen.store.download_cache import cache_folder
 from sharpen.typed_json import sha256_json
 
@@ -31,12 +32,10 @@ logger = logging.getLogger(__name__)
 
 # What a process has chosen, as JSON, for its children.
 VARIABLE = "SHARPEN_HARDWARE"
-# How much faster the other of two must be to be taken: nearly equal ones must not take turns from run to run.
-CLEARLY = 1.15
 # Longest text of a model in tokens -> tokens of the texts that attention is measured with; most are shorter.
 LENGTHS = {512: 256, 1024: 1024}
 KERNELS = {"fp32": ("eager", "sdpa"), "bf16": ("eager_bf16", "sdpa")}
-VERSION = 1
+VERSION = 2
 # (tokens, hidden size) of the products: those of small and base encoders, with four times the size inside.
 _SHAPES = ((256, 384), (128, 768))
 _HEADS, _HEAD_SIZE, _TOKENS = 4, 32, 512
@@ -51,7 +50,8 @@ def choices() -> dict[str, Any]:
 
     Returns:
         ``precision`` (fp32 or bf16), ``bf16_speed`` (of fp32's), ``attention`` (``<precision> training`` or
-        ``<precision> encoding`` -> longest text -> implementation), ``machine``, ``measured_at`` (UTC), ``seconds``.
+        ``<precision> encoding`` -> longest text -> implementation), ``threads``, ``machine``, ``measured_at`` (UTC),
+        ``seconds``.
     """
     global _chosen
     with _lock:
@@ -62,9 +62,12 @@ def choices() -> dict[str, Any]:
 
 
 def adopt(chosen: dict[str, Any]) -> None:
-    """Compute as another process did: the first of a training, or the one that wrote a checkpoint."""
+    """Compute as another process did: the first of a training, or the one that wrote a checkpoint.
+
+    The number of threads stays: it is this machine's, and changes no result.
+    """
     with _lock:
-        _take(chosen)
+        _take({**chosen, "threads": (_chosen or {}).get("threads") or chosen.get("threads") or machine_cores()})
 
 
 def fast_attention(precision: str, longest: int, *, training: bool) -> str:
@@ -73,11 +76,18 @@ def fast_attention(precision: str, longest: int, *, training: bool) -> str:
     return table[str(next((limit for limit in LENGTHS if limit >= longest), max(LENGTHS)))]
 
 
+def fast_threads() -> int:
+    """Threads for this process: as many as were requested, else its share of those that are fast on this machine."""
+    share = choices()["threads"] // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return requested_cores() or min(available_cores(), max(1, share))
+
+
 def described() -> str:
     """In a line, for a log."""
     found = choices()
     return (
-        f"{found['precision']} (a step in bf16 has {found['bf16_speed']:.2f} x the speed of fp32), measured in "
+        f"{found['precision']} (a step in bf16 has {found['bf16_speed']:.2f} x the speed of fp32) and at most "
+        f"{found['threads']} thread(s), measured in "
         f"{found['seconds']:.1f} s on {found['measured_at']}"
     )
 
@@ -103,14 +113,18 @@ def _whole(text: str) -> dict[str, Any] | None:
     try:
         found = json.loads(text)
         whole = found["version"] == VERSION and found["machine"] == machine() and found["precision"] in KERNELS
-        return found if whole and {*found["attention"]} == {*tables()} and found["bf16_speed"] > 0 else None
+        whole = whole and {*found["attention"]} == {*tables()} and found["bf16_speed"] > 0 and found["threads"] > 0
+        return found if whole else None
     except (ValueError, KeyError, TypeError):
         return None
 
 
 def _written(chosen: dict[str, Any]) -> dict[str, Any]:
     """Keep it; of two processes that measured at once, both take what the first one wrote."""
-    logger.warning(f"note: hardware: {chosen['precision']} is used, measured in {chosen['seconds']:.1f} s")
+    logger.warning(
+        f"note: hardware: {chosen['precision']} is used on at most {chosen['threads']} thread(s), measured in "
+        f"{chosen['seconds']:.1f} s"
+    )
     # where nothing can be written, the next process measures again
     with suppress(OSError, InputError):
         path = _file()
@@ -149,7 +163,7 @@ def tables() -> Iterator[str]:
 
 
 def _measured() -> dict[str, Any]:
-    """Measure: a second or two of one thread."""
+    """Measure: a second or two."""
     # with it comes transformers, which takes longer than what is measured
     from sharpen.hardware import cpu_attention
 
@@ -164,6 +178,7 @@ def _measured() -> dict[str, Any]:
                 torch.manual_seed(0)
                 result["bf16_speed"] = _bf16_speed()
                 result["attention"] = {name: _attention_of(name, cpu_attention.attention) for name in tables()}
+                result["threads"] = fast_thread_count(machine_cores())
         except BaseException as error:
             fault.append(error)
 

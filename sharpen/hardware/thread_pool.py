@@ -15,6 +15,9 @@ from typing import TypeVar
 
 import torch
 
+from sharpen.hardware.measurement import choices
+from sharpen.processes.cores import requested_cores
+
 T = TypeVar("T")
 Task = Callable[[], T]
 # Threads that are set aside for workers while other operations run on one: see `one_thread`.
@@ -23,12 +26,16 @@ _Jobs = queue.SimpleQueue[tuple[Future[T], Task[T]] | None]
 
 
 def worker_count(device: torch.device, pieces: int) -> int:
-    """Lanes for so many pieces on a device: on a CPU one for each thread that torch may use, for a single piece too.
+    """Worker threads for so many pieces: on a CPU one for each thread that is fast, for a single piece too; else none.
 
     With all threads on one piece its last bits would depend on their number.
     """
     threads = _set_aside or torch.get_num_threads()
-    return min(threads, pieces) if device.type == "cpu" and threads > 1 else 0
+    if device.type != "cpu" or threads == 1:
+        return 0
+    if requested_cores() is None:
+        threads = min(threads, choices()["threads"])
+    return min(threads, pieces)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from types import FrameType
 from sharpen import exit_status
 from sharpen.errors import InputError, StepFailed
 from sharpen.exit_status import ExitStatus
-from sharpen.processes.cores import available_cores
+from sharpen.processes.cores import available_cores, requested_cores
 from sharpen.processes.parent_death import dies_with_parent
 
 logger = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ class LocalProcesses:
         module: the program.
         options: its command line.
         processes: how many; 1 is a plain process.
-        threads: of each; 0: its share of the cores.
+        threads: of each; 0: its share of the cores, of which a single process takes those that are fast.
 
     Attributes:
         command: what is started.
@@ -48,14 +48,16 @@ class LocalProcesses:
             torchrun = [*python, "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
             # torchrun's children end with torchrun, and torchrun with this process
             self.command = [*torchrun, "--no-python", *dies_with_parent(self.command)]
-        threads = threads or max(1, available_cores() // processes)
+        share = threads or max(1, available_cores() // processes)
         self.environment = {
-            "OMP_NUM_THREADS": str(threads),
             # glibc heeds it from the first import on, as `allocator.limit_heaps` does where a step begins
-            "MALLOC_ARENA_MAX": os.environ.get("MALLOC_ARENA_MAX", str(max(2, threads))),
+            "MALLOC_ARENA_MAX": os.environ.get("MALLOC_ARENA_MAX", str(max(2, share))),
             "PYTHONUNBUFFERED": "1",
             "TOKENIZERS_PARALLELISM": "false",
         }
+        # a single process measures how many are fast, where nobody asked for a number
+        if threads or processes > 1 or requested_cores():
+            self.environment["OMP_NUM_THREADS"] = str(share)
         self._running: subprocess.Popen[str] | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 

@@ -11,7 +11,8 @@ import torch
 import torch.distributed as dist
 
 from sharpen.distributed import ProcessGroup
-from sharpen.processes.cores import available_cores, requested_cores
+from sharpen.hardware.measurement import fast_threads
+from sharpen.processes.cores import requested_cores
 
 # The others wait while the first process loads, evaluates a large dev corpus or uploads the model.
 PATIENCE = timedelta(hours=3)
@@ -52,4 +53,4 @@ def local_rank_zero_first(exchange: ProcessGroup) -> Iterator[bool]:
 def _threads() -> None:
     """Share the cores out: processes that each use all of them are many times slower."""
     if requested_cores() is None:
-        torch.set_num_threads(available_cores())
+        torch.set_num_threads(fast_threads())

@@ -16,6 +16,7 @@ import torch
 
 from sharpen.hardware import measurement as hardware
 from sharpen.hardware.device import use_bf16
+from sharpen.hardware.thread_pool import worker_count
 
 ROOT = Path(__file__).parents[3]
 CPU = torch.device("cpu")
@@ -78,7 +79,10 @@ def test_the_measurement_is_short_and_told_and_leaves_nothing(capsys: pytest.Cap
     # two seconds on a machine that does nothing else; this one may be busy, and slow
     assert time.process_time() - began < 10
     assert torch.equal(torch.get_rng_state(), state) and torch.get_num_threads() == threads
-    assert capsys.readouterr().out.count(f"hardware: {found['precision']} is used, measured in") == 1
+    assert (
+        capsys.readouterr().out.count(f"hardware: {found['precision']} is used on at most {found['threads']} thread")
+        == 1
+    )
     assert {name for table in found["attention"].values() for name in table.values()} <= {"eager", "eager_bf16", "sdpa"}
     assert found["machine"] == hardware.machine() and f"{found['bf16_speed']:.2f}" in hardware.described()
 
@@ -115,6 +119,22 @@ def test_of_two_processes_that_measured_at_once_both_take_the_first(monkeypatch:
     first = hardware._written(hardware._measured())
     second = hardware._written({**first, "precision": "fp32"})
     assert second == first
+
+
+def test_threads_are_those_requested_or_this_process_share_of_the_fast_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured_as(monkeypatch, {})
+    monkeypatch.setattr(hardware, "fast_thread_count", lambda cores: 6)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(hardware, "available_cores", lambda: 8)
+    assert hardware.fast_threads() == worker_count(CPU, 99) == 6
+    assert worker_count(CPU, 4) == 4 and worker_count(torch.device("cuda"), 99) == 0
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert hardware.fast_threads() == 1
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert hardware.fast_threads() == 3
+    hardware.adopt({**hardware.choices(), "precision": "bf16", "threads": 64})
+    assert (hardware.choices()["precision"], hardware.choices()["threads"]) == ("bf16", 6), "another machine's threads"
 
 
 def test_the_choice_of_another_process_can_be_taken_over(monkeypatch: pytest.MonkeyPatch) -> None:

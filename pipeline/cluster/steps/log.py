@@ -64,18 +64,26 @@ class StepLog:
 
     @cached_property
     def notes(self) -> list[str]:
-        """What the step's job waits for: the launcher's notes since it waits; none while the job runs."""
+        """What the step's job waits for, or which of its pods failed: the launcher's notes since its state changed."""
         states = [number for number, line in enumerate(self.lines) if _JOB.match(line)]
-        if not states or self.lines[states[-1]].endswith("running"):
+        if not states:
             return []
         since = self.lines[states[-1] :]
-        notes = [one_line(line.removeprefix(_NOTE), _MOST_SIGNS) for line in since if line.startswith(_NOTE)]
-        return [since[0], *notes]
+        runs = since[0].endswith("running")
+        # a training has notes of its own
+        marker = f"{_NOTE}pod " if runs else _NOTE
+        notes = [one_line(line.removeprefix(_NOTE), _MOST_SIGNS) for line in since if line.startswith(marker)]
+        return notes if runs else [since[0], *notes]
 
     @property
     def progress(self) -> str:
-        """The last line about its progress; empty for none."""
-        return next((one_line(line, _MOST_SIGNS) for line in reversed(self.lines) if _PROGRESS.match(line)), "")
+        """The last line about its progress since its job's state changed; empty for none."""
+        for line in reversed(self.lines):
+            if _PROGRESS.match(line):
+                return one_line(line, _MOST_SIGNS)
+            if _JOB.match(line):
+                break
+        return ""
 
     @property
     def outcome(self) -> tuple[str, list[str]] | None:

@@ -85,7 +85,7 @@ class Steps:
         if log.failed:
             return [f"failed: {'; '.join(self.failure(task).reasons)}"]
         if log.notes or log.progress:
-            return log.notes or [log.progress]
+            return [*log.notes, *filter(None, [log.progress])]
         problem = "" if log.lines else self.pod_problem(task)
         return [problem] if problem else []
 

@@ -75,3 +75,14 @@ def test_many_faults_and_foreign_signs_are_cut() -> None:
 def test_an_empty_log_says_nothing() -> None:
     log = StepLog("")
     assert not (log.failed or log.is_user_error or log.reasons or log.notes or log.progress or log.outcome)
+
+
+def test_a_job_that_runs_has_notes_of_its_pods_only() -> None:
+    waits = "note: before\njob a-1: pending\nnote: no node\n"
+    runs = f"{waits}job a-1: running\nnote: 3 texts are cut\nnote: pod a-1-0 failed: 137\n"
+    runs += "Training:   8 % · 1/9 steps · 0:01 left\n"
+    assert StepLog(waits).notes == ["job a-1: pending", "no node"]
+    assert StepLog(runs).notes == ["pod a-1-0 failed: 137"]
+    assert StepLog(runs).progress.startswith("Training:   8 %")
+    assert StepLog(f"{runs}job a-1: pending\n").progress == ""
+    assert StepLog("note: before\n").notes == []

@@ -96,10 +96,6 @@ def compile(
             "to run it, compile again with --image",
             err=True,
         )
-    if not settings.store:
-        typer.echo(
-            "note: store has no default in this file; write it in the run form, or compile with --set store=", err=True
-        )
     typer.echo(f"{output}: upload it in the Kubeflow UI; `sharpen submit` compiles, uploads and runs in one go")
 
 

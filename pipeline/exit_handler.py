@@ -11,7 +11,8 @@ from components.kfp_context import LAUNCHER_IMAGE
 def finish(
     model_name: str,
     store: str,
-    overrides: str,
+    overrides: dict,
+    compiled: str,
     status: dsl.PipelineTaskFinalStatus,
     summary: dsl.Output[dsl.Markdown],
 ) -> None:
@@ -21,12 +22,14 @@ def finish(
         model_name: Name of the model in the registry.
         store: Root of the registry.
         overrides: Settings of the run, which say in which namespace its jobs are, and when leftovers are deleted.
+        compiled: What was built into the pipeline, as JSON.
         status: State of the run, given by the pipeline.
     """
     from pathlib import Path
 
     from components.kfp_context import exit_on_error
-    from pipeline.parameters import settings_at_the_end
+    from pipeline.run_form import settings_at_the_end
+    from pipeline.run_plan import registry_of
     from sharpen.jobs.cleanup import delete_unfinished_jobs
     from sharpen.registry.last_run import describe_run
     from sharpen.registry.pages import end_page
@@ -35,16 +38,13 @@ def finish(
     from sharpen.terminal import printable
 
     with exit_on_error("finish"):
-        settings = settings_at_the_end(overrides)
+        settings, (root, name) = settings_at_the_end(overrides), registry_of(store, model_name, compiled)
         reaped = delete_unfinished_jobs(settings.job.namespace)
-        end = describe_run(store, model_name, run_id()) or status.state.lower()
-        page = end_page(model_name, end, status.pipeline_job_resource_name, status.error_message or "", reaped)
+        end = describe_run(root, name, run_id()) or status.state.lower()
+        page = end_page(name, end, status.pipeline_job_resource_name, status.error_message or "", reaped)
         Path(summary.path).write_text(page, encoding="utf-8")
-        print(printable(f"{model_name}: {end}"))
+        print(printable(f"{name}: {end}"))
         # KFP puts the outputs of a run below <root>/<pipeline>/<run>
         runs, inside, _ = summary.uri.partition(f"/{run_id()}/")
-        sweep(
-            [root for root in (store, runs if inside else "") if root],
-            settings.retraining.delete_leftovers_days,
-            without=run_id(),
-        )
+        roots = [place for place in (root, runs if inside else "") if place]
+        sweep(roots, settings.retraining.delete_leftovers_days, without=run_id())

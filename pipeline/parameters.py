@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,7 +25,7 @@ from sharpen.evaluation.settings import EvaluationSettings, metric_names
 from sharpen.index.settings import StepSettings as IndexingSettings
 from sharpen.jobs.settings import OF_ONE_POD, JobSettings
 from sharpen.registry.settings import NAME_PATTERN, NAME_RULE, PromotionSettings
-from sharpen.settings import EncoderSettings, SettingsModel, load_json
+from sharpen.settings import EncoderSettings, SettingsModel
 from sharpen.terminal import one_line
 from sharpen.training.settings import TrainingSettings
 from sharpen.uri import is_remote, join
@@ -51,8 +51,8 @@ class Settings(SettingsModel):
     )
     store: str = Field(
         "",
-        description="Root address: models/ below it is the registry, runs/ holds the runs of one machine. "
-        "Empty on one machine: the embedded S3 store.",
+        description="Root address: models/ below it is the registry, runs/ holds the runs of one machine. Empty: the "
+        "embedded S3 store, or on a cluster that of its ConfigMap sharpen-store.",
     )
     encoder: EncoderSettings = EncoderSettings()  # type: ignore[call-arg]
     data: DataSettings = DataSettings()  # type: ignore[call-arg]
@@ -103,24 +103,26 @@ class Settings(SettingsModel):
             built |= {f"job.{name}": value for name, value in job.items()}
         return built
 
-    def compile_time_settings(self) -> Settings:
+    def compile_time_settings(self, form: Settings) -> Settings:
         """What of the settings shapes the compiled pipeline; everything else is an input of its runs.
 
-        Settings that differ only in what a run is told have equal shapes.
+        Args:
+            form: settings whose other values become the defaults of the run form.
         """
-        plain, values = Settings.checked({}), {}
+        values = form.model_dump(mode="json", exclude_unset=True)
         for full, value in {"mining.rounds": self.mining.rounds, **self.compiled_pod_settings()}.items():
             group, name = full.split(".")
-            if value != getattr(getattr(plain, group), name):
-                values.setdefault(group, {})[name] = value
+            field = setting_field(full)
+            assert field is not None
+            values.get(group, {}).pop(name, None)
+            if value != field.get_default(call_default_factory=True):
+                assign(values, full, value)
         return Settings.checked(values)
 
     def check_on_cluster(self) -> None:
         """Raise InputError when pods cannot reach the store, or when the job's image can change behind its name."""
         faults = []
-        if not self.store:
-            faults.append("store: is empty, which means the store of one machine; write the cluster's, s3://bucket/key")
-        elif not is_remote(self.store):
+        if self.store and not is_remote(self.store):
             faults.append(f"store: {self.store} is on this machine; write the cluster's, s3://bucket/key")
         try:
             check_job_image(self.job.image)
@@ -129,14 +131,16 @@ class Settings(SettingsModel):
         if faults:
             raise InputError(faults)
 
-    def check_compiled(self, rounds: int, pods: str) -> None:
+    def check_compiled(self, rounds: int, pods: Mapping[str, Any], always_given: Collection[str]) -> None:
         """Raise InputError when the user set something else than what was built into the pipeline.
 
         Args:
             rounds: of mining and fine-tuning.
-            pods: `compiled_pod_settings` as JSON; empty on one machine, where they mean nothing.
+            pods: `compiled_pod_settings`; empty on one machine, where they mean nothing.
+            always_given: settings that every run gives, so that their value is what is wanted even where it is the
+                default.
         """
-        built = {"mining.rounds": rounds, **json.loads(pods or "{}")}
+        built = {"mining.rounds": rounds, **pods}
         if "local" not in (self.job.backend, built.get("job.backend")):
             # any other backend finds the same pod, which launches
             built.pop("job.backend", None)
@@ -145,7 +149,7 @@ class Settings(SettingsModel):
             group_name, name = full.split(".")
             group = getattr(self, group_name)
             wanted = getattr(group, name)
-            if name in group.model_fields_set and wanted != value:
+            if (full in always_given or name in group.model_fields_set) and wanted != value:
                 faults.append(
                     f"{full}: {wanted} wanted, but this pipeline was compiled with {value}; "
                     f"compile it again with --set {full}={wanted}"
@@ -161,8 +165,8 @@ class Settings(SettingsModel):
         groups["retraining"] = {"start_from": self.retraining.start_from}
         return hashlib.sha256(json.dumps(groups, sort_keys=True).encode()).hexdigest()
 
-    def overrides_json(self) -> str:
-        """What the user set in all groups, as the JSON text of the pipeline's input `overrides`."""
+    def given_json(self) -> str:
+        """What the user set in all groups, as JSON, for the list of runs."""
         given = self.model_dump(mode="json", include=set(GROUPS), exclude_unset=True)
         return json.dumps(given, sort_keys=True)
 
@@ -207,38 +211,10 @@ def load(
             shown_text = one_line(assignment, 100)
             faults.append(f"--set {shown_text}: write name=value, for example training.temperature=0.05")
             continue
-        _assign(values, name.strip(), parse_value(text, _field(name.strip())))
+        assign(values, name.strip(), parse_value(text, setting_field(name.strip())))
     if faults:
         raise InputError(faults)
     return Settings.checked(values)
-
-
-def resolve(top_level: Mapping[str, str], overrides: str) -> Settings:
-    """Settings from the pipeline's inputs: the top-level names and the JSON text `overrides`.
-
-    `overrides` may be nested (``{"training": {"temperature": 0.05}}``) or dotted (``{"training.temperature": 0.05}``).
-    """
-    try:
-        given = load_json(overrides or "{}")
-    except ValueError as error:
-        raise InputError(f"overrides: not valid JSON ({error})") from None
-    if not isinstance(given, dict):
-        raise InputError('overrides: pass a JSON object, for example {"training.temperature": 0.05}')
-    values: dict[str, Any] = dict(top_level)
-    for name, value in given.items():
-        if "." in name:
-            _assign(values, name, value)
-        else:
-            _merge(values, {name: value})
-    return Settings.checked(values)
-
-
-def settings_at_the_end(overrides: str) -> Settings:
-    """The settings of a run for its last task; the defaults for overrides that its first task refused."""
-    try:
-        return resolve({}, overrides)
-    except InputError:
-        return Settings.checked({})
 
 
 def _merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
@@ -249,7 +225,12 @@ def _merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
             into[name] = dict(value) if isinstance(value, Mapping) else value
 
 
-def _assign(values: dict[str, Any], name: str, value: Any) -> None:
+def assign(values: dict[str, Any], name: str, value: Any) -> None:
+    """Put the value of a setting, by its full name, into values as a file holds them.
+
+    Raises:
+        InputError: the group holds a single value.
+    """
     group, dot, rest = name.partition(".")
     if dot and group in GROUPS:
         if group in values and not isinstance(values[group], Mapping):
@@ -259,7 +240,8 @@ def _assign(values: dict[str, Any], name: str, value: Any) -> None:
         values[name] = value
 
 
-def _field(name: str) -> FieldInfo | None:
+def setting_field(name: str) -> FieldInfo | None:
+    """The field of a setting, by its full name; None for an unknown one."""
     group, dot, rest = name.partition(".")
     if not dot:
         return Settings.model_fields.get(name)

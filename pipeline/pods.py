@@ -16,7 +16,7 @@ from pipeline.resources import ResourceRequest, resource_requests
 from pipeline.settings import PodSettings
 from sharpen import http_api
 from sharpen.jobs.settings import JobSettings
-from sharpen.run_context import RUN_ID_VARIABLE
+from sharpen.run_context import RUN_ID_VARIABLE, STORE_VARIABLE
 from sharpen.store.checksums import ETAGS_VARIABLE
 from sharpen.store.retry import TIMEOUT_VARIABLE
 
@@ -27,6 +27,7 @@ STORE_CONFIG = "sharpen-store"
 STORE_PLACES = (
     "AWS_ENDPOINT_URL_S3",
     "AWS_REGION",
+    STORE_VARIABLE,
     TIMEOUT_VARIABLE,
     http_api.TIMEOUT_VARIABLE,
     ETAGS_VARIABLE,
@@ -69,7 +70,7 @@ def apply_resources(task: PipelineTask, needs: ResourceRequest, gpu_resource: st
         gpu_resource: name of the resource that GPUs are.
     """
     if needs.retries:
-        task.set_retry(needs.retries, backoff_duration="60s", backoff_factor=2, backoff_max_duration="1800s")
+        task.set_retry(needs.retries, backoff_duration="1s", backoff_factor=2, backoff_max_duration="60s")
     if needs.seconds:
         kubernetes.set_timeout(task, needs.seconds)
     if needs.cpu:

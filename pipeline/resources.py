@@ -1,10 +1,11 @@
 """What each step needs: cache, retries, time, processors, memory; the one table of it, with the reasons.
 
-Retries. Kubeflow Pipelines tries a step again whatever its exit code, so wrong input (exit code 2) is found wrong as
-often. Wrong settings therefore end in the one step that never retries, and the next that can find input wrong, the
-fingerprint, is cheap. What retries are for: a store or an API that does not answer for a minute, a node that goes.
-Every step may be done twice: outputs are complete or not there, a training job that runs already is adopted, the
-registry is changed by conditional writes.
+Retries. Kubeflow's controller starts a step again whose pod was deleted, evicted or lost with its node, and never one
+that ended with an exit code (its workflow-controller-configmap sets retryPolicy OnError, and the pipeline's format has
+no field for another). So a store or an API that does not answer is waited for inside the step. The pause before a retry
+is spent after every failure, tried again or not: it is a second, since a pod that is gone needs no pause. Every step
+may be done twice: outputs are complete or not there, a training job that runs already is adopted, the registry is
+changed by conditional writes.
 
 Time is that of one try, its wait for a node included. It ends what hangs; what is only slow must never meet it.
 
@@ -29,7 +30,7 @@ class ResourceRequest:
 
     Attributes:
         cached: whether an earlier result may stand for the step's.
-        retries: how often it is tried again.
+        retries: how often it is started again after its pod was lost.
         seconds: longest time of one try; 0: no limit.
         cpu, memory: of its pod; empty: none is named.
         threads: how many compute; 0: as the libraries like.
@@ -54,7 +55,6 @@ _CPU, _MEMORY = "500m", "512Mi"
 def resource_requests(pods: PodSettings, job: JobSettings) -> dict[str, ResourceRequest]:
     """Component's name -> its needs."""
     retries = pods.retries
-    asking = ResourceRequest(cached=False, retries=retries, seconds=15 * _MINUTE, cpu=_CPU, memory=_MEMORY)
     computing = ResourceRequest(
         # the content fingerprint and the step's own settings are inputs, so a hit is always right
         cached=True,
@@ -67,29 +67,20 @@ def resource_requests(pods: PodSettings, job: JobSettings) -> dict[str, Resource
         gpus=pods.gpus,
     )
     return {
-        # looks at its arguments only: what is wrong once stays wrong
-        "check-settings": ResourceRequest(cached=False, retries=0, seconds=15 * _MINUTE, cpu=_CPU, memory=_MEMORY),
-        # one small object each, which others may change at any time
-        "current-champion": asking,
-        "gate": asking,
-        "remember": asking,
-        # looks at what may have changed outside: reads local files once, remote ones by their listing
-        "fingerprint": ResourceRequest(cached=False, retries=retries, seconds=6 * _HOUR, cpu=_CPU, memory="1Gi"),
-        # compares with a record that other runs change; reads the whole prepared data set
-        "detect-changes": ResourceRequest(
-            False, retries, pods.timeout_seconds, pods.cpu, pods.memory, computing.threads
-        ),
+        # looks at what others may have changed: the registry, local files, the listing of remote ones
+        "plan": ResourceRequest(cached=False, retries=retries, seconds=6 * _HOUR, cpu=_CPU, memory="1Gi"),
         # the whole data set in memory, in Python's objects; nothing of it uses a GPU or more than a core or two
         "data-prep": replace(computing, gpus=0),
         # passages, and the vectors of the corpus
         "hard-negatives": computing,
+        "evaluation-before": computing,
         "evaluation": computing,
         "indexing": computing,
         "finetuning": _training(retries, job),
         # A decision is made anew in every run. Copies the model through its disk, in pieces through its memory
         "promotion": ResourceRequest(cached=False, retries=retries, seconds=2 * _HOUR, cpu="500m", memory="1Gi"),
         # must say how the run ended and delete its jobs, also while the API recovers
-        "finish": asking,
+        "finish": ResourceRequest(cached=False, retries=retries, seconds=15 * _MINUTE, cpu=_CPU, memory=_MEMORY),
     }
 
 

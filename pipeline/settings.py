@@ -7,11 +7,11 @@ from typing import Literal
 from pydantic import Field
 
 from sharpen.jobs.settings import Quantity
-from sharpen.mining.settings import MiningSettings
+from sharpen.mining.settings import StepSettings
 from sharpen.settings import SettingsModel
 
 
-class RoundsOfMining(MiningSettings):
+class RoundsOfMining(StepSettings):
     """Mining, and what of it the graph decides: a step knows of no rounds."""
 
     rounds: int = Field(
@@ -33,6 +33,7 @@ class RetrainingSettings(SettingsModel):
         description="Fewest examples (a query with one of its positives) that must be new or gone since the last run "
         "of this model that finished, with equal settings, code and base model; else the run is skipped. 0: never.",
     )
+    force: bool = Field(False, description="Run whether there is anything new or not.")
     start_from: Literal["base", "champion"] = Field(
         "base",
         description="Model that training starts from and that mining scores with: base_model, or the model in use; "
@@ -71,5 +72,9 @@ class PodSettings(SettingsModel):
         description="Longest time of one try of these steps, waiting for a node included.",
     )
     retries: int = Field(
-        2, ge=0, le=10, description="How often a step that failed is tried again, after 1, 2, 4 ... minutes."
+        2,
+        ge=0,
+        le=10,
+        description="How often a step is started again whose pod was deleted, evicted or lost with its node. A step "
+        "that ends with an error is not: Kubeflow's controller leaves it at that (retryPolicy OnError).",
     )

@@ -11,6 +11,8 @@ RUN_VARIABLE = "SHARPEN_RUN"
 # The run's id in a pod: the pipeline sets it from the pod's label, a job's launcher in the job's pods.
 RUN_ID_VARIABLE = "KFP_RUN_ID"
 LOCAL_RUN = "local"
+# Root of the registry where a run names none: the cluster's own, from a ConfigMap.
+STORE_VARIABLE = "SHARPEN_STORE"
 # The image of a job's pods, for a step that only launches it.
 JOB_IMAGE_VARIABLE = "SHARPEN_JOB_IMAGE"
 

@@ -15,7 +15,8 @@ import traceback
 from collections import Counter
 from pathlib import Path
 
-from pipeline.parameters import GROUPS, TOP_LEVEL, Settings, every_setting, load, resolve
+from pipeline.parameters import GROUPS, TOP_LEVEL, Settings, every_setting, load
+from pipeline.run_form import run_inputs, settings_of
 from sharpen.errors import InputError
 from tests.fuzz_readers import limited, mutated
 
@@ -140,7 +141,7 @@ def overrides(rng: random.Random, _: Path) -> None:
     if rng.random() < 0.3:
         text = mutated(text.encode(), rng).decode("utf-8", "replace")
     top = {rng.choice(TOP_LEVEL): value_of(rng)} if rng.random() < 0.2 else {}
-    used(resolve(top, text))
+    used(settings_of({**top, "overrides": text}))
 
 
 def yaml_file(rng: random.Random, folder: Path) -> None:
@@ -159,7 +160,8 @@ def used(settings: Settings) -> None:
     """What every command does with settings."""
     for group in GROUPS:
         settings.group_json(group)
-    settings.overrides_json()
+    settings.given_json()
+    run_inputs(settings)
     settings.results_hash(1)
 
 

@@ -1,12 +1,55 @@
-"""The evaluation step as Kubeflow Pipelines runs it.
+"""The evaluation steps as Kubeflow Pipelines runs them: the models there are before training, then the tuned one.
 
 Annotations are not postponed in this file: kfp reads the types themselves, not their names.
 """
+
+from typing import NamedTuple
 
 from kfp import dsl
 from kfp.dsl import HTML, Artifact, Metrics, Output
 
 from components.kfp_context import IMAGE
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def evaluation_before(
+    base_model: str,
+    champion_model: str,
+    data: str,
+    split: str,
+    settings: str,
+    encoder: str,
+    fingerprint: str,
+    before_evaluations: Output[Artifact],
+    before_metrics: Output[Metrics],
+    before_report: Output[HTML],
+) -> NamedTuple("Before", [("base", str), ("champion", str)]):  # type: ignore[valid-type]
+    """Measure the base model and the champion, which the tuned model is compared with.
+
+    Args:
+        base_model: Folder, s3:// address or hub id of the base model.
+        champion_model: Address of the champion; empty while there is none.
+        data: Address of the data set.
+        split: Split whose queries are searched.
+        settings: Evaluation settings as JSON.
+        encoder: Encoder settings of the run as JSON.
+        fingerprint: Fingerprint of data, models and code; it only makes caching right.
+        before_evaluations: Folder with the evaluation of each: metrics, per-query scores, the run.
+        before_metrics: The figures of each.
+        before_report: The report of the champion, or of the base model while there is no champion.
+
+    Returns:
+        The addresses of the evaluations; that of the champion is empty while there is none.
+    """
+    from components.evaluation.step import Measurement, measure_before
+    from components.kfp_context import exit_on_error, output_uri
+
+    with exit_on_error("evaluation-before"):
+        before_evaluations.uri = output_uri(before_evaluations.uri, "evaluation-before")
+        measurement = Measurement.from_json(data, split, settings, encoder)
+        result, base, champion = measure_before(before_evaluations.uri, measurement, base_model, champion_model)
+        result.publish(before_evaluations, before_metrics, before_report)
+    return base, champion  # type: ignore[return-value]
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
@@ -20,42 +63,43 @@ def evaluation(
     base: str,
     champion: str,
     negatives: str,
-    evaluation: Output[Artifact],
-    metrics: Output[Metrics],
-    report: Output[HTML],
+    without: str,
+    tuned_evaluation: Output[Artifact],
+    tuned_metrics: Output[Metrics],
+    tuned_report: Output[HTML],
     name: str = "evaluation",
-    settings_of: str = "model",
-    without: str = "",
+    new_champion: str = "",
 ) -> str:
-    """Measure a model on a split, and compare it with others on the same queries.
+    """Measure the tuned model on a split, and compare it with base model and champion on the same queries.
 
     Args:
-        model: Address of the model. Empty (there is no champion yet): nothing is measured and the output is empty.
+        model: Address of the tuned model.
         data: Address of the data set.
         split: Split whose queries are searched.
         settings: Evaluation settings as JSON.
         encoder: Encoder settings of the run as JSON.
         fingerprint: Fingerprint of data, models and code; it only makes caching right.
-        base: Address of the finished evaluation of the base model, or empty.
-        champion: Address of the finished evaluation of the present champion, or empty.
+        base: Address of the finished evaluation of the base model.
+        champion: Address of the finished evaluation of the champion, or empty.
         negatives: Address of the mined negatives, for the report, or empty.
-        evaluation: Folder with metrics, per-query scores, the run and the comparison.
-        metrics: The figures, and their differences to base and champion.
-        report: The report to look at.
-        name: Name of this use of the step; it is part of the output's address.
         without: Address of a file of keys of queries that are left out, or empty.
-        settings_of: model: it is measured as its own folder says. better, for a base model: so, or with the run's
-            encoder settings, whichever is better on dev.
+        tuned_evaluation: Folder with metrics, per-query scores, the run and the comparison.
+        tuned_metrics: The figures, and their differences to base and champion.
+        tuned_report: The report to look at.
+        name: Name of this use of the step; it is part of the output's address.
+        new_champion: Address of a model that has become the champion since, which is measured first; empty for none.
 
     Returns:
         The address of the evaluation.
     """
-    from components.evaluation.step import run_step
+    from components.evaluation.step import Measurement, measure_tuned
     from components.kfp_context import exit_on_error, output_uri
 
     with exit_on_error(name):
-        evaluation.uri = output_uri(evaluation.uri, name)
-        what = (model, data, split, settings, encoder, base, champion, negatives)
-        measured_as = "better" if settings_of == "better" else "model"
-        result = run_step(evaluation.uri, name, *what, measured_as, without)
-        return result.publish(evaluation, metrics, report)
+        tuned_evaluation.uri = output_uri(tuned_evaluation.uri, name)
+        measurement = Measurement.from_json(data, split, settings, encoder)
+        against = {"base": base, "champion": champion}
+        result = measure_tuned(
+            tuned_evaluation.uri, measurement, model, against, new_champion, negatives=negatives, without=without
+        )
+        return result.publish(tuned_evaluation, tuned_metrics, tuned_report)

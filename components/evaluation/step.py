@@ -1,57 +1,123 @@
-"""The evaluation step between its KFP face and the library: addresses and JSON in, what KFP shows out."""
+"""The evaluation steps between their KFP faces and the library: addresses and JSON in, what KFP shows out."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 from components.step_result import StepResult
 from sharpen.evaluation import artifact
-from sharpen.evaluation.settings import EvaluationSettings, SettingsOf
+from sharpen.evaluation.settings import EvaluationSettings
 from sharpen.models.model_config import computing_part
-from sharpen.reports.html_page import message_page
 from sharpen.settings import EncoderSettings
+from sharpen.store import storage
 
-NOTHING = message_page("No evaluation", "There is no model to evaluate yet.")
 
+@dataclass(frozen=True)
+class Measurement:
+    """What models are measured by in a run.
 
-def run_step(
-    address: str,
-    name: str,
-    model: str,
-    data: str,
-    split: str,
-    settings: str,
-    encoder: str,
-    base: str,
-    champion: str,
-    negatives: str,
-    settings_of: SettingsOf = "model",
-    without: str = "",
-) -> StepResult:
-    """Evaluate into `address` as the pipeline asks; the rest is the component's. Raises what `evaluate` raises.
-
-    The pipeline's encoder settings say how this run trains. A model that was trained before says itself how it embeds,
-    so only how embeddings are computed is taken of them, except for a base model (`settings_of` ``better``).
+    Attributes:
+        data: address of the data set.
+        split: whose queries are searched.
+        settings: of the evaluation.
+        encoder: how this run trains. A model that was trained before says itself how it embeds, so that only how
+            embeddings are computed is taken of them, except for a base model.
     """
-    checked = EvaluationSettings.from_json(settings, where="evaluation.")
-    encoding = EncoderSettings.from_json(encoder, where="encoder.")
-    if not model:
-        print(f"{name}: there is no model to evaluate yet", flush=True)
-        return StepResult("", NOTHING.encode())
-    from sharpen.evaluation.evaluate import evaluate
+
+    data: str
+    split: str
+    settings: EvaluationSettings
+    encoder: EncoderSettings
+
+    @classmethod
+    def from_json(cls, data: str, split: str, settings: str, encoder: str) -> Measurement:
+        """From the texts that a pipeline passes. Raises InputError: wrong settings."""
+        checked = EvaluationSettings.from_json(settings, where="evaluation.")
+        return cls(data, split, checked, EncoderSettings.from_json(encoder, where="encoder."))
+
+    def measure(
+        self, model: str, address: str, against: Mapping[str, str], *, negatives: str = "", without: str = ""
+    ) -> StepResult:
+        """Evaluate a trained model into `address`. Raises what `evaluate` raises.
+
+        Args:
+            model: its address.
+            address: of the new evaluation.
+            against: name -> address of a finished evaluation, or empty.
+            negatives: address of the mined negatives, for the report.
+            without: address of a file of keys of queries that are left out.
+        """
+        from sharpen.evaluation.evaluate import evaluate
+
+        manifest = evaluate(
+            model,
+            self.data,
+            self.split,
+            address,
+            self.settings,
+            computing_part(self.encoder),
+            references=dict(against),
+            context={"negatives": negatives},
+            without=without,
+        )
+        return _shown(address, manifest)
+
+    def measure_base(self, model: str, address: str) -> StepResult:
+        """Evaluate a base model: as its own folder says, or with the run's settings, whichever is better on dev."""
+        from sharpen.evaluation.evaluate import evaluate
+
+        manifest = evaluate(model, self.data, self.split, address, self.settings, self.encoder, settings_of="better")
+        return _shown(address, manifest)
+
+
+def measure_before(
+    address: str, measurement: Measurement, base_model: str, champion_model: str
+) -> tuple[StepResult, str, str]:
+    """Evaluate the base model and the champion below `address`; what KFP shows, and the address of each evaluation.
+
+    The address of the champion's is empty where there is no champion.
+    """
+    base = measurement.measure_base(base_model, storage.join(address, "base"))
+    metrics = {f"base_{name}": value for name, value in base.metrics.items()}
+    if not champion_model:
+        return StepResult(address, base.page, base.facts, metrics), base.address, ""
+    champion = measurement.measure(champion_model, storage.join(address, "champion"), {})
+    metrics |= {f"champion_{name}": value for name, value in champion.metrics.items()}
+    return StepResult(address, champion.page, champion.facts, metrics), base.address, champion.address
+
+
+def measure_tuned(
+    address: str,
+    measurement: Measurement,
+    model: str,
+    against: Mapping[str, str],
+    new_champion: str,
+    *,
+    negatives: str,
+    without: str,
+) -> StepResult:
+    """Evaluate the tuned model into `address`, after the new champion if there is one. Raises what `evaluate` raises.
+
+    What a champion has seen in training is no test of it, nor of a candidate that starts from it. The others are
+    measured with all queries, so that what was measured before is not repeated; the comparison leaves them out.
+
+    Args:
+        address: of the new evaluation.
+        measurement: what models are measured by.
+        model: address of the tuned model.
+        against: ``base`` and ``champion`` -> address of a finished evaluation, or empty.
+        new_champion: address of the model that is the champion now; empty: `against` has it.
+        negatives, without: as `Measurement.measure` has them.
+    """
+    if new_champion:
+        folder, mark, query = address.partition("?")
+        measured = measurement.measure(new_champion, f"{folder.rstrip('/')}-champion{mark}{query}", {})
+        against = {**against, "champion": measured.address}
+    return measurement.measure(model, address, against, negatives=negatives, without=without)
+
+
+def _shown(address: str, manifest: storage.Manifest) -> StepResult:
     from sharpen.evaluation.summary import figures
 
-    if settings_of == "model":
-        encoding = computing_part(encoding)
-    references = {"base": base, "champion": champion}
-    manifest = evaluate(
-        model,
-        data,
-        split,
-        address,
-        checked,
-        encoding,
-        references=references,
-        context={"negatives": negatives},
-        settings_of=settings_of,
-        without=without,
-    )
     return StepResult.of(address, manifest, artifact.REPORT, figures(address))

@@ -29,9 +29,9 @@ def finetuning(
     job: str,
     fingerprint: str,
     task_config: dsl.TaskConfig,
-    model: Output[Model],
-    statistics: Output[Metrics],
-    page: Output[Markdown],
+    tuned_model: Output[Model],
+    training_metrics: Output[Metrics],
+    training_page: Output[Markdown],
     job_manifest: Output[Artifact],
     name: str = "finetuning",
 ) -> str:
@@ -46,9 +46,9 @@ def finetuning(
         job: Where and on how many processes it runs, as JSON.
         fingerprint: Content of data, model and code; only decides whether a cached result is right.
         task_config: What is set on the task, given by the pipeline.
-        model: The trained model, a sentence-transformers folder.
-        statistics: Steps, loss, speed and negatives per query.
-        page: What was trained on what, and the loss along the way.
+        tuned_model: The trained model, a sentence-transformers folder.
+        training_metrics: Steps, loss, speed and negatives per query.
+        training_page: What was trained on what, and the loss along the way.
         job_manifest: What was started: the job's manifest on a cluster, the command on one machine.
         name: Name of this use of the step; it is part of the output's address.
     """
@@ -57,12 +57,13 @@ def finetuning(
     with exit_on_error(name):
         from components.finetuning.launch import launch_from_json, numbers, write_page
 
-        model.uri = output_uri(model.uri, name)
+        tuned_model.uri = output_uri(tuned_model.uri, name)
         arguments = (settings, encoder, job)
         facts = launch_from_json(
-            data, negatives, base_model, model.uri, *arguments, vars(task_config), job_manifest.uri
+            data, negatives, base_model, tuned_model.uri, *arguments, vars(task_config), job_manifest.uri
         )
-        log_metrics(statistics, numbers(facts))
-        write_page(facts, page.path)
-        model.metadata.update(base_model=base_model, data_fingerprint=facts["data_fingerprint"], **numbers(facts))
-    return model.uri
+        log_metrics(training_metrics, numbers(facts))
+        write_page(facts, training_page.path)
+        facts_of_model = {"base_model": base_model, "data_fingerprint": facts["data_fingerprint"]}
+        tuned_model.metadata.update(**facts_of_model, **numbers(facts))
+    return tuned_model.uri

@@ -14,9 +14,9 @@ def hard_negatives(
     settings: str,
     encoder: str,
     fingerprint: str,
-    negatives: dsl.Output[dsl.Dataset],
-    statistics: dsl.Output[dsl.Metrics],
-    report: dsl.Output[dsl.HTML],
+    mined_negatives: dsl.Output[dsl.Dataset],
+    mining_metrics: dsl.Output[dsl.Metrics],
+    mining_report: dsl.Output[dsl.HTML],
     name: str = "hard_negatives",
 ) -> str:
     """Mine hard negatives for the training queries, without those that score like positives.
@@ -27,18 +27,18 @@ def hard_negatives(
         settings: Mining settings as JSON.
         encoder: Encoder settings as JSON.
         fingerprint: Fingerprint of data, models and code; it only makes caching right.
-        negatives: Folder with the negatives and the report.
-        statistics: What was found, filtered out and chosen.
-        report: The report to look at.
+        mined_negatives: Folder with the negatives and the report.
+        mining_metrics: What was found, filtered out and chosen.
+        mining_report: The report to look at.
         name: Name of this use of the step; it is part of the output's address.
 
     Returns:
-        The address of the negatives.
+        The address of the negatives; empty where mining is switched off.
     """
     from components.hard_negatives.step import run_step
     from components.kfp_context import exit_on_error, output_uri
 
     with exit_on_error(name):
-        negatives.uri = output_uri(negatives.uri, name)
-        result = run_step(negatives.uri, data, model, settings, encoder)
-        return result.publish(negatives, statistics, report)
+        mined_negatives.uri = output_uri(mined_negatives.uri, name)
+        result = run_step(mined_negatives.uri, data, model, settings, encoder)
+        return result.publish(mined_negatives, mining_metrics, mining_report)

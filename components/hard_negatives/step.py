@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from components.step_result import StepResult
-from sharpen.mining.settings import MiningSettings
+from sharpen.mining.settings import StepSettings
+from sharpen.reports.html_page import message_page
 from sharpen.settings import EncoderSettings
 from sharpen.store import storage
+
+NOTHING = message_page("No mining", "Mining is switched off for this run: mining.enabled is false.")
 
 
 def run_step(address: str, data: str, model: str, settings: str, encoder: str) -> StepResult:
     """Mine into `address` as the pipeline asks; the rest is the component's. Raises what `mine` raises."""
-    checked = MiningSettings.from_json(settings, where="mining.")
+    checked = StepSettings.from_json(settings, where="mining.")
     encoding = EncoderSettings.from_json(encoder, where="encoder.")
+    if not checked.enabled:
+        print("hard negatives: mining.enabled is off, so there are none", flush=True)
+        return StepResult("", NOTHING.encode())
     from sharpen.mining.mine import mine
     from sharpen.mining.output import PAGE, REPORT
     from sharpen.mining.report.summary import figures

@@ -14,21 +14,21 @@ def indexing(
     settings: str,
     encoder: str,
     fingerprint: str,
-    index: dsl.Output[dsl.Artifact],
-    statistics: dsl.Output[dsl.Metrics],
-    page: dsl.Output[dsl.Markdown],
+    search_index: dsl.Output[dsl.Artifact],
+    index_metrics: dsl.Output[dsl.Metrics],
+    index_page: dsl.Output[dsl.Markdown],
 ) -> str:
     """Index the corpus with the promoted model: embeddings for a vector database, and a FAISS file to search at once.
 
     Args:
-        model: Address of the registered version. Empty (a dry run): nothing is indexed and the output is empty.
+        model: Address of the registered version. Empty (none was promoted): nothing is indexed and the output is empty.
         data: Address of the data set whose passages are indexed.
         settings: Indexing settings as JSON.
         encoder: Encoder settings as JSON.
         fingerprint: Fingerprint of data, models and code; it only makes caching right.
-        index: Says where the folder with embeddings, FAISS file and manifest is: beside the version in the registry.
-        statistics: How many passages, and what the storage loses.
-        page: What the index holds and how it is used.
+        search_index: Says where the folder with embeddings, FAISS file and manifest is: beside the registered version.
+        index_metrics: How many passages, and what the storage loses.
+        index_page: What the index holds and how it is used.
 
     Returns:
         The address of the index.
@@ -38,7 +38,7 @@ def indexing(
 
     with exit_on_error("indexing"):
         result = run_step(model, data, settings, encoder)
-        address = result.publish(index, statistics, page)
+        address = result.publish(search_index, index_metrics, index_page)
         # the folder is outside of the pipeline's root, where KFP's launcher takes no artifact
-        write_json(index.path, result.facts)
+        write_json(search_index.path, result.facts)
         return address

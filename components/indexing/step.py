@@ -9,7 +9,7 @@ from sharpen.registry.versions import index_address
 from sharpen.settings import EncoderSettings
 from sharpen.store import storage
 
-NOTHING = "No model was promoted, so there is nothing to index.\n"
+NOTHING = "Nothing was indexed: no model was promoted, or indexing.enabled is off.\n"
 
 
 def run_step(model: str, data: str, settings: str, encoder: str) -> StepResult:
@@ -17,8 +17,8 @@ def run_step(model: str, data: str, settings: str, encoder: str) -> StepResult:
     checked = StepSettings.from_json(settings, where="indexing.")
     # of the run's settings only how embeddings are computed: what they are, the model says
     encoding = computing_part(EncoderSettings.from_json(encoder, where="encoder."))
-    if not model:
-        print("indexing: no model was promoted, so there is nothing to index", flush=True)
+    if not model or not checked.enabled:
+        print("indexing: no model was promoted, or indexing.enabled is off: nothing to index", flush=True)
         return StepResult("", NOTHING.encode())
     from sharpen.index.build import PAGE, index
     from sharpen.index.manifest import NAME

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sharpen.errors import StepFailed
-from sharpen.registry.gate import PROMOTE, REJECT
+from components.kfp_context import log_metrics
+from sharpen.index.settings import StepSettings
+from sharpen.registry.gate import PROMOTE
+from sharpen.registry.last_run import record_run
 from sharpen.registry.outcome import measured_outcome
-from sharpen.registry.pages import promotion_page
+from sharpen.registry.pages import decision_record, promotion_page
 from sharpen.registry.promote import Promotion, promote
-from sharpen.registry.run_record import OVERTAKEN
+from sharpen.registry.run_record import OVERTAKEN, TrainingInputs
 from sharpen.registry.settings import PromotionSettings
 from sharpen.run_context import run_id
 from sharpen.terminal import printable
@@ -31,6 +33,8 @@ class PromotionResult:
         reason: why, in one line, for the record of the run.
         page: Markdown for people.
         block: the run's outcome as its log holds it; empty where another comparison follows.
+        evaluation: address of the model's evaluation.
+        model_name: name in the registry.
     """
 
     promotion: Promotion
@@ -38,40 +42,57 @@ class PromotionResult:
     reason: str
     page: str
     block: str
+    evaluation: str
+    model_name: str
 
-    def publish(self, page: Any, evaluation: str) -> None:
-        """Write the page, and print how the promotion ended."""
+    def publish(self, model: Any, page: Any, metrics: Any, decision: Any) -> tuple[str, str, str, str, str]:
+        """Fill KFP's artifacts for the version, the page, the figures and gate.json; what the component returns."""
+        ended = self.promotion
+        model.metadata.update(address=ended.version, model_name=self.model_name)
         Path(page.path).write_text(self.page, encoding="utf-8")
-        facts = {"verdict": self.promotion.verdict, "version": self.promotion.version, "reasons": [self.reason]}
-        page.metadata.update(**facts, evaluation=evaluation)
+        facts = {"verdict": ended.verdict, "version": ended.version, "reasons": [self.reason]}
+        page.metadata.update(**facts, evaluation=self.evaluation)
+        log_metrics(metrics, ended.decision.figures)
+        Path(decision.path).write_text(decision_record(ended.decision, self.evaluation), encoding="utf-8")
         print(self.block or printable(f"{self.follows}: {self.reason}"))
+        return self.outputs
 
     @property
     def outputs(self) -> tuple[str, str, str, str, str]:
         """What the component returns."""
-        return self.follows, self.promotion.verdict, self.promotion.version, self.promotion.champion, self.reason
+        ended = self.promotion
+        return self.follows, ended.verdict, ended.version, ended.champion, self.reason
 
 
 def run_step(
-    model: str, evaluation: str, name: str, root: str, settings: str, with_index: str, *, again: bool
+    model: str,
+    evaluation: str,
+    name: str,
+    root: str,
+    settings: str,
+    indexing: str,
+    run_settings: str,
+    *,
+    seen: tuple[str, ...],
+    again: bool,
 ) -> PromotionResult:
-    """Promote as the pipeline asks; the rest is the component's. Raises what `promote` raises.
+    """Decide, promote and record as the pipeline asks; the rest is the component's. Raises what `promote` raises.
 
-    The first try follows a gate that has passed the same evaluation; the second decides by itself.
+    The record comes last, and only where no comparison follows: a run that failed before is not taken for done.
 
     Args:
-        model, evaluation, name, root: as `promote` takes them.
-        settings: as JSON.
-        with_index: yes or no.
+        model, evaluation, name, root, run_settings: as `promote` takes them.
+        settings, indexing: as JSON.
+        seen: what the run trained with, as `TrainingInputs.from_json` takes it.
         again: another comparison may follow.
     """
-    rules = PromotionSettings.from_json(settings, where="promotion.")
-    ended = promote(model, evaluation, name, root, rules)
+    indexed = StepSettings.from_json(indexing, where="indexing.").enabled
+    checked = PromotionSettings.from_json(settings, where="promotion.")
+    trained_with = TrainingInputs.from_json(*seen)
+    ended = promote(model, evaluation, name, root, checked, run_settings)
     reason = "; ".join(ended.reasons)
-    if ended.verdict == REJECT and again:
-        raise StepFailed(f"{name}: the step gate let this evaluation pass, but the same rules now say: {reason}")
     if ended.verdict == PROMOTE:
-        follows = INDEX if with_index == "yes" and ended.version else PROMOTED
+        follows = INDEX if indexed and ended.version else PROMOTED
     elif ended.verdict == OVERTAKEN and again:
         follows = COMPARE_AGAIN
     else:
@@ -83,15 +104,17 @@ def run_step(
             )
     block = ""
     if follows != COMPARE_AGAIN:
+        record_run(root, name, trained_with, ended.verdict, ended.version, reason)
         block = measured_outcome(
             evaluation,
             name,
             root,
-            rules,
+            checked,
             verdict=ended.verdict,
             reasons=[reason] if ended.verdict == OVERTAKEN else ended.reasons,
             version=ended.version,
             run=run_id(),
             indexed=follows == INDEX,
         ).block(root)
-    return PromotionResult(ended, follows, reason, promotion_page(follows, reason, ended.version, name, root), block)
+    page = f"{promotion_page(follows, reason, ended.version, name, root)}\n{ended.page}"
+    return PromotionResult(ended, follows, reason, page, block, evaluation, name)

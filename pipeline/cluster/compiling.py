@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from pipeline.images import check_job_image, chosen, put_images
-from pipeline.parameters import TOP_LEVEL, Settings
+from pipeline.parameters import Settings
 from sharpen.errors import InputError
 
 
@@ -37,12 +37,11 @@ def compile_pipeline(
 
     sharpen = make_pipeline(settings.mining.rounds, settings)
     put_images(sharpen, images, jobs_elsewhere=settings.job.backend != "local")
-    defaults = {name: str(getattr(settings, name)) for name in TOP_LEVEL} | {"overrides": settings.overrides_json()}
     if output.suffix not in (".yaml", ".yml"):
         raise InputError(f"--output {output}: the name must end with .yaml")
     if not output.absolute().parent.is_dir():
         raise InputError(f"--output {output}: the folder {output.absolute().parent} does not exist")
-    compile_to = partial(compiler.Compiler().compile, sharpen, pipeline_parameters=defaults)
+    compile_to = partial(compiler.Compiler().compile, sharpen)
     if not kubernetes:
         compile_to(str(output))
         return

@@ -226,11 +226,12 @@ def _complete(api: Api, wanted: ScheduleFile, settings: list[Settings], experime
     """The schedules with their pipeline's version, compiled once for each shape of the graph."""
     from pipeline.cluster.schedules import DesiredSchedule
     from pipeline.cluster.versions import version_of
+    from pipeline.parameters import Settings
 
     versions = {}
     complete = []
     for one, chosen in zip(wanted.schedules, settings, strict=True):
-        shape = chosen.compile_time_settings().model_dump_json()
+        shape = chosen.compile_time_settings(Settings.checked({})).model_dump_json()
         if shape not in versions:
             versions[shape] = version_of(
                 api,

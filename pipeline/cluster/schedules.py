@@ -18,8 +18,9 @@ from pydantic import AwareDatetime, Field, field_validator, model_validator
 from pipeline.cluster import cron
 from pipeline.cluster.api.client import Api, Object
 from pipeline.cluster.api.errors import KfpError
-from pipeline.cluster.versions import Version, parameters_of
+from pipeline.cluster.versions import Version
 from pipeline.parameters import Settings
+from pipeline.run_form import run_inputs
 from sharpen.errors import InputError, StepFailed
 from sharpen.settings import SettingsModel
 
@@ -123,7 +124,7 @@ class DesiredSchedule:
             "display_name": self.schedule.name,
             "experiment_id": self.experiment,
             "pipeline_version_reference": self.version.reference,
-            "runtime_config": {"parameters": parameters_of(self.settings)},
+            "runtime_config": {"parameters": run_inputs(self.settings)},
             "max_concurrency": str(self.schedule.max_concurrency),
             "no_catchup": self.schedule.no_catchup,
             "trigger": self.schedule.trigger,

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 from pipeline.cluster.api.client import Api, Object
 from pipeline.cluster.api.errors import KfpError
-from pipeline.cluster.versions import Version, parameters_of
+from pipeline.cluster.versions import Version
 from pipeline.parameters import Settings
+from pipeline.run_form import run_inputs
 from sharpen.errors import InputError, StepFailed
 from sharpen.models.model_hub import PACKAGE_SCHEME, is_hub_id
 from sharpen.uri import is_remote, split_addresses
@@ -77,7 +78,7 @@ def create_run(
         "display_name": name,
         "experiment_id": experiment,
         "pipeline_version_reference": version.reference,
-        "runtime_config": {"parameters": parameters_of(settings)},
+        "runtime_config": {"parameters": run_inputs(settings)},
     }
     if service_account:
         body["service_account"] = service_account

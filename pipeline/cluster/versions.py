@@ -10,7 +10,8 @@ from typing import Any
 from pipeline.cluster.api.client import Api, Object, equals_filter
 from pipeline.cluster.api.errors import KfpError
 from pipeline.cluster.compiling import compile_pipeline, version_name
-from pipeline.parameters import TOP_LEVEL, Settings
+from pipeline.parameters import Settings
+from pipeline.run_form import description
 from sharpen.errors import StepFailed
 
 
@@ -36,16 +37,19 @@ class Version:
         return {"pipeline_id": self.pipeline, "pipeline_version_id": self.identity}
 
 
-def parameters_of(settings: Settings) -> dict[str, str]:
-    """The settings as the inputs of a run."""
-    return {name: str(getattr(settings, name)) for name in TOP_LEVEL} | {"overrides": settings.overrides_json()}
-
-
-def version_of(api: Api, settings: Settings, *, image: str, launcher_image: str, pipeline_name: str) -> Version:
+def version_of(
+    api: Api,
+    settings: Settings,
+    *,
+    image: str,
+    launcher_image: str,
+    pipeline_name: str,
+    form: Settings | None = None,
+) -> Version:
     """The version for these settings and images; uploaded unless the server has it.
 
-    Only what shapes the graph is compiled in (`Settings.compile_time_settings`, images). All other settings are inputs
-    of the run, so that runs with different settings are runs of one version, which the server can compare.
+    Only what shapes the graph is compiled in (`Settings.compile_time_settings`, images), and the defaults of the run
+    form. All other settings are inputs of the run, so that runs with different settings are runs of one version.
 
     Args:
         api: the API.
@@ -53,6 +57,7 @@ def version_of(api: Api, settings: Settings, *, image: str, launcher_image: str,
         image: image of the steps; empty: the development image.
         launcher_image: image of the steps that compute nothing; empty: `image`.
         pipeline_name: name of the pipeline on the server.
+        form: settings that the run form shows until somebody changes them; None: Sharpen's defaults.
 
     Raises:
         InputError: an image without a fixed tag; or the server refuses.
@@ -60,7 +65,8 @@ def version_of(api: Api, settings: Settings, *, image: str, launcher_image: str,
     """
     with tempfile.TemporaryDirectory(prefix="sharpen-") as folder:
         package = Path(folder) / "pipeline.yaml"
-        compile_pipeline(settings.compile_time_settings(), package, image=image, launcher_image=launcher_image)
+        compiled = settings.compile_time_settings(form or Settings.checked({}))
+        compile_pipeline(compiled, package, image=image, launcher_image=launcher_image)
         name = version_name(pipeline_name, package)
         pipeline = _pipeline(api, pipeline_name)
         return _find(api, pipeline, name) or _upload(api, pipeline, name, package)
@@ -73,7 +79,7 @@ def _pipeline(api: Api, name: str) -> str:
     body: Any = {
         "name": name,
         "display_name": name,
-        "description": "Fine-tunes a text-embedding model for retrieval. Uploaded by `sharpen submit`.",
+        "description": description(),
     }
     if api.namespace:
         body["namespace"] = api.namespace
@@ -120,6 +126,7 @@ def _upload(api: Api, pipeline: str, name: str, package: Path) -> Version:
             uploadfile=str(package),
             name=name,
             display_name=name,
+            description=description(),
             pipelineid=pipeline,
         )
         return Version(pipeline, str(made["pipeline_version_id"]), name, uploaded=True)

@@ -21,7 +21,8 @@ from pipeline.local.console import StepView
 from pipeline.local.containers import steps_in_containers
 from pipeline.local.kfp_local import arguments_left_alone, reusing
 from pipeline.local.run_folder import run_folder, temporary_folder
-from pipeline.parameters import TOP_LEVEL, Settings
+from pipeline.parameters import Settings
+from pipeline.run_form import run_inputs
 from pipeline.store.server import BUCKET, EmbeddedStore
 from sharpen import exit_status
 from sharpen.errors import InputError, StepFailed
@@ -108,14 +109,11 @@ def run(settings: Settings, *, fresh: bool = False, image: str = "", launcher_im
     started = time.monotonic()
     images = chosen(image, launcher_image)
     if fresh:
-        settings = settings.model_copy(
-            update={"retraining": settings.retraining.model_copy(update={"min_new_examples": 0})}
-        )
+        settings = settings.model_copy(update={"retraining": settings.retraining.model_copy(update={"force": True})})
     name = f"{settings.model_name}-{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:4]}"
     with run_folder((WORK / "runs").absolute(), name) as folder, opened_store(settings.store) as root:
         log = folder / "log.txt"
-        arguments = {key: str(getattr(settings, key)) for key in TOP_LEVEL}
-        arguments |= {"store": root, "overrides": settings.overrides_json()}
+        arguments = {**run_inputs(settings), "store": root}
         cache = (WORK / "cache" / step_cache.identity(root)).absolute()
         pipeline = _pipeline(settings.mining.rounds, images)
         variables = {RUN_VARIABLE: f"{root}/runs/{name}", exit_status.VARIABLE: str(folder / "outcome.json")}
@@ -169,7 +167,7 @@ def _runner(folder: Path, settings: Settings, variables: Mapping[str, str], *, i
 
 
 def _execute(
-    pipeline: Any, arguments: dict[str, str], runner: Any, folder: Path, cache: Path, log: Path
+    pipeline: Any, arguments: dict[str, Any], runner: Any, folder: Path, cache: Path, log: Path
 ) -> dict[str, str]:
     from kfp import local
 
@@ -224,16 +222,19 @@ def _titles(pipeline: Any) -> dict[str, str]:
 
 
 def _decision(folder: Path) -> dict[str, Any]:
-    """Verdict, reasons and evaluation address of the last step that decided; of detect_changes where it ended the run.
+    """Verdict, reasons and evaluation address of the last step that decided; of what skipped the run.
 
-    KFP allows no pipeline outputs from inside an exit handler, so they are read from what these steps, which are never
-    cached, left in KFP's folder.
+    KFP allows no pipeline outputs from inside an exit handler, so they are read from what the steps left in KFP's
+    folder.
     """
-    for task, page in (("promotion-2", "page"), ("promotion", "page"), ("gate", "decision")):
+    for task in ("promotion-2", "promotion"):
         if (decided := _left_by(task, folder)) is not None:
-            return decided["artifacts"][page]["artifacts"][0]["metadata"]
-    seen = _left_by("detect-changes", folder) or {}
-    return {"verdict": "skip", "reasons": [seen["parameterValues"]["reason"]], "evaluation": ""}
+            return decided["artifacts"]["decision_page"]["artifacts"][0]["metadata"]
+    for task in ("data-prep", "plan"):
+        reason = (_left_by(task, folder) or {}).get("parameterValues", {}).get("reason")
+        if reason:
+            return {"verdict": "skip", "reasons": [reason], "evaluation": ""}
+    raise StepFailed("the run ended, but no step says how; see its log")
 
 
 def _left_by(task: str, folder: Path) -> dict[str, Any] | None:

@@ -22,12 +22,13 @@ def fault(outputs: Mapping[str, Any]) -> str:
     read, and its SHA-256 compared.
 
     Args:
-        outputs: parameters and artifacts. A step names its folder twice: as an artifact and by its address.
+        outputs: parameters and artifacts. A step names its folders twice: as an artifact, which may hold several, and
+            by their addresses.
     """
-    addresses = {value for value in outputs.values() if isinstance(value, str)}
-    for artifact in outputs.values():
-        address = getattr(artifact, "uri", None)
-        if address in addresses and (wrong := _fault_of_folder(address)):
+    folders = [artifact.uri for artifact in outputs.values() if getattr(artifact, "uri", None)]
+    for address in outputs.values():
+        inside = isinstance(address, str) and any(f"{address}/".startswith(f"{uri}/") for uri in folders)
+        if inside and (wrong := _fault_of_folder(address)):
             return wrong
     return ""
 

@@ -187,3 +187,13 @@ class MiningSettings(SettingsModel):
         """Start and end of the range: positions start, ..., end - 1 of the ranking, counted from 0."""
         start, end = self.range_for_sampling.split("-")
         return int(start), int(end)
+
+
+class StepSettings(MiningSettings):
+    """`MiningSettings`, and whether the pipeline mines at all."""
+
+    enabled: bool = Field(
+        True,
+        description="Mine hard negatives. Off: the training has those that came with the data, and the other passages "
+        "of its batches.",
+    )

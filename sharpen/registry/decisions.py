@@ -137,7 +137,8 @@ def _decisions(root: str) -> dict[str, list[str]]:
 
 
 def _id(measured: EvaluationSummary, settings: PromotionSettings) -> str:
-    rules = settings.model_dump_json(exclude={"dry_run"})
+    # that nothing may be promoted is none of the rules
+    rules = f"{settings.model_dump_json(exclude={'mode'})} {settings.require_significance}"
     return _digest(f"{measured.address.partition('?')[0]}\n{rules}".encode())
 
 

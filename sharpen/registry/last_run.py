@@ -34,27 +34,18 @@ def read(root: str, name: str) -> LastRun | None:
     return _read(root, name)[0]
 
 
-def record_run(root: str, name: str, seen: TrainingInputs, verdict: str, version: str, reason: str) -> str:
-    """Record the end of this process's run: finished with this verdict, or skipped for this reason.
+def record_run(root: str, name: str, seen: TrainingInputs, verdict: str, version: str, reason: str) -> None:
+    """Record that this process's run has finished.
 
     Args:
         root, name, seen: as `remember`.
-        verdict: ``promote``, ``reject``, ``overtaken`` or ``skip``.
+        verdict: ``promote``, ``reject`` or ``overtaken``.
         version: address of the promoted version; empty for none.
         reason: why it ended so.
-
-    Returns:
-        The record as JSON.
     """
-    if verdict == SKIP:
-        record_skip(root, name, reason=reason, run_id=run_id())
-        logger.info(printable(reason))
-    else:
-        number = version.partition("?")[0].rstrip("/").rpartition("/")[2]
-        made = remember(root, name, seen, verdict=verdict, version=number, run_id=run_id(), reason=reason)
-        logger.info(printable(f"{name}: {made.seen.count:,} examples are known from {made.told}"))
-    last = read(root, name)
-    return last.as_json() if last else ""
+    number = version.partition("?")[0].rstrip("/").rpartition("/")[2]
+    made = remember(root, name, seen, verdict=verdict, version=number, run_id=run_id(), reason=reason)
+    logger.info(printable(f"{name}: {made.seen.count:,} examples are known from {made.told}"))
 
 
 def describe_run(root: str, name: str, run: str) -> str:
@@ -103,10 +94,17 @@ def remember(
     return made
 
 
-def record_skip(root: str, name: str, *, reason: str, run_id: str) -> None:
-    """Record that a run was skipped; what counts as new stays counted from the last finished run."""
-    skipped = {"run_id": run_id, "at": _now(), "reason": reason}
+def record_skip(root: str, name: str, *, reason: str, sources: str, least: int) -> None:
+    """Record that this process's run was skipped; what is new stays counted from the last finished run.
+
+    Args:
+        root, name: of the registry and of the model.
+        reason: why.
+        sources, least: what it looked at, as `LastRun.skipped` has them.
+    """
+    skipped = {"run_id": run_id(), "at": _now(), "reason": reason, "sources": sources, "least": str(least)}
     _replace(root, name, lambda last: replace(last, skipped=skipped) if last else None)
+    logger.info(printable(reason))
 
 
 def _replace(root: str, name: str, change: Callable[[LastRun | None], LastRun | None]) -> LastRun | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,16 @@ class Promotion:
             gate says no. ``overtaken``: another version has become the champion since the evaluation, so the model must
             be compared with that one first.
         reasons: why, a line each.
+        decision: the gate's.
+        page: Markdown that explains the decision.
         version: address of the version that the model was registered as; empty where none was promoted.
         champion: address of the champion now; empty for none.
     """
 
     verdict: str
     reasons: list[str]
+    decision: Decision
+    page: str
     version: str = ""
     champion: str = ""
 
@@ -63,8 +68,10 @@ def judge(
     return decision, decision_page(decision, measured, earlier)
 
 
-def promote(model: str, evaluation: str, name: str, root: str, settings: PromotionSettings) -> Promotion:
-    """Register a model that passes the gate and make it the champion.
+def promote(
+    model: str, evaluation: str, name: str, root: str, settings: PromotionSettings, run_settings: str = ""
+) -> Promotion:
+    """Decide about a model; register one that passes the gate and make it the champion.
 
     Done again with the same model and evaluation, after an end of any kind, it completes what is missing and answers
     the same.
@@ -75,53 +82,47 @@ def promote(model: str, evaluation: str, name: str, root: str, settings: Promoti
         name: of the model in the registry.
         root: of the registry.
         settings: the gate's, and whether the registry may be changed.
+        run_settings: as `judge` takes them.
 
     Returns:
         What came of it; a rejection and a lost race are answers, and leave the champion as it is.
 
     Raises:
-        InputError: an address is wrong, or the evaluation is of another model.
+        InputError: an address is wrong, the evaluation is of another model, or `judge` raises it.
         StepFailed: the store does not answer, or the model's files are damaged.
     """
     checked_name(name)
     storage.check_access(storage.join(root, "models", name), write=not settings.dry_run)
+    decision, page = judge(evaluation, name, root, settings, run_settings)
+    ended = partial(Promotion, decision=decision, page=page)
     measured = read_evaluation_summary(evaluation)
-    decision = decide(measured, settings)
-    if not settings.dry_run:
-        decisions.record(root, name, measured, decision, settings)
     content = _checked_content(model, measured)
     present = registry.read_champion(root, name)
     now = present.address if present else ""
     if not decision.promoted:
-        return Promotion(REJECT, decision.reasons, champion=now)
+        return ended(REJECT, decision.reasons, champion=now)
     if present and present.content == content:
         since = "" if present.run_id == run_id() else f" already: it is this very model, promoted {present.promoted_at}"
-        return Promotion(PROMOTE, [f"{present.version} is the champion{since}", *decision.reasons], now, now)
+        reasons = [f"{present.version} is the champion{since}", *decision.reasons]
+        return ended(PROMOTE, reasons, version=now, champion=now)
     if present and (reason := _overtaken(measured, present)):
         if before := present.promoted_by(evaluation):
             reasons = [f"{before} was made the champion; {present.version} has followed it since"]
-            return Promotion(PROMOTE, reasons, registry.version_address(root, name, before), now)
-        return Promotion(OVERTAKEN, [reason], champion=now)
+            return ended(PROMOTE, reasons, version=registry.version_address(root, name, before), champion=now)
+        return ended(OVERTAKEN, [reason], champion=now)
     if settings.dry_run:
-        return Promotion(PROMOTE, ["dry run: the gate passed, nothing was promoted"], champion=now)
-
-    version = registry.register(
-        root,
-        name,
-        model,
-        _provenance(measured, decision, settings),
-        run_id=run_id(),
-        card=results_section(decision, measured),
-    )
-    trained_queries.keep(root, name, version.version, evaluation)
-    expected, reason = present.version if present else "", "; ".join(decision.reasons)
+        return ended(PROMOTE, ["dry run: the gate passed, nothing was promoted"], champion=now)
+    card = results_section(decision, measured)
+    made = registry.register(
+        root, name, model, _provenance(measured, decision, settings), run_id=run_id(), card=card
+    ).version
+    trained_queries.keep(root, name, made, evaluation)
+    expected, why = present.version if present else "", "; ".join(decision.reasons)
     try:
-        champion = registry.promote(
-            root, name, version.version, reason=reason, expected=expected, evaluation=evaluation
-        )
+        champion = registry.promote(root, name, made, reason=why, expected=expected, evaluation=evaluation).address
     except Overtaken as lost:
-        return Promotion(OVERTAKEN, [str(lost)], champion=registry.champion_address(root, name))
-    return Promotion(PROMOTE, decision.reasons, champion.address, champion.address)
+        return ended(OVERTAKEN, [str(lost)], champion=registry.champion_address(root, name))
+    return ended(PROMOTE, decision.reasons, version=champion, champion=champion)
 
 
 def _provenance(measured: EvaluationSummary, decision: Decision, settings: PromotionSettings) -> dict[str, Any]:

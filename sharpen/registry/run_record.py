@@ -12,6 +12,7 @@ from typing import Any, Self
 from sharpen import typed_json
 
 OVERTAKEN = "overtaken"
+_WHAT, _REMEDY = "record of the last run", "delete last_run.json in the registry"
 
 
 @dataclass(frozen=True)
@@ -21,24 +22,23 @@ class TrainingInputs:
     Attributes:
         identity: what must be equal for two runs on equal data to end alike -> its SHA-256: ``settings``, ``code``,
             ``base_model``, ``mining`` (models and files that mining reads).
-        content: SHA-256 of the content behind train_data and eval_data.
+        content: SHA-256 of the prepared data.
         count: examples in them.
         examples: address of the examples' hashes.
+        sources: SHA-256 of the content behind train_data and eval_data; empty in records of older versions.
     """
 
     identity: dict[str, str]
     content: str
     count: int
     examples: str
-
-    def as_json(self) -> str:
-        """One line of JSON."""
-        return json.dumps(asdict(self), sort_keys=True)
+    sources: str = ""
 
     @classmethod
-    def from_json(cls, text: str) -> Self:
-        """The object of `as_json`. Raises InputError when the text is something else."""
-        return _made(cls, text)
+    def from_json(cls, *parts: str) -> Self:
+        """The object whose fields the JSON objects hold together. Raises InputError when they hold something else."""
+        objects = [typed_json.parse(dict[str, Any], part, _WHAT, remedy=_REMEDY) for part in parts]
+        return _made(cls, json.dumps({name: value for part in objects for name, value in part.items()}))
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,8 @@ class LastRun:
         version: the version that it made the champion; empty when it promoted none.
         reason: why it ended so, in words.
         seen: what it trained with.
-        skipped: the latest run that was skipped since: ``run_id``, ``at``, ``reason``; empty for none.
+        skipped: the latest run that was skipped since: ``run_id``, ``at``, ``reason``, and what it looked at:
+            ``sources`` and ``least`` (min_new_examples); empty for none.
     """
 
     run_id: str
@@ -79,4 +80,4 @@ class LastRun:
 
 
 def _made(kind: Any, text: str) -> Any:
-    return typed_json.parse(kind, text, "record of the last run", remedy="delete last_run.json in the registry")
+    return typed_json.parse(kind, text, _WHAT, remedy=_REMEDY)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
@@ -28,10 +28,11 @@ class PromotionSettings(SettingsModel):
     min_gain: float = Field(
         0.0, ge=-1, le=1, description="Smallest gain of the metric's mean over the reference that is enough."
     )
-    require_significance: bool = Field(
-        True,
-        description="Also demand that the lower bound of the gain's confidence interval is above 0 and that the paired "
-        "randomisation test agrees, and judge max_regression by its interval. Off: means decide.",
+    mode: Literal["significant", "mean", "never"] = Field(
+        "significant",
+        description="What decides. significant: besides the means, the lower bound of the gain's confidence interval "
+        "must be above 0 and the paired randomisation test agree, and max_regression is judged by its interval; mean: "
+        "the means alone; never: decide as significant does and say why, but leave the registry as it is.",
     )
     max_regression: dict[str, Drop] = Field(
         {"mrr_at_10": 0.03, "recall_at_100": 0.03},
@@ -52,7 +53,6 @@ class PromotionSettings(SettingsModel):
         description="Where test queries or groups are too few to tell, let the other rules decide instead of keeping "
         "the present model.",
     )
-    dry_run: bool = Field(False, description="Decide and say why, but leave the registry as it is.")
     accept_new_terms: bool = Field(
         False,
         description="Let a model replace a champion that was chosen by another metric, on which the model is worse, or "
@@ -67,6 +67,16 @@ class PromotionSettings(SettingsModel):
         if wrong := [name for name in value if not re.fullmatch(r"[a-z_]+_at_[0-9]+", name)]:
             raise ValueError(f"{', '.join(wrong)}: name metrics as in metrics.json, for example recall_at_100")
         return value
+
+    @property
+    def require_significance(self) -> bool:
+        """Whether the gain must be significant."""
+        return self.mode != "mean"
+
+    @property
+    def dry_run(self) -> bool:
+        """Whether nothing is promoted, whatever the decision."""
+        return self.mode == "never"
 
     def needed_metrics(self) -> list[str]:
         """The metrics that an evaluation must hold for the gate to decide."""

@@ -1,17 +1,20 @@
-"""Is there anything to train on that the last finished run had not? If not, a scheduled run ends here."""
+"""Is there anything to train on that the last finished run had not? If not, a scheduled run ends early.
+
+Most runs are decided by what is known before any data are read (`plan_run`). Where only the sources are others, their
+prepared examples are counted (`count_changes`).
+"""
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from sharpen import typed_json
 from sharpen.data.dataset import DataSet
-from sharpen.registry.run_record import OVERTAKEN, LastRun, TrainingInputs
+from sharpen.registry import last_run
+from sharpen.registry.run_record import OVERTAKEN, LastRun
 from sharpen.retraining import examples
 from sharpen.store import storage
 
@@ -27,117 +30,158 @@ NAMES = {
 
 
 @dataclass(frozen=True)
-class ChangeDecision:
-    """The answer.
+class KnownExamples:
+    """What the prepared examples of a run are compared with.
+
+    Attributes:
+        registry, model_name: where a skipped run is recorded.
+        examples: address of the last run's hashes.
+        since: how a person knows that run.
+        least: min_new_examples.
+        sources: as `TrainingInputs.sources`, of the run that is about to begin.
+    """
+
+    registry: str
+    model_name: str
+    examples: str
+    since: str
+    least: int
+    sources: str
+
+    def as_json(self) -> str:
+        """One line of JSON: the same for every run that compares the same, so that a cached step may answer."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> KnownExamples:
+        """The object of `as_json`. Raises InputError when the text is something else."""
+        return typed_json.parse(cls, text, "known examples")
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """What is decided before data are prepared.
 
     Attributes:
         decision: ``train`` or ``skip``.
         reason: why, in one line.
+        known: what the prepared examples are still to be compared with; None: nothing.
+    """
+
+    decision: str
+    reason: str
+    known: KnownExamples | None = None
+
+
+def plan_run(
+    registry: str, name: str, last: LastRun | None, identity: dict[str, str], sources: str, least: int, *, force: bool
+) -> RunPlan:
+    """Decide whether a run goes on, by what is known without its data.
+
+    A run is skipped when the last finished run, promoted or rejected, had equal settings, code, base model and files
+    for mining, and fewer than `least` examples are new or gone. What came in since adds up over skipped runs.
+
+    Args:
+        registry, name: of the model.
+        last: the last finished run; None: there was none.
+        identity, sources: as `TrainingInputs` has them.
+        least: min_new_examples; 0: no run is skipped.
+        force: no run is skipped.
+    """
+    if force:
+        return RunPlan(TRAIN, "retraining.force is set")
+    if last is None:
+        return RunPlan(TRAIN, "no earlier run of this model has finished")
+    if last.verdict == OVERTAKEN:
+        return RunPlan(TRAIN, f"other runs changed the champion before run {last.run_id} could promote its model")
+    changed = [name for key, name in NAMES.items() if identity.get(key) != last.seen.identity.get(key)]
+    if changed:
+        return RunPlan(TRAIN, f"{_listed(changed)} changed since {last.told}")
+    if not storage.exists(last.seen.examples):
+        return RunPlan(TRAIN, f"the examples of {last.told} are not in the registry any more")
+    if not least:
+        return RunPlan(TRAIN, "min_new_examples is 0")
+    if sources == last.seen.sources:
+        return RunPlan(*_counted(0, 0, last.told, least))
+    if (sources, str(least)) == (last.skipped.get("sources"), last.skipped.get("least")):
+        # these very sources were counted before
+        return RunPlan(SKIP, last.skipped["reason"])
+    known = KnownExamples(registry, name, last.seen.examples, last.told, least, sources)
+    return RunPlan(TRAIN, f"the sources changed since {last.told}", known)
+
+
+@dataclass(frozen=True)
+class ChangeCount:
+    """The examples of a prepared data set, and whether they are worth a run.
+
+    Attributes:
+        decision: ``train`` or ``skip``.
+        reason: why, in one line; empty where nothing was compared.
         new, gone: examples that the last finished run had not, and those that only it had; None where the two were not
             compared.
-        seen: what this run trains with, for the record.
+        content, count, examples: as `TrainingInputs` has them.
     """
 
     decision: str
     reason: str
     new: int | None
     gone: int | None
-    seen: TrainingInputs
+    content: str
+    count: int
+    examples: str
 
     @property
     def metrics(self) -> dict[str, float]:
         """The figures that the pipeline shows."""
-        figures = {"examples": self.seen.count, "new_examples": self.new, "gone_examples": self.gone}
-        shown = {name: float(value) for name, value in figures.items() if value is not None}
-        return {**shown, "skipped": float(self.decision == SKIP)}
+        figures = {"examples": self.count, "new_examples": self.new, "gone_examples": self.gone}
+        return {name: float(value) for name, value in figures.items() if value is not None}
 
-    def write_page(self, path: str) -> None:
-        """Write the decision as Markdown, for the UI."""
-        text = f"## {self.decision}\n\n{self.reason}\n\n{self.seen.count:,} examples in all\n"
-        Path(path).write_text(text, encoding="utf-8")
+    @property
+    def seen(self) -> str:
+        """What of `TrainingInputs` only the data say, as JSON."""
+        return json.dumps({"content": self.content, "count": self.count, "examples": self.examples}, sort_keys=True)
 
 
-def detect_changes(data: str, identity: str, last_run: str, least: int, *, target: str) -> ChangeDecision:
-    """`compare` for a prepared data set, with the texts that a pipeline passes.
+def count_changes(data: str, known: str, *, target: str) -> ChangeCount:
+    """Write the hashes of a data set's examples, and count those that are new; a skipped run is recorded.
 
     Args:
         data: address of the data set, as data_prep wrote it.
-        identity: `TrainingInputs.identity` as JSON.
-        last_run: `LastRun.as_json`, or empty.
-        least: min_new_examples.
-        target: address of a folder for the hashes of the examples.
+        known: `KnownExamples.as_json`; empty: the run goes on whatever is new.
+        target: address of a folder for the hashes.
 
     Raises:
-        InputError: no such data set, or a damaged record.
+        InputError: no such data set.
     """
     facts = storage.read_manifest(data).facts
-    return compare(
-        LastRun.from_json(last_run),
-        json.loads(identity),
-        facts["fingerprint"],
-        lambda: examples.example_hashes(DataSet.open(data), facts["brought_splits"]),
-        storage.join(target, "examples.u64"),
-        least,
-    )
+    now = examples.example_hashes(DataSet.open(data), facts["brought_splits"])
+    address = storage.join(target, "examples.u64")
+    storage.write_bytes(address, examples.as_bytes(now))
+    before = KnownExamples.from_json(known) if known else None
+    counted = _compare(before, now) if before else (TRAIN, "", None, None)
+    if before and counted[0] == SKIP:
+        last_run.record_skip(
+            before.registry, before.model_name, reason=counted[1], sources=before.sources, least=before.least
+        )
+    return ChangeCount(*counted, content=facts["fingerprint"], count=int(now.size), examples=address)
 
 
-def compare(
-    last: LastRun | None,
-    identity: dict[str, str],
-    content: str,
-    read: Callable[[], np.ndarray],
-    target: str,
-    least: int,
-) -> ChangeDecision:
-    """Decide whether a run goes on, and keep the hashes of its examples for the next decision.
-
-    A run is skipped when the last finished run, promoted or rejected, had equal settings, code, base model and
-    files for mining, and fewer than `least` examples are new or gone. What came in since adds up over skipped runs.
-
-    Args:
-        last: the last finished run; None: there was none.
-        identity: as `TrainingInputs.identity`.
-        content: as `TrainingInputs.content`.
-        read: gives `examples.example_hashes`; called only if the content is another than the last run's.
-        target: address of the file for the hashes; written only if they were read.
-        least: min_new_examples; 0: no run is skipped.
-    """
-    before = _hashes_of(last) if last else None
-    if last is not None and before is not None and content == last.seen.content:
-        now, address = before, last.seen.examples
-    else:
-        now, address = read(), target
-        storage.write_bytes(address, examples.as_bytes(now))
-    seen = TrainingInputs(identity, content, int(now.size), address)
-    new, gone = (None, None) if before is None else examples.difference(now, before)
-    decision, reason = _decided(last, identity, new, gone, least)
-    return ChangeDecision(decision, reason, new, gone, seen)
+def _compare(known: KnownExamples, now: np.ndarray) -> tuple[str, str, int | None, int | None]:
+    """Decision, reason, new and gone examples of (n,) sorted hashes."""
+    try:
+        before = examples.from_bytes(storage.read_bytes(known.examples))
+    except storage.NotFound:
+        return TRAIN, f"the examples of {known.since} are not in the registry any more", None, None
+    new, gone = examples.difference(now, before)
+    return *_counted(new, gone, known.since, known.least), new, gone
 
 
-def _decided(
-    last: LastRun | None, identity: dict[str, str], new: int | None, gone: int | None, least: int
-) -> tuple[str, str]:
-    if last is None:
-        return TRAIN, "no earlier run of this model has finished"
-    if last.verdict == OVERTAKEN:
-        return TRAIN, f"other runs changed the champion before run {last.run_id} could promote its model"
-    changed = [name for key, name in NAMES.items() if identity.get(key) != last.seen.identity.get(key)]
-    if changed:
-        return TRAIN, f"{_listed(changed)} changed since {last.told}"
-    if new is None or gone is None:
-        return TRAIN, f"the examples of {last.told} are not in the registry any more"
+def _counted(new: int, gone: int, since: str, least: int) -> tuple[str, str]:
     lost = f" and {gone:,} gone" if gone else ""
     noun = "example" if new == 1 and not gone else "examples"
-    figures = f"{new:,} new{lost} {noun} since {last.told}, min_new_examples is {least:,}"
+    figures = f"{new:,} new{lost} {noun} since {since}, min_new_examples is {least:,}"
     return (TRAIN, figures) if max(new, gone) >= least else (SKIP, f"skipped: {figures}")
 
 
 def _listed(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def _hashes_of(last: LastRun) -> np.ndarray | None:
-    """The hashes of the last run's examples; None if somebody deleted them."""
-    with contextlib.suppress(storage.NotFound):
-        return examples.from_bytes(storage.read_bytes(last.seen.examples))
-    return None

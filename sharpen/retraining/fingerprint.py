@@ -20,11 +20,11 @@ from sharpen.version import code_version
 FILE = "file:"
 # The code that the result of each cached step comes from, by the group of the step's settings.
 STEP_MODULES = {
-    "data": "sharpen.data.preparation.prepare",
-    "mining": "sharpen.mining.mine",
-    "training": "sharpen.training.train",
-    "evaluation": "sharpen.evaluation.evaluate",
-    "indexing": "sharpen.index.build",
+    "data": ("sharpen.data.preparation.prepare", "sharpen.retraining.change_detection"),
+    "mining": ("sharpen.mining.mine",),
+    "training": ("sharpen.training.train",),
+    "evaluation": ("sharpen.evaluation.evaluate",),
+    "indexing": ("sharpen.index.build",),
 }
 
 
@@ -45,13 +45,23 @@ class InputFingerprints:
     start_model: str
     mining: str
 
+    @property
+    def sources(self) -> str:
+        """SHA-256 (hex) of the data of both roles."""
+        return sha256_json([self.train, self.eval])
+
     def fingerprint(self, code_version: str) -> str:
         """SHA-256 (hex) of all of it and of the code's version."""
         return sha256_json([*asdict(self).values(), code_version])
 
     def of_steps(self) -> dict[str, str]:
-        """`fingerprint` with the code of each step alone: a change in one step's leaves the others' cached results."""
-        return {step: self.fingerprint(code_version(module)) for step, module in STEP_MODULES.items()}
+        """`fingerprint` with the code of each step alone: a change in one step's leaves the others' cached results.
+
+        Prepared data depend on no model, so that of ``data`` leaves the models out.
+        """
+        codes = {step: code_version(*modules) for step, modules in STEP_MODULES.items()}
+        found = {step: self.fingerprint(code) for step, code in codes.items()}
+        return found | {"data": sha256_json([self.sources, codes["data"]])}
 
     def identity(self, code_version: str, settings_hash: str) -> dict[str, str]:
         """`TrainingInputs.identity`: what makes a run worth repeating on the same data.

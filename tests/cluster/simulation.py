@@ -6,7 +6,6 @@ pod that was deleted is made anew, a run that is cancelled loses its job.
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 import uuid
@@ -81,9 +80,9 @@ class Simulation:
             self._fail(run, f"error: the namespace's quota is used up: exceeded quota: {name}, requested: ...")
             return
         self.kfp.set_tasks(run, task("data-prep", "SUCCEEDED"), task("finetuning", "RUNNING"))
-        overrides = json.loads(run["runtime_config"]["parameters"]["overrides"])
-        job: dict[str, Any] = overrides.get("job", {})
-        self._put_job(run["run_id"], job.get("backend", "pytorchjob"), int(job.get("nodes", 1)))
+        inputs = run["runtime_config"]["parameters"]
+        job: dict[str, Any] = inputs["overrides"].get("job", {})
+        self._put_job(run["run_id"], job.get("backend", "pytorchjob"), inputs["job_nodes"])
         self.kfp.set_state(run, "RUNNING")
 
     def _fail(self, run: Object, *lines: str) -> None:

@@ -94,8 +94,8 @@ def test_the_launcher_knows_no_torch_and_decides(engine: Engine, launcher_image:
         "import sharpen.registry.promote, sharpen.registry.registry, components.finetuning.launch\n"
         "import boto3, kubernetes.client\n"
         "boto3.client('s3', region_name='us-east-1'), boto3.client('sts', region_name='us-east-1')\n"
-        "from pipeline.parameters import resolve\n"
-        "print(resolve({'model_name': 'm'}, '{\"training.temperature\": 0.05}').training.temperature)\n"
+        "from pipeline.run_form import settings_of\n"
+        "print(settings_of({'model_name': 'm', 'training_temperature': 0.05}).training.temperature)\n"
     )
     assert engine.run(launcher_image, "python", "-c", program).stdout == "0.05\n"
     assert "List all models" in engine.run(launcher_image, "sharpen", "models", "list", "--help").stdout

@@ -53,7 +53,7 @@ def results(store: str, name: str) -> dict[str, Any]:
         "negatives": {name: sha for name, sha in files["hard_negatives"].items() if name.endswith(".parquet")},
         "weights": files["finetuning"]["model.safetensors"],
         "metrics": storage.read_json(f"{store}/runs/{run}/evaluation-tuned/metrics.json"),
-        "base": storage.read_json(f"{store}/runs/{run}/evaluation-base/metrics.json"),
+        "base": storage.read_json(f"{store}/runs/{run}/evaluation-before/base/metrics.json"),
     }
 
 
@@ -85,7 +85,7 @@ def test_a_step_in_a_container_tells_a_users_fault_as_one_line(
     ended = sharpen(folder, *run, DOCKER_HOST=host, **store)
     assert ended.returncode == 2, ended.stdout + ended.stderr
     (line,) = ended.stderr.strip().splitlines()
-    assert line.startswith("error: fingerprint: train_data: none.jsonl")
+    assert line.startswith("error: plan: train_data: none.jsonl")
 
 
 def test_an_image_that_is_not_there_is_told_by_name(folder: Path, s3: str, host: str) -> None:

@@ -17,7 +17,7 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel, BertTokenizerFast  # type: ignore[attr-defined]
 
-from components.evaluation.step import run_step
+from components.evaluation.step import Measurement
 from sharpen.embeddings.encoding import encode
 from sharpen.models.encoder import Encoder
 from sharpen.registry import registry
@@ -97,14 +97,14 @@ class Workshop:
         champion: str = "",
         base: str = "",
         measured: str = MEASURED,
-        **others: Any,
+        as_base: bool = False,
     ) -> str:
         """The evaluation step in a run with these encoder settings."""
         address = str(self.folder / f"evaluation-{next(self.numbers)}")
-        settings = json.dumps(self.run_settings(encoder))
-        return run_step(
-            address, "e", model, self.data, "test", measured, settings, base, champion, "", **others
-        ).address
+        by = Measurement.from_json(self.data, "test", measured, json.dumps(self.run_settings(encoder)))
+        if as_base:
+            return by.measure_base(model, address).address
+        return by.measure(model, address, {"base": base, "champion": champion}).address
 
     def ndcg(self, evaluation: str) -> float:
         return storage.read_json(f"{evaluation}/metrics.json")["ndcg_at_10"]
@@ -135,7 +135,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
 def champion(workshop: Workshop) -> str:
     """Address of the champion: promoted by run 1, as its provenance says."""
     model = workshop.model(workshop.base, sentence_pooling_method="mean", **CHAMPIONS)
-    measured = workshop.measure(workshop.base, CHAMPIONS, settings_of="better")
+    measured = workshop.measure(workshop.base, CHAMPIONS, as_base=True)
     tuned = read_evaluation_summary(workshop.measure(model, CHAMPIONS, base=measured))
     facts = {"metrics": tuned.metrics, "gate": {"facts": decide(tuned, PromotionSettings(min_gain=-1)).facts}}
     version = registry.register(workshop.root, "m", model, facts, run_id="run-1")
@@ -226,7 +226,7 @@ def test_a_worse_model_does_not_replace_the_champion(name: str, workshop: Worksh
     assert usage["query_prompts"] == {"find ": 120}
     assert (usage["max_lengths"], usage["pooling"]) == ({"query": 24, "passage": 24}, "mean")
     # even where whoever runs it demands neither significance nor that nothing else falls
-    lenient = PromotionSettings(require_significance=False, max_regression={}, min_queries=1)
+    lenient = PromotionSettings(mode="mean", max_regression={}, min_queries=1)
     for gate in (PromotionSettings(), lenient):
         assert not decide(read_evaluation_summary(tuned), gate).promoted
 
@@ -252,14 +252,14 @@ def test_what_is_counted_does_not_change_under_the_champion(workshop: Workshop, 
         counted = json.dumps(json.loads(MEASURED) | change)
         reigning = workshop.measure(champion, settings, measured=counted)
         measured = read_evaluation_summary(workshop.measure(candidate, settings, champion=reigning, measured=counted))
-        free = {"require_significance": False, "max_regression": {}, "min_gain": -1, "min_queries": 1}
+        free = {"mode": "mean", "max_regression": {}, "min_gain": -1, "min_queries": 1}
         decision = decide(measured, PromotionSettings.checked(free))
         assert not decision.promoted and told in decision.reasons[0]
         assert decide(measured, PromotionSettings.checked({**free, "accept_new_terms": True})).promoted
     # another metric, by which the candidate is allowed to be as it is: it is worse by the champion's
     reigning = workshop.measure(champion, settings)
     measured = read_evaluation_summary(workshop.measure(candidate, settings, champion=reigning))
-    other = {"require_significance": False, "max_regression": {}, "min_gain": -1, "metric": "hit_rate_at_100"}
+    other = {"mode": "mean", "max_regression": {}, "min_gain": -1, "metric": "hit_rate_at_100"}
     decision = decide(measured, PromotionSettings.checked({**other, "min_queries": 1}))
     assert not decision.promoted and "the champion was chosen by ndcg_at_10" in decision.reasons[0]
 
@@ -270,7 +270,7 @@ def test_the_base_is_granted_the_better_of_its_own_settings_and_the_runs(worksho
     (published / "_SUCCESS.json").unlink()
 
     def usage(encoder: dict[str, Any]) -> tuple[float, dict[str, Any]]:
-        address = workshop.measure(str(published), encoder, settings_of="better")
+        address = workshop.measure(str(published), encoder, as_base=True)
         return workshop.ndcg(address), storage.read_json(f"{address}/facts.json")["encoding"]
 
     own, told = usage({})

@@ -21,7 +21,7 @@ from tests.pipeline.local.test_run import sharpen
 CPU = "registry.example/sharpen-python-cpu@sha256:" + "0" * 64
 LAUNCHER = "registry.example/sharpen-python-launcher:0.1.0"
 # They ask, decide, launch and tell; the others read data or run a model.
-COMPUTE_NOTHING = {"check-settings", "current-champion", "gate", "promotion", "remember", "finish", "finetuning"}
+COMPUTE_NOTHING = {"promotion", "finish", "finetuning"}
 
 
 def by_step(spec: dict[str, Any]) -> dict[str, str]:

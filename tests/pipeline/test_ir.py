@@ -18,14 +18,15 @@ from pipeline.resources import resource_requests
 from pipeline.settings import PodSettings
 from sharpen.jobs.settings import JobSettings
 from tests.pipeline.cluster.test_compiling import IMAGE, compiled
+from tests.pipeline.pod_count import depth
+from tests.pipeline.pod_count import pods as pods_of
 
 LAUNCHER = "registry.example/sharpen-python-launcher:1.0"
 SETTINGS = (
     *("--set", "pods.memory=48Gi", "--set", "pods.cpu=6", "--set", "pods.gpus=1", "--set", "pods.retries=3"),
     *("--set", "pods.timeout_seconds=7200", "--set", "job.gpu_resource=amd.com/gpu", "--set", "job.backend=pytorchjob"),
 )
-CHEAP = {"check-settings", "current-champion", "fingerprint", "detect-changes"}
-COMPUTE = {"data-prep", "hard-negatives", "evaluation", "indexing"}
+COMPUTE = {"data-prep", "hard-negatives", "evaluation-before", "evaluation", "indexing"}
 ON_GPUS = COMPUTE - {"data-prep"}
 
 Spec = pipeline_spec_pb2.PipelineSpec
@@ -81,21 +82,10 @@ def level(spec: Spec, task: str) -> Any:
     return dag
 
 
-def test_the_form_is_flat_small_and_documented(spec: Spec) -> None:
-    inputs = spec.root.input_definitions.parameters
-    assert set(inputs) == {*parameters.TOP_LEVEL, "overrides"} and len(inputs) <= 6
-    assert not spec.root.input_definitions.artifacts
-    for name, field in inputs.items():
-        assert field.parameter_type == pipeline_spec_pb2.ParameterType.STRING
-        assert len(field.description) > 20
-        # a form with every default untouched can be sent
-        assert field.HasField("default_value") and field.default_value.HasField("string_value"), name
-
-
 def test_images_are_pinned_and_the_small_one_is_where_nothing_computes(containers: dict[str, Any]) -> None:
     small = {name for name, container in containers.items() if container.image == LAUNCHER}
     assert {container.image for container in containers.values()} == {IMAGE, LAUNCHER}
-    assert small == {*("check-settings", "current-champion", "gate", "promotion", "remember", "finish", "finetuning")}
+    assert small == {"promotion", "finish", "finetuning"}
 
 
 def test_every_task_is_in_the_table_and_is_cached_as_it_says(spec: Spec) -> None:
@@ -111,19 +101,18 @@ def test_what_is_cached_takes_the_content_fingerprint(spec: Spec) -> None:
             given = task.inputs.parameters["fingerprint"]
             made = given.task_output_parameter
             known = (given.component_input_parameter, made.producer_task, made.output_parameter_key)
-            outside = ("pipelinechannel--fingerprint-fingerprint", "", "")
-            assert known == (("", "fingerprint", "fingerprint") if name == "data-prep" else outside), name
+            step = {"hard-negatives": "mining", "finetuning": "training"}.get(name, name.removesuffix("-before"))
+            outside = (f"pipelinechannel--plan-{step}_fingerprint", "", "")
+            assert known == (("", "plan", "data_fingerprint") if name == "data-prep" else outside), name
 
 
-def test_retries_wait_longer_each_time_and_what_cannot_change_is_not_retried(spec: Spec) -> None:
+def test_a_pod_that_is_gone_is_replaced_without_a_pause(spec: Spec) -> None:
+    """Kubeflow's controller tries nothing else again, but spends the pause after every failure."""
     for name, task in tasks(spec):
         policy = task.retry_policy
-        if name == "check-settings":
-            assert not policy.max_retry_count
-            continue
         assert policy.max_retry_count == 3, name
-        assert (policy.backoff_duration.seconds, policy.backoff_factor) == (60, 2)
-        assert policy.backoff_max_duration.seconds == 1800
+        assert (policy.backoff_duration.seconds, policy.backoff_factor) == (1, 2)
+        assert policy.backoff_max_duration.seconds == 60
 
 
 def test_every_try_ends_but_that_of_the_job_which_has_budgets_of_its_own(pods: dict[str, Any]) -> None:
@@ -210,47 +199,42 @@ def test_the_exit_task_runs_whatever_happened(spec: Spec) -> None:
     assert list(end.dependent_tasks) == [body]
 
 
-def test_a_run_with_nothing_new_does_only_the_cheap_steps(spec: Spec) -> None:
-    first = level(spec, "detect-changes")
-    work = {name: task for name, task in first.tasks.items() if task.trigger_policy.condition}
-    assert set(first.tasks) - set(work) == {*CHEAP, "data-prep"}
-    conditions = {task.trigger_policy.condition for task in work.values()}
-    decision = "inputs.parameter_values['pipelinechannel--detect-changes-Output']"
-    assert conditions == {f"{decision} == 'train'", f"{decision} == 'skip'"}
-    (skipped,) = (task for task in work.values() if task.trigger_policy.condition.endswith("'skip'"))
-    (only,) = spec.components[skipped.component_ref.name].dag.tasks.values()
-    assert only.inputs.parameters["verdict"].runtime_value.constant.string_value == "skip"
+def test_a_run_starts_few_pods_in_few_levels(spec: Spec) -> None:
+    assert pods_of(spec, {"train", "index"}) == 23
+    assert pods_of(spec, {"train"}) == 21
+    assert pods_of(spec, {"train", "compare again"}) == 27
+    # plan and the exit task; the cache has what data_prep does for a skipped run
+    assert pods_of(spec, {}, {"data-prep"}) == 8
+    conditions = [task for c in spec.components.values() for task in c.dag.tasks.values() if condition_of(task)]
+    assert (len(conditions), depth(spec)) == (3, 3)
 
 
-def test_every_end_of_a_run_is_recorded_once(spec: Spec) -> None:
-    """Each branch that a run can end in holds one task that records it, after everything else in it."""
-    recorded = []
-    for component in spec.components.values():
-        for task in component.dag.tasks.values():
-            if task.component_ref.name.startswith("comp-remember"):
-                verdict = task.inputs.parameters["verdict"]
-                recorded.append(verdict.runtime_value.constant.string_value or verdict.component_input_parameter)
-                others = {name for name in component.dag.tasks if not name.startswith("remember")}
-                assert others == set(task.dependent_tasks)
-    # with an index and without, at the first and at the second try
-    second = "pipelinechannel--promotion-2-verdict"
-    assert sorted(recorded) == sorted([second, *["promote"] * 4, "reject", "skip"])
+def condition_of(task: Any) -> str:
+    return task.trigger_policy.condition
+
+
+def test_a_run_with_nothing_new_does_only_what_plans_it(spec: Spec) -> None:
+    first = level(spec, "plan")
+    (train,) = (task for task in first.tasks.values() if condition_of(task))
+    assert condition_of(train) == "inputs.parameter_values['pipelinechannel--data-prep-Output'] == 'train'"
+    assert {name for name, task in first.tasks.items() if task is not train} == {"plan", "data-prep"}
+    # what a skipped run gives to data_prep is decided by the plan alone, so that it is the same every time
+    given = first.tasks["data-prep"].inputs.parameters
+    assert {parameter.task_output_parameter.producer_task for parameter in given.values()} == {"plan"}
 
 
 def test_a_lost_race_is_one_more_comparison_on_the_same_data(spec: Spec) -> None:
     again = level(spec, "promotion-2")
-    conditions = {name for name, task in again.tasks.items() if task.trigger_policy.condition}
-    steps = set(again.tasks) - conditions
-    assert len(steps) == 3 and {name.rpartition("-")[0] for name in steps} == {"evaluation", "promotion"}
-    (new, tuned) = sorted((again.tasks[name] for name in steps - {"promotion-2"}), key=lambda t: len(t.dependent_tasks))
-    first = level(spec, "gate")
-    assert new.inputs.parameters["model"].component_input_parameter == "pipelinechannel--promotion-champion"
-    assert [new.task_info.name, tuned.task_info.name] == ["evaluate new champion", "compare with new champion"]
-    assert len(tuned.dependent_tasks) == 1
-    for task in (new, tuned):
-        assert task.inputs.parameters["data"].component_input_parameter == "pipelinechannel--data-prep-Output"
-        assert task.inputs.parameters["split"].runtime_value.constant.string_value == "test"
-    assert "promotion-2" not in first.tasks
+    assert set(again.tasks) == {"evaluation-2", "promotion-2", "indexing-2"}
+    given = again.tasks["evaluation-2"].inputs.parameters
+    assert given["new_champion"].component_input_parameter == "pipelinechannel--promotion-champion"
+    assert given["data"].component_input_parameter == "pipelinechannel--data-prep-data"
+    assert given["split"].runtime_value.constant.string_value == "test"
+    assert given["base"].component_input_parameter == "pipelinechannel--evaluation-before-base"
+    assert not again.tasks["promotion-2"].inputs.parameters["again"].runtime_value.constant.bool_value
+    assert level(spec, "promotion").tasks["promotion"].inputs.parameters["again"].runtime_value.constant.bool_value
+    last = again.tasks["indexing-2"].inputs.parameters["model"].task_output_parameter
+    assert (last.producer_task, last.output_parameter_key) == ("promotion-2", "version")
 
 
 def test_what_people_look_at_is_an_artifact_that_the_ui_shows(spec: Spec) -> None:
@@ -261,20 +245,19 @@ def test_what_people_look_at_is_an_artifact_that_the_ui_shows(spec: Spec) -> Non
         }
         for name, task in tasks(spec)
     }
+    assert all(len(found) <= 4 for found in shown.values())
+    names = [name for found in shown.values() for name in found]
+    assert len(set(names)) == len(names), "an artifact's name says which step made it"
     kinds = {"Metrics", "HTML", "Markdown"}
     assert {name: {a: k for a, k in found.items() if k in kinds} for name, found in shown.items()} == {
-        "check-settings": {},
-        "current-champion": {},
-        "fingerprint": {},
-        "detect-changes": {"statistics": "Metrics", "page": "Markdown"},
-        "data-prep": {"statistics": "Metrics", "page": "Markdown"},
-        "hard-negatives": {"statistics": "Metrics", "report": "HTML"},
-        "finetuning": {"statistics": "Metrics", "page": "Markdown"},
-        "evaluation": {"metrics": "Metrics", "report": "HTML"},
-        "gate": {"decision": "Markdown", "figures": "Metrics"},
-        "promotion": {"page": "Markdown"},
-        "indexing": {"statistics": "Metrics", "page": "Markdown"},
-        "remember": {},
+        "plan": {"plan_page": "Markdown"},
+        "data-prep": {"data_metrics": "Metrics", "data_page": "Markdown"},
+        "hard-negatives": {"mining_metrics": "Metrics", "mining_report": "HTML"},
+        "finetuning": {"training_metrics": "Metrics", "training_page": "Markdown"},
+        "evaluation-before": {"before_metrics": "Metrics", "before_report": "HTML"},
+        "evaluation": {"tuned_metrics": "Metrics", "tuned_report": "HTML"},
+        "promotion": {"decision_metrics": "Metrics", "decision_page": "Markdown"},
+        "indexing": {"index_metrics": "Metrics", "index_page": "Markdown"},
         "finish": {"summary": "Markdown"},
     }
 
@@ -307,7 +290,7 @@ def test_bodies_of_components_are_short() -> None:
     for path in [
         *root.glob("components/*/component.py"),
         root / "pipeline/exit_handler.py",
-        root / "pipeline/validate_settings.py",
+        root / "pipeline/plan.py",
     ]:
         for function in ast.walk(ast.parse(path.read_text())):
             if isinstance(function, ast.FunctionDef) and function.decorator_list:

@@ -8,15 +8,16 @@ from pathlib import Path
 import pytest
 
 from pipeline import parameters
-from pipeline.parameters import GROUPS, STEP_GROUPS, Settings, load, resolve
-from pipeline.validate_settings import check_settings
+from pipeline.parameters import GROUPS, Settings, load
+from pipeline.run_form import run_inputs
+from pipeline.run_plan import checked_settings
 from sharpen.errors import InputError
 from sharpen.settings import EncoderSettings
 
 
 def test_the_defaults_are_valid() -> None:
     assert load() == Settings()
-    assert json.loads(Settings().overrides_json()) == {}
+    assert json.loads(Settings().given_json()) == {}
 
 
 def test_a_file_is_overruled_by_an_assignment(tmp_path: Path) -> None:
@@ -82,22 +83,8 @@ def test_a_missing_file_is_told(tmp_path: Path) -> None:
         load(tmp_path / "none.yaml")
 
 
-@pytest.mark.parametrize("overrides", ['{"training": {"temperature": 0.5}}', '{"training.temperature": 0.5}'])
-def test_the_run_forms_overrides_may_be_nested_or_dotted(overrides: str) -> None:
-    settings = resolve({"train_data": "a.jsonl", "model_name": "m"}, overrides)
-    assert settings.training.temperature == 0.5
-    assert settings.train_data == "a.jsonl"
-
-
-@pytest.mark.parametrize("overrides", ["{", "[]", '{"training": {"x": 1}}', '{"x": 1}'])
-def test_wrong_overrides_are_the_users_fault(overrides: str) -> None:
-    with pytest.raises(InputError):
-        resolve({}, overrides)
-
-
-def test_what_the_run_form_receives_gives_the_same_settings_again() -> None:
+def test_what_a_step_receives_gives_the_same_settings_again() -> None:
     settings = load(None, ["training.temperature=0.07", "mining.negative_number=3", "data.test_share=0.2"])
-    assert resolve({}, settings.overrides_json()) == settings
     for group in GROUPS:
         assert type(getattr(settings, group)).from_json(settings.group_json(group)) == getattr(settings, group)
 
@@ -105,34 +92,32 @@ def test_what_the_run_form_receives_gives_the_same_settings_again() -> None:
 def test_rounds_are_the_graphs_and_no_step_hears_of_them() -> None:
     settings = load(None, ["mining.rounds=2", "mining.negative_number=3"])
     assert json.loads(settings.group_json("mining")) == {"negative_number": 3}
-    assert json.loads(settings.overrides_json()) == {"mining": {"negative_number": 3, "rounds": 2}}
+    assert json.loads(settings.given_json()) == {"mining": {"negative_number": 3, "rounds": 2}}
     assert "mining.rounds" in dict(parameters.every_setting())
     with pytest.raises(InputError, match="rounds"):
         load(None, ["mining.rounds=5"])
 
 
-def checked(overrides: str, compiled: int, pods: str = "", store: str = "s3://s") -> tuple[str, ...]:
-    """The graph's first task, called as a function."""
-    values = {"train_data": "a", "eval_data": "", "base_model": "b", "model_name": "m", "store": store}
-    return check_settings.python_func(**values, overrides=overrides, compiled_rounds=compiled, compiled_pods=pods)
+def checked(overrides: str, compiled: int, pods: Settings | None = None, store: str = "s3://s") -> Settings:
+    """The settings of a run, as the graph's first step checks them."""
+    fields = {**run_inputs(pods or Settings()), "train_data": "a", "base_model": "b", "model_name": "m", "store": store}
+    given = {**json.loads(overrides)}
+    built = {"rounds": compiled, "pods": pods.compiled_pod_settings() if pods else {}}
+    return checked_settings({**fields, "overrides": given}, built)
 
 
 @pytest.mark.parametrize(("overrides", "compiled"), [("{}", 1), ("{}", 3), ('{"mining.rounds": 3}', 3)])
 def test_a_run_may_leave_the_rounds_to_the_compiled_pipeline(overrides: str, compiled: int) -> None:
-    assert checked(overrides, compiled)[STEP_GROUPS.index("mining")] == "{}"
+    assert checked(overrides, compiled).group_json("mining") == "{}"
 
 
 @pytest.mark.parametrize(("wanted", "compiled"), [(1, 2), (3, 1)])
-def test_other_rounds_than_compiled_are_refused_in_one_line(
-    wanted: int, compiled: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("SHARPEN_OUTCOME", raising=False)
-    with pytest.raises(SystemExit) as ended:
+def test_other_rounds_than_compiled_are_refused_in_one_line(wanted: int, compiled: int) -> None:
+    with pytest.raises(InputError) as refused:
         checked(f'{{"mining": {{"rounds": {wanted}}}}}', compiled)
-    assert ended.value.code == 2
-    (line,) = capsys.readouterr().err.strip().splitlines()
+    (line,) = refused.value.faults
     assert line == (
-        f"error: mining.rounds: {wanted} wanted, but this pipeline was compiled with {compiled}; "
+        f"mining.rounds: {wanted} wanted, but this pipeline was compiled with {compiled}; "
         f"compile it again with --set mining.rounds={wanted}"
     )
 
@@ -156,30 +141,36 @@ def test_other_rounds_than_compiled_are_refused_in_one_line(
     ],
 )
 def test_what_was_built_into_the_pods_cannot_be_another_in_a_run(
-    compiled: str, wanted: dict[str, object], refused: str, capsys: pytest.CaptureFixture[str]
+    compiled: str, wanted: dict[str, object], refused: str
 ) -> None:
-    pods = json.dumps(load(None, [f"job.backend={compiled}"]).compiled_pod_settings())
+    pods = load(None, [f"job.backend={compiled}"])
     if not refused:
         checked(json.dumps({"job": wanted}), 1, pods)
         return
-    with pytest.raises(SystemExit):
+    with pytest.raises(InputError, match=refused):
         checked(json.dumps({"job": wanted}), 1, pods)
-    assert refused in capsys.readouterr().err
+
+
+def test_gpus_of_the_form_are_compared_with_those_that_were_built_in() -> None:
+    pods = load(None, ["job.backend=local", "job.gpus_per_node=2"])
+    assert checked("{}", 1, pods).job.gpus_per_node == 2
+    fields = {**run_inputs(pods), "store": "s3://s", "job_gpus_per_node": 0}
+    with pytest.raises(InputError, match=r"job\.gpus_per_node: 0 wanted, but this pipeline was compiled with 2"):
+        checked_settings(fields, {"rounds": 1, "pods": pods.compiled_pod_settings()})
 
 
 @pytest.mark.parametrize("store", ["", "/data/store"])
-def test_a_cluster_has_no_store_of_its_own(store: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_cluster_has_no_store_of_one_machine(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SHARPEN_STORE", raising=False)
     checked("{}", 1, store=store)
-    with pytest.raises(SystemExit) as ended:
-        checked("{}", 1, json.dumps(load(None, []).compiled_pod_settings()), store)
-    assert ended.value.code == 2
-    assert capsys.readouterr().err.startswith("error: store: ")
+    with pytest.raises(InputError, match=r"^store: "):
+        checked("{}", 1, load(), store)
 
 
 def test_what_mining_reads_besides_data_and_model_is_named() -> None:
     overrides = {"candidate_sources": "model,bm25,model:a/b,file:s3://x/run", "rescoring_model": "c"}
     found = checked(json.dumps({"mining": overrides}), 1)
-    assert json.loads(found[len(STEP_GROUPS)]) == ["a/b", "file:s3://x/run", "c"]
+    assert found.mining.addresses == ["a/b", "file:s3://x/run", "c"]
 
 
 def test_every_setting_has_help() -> None:
@@ -202,9 +193,8 @@ def test_the_processes_of_the_job_encode_too_unless_it_is_said_otherwise() -> No
 
 def test_steps_of_a_cluster_share_their_vectors_through_the_store() -> None:
     def cache(overrides: str, store: str, *, cluster: bool) -> str:
-        pods = json.dumps(load().compiled_pod_settings()) if cluster else ""
-        group = checked(overrides, 1, pods, store)[STEP_GROUPS.index("encoder")]
-        return EncoderSettings.from_json(group).vector_cache
+        settings = checked(overrides, 1, load() if cluster else None, store)
+        return EncoderSettings.from_json(settings.group_json("encoder", on_cluster=cluster)).vector_cache
 
     assert cache("{}", "s3://bucket/key/", cluster=True) == "s3://bucket/key/vectors"
     assert cache('{"encoder.vector_cache": "auto"}', "s3://bucket/key", cluster=True) == "s3://bucket/key/vectors"
@@ -212,13 +202,10 @@ def test_steps_of_a_cluster_share_their_vectors_through_the_store() -> None:
     assert cache("{}", "s3://bucket/key", cluster=False) == "auto"
 
 
-def test_an_image_of_the_job_that_moves_is_refused_in_the_run_form_too(capsys: pytest.CaptureFixture[str]) -> None:
-    pods = json.dumps(load().compiled_pod_settings())
-    checked('{"job.image": "registry.example/sharpen:v7"}', 1, pods)
-    with pytest.raises(SystemExit) as ended:
-        checked('{"job.image": "registry.example/sharpen:latest"}', 1, pods)
-    assert ended.value.code == 2
-    assert capsys.readouterr().err.startswith("error: job.image registry.example/sharpen:latest")
+def test_an_image_of_the_job_that_moves_is_refused_in_the_run_form_too() -> None:
+    checked('{"job.image": "registry.example/sharpen:v7"}', 1, load())
+    with pytest.raises(InputError, match=r"^job\.image registry\.example/sharpen:latest"):
+        checked('{"job.image": "registry.example/sharpen:latest"}', 1, load())
 
 
 def test_an_assignment_into_what_the_file_makes_a_value_is_one_line(tmp_path: Path) -> None:

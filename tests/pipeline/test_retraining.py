@@ -18,7 +18,7 @@ from tests.pipeline.local.test_run import ROOT, sharpen, write_examples
 
 pytestmark = [pytest.mark.model, pytest.mark.store, pytest.mark.processes]
 
-CHEAP = ["check-settings", "current champion", "fingerprint", "data-prep", "detect changes", "remember", "finish"]
+CHEAP = ["plan", "data-prep", "finish"]
 
 
 @pytest.fixture(scope="module")
@@ -96,9 +96,7 @@ def test_nights_of_retraining(workshop: Path, store: str, tiny_model: Path) -> N
     first = sharpen(workshop, "run", "--config", "my.yaml", PYTHONPATH=overtaken_by(workshop, store, tiny_model))
     assert first.returncode == 0, first.stdout + first.stderr
     assert "compare again: v0001 is the champion, but the evaluation compared with the base model only" in first.stdout
-    assert steps(first.stdout)[-5:] == [
-        *("evaluate new champion", "compare with new champion", "promotion, second try", "remember", "finish")
-    ]
+    assert steps(first.stdout)[-4:] == ["evaluation-2", "promotion-2", "indexing-2", "finish"]
     run, _ = written(store, workshop)
     compared = storage.read_json(f"{run}/evaluation-tuned-2/comparison.json")["against"]
     assert compared["champion"]["model"].endswith("/versions/v0001") and "base" in compared
@@ -115,15 +113,21 @@ def test_nights_of_retraining(workshop: Path, store: str, tiny_model: Path) -> N
     assert second.returncode == 0, second.stdout + second.stderr
     assert steps(second.stdout) == CHEAP
     said = "skipped: 20 new examples since v0002, min_new_examples is 30"
-    # detect_changes, the record, the finish and the summary say so
-    assert second.stdout.count(said) == 4 and f"nightly: {said}" in second.stdout
+    # data_prep, the finish and the summary say so
+    assert second.stdout.count(said) == 3 and f"nightly: {said}" in second.stdout
     assert f"Model:  {champion.address}" in second.stdout
     _, outputs = written(store, workshop)
-    (metrics,) = outputs["detect-changes"]["artifacts"]["statistics"]["artifacts"]
-    assert metrics["metadata"] == {"examples": 260, "new_examples": 20, "gone_examples": 0, "skipped": 1}
+    (metrics,) = outputs["data-prep"]["artifacts"]["data_metrics"]["artifacts"]
+    assert {"examples": 260, "new_examples": 20, "gone_examples": 0}.items() <= metrics["metadata"].items()
     noted = last_run.read(store, "nightly")
     assert noted is not None and noted.seen == record.seen and noted.skipped["reason"] == said
     assert registry.show(store, "nightly") == champion
+
+    # the same once more: what held too little is not prepared again
+    repeated = sharpen(workshop, "run", "--config", "my.yaml")
+    assert repeated.returncode == 0 and said in repeated.stdout, repeated.stdout + repeated.stderr
+    _, outputs = written(store, workshop)
+    assert outputs["plan"]["parameterValues"]["train_data"] == ""
 
     # night 3: other settings than the last run that finished; it goes on from the champion and must beat it, which is
     # measured as it was trained, whatever this run sets
@@ -136,10 +140,10 @@ def test_nights_of_retraining(workshop: Path, store: str, tiny_model: Path) -> N
     training = storage.read_json(f"{run}/finetuning/training.json")
     assert training["base_model"] == champion.address
     assert storage.read_json(f"{run}/hard_negatives/report.json")["model"] == champion.address
-    assert storage.read_manifest(f"{run}/evaluation-base").facts["model"].endswith("tiny-bert")
+    assert storage.read_manifest(f"{run}/evaluation-before/base").facts["model"].endswith("tiny-bert")
     comparison = storage.read_json(f"{run}/evaluation-tuned/comparison.json")["against"]
     assert comparison["champion"]["model"] == champion.address and "base" in comparison
-    champions = storage.read_json(f"{run}/evaluation-champion/facts.json")["encoding"]
+    champions = storage.read_json(f"{run}/evaluation-before/champion/facts.json")["encoding"]
     assert list(champions["query_prompts"]) == [""] and champions["settings_of"] == "model"
     tuned = storage.read_json(f"{run}/evaluation-tuned/facts.json")["encoding"]
     assert list(tuned["query_prompts"]) == ["old river:"]

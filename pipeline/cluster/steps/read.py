@@ -14,7 +14,7 @@ from pipeline.cluster.steps.tasks import Graph, Task, details_of, tasks_of
 from sharpen.errors import SharpenError
 
 # steps whose log ends with the run's outcome, by the beginning of their names
-_DECIDES = ("promotion", "plan", "detect-changes")
+_DECIDES = ("promotion", "data-prep", "plan")
 
 
 @dataclass(frozen=True)

@@ -27,10 +27,11 @@ def check(context: CheckContext) -> Iterator[Finding]:
     """The store, asked from here: read, write, write on condition, write in parts, delete; then the run's inputs."""
     config = context.store_config
     root = context.settings.store or config.get("SHARPEN_STORE", "")
-    if not context.settings.store:
-        detail = "store is not set; a cluster has no embedded store"
-        yield Finding("store", "fail", detail, f"--set store={root or 's3://BUCKET/KEY'}")
     if not root:
+        detail = (
+            "store is not set, and the ConfigMap sharpen-store has no SHARPEN_STORE; a cluster has no embedded store"
+        )
+        yield Finding("store", "fail", detail, "--set store=s3://BUCKET/KEY")
         return
     if not storage.is_remote(root):
         yield Finding("store", "fail", f"store {root} is on this machine only", "--set store=s3://BUCKET/KEY")

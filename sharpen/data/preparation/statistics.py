@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import ceil
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -155,8 +154,8 @@ def metrics(stats: dict[str, Any]) -> dict[str, float]:
     return {name: float(value) for name, value in flat.items()}
 
 
-def write_page(address: str, path: str) -> None:
-    """Write what `stats.json` of a prepared data set says as Markdown, for the UI."""
+def read_page(address: str) -> str:
+    """What `stats.json` of a prepared data set says as Markdown, for the UI."""
     stats = storage.read_json(storage.join(address, "stats.json"))
     lines = ["| split | queries | judged pairs | positive pairs |", "|---|---:|---:|---:|"]
     for split, found in stats["splits"].items():
@@ -172,4 +171,4 @@ def write_page(address: str, path: str) -> None:
         lines.append(
             f"| {escaped(fact['address'])} | {fact['kind']} | {fact['role']} | {fact['rows']:,} | {fact['queries']:,} |"
         )
-    Path(path).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return "\n".join(lines) + "\n"

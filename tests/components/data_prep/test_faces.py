@@ -74,34 +74,26 @@ def test_the_faces_import_fast_and_without_the_step() -> None:
 PIPELINE = """
 import sys
 from kfp import dsl, local
-from components.data_prep.component import data_prep, detect_changes, fingerprint
+from components.data_prep.component import data_prep
 from pipeline.local.kfp_local import arguments_left_alone
 
 @dsl.pipeline(name="data")
-def data(train_data: str, base_model: str, settings: str) -> str:
-    found = fingerprint(train_data=train_data, eval_data="", base_model=base_model)
-    made = data_prep(train_data=train_data, eval_data="", settings=settings, fingerprint=found.outputs["fingerprint"])
-    detect_changes(
-        data=made.outputs["Output"], identity=found.outputs["identity"], last_run="", min_new_examples=1
-    )
-    return made.outputs["Output"]
+def data(train_data: str, settings: str, known: str) -> str:
+    made = data_prep(train_data=train_data, eval_data="", settings=settings, fingerprint="", known=known)
+    return made.outputs["data"]
 
 if __name__ == "__main__":
-    _, root, rows, model, settings = sys.argv
+    _, root, rows, settings, known = sys.argv
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=root)
     with arguments_left_alone():
-        print("address:", data(train_data=rows, base_model=model, settings=settings).output)
+        print("address:", data(train_data=rows, settings=settings, known=known).output)
 """
 
 
-def run_pipeline(tmp_path: Path, rows: Path, settings: dict) -> subprocess.CompletedProcess[str]:
-    model = tmp_path / "model"
-    model.mkdir(exist_ok=True)
-    (model / "config.json").write_text("{}")
-    (model / "model.safetensors").write_bytes(b"")
+def run_pipeline(tmp_path: Path, rows: str, settings: dict, known: str = "") -> subprocess.CompletedProcess[str]:
     script = tmp_path / "graph_of_the_test.py"
     script.write_text(PIPELINE)
-    arguments = [str(script), str(tmp_path / "root"), str(rows), str(model), json.dumps(settings)]
+    arguments = [str(script), str(tmp_path / "root"), rows, json.dumps(settings), known]
     environment = {**os.environ, "SHARPEN_RUN": str(tmp_path / "run"), "PYTHONPATH": str(ROOT)}
     return subprocess.run(
         [sys.executable, *arguments], capture_output=True, text=True, cwd=ROOT, env=environment, check=False
@@ -110,27 +102,36 @@ def run_pipeline(tmp_path: Path, rows: Path, settings: dict) -> subprocess.Compl
 
 def test_the_components_run_under_kfp(tmp_path: Path) -> None:
     rows = write_rows(tmp_path / "a.jsonl", [pair(n) for n in range(40)])
-    done = run_pipeline(tmp_path, rows, {"seed": 7})
+    done = run_pipeline(tmp_path, str(rows), {"seed": 7})
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"address: {tmp_path}/run/data_prep" in done.stdout
     data = DataSet.open(str(tmp_path / "run" / "data_prep"))
     [written] = (tmp_path / "root").glob("*/data-prep/executor_output.json")
     artifacts = json.loads(written.read_text())["artifacts"]
-    [artifact] = artifacts["data"]["artifacts"]
+    [artifact] = artifacts["prepared_data"]["artifacts"]
     assert artifact["uri"] == str(tmp_path / "run" / "data_prep")
     assert artifact["metadata"] == {"rows": data.counts(), "fingerprint": data.fingerprint()}
-    [metrics] = artifacts["statistics"]["artifacts"]
+    [metrics] = artifacts["data_metrics"]["artifacts"]
     assert metrics["metadata"]["test_queries"] == data.queries_of("test").height
-    [written] = (tmp_path / "root").glob("*/detect-changes/executor_output.json")
-    decided = json.loads(written.read_text())
-    assert decided["parameterValues"]["Output"] == "train"
-    assert decided["parameterValues"]["reason"] == "no earlier run of this model has finished"
-    assert decided["artifacts"]["statistics"]["artifacts"][0]["metadata"] == {"examples": 40, "skipped": 0}
+    assert metrics["metadata"]["examples"] == 40
+    decided = json.loads(written.read_text())["parameterValues"]
+    assert (decided["Output"], decided["reason"]) == ("train", "")
+    seen = json.loads(decided["examples"])
+    assert seen["count"] == 40 and len(Path(seen["examples"]).read_bytes()) == 40 * 8
+
+
+def test_a_skipped_run_prepares_nothing(tmp_path: Path) -> None:
+    done = run_pipeline(tmp_path, "", {})
+    assert done.returncode == 0, done.stdout + done.stderr
+    [written] = (tmp_path / "root").glob("*/data-prep/executor_output.json")
+    decided = json.loads(written.read_text())["parameterValues"]
+    assert decided == {"Output": "skip", "data": "", "examples": "", "reason": ""}
+    assert not (tmp_path / "run").exists()
 
 
 def test_bad_settings_fail_the_component_with_one_line(tmp_path: Path) -> None:
     rows = write_rows(tmp_path / "a.jsonl", [pair(n) for n in range(40)])
-    done = run_pipeline(tmp_path, rows, {"test_shares": 0.5})
+    done = run_pipeline(tmp_path, str(rows), {"test_shares": 0.5})
     assert done.returncode != 0
     assert "data.test_shares: unknown setting; did you mean test_share?" in done.stdout + done.stderr
     assert not (tmp_path / "run" / "data_prep").exists()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from kfp import local
 
-from components.evaluation.component import evaluation
+from components.evaluation.component import evaluation, evaluation_before
 from sharpen.store import storage
 from tests.sharpen.evaluation.test_evaluate import write_beir
 
@@ -22,17 +22,15 @@ def runner(tmp_path, monkeypatch):
     return tmp_path
 
 
-def run(model, data, **others):
+def measured(data, **others):
     settings = json.dumps({"resamples": 100})
     encoder = json.dumps({"query_max_len": 16, "passage_max_len": 24})
-    arguments = {"split": "test", "settings": settings, "encoder": encoder, "fingerprint": "", "base": ""}
-    return evaluation(model=model, data=data, **(arguments | {"champion": "", "negatives": ""} | others))
+    return {"data": data, "split": "test", "settings": settings, "encoder": encoder, "fingerprint": "", **others}
 
 
-def test_without_a_model_there_is_nothing_to_evaluate(runner):
-    task = run("", "nowhere")
-    assert task.outputs["Output"] == ""
-    assert not (runner / "runs").exists()
+def run(model, data, **others):
+    arguments = {"base": "", "champion": "", "negatives": "", "without": ""}
+    return evaluation(model=model, **(arguments | measured(data) | others))
 
 
 def test_a_fault_of_the_user_fails_the_step_without_a_traceback(runner, capfd):
@@ -44,26 +42,48 @@ def test_a_fault_of_the_user_fails_the_step_without_a_traceback(runner, capfd):
 
 
 @pytest.mark.model
-def test_base_then_tuned(runner, tiny_model):
+def test_before_then_tuned_then_with_a_new_champion(runner, tiny_model):
     data = str(write_beir(runner / "data", queries=10, passages=60))
-    base = run(str(tiny_model), data, name="evaluation-base")
-    address = base.outputs["Output"]
-    assert address == str(runner / "runs" / "one" / "evaluation-base")
-    assert storage.is_complete(address)
-    assert base.outputs["evaluation"].uri == address
-    assert base.outputs["evaluation"].metadata["split"] == "test"
+    before = evaluation_before(base_model=str(tiny_model), champion_model="", **measured(data))
+    address = before.outputs["base"]
+    assert address == str(runner / "runs" / "one" / "evaluation-before" / "base")
+    assert storage.is_complete(address) and before.outputs["champion"] == ""
+    # no figure and no page for a champion that does not exist
+    figures = before.outputs["before_metrics"].metadata
+    assert figures and all(name.startswith("base_") for name in figures)
     metrics = json.loads((Path(address) / "metrics.json").read_text())
-    assert base.outputs["metrics"].metadata["ndcg_at_10"] == pytest.approx(metrics["ndcg_at_10"])
-    assert Path(base.outputs["report"].path).read_bytes() == (Path(address) / "report.html").read_bytes()
+    assert figures["base_ndcg_at_10"] == pytest.approx(metrics["ndcg_at_10"])
+    report = Path(before.outputs["before_report"].path)
+    assert report.read_bytes() == (Path(address) / "report.html").read_bytes()
+
     tuned = run(str(tiny_model), data, name="evaluation-tuned", base=address)
-    assert tuned.outputs["metrics"].metadata["ndcg_at_10_minus_base"] == 0
-    assert (runner / "runs" / "one" / "evaluation-tuned" / "comparison.json").is_file()
+    assert tuned.outputs["tuned_evaluation"].metadata["split"] == "test"
+    assert tuned.outputs["tuned_metrics"].metadata["ndcg_at_10_minus_base"] == 0
+    folder = runner / "runs" / "one"
+    assert set(json.loads((folder / "evaluation-tuned" / "comparison.json").read_text())["against"]) == {"base"}
+
+    again = run(str(tiny_model), data, name="again", base=address, new_champion=str(tiny_model))
+    against = json.loads((Path(again.outputs["Output"]) / "comparison.json").read_text())["against"]
+    assert set(against) == {"base", "champion"}
+    assert storage.is_complete(str(folder / "again-champion"))
 
 
-def test_the_body_is_short_and_the_help_is_whole():
-    source = inspect.getsource(evaluation.python_func)
+@pytest.mark.model
+def test_a_champion_is_measured_beside_the_base_model(runner, tiny_model):
+    data = str(write_beir(runner / "data", queries=10, passages=60))
+    before = evaluation_before(base_model=str(tiny_model), champion_model=str(tiny_model), **measured(data))
+    champion = before.outputs["champion"]
+    assert storage.is_complete(champion) and champion != before.outputs["base"]
+    assert {"base_ndcg_at_10", "champion_ndcg_at_10"} <= before.outputs["before_metrics"].metadata.keys()
+    report = Path(before.outputs["before_report"].path)
+    assert report.read_bytes() == (Path(champion) / "report.html").read_bytes()
+
+
+@pytest.mark.parametrize("component", [evaluation, evaluation_before])
+def test_the_body_is_short_and_the_help_is_whole(component):
+    source = inspect.getsource(component.python_func)
     body = source.split('"""')[2].strip().splitlines()
     assert len([line for line in body if line.strip()]) <= 15
-    inputs = evaluation.component_spec.inputs
+    inputs = component.component_spec.inputs
     assert inputs is not None
     assert all(spec.description for spec in inputs.values())

@@ -82,9 +82,9 @@ def test_the_artifact_stays_where_kfp_put_it_and_says_where_the_index_is(tiny_mo
         settings="{}",
         encoder='{"query_max_len": 32, "passage_max_len": 32}',
         fingerprint="",
-        index=index,
-        statistics=statistics,
-        page=Markdown(uri=str(tmp_path / "kfp" / "page")),
+        search_index=index,
+        index_metrics=statistics,
+        index_page=Markdown(uri=str(tmp_path / "kfp" / "page")),
     )
     assert address == str(tmp_path / "models" / "m" / "indexes" / "v0001") == index.metadata["address"]
     assert index.uri == str(tmp_path / "kfp" / "index")

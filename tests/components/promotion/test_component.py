@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sharpen.registry import registry
+from sharpen.registry import last_run, registry
 from sharpen.store import storage
 from tests.sharpen.registry.conftest import GOOD, figures
 
@@ -25,7 +25,7 @@ def test_importing_the_components_is_fast_and_needs_no_torch() -> None:
 @pytest.mark.store
 @pytest.mark.parametrize("root", ["s3"], indirect=True)
 @pytest.mark.parametrize(("low", "verdict"), [(0.05, "promote"), (-0.05, "reject")])
-def test_the_gate_answers_and_the_promotion_follows(
+def test_one_step_decides_promotes_and_records(
     root: str,
     make_model: Make,
     make_evaluation: Make,
@@ -36,33 +36,41 @@ def test_the_gate_answers_and_the_promotion_follows(
 ) -> None:
     from kfp import dsl, local
 
-    from components.promotion.component import current_champion, gate, promotion
+    from components.promotion.component import promotion
 
     monkeypatch.chdir(tmp_path)
     model = make_model("w1")
     evaluation = make_evaluation(model, entries=GOOD | {"ndcg_at_10": figures(0.5, 0.58, low)})
+    hashes = storage.join(root, "runs", "x", "examples.u64")
+    storage.write_bytes(hashes, b"12345678")
 
     @dsl.pipeline(name="promotion-test")
     def pipeline(store: str, settings: str) -> None:
-        champion = current_champion(model_name="code-search", store=store, base_model="b", start_from="base")
-        answer = gate(
-            evaluation=evaluation, model_name="code-search", store=store, settings=settings, run_settings="{}"
-        ).after(champion)  # type: ignore[call-arg]
-        with dsl.If(answer.outputs["Output"] == "promote"):
-            promotion(  # type: ignore[call-arg]
-                model=model,
-                evaluation=evaluation,
-                model_name="code-search",
-                store=store,
-                settings=settings,
-                with_index="no",
-                again=True,
-            )
+        promotion(  # type: ignore[call-arg]
+            model=model,
+            evaluation=evaluation,
+            model_name="code-search",
+            store=store,
+            settings=settings,
+            indexing="{}",
+            run_settings="{}",
+            run_inputs='{"identity": {}, "sources": "s"}',
+            examples=json.dumps({"content": "c", "count": 1, "examples": hashes}),
+            again=True,
+        )
 
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(tmp_path / "kfp"), raise_on_error=True)
     pipeline(store=root, settings=json.dumps({"metric": "ndcg_at_10"}))
     assert registry.list_models(root) == (["code-search"] if verdict == "promote" else [])
-    (page,) = (tmp_path / "kfp").rglob("gate/decision")
-    assert page.read_text().startswith(f"## {verdict}")
+    (page,) = (tmp_path / "kfp").rglob("promotion/decision_page")
+    assert f"## {verdict}" in page.read_text()
+    (record,) = (tmp_path / "kfp").rglob("promotion/decision")
+    assert json.loads(record.read_text())["verdict"] == verdict
+    (written,) = (tmp_path / "kfp").rglob("promotion/executor_output.json")
+    outputs = json.loads(written.read_text())["parameterValues"]
+    assert outputs["Output"] == ("index" if verdict == "promote" else "not promoted")
+    # the run is recorded in the same step, so that a later step that fails and is tried again finds it so
+    last = last_run.read(root, "code-search")
+    assert last is not None and (last.verdict, last.seen.sources) == (verdict, "s")
     if verdict == "promote":
         assert storage.is_complete(registry.champion_address(root, "code-search"))

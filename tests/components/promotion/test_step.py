@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,9 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from components.promotion.step import PromotionResult, run_step
-from sharpen.errors import StepFailed
 from sharpen.registry import last_run, registry
-from sharpen.registry.run_record import TrainingInputs
 from sharpen.store import storage
 from tests.sharpen.registry.conftest import GOOD, figures
 
@@ -22,21 +21,25 @@ disk_only = pytest.mark.parametrize("root", ["disk"], indirect=True)
 
 
 def step(
-    root: str, model: str, evaluation: str, *, again: bool, index: str = "no", settings: str = "{}"
+    root: str, model: str, evaluation: str, *, again: bool, index: bool = False, settings: str = "{}"
 ) -> PromotionResult:
-    return run_step(model, evaluation, NAME, root, settings, index, again=again)
+    examples = storage.join(root, "runs", "x", "examples.u64")
+    storage.write_bytes(examples, b"12345678")
+    seen = ('{"identity": {}, "sources": "s"}', json.dumps({"content": "c", "count": 1, "examples": examples}))
+    indexing = json.dumps({"enabled": index})
+    return run_step(model, evaluation, NAME, root, settings, indexing, "{}", seen=seen, again=again)
 
 
 @disk_only
 def test_what_follows(root: str, make_model: Make, make_evaluation: Make) -> None:
     first, late, quick = make_model("w1"), make_model("w2"), make_model("w3")
     evaluation = make_evaluation(first)
-    dry = step(root, first, evaluation, again=True, index="yes", settings='{"dry_run": true}')
+    dry = step(root, first, evaluation, again=True, index=True, settings='{"mode": "never"}')
     assert (dry.outputs[:3], dry.reason) == (
         *(("promoted", "promote", ""),),
         "dry run: the gate passed, nothing was promoted",
     )
-    made = step(root, first, evaluation, again=True, index="yes")
+    made = step(root, first, evaluation, again=True, index=True)
     assert made.outputs[:2] == ("index", "promote") and made.outputs[2].endswith("v0001")
     stale = make_evaluation(late, champion=made.outputs[2])
     winner = step(root, quick, make_evaluation(quick, champion=made.outputs[2]), again=True)
@@ -49,8 +52,20 @@ def test_what_follows(root: str, make_model: Make, make_evaluation: Make) -> Non
     assert "v0002 is the champion" in ended.reason and f"the model is at {late}; run again" in ended.reason
     worse = step(root, late, make_evaluation(late, champion=winner.outputs[2], entries=BAD), again=False)
     assert worse.outputs[:2] == ("not promoted", "reject") and "gain -0.1000" in worse.reason
-    with pytest.raises(StepFailed, match="the step gate let this evaluation pass"):
-        step(root, late, make_evaluation(late, champion=winner.outputs[2], entries=BAD), again=True)
+    # a gate that says no ends the run at the first try, too
+    worse = step(root, late, make_evaluation(late, champion=winner.outputs[2], entries=BAD), again=True)
+    assert worse.outputs[:2] == ("not promoted", "reject")
+
+
+@disk_only
+def test_only_an_end_is_recorded(root: str, make_model: Make, make_evaluation: Make) -> None:
+    step(root, model := make_model("w1"), make_evaluation(model), again=True)
+    assert (before := last_run.read(root, NAME)) is not None and before.version == "v0001"
+    late = make_model("w2")
+    assert step(root, late, make_evaluation(late), again=True).follows == "compare again"
+    assert last_run.read(root, NAME) == before
+    step(root, late, make_evaluation(late), again=False)
+    assert (ended := last_run.read(root, NAME)) is not None and ended.verdict == "overtaken"
 
 
 @disk_only
@@ -61,13 +76,13 @@ def test_the_end_of_a_lost_race_is_in_the_record_and_on_the_page(
     step(root, model := make_model("w1"), make_evaluation(model), again=True)
     late = make_model("w2")
     ended = step(root, late, make_evaluation(late), again=False)
-    page = SimpleNamespace(path=str(tmp_path / "page.md"), metadata={})
-    ended.publish(page, "s3://b/evaluation")
+    model, page, metrics, decision = (
+        SimpleNamespace(path=str(tmp_path / name), metadata={}, log_metric=lambda *_: None)
+        for name in ("model", "page", "metrics", "decision")
+    )
+    ended.publish(model, page, metrics, decision)
     assert page.metadata["verdict"] == "overtaken" and page.metadata["version"] == ""
-    assert (tmp_path / "page.md").read_text().startswith(f"## {NAME}: not promoted\n\nother runs changed the champion")
-    examples = storage.join(root, "runs", "x", "examples.u64")
-    storage.write_bytes(examples, b"12345678")
-    seen = TrainingInputs({}, "c", 1, examples)
-    last_run.record_run(root, NAME, seen, ended.outputs[1], ended.outputs[2], ended.reason)
+    assert (tmp_path / "page").read_text().startswith(f"## {NAME}: not promoted\n\nother runs changed the champion")
+    assert json.loads((tmp_path / "metrics").read_text())["gain"] == pytest.approx(0.08)
     assert last_run.describe_run(root, NAME, "mine") == f"not promoted (overtaken): {ended.reason}"
     assert registry.champion_address(root, NAME).endswith("v0001")

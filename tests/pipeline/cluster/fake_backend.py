@@ -25,6 +25,14 @@ Object = dict[str, Any]
 FINISHED = ("SUCCEEDED", "FAILED", "CANCELED")
 NEVER = "0001-01-01T00:00:00Z"
 
+_KINDS: dict[str, Any] = {
+    "STRING": str,
+    "BOOLEAN": bool,
+    "NUMBER_INTEGER": int,
+    "NUMBER_DOUBLE": (int, float),
+    "STRUCT": dict,
+}
+
 
 class Call(NamedTuple):
     """A request, as the server got it."""
@@ -302,8 +310,10 @@ class FakeBackend:
             raise Refused(400, 3, "the version is not one of that pipeline")
         inputs = version["pipeline_spec"]["pipeline_spec"]["root"]["inputDefinitions"]["parameters"]
         for name, value in body["runtime_config"]["parameters"].items():
-            if name not in inputs or not isinstance(value, str):
-                raise Refused(400, 3, f"parameter {name} is not an input of the pipeline, or no text")
+            if name not in inputs or not isinstance(value, _KINDS[inputs[name]["parameterType"]]):
+                raise Refused(400, 3, f"parameter {name} is not an input of the pipeline, or of another type")
+            if value not in inputs[name].get("literals", [value]):
+                raise Refused(400, 3, f"parameter {name} does not match any of the allowed literal values")
 
     def _page(self, call: Call, key: str, objects: dict[str, Object]) -> Object:
         found = list(objects.values())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -53,7 +52,7 @@ def test_a_schedule_is_created_enabled_without_backfill(kfp: FakeKfp, on: Sharpe
     assert one["trigger"] == {"cron_schedule": {"cron": "0 0 2 * * *"}}
     assert (one["mode"], one["no_catchup"], one["max_concurrency"]) == ("ENABLE", True, "1")
     assert one["pipeline_version_reference"]["pipeline_version_id"] in kfp.state.versions
-    assert json.loads(one["runtime_config"]["parameters"]["overrides"]) == {"mining": {"rounds": 2}}
+    assert one["runtime_config"]["parameters"]["overrides"] == {"mining": {"rounds": 2}}
     assert done.out.count(" 02:00") == 3
     assert "(UTC, as CRON_SCHEDULE_TIMEZONE of the server should say)" in done.out
 
@@ -277,7 +276,8 @@ def test_settings_come_from_a_file_beside_it_and_from_the_schedule(kfp: FakeKfp,
     assert done.code == 0, done.err
     parameters = on_server(kfp)["nightly"]["runtime_config"]["parameters"]
     assert parameters["store"] == "s3://models/sharpen"
-    assert json.loads(parameters["overrides"]) == {"training": {"max_steps": 7, "temperature": 0.05}}
+    assert parameters["overrides"] == {"training": {"max_steps": 7}}
+    assert parameters["training_temperature"] == 0.05
 
 
 def test_every_fault_of_a_file_is_told_before_anything_is_sent(kfp: FakeKfp, on: Sharpen, tmp_path: Path) -> None:

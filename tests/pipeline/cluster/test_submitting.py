@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.validate_settings import check_settings
+from pipeline.run_plan import checked_settings
 from tests.pipeline.cluster.conftest import IMAGE, ON_THE_STORE, Sharpen, only_run
 from tests.pipeline.cluster.fake_kfp import FakeKfp
 
@@ -23,7 +23,7 @@ def test_a_first_submit_makes_pipeline_version_experiment_and_run(kfp: FakeKfp, 
     assert run["service_account"] == "sharpen-pipeline"
     parameters = run["runtime_config"]["parameters"]
     assert parameters["train_data"] == "s3://data/train.jsonl"
-    assert json.loads(parameters["overrides"]) == {"training": {"temperature": 0.05}}
+    assert (parameters["training_temperature"], parameters["overrides"]) == (0.05, {})
     assert run["run_id"] in done.out
     assert f"sharpen status {run['run_id']} --endpoint {kfp.url}" in done.out
     images = {
@@ -31,6 +31,25 @@ def test_a_first_submit_makes_pipeline_version_experiment_and_run(kfp: FakeKfp, 
         for executor in version["pipeline_spec"]["pipeline_spec"]["deploymentSpec"]["executors"].values()
     }
     assert images == {IMAGE}
+
+
+def test_the_settings_of_a_file_are_the_defaults_of_the_form_and_a_sweep_is_one_version(
+    kfp: FakeKfp, on: Sharpen, tmp_path: Path
+) -> None:
+    path = tmp_path / "my.yaml"
+    path.write_text("train_data: s3://data/mine.jsonl\nmodel_name: mine\ntraining: {temperature: 0.05}\n")
+    for rate in ("1e-5", "2e-5"):
+        done = on("submit", "--image", IMAGE, "--config", str(path), "--set", f"training.learning_rate={rate}")
+        assert done.code == 0, done.err
+    (version,) = kfp.state.versions.values()
+    fields = version["pipeline_spec"]["pipeline_spec"]["root"]["inputDefinitions"]["parameters"]
+    shown = {
+        name: fields[name]["defaultValue"] for name in ("train_data", "model_name", "training_temperature", "store")
+    }
+    assert list(shown.values()) == ["s3://data/mine.jsonl", "mine", 0.05, ""]
+    assert "`training_temperature`: Scores are divided by it" in version["description"]
+    rates = [run["runtime_config"]["parameters"]["training_learning_rate"] for run in kfp.state.runs.values()]
+    assert sorted(rates) == [1e-5, 2e-5]
 
 
 def test_twice_the_same_is_two_runs_of_one_version(kfp: FakeKfp, on: Sharpen) -> None:
@@ -56,10 +75,9 @@ def test_what_is_compiled_pod_settings_is_what_the_run_asks_for(kfp: FakeKfp, on
     # the first task compares the two, and must find nothing
     *_, run = kfp.state.runs.values()
     dags = (part.get("dag", {}).get("tasks", {}) for part in spec["components"].values())
-    (first,) = (tasks["check-settings"] for tasks in dags if "check-settings" in tasks)
-    inputs = first["inputs"]["parameters"]
-    compiled = {name: inputs[name]["runtimeValue"]["constant"] for name in ("compiled_rounds", "compiled_pods")}
-    check_settings.python_func(**run["runtime_config"]["parameters"], **compiled)
+    (first,) = (tasks["plan"] for tasks in dags if "plan" in tasks)
+    compiled = first["inputs"]["parameters"]["compiled"]["runtimeValue"]["constant"]
+    checked_settings(run["runtime_config"]["parameters"], json.loads(compiled))
 
 
 def test_another_image_or_more_rounds_are_other_versions(kfp: FakeKfp, on: Sharpen) -> None:
@@ -99,7 +117,6 @@ def test_what_only_this_machine_can_read_is_refused_before_anything_is_sent(
         "base_model: model",
         "mining.candidate_sources: /other",
         "mining.rescoring_model: ~/cross",
-        "store:",
     ]
     assert kfp.calls == []
 

@@ -127,8 +127,8 @@ def test_the_gates_no_gives_its_reasons_and_an_exit_code_of_its_own(
 
 def test_a_run_with_nothing_new_says_what_it_compared_and_succeeds(kfp: FakeKfp, on: Sharpen) -> None:
     run = submitted(kfp, on)
-    kfp.set_log(run, "detect-changes", Outcome("help", "skip", ["no new examples since v0003"]).block("s3://b"))
-    follow(kfp, ("SUCCEEDED", (task("detect-changes", "SUCCEEDED"), task(branch(kfp, "train"), "SKIPPED"))))
+    kfp.set_log(run, "plan", Outcome("help", "skip", ["no new examples since v0003"]).block("s3://b"))
+    follow(kfp, ("SUCCEEDED", (task("plan", "SUCCEEDED"), task(branch(kfp, "train"), "SKIPPED"))))
     done = on("status", run["run_id"], "--wait")
     assert done.code == 0, done.err
     assert "Verdict: nothing new to train on\n  - no new examples since v0003\n" in done.out

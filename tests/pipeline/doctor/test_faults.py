@@ -225,7 +225,10 @@ CASES: dict[str, tuple[Callable[[Applied], Any], list[str], str, str, str, str]]
         launcher_config(providers="s3: {default: {credentials: {fromEnv: true}}}", defaultPipelineRoot="s3://b/k"), [],
         "secret", "pass", "none is needed", "",
     ),
-    "no store": (nothing, ["store="], "store", "fail", "store is not set", "--set store=s3://mlpipeline/sharpen"),
+    "no store": (
+        dropped("configmaps", "sharpen-store"), ["store="], "store", "fail", "store is not set",
+        "--set store=s3://BUCKET/KEY",
+    ),
     "a store on this machine": (nothing, ["store=/tmp/x"], "store", "fail", "on this machine only", "s3://BUCKET"),
     "data on this machine": (
         nothing, ["train_data=./rows.jsonl"], "train_data", "fail", "on this machine only",

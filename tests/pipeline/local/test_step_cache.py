@@ -51,6 +51,14 @@ def test_an_output_is_used_again_only_if_it_is_whole(address: str, damage: str, 
     assert "\n" not in told
 
 
+def test_a_step_may_hold_several_folders(address: str) -> None:
+    folder, _, name = address.rpartition("/")
+    several = {"base": address, "data": dsl.Dataset(uri=folder), "other": f"{folder}-elsewhere/none"}
+    assert step_cache.fault(several) == ""
+    storage.delete(f"{address}/a.txt")
+    assert "a.txt" in step_cache.fault(several) and name in address
+
+
 def test_outputs_with_a_fault_are_not_taken_and_fresh_takes_none_but_fills(tmp_path: Path) -> None:
     cache = LocalCache(str(tmp_path))
     with reusing(lambda outputs: "" if outputs["Output"] == "good" else "broken"):

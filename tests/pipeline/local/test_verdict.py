@@ -21,17 +21,19 @@ def left(folder: Path, task: str, page: str, **metadata: Any) -> None:
 
 
 def test_the_last_step_that_decided_is_believed(tmp_path: Path) -> None:
-    left(tmp_path, "gate", "decision", verdict="promote", reasons=["better"], evaluation="e")
-    assert local._decision(tmp_path)["reasons"] == ["better"]
-    left(tmp_path, "promotion", "page", verdict="overtaken", reasons=["a race"], evaluation="e", version="")
+    left(tmp_path, "promotion", "decision_page", verdict="overtaken", reasons=["a race"], evaluation="e", version="")
     assert local._decision(tmp_path)["verdict"] == "overtaken"
-    left(tmp_path, "promotion-2", "page", verdict="promote", reasons=["better again"], evaluation="e2", version="v")
-    assert local._decision(tmp_path) == {
-        "verdict": "promote",
-        "reasons": ["better again"],
-        "evaluation": "e2",
-        "version": "v",
-    }
+    second = {"verdict": "promote", "reasons": ["better again"], "evaluation": "e2", "version": "v"}
+    left(tmp_path, "promotion-2", "decision_page", **second)
+    assert local._decision(tmp_path) == second
+
+
+def test_what_skipped_a_run_says_why(tmp_path: Path) -> None:
+    for task, reason in (("plan", "the sources changed"), ("data-prep", "skipped: 1 new example")):
+        written = tmp_path / "kfp" / "a-run" / task / "executor_output.json"
+        written.parent.mkdir(parents=True)
+        written.write_text(json.dumps({"parameterValues": {"reason": reason}}))
+        assert local._decision(tmp_path) == {"verdict": "skip", "reasons": [reason], "evaluation": ""}
 
 
 @pytest.mark.parametrize(("verdict", "code"), [("promote", 0), ("skip", 0), ("reject", 3), ("overtaken", 3)])

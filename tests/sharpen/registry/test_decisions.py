@@ -57,7 +57,7 @@ def test_another_models_decisions_count_and_a_grown_test_set_is_known_again(
 
 
 def test_a_dry_run_counts_and_keeps_nothing(root: str, make_model: Make, make_evaluation: Make) -> None:
-    dry = PromotionSettings(dry_run=True)
+    dry = PromotionSettings(mode="never")
     evaluation = make_evaluation(make_model("w1"))
     judge(evaluation, "code-search", root, dry)
     assert decisions.records(root) == []

@@ -56,12 +56,16 @@ def test_the_next_run_takes_its_place_and_its_files(root: str, seen: TrainingInp
     assert storage.read_bytes(again.seen.examples) == b"12345678abcdefgh"
 
 
-def test_a_skipped_run_is_noted_and_changes_nothing_else(root: str, seen: TrainingInputs) -> None:
+def test_a_skipped_run_is_noted_and_changes_nothing_else(
+    root: str, seen: TrainingInputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made = last_run.remember(root, NAME, seen, verdict="promote", version="v0001", run_id="run-1")
-    last_run.record_skip(root, NAME, reason="skipped: nothing", run_id="run-2")
+    monkeypatch.setenv("SHARPEN_RUN", "s3://b/runs/run-2")
+    last_run.record_skip(root, NAME, reason="skipped: nothing", sources="s", least=3)
     found = last_run.read(root, NAME)
     assert found is not None
-    assert (found.skipped["run_id"], found.skipped["reason"]) == ("run-2", "skipped: nothing")
+    noted = {"run_id": "run-2", "reason": "skipped: nothing", "sources": "s", "least": "3"}
+    assert noted.items() <= found.skipped.items()
     assert replace(found, skipped={}) == made
     assert last_run.describe_run(root, NAME, "run-1") == "promoted as v0001"
     assert last_run.describe_run(root, NAME, "run-2") == "skipped: nothing"
@@ -72,12 +76,12 @@ def test_what_is_told_of_a_run(root: str, seen: TrainingInputs, monkeypatch: pyt
     monkeypatch.setenv("SHARPEN_RUN", "s3://b/runs/mine")
     assert last_run.describe_run(root, NAME, "mine") == ""
     address = registry.version_address(root, NAME, "v0012")
-    text = last_run.record_run(root, NAME, seen, "promote", address, "")
-    record = LastRun.from_json(text)
+    last_run.record_run(root, NAME, seen, "promote", address, "")
+    record = last_run.read(root, NAME)
     assert record is not None and (record.run_id, record.version) == ("mine", "v0012")
     last_run.record_run(root, NAME, record.seen, "reject", "", "ndcg_at_10 fell")
     assert last_run.describe_run(root, NAME, "mine") == "not promoted (reject): ndcg_at_10 fell"
-    last_run.record_run(root, NAME, record.seen, "skip", "", "skipped: why")
+    last_run.record_skip(root, NAME, reason="skipped: why", sources="s", least=1)
     assert last_run.describe_run(root, NAME, "mine") == "skipped: why"
 
 

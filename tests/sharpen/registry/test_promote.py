@@ -166,7 +166,7 @@ def test_the_evaluation_must_be_of_the_model(root: str, make_model: Make, make_e
 
 def test_a_dry_run_changes_nothing(root: str, make_model: Make, make_evaluation: Make) -> None:
     model = make_model("w1")
-    dry = PromotionSettings.checked({"dry_run": True})
+    dry = PromotionSettings.checked({"mode": "never"})
     ended = promote(model, make_evaluation(model), NAME, root, dry)
     assert (ended.verdict, ended.version, ended.reasons) == (
         *("promote", ""),

@@ -2,76 +2,103 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
 
 from sharpen.data.preparation.prepare import prepare
 from sharpen.data.preparation.settings import DataSettings
 from sharpen.errors import InputError
+from sharpen.registry import last_run
 from sharpen.registry.run_record import LastRun, TrainingInputs
-from sharpen.retraining.change_detection import ChangeDecision, compare, detect_changes
+from sharpen.retraining.change_detection import ChangeCount, KnownExamples, RunPlan, count_changes, plan_run
 from sharpen.retraining.fingerprint import fingerprint_inputs
 from sharpen.store import storage
 from tests.sharpen.data.input_files import pair, write_rows
 
+NAME = "nightly"
 IDENTITY = {"settings": "s", "code": "c", "base_model": "b", "mining": "m"}
 
 
-def asked(
-    tmp_path: Path,
-    last: LastRun | None,
-    numbers: range = range(100),
-    least: int = 1,
-    content: str = "one",
-    **changed: str,
-) -> ChangeDecision:
-    def read() -> np.ndarray:
-        return np.array(numbers, dtype=np.uint64)
-
-    return compare(last, IDENTITY | changed, content, read, str(tmp_path / f"{content}.u64"), least)
+@pytest.fixture
+def root(tmp_path: Path) -> str:
+    return str(tmp_path / "registry")
 
 
 @pytest.fixture
-def last(tmp_path: Path) -> LastRun:
-    first = asked(tmp_path, None)
-    assert (first.decision, first.reason) == ("train", "no earlier run of this model has finished")
-    assert (first.new, first.gone, first.seen.count) == (None, None, 100)
-    return LastRun("run-1", "2026-01-02T03:04:05+00:00", "promote", "v0003", first.seen)
+def last(tmp_path: Path, root: str) -> LastRun:
+    """The record of a run on 20 examples."""
+    counted = count(tmp_path, 20)
+    seen = TrainingInputs(IDENTITY, counted.content, counted.count, counted.examples, "sources")
+    return last_run.remember(root, NAME, seen, verdict="promote", version="v0003", run_id="run-1")
 
 
-def test_equal_content_is_not_read_again(tmp_path: Path, last: LastRun) -> None:
-    def read() -> np.ndarray:
-        raise AssertionError("read")
+def asked(root: str, last: LastRun | None, sources: str = "sources", least: int = 1, **changed: Any) -> RunPlan:
+    force = changed.pop("force", False)
+    return plan_run(root, NAME, last, IDENTITY | changed, sources, least, force=force)
 
-    answer = compare(last, IDENTITY, "one", read, str(tmp_path / "none"), 1)
-    assert answer.decision == "skip"
-    assert answer.reason == "skipped: 0 new examples since v0003, min_new_examples is 1"
-    assert answer.seen == last.seen and not (tmp_path / "none").exists()
-    assert answer.metrics == {"examples": 100, "new_examples": 0, "gone_examples": 0, "skipped": 1}
+
+def count(tmp_path: Path, rows: int, known: KnownExamples | None = None) -> ChangeCount:
+    """What data_prep makes of so many rows."""
+    path, data = write_rows(tmp_path / "a.jsonl", [pair(n) for n in range(rows)]), str(tmp_path / f"data-{rows}")
+    prepare([str(path)], [], data, DataSettings())
+    return count_changes(data, known.as_json() if known else "", target=str(tmp_path / f"examples-{rows}"))
+
+
+def test_a_first_run_trains(root: str) -> None:
+    assert asked(root, None) == RunPlan("train", "no earlier run of this model has finished")
+
+
+def test_the_same_sources_are_not_prepared(root: str, last: LastRun) -> None:
+    assert asked(root, last) == RunPlan("skip", "skipped: 0 new examples since v0003, min_new_examples is 1")
+    assert asked(root, last, force=True) == RunPlan("train", "retraining.force is set")
+    assert asked(root, last, least=0) == RunPlan("train", "min_new_examples is 0")
+
+
+def test_other_sources_are_counted_when_they_are_prepared(root: str, last: LastRun, tmp_path: Path) -> None:
+    planned = asked(root, last, "others", 5)
+    assert (planned.decision, planned.reason) == ("train", "the sources changed since v0003")
+    few, enough = count(tmp_path, 24, planned.known), count(tmp_path, 25, planned.known)
+    assert (few.decision, few.reason) == ("skip", "skipped: 4 new examples since v0003, min_new_examples is 5")
+    assert few.metrics == {"examples": 24, "new_examples": 4, "gone_examples": 0}
+    assert (enough.decision, enough.reason) == ("train", "5 new examples since v0003, min_new_examples is 5")
+    seen = TrainingInputs.from_json('{"identity": {}, "sources": "others"}', enough.seen)
+    assert (seen.count, seen.sources) == (25, "others")
+    assert len(storage.read_bytes(seen.examples)) == 25 * 8
+
+
+def test_sources_that_held_too_little_are_not_prepared_again(root: str, last: LastRun, tmp_path: Path) -> None:
+    planned = asked(root, last, "others", 5)
+    count(tmp_path, 24, planned.known)
+    found = last_run.read(root, NAME)
+    assert found is not None and found.seen == last.seen
+    again = asked(root, found, "others", 5)
+    assert again == RunPlan("skip", "skipped: 4 new examples since v0003, min_new_examples is 5")
+    # fewer are enough now, or something else changed
+    assert asked(root, found, "others", 4).known is not None
+    assert asked(root, found, "others", 5, code="x").decision == "train"
+    # what is compared is the same in every run, so that the cache may answer
+    assert planned.known is not None
+    assert asked(root, found, "more", 5).known == replace(planned.known, sources="more")
 
 
 @pytest.mark.parametrize(
-    ("numbers", "least", "reason"),
+    ("rows", "least", "reason"),
     [
-        (range(112), 100, "skipped: 12 new examples since v0003, min_new_examples is 100"),
-        (range(101), 2, "skipped: 1 new example since v0003, min_new_examples is 2"),
-        (range(200), 100, "100 new examples since v0003, min_new_examples is 100"),
-        (range(99), 1, "0 new and 1 gone examples since v0003, min_new_examples is 1"),
-        (range(50, 130), 51, "skipped: 30 new and 50 gone examples since v0003, min_new_examples is 51"),
-        (range(100), 1, "skipped: 0 new examples since v0003, min_new_examples is 1"),
-        (range(100), 0, "0 new examples since v0003, min_new_examples is 0"),
+        (21, 2, "skipped: 1 new example since v0003, min_new_examples is 2"),
+        (19, 1, "0 new and 1 gone examples since v0003, min_new_examples is 1"),
+        (10, 11, "skipped: 0 new and 10 gone examples since v0003, min_new_examples is 11"),
+        (20, 1, "skipped: 0 new examples since v0003, min_new_examples is 1"),
     ],
 )
-def test_other_content_is_counted(tmp_path: Path, last: LastRun, numbers: range, least: int, reason: str) -> None:
-    answer = asked(tmp_path, last, numbers, least, content="other")
-    assert answer.reason == reason
-    assert answer.decision == ("skip" if reason.startswith("skipped") else "train")
-    assert answer.seen.count == len(numbers)
-    assert storage.read_bytes(answer.seen.examples) == np.array(numbers, dtype="<u8").tobytes()
+def test_new_and_gone_examples_count(
+    root: str, last: LastRun, tmp_path: Path, rows: int, least: int, reason: str
+) -> None:
+    counted = count(tmp_path, rows, asked(root, last, "others", least).known)
+    assert counted.reason == reason
+    assert counted.decision == ("skip" if reason.startswith("skipped") else "train")
 
 
 @pytest.mark.parametrize(
@@ -86,68 +113,57 @@ def test_other_content_is_counted(tmp_path: Path, last: LastRun, numbers: range,
         ),
     ],
 )
-def test_whatever_else_changed_makes_it_run(
-    tmp_path: Path, last: LastRun, changed: dict[str, str], reason: str
-) -> None:
-    answer = asked(tmp_path, last, range(100), 1000, "one", **changed)
-    assert (answer.decision, answer.reason) == ("train", reason)
-    assert answer.seen == replace(last.seen, identity=IDENTITY | changed)
+def test_whatever_else_changed_makes_it_run(root: str, last: LastRun, changed: dict[str, str], reason: str) -> None:
+    assert asked(root, last, "others", 1000, **changed) == RunPlan("train", reason)
 
 
-def test_a_run_that_was_rejected_is_not_repeated_either(tmp_path: Path, last: LastRun) -> None:
-    answer = asked(tmp_path, replace(last, verdict="reject", version=""))
+def test_a_run_that_was_rejected_is_not_repeated_either(root: str, last: LastRun) -> None:
+    answer = asked(root, replace(last, verdict="reject", version=""))
     assert answer.decision == "skip"
     assert answer.reason.startswith("skipped: 0 new examples since run run-1, which was not promoted, min_new")
 
 
-def test_a_run_that_lost_a_race_is_repeated(tmp_path: Path, last: LastRun) -> None:
-    answer = asked(tmp_path, replace(last, verdict="overtaken", version=""))
+def test_a_run_that_lost_a_race_is_repeated(root: str, last: LastRun) -> None:
+    answer = asked(root, replace(last, verdict="overtaken", version=""))
     assert answer.decision == "train"
     assert "other runs changed the champion before run run-1 could promote its model" in answer.reason
 
 
-def test_without_the_last_runs_hashes_it_runs(tmp_path: Path, last: LastRun) -> None:
+def test_without_the_last_runs_hashes_it_runs(root: str, last: LastRun, tmp_path: Path) -> None:
+    planned = asked(root, last, "others", 1000)
     Path(last.seen.examples).unlink()
-    answer = asked(tmp_path, last, least=1000)
-    assert (answer.decision, answer.new) == ("train", None)
-    assert answer.reason == "the examples of v0003 are not in the registry any more"
-    assert Path(answer.seen.examples).exists()
+    gone = "the examples of v0003 are not in the registry any more"
+    assert asked(root, last, least=1000) == RunPlan("train", gone)
+    counted = count(tmp_path, 20, planned.known)
+    assert (counted.decision, counted.reason, counted.new) == ("train", gone, None)
 
 
-def test_from_prepared_data_to_the_answer(tmp_path: Path) -> None:
+def test_a_record_of_an_older_version_compares_examples(root: str, last: LastRun) -> None:
+    assert asked(root, replace(last, seen=replace(last.seen, sources=""))).known is not None
+
+
+def test_what_stands_behind_the_addresses(tmp_path: Path) -> None:
     for name in ("base", "champion"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.json").write_text("{}")
         (tmp_path / name / "model.safetensors").write_text(name)
     rows = tmp_path / "a.jsonl"
-    data = str(tmp_path / "data")
 
-    def look(last: LastRun | None, start: str = "base", settings: str = "s") -> tuple[str, ChangeDecision]:
+    def look(start: str = "base") -> tuple[list[str], dict[str, str]]:
         content = fingerprint_inputs(str(rows), "", str(tmp_path / "base"), [], str(tmp_path / start))
-        prepare([str(rows)], [], data, DataSettings())
-        target = str(tmp_path / ("later" if last else "first"))
-        identity = json.dumps(content.identity("code", settings))
-        answer = detect_changes(data, identity, last.as_json() if last else "", 5, target=target)
-        return content.fingerprint("code"), answer
+        hashes = [content.sources, content.of_steps()["data"], content.fingerprint("code")]
+        return hashes, content.identity("code", "s")
 
     write_rows(rows, [pair(number) for number in range(20)])
-    found, first = look(None)
-    last = LastRun("run", "", "promote", "v0001", first.seen)
-    assert first.decision == "train"
-    assert look(last)[1].reason == "skipped: 0 new examples since v0001, min_new_examples is 5"
-    # the same data, of which the hashes are not computed again
-    assert not (tmp_path / "later").exists()
+    first, identity = look()
     # a run that would start from what this run made is on no newer data, but its fingerprint covers that model
-    started, answer = look(last, "champion")
-    assert answer.decision == "skip"
-    assert started != found
-    assert look(last, settings="t")[1].decision == "train"
+    started, same = look("champion")
+    assert (started[:2], same) == (first[:2], identity) and started[2] != first[2]
     write_rows(rows, [pair(number) for number in range(24)])
-    assert look(last)[1].reason == "skipped: 4 new examples since v0001, min_new_examples is 5"
-    write_rows(rows, [pair(number) for number in range(25)])
-    assert look(last)[1].decision == "train"
+    grown, same = look()
+    assert not {*grown} & {*first} and same == identity
     (tmp_path / "base" / "model.safetensors").write_text("another")
-    assert look(last)[1].reason == "the base model changed since v0001"
+    assert look()[1]["base_model"] != identity["base_model"]
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"run_id": 1, "seen": {}}', '"x"'])

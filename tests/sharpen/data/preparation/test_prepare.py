@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sharpen.data.dataset import SPLITS, DataSet
 from sharpen.data.preparation.prepare import QUARANTINE, STATISTICS, prepare
 from sharpen.data.preparation.settings import DataSettings
-from sharpen.data.preparation.statistics import write_page
+from sharpen.data.preparation.statistics import read_page
 from sharpen.data.readers import read_dataset
 from sharpen.data.text import normalize
 from sharpen.errors import InputError
@@ -220,8 +220,7 @@ def test_the_page_for_the_ui_shows_foreign_text_as_text(tmp_path: Path) -> None:
     rows = [pair(n, **{"<script>alert(1)</script>": 1}) for n in range(300)]
     path = write_rows(tmp_path / "<img src=x onerror=alert(1)>|`" / "a.jsonl", [*rows, {"query": "x", "pos": "y"}])
     prepare([str(path)], [], str(tmp_path / "out"), DataSettings())
-    write_page(str(tmp_path / "out"), str(tmp_path / "page.md"))
-    page = (tmp_path / "page.md").read_text(encoding="utf-8")
+    page = read_page(str(tmp_path / "out"))
     assert "<img" not in page and "<script" not in page
     assert "&lt;img src=x onerror=alert(1)&gt;\\|\\`" in page and "&lt;script&gt;" in page
 

@@ -1,0 +1,59 @@
+"""The data_prep step between its KFP face and the library: addresses and JSON in, what KFP shows out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from components.step_result import StepResult
+from sharpen.data.preparation.settings import DataSettings
+
+
+@dataclass(frozen=True)
+class PreparedData:
+    """A prepared data set, and whether the run goes on.
+
+    Attributes:
+        prepared: what KFP shows; an empty address where nothing was prepared.
+        decision: ``train`` or ``skip``.
+        examples: what of the data the run's record holds, as JSON.
+        reason: why, where it was decided here.
+    """
+
+    prepared: StepResult
+    decision: str
+    examples: str = ""
+    reason: str = ""
+
+    @property
+    def outputs(self) -> tuple[str, str, str, str]:
+        """What the component returns."""
+        return self.decision, self.prepared.address, self.examples, self.reason
+
+
+def run_step(address: str, examples: str, train_data: str, eval_data: str, settings: str, known: str) -> PreparedData:
+    """Prepare into `address` and count into `examples`; parameters are those of the component.
+
+    Raises:
+        InputError: what `prepare` raises.
+    """
+    checked = DataSettings.from_json(settings, where="data.")
+    from sharpen.registry.outcome import skipped_outcome
+    from sharpen.retraining.change_detection import SKIP, KnownExamples, count_changes
+
+    if not train_data:
+        return PreparedData(StepResult("", b"The run is skipped, so nothing was prepared.\n"), SKIP)
+    from sharpen.data.preparation.prepare import prepare
+    from sharpen.data.preparation.statistics import read_page
+    from sharpen.data.readers import split_addresses
+
+    marker = prepare(split_addresses(train_data), split_addresses(eval_data), address, checked)
+    counted = count_changes(address, known, target=examples)
+    if counted.decision == SKIP:
+        before = KnownExamples.from_json(known)
+        print(skipped_outcome(before.model_name, before.registry, counted.reason).block(before.registry))
+    elif counted.reason:
+        print(counted.reason)
+    facts = {"rows": marker.rows, "fingerprint": marker.facts["fingerprint"]}
+    metrics = {**marker.facts["metrics"], **counted.metrics}
+    shown = StepResult(address, read_page(address).encode(), facts, metrics)
+    return PreparedData(shown, counted.decision, counted.seen, counted.reason)

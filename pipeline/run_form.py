@@ -1,0 +1,187 @@
+"""The run form: the settings that are inputs of the pipeline, typed and with defaults; `overrides` holds all others.
+
+Kubeflow's form sorts inputs by name and shows no help. So an input is called as its setting, with an underscore for the
+dot, which keeps groups together; and the help is in the descriptions of pipeline and version, from the same models that
+give type, default and choices.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Mapping
+from typing import Any, Literal, get_args, get_origin
+
+from components.command_line import parse_value
+from pipeline.parameters import GROUPS, TOP_LEVEL, Settings, assign, setting_field
+from sharpen.errors import InputError
+from sharpen.settings import load_json, shown_value
+
+FORM = (
+    *TOP_LEVEL,
+    "job.gpus_per_node",
+    "job.nodes",
+    "mining.enabled",
+    "promotion.min_gain",
+    "promotion.mode",
+    "retraining.force",
+    "training.learning_rate",
+    "training.negatives_cross_device",
+    "training.num_train_epochs",
+    "training.temperature",
+    "training.train_group_size",
+)
+"""Settings that have a field of their own."""
+
+AS_COMPILED = ("train_data", "base_model", "model_name")
+"""Fields that mean the compiled value when somebody empties them."""
+
+SUMMARY = "Fine-tune a text-embedding model for retrieval on your own data, measure it, promote it if it is better."
+_OVERRIDES, _NONE = "overrides", "none"
+_HELP = (
+    'Any other setting, as a JSON object, for example {"training.max_steps": 500}; none that has a field of its own.'
+)
+
+
+def input_name(setting: str) -> str:
+    """What a setting is called in the form."""
+    return setting.replace(".", "_")
+
+
+def run_inputs(settings: Settings) -> dict[str, Any]:
+    """The settings as inputs of a run."""
+    given = settings.model_dump(mode="json", include=set(GROUPS), exclude_unset=True)
+    inputs = {}
+    for setting in FORM:
+        group, _, name = setting.rpartition(".")
+        inputs[input_name(setting)] = getattr(getattr(settings, group) if group else settings, name)
+        given.get(group, {}).pop(name, None)
+    return inputs | {_OVERRIDES: {group: _without_null(values) for group, values in given.items() if values}}
+
+
+def settings_of(inputs: Mapping[str, Any], compiled: Mapping[str, Any] | None = None) -> Settings:
+    """The settings of a run.
+
+    A field that holds the setting's own default counts as not set, so that equal settings are equal, however given.
+
+    Args:
+        inputs: fields of the form that are there, and `overrides` as an object or its JSON text: nested
+            (``{"training": {"seed": 1}}``) or dotted (``{"training.seed": 1}``).
+        compiled: values of the fields that are empty; those of `AS_COMPILED`.
+
+    Raises:
+        InputError: one line per fault: an unknown setting, a value out of bounds, a setting of which field and
+            overrides say different things.
+    """
+    fields = {setting: inputs[input_name(setting)] for setting in FORM if input_name(setting) in inputs}
+    fields |= {name: value for name, value in (compiled or {}).items() if not fields.get(name)}
+    values: dict[str, Any] = {}
+    for setting, value in fields.items():
+        if setting in TOP_LEVEL or value != setting_field(setting).default:
+            assign(values, setting, value)
+    faults = []
+    for setting, value in _flat(_object(inputs.get(_OVERRIDES) or {})):
+        if setting in fields and str(fields[setting]) != str(value) and fields[setting] != value:
+            faults.append(
+                f"overrides: {setting} is {shown_value(value)}, but the field {input_name(setting)} says "
+                f"{shown_value(fields[setting])}; set the field, and leave {setting} out of overrides"
+            )
+        assign(values, setting, parse_value(value, setting_field(setting)) if isinstance(value, str) else value)
+    if faults:
+        raise InputError(faults)
+    return Settings.checked(values)
+
+
+def settings_at_the_end(overrides: Mapping[str, Any] | str) -> Settings:
+    """The settings of a run for its last step; the defaults for overrides that its first step refused."""
+    try:
+        return settings_of({_OVERRIDES: overrides})
+    except InputError:
+        return Settings.checked({})
+
+
+def signature(defaults: Settings) -> inspect.Signature:
+    """The inputs as parameters of the pipeline's function.
+
+    Args:
+        defaults: what the fields hold until somebody changes them.
+    """
+    keyword = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    parameters = [
+        inspect.Parameter(name, keyword, default=value, annotation=str if isinstance(value, str) else type(value))
+        for name, value in run_inputs(defaults).items()
+    ]
+    return inspect.Signature(parameters)
+
+
+def description() -> str:
+    """What the pipeline does and what each field means: the docstring of the pipeline's function."""
+    helps = {input_name(setting): setting_field(setting).description for setting in FORM} | {_OVERRIDES: _HELP}
+    listed = [f"- `{name}`: {text}" for name, text in sorted(helps.items())]
+    arguments = [f"    {name}: {text}" for name, text in helps.items()]
+    note = "Fields of the run form (empty text: as compiled; empty store: the cluster's own):"
+    return "\n".join([SUMMARY, "", note, "", *listed, "", "Args:", *arguments, ""])
+
+
+def add_choices(pipeline: Any) -> Any:
+    """Make drop-downs of the fields that are one of several values; the pipeline, changed in place.
+
+    kfp's compiler does not know `Literal` yet; the pipeline's format, server and UI do.
+    """
+    fields = pipeline.pipeline_spec.root.input_definitions.parameters
+    for setting in FORM:
+        kind = setting_field(setting).annotation
+        if get_origin(kind) is Literal:
+            for choice in get_args(kind):
+                fields[input_name(setting)].literals.add().string_value = choice
+    return pipeline
+
+
+def _object(overrides: Mapping[str, Any] | str) -> dict[str, Any]:
+    if isinstance(overrides, str):
+        try:
+            overrides = load_json(overrides)
+        except ValueError as error:
+            raise InputError(f"overrides: not valid JSON ({error})") from None
+    if not isinstance(overrides, dict):
+        raise InputError('overrides: pass a JSON object, for example {"training.max_steps": 500}')
+    return _whole(overrides)
+
+
+def _whole(value: Any) -> Any:
+    """Whole numbers as such: an object that passes through Kubeflow has all its numbers as floats."""
+    if isinstance(value, dict):
+        return {name: _whole(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_whole(part) for part in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _without_null(values: dict[str, Any]) -> dict[str, Any]:
+    """The values with ``none`` for null, which kfp cannot pass on in an object."""
+    return {name: _NONE if value is None else value for name, value in values.items()}
+
+
+def _flat(overrides: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """(full name, value) of every override."""
+    found = []
+    for name, value in overrides.items():
+        if name in GROUPS and isinstance(value, Mapping):
+            found += [(f"{name}.{inner}", part) for inner, part in value.items()]
+        else:
+            found.append((name, value))
+    return found
+
+
+def compiled_json(rounds: int, cluster: Settings | None) -> str:
+    """What the first task must know of how the pipeline was compiled, as JSON.
+
+    Args:
+        rounds: of mining and fine-tuning.
+        cluster: settings that were built in for pods of a cluster; None: on one machine.
+    """
+    built: dict[str, Any] = {"rounds": rounds}
+    if cluster:
+        built["pods"] = cluster.compiled_pod_settings()
+        built["defaults"] = {name: getattr(cluster, name) for name in AS_COMPILED}
+    return json.dumps(built, sort_keys=True)

@@ -1,0 +1,127 @@
+"""What a run does, decided before any work starts: the inner part of the graph's first step.
+
+Steps receive only their own group of settings, so changing one group leaves the cached results of the others valid.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.parameters import STEP_GROUPS, Settings
+from pipeline.run_form import FORM, settings_of
+from sharpen.errors import InputError
+from sharpen.jobs import check_job
+from sharpen.markdown import code_span, escaped
+from sharpen.run_context import STORE_VARIABLE
+from sharpen.terminal import printable
+
+
+@dataclass(frozen=True)
+class _Model:
+    """What the registry says of the model.
+
+    Attributes:
+        champion: address of the version in use; empty while there is none.
+        start: model that training starts from.
+        trained_queries: address of the keys of queries that champions were trained on; empty for none.
+    """
+
+    champion: str
+    start: str
+    trained_queries: str
+
+
+def make_plan(inputs: Mapping[str, Any], compiled: str) -> tuple[tuple[str, ...], str]:
+    """The outputs of the step `plan`, in their order, and its page as Markdown. A skipped run is recorded.
+
+    Args:
+        inputs: of the run, as `run_form.settings_of` takes them.
+        compiled: `run_form.compiled_json`.
+
+    Raises:
+        InputError: wrong settings; sources or models that are not there.
+    """
+    from sharpen.registry import last_run, trained_queries
+    from sharpen.registry.outcome import skipped_outcome
+    from sharpen.registry.registry import champion_address
+    from sharpen.retraining.change_detection import SKIP, plan_run
+    from sharpen.retraining.fingerprint import fingerprint_inputs
+    from sharpen.version import code_version
+
+    built = json.loads(compiled)
+    settings = checked_settings(inputs, built)
+    store, name, again = settings.store, settings.model_name, settings.retraining
+    last, champion = last_run.read(store, name), champion_address(store, name)
+    start = champion if again.start_from == "champion" and champion else settings.base_model
+    model = _Model(champion, start, trained_queries.newest(store, name))
+    mined_with = settings.mining.addresses if settings.mining.enabled else []
+    content = fingerprint_inputs(settings.train_data, settings.eval_data, settings.base_model, mined_with, model.start)
+    version = code_version()
+    identity = content.identity(version, settings.results_hash(built["rounds"]))
+    decided = plan_run(store, name, last, identity, content.sources, again.min_new_examples, force=again.force)
+    skipped = decided.decision == SKIP
+    if skipped:
+        last_run.record_skip(store, name, reason=decided.reason, sources=content.sources, least=again.min_new_examples)
+    print(printable(f"champion: {champion or 'none yet'}; training starts from {model.start}"))
+    print(skipped_outcome(name, store, decided.reason).block(store) if skipped else printable(decided.reason))
+    # a skipped run prepares nothing; the same empty inputs let the cache answer for it
+    sources, fingerprints = ("", "", ""), content.of_steps()
+    if not skipped:
+        known = decided.known.as_json() if decided.known else ""
+        sources = (settings.train_data, settings.eval_data, known)
+    record = json.dumps({"identity": identity, "sources": content.sources}, sort_keys=True)
+    groups = {group: settings.group_json(group, on_cluster=bool(built.get("pods"))) for group in STEP_GROUPS}
+    if skipped:
+        groups["data"], fingerprints["data"] = "{}", ""
+    outputs = (
+        *(decided.decision, decided.reason, name, store, *sources),
+        *(settings.base_model, model.start, model.champion, model.trained_queries),
+        *(*fingerprints.values(), record, settings.given_json(), *groups.values()),
+    )
+    return outputs, _page(settings, model, f"{decided.decision}: {decided.reason}")
+
+
+def checked_settings(inputs: Mapping[str, Any], built: Mapping[str, Any]) -> Settings:
+    """The settings of a run, the cluster's store filled in. Raises InputError: one line per fault."""
+    settings = settings_of(inputs, built.get("defaults"))
+    pods = built.get("pods", {})
+    settings.check_compiled(built["rounds"], pods, FORM)
+    if pods:
+        settings = settings.model_copy(update={"store": _store_of(settings.store)})
+        if not settings.store:
+            raise InputError(
+                f"store: is empty, and so is {STORE_VARIABLE} in the ConfigMap sharpen-store; set one of them to "
+                "s3://bucket/key"
+            )
+        settings.check_on_cluster()
+    check_job(settings.job)
+    return settings
+
+
+def registry_of(store: str, model_name: str, compiled: str) -> tuple[str, str]:
+    """Root of the registry and name of the model of a run, by its inputs and `run_form.compiled_json`."""
+    return _store_of(store), model_name or json.loads(compiled)["defaults"]["model_name"]
+
+
+def _store_of(store: str) -> str:
+    """The store of a run: the one that it names, else the cluster's own; empty where there is none."""
+    return store or os.environ.get(STORE_VARIABLE, "")
+
+
+def _page(settings: Settings, model: _Model, decision: str) -> str:
+    rows = {
+        "training data": settings.train_data,
+        "evaluation data": settings.eval_data or "a part of the training data",
+        "base model": settings.base_model,
+        "champion": model.champion or "none yet",
+        "training starts from": model.start,
+        "store": settings.store,
+    }
+    given = json.loads(settings.given_json())
+    rows |= {f"{group}.{name}": json.dumps(value) for group, values in given.items() for name, value in values.items()}
+    lines = [f"- {escaped(what)}: {code_span(value)}" for what, value in rows.items()]
+    return "\n".join([f"## {escaped(settings.model_name)}: {escaped(decision)}", "", *lines]) + "\n"

@@ -76,7 +76,7 @@ def _steps(planned: Channels, rounds: int) -> None:
         train_data=planned["train_data"],
         eval_data=planned["eval_data"],
         known=planned["known"],
-        **_own("data", planned),
+        **_inputs_of("data", planned),
     )
     # kfp.local 2.17 finds an output that a condition looks at only under the name Output. No if with an else: Kubeflow
     # would put the two a level deeper, and each level starts a pod of its own.
@@ -84,14 +84,14 @@ def _steps(planned: Channels, rounds: int) -> None:
         _train(planned, prepared.outputs, rounds)
 
 
-def _own(step: str, planned: Channels) -> Channels:
+def _inputs_of(step: str, planned: Channels) -> Channels:
     """What a cached step alone has of the plan: its settings, and a hash of what it reads and of its code."""
     return {"settings": planned[step], "fingerprint": planned[f"{step}_fingerprint"]}
 
 
 def _train(planned: Channels, prepared: Channels, rounds: int) -> None:
     shared = {"data": prepared["data"], "encoder": planned["encoder"]}
-    measured = {"split": "test", **_own("evaluation", planned), **shared}
+    measured = {"split": "test", **_inputs_of("evaluation", planned), **shared}
     before = evaluation_before(base_model=planned["base_model"], champion_model=planned["champion"], **measured)
     before.set_display_name("evaluation before")
     negatives, tuned = _rounds(rounds, planned, shared)
@@ -103,7 +103,7 @@ def _train(planned: Channels, prepared: Channels, rounds: int) -> None:
         **measured,
     }
     compare = partial(_compare, planned, prepared, compared)
-    index = partial(indexing, **_own("indexing", planned), **shared)
+    index = partial(indexing, **_inputs_of("indexing", planned), **shared)
 
     first = compare("evaluation-tuned", champion=before.outputs["champion"], again=True)
     with dsl.If(first.outputs["Output"] == "index", name="index"):
@@ -143,13 +143,15 @@ def _rounds(rounds: int, planned: Channels, shared: Channels) -> tuple[PipelineT
 
     def one(number: int, miner: PipelineChannel) -> tuple[PipelineTask, PipelineTask]:
         suffix = f"-{number}" if number > 1 else ""
-        negatives = hard_negatives(model=miner, name=f"hard_negatives{suffix}", **_own("mining", planned), **shared)
+        negatives = hard_negatives(
+            model=miner, name=f"hard_negatives{suffix}", **_inputs_of("mining", planned), **shared
+        )
         tuned = finetuning(
             negatives=negatives.outputs["Output"],
             base_model=planned["start_model"],
             job=planned["job"],
             name=f"finetuning{suffix}",
-            **_own("training", planned),
+            **_inputs_of("training", planned),
             **shared,
         )
         if rounds > 1:

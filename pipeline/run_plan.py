@@ -91,7 +91,7 @@ def checked_settings(inputs: Mapping[str, Any], built: Mapping[str, Any]) -> Set
     pods = built.get("pods", {})
     settings.check_compiled(built["rounds"], pods, FORM)
     if pods:
-        settings = settings.model_copy(update={"store": _store_of(settings.store)})
+        settings = settings.model_copy(update={"store": store_of(settings.store)})
         if not settings.store:
             raise InputError(
                 f"store: is empty, and so is {STORE_VARIABLE} in the ConfigMap sharpen-store; set one of them to "
@@ -102,12 +102,7 @@ def checked_settings(inputs: Mapping[str, Any], built: Mapping[str, Any]) -> Set
     return settings
 
 
-def registry_of(store: str, model_name: str, compiled: str) -> tuple[str, str]:
-    """Root of the registry and name of the model of a run, by its inputs and `run_form.compiled_json`."""
-    return _store_of(store), model_name or json.loads(compiled)["defaults"]["model_name"]
-
-
-def _store_of(store: str) -> str:
+def store_of(store: str) -> str:
     """The store of a run: the one that it names, else the cluster's own; empty where there is none."""
     return store or os.environ.get(STORE_VARIABLE, "")
 

@@ -127,7 +127,7 @@ class Outcome:
             search = [f'search "YOUR QUESTION" --model {name}{where}'] if self.indexed else []
             return [*search, f"models show {name}{where}", f"models pull {name} --to ./{name}{where}"]
         if self.verdict == SKIP:
-            return [f"models show {name}{where}", f"{start} ... --set retraining.min_new_examples=0"]
+            return [f"models show {name}{where}", f"{start} ... --set retraining.force=true"]
         return [f"models show {name}{where}" if self.champion else f"models list{where}", "settings"]
 
     def block(self, store: str) -> str:

@@ -115,7 +115,7 @@ def test_nights_of_retraining(workshop: Path, store: str, tiny_model: Path) -> N
     said = "skipped: 20 new examples since v0002, min_new_examples is 30"
     # data_prep, the finish and the summary say so
     assert second.stdout.count(said) == 3 and f"nightly: {said}" in second.stdout
-    assert f"Model:  {champion.address}" in second.stdout
+    assert f"Model:  the champion stays {champion.address}" in second.stdout
     _, outputs = written(store, workshop)
     (metrics,) = outputs["data-prep"]["artifacts"]["data_metrics"]["artifacts"]
     assert {"examples": 260, "new_examples": 20, "gone_examples": 0}.items() <= metrics["metadata"].items()

@@ -1,7 +1,7 @@
 """The failures that Sharpen distinguishes, each with the exit code that a shell sees.
 
 0 done · 1 the run failed · 2 the user's input is wrong · 3 the model was not promoted: the gate said no, or another
-run was first · 4 the run was cancelled.
+run was first · 4 the run was cancelled · 143 a training was told to end (SIGTERM) and can go on.
 """
 
 from __future__ import annotations
@@ -20,6 +20,12 @@ class StepFailed(SharpenError):
     """A step could not finish for a reason that is not the user's input."""
 
     exit_code = 1
+
+
+class Interrupted(SharpenError):
+    """A process was told to end (SIGTERM), and left what the next start goes on from."""
+
+    exit_code = 143
 
 
 class NoSpace(StepFailed):

@@ -187,6 +187,12 @@ def join(uri: str, *parts: str) -> str:
     return joined + mark + query
 
 
+def sibling(uri: str, name: str) -> str:
+    """The address ``<uri>-<name>`` beside `uri`; options after ``?`` stay at the end."""
+    location, mark, options = uri.partition("?") if is_remote(uri) else (uri, "", "")
+    return f"{location.rstrip('/')}-{name}{mark}{options}"
+
+
 def validate_relative_path(name: str, where: str) -> str:
     """`name` if it stays inside the folder that it is relative to.
 

@@ -66,4 +66,6 @@ def finetuning(
         write_page(facts, training_page.path)
         facts_of_model = {"base_model": base_model, "data_fingerprint": facts["data_fingerprint"]}
         tuned_model.metadata.update(**facts_of_model, **numbers(facts))
+        if "logs" in facts:
+            tuned_model.metadata["logs"] = facts["logs"]
     return tuned_model.uri

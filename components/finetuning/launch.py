@@ -42,7 +42,7 @@ def launch(
         manifest: address of a file for what is started; empty: none.
 
     Returns:
-        What the training wrote to ``training.json``.
+        What the training wrote to ``training.json``, and under ``logs`` where its pods' output is, if they left any.
 
     Raises:
         InputError: something that the user gave cannot be used.
@@ -52,8 +52,9 @@ def launch(
     if negatives:
         addresses["negatives"] = negatives
     arguments = {**addresses, **_options(training), **_options(encoder)}
-    run_job("components.finetuning", arguments, job, task_config=task_config, manifest=manifest)
-    return storage.read_json(storage.join(output, "training.json"))
+    logs = run_job("components.finetuning", arguments, job, task_config=task_config, manifest=manifest)
+    facts = storage.read_json(storage.join(output, "training.json"))
+    return {**facts, "logs": logs} if logs else facts
 
 
 def launch_from_json(
@@ -104,6 +105,7 @@ def write_page(facts: dict[str, Any], path: str) -> None:
         "",
         *(f"- {escaped(warning)}" for warning in facts["warnings"]),
         *([f"- {facts['time_limit']['described']}"] if facts.get("time_limit") else []),
+        *([f"- Logs of every pod: {code_span(facts['logs'])}"] if facts.get("logs") else []),
         "",
         "| step | loss |",
         "|---:|---:|",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import Any
 
@@ -12,14 +13,17 @@ from sharpen.errors import StepFailed
 from sharpen.jobs.job import Job, JobResult
 from sharpen.jobs.kubernetes.client import Cluster
 from sharpen.jobs.kubernetes.errors import KubernetesError, explained
+from sharpen.jobs.kubernetes.log_archive import LogArchive
+from sharpen.jobs.kubernetes.prepared_delete import PreparedDelete
 from sharpen.jobs.kubernetes.watch import PollInterval, Watch
-from sharpen.jobs.launch_context import LaunchContext, discover_context
+from sharpen.jobs.launch_context import LaunchContext, discover_context, store_hint
 from sharpen.jobs.manifests.kinds import PYTORCHJOB, TRAINJOB, Kind, phase_of
 from sharpen.jobs.manifests.manifest import HASH_ANNOTATION, differences
 from sharpen.jobs.manifests.pod_spec_inputs import PodSpecInputs, make_pod_spec_inputs
 from sharpen.jobs.manifests.pytorchjob import pytorchjob
 from sharpen.jobs.manifests.trainjob import trainjob
 from sharpen.jobs.result import check_output, raise_failure
+from sharpen.local_processes import cancelled_on_signals
 
 logger = logging.getLogger(__name__)
 
@@ -28,8 +32,9 @@ BUILDERS: dict[str, tuple[Kind, Callable[[PodSpecInputs], dict[str, Any]]]] = {
     "trainjob": (TRAINJOB, trainjob),
 }
 GONE_SECONDS = 300
-# A pod that is told to end has little time left.
+# A pod that is told to end has little time left; so long is waited for the request that the signal itself sent.
 CANCEL_SECONDS = 5.0
+SENT_SECONDS = 2.0
 
 
 class ClusterBackend:
@@ -48,6 +53,9 @@ class ClusterBackend:
         self._job, self._poll = job, poll or PollInterval()
         self._kind, self._build = BUILDERS[backend]
         self._cluster = cluster or Cluster(job.settings.namespace)
+        self._archive = LogArchive(self._cluster, self._kind, job.output, job.settings.processes_of_a_pod)
+        self._prepared: PreparedDelete | None = None
+        self._built: Mapping[str, Any] = {}
         self._found: Mapping[str, Any] | None = None
         self._name = ""
 
@@ -60,38 +68,68 @@ class ClusterBackend:
 
     def build(self) -> dict[str, Any]:
         """The manifest."""
+        if hint := self._store_hint:
+            logger.warning(f"note: {hint}")
         return self._build(make_pod_spec_inputs(self._job, self._around))
+
+    @contextmanager
+    def cancelled_on_signals(self) -> Iterator[None]:
+        """Within the block SIGTERM and Ctrl-C delete the job: at once, and again where that is not known to work."""
+        if access := self._cluster.access():
+            # without it only the usual way is left, which is slower
+            with suppress(OSError):
+                self._prepared = PreparedDelete(access)
+        try:
+            with cancelled_on_signals(self._signalled):
+                yield
+        finally:
+            if self._prepared:
+                self._prepared.close()
+                self._prepared = None
 
     def submit(self, built: Mapping[str, Any]) -> None:
         """Create the job, or adopt the one that an earlier attempt of this step created.
 
         A job of the same name that failed or is being deleted is replaced once it is gone: there is never a second one.
         """
+        self._built = built
         name = built["metadata"]["name"]
         deadline = time.monotonic() + GONE_SECONDS
         while self._found is None:
-            self._name = name
+            self._aim(name)
             try:
                 self._found = self._cluster.create_job(self._kind, dict(built))
                 logger.info(f"job {name}: created in namespace {self._cluster.namespace}")
             except KubernetesError as error:
                 if error.status != 409:
-                    self._name = ""
+                    self._aim("")
                     raise explained(error, f"the {self._kind.name} {name} cannot be created") from None
                 try:
                     self._adopt(built, deadline)
                 except KubernetesError as refused:
-                    self._name = ""
+                    self._aim("")
                     raise explained(refused, f"the {self._kind.name} {name} is there and cannot be adopted") from None
+        self._aim(name, self._found["metadata"]["uid"])
 
     def watch(self) -> JobResult:
-        """Follow it; one that was given up is deleted, so that it takes no more machines."""
-        assert self._found is not None
-        try:
-            settings = self._job.settings
-            ending = Watch(self._cluster, self._kind, self._found, settings, self._poll).until_the_end()
-        except KubernetesError as error:
-            raise explained(error, f"job {self._name} cannot be watched and goes on by itself") from None
+        """Follow it; one that was given up is deleted, so that it takes no more machines.
+
+        One that failed only since the cluster took its pods away is started again, as often as it may be restarted.
+        """
+        settings, restarts = self._job.settings, 0
+        while True:
+            assert self._found is not None
+            try:
+                watch = Watch(self._cluster, self._kind, self._found, settings, self._poll, self._archive)
+                ending = watch.until_the_end()
+            except KubernetesError as error:
+                raise explained(error, f"job {self._name} cannot be watched and goes on by itself") from None
+            if not ending.disrupted or restarts == settings.backoff_limit:
+                break
+            restarts += 1
+            logger.warning(f"note: job {self._name} failed since the cluster ended its pods; it is started again")
+            self._found = None
+            self.submit(self._built)
         if ending.state == "stopped":
             self.cancel()
         return ending
@@ -113,8 +151,32 @@ class ClusterBackend:
 
     def result(self, ending: JobResult) -> None:
         """Success needs a job that succeeded and an output that this run finished."""
-        raise_failure(self._name, ending)
+        if ending.state != "succeeded" and self.logs:
+            logger.info(f"output of the job's pods: {self.logs}")
+        raise_failure(self._name, ending, self._store_hint)
         check_output(self._job.output, self._around.run)
+
+    @property
+    def logs(self) -> str:
+        """Where the output of its pods is."""
+        return self._archive.address if self._archive.saved else ""
+
+    def _signalled(self) -> None:
+        status = self._prepared.status(SENT_SECONDS) if self._prepared else None
+        if status is not None and status < 300:
+            logger.info(f"job {self._name}: deleted")
+        else:
+            self.cancel()
+
+    def _aim(self, name: str, uid: str = "") -> None:
+        """From now on this job is ours, or none is."""
+        self._name = name
+        if self._prepared:
+            self._prepared.aim(*(self._cluster.deletion(self._kind, name, uid) if name else ("", {})))
+
+    @cached_property
+    def _store_hint(self) -> str:
+        return store_hint(self._around, self._job.arguments.values())
 
     def _adopt(self, built: Mapping[str, Any], deadline: float) -> None:
         name = self._name
@@ -125,7 +187,7 @@ class ClusterBackend:
         if not meta.get("deletionTimestamp"):
             wanted = built["metadata"]["annotations"][HASH_ANNOTATION]
             if (meta.get("annotations") or {}).get(HASH_ANNOTATION) != wanted:
-                self._name = ""
+                self._aim("")
                 lines = list(differences(built["spec"], found["spec"]))
                 lines += differences(built["metadata"]["labels"], meta.get("labels") or {}, "labels")
                 what = "; ".join(lines[:10]) or "something that is no longer asked for"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -58,16 +59,23 @@ class JobResult:
         reasons: why, a line each.
         outcome: what a process of the job told before it failed.
         tails: pod -> its last lines of output, for pods that failed.
+        disrupted: it failed only since the cluster ended its pods.
     """
 
     state: Literal["succeeded", "failed", "vanished", "stopped"]
     reasons: list[str] = field(default_factory=list)
     outcome: ExitStatus | None = None
     tails: dict[str, list[str]] = field(default_factory=dict)
+    disrupted: bool = False
 
 
 class Backend(Protocol):
     """Runs one job. The methods are called in this order; `cancel` at any time after `submit` began."""
+
+    @property
+    def logs(self) -> str:
+        """Address of the output that its processes left, after its end; empty: it was only passed on."""
+        ...
 
     def build(self) -> dict[str, Any]:
         """What will be started, as plain values without secrets.
@@ -75,6 +83,10 @@ class Backend(Protocol):
         Raises:
             InputError: the settings ask for what this backend cannot do.
         """
+        ...
+
+    def cancelled_on_signals(self) -> AbstractContextManager[None]:
+        """Within the block SIGTERM and Ctrl-C stop the job; they then raise StepFailed and KeyboardInterrupt."""
         ...
 
     def submit(self, built: Mapping[str, Any]) -> None:

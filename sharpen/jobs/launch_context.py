@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 from sharpen import run_context
 from sharpen.jobs.kubernetes.client import Cluster
 from sharpen.jobs.kubernetes.connection import own_namespace
 from sharpen.jobs.kubernetes.errors import KubernetesError
+from sharpen.store.s3_client import named_endpoint
+from sharpen.uri import is_remote, parse_remote
 
 logger = logging.getLogger(__name__)
 
+# https://github.com/kubeflow/pipelines/tree/master/manifests/kustomize/third-party/seaweedfs
+_PROFILE_LABEL = "app.kubernetes.io/part-of=kubeflow-profile"
 # What Kubeflow Pipelines gives every pod of a run.
 POD_NAME_VARIABLE = "KFP_POD_NAME"
 RUN_LABEL = "pipeline/runid"
@@ -77,3 +82,25 @@ def discover_context(cluster: Cluster) -> LaunchContext:
     # Argo calls the step's container main; beside it runs its own "wait".
     image = next((c["image"] for c in containers if c["name"] == "main"), containers[0]["image"])
     return LaunchContext(cluster.namespace, run, image, owner)
+
+
+def store_hint(around: LaunchContext, addresses: Iterable[str]) -> str:
+    """Why pods in a namespace of their own may not reach a store in the cluster; empty where nothing speaks for it.
+
+    Args:
+        around: where the job goes.
+        addresses: what it reads and writes, and other arguments.
+    """
+    home, there = own_namespace(), around.namespace
+    if there == home:
+        return ""
+    for address in addresses:
+        host = urlsplit(named_endpoint(parse_remote(address)) or "").hostname or "" if is_remote(address) else ""
+        service, namespace, kind, *_ = [*host.split("."), "", "", ""]
+        if namespace != there and (kind == "svc" or (not kind and namespace in (home, "kubeflow"))):
+            return (
+                f"the job's pods are in namespace {there}, and the store {service} is in {namespace}, whose network "
+                f"policy lets in only pods of its own namespace and of those with the label {_PROFILE_LABEL}; if they "
+                f"cannot reach it: kubectl label namespace {there} {_PROFILE_LABEL}"
+            )
+    return ""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from sharpen.errors import InputError
 from sharpen.jobs.job import Job, JobResult
 from sharpen.jobs.settings import OF_ONE_POD
-from sharpen.processes.local import LocalProcesses, raise_failure
+from sharpen.processes.local import LocalProcesses, cancelled_on_signals, raise_failure
 from sharpen.run_context import JOB_IMAGE_VARIABLE
 
 logger = logging.getLogger(__name__)
@@ -22,6 +23,8 @@ _HERE = frozenset({"backend", "processes", "threads", "nodes"})
 
 class LocalBackend:
     """One job on this machine. Its output is passed on line by line."""
+
+    logs = ""
 
     def __init__(self, job: Job) -> None:
         if os.environ.get(JOB_IMAGE_VARIABLE):
@@ -39,6 +42,10 @@ class LocalBackend:
         if unused := sorted(self._settings.model_fields_set - used):
             logger.warning(f"note: of no effect on this machine: {', '.join(f'job.{name}' for name in unused)}")
         return {"command": self._program.command, "environment": self._program.environment}
+
+    def cancelled_on_signals(self) -> AbstractContextManager[None]:
+        """Within the block SIGTERM and Ctrl-C end it."""
+        return cancelled_on_signals(self.cancel)
 
     def submit(self, built: Mapping[str, Any]) -> None:
         """Start it."""

@@ -29,8 +29,13 @@ def check_output(output: str, run: str) -> None:
         )
 
 
-def raise_failure(name: str, ending: JobResult) -> None:
+def raise_failure(name: str, ending: JobResult, store_hint: str = "") -> None:
     """Raise what the end of a job means, unless it succeeded; the last lines of failed pods are printed first.
+
+    Args:
+        name: of the job.
+        ending: how it ended.
+        store_hint: why its pods may not reach the store, for a failure that says so.
 
     Raises:
         InputError: a process of the job said that the user's input is wrong.
@@ -39,12 +44,15 @@ def raise_failure(name: str, ending: JobResult) -> None:
     if ending.state == "succeeded":
         return
     told = ending.outcome
+    lines = [] if told is None else list(told.lines)
+    if store_hint and any("cannot reach" in line or "does not answer" in line for line in lines):
+        lines.append(store_hint)
     if told and told.exit_code == InputError.exit_code:
-        raise InputError(told.lines)
-    for pod, lines in ending.tails.items():
+        raise InputError(lines)
+    for pod, tail in ending.tails.items():
         logger.info(f"--- last lines of {pod}")
-        for line in lines:
+        for line in tail:
             logger.info(f"[{pod}] {line}")
     how = {"failed": "failed", "vanished": "vanished", "stopped": "was given up"}[ending.state]
-    reasons = [*ending.reasons, *(told.lines if told else [])]
+    reasons = [*ending.reasons, *lines]
     raise StepFailed(f"job {name} {how}: {'; '.join(reasons) or 'its output above says why'}")

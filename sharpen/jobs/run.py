@@ -10,7 +10,6 @@ from sharpen.jobs.job import Backend, Job
 from sharpen.jobs.launch_context import in_pipeline_pod
 from sharpen.jobs.local_backend import LocalBackend
 from sharpen.jobs.settings import JobSettings
-from sharpen.processes.local import cancelled_on_signals
 from sharpen.store import storage
 
 
@@ -21,7 +20,7 @@ def run_job(
     *,
     task_config: Mapping[str, Any] | None = None,
     manifest: str = "",
-) -> None:
+) -> str:
     """Run ``module --name value ...`` on as many processes and machines as asked, and wait for it.
 
     SIGTERM and Ctrl-C end the job.
@@ -33,6 +32,9 @@ def run_job(
         task_config: what the pipeline's author set on the task: the fields of ``kfp.dsl.TaskConfig``.
         manifest: address of a file for what is started, written before it is; empty: none.
 
+    Returns:
+        Address of a folder with the output of its pods, which outlives them; empty: there is none.
+
     Raises:
         InputError: a process said that the user's input is wrong, or the settings do not go together.
         StepFailed: the job failed for another reason.
@@ -43,10 +45,11 @@ def run_job(
     built = backend.build()
     if manifest:
         storage.write_bytes(manifest, yaml.safe_dump(built, sort_keys=False, allow_unicode=True, width=120).encode())
-    with cancelled_on_signals(backend.cancel):
+    with backend.cancelled_on_signals():
         backend.submit(built)
         ending = backend.watch()
     backend.result(ending)
+    return backend.logs
 
 
 def check_job(settings: JobSettings) -> None:

@@ -172,6 +172,11 @@ class JobSettings(SettingsModel):
     ttl_seconds: int = Field(_DAY, ge=0, le=_MONTH, description="How long a finished job is kept for a look at it.")
 
     @property
+    def processes_of_a_pod(self) -> int:
+        """Processes of each machine, as far as these settings say it."""
+        return self.processes or self.gpus_per_node or 1
+
+    @property
     def deadline(self) -> int:
         """Seconds after which the cluster ends the job by itself: never before one of the budgets is spent."""
         return self.active_deadline_seconds or (self.backoff_limit + 1) * self.pending_seconds + self.running_seconds

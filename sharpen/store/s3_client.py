@@ -44,7 +44,7 @@ def client(remote: S3Uri, *, seconds: float = float("inf"), known: bool = True) 
     Raises:
         InputError: no endpoint for ``minio://``, or the endpoint is not an address or holds a secret.
     """
-    endpoint = _named_endpoint(remote)
+    endpoint = named_endpoint(remote)
     connect, read = _SECONDS if known else _FIRST_SECONDS
     # halved, so that few clients are made
     while read > max(1, seconds):
@@ -55,7 +55,7 @@ def client(remote: S3Uri, *, seconds: float = float("inf"), known: bool = True) 
 
 def endpoint_of(remote: S3Uri) -> str:
     """The endpoint that serves an address. Raises InputError as `client`."""
-    return _named_endpoint(remote) or client(remote).meta.endpoint_url
+    return named_endpoint(remote) or client(remote).meta.endpoint_url
 
 
 def identity() -> int:
@@ -63,7 +63,8 @@ def identity() -> int:
     return hash(tuple(os.environ.get(name) for name in _IDENTITY_VARIABLES))
 
 
-def _named_endpoint(remote: S3Uri) -> str | None:
+def named_endpoint(remote: S3Uri) -> str | None:
+    """The endpoint that an address, or else the environment, names; None: Amazon's, or a profile's."""
     if remote.endpoint is not None:
         return remote.endpoint
     if variable := next((name for name in _ENDPOINT_VARIABLES if os.environ.get(name)), None):

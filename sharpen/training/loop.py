@@ -6,7 +6,6 @@ which says after which steps to log, evaluate and save. The step is ours, exact 
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import os
 import time
@@ -14,49 +13,38 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from statistics import fmean
-from typing import Any, cast
+from typing import Any, NoReturn
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch.utils.data import DataLoader
 from transformers import DefaultFlowCallback, EarlyStoppingCallback, TrainerState, TrainingArguments, set_seed
 from transformers.integrations.integration_utils import get_reporting_integration_callbacks
-from transformers.trainer_callback import CallbackHandler, ExportableState, TrainerControl
+from transformers.trainer_callback import CallbackHandler, TrainerControl
 from transformers.trainer_utils import TrainerMemoryTracker, enable_full_determinism, speed_metrics
 
 from sharpen.distributed import ProcessGroup
+from sharpen.errors import Interrupted
 from sharpen.hardware.thread_pool import one_thread
 from sharpen.models.encoder import Encoder
 from sharpen.progress import Reporter, Silent, progress
-from sharpen.training import temperature_increase, time_limit
-from sharpen.training.checkpoints import arithmetic
-from sharpen.training.checkpoints.checkpoints import STATE, Checkpoints
-from sharpen.training.checkpoints.optimizer_state import load_state, save_state
+from sharpen.training import time_limit
+from sharpen.training.checkpoints import loop_state
+from sharpen.training.checkpoints.checkpoints import Checkpoints
+from sharpen.training.checkpoints.loop_state import StepMetrics
 from sharpen.training.data.collator import ShardedBatch
 from sharpen.training.data.step_dataset import StepDataset
 from sharpen.training.dev_score import METRIC, DevSet
 from sharpen.training.divergence import check_finite
 from sharpen.training.gradient.step import gradient_step
-from sharpen.training.model.encoder_setup import restore, trained_weights
+from sharpen.training.model.encoder_setup import restore
 from sharpen.training.objective import memory_of, objective_of
 from sharpen.training.optimizer import make_optimizer, make_schedule
+from sharpen.training.processes import StopRequest
 from sharpen.training.settings import TrainingSettings
 from sharpen.training.temperature_increase import TemperatureIncrease
 
 logger = logging.getLogger(__name__)
-
-WEIGHTS = "model.safetensors"
-
-
-@dataclasses.dataclass(frozen=True)
-class StepMetrics:
-    """One step: loss, gradient norm, negatives per query, how many of those are random passages, learning rate."""
-
-    loss: float
-    gradient_norm: float
-    negatives: float
-    random: float
-    learning_rate: float
 
 
 class TrainingLoop:
@@ -116,6 +104,7 @@ class TrainingLoop:
         self.state.compute_steps(arguments, arguments.max_steps)
         self.unlogged: list[StepMetrics] = []
         self.queries_seen = 0
+        self.stop, self.stopping = StopRequest(), False
 
     def train(self, checkpoint: Path | None = None) -> None:
         """Train to the end; afterwards the encoder has the best weights by the dev split, or the last ones.
@@ -125,22 +114,23 @@ class TrainingLoop:
 
         Raises:
             DivergenceError: a loss or gradient is not finite.
+            Interrupted: SIGTERM came to one of the processes; a checkpoint of the last step is written and copied.
         """
         # by the name of this method it knows that a training is measured
         memory_tracker = TrainerMemoryTracker(self.arguments.skip_memory_metrics)
         memory_tracker.init_reported = True
         memory_tracker.start()
-        if checkpoint is not None:
-            self.load_checkpoint(checkpoint)
+        owes_evaluation = checkpoint is not None and loop_state.load(self, checkpoint)
         first, losses, started = self.state.global_step, 0.0, time.time()
-        with one_thread(self.encoder.device), self._progress() as reporter:
+        stoppable = self.stop.by_sigterm(self.arguments.save_strategy != "no")
+        with one_thread(self.encoder.device), stoppable, self._progress() as reporter:
             self._call("on_train_begin")
-            if self.arguments.eval_on_start:
+            if self.arguments.eval_on_start or owes_evaluation:
                 # what training starts from may be the best one
                 self.evaluate()
                 self.save_checkpoint()
             self._call("on_epoch_begin")
-            for batch in self._batches(first):
+            for batch in () if self.control.should_training_stop else self._batches(first):
                 self._call("on_step_begin")
                 metrics = self.step(batch)
                 losses += metrics.loss
@@ -152,6 +142,8 @@ class TrainingLoop:
                 is_last = self.state.global_step >= self.state.max_steps
                 if self.control.should_log or is_last:
                     self.log_steps()
+                if self.stopping and not is_last:
+                    self.interrupt()
                 if self.control.should_evaluate or (is_last and self.dev is not None):
                     self.evaluate()
                 if self.control.should_save:
@@ -166,7 +158,7 @@ class TrainingLoop:
             memory_tracker.stop_and_update_metrics(summary)
             self.log(summary)
             if self.arguments.load_best_model_at_end and self.state.best_model_checkpoint is not None:
-                restore(self.encoder, load_file(Path(self.state.best_model_checkpoint) / WEIGHTS))
+                restore(self.encoder, load_file(Path(self.state.best_model_checkpoint) / loop_state.WEIGHTS))
             self._call("on_train_end")
 
     def step(self, batch: ShardedBatch) -> StepMetrics:
@@ -174,7 +166,8 @@ class TrainingLoop:
         # Dropout is drawn from (seed, step, process): a resumed run draws what the broken one would have drawn.
         torch.manual_seed((self.settings.seed * 1_000_003 + batch.batch.step) * 4_099 + self.exchange.rank)
         self.encoder.train()
-        result = gradient_step(self.encoder, batch, self.objective, self.memory, self.exchange)
+        result = gradient_step(self.encoder, batch, self.objective, self.memory, self.exchange, self.stop)
+        self.stopping = result.stop
         parameters = [parameter for parameter in self.encoder.parameters() if parameter.grad is not None]
         norm = torch.nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
         check_finite(result, norm.item(), batch, self.dataset.tokens.examples)
@@ -223,42 +216,28 @@ class TrainingLoop:
         if score > (float("-inf") if self.state.best_metric is None else self.state.best_metric):
             self.state.best_metric, self.state.best_global_step = score, self.state.global_step
 
-    def save_checkpoint(self) -> None:
-        """Write all that a run needs to go on to the bit; random states are not: every step has a seed of its own."""
+    def interrupt(self) -> NoReturn:
+        """Leave a checkpoint of the present step, whose evaluation the next start makes up for."""
+        self.save_checkpoint(owes_evaluation=self.control.should_evaluate)
+        self.checkpoints.wait()
+        step = self.state.global_step
+        # nobody ends before the copy is made: torchrun ends the others when one has gone
+        written = self.exchange.broadcast_object(self.checkpoints.described(step))
+        raise Interrupted(
+            f"training was told to end (SIGTERM) after step {step:,} of {self.state.max_steps:,}; its checkpoint is "
+            f"written ({written}), and the next start goes on from it"
+        )
+
+    def save_checkpoint(self, owes_evaluation: bool = False) -> None:
+        """Write all that a run needs to go on to the bit; the next start makes up for an evaluation that is owed."""
         folder = self.checkpoints.path(self.state.global_step)
         if self.state.best_global_step is not None:
             self.state.best_model_checkpoint = os.fspath(self.checkpoints.path(self.state.best_global_step))
         if self.exchange.rank == 0:
-            folder.mkdir(parents=True, exist_ok=True)
-            weights = {name: tensor.contiguous() for name, tensor in trained_weights(self.encoder).items()}
-            save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
-            save_state(folder, self.optimizer, self.schedule)
-            temperature_increase.save(folder, self.increases)
-            arithmetic.save(folder, self.encoder)
-            time_limit.save(folder, self.fit)
-            states = {
-                type(one).__name__: one.state() for one in self.callbacks.callbacks if isinstance(one, ExportableState)
-            }
-            self.state.stateful_callbacks = cast(Any, states)  # declared as the list that they are made from
-            self.state.save_to_json(os.fspath(folder / STATE))
+            loop_state.save(self, folder, owes_evaluation)
         self.exchange.wait()
         if self.exchange.rank == 0:
             self.checkpoints.saved(self.state.global_step, self.state.best_global_step)
-
-    def load_checkpoint(self, folder: Path) -> None:
-        """Take over what `save_checkpoint` wrote; trackers and processes stay those of this run."""
-        restore(self.encoder, load_file(folder / WEIGHTS))
-        load_state(folder, self.optimizer, self.schedule)
-        written = TrainerState.load_from_json(os.fspath(folder / STATE))
-        for name in ("global_step", "epoch", "log_history", "best_metric", "best_global_step"):
-            setattr(self.state, name, getattr(written, name))
-        if written.best_global_step is not None:
-            # the path that was written is that of the machine which wrote it
-            self.state.best_model_checkpoint = os.fspath(self.checkpoints.path(written.best_global_step))
-        states = cast(dict[str, Any], written.stateful_callbacks or {})
-        for callback in self.callbacks.callbacks:
-            if isinstance(callback, ExportableState) and type(callback).__name__ in states:
-                vars(callback).update(states[type(callback).__name__]["attributes"])
 
     def _call(self, event: str, *values: Any) -> None:
         """Tell the callbacks; what they want next is in `control`."""

@@ -1,11 +1,14 @@
-"""Joining the processes of a training: torchrun's variables, the backend, threads."""
+"""The processes of a training: joining them by torchrun's variables, their threads, and SIGTERM."""
 
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from types import FrameType
 
 import torch
 import torch.distributed as dist
@@ -48,6 +51,37 @@ def local_rank_zero_first(exchange: ProcessGroup) -> Iterator[bool]:
     yield first
     if first:
         exchange.wait()
+
+
+class StopRequest:
+    """Whether this process was told to end: its spot machine goes, its node is drained, or its job is deleted.
+
+    SIGTERM may reach any of the processes, at any moment. It only sets a flag there; the processes agree by the next
+    step's all-reduce, so that all of them stop after the same step.
+    """
+
+    def __init__(self) -> None:
+        self.received = False
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        self.received = True
+
+    @contextmanager
+    def by_sigterm(self, enabled: bool) -> Iterator[None]:
+        """Within the block SIGTERM asks for a stop, where nobody else handles it and the thread is the main one.
+
+        Args:
+            enabled: False leaves the signal alone.
+        """
+        main = threading.current_thread() is threading.main_thread()
+        if not enabled or not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+            yield
+            return
+        signal.signal(signal.SIGTERM, self._receive)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _threads() -> None:

@@ -21,6 +21,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from sharpen.store import storage
 from sharpen.store.download_cache import cache_folder
 from sharpen.training.settings import WRITE_FILES, TrainingSettings
+from sharpen.uri import sibling
 
 _FOR_TENSORBOARD = "TENSORBOARD_LOGGING_DIR"
 
@@ -59,7 +60,7 @@ def log_folder(settings: TrainingSettings, output: str, name: str) -> Path | Non
         return Path(given).expanduser()
     if storage.is_remote(output):
         return cache_folder() / "logs" / name
-    return Path(f"{output.rstrip('/')}-logs")
+    return Path(sibling(output, "logs"))
 
 
 def direct(callbacks: list[TrainerCallback], folder: Path) -> None:

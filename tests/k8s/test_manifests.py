@@ -124,6 +124,7 @@ def open_to_all(policy: dict[str, Any]) -> set[int]:
 
 def test_network_policies_choose_our_pods_only_and_deny_the_rest(documents: list[dict[str, Any]]) -> None:
     policies = of_kind(documents, "NetworkPolicy")
+    policies.pop("sharpen-training-progress", None)
     chosen = {name: policy["spec"]["podSelector"]["matchLabels"] for name, policy in policies.items()}
     component = "app.kubernetes.io/component"
     assert chosen == {
@@ -140,6 +141,18 @@ def test_network_policies_choose_our_pods_only_and_deny_the_rest(documents: list
     assert "ingress" not in policies["sharpen-step"]["spec"]
     for metadata, _ in (pod for document in documents for pod in pods(document) if document["kind"] == "CronJob"):
         assert {name: metadata["labels"][name] for name in ("app.kubernetes.io/name", component)} in chosen.values()
+
+
+def test_pods_of_a_trainjob_may_report_their_progress_to_its_controller(tmp_path: Path) -> None:
+    """To nobody else, and only where the component for TrainJobs is."""
+    policies = of_kind(with_component("trainer-v2", tmp_path), "NetworkPolicy")
+    progress, training = policies["sharpen-training-progress"]["spec"], policies["sharpen-training"]["spec"]
+    assert progress["podSelector"] == training["podSelector"]
+    assert progress["policyTypes"] == ["Egress"]
+    (rule,) = progress["egress"]
+    assert rule["ports"] == [{"protocol": "TCP", "port": 10443}]
+    assert rule["to"] == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kubeflow-system"}}}]
+    assert "sharpen-training-progress" not in of_kind(render(K8S / "base"), "NetworkPolicy")
 
 
 def test_artifacts_go_where_the_steps_write(documents: list[dict[str, Any]]) -> None:

@@ -15,7 +15,7 @@ from copy import copy
 from typing import TYPE_CHECKING, Any
 
 from sharpen import http_api
-from sharpen.jobs.kubernetes.connection import connect, in_cluster, own_namespace
+from sharpen.jobs.kubernetes.connection import access, connect, in_cluster, own_namespace
 from sharpen.jobs.kubernetes.errors import KubernetesError, raise_for_status, translate_kubernetes_errors
 
 if TYPE_CHECKING:
@@ -86,17 +86,24 @@ class Cluster:
             uid: delete only this very object.
             wait_for_pods: let the job's object stay until its pods are gone.
         """
-        options: Object = {"propagationPolicy": "Foreground" if wait_for_pods else "Background"}
-        if uid:
-            options["preconditions"] = {"uid": uid}
+        path, options = self.deletion(kind, name, uid)
+        if wait_for_pods:
+            options["propagationPolicy"] = "Foreground"
         try:
-            self.request("DELETE", f"{self._jobs(kind)}/{name}", options, repeat_conflicts=False)
+            self.request("DELETE", path, options, repeat_conflicts=False)
         except KubernetesError as error:
             # 409: the precondition does not hold, so it is another object
             if error.status in (404, 409):
                 return False
             raise
         return True
+
+    def deletion(self, kind: Kind, name: str, uid: str = "") -> tuple[str, Object]:
+        """Path and body of the request that deletes a job, whose pods then go by themselves; see `delete_job`."""
+        options: Object = {"propagationPolicy": "Background"}
+        if uid:
+            options["preconditions"] = {"uid": uid}
+        return f"{self._jobs(kind)}/{name}", options
 
     def wait_for_change(self, kind: Kind, job: Object, seconds: int) -> None:
         """Return when a job changed after this version of it, or after some seconds.
@@ -139,16 +146,18 @@ class Cluster:
                 return []
             raise
 
-    def log_tail(self, pod: str, container: str, lines: int, *, previous: bool = False) -> list[str]:
-        """The last lines that a container wrote; none where there is no log any more. Asked once, without patience.
+    def log_lines(self, pod: str, container: str, last: int | None = None, *, previous: bool = False) -> list[str]:
+        """What a container wrote; none where there is no log any more. Asked once, without patience.
 
         Args:
             pod: the pod.
             container: its container.
-            lines: how many.
+            last: only so many lines, the last ones.
             previous: of the container's start before the present one.
         """
-        query = {"container": container, "tailLines": str(lines), **({"previous": "true"} if previous else {})}
+        query = {"container": container, **({"previous": "true"} if previous else {})}
+        if last is not None:
+            query["tailLines"] = str(last)
         try:
             with self._stream(f"{self.path()}/pods/{pod}/log", query, self.read_seconds) as written:
                 return list(written)
@@ -236,7 +245,12 @@ class Cluster:
         from kubernetes.dynamic import DynamicClient
 
         # no discovery: paths are written here. Its `request` is the one plain call that all versions of the client have
-        self._client = DynamicClient(connect(), discoverer=lambda *_: None)
+        self._api = connect()
+        self._client = DynamicClient(self._api, discoverer=lambda *_: None)
+
+    def access(self) -> Object | None:
+        """How another process reaches the API; see `connection.access`."""
+        return access(self._api)
 
     def _send(self, method: str, path: str, body: Object | None, query: Mapping[str, str], seconds: float) -> Any:
         response = self._client.request(

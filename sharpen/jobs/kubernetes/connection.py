@@ -41,6 +41,28 @@ def connect() -> Any:
     return client.ApiClient(settings)
 
 
+def access(api: Any) -> dict[str, Any] | None:
+    """How to reach the API without its client: address, authority, credentials; None: only through a proxy.
+
+    Args:
+        api: what `connect` gave.
+    """
+    settings = api.configuration
+    if settings.proxy or getattr(settings, "tls_server_name", None):
+        return None
+    bearer = settings.auth_settings().get("BearerToken")
+    return {
+        "host": settings.host,
+        "ca": settings.ssl_ca_cert,
+        "verify": settings.verify_ssl,
+        "certificate": settings.cert_file,
+        "key": settings.key_file,
+        "headers": {"Authorization": bearer["value"]} if bearer else {},
+        # a pod's token is replaced from time to time
+        "token_file": str(_TOKEN) if in_cluster() else "",
+    }
+
+
 def own_namespace() -> str:
     """The namespace of the pod, or of the kubeconfig's context."""
     if in_cluster():

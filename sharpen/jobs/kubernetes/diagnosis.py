@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sharpen.exit_status import ExitStatus, parse_exit_status
 
 Object = Mapping[str, Any]
 
-# seconds for which an image that cannot be pulled may still be a registry's bad moment
+# seconds for which an image that cannot be pulled may still be a registry's bad moment, and for which one that the
+# registry or the name service does not know may still be on its way
 PULL_PATIENCE = 180.0
-# what a registry says when trying again changes nothing
-_PULL_FINAL = (
-    "not found",
-    "unauthorized",
-    "denied",
-    "forbidden",
-    "manifest unknown",
-    "no such image",
-    "invalid reference",
+NOT_FOUND_PATIENCE = 60.0
+_NOT_FOUND = (
+    *("not found", "manifest unknown", "no such image", "does not exist", "no such host"),
+    *("unauthorized", "denied", "forbidden", "invalid reference"),
 )
 _PULLING = ("ErrImagePull", "ImagePullBackOff")
+# kubelet and containerd wrap a cause in what they were doing, each with the image's name again
+_WRAPPING = re.compile(
+    r'^(?:(?:Back-off pulling image|failed to [a-z ]+|Head|Get) "(?P<name>[^"]*)"(?:: )?'
+    r"|ErrImagePull: |rpc error: code = \w+ desc = |failed to do request: )"
+)
 _NEVER_STARTS = {
     "InvalidImageName": "job.image is not an image's name",
     "ErrImageNeverPull": "the image is not on the node and may not be pulled",
@@ -31,6 +33,8 @@ _NEVER_STARTS = {
     "RunContainerError": "the container's program cannot be started",
     "StartError": "the container's program cannot be started",
 }
+# https://kubernetes.io/docs/concepts/workloads/pods/disruptions/#pod-disruption-conditions, and before those
+_DISRUPTIONS = ("Evicted", "Preempting", "NodeLost", "NodeShutdown", "Terminated")
 # of events about pods that are placed but do not get their volumes, network or sandbox
 _STARTING = ("FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox", "NetworkNotReady")
 
@@ -40,34 +44,72 @@ class PodProblem:
     """Something that keeps a job from running.
 
     Attributes:
+        kind: what it is about, in a word.
         line: what, where and what to do.
-        final: waiting cannot mend it.
-        pulling: an image cannot be pulled, which is final only after a while.
+        patience: seconds after which waiting longer is no use; None: it may pass at any time.
     """
 
+    kind: str
     line: str
-    final: bool = False
-    pulling: bool = False
+    patience: float | None = None
 
 
-def pod_problems(pods: Sequence[Object]) -> Iterator[PodProblem]:
-    """What the statuses of pods say."""
+def pod_problems(pods: Sequence[Object], causes: dict[str, str]) -> list[PodProblem]:
+    """What the statuses of pods say; the same problem of several pods is one.
+
+    Args:
+        pods: of a job.
+        causes: pod -> why its image could not be pulled, as far as that was seen; added to.
+    """
+    grouped: dict[PodProblem, list[str]] = {}
     for pod in pods:
-        name = pod["metadata"]["name"]
-        status = pod.get("status") or {}
-        yield from _placement(name, status)
-        if status.get("reason") == "Evicted":
-            yield PodProblem(f"pod {name} was evicted: {status.get('message', '')}")
-        for container in _containers(status):
-            waiting = (container.get("state") or {}).get("waiting") or {}
-            yield from _waiting(name, waiting.get("reason", ""), waiting.get("message", ""))
-            if any(end.get("reason") == "OOMKilled" for end in ends(container)):
-                # batches are the same after a restart, so it would end there again
-                yield PodProblem(
-                    f"pod {name} ran out of memory (OOMKilled; its limit is {_memory(pod)}): raise job.memory, or "
-                    "lower training.activation_gib",
-                    final=True,
-                )
+        for problem in _problems_of(pod, causes):
+            grouped.setdefault(problem, []).append(pod["metadata"]["name"])
+    return [
+        replace(problem, line=f"pod {names[0]}{f' (and {len(names) - 1} more)' if names[1:] else ''} {problem.line}")
+        for problem, names in grouped.items()
+    ]
+
+
+def _problems_of(pod: Object, causes: dict[str, str]) -> Iterator[PodProblem]:
+    status = pod.get("status") or {}
+    for condition in status.get("conditions") or []:
+        if condition["type"] == "PodScheduled" and condition.get("reason") == "Unschedulable":
+            yield PodProblem("node", f"finds no node: {condition.get('message', '')}")
+        if condition["type"] == "PodScheduled" and condition.get("reason") == "SchedulingGated":
+            yield PodProblem("gate", f"waits for a scheduling gate: {condition.get('message', '')}")
+    if status.get("reason") == "Evicted":
+        yield PodProblem("eviction", f"was evicted: {status.get('message', '')}")
+    for container in _containers(status):
+        waiting = (container.get("state") or {}).get("waiting") or {}
+        reason, message = waiting.get("reason", ""), waiting.get("message", "")
+        if reason in _PULLING:
+            yield _pull_problem(pod, container, message, causes)
+        elif reason in _NEVER_STARTS:
+            yield PodProblem("start", f"cannot start: {_NEVER_STARTS[reason]} ({reason}: {message})", patience=0)
+        if any(end.get("reason") == "OOMKilled" for end in ends(container)):
+            # batches are the same after a restart, so it would end there again
+            yield PodProblem(
+                "memory",
+                f"ran out of memory (OOMKilled; its limit is {_memory(pod)}): raise job.memory, or lower "
+                "training.activation_gib",
+                patience=0,
+            )
+
+
+def _pull_problem(pod: Object, container: Object, message: str, causes: dict[str, str]) -> PodProblem:
+    name, containers = pod["metadata"]["name"], (pod.get("spec") or {}).get("containers") or []
+    image = next((c.get("image", "") for c in containers if c["name"] == container["name"]), "")
+    while wrapping := _WRAPPING.match(message):
+        message = message[wrapping.end() :].removeprefix(f"{wrapping['name']}: ")
+    if message:
+        causes[name] = " ".join(message.split())
+    why = causes.get(name, "")
+    line = (
+        f"cannot pull its image {image}: {why or 'no reason is known yet'}; check job.image and job.image_pull_secrets"
+    )
+    final = any(word in why.lower() for word in _NOT_FOUND)
+    return PodProblem("image", line, NOT_FOUND_PATIENCE if final else PULL_PATIENCE)
 
 
 def event_problems(events: Sequence[Object], job: Object) -> Iterator[PodProblem]:
@@ -81,18 +123,47 @@ def event_problems(events: Sequence[Object], job: Object) -> Iterator[PodProblem
         if (about != name and not about.startswith(f"{name}-")) or "" < _event_time(event) < born:
             continue
         message = event.get("message") or ""
-        if "violates PodSecurity" in message:
-            what = message[message.index("violates PodSecurity") :]
-            yield PodProblem(f"the namespace's Pod Security refuses the pods: {what}", final=True)
-        elif "exceeded quota" in message:
-            what = message[message.index("exceeded quota") :]
-            yield PodProblem(f"the namespace's quota is used up: {what}; ask for less, or wait for others to end")
-        elif "admission webhook" in message and "denied" in message:
-            yield PodProblem(f"an admission rule refuses the pods: {message}", final=True)
+        if problem := refusal(message):
+            yield problem
         elif "is forbidden" in message:
-            yield PodProblem(f"the pods may not be made: {message}", final=True)
+            yield PodProblem("rights", f"the pods may not be made: {message}", patience=0)
         elif event.get("reason") in _STARTING:
-            yield PodProblem(f"{about} does not start: {message}")
+            yield PodProblem("volume", f"{about} does not start: {message}")
+
+
+def refusal(message: str) -> PodProblem | None:
+    """What the API server means that does not let a job or a pod be made; None: nothing that is known here."""
+    if "violates PodSecurity" in message:
+        what = message[message.index("violates PodSecurity") :]
+        return PodProblem("security", f"the namespace's Pod Security refuses the pods: {what}", patience=0)
+    if "exceeded quota" in message:
+        what = message[message.index("exceeded quota") :]
+        return PodProblem("quota", f"the namespace's quota is used up: {what}; ask for less, or wait for others to end")
+    if "admission webhook" in message and "denied" in message:
+        return PodProblem("admission", f"an admission rule refuses it: {message}", patience=0)
+    return None
+
+
+def disrupted(pod: Object) -> bool:
+    """True for a pod that the cluster ended: evicted, preempted, or with its node; no failure of its program."""
+    status = pod.get("status") or {}
+    conditions = status.get("conditions") or []
+    targeted = any(c["type"] == "DisruptionTarget" and c.get("status") == "True" for c in conditions)
+    return targeted or status.get("reason") in _DISRUPTIONS
+
+
+def disruption_of(pod: Object) -> str:
+    """Why the cluster ended a pod, in its words."""
+    status = pod.get("status") or {}
+    targets = [c for c in status.get("conditions") or [] if c["type"] == "DisruptionTarget"]
+    words = [status.get("reason"), status.get("message"), *(target.get("message") for target in targets)]
+    return ": ".join(word for word in words if word) or "no reason is given"
+
+
+def restarted(pod: Object) -> bool:
+    """True when a container of the pod ended and was started again where it is."""
+    containers = (pod.get("status") or {}).get("containerStatuses") or []
+    return any(ends(c) and not (c.get("state") or {}).get("terminated") for c in containers)
 
 
 def exit_status_of(pod: Object) -> ExitStatus | None:
@@ -146,23 +217,6 @@ def started(pod: Object) -> bool:
 
 def _containers(status: Object) -> list[Object]:
     return [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
-
-
-def _placement(name: str, status: Object) -> Iterator[PodProblem]:
-    for condition in status.get("conditions") or []:
-        if condition["type"] == "PodScheduled" and condition.get("reason") == "Unschedulable":
-            yield PodProblem(f"pod {name} finds no node: {condition.get('message', '')}")
-        if condition["type"] == "PodScheduled" and condition.get("reason") == "SchedulingGated":
-            yield PodProblem(f"pod {name} waits for a scheduling gate: {condition.get('message', '')}")
-
-
-def _waiting(name: str, reason: str, message: str) -> Iterator[PodProblem]:
-    if reason in _PULLING:
-        final = any(word in message.lower() for word in _PULL_FINAL)
-        line = f"pod {name} cannot pull its image: {message or reason}; check job.image and job.image_pull_secrets"
-        yield PodProblem(line, final=final, pulling=True)
-    elif reason in _NEVER_STARTS:
-        yield PodProblem(f"pod {name} cannot start: {_NEVER_STARTS[reason]} ({reason}: {message})", final=True)
 
 
 def _memory(pod: Object) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from sharpen import http_api, retry
 from sharpen.errors import StepFailed
+from sharpen.jobs.kubernetes.diagnosis import refusal
 
 
 class KubernetesError(http_api.ApiError):
@@ -21,10 +22,12 @@ class KubernetesError(http_api.ApiError):
 
 def explained(error: KubernetesError, what: str) -> StepFailed:
     """A call that was refused for good, in one line with what to do."""
+    if error.status and (known := refusal(error.message)):
+        return StepFailed(f"{what}: {known.line}")
     hints = {
         0: "the API server cannot be reached",
         401: "the service account's token is refused",
-        403: "the step's service account needs the rights in k8s/, or a quota or admission rule says no",
+        403: "the step's service account needs the rights in k8s/, or an admission rule says no",
         404: "the cluster does not know this kind; install its operator or choose another job.backend",
         422: "the cluster refuses the manifest",
     }

@@ -6,6 +6,7 @@ import logging
 import re
 import threading
 import time
+from collections import deque
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -69,6 +70,25 @@ def moment(stamp: str) -> tuple[float, int]:
     return seconds, int((parts[2] or "").ljust(9, "0"))
 
 
+class LogTail:
+    """The last lines of an output, of so many bytes in all."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit, self._size = limit, 0
+        self._lines: deque[bytes] = deque()
+
+    def add(self, line: str) -> None:
+        """One more line."""
+        self._lines.append(line.encode() + b"\n")
+        self._size += len(self._lines[-1])
+        while self._size > self._limit:
+            self._size -= len(self._lines.popleft())
+
+    def __bytes__(self) -> bytes:
+        """The lines; another thread may add some meanwhile."""
+        return b"".join(self._lines.copy())
+
+
 class LogStream:
     """Prints a container's output from a thread of its own until it is told to stop.
 
@@ -76,9 +96,11 @@ class LogStream:
         cluster: where the pod runs.
         pod, container: whose output.
         key: tells this very pod from an earlier one of the same name.
+        tail: gets what is printed.
     """
 
-    def __init__(self, cluster: Cluster, pod: str, container: str, key: str) -> None:
+    def __init__(self, cluster: Cluster, pod: str, container: str, key: str, tail: LogTail) -> None:
+        self._tail = tail
         self.pod, self.key, self._cluster, self._container = pod, key, cluster, container
         self.last_line = time.monotonic()
         # silence means something only while one listens
@@ -139,3 +161,4 @@ class LogStream:
                     self._lines += 1
                     self.last_line = time.monotonic()
                     logger.info(text)
+                    self._tail.add(text)

@@ -5,24 +5,23 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from sharpen.errors import InputError
-from sharpen.exit_status import ExitStatus
 from sharpen.jobs.job import JobResult
 from sharpen.jobs.kubernetes import diagnosis
 from sharpen.jobs.kubernetes.client import Cluster
 from sharpen.jobs.kubernetes.diagnosis import PodProblem
 from sharpen.jobs.kubernetes.errors import KubernetesError
+from sharpen.jobs.kubernetes.log_archive import LogArchive
 from sharpen.jobs.kubernetes.logs import LogStream
+from sharpen.jobs.kubernetes.observer import PodObserver
 from sharpen.jobs.manifests.kinds import Kind, phase_of
 from sharpen.jobs.settings import JobSettings
 from sharpen.progress import clock
 
 logger = logging.getLogger(__name__)
-
-TAIL_LINES = 50
 
 
 @dataclass(frozen=True)
@@ -31,40 +30,6 @@ class PollInterval:
 
     shortest: float = 2.0
     longest: int = 10
-
-
-@dataclass
-class PodObserver:
-    """What was seen of a job's pods. The operator may delete a failed pod, and its output with it, at any moment."""
-
-    failures: dict[str, int] = field(default_factory=dict)
-    tails: dict[str, list[str]] = field(default_factory=dict)
-    exit_status: ExitStatus | None = None
-
-    def look(self, cluster: Cluster, kind: Kind, pods: Sequence[Mapping[str, Any]]) -> None:
-        """Record how pods failed since the last look.
-
-        Args:
-            cluster: where they run.
-            kind: of their job.
-            pods: all pods of the job.
-        """
-        for pod in pods:
-            status = diagnosis.exit_status_of(pod)
-            # a fault of the user's explains those that other processes tell after it
-            if status and (self.exit_status is None or status.exit_code == InputError.exit_code):
-                self.exit_status = status
-            key = f"{pod['metadata']['name']} {pod['metadata']['uid']}"
-            count = diagnosis.failures(pod)
-            if count <= self.failures.get(key, 0):
-                continue
-            self.failures[key] = count
-            name = pod["metadata"]["name"]
-            again = any(diagnosis.ends(c) and not (c.get("state") or {}).get("terminated") for c in _statuses(pod))
-            words = diagnosis.failure_summary(pod)
-            output = cluster.log_tail(name, kind.container, TAIL_LINES, previous=again)
-            self.tails[name] = [*words[:1], *(output or words[1:])]
-            logger.warning(f"note: pod {name} failed: {(words or ['no exit code known'])[0]}")
 
 
 class Budgets:
@@ -117,20 +82,30 @@ class Watch:
         job: the job's object.
         settings: its budgets.
         poll: how often it is looked at.
+        archive: gets the output of its pods.
     """
 
     def __init__(
-        self, cluster: Cluster, kind: Kind, job: Mapping[str, Any], settings: JobSettings, poll: PollInterval
+        self,
+        cluster: Cluster,
+        kind: Kind,
+        job: Mapping[str, Any],
+        settings: JobSettings,
+        poll: PollInterval,
+        archive: LogArchive,
     ) -> None:
         self._cluster, self._kind, self._settings, self._poll = cluster, kind, settings, poll
         self._name: str = job["metadata"]["name"]
         self._uid: str = job["metadata"]["uid"]
         self._budgets = Budgets(settings)
-        self._observer = PodObserver()
+        self._archive = archive
+        self._observer = PodObserver(cluster, kind, archive)
         self._stream: LogStream | None = None
         self._last_state = ""
-        self._reported: set[str] = set()
-        self._pulling_since: float | None = None
+        # of each kind of problem: the lines that were logged, since when it is there
+        self._reported: dict[str, list[str]] = {}
+        self._since: dict[str, float] = {}
+        self._pull_causes: dict[str, str] = {}
 
     def until_the_end(self) -> JobResult:
         """Pass on the first pod's output until the job ended, or was given up."""
@@ -148,29 +123,30 @@ class Watch:
 
     def _look(self, job: Mapping[str, Any]) -> JobResult | None:
         pods = self._cluster.pods(f"{self._kind.job_label}={self._name}")
-        self._observer.look(self._cluster, self._kind, pods)
+        self._observer.look(pods)
         phase, message = phase_of(self._kind, job)
         if phase in ("succeeded", "failed"):
             if self._stream:
                 self._stream.finish()
-            return self._ending("succeeded" if phase == "succeeded" else "failed", [message] if message else [])
+            self._archive.save(pods)
+            if phase == "succeeded":
+                return self._ending("succeeded", [])
+            final = [problem.line for problem in self._pod_problems(pods) if problem.patience == 0]
+            return self._ending("failed", [*final, *([message] if message else [])])
         if self._observer.exit_status and self._observer.exit_status.exit_code == InputError.exit_code:
-            return self._ending("stopped", ["the user's input is wrong, so no restart mends it"])
+            return self._given_up(pods, ["the user's input is wrong, so no restart mends it"])
         self._follow(pods)
         state = self._state(phase, pods)
         if state != self._last_state:
             self._last_state = state
             logger.info(f"job {self._name}: {state}")
-        troubles = self._troubles(job, pods, state)
-        for trouble in troubles:
-            if trouble.line not in self._reported:
-                self._reported.add(trouble.line)
-                logger.warning(f"note: {trouble.line}")
-        if final := [trouble.line for trouble in troubles if trouble.final]:
+        problems = self._problems(job, pods, state)
+        if final := [problem.line for problem in problems if self._is_final(problem)]:
             return self._given_up(pods, final)
+        self._report(problems)
         silent_since = self._stream.last_line if self._stream and self._stream.connected else None
         if spent := self._budgets.spent(state, silent_since):
-            return self._given_up(pods, [spent, *(trouble.line for trouble in troubles)])
+            return self._given_up(pods, [spent, *(problem.line for problem in problems)])
         return None
 
     def _state(self, phase: str, pods: Sequence[Mapping[str, Any]]) -> str:
@@ -179,18 +155,30 @@ class Watch:
         started = sum(diagnosis.started(pod) for pod in pods)
         return "running" if started >= self._settings.nodes else "pending"
 
-    def _troubles(self, job: Mapping[str, Any], pods: Sequence[Mapping[str, Any]], state: str) -> list[PodProblem]:
-        troubles = list(diagnosis.pod_problems(pods))
+    def _problems(self, job: Mapping[str, Any], pods: Sequence[Mapping[str, Any]], state: str) -> list[PodProblem]:
+        problems = self._pod_problems(pods)
         if state == "pending":
-            troubles += diagnosis.event_problems(self._cluster.warnings(), job)
+            problems += diagnosis.event_problems(self._cluster.warnings(), job)
         now = time.monotonic()
-        if not any(trouble.pulling for trouble in troubles):
-            self._pulling_since = None
-            return troubles
-        self._pulling_since = self._pulling_since or now
-        if now - self._pulling_since < diagnosis.PULL_PATIENCE:
-            return troubles
-        return [PodProblem(t.line, final=t.final or t.pulling, pulling=t.pulling) for t in troubles]
+        self._since = {problem.kind: self._since.get(problem.kind, now) for problem in problems}
+        return problems
+
+    def _pod_problems(self, pods: Sequence[Mapping[str, Any]]) -> list[PodProblem]:
+        return diagnosis.pod_problems(pods, self._pull_causes)
+
+    def _is_final(self, problem: PodProblem) -> bool:
+        return problem.patience is not None and time.monotonic() - self._since[problem.kind] >= problem.patience
+
+    def _report(self, problems: Sequence[PodProblem]) -> None:
+        """Log what is new since a problem of the same kind was seen last."""
+        lines: dict[str, list[str]] = {}
+        for problem in problems:
+            known = lines.setdefault(problem.kind, [])
+            if problem.line not in known:
+                known.append(problem.line)
+                if problem.line not in self._reported.get(problem.kind, []):
+                    logger.warning(f"note: {problem.line}")
+        self._reported |= lines
 
     def _follow(self, pods: Sequence[Mapping[str, Any]]) -> None:
         first = next((pod for pod in pods if self._kind.is_first(pod)), None)
@@ -201,7 +189,8 @@ class Watch:
             return
         if self._stream:
             self._stream.finish()
-        self._stream = LogStream(self._cluster, first["metadata"]["name"], self._kind.container, key)
+        name = first["metadata"]["name"]
+        self._stream = LogStream(self._cluster, name, self._kind.container, key, self._archive.first)
 
     def _wait(self, job: Mapping[str, Any]) -> None:
         began = time.monotonic()
@@ -218,13 +207,12 @@ class Watch:
     def _given_up(self, pods: Sequence[Mapping[str, Any]], reasons: list[str]) -> JobResult:
         for pod in pods:
             name = pod["metadata"]["name"]
-            if name not in self._observer.tails and (words := self._cluster.log_tail(name, self._kind.container, 10)):
+            if name not in self._observer.tails and (words := self._cluster.log_lines(name, self._kind.container, 10)):
                 self._observer.tails[name] = words
+        self._archive.save(pods)
         return self._ending("stopped", list(dict.fromkeys(reasons)))
 
     def _ending(self, state: Any, reasons: list[str]) -> JobResult:
-        return JobResult(state, reasons, self._observer.exit_status, dict(self._observer.tails))
-
-
-def _statuses(pod: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return (pod.get("status") or {}).get("containerStatuses") or []
+        seen = self._observer
+        disrupted = state == "failed" and seen.disruptions > 0 and not seen.failures
+        return JobResult(state, reasons, seen.exit_status, dict(seen.tails), disrupted)

@@ -42,6 +42,11 @@ class Kind:
         labels = pod["metadata"].get("labels") or {}
         return all(labels.get(name) == value for name, value in self.first.items())
 
+    def index_of(self, pod: Mapping[str, Any]) -> str:
+        """Number of the pod's machine in the job."""
+        label = next(name for name, value in self.first.items() if value == "0")
+        return (pod["metadata"].get("labels") or {}).get(label, pod["metadata"]["name"])
+
 
 # Worker 0, or the only master: the operator gives both index 0. With c10d the first process is on the host whose name
 # sorts first, which is worker 0 too.

@@ -10,8 +10,6 @@ from typing import Any
 from sharpen.jobs.manifests.pod_spec_inputs import JOB_LABEL, PodSpecInputs
 
 SHM, SCRATCH = "sharpen-shm", "sharpen-scratch"
-# time for a checkpoint's copy that is under way
-GRACE_SECONDS = 60
 
 
 def pod_security() -> dict[str, Any]:

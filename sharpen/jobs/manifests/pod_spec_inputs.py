@@ -26,6 +26,8 @@ TASK_LABEL = "sharpen/task"
 JOB_LABEL = "sharpen/job"
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 
+# A pod that is told to end has so long: for the step under way, its checkpoint and the copy of that.
+GRACE_SECONDS = 60
 # Where the store is, is no secret; who may use it comes from secrets or the service account.
 _STORE_VARIABLES = (
     "AWS_ENDPOINT_URL_S3",
@@ -222,6 +224,8 @@ def _env(settings: JobSettings, task: list[dict[str, Any]], run: str, threads: i
         "OMP_NUM_THREADS": str(threads),
         "PYTHONUNBUFFERED": "1",
         "TOKENIZERS_PARALLELISM": "false",
+        # torchrun passes SIGTERM on, and kills the processes that did not end so long after it
+        "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(GRACE_SECONDS - 5),
     }
     if settings.nodes > 1:
         # In torch 2.13 an agent that stays while another is replaced does not tell the new one the address of the store

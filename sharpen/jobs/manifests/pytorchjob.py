@@ -11,7 +11,7 @@ from typing import Any
 from sharpen.jobs.manifests import pod
 from sharpen.jobs.manifests.kinds import PYTORCHJOB
 from sharpen.jobs.manifests.manifest import build_manifest
-from sharpen.jobs.manifests.pod_spec_inputs import PodSpecInputs
+from sharpen.jobs.manifests.pod_spec_inputs import GRACE_SECONDS, PodSpecInputs
 
 PORT = 23456
 PORT_NAME = "pytorchjob-port"
@@ -76,7 +76,7 @@ def _template(plan: PodSpecInputs) -> dict[str, Any]:
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "securityContext": pod.pod_security(),
-        "terminationGracePeriodSeconds": pod.GRACE_SECONDS,
+        "terminationGracePeriodSeconds": GRACE_SECONDS,
         "containers": [container],
         "volumes": pod.volumes(plan),
         **pod.placement(plan),

@@ -12,7 +12,7 @@ from sharpen.errors import InputError
 from sharpen.jobs.manifests import pod
 from sharpen.jobs.manifests.kinds import TRAINJOB
 from sharpen.jobs.manifests.manifest import build_manifest
-from sharpen.jobs.manifests.pod_spec_inputs import PodSpecInputs
+from sharpen.jobs.manifests.pod_spec_inputs import GRACE_SECONDS, PodSpecInputs
 from sharpen.jobs.settings import JobSettings
 
 MANAGER = "sharpen/launcher"
@@ -58,7 +58,7 @@ def trainjob(plan: PodSpecInputs) -> dict[str, Any]:
         "metadata": {"labels": pod.pod_labels(plan), "annotations": pod.pod_annotations(plan)},
         "spec": {
             "securityContext": pod.pod_security(),
-            "terminationGracePeriodSeconds": pod.GRACE_SECONDS,
+            "terminationGracePeriodSeconds": GRACE_SECONDS,
             "containers": [node],
             "volumes": pod.volumes(plan),
             **pod.placement(plan),

@@ -29,10 +29,14 @@ class CheckpointCopy:
         address: where the copies are.
         local: the steps of the local checkpoints.
         path: step -> local folder.
+
+    Attributes:
+        copied: steps whose copies this process finished.
     """
 
     def __init__(self, address: str, local: Callable[[], set[int]], path: Callable[[int], Path]) -> None:
         self.address, self._local, self._path = address, local, path
+        self.copied: set[int] = set()
         self._unusable: set[int] = set()
         self._running: threading.Thread | None = None
         self._replaced = threading.Event()
@@ -114,6 +118,7 @@ class CheckpointCopy:
                 for name in file_names(self._path(step)):
                     _link(self._path(step) / name, folder / name)
             self._unusable.discard(step)
+            self.copied.add(step)
         # Newer ones would be those of another process that took over this run.
         for step in sorted(step for step in there - here if step < max(here)):
             storage.delete(self._at(step))

@@ -21,6 +21,7 @@ from sharpen.store.manifest import MARKER, fault_of, mark_complete
 from sharpen.training.checkpoints.checkpoint_copy import CheckpointCopy
 from sharpen.training.processes import local_rank_zero_first
 from sharpen.typed_json import sha256_json
+from sharpen.uri import sibling
 
 logger = logging.getLogger(__name__)
 
@@ -63,8 +64,7 @@ def address_for(chosen: str, facts: dict[str, Any], output: str) -> str | None:
         return storage.join(chosen, name_of(facts)) if chosen else None
     if not storage.is_remote(output):
         return None
-    location, mark, options = output.partition("?")
-    return storage.join(f"{location.rstrip('/')}-checkpoints{mark}{options}", name_of(facts))
+    return storage.join(sibling(output, "checkpoints"), name_of(facts))
 
 
 class Checkpoints:
@@ -111,6 +111,11 @@ class Checkpoints:
         """Until nothing is being copied; for a store that does not answer no longer than `patience` seconds."""
         if self.copy:
             self.copy.wait(patience)
+
+    def described(self, step: int) -> str:
+        """Where a checkpoint is, in words."""
+        copied = self.copy is not None and step in self.copy.copied
+        return f"{self.path(step)}{f', copied to {self.copy.address}' if self.copy and copied else ''}"
 
     def restore(self, exchange: ProcessGroup) -> Path | None:
         """The newest complete checkpoint that every process can read, brought here if need be; None: there is none.

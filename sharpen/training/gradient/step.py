@@ -13,6 +13,7 @@ from sharpen.losses.contrastive import LossConfig, loss_and_gradient
 from sharpen.models.encoder import Encoder
 from sharpen.training.data.collator import ShardedBatch
 from sharpen.training.gradient.gradient_cache import MicroBatchConfig, encode
+from sharpen.training.processes import StopRequest
 
 # Products of the loss (scores x dimensions) that one thread of a CPU does in a few tenths of a second. More of them are
 # worth all threads, and their sums may then differ in the last bits with the number of threads.
@@ -27,15 +28,22 @@ class Step:
         loss: mean over the queries of the global batch.
         negatives: negatives per query that the loss was computed with, mean over the queries.
         embeddings: (n, d) of the texts in the scope, to look for the cause when the loss is not finite.
+        stop: some process was told to end.
     """
 
     loss: float
     negatives: float
     embeddings: Tensor
+    stop: bool = False
 
 
 def gradient_step(
-    encoder: Encoder, layout: ShardedBatch, objective: LossConfig, memory: MicroBatchConfig, exchange: ProcessGroup
+    encoder: Encoder,
+    layout: ShardedBatch,
+    objective: LossConfig,
+    memory: MicroBatchConfig,
+    exchange: ProcessGroup,
+    stop: StopRequest | None = None,
 ) -> Step:
     """Leave in every parameter's ``grad`` the gradient of the loss of the whole global batch.
 
@@ -48,6 +56,7 @@ def gradient_step(
         objective: the loss.
         memory: limits of micro-batches and activations.
         exchange: the processes.
+        stop: whether this process was told to end, which all learn by the last exchange.
     """
     encoding = encode(encoder, layout.tokens, memory, layout.local_queries)
     embeddings = exchange.gather(encoding.embeddings, layout.shares)
@@ -58,5 +67,6 @@ def gradient_step(
         outcome = loss_and_gradient(embeddings, contrasts, objective, layout.total_rows, guide)
     encoding.backward(exchange.reduce_scatter(outcome.gradient, layout.shares))
     trained = [parameter for parameter in encoder.parameters() if parameter.requires_grad]
-    loss, negatives = exchange.sum_gradients(trained, [outcome.loss, outcome.negatives])
-    return Step(loss, negatives / layout.total_rows, embeddings)
+    requests = float(stop is not None and stop.received)
+    loss, negatives, requests = exchange.sum_gradients(trained, [outcome.loss, outcome.negatives, requests])
+    return Step(loss, negatives / layout.total_rows, embeddings, requests > 0)

@@ -68,6 +68,8 @@ class FakeApi:
         self.old_logs: dict[str, list[tuple[str, str]]] = {}
         self.faults: list[Fault] = []
         self.calls: list[Call] = []
+        self.moments: list[float] = []
+        self.scheme = "https" if tls else "http"
         self.requests: list[tuple[str, dict[str, str]]] = []
         self.dry_runs: list[Object] = []
         self.forbidden: set[Call] = set()
@@ -107,13 +109,16 @@ class FakeApi:
         return self.server.server_address[1]
 
     def kubeconfig(self, folder: Path, namespace: str = "team") -> Path:
-        """A kubeconfig for it in the folder, beside the file that the token is read from."""
+        """A kubeconfig for it in the folder, beside the file that the token is read from, and ``ca.crt`` with TLS."""
         token = folder / "token"
         token.write_text(next(iter(self.tokens)))
+        cluster = {"server": f"{self.scheme}://127.0.0.1:{self.port}"}
+        if self.scheme == "https":
+            cluster["certificate-authority"] = str(folder / "ca.crt")
         config = {
             "apiVersion": "v1",
             "kind": "Config",
-            "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{self.port}"}}],
+            "clusters": [{"name": "c", "cluster": cluster}],
             "users": [{"name": "u", "user": {"tokenFile": str(token)}}],
             "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u", "namespace": namespace}}],
             "current-context": "x",

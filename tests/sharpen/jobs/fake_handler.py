@@ -82,6 +82,7 @@ class ApiHandler(BaseHTTPRequestHandler):
         call = Call(group, f"{plural}/{sub}" if sub else plural, verb)
         with api.changed:
             api.calls.append(call)
+            api.moments.append(time.monotonic())
             api.requests.append((url.path, query))
             api.changed.notify_all()
         if not known:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from sharpen.errors import InputError, StepFailed
+from sharpen.exit_status import ExitStatus
 from sharpen.jobs.cleanup import delete_unfinished_jobs
 from sharpen.jobs.cluster_backend import ClusterBackend
+from sharpen.jobs.job import JobResult
 from sharpen.jobs.kubernetes.client import Cluster
 from tests.sharpen.jobs.fake_api import Call, FakeApi
 from tests.sharpen.jobs.stories import IMAGE, QUICK, RUN, a_job, backend
@@ -59,6 +62,41 @@ def test_a_job_in_another_namespace_is_known_from_the_own_pod_and_has_no_owner(
     assert "ownerReferences" not in built["metadata"]
     assert {path for path, _ in api.requests} == {"/api/v1/namespaces/team/pods/sharpen-x1-impl-1"}
     assert "deleting its run does not delete it" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "told_of"),
+    [
+        ("http://seaweedfs.kubeflow:9000", True),
+        ("http://minio-service.kubeflow.svc.cluster.local:9000", True),
+        ("http://store.gpus.svc:9000", False),
+        ("https://s3.eu-central-1.amazonaws.com", False),
+        ("https://example.com", False),
+        ("", False),
+    ],
+)
+def test_a_store_that_does_not_let_the_jobs_namespace_in_is_named(
+    api: FakeApi, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], endpoint: str, told_of: bool
+) -> None:
+    """Before the start, and at the end of a job whose pods say that they cannot reach it."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)
+    label = "kubectl label namespace gpus app.kubernetes.io/part-of=kubeflow-profile"
+    job = elsewhere()
+    job.build()
+    assert (label in capsys.readouterr().out) == told_of
+    line = f"s3://bucket/data: cannot reach the object store at {endpoint} (timed out)"
+    with pytest.raises(InputError) as caught:
+        job.result(JobResult("failed", [], ExitStatus("finetuning", 2, [line])))
+    assert caught.value.faults[0] == line
+    assert any(label in fault for fault in caught.value.faults[1:]) == told_of
+    with pytest.raises(StepFailed) as failed:
+        job.result(JobResult("failed", [], ExitStatus("finetuning", 1, ["the loss is not finite"])))
+    assert label not in str(failed.value)
+
+
+def test_in_the_runs_own_namespace_the_store_lets_pods_in(api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://seaweedfs.kubeflow:9000")
+    assert backend(a_job())._store_hint == ""
 
 
 def test_the_end_of_a_run_looks_for_jobs_where_the_settings_put_them(api: FakeApi) -> None:

@@ -12,13 +12,9 @@ from sharpen.errors import StepFailed
 from sharpen.jobs.kubernetes import diagnosis, watch
 from sharpen.jobs.settings import JobSettings
 from tests.sharpen.jobs.fake_api import FakeApi
-from tests.sharpen.jobs.stories import Story, a_job, run, told
+from tests.sharpen.jobs.stories import IMAGE, Story, a_job, run, told
 
 TROUBLES: dict[str, tuple[Any, str]] = {
-    "image not there": (
-        lambda story: story.waiting("ErrImagePull", 'failed to pull "x": manifest unknown: not found'),
-        r"cannot pull its image: .*not found; check job.image and job.image_pull_secrets",
-    ),
     "image name": (lambda story: story.waiting("InvalidImageName"), "job.image is not an image's name"),
     "secret missing": (
         lambda story: story.waiting("CreateContainerConfigError", 'secret "store" not found'),
@@ -35,9 +31,14 @@ TROUBLES: dict[str, tuple[Any, str]] = {
     ),
     "admission": (
         lambda story: an_event(story, 'admission webhook "policy.example" denied the request: no team label'),
-        "an admission rule refuses the pods: .*no team label",
+        "an admission rule refuses it: .*no team label",
     ),
 }
+CONTAINERD = (
+    f'failed to pull and unpack image "{IMAGE}": failed to resolve reference "{IMAGE}": {IMAGE}: not found',
+    f'failed to pull and unpack image "{IMAGE}": failed to resolve reference "{IMAGE}": failed to do request: '
+    f'Head "https://registry.example/v2/": dial tcp: lookup registry.example on 10.96.0.10:53: no such host',
+)
 
 
 def an_event(story: Story, message: str, at: str = "2026-11-21T08:00:05Z", **more: str) -> None:
@@ -60,6 +61,76 @@ def test_what_waiting_does_not_mend_ends_the_job_at_once(api: FakeApi, case: str
     assert "was given up" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert api.all("kubeflow.org", "pytorchjobs") == []
+
+
+@pytest.mark.parametrize(
+    ("message", "cause"),
+    [
+        (f"rpc error: code = NotFound desc = {CONTAINERD[0]}", "not found"),
+        (CONTAINERD[1], "dial tcp: lookup registry.example on 10.96.0.10:53: no such host"),
+        ('failed to pull "x": manifest unknown: not found', "manifest unknown: not found"),
+    ],
+)
+def test_an_image_that_is_not_there_is_told_once_and_given_up_after_a_minute(
+    api: FakeApi, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], message: str, cause: str
+) -> None:
+    """Of several pods as one, without the layers that kubelet and containerd wrap around the cause."""
+    assert diagnosis.NOT_FOUND_PATIENCE == 60 < diagnosis.PULL_PATIENCE
+    story = Story(api)
+
+    def act() -> None:
+        for index in (0, 1):
+            story.waiting("ErrImagePull", message, index)
+        story.looked(2)
+        # kubelet's next words for the same: old ones without the cause, new ones around it
+        story.waiting("ImagePullBackOff", f'Back-off pulling image "{IMAGE}"')
+        story.looked(2)
+        story.waiting("ImagePullBackOff", f'Back-off pulling image "{IMAGE}": ErrImagePull: {message}')
+        story.looked(2)
+        monkeypatch.setattr(diagnosis, "NOT_FOUND_PATIENCE", 0.1)
+
+    line = f"pod {{}} (and 1 more) cannot pull its image {IMAGE}: {cause}; check job.image and job.image_pull_secrets"
+    with told(act), pytest.raises(StepFailed) as caught:
+        run(a_job(nodes=2))
+    line = line.format(story_pod(api))
+    assert str(caught.value).endswith(f" was given up: {line}")
+    assert [printed for printed in capsys.readouterr().out.splitlines() if "image" in printed] == [f"note: {line}"]
+
+
+def test_notes_come_again_only_when_they_change(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
+    story = Story(api)
+
+    def no_node(message: str) -> None:
+        why = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
+        story.pod(0, "Pending", conditions=[why])
+        story.looked(3)
+
+    def act() -> None:
+        for message in ("3 Insufficient cpu", "3 Insufficient cpu", "4 Insufficient cpu", "3 Insufficient cpu"):
+            no_node(message)
+        story.fail("no luck after all")
+
+    with told(act), pytest.raises(StepFailed, match="no luck after all"):
+        run(a_job())
+    notes = [line[-18:] for line in capsys.readouterr().out.splitlines() if "finds no node" in line]
+    assert notes == ["3 Insufficient cpu", "4 Insufficient cpu", "3 Insufficient cpu"]
+
+
+def test_a_job_that_its_operator_gave_up_says_that_memory_was_the_cause(api: FakeApi) -> None:
+    """Both at one look: without restarts the operator is as quick as the launcher."""
+    story = Story(api)
+
+    def act() -> None:
+        story.pod()
+        with api.changed:
+            story.ended(137, "OOMKilled")
+            story.fail("Job has reached the specified backoff limit")
+
+    with (
+        told(act),
+        pytest.raises(StepFailed, match=r"failed: pod .* ran out of memory \(OOMKilled; its limit is 8Gi\)"),
+    ):
+        run(a_job(backoff_limit=0))
 
 
 def test_what_may_pass_is_told_and_waited_for(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:

@@ -275,6 +275,14 @@ def test_threads_share_the_cores_of_a_pod() -> None:
         assert env_of(manifest("pytorchjob", settings))["OMP_NUM_THREADS"] == threads
 
 
+@pytest.mark.parametrize("kind", BUILD)
+def test_a_pod_that_is_told_to_end_has_time_for_a_checkpoint(kind: str) -> None:
+    """And torchrun, which passes the signal on, waits for its processes nearly as long."""
+    made = manifest(kind, {})
+    assert pod_of(made)["spec"]["terminationGracePeriodSeconds"] == 60
+    assert 50 <= int(env_of(made)["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"]) < 60
+
+
 def test_names_fit_and_differ() -> None:
     name = job_name("A very long name of a step that nobody should use_", "run", "s3://b/o")
     assert len(f"{name}-worker-511") <= 63

@@ -107,7 +107,12 @@ def test_a_job_that_never_goes_is_told(api: FakeApi, monkeypatch: pytest.MonkeyP
             Fault(status=403, reason="Forbidden", message='User "a" cannot create pytorchjobs'),
             "needs the rights in k8s/",
         ),
-        (Fault(status=403, reason="Forbidden", message="exceeded quota: jobs"), "exceeded quota: jobs"),
+        (
+            Fault(
+                status=403, reason="Forbidden", message='pytorchjobs "x" is forbidden: exceeded quota: jobs, used: 8'
+            ),
+            "cannot be created: the namespace's quota is used up: exceeded quota: jobs, used: 8; ask for less, or wait",
+        ),
         (
             Fault(status=422, reason="Invalid", message="spec.x: Required value"),
             "spec.x: Required value .*refuses the man",
@@ -118,9 +123,10 @@ def test_a_job_that_never_goes_is_told(api: FakeApi, monkeypatch: pytest.MonkeyP
 def test_a_refusal_is_one_line_and_not_repeated(api: FakeApi, fault: Fault, line: str) -> None:
     fault.verb = "create"
     api.faults.append(fault)
-    with pytest.raises(StepFailed, match=line):
+    with pytest.raises(StepFailed, match=line) as caught:
         run(a_job())
     assert api.count("create", "pytorchjobs") == 1
+    assert ("rights" in str(caught.value)) == (line == "needs the rights in k8s/")
 
 
 @pytest.mark.parametrize(

@@ -282,3 +282,53 @@ def test_a_launcher_that_may_not_read_output_and_events_watches_on(
     with told(act), pytest.raises(StepFailed, match="no luck"):
         run(a_job(no_progress_seconds=1))
     assert capsys.readouterr().out.count("output cannot be shown") == 1
+
+
+@pytest.mark.store
+@pytest.mark.parametrize("how", ["evicted", "told to end"])
+def test_a_job_that_failed_since_the_cluster_took_its_pods_is_started_again(
+    s3: str, api: FakeApi, how: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = f"{s3}/disrupted/{how.replace(' ', '-')}"
+    story = Story(api)
+
+    def act() -> None:
+        story.pod()
+        first = story.job()["metadata"]["uid"]
+        if how == "evicted":
+            story.ended(137)
+            api.change("", "pods", story.pod_name(), lambda pod: pod["status"].update(reason="Evicted", message="disk"))
+        else:
+            story.ended(143, message=outcome(143, "training was told to end (SIGTERM) after step 7 of 40"))
+        story.looked()
+        api.remove("", "pods", story.pod_name())
+        story.fail("Job has reached the specified backoff limit")
+        api.wait_for(lambda: story.api.all("kubeflow.org", "pytorchjobs") and story.job()["metadata"]["uid"] != first)
+        story.pod()
+        story.succeed(output)
+
+    with told(act):
+        run(a_job(output))
+    printed = capsys.readouterr().out
+    assert {"evicted": "Evicted: disk", "told to end": "after step 7 of 40"}[how] in printed
+    assert "failed since the cluster ended its pods; it is started again" in printed
+    assert len(api.all("kubeflow.org", "pytorchjobs")) == 1
+
+
+@pytest.mark.parametrize(("failures", "limit"), [(1, 3), (0, 0)])
+def test_no_job_is_started_again_that_failed_by_itself_or_may_not_be(api: FakeApi, failures: int, limit: int) -> None:
+    story = Story(api)
+
+    def act() -> None:
+        story.pod(0)
+        story.pod(1)
+        if failures:
+            story.ended(1, index=1)
+        story.ended(137, index=0)
+        api.change("", "pods", story.pod_name(0), lambda pod: pod["status"].update(reason="Evicted"))
+        story.looked()
+        story.fail("no luck after all")
+
+    with told(act), pytest.raises(StepFailed, match="failed: no luck after all"):
+        run(a_job(nodes=2, backoff_limit=limit))
+    assert api.count("create", "pytorchjobs") == 1

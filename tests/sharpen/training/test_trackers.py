@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -98,3 +101,47 @@ def test_logs_outlive_the_training(
     found = events.EventAccumulator(str(board)).Reload()
     shown = [(point.step, pytest.approx(point.value)) for point in found.Scalars("train/loss")]
     assert shown == [(point["step"], point["loss"]) for point in facts["log"] if "loss" in point]
+
+
+@pytest.mark.model
+def test_a_trainjobs_progress_is_reported_to_its_controller(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Kubeflow Trainer 2.3 sets a pod up; its variable switches it off."""
+    received: list[tuple[str, dict[str, Any]]] = []
+
+    class Controller(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            received.append((self.headers["Authorization"], body["trainerStatus"]))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    with storage.publish(str(tmp_path / "set"), producer="test") as folder:
+        small_data().save(folder)
+    (tmp_path / "token").write_text("of-the-pod")
+    values = {"train_batch_size": 4, "train_group_size": 2, "max_steps": 2, "save_steps": 0, "logging_steps": 1}
+
+    def run(output: str) -> None:
+        train(
+            *(str(tmp_path / "set"), None, str(tiny_model), str(tmp_path / output)),
+            TrainingSettings.checked(values),
+            ENCODER,
+        )
+
+    with HTTPServer(("127.0.0.1", 0), Controller) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("KUBEFLOW_TRAINER_SERVER_URL", f"http://127.0.0.1:{server.server_address[1]}/status")
+        monkeypatch.setenv("KUBEFLOW_TRAINER_SERVER_TOKEN", str(tmp_path / "token"))
+        run("reported")
+        assert {token for token, _ in received} == {"Bearer of-the-pod"}
+        assert [status["progressPercentage"] for _, status in (received[0], received[-1])] == [0, 100]
+        assert "loss" in {metric["name"] for metric in received[-1][1]["metrics"]}
+        received.clear()
+        monkeypatch.setenv("DISABLE_KUBEFLOW_INTEGRATION", "TRUE")
+        run("silent")
+        assert received == []
+        server.shutdown()

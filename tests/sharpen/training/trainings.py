@@ -5,23 +5,39 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch.distributed as dist
 
 from sharpen.console import enable_logging
 from sharpen.training import loop
-from sharpen.training.gradient.step import gradient_step
+from sharpen.training.gradient.step import Step, gradient_step
 from sharpen.training.settings import TrainingSettings
 from sharpen.training.train import train
 from tests.sharpen.training.small_data import ENCODER
 from tests.sharpen.training.test_temperature_increase import Poison
 
 
+def slow_step(mark: Path, seconds: float, *arguments: Any) -> Step:
+    if not mark.exists():
+        mark.write_text(str(os.getpid()))
+    time.sleep(seconds)
+    return gradient_step(*arguments)
+
+
 def run_all(trainings: list[dict[str, Any]]) -> None:
-    """Run each training: addresses `data`, `model`, `output`, `settings`, and `diverges`, arguments of `Poison`."""
+    """Run each training: addresses `data`, `model`, `output`, `settings`.
+
+    `diverges` has arguments of `Poison`; `seconds_a_step` makes steps long, the first of which leaves the process's id
+    in the file ``MARK-RANK``.
+    """
     for one in trainings:
         loop.gradient_step = Poison(*one["diverges"][0], **one["diverges"][1]) if "diverges" in one else gradient_step
+        if "mark" in one:
+            loop.gradient_step = partial(slow_step, Path(f"{one['mark']}-{os.environ['RANK']}"), one["seconds_a_step"])
         try:
             train(one["data"], None, one["model"], one["output"], TrainingSettings.checked(one["settings"]), ENCODER)
         finally:

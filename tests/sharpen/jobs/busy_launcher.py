@@ -1,0 +1,28 @@
+"""A launching step as a process of its own, whose threads leave the interpreter no rest: ``python -m ... THREADS``."""
+
+from __future__ import annotations
+
+import sys
+import threading
+
+from sharpen.console import enable_logging
+from sharpen.errors import StepFailed
+from sharpen.jobs.run import run_job
+from tests.sharpen.jobs.stories import a_job
+
+
+def spin() -> None:
+    while True:
+        sum(range(1000))
+
+
+if __name__ == "__main__":
+    enable_logging()
+    for _ in range(int(sys.argv[1])):
+        threading.Thread(target=spin, daemon=True).start()
+    job = a_job()
+    try:
+        run_job(job.module, job.arguments, job.settings.model_copy(update={"backend": "pytorchjob"}))
+    except StepFailed as error:
+        print(error, flush=True)
+        sys.exit(1)

@@ -139,6 +139,8 @@ class Watch:
         state = self._state(phase, pods)
         if state != self._last_state:
             self._last_state = state
+            # what a state waits for is read after the line that names it
+            self._reported.clear()
             logger.info(f"job {self._name}: {state}")
         problems = self._problems(job, pods, state)
         if final := [problem.line for problem in problems if self._is_final(problem)]:

@@ -23,7 +23,7 @@ from sharpen.jobs.manifests.pod_spec_inputs import PodSpecInputs, make_pod_spec_
 from sharpen.jobs.manifests.pytorchjob import pytorchjob
 from sharpen.jobs.manifests.trainjob import trainjob
 from sharpen.jobs.result import check_output, raise_failure
-from sharpen.local_processes import cancelled_on_signals
+from sharpen.processes.local import cancelled_on_signals
 
 logger = logging.getLogger(__name__)
 

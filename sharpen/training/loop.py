@@ -46,6 +46,9 @@ from sharpen.training.temperature_increase import TemperatureIncrease
 
 logger = logging.getLogger(__name__)
 
+# so long a store that does not answer is waited for by a process that was told to end; a pod has 60 s
+INTERRUPTED_SECONDS = 40.0
+
 
 class TrainingLoop:
     """Trains an encoder.
@@ -219,7 +222,7 @@ class TrainingLoop:
     def interrupt(self) -> NoReturn:
         """Leave a checkpoint of the present step, whose evaluation the next start makes up for."""
         self.save_checkpoint(owes_evaluation=self.control.should_evaluate)
-        self.checkpoints.wait()
+        self.checkpoints.wait(INTERRUPTED_SECONDS)
         step = self.state.global_step
         # nobody ends before the copy is made: torchrun ends the others when one has gone
         written = self.exchange.broadcast_object(self.checkpoints.described(step))

@@ -12,8 +12,8 @@ from sharpen.errors import SharpenError
 from sharpen.jobs.kubernetes.client import Cluster
 from sharpen.jobs.kubernetes.logs import LogTail
 from sharpen.jobs.manifests.kinds import Kind
+from sharpen.retry import at_most
 from sharpen.store import storage
-from sharpen.store.retry import at_most
 from sharpen.uri import sibling
 
 logger = logging.getLogger(__name__)

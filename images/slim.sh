@@ -21,3 +21,8 @@ find torch/bin -type f ! -name torch_shm_manager -delete
 for name in flight s3 s3fs; do
     rm -f pyarrow/libarrow_"$name".so* pyarrow/libarrow_python_"$name".so* pyarrow/_"$name".*
 done
+
+[ -d nvidia ] || exit 0
+# what programs for CUDA are compiled and linked with, and a solver for several GPUs that torch does not link
+find nvidia triton -type f -name '*.a' -delete
+rm -rf nvidia/*/include nvidia/*/lib/libcusolverMg.so.*

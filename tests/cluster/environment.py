@@ -53,11 +53,10 @@ def missing(variables: Mapping[str, str]) -> str:
 
 def from_variables(variables: Mapping[str, str]) -> Environment:
     """The environment; an empty variable is one that is not set. Raises KeyError when `missing` says why."""
-    values = {found.name: found.metadata for found in fields(Environment)}
-    return Environment(
-        **{
-            name: variables[meta["variable"]] if variables.get(meta["variable"]) else meta["default"]
-            for name, meta in values.items()
-            if meta["default"] is not None or variables[meta["variable"]]
-        }
-    )
+    values: dict[str, Any] = {}
+    for found in fields(Environment):
+        given = variables.get(found.metadata["variable"]) or found.metadata["default"]
+        if given is None:
+            raise KeyError(found.metadata["variable"])
+        values[found.name] = given
+    return Environment(**values)

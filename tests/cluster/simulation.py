@@ -103,7 +103,7 @@ class Simulation:
             self._put_training_pod(run, kind, template, number, f"Training:   8 % · {STEPS}/150 steps · 1 steps/s")
 
     def _put_training_pod(self, run: str, kind: Kind, template: Object, number: int, line: str) -> None:
-        index = next(reversed(kind.first))
+        index = list(kind.first)[-1]
         labels = {**template["metadata"]["labels"], **kind.first, index: str(number), RUN_LABEL: run}
         meta = {"name": f"job-{run[:8]}-{number}", "namespace": NAMESPACE, "labels": labels, "uid": str(uuid.uuid4())}
         self.api.put("", "pods", {"metadata": meta, "spec": template["spec"], "status": {"phase": "Running"}})

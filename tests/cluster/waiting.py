@@ -16,7 +16,7 @@ def patience() -> float:
     return float(os.environ.get("SHARPEN_TEST_PATIENCE") or 1)
 
 
-def wait_for(what: str, look: Callable[[], T], seconds: float, *, stop: Callable[[], str] = lambda: "") -> T:
+def wait_for(what: str, look: Callable[[], T | None], seconds: float, *, stop: Callable[[], str] = lambda: "") -> T:
     """The first true value of a look.
 
     Args:

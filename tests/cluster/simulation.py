@@ -22,7 +22,20 @@ from tests.sharpen.jobs.manifests import manifest, pod_of
 
 NAMESPACE = "kubeflow"
 STEPS = 12
+# of the runs that something happens to
+LONG_STEPS = 200
 SECONDS_TO_LOOK = 3
+# settings of a job that cannot go well -> what its launcher notes while it waits, and why it fails
+FAULTS = {
+    "memory=192Mi": ("", "pod job-0 ran out of memory (OOMKilled; its limit is 192Mi): raise job.memory"),
+    "cpu=4096": ("0/1 nodes are available: 1 Insufficient cpu.", "0/1 nodes are available: 1 Insufficient cpu."),
+    "image=localhost/sharpen-test/not-there:1": (
+        "image localhost/sharpen-test/not-there:1 cannot be pulled",
+        "image localhost/sharpen-test/not-there:1 cannot be pulled: not found",
+    ),
+}
+# how long a job waits before it is given up: longer than a waiting command takes to look at a log
+SECONDS_TO_WAIT = 25
 
 
 class Simulation:
@@ -38,6 +51,7 @@ class Simulation:
         # when a lost pod was made anew, by run
         self.made: dict[str, float] = {}
         self._pods: dict[str, dict[str, tuple[Kind, Object, int]]] = {}
+        self._faults: dict[str, tuple[float, str]] = {}
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._live, daemon=True)
 
@@ -62,10 +76,13 @@ class Simulation:
         elif state == "CANCELING":
             self._remove_job(identity)
             self._fail(run)
+        elif state == "RUNNING" and identity in self._faults:
+            since, reason = self._faults[identity]
+            if time.monotonic() - since > SECONDS_TO_WAIT:
+                self._fail(run, f"error: {reason}")
         elif state == "RUNNING" and not self._pods.get(identity):
             # it was refused, and is tried again
             self._begin(run)
-            self.made[identity] = time.monotonic()
         elif state == "RUNNING":
             self._make_lost_pods(identity)
             if time.monotonic() - self.made.get(identity, float("inf")) > SECONDS_TO_LOOK:
@@ -74,7 +91,8 @@ class Simulation:
                 self.kfp.set_state(run, "SUCCEEDED")
 
     def _begin(self, run: Object) -> None:
-        self._put_launcher(run["run_id"])
+        identity = run["run_id"]
+        self._put_launcher(identity)
         if quotas := self.api.all("", "resourcequotas", NAMESPACE):
             name = quotas[0]["metadata"]["name"]
             self._fail(run, f"error: the namespace's quota is used up: exceeded quota: {name}, requested: ...")
@@ -82,8 +100,23 @@ class Simulation:
         self.kfp.set_tasks(run, task("data-prep", "SUCCEEDED"), task("finetuning", "RUNNING"))
         inputs = run["runtime_config"]["parameters"]
         job: dict[str, Any] = inputs["overrides"].get("job", {})
-        self._put_job(run["run_id"], job.get("backend", "pytorchjob"), inputs["job_nodes"])
+        self._put_job(identity, job.get("backend", "pytorchjob"), int(inputs["job_nodes"]))
+        for name, value in job.items():
+            if f"{name}={value}" in FAULTS:
+                self._go_wrong(run, *FAULTS[f"{name}={value}"])
+        if inputs["overrides"]["training"]["max_steps"] != LONG_STEPS:
+            # nothing is going to be lost
+            self.made[identity] = time.monotonic()
         self.kfp.set_state(run, "RUNNING")
+
+    def _go_wrong(self, run: Object, note: str, reason: str) -> None:
+        identity = run["run_id"]
+        self._faults[identity] = time.monotonic(), reason
+        self.kfp.set_log(run, "finetuning", f"job job-0: pending\nnote: {note}\n" if note else "job job-0: running\n")
+        killed = {"terminated": {"reason": "OOMKilled", "exitCode": 137}}
+        for pod in self.api.all("", "pods", NAMESPACE):
+            if pod["metadata"]["labels"].get(RUN_LABEL) == identity:
+                pod["status"] = {"phase": "Pending", "containerStatuses": [] if note else [{"state": killed}]}
 
     def _fail(self, run: Object, *lines: str) -> None:
         self.kfp.set_tasks(run, task("data-prep", "SUCCEEDED"), task("finetuning", "FAILED"))

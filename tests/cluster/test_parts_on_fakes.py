@@ -9,6 +9,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from sharpen import progress
 from sharpen.store import storage
 from tests.cluster import waiting
 from tests.cluster.environment import Environment, from_variables
-from tests.cluster.live import test_reasons, test_survival
+from tests.cluster.live import test_jobs, test_reasons, test_survival
 from tests.cluster.live_cluster import LiveCluster, PodRecorder, program_pod
 from tests.cluster.results import Figures
 from tests.cluster.runs import RESUMED, STEPS_DONE, Session
@@ -56,6 +57,9 @@ def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeApi]:
     with FakeApi() as served:
         served.known |= {("", name) for name in ("configmaps", "resourcequotas")} | {("apps", "deployments")}
         served.on_create = created
+        served.known.add(("trainer.kubeflow.org", "clustertrainingruntimes"))
+        runtime = {"metadata": {"name": "sharpen-torch", "namespace": ""}}
+        served.put("trainer.kubeflow.org", "clustertrainingruntimes", runtime)
         monkeypatch.setenv("KUBECONFIG", str(served.kubeconfig(tmp_path, NAMESPACE)))
         yield served
 
@@ -161,6 +165,11 @@ SCENARIOS: dict[str, Callable[[Session, LiveCluster, ExitStack, Figures], None]]
     "worker killed": test_survival.test_a_worker_is_killed,
     "launcher killed": test_survival.test_the_launcher_is_killed,
     "quota": test_reasons.test_a_quota_that_is_used_up_then_retry,
+    "out of memory": test_reasons.test_out_of_memory,
+    "image": lambda session, _, *rest: test_reasons.test_an_image_that_is_not_there(session, *rest),
+    "no node": lambda session, _, *rest: test_reasons.test_no_node_that_is_large_enough(session, *rest),
+    "two nodes": lambda session, _, *rest: test_jobs.test_two_nodes(session, *rest),
+    "TrainJob": partial(test_jobs.test_a_train_job, nodes=2),
 }
 ALL = os.environ.get("SHARPEN_TEST_PARTS") == "all"
 

@@ -114,7 +114,7 @@ class LiveCluster(ClusterProbe):
         """
         with self.started(name, image, program, labels, account) as pod:
             phase = wait_for(f"end of pod {pod}", lambda: ended(self.pod(pod)), 300)
-            printed = "\n".join(self.log_tail(pod, "main", 1000))
+            printed = "\n".join(self.log_lines(pod, "main", 1000))
             assert phase == "Succeeded", f"pod {pod}: {phase}\n{printed}"
             return printed
 

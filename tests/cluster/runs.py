@@ -92,7 +92,7 @@ class Run:
             if pod["metadata"]["uid"] in but:
                 continue
             container = pod["spec"]["containers"][0]["name"]
-            for line in reversed(self._cluster.log_tail(pod["metadata"]["name"], container, 200)):
+            for line in reversed(self._cluster.log_lines(pod["metadata"]["name"], container, 200)):
                 if (found := pattern.search(line)) and int(found[1].replace(",", "")) >= least:
                     return int(found[1].replace(",", ""))
         return 0

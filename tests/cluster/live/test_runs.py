@@ -54,7 +54,7 @@ def test_a_run_whose_steps_are_there_already_trains_nothing(
     session: Session, cluster: LiveCluster, whole_run: WholeRun, cleanup: ExitStack, figures: Figures
 ) -> None:
     assert whole_run.code == 0
-    run = session.submit(cleanup, "retraining.min_new_examples=0")
+    run = session.submit(cleanup, "retraining.force=true")
     assert run.command.end(1200) == 0, run.command.text
     assert cluster.job_of_run(run.id) is None
     assert "this very model is the champion already" in run.command.text

@@ -107,8 +107,14 @@ class Server:
                 return None
             return budget if self.is_known else min(budget, retry.FIRST_CONTACT_SECONDS)
 
-        pauses = {"first_pause": self.first_pause, "longest_pause": self.longest_pause}
-        answer = retry.repeat(lambda left: request(max(1.0, left)), self.name, patience, budget, **pauses)
+        answer = retry.repeat(
+            lambda left: request(max(1.0, left)),
+            self.name,
+            patience,
+            budget,
+            first_pause=self.first_pause,
+            longest_pause=self.longest_pause,
+        )
         self.is_known = True
         return answer
 

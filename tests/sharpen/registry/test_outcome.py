@@ -131,7 +131,7 @@ def test_a_lost_race_and_a_skipped_run(
         "  - nothing is new",
         f"Model:  the champion stays {root}/models/{NAME}/versions/v0001",
     ]
-    assert lines[-1] == "  sharpen submit ... --set retraining.min_new_examples=0"
+    assert lines[-1] == "  sharpen submit ... --set retraining.force=true"
 
 
 @on_a_disk

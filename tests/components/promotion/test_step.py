@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -28,6 +29,16 @@ def step(
     seen = ('{"identity": {}, "sources": "s"}', json.dumps({"content": "c", "count": 1, "examples": examples}))
     indexing = json.dumps({"enabled": index})
     return run_step(model, evaluation, NAME, root, settings, indexing, "{}", seen=seen, again=again)
+
+
+def publish(result: PromotionResult, folder: Path) -> Any:
+    """Let the step write its artifacts into a folder; its page."""
+    model, page, metrics, decision = (
+        SimpleNamespace(path=str(folder / name), metadata={}, log_metric=lambda *_: None)
+        for name in ("model", "page", "metrics", "decision")
+    )
+    result.publish(model, page, metrics, decision)
+    return page
 
 
 @disk_only
@@ -76,11 +87,7 @@ def test_the_end_of_a_lost_race_is_in_the_record_and_on_the_page(
     step(root, model := make_model("w1"), make_evaluation(model), again=True)
     late = make_model("w2")
     ended = step(root, late, make_evaluation(late), again=False)
-    model, page, metrics, decision = (
-        SimpleNamespace(path=str(tmp_path / name), metadata={}, log_metric=lambda *_: None)
-        for name in ("model", "page", "metrics", "decision")
-    )
-    ended.publish(model, page, metrics, decision)
+    page = publish(ended, tmp_path)
     assert page.metadata["verdict"] == "overtaken" and page.metadata["version"] == ""
     assert (tmp_path / "page").read_text().startswith(f"## {NAME}: not promoted\n\nother runs changed the champion")
     assert json.loads((tmp_path / "metrics").read_text())["gain"] == pytest.approx(0.08)

@@ -7,14 +7,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
-from components.promotion.step import PromotionResult, run_step
+from components.promotion.step import PromotionResult
 from sharpen.registry import outcome
 from sharpen.registry.outcome import Outcome, find_block, measured_outcome, skipped_outcome
 from sharpen.registry.settings import PromotionSettings
+from tests.components.promotion.test_step import publish, step
 from tests.sharpen.registry.conftest import GOOD, figures
 
 NAME = "code-search"
@@ -24,12 +24,12 @@ on_a_disk = pytest.mark.parametrize("root", ["disk"], indirect=True)
 
 def promote(root: str, model: str, evaluation: str, monkeypatch: pytest.MonkeyPatch, run: str) -> PromotionResult:
     monkeypatch.setenv("SHARPEN_RUN", f"{root}/runs/{run}")
-    return run_step(model, evaluation, NAME, root, "{}", "yes", again=False)
+    return step(root, model, evaluation, again=False, index=True)
 
 
 def printed(result: PromotionResult, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
     capsys.readouterr()
-    result.publish(SimpleNamespace(path=str(tmp_path / "page.md"), metadata={}), "e")
+    publish(result, tmp_path)
     found = find_block(f"a line before\n{capsys.readouterr().out}a line after\n")
     assert found is not None and found[0] == result.promotion.verdict
     return found[1]

@@ -50,7 +50,6 @@ def make_plan(inputs: Mapping[str, Any], compiled: str) -> tuple[tuple[str, ...]
     from sharpen.registry.registry import champion_address
     from sharpen.retraining.change_detection import SKIP, plan_run
     from sharpen.retraining.fingerprint import fingerprint_inputs
-    from sharpen.version import code_version
 
     built = json.loads(compiled)
     settings = checked_settings(inputs, built)
@@ -60,8 +59,7 @@ def make_plan(inputs: Mapping[str, Any], compiled: str) -> tuple[tuple[str, ...]
     model = _Model(champion, start, trained_queries.newest(store, name))
     mined_with = settings.mining.addresses if settings.mining.enabled else []
     content = fingerprint_inputs(settings.train_data, settings.eval_data, settings.base_model, mined_with, model.start)
-    version = code_version()
-    identity = content.identity(version, settings.results_hash(built["rounds"]))
+    identity = content.identity(settings.results_hash(built["rounds"]))
     decided = plan_run(store, name, last, identity, content.sources, again.min_new_examples, force=again.force)
     skipped = decided.decision == SKIP
     if skipped:

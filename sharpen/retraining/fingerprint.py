@@ -50,9 +50,9 @@ class InputFingerprints:
         """SHA-256 (hex) of the data of both roles."""
         return sha256_json([self.train, self.eval])
 
-    def fingerprint(self, code_version: str) -> str:
+    def fingerprint(self, code: str) -> str:
         """SHA-256 (hex) of all of it and of the code's version."""
-        return sha256_json([*asdict(self).values(), code_version])
+        return sha256_json([*asdict(self).values(), code])
 
     def of_steps(self) -> dict[str, str]:
         """`fingerprint` with the code of each step alone: a change in one step's leaves the others' cached results.
@@ -63,14 +63,16 @@ class InputFingerprints:
         found = {step: self.fingerprint(code) for step, code in codes.items()}
         return found | {"data": sha256_json([self.sources, codes["data"]])}
 
-    def identity(self, code_version: str, settings_hash: str) -> dict[str, str]:
+    def identity(self, settings_hash: str) -> dict[str, str]:
         """`TrainingInputs.identity`: what makes a run worth repeating on the same data.
 
-        The model that training starts from is none of it: a champion that comes of these data makes them no newer.
+        The model that training starts from is none of it: a champion that comes of these data makes them no newer. Of
+        the code it is what a champion and its figures come from: another registry, job or index is no reason.
         """
+        decisive = [module for step, modules in STEP_MODULES.items() if step != "indexing" for module in modules]
         return {
             "settings": settings_hash,
-            "code": code_version,
+            "code": code_version(*decisive),
             "base_model": sha256_json(self.base_model),
             "mining": sha256_json(self.mining),
         }

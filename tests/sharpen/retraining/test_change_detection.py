@@ -152,7 +152,7 @@ def test_what_stands_behind_the_addresses(tmp_path: Path) -> None:
     def look(start: str = "base") -> tuple[list[str], dict[str, str]]:
         content = fingerprint_inputs(str(rows), "", str(tmp_path / "base"), [], str(tmp_path / start))
         hashes = [content.sources, content.of_steps()["data"], content.fingerprint("code")]
-        return hashes, content.identity("code", "s")
+        return hashes, content.identity("s")
 
     write_rows(rows, [pair(number) for number in range(20)])
     first, identity = look()

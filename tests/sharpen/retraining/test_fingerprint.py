@@ -40,18 +40,18 @@ def test_a_change_in_one_steps_code_changes_its_fingerprint_alone(
 
     def changed(file: str) -> set[str]:
         version.code_version.cache_clear()
-        before = content.of_steps()
+        before = content.of_steps() | {"run": content.identity("s")["code"]}
         (library / file).write_text((library / file).read_text() + "\n# changed\n")
         version.code_version.cache_clear()
-        after = content.of_steps()
+        after = content.of_steps() | {"run": content.identity("s")["code"]}
         return {step for step in before if before[step] != after[step]}
 
-    assert changed("mining/rules.py") == {"mining"}
-    assert changed("training/loop.py") == {"training"}
-    assert changed("data/preparation/leaks.py") == {"data"}
+    assert changed("mining/rules.py") == {"mining", "run"}
+    assert changed("training/loop.py") == {"training", "run"}
+    assert changed("data/preparation/leaks.py") == {"data", "run"}
     assert changed("index/build.py") == {"indexing"}
-    assert changed("evaluation/comparison.py") == {"evaluation"}
-    assert changed("models/pooling.py") == {"mining", "training", "evaluation", "indexing"}
+    assert changed("evaluation/comparison.py") == {"evaluation", "run"}
+    assert changed("models/pooling.py") == {"mining", "training", "evaluation", "indexing", "run"}
     assert changed("registry/promote.py") == changed("jobs/run.py") == set()
     version.code_version.cache_clear()
 

@@ -91,7 +91,8 @@ def test_when_the_image_with_cuda_is_built(variables: dict[str, str], free: int,
 
 def test_imports_of_steps_are_found_by_the_image_of_each() -> None:
     found = step_imports()
-    assert "from components.evaluation.step import run_step" in found[IMAGE]
-    assert "from sharpen.jobs.cleanup import delete_unfinished_jobs" in found[LAUNCHER_IMAGE]
+    assert "from components.hard_negatives.step import run_step" in found[IMAGE]
+    assert "from components.promotion.step import run_step" in found[LAUNCHER_IMAGE]
+    assert "from components.promotion.step import run_step" not in found[IMAGE]
     for lines in found.values():
         assert "from components.kfp_context import exit_on_error" in "\n".join(lines)

@@ -82,7 +82,7 @@ def test_it_imports_what_the_steps_that_run_in_it_import(
     # without an image of its own for them, the launcher's steps run in the others too
     chosen = [LAUNCHER_IMAGE] if fixture == "launcher_image" else [LAUNCHER_IMAGE, IMAGE]
     lines = sorted({line for image in chosen for line in steps[image]})
-    assert len(lines) > 10
+    assert lines
     done = engine.run(request.getfixturevalue(fixture), "python", "-c", "\n".join([*lines, "print('imported')"]))
     assert done.stdout.splitlines()[-1] == "imported"
 

@@ -17,7 +17,7 @@ import pytest
 
 from pipeline.store.server import EmbeddedStore
 from tests.pipeline.local.test_run import sharpen, write_examples
-from tests.store_outages import KINDS, Call, Watched
+from tests.store_outages import KINDS, Call, Watched, own_store
 
 pytestmark = [pytest.mark.model, pytest.mark.store, pytest.mark.processes]
 
@@ -28,7 +28,7 @@ UPLOADS = ["-checkpoints/.*/model[.]safetensors$", "/finetuning/model[.]safetens
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStore]:
-    with EmbeddedStore(tmp_path_factory.mktemp("outages") / "store") as one:
+    with own_store(tmp_path_factory.mktemp("outages")) as one:
         yield one
 
 

@@ -27,6 +27,15 @@ CHILDREN = Path(__file__).parent / "children"
 FOLDER_VARIABLE = "SHARPEN_TEST_CALLS"
 
 
+@contextlib.contextmanager
+def own_store(folder: Path) -> Iterator[EmbeddedStore]:
+    """A store for a block, which may stop and start it; the AWS variables point at it."""
+    with EmbeddedStore(folder / "store") as store, pytest.MonkeyPatch.context() as patch:
+        for name, value in store.env().items():
+            patch.setenv(name, value)
+        yield store
+
+
 def begin(store: EmbeddedStore, kind: str) -> None:
     """Let the store go away."""
     if kind == "stopped":

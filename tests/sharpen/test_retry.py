@@ -120,8 +120,8 @@ def test_the_budget_is_a_setting(monkeypatch: pytest.MonkeyPatch, text: str) -> 
 
 def test_an_api_that_never_answered_is_given_up_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Until its first answer, which may be a refusal, the address may be wrong."""
-    monkeypatch.setattr(retry, "FIRST_CONTACT_SECONDS", 0.2)
-    monkeypatch.setenv(http_api.TIMEOUT_VARIABLE, "0.8")
+    monkeypatch.setattr(retry, "FIRST_CONTACT_SECONDS", 0.1)
+    monkeypatch.setenv(http_api.TIMEOUT_VARIABLE, "0.5")
     server = Server("an API", False, None, 0.05, 0.1)
 
     def seconds(*statuses: int) -> float:
@@ -137,7 +137,7 @@ def test_an_api_that_never_answered_is_given_up_soon(monkeypatch: pytest.MonkeyP
             server.call(request, lambda error: error.passing)
         return time.monotonic() - began
 
-    assert 0.2 <= seconds(0) < 0.5
-    assert 0.8 <= seconds(0, 503) < 1.2
-    assert 0.8 <= seconds(0) < 1.2
+    assert 0.1 <= seconds(0) < 0.4
+    assert 0.5 <= seconds(0, 503) < 0.9
+    assert 0.5 <= seconds(0) < 0.9
     assert seconds(403) < 0.1

@@ -20,16 +20,14 @@ from sharpen.store import object_store, storage
 from sharpen.store import retry as store_retry
 from sharpen.uri import StoreUnavailable, Unreachable, parse_remote
 from tests.sharpen.store.store_proxy import Answer, Request, StoreProxy, refusal
+from tests.store_outages import own_store
 
 pytestmark = pytest.mark.store
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStore]:
-    """A store of this file's own, which its tests stop and start."""
-    with EmbeddedStore(tmp_path_factory.mktemp("outages") / "store") as one, pytest.MonkeyPatch.context() as patch:
-        for name, value in one.env().items():
-            patch.setenv(name, value)
+    with own_store(tmp_path_factory.mktemp("outages")) as one:
         yield one
 
 

@@ -28,13 +28,18 @@ LAUNCHER_IMAGE = "localhost/sharpen-python-launcher:dev"
 
 
 def output_uri(artifact_uri: str, step: str) -> str:
-    """The address of a step's bulk output: KFP's own if it is in an object store, else ``<run>/<step>``.
+    """The address of a step's bulk output: beside KFP's artifact if that is in an object store, else ``<run>/<step>``.
+
+    KFP copies whatever lies at or below an artifact's address into each pod that takes it as an input. So only a card
+    is there (`write_card`), and what it describes is where no artifact's address is the beginning of its own.
 
     Raises:
         StepFailed: KFP gave a local path and `SHARPEN_RUN` is not set.
     """
     if storage.is_remote(artifact_uri):
-        return artifact_uri
+        folder, mark, query = artifact_uri.partition("?")
+        task, _, artifact = folder.rstrip("/").rpartition("/")
+        return f"{task}/files/{artifact}{mark}{query}"
     run = os.environ.get(RUN_VARIABLE)
     if not run:
         raise StepFailed(f"{step}: no address for the output; set {RUN_VARIABLE} to a folder or s3:// address")
@@ -73,6 +78,24 @@ def log_metrics(metrics: Any, values: Mapping[str, float]) -> None:
     for name, value in values.items():
         metrics.log_metric(name, value)
     write_json(metrics.path, values)
+
+
+def write_card(artifact: Any, address: str, facts: Mapping[str, Any]) -> None:
+    """Say in a KFP artifact what it stands for: its address and its facts, as metadata and as its small file.
+
+    Such artifacts are inputs of later steps, so that Kubeflow's lineage knows what a model was made of.
+    """
+    # KFP's metadata store knows no null
+    artifact.metadata.update(
+        {name: value for name, value in {**facts, "address": address}.items() if value is not None}
+    )
+    write_json(artifact.path, artifact.metadata)
+
+
+def write_page(artifact: Any, page: str) -> None:
+    """Write the HTML that Kubeflow's UI shows for an artifact."""
+    Path(artifact.path).parent.mkdir(parents=True, exist_ok=True)
+    Path(artifact.path).write_text(page, encoding="utf-8")
 
 
 def write_json(path: str, values: Mapping[str, Any]) -> None:

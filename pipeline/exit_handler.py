@@ -14,7 +14,8 @@ def finish(
     overrides: dict,
     compiled: str,
     status: dsl.PipelineTaskFinalStatus,
-    summary: dsl.Output[dsl.Markdown],
+    summary: dsl.Output[dsl.HTML],
+    report: dsl.Output[dsl.HTML],
 ) -> None:
     """Say how the run ended, and delete its training jobs that go on and what earlier runs left in the store.
 
@@ -24,9 +25,11 @@ def finish(
         overrides: Settings of the run, which say in which namespace its jobs are, and when leftovers are deleted.
         compiled: What was built into the pipeline, as JSON.
         status: State of the run, given by the pipeline.
+        summary: What the run came to, and what to do next; of a failure the step and its cause.
+        report: The tuned model beside the base model and the champion, query by query.
     """
     from components.kfp_context import exit_on_error
     from pipeline.run_end import end_run
 
     with exit_on_error("finish"):
-        end_run(model_name, store, overrides, compiled, status, summary)
+        end_run(model_name, store, overrides, compiled, status, summary, report)

@@ -4,8 +4,9 @@
                                                                                            > compare again
 
 One definition for the laptop and the cluster. Bulk data travels as addresses (parameters of type str), because an input
-artifact would be copied whole through every pod. On a cluster every step and every condition starts pods of its own,
-which takes longer than most steps work; so what belongs together is one step, and conditions are few.
+artifact would be copied whole through every pod. Artifacts are cards of a few hundred bytes beside the bulk; steps take
+them too, so that Kubeflow's lineage knows what a model was made of. On a cluster every step and every condition starts
+pods of its own, which takes longer than most steps work; so what belongs together is one step, and conditions are few.
 
 A run that would train with what the last finished run had is skipped by `plan`; where only the sources are others,
 data_prep counts the new examples and decides.
@@ -94,7 +95,7 @@ def _train(planned: Channels, prepared: Channels, rounds: int) -> None:
     measured = {"split": "test", **_inputs_of("evaluation", planned), **shared}
     before = evaluation_before(base_model=planned["base_model"], champion_model=planned["champion"], **measured)
     before.set_display_name("evaluation before")
-    negatives, tuned = _rounds(rounds, planned, shared)
+    negatives, tuned = _rounds(rounds, planned, prepared, shared)
     compared = {
         "model": tuned.outputs["Output"],
         "base": before.outputs["base"],
@@ -102,22 +103,23 @@ def _train(planned: Channels, prepared: Channels, rounds: int) -> None:
         "without": planned["trained_queries"],
         **measured,
     }
-    compare = partial(_compare, planned, prepared, compared)
+    compare = partial(_compare, planned, prepared, compared, tuned.outputs["tuned_model"])
     index = partial(indexing, **_inputs_of("indexing", planned), **shared)
 
     first = compare("evaluation-tuned", champion=before.outputs["champion"], again=True)
     with dsl.If(first.outputs["Output"] == "index", name="index"):
-        index(model=first.outputs["version"])
+        index(model=first.outputs["version"], promoted_model=first.outputs["promoted_model"])
     # Another run made its model the champion while this one trained: this model must beat that one.
     with dsl.If(first.outputs["Output"] == "compare again", name="compare again"):
         again = compare("evaluation-tuned-2", champion="", new_champion=first.outputs["champion"], again=False)
-        index(model=again.outputs["version"])
+        index(model=again.outputs["version"], promoted_model=again.outputs["promoted_model"])
 
 
 def _compare(
     planned: Channels,
     prepared: Channels,
     compared: Channels,
+    tuned_model: PipelineChannel,
     name: str,
     *,
     again: bool,
@@ -127,6 +129,7 @@ def _compare(
     result = evaluation(name=name, **champions, **compared)
     return promotion(
         model=compared["model"],
+        tuned_model=tuned_model,
         evaluation=result.outputs["Output"],
         settings=planned["promotion"],
         examples=prepared["examples"],
@@ -135,7 +138,7 @@ def _compare(
     )
 
 
-def _rounds(rounds: int, planned: Channels, shared: Channels) -> tuple[PipelineTask, PipelineTask]:
+def _rounds(rounds: int, planned: Channels, prepared: Channels, shared: Channels) -> tuple[PipelineTask, PipelineTask]:
     """Mining and fine-tuning, each as often as there are rounds; the tasks of the last round.
 
     The first round is named as in a pipeline of one, so that one more round takes the others from the cache.
@@ -143,16 +146,18 @@ def _rounds(rounds: int, planned: Channels, shared: Channels) -> tuple[PipelineT
 
     def one(number: int, miner: PipelineChannel) -> tuple[PipelineTask, PipelineTask]:
         suffix = f"-{number}" if number > 1 else ""
+        taken = {"prepared_data": prepared["prepared_data"], **shared}
         negatives = hard_negatives(
-            model=miner, name=f"hard_negatives{suffix}", **_inputs_of("mining", planned), **shared
+            model=miner, name=f"hard_negatives{suffix}", **_inputs_of("mining", planned), **taken
         )
         tuned = finetuning(
             negatives=negatives.outputs["Output"],
+            mined_negatives=negatives.outputs["mined_negatives"],
             base_model=planned["start_model"],
             job=planned["job"],
             name=f"finetuning{suffix}",
             **_inputs_of("training", planned),
-            **shared,
+            **taken,
         )
         if rounds > 1:
             negatives.set_display_name(f"hard negatives, round {number} of {rounds}")

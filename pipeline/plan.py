@@ -30,7 +30,7 @@ def plan(
     training_temperature: float,
     training_train_group_size: int,
     compiled: str,
-    plan_page: dsl.Output[dsl.Markdown],
+    plan_page: dsl.Output[dsl.HTML],
 ) -> NamedTuple(  # type: ignore[valid-type]
     "Plan",
     [
@@ -94,12 +94,10 @@ def plan(
         settings that a step needs, as JSON.
     """
     inputs = {name: value for name, value in locals().items() if name not in ("compiled", "plan_page")}
-    from pathlib import Path
-
-    from components.kfp_context import exit_on_error
+    from components.kfp_context import exit_on_error, write_page
     from pipeline.run_plan import make_plan
 
     with exit_on_error("plan", first_contact=True):
         outputs, page = make_plan(inputs, compiled)
-        Path(plan_page.path).write_text(page, encoding="utf-8")
+        write_page(plan_page, page)
     return outputs  # type: ignore[return-value]

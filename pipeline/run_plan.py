@@ -15,7 +15,7 @@ from pipeline.parameters import STEP_GROUPS, Settings
 from pipeline.run_form import FORM, settings_of
 from sharpen.errors import InputError
 from sharpen.jobs import check_job
-from sharpen.markdown import code_span, escaped
+from sharpen.reports.html_page import message_page
 from sharpen.run_context import STORE_VARIABLE
 from sharpen.terminal import printable
 
@@ -36,7 +36,7 @@ class _Model:
 
 
 def make_plan(inputs: Mapping[str, Any], compiled: str) -> tuple[tuple[str, ...], str]:
-    """The outputs of the step `plan`, in their order, and its page as Markdown. A skipped run is recorded.
+    """The outputs of the step `plan`, in their order, and its page. A skipped run is recorded.
 
     Args:
         inputs: of the run, as `run_form.settings_of` takes them.
@@ -116,5 +116,4 @@ def _page(settings: Settings, model: _Model, decision: str) -> str:
     }
     given = json.loads(settings.given_json())
     rows |= {f"{group}.{name}": json.dumps(value) for group, values in given.items() for name, value in values.items()}
-    lines = [f"- {escaped(what)}: {code_span(value)}" for what, value in rows.items()]
-    return "\n".join([f"## {escaped(settings.model_name)}: {escaped(decision)}", "", *lines]) + "\n"
+    return message_page(settings.model_name, decision, list(rows.items()))

@@ -18,8 +18,7 @@ def data_prep(
     known: str,
     prepared_data: dsl.Output[dsl.Dataset],
     example_hashes: dsl.Output[dsl.Artifact],
-    data_metrics: dsl.Output[dsl.Metrics],
-    data_page: dsl.Output[dsl.Markdown],
+    data_page: dsl.Output[dsl.HTML],
 ) -> NamedTuple(  # type: ignore[valid-type]
     "Data", [("Output", str), ("data", str), ("examples", str), ("reason", str)]
 ):
@@ -32,21 +31,20 @@ def data_prep(
         settings: Settings of the step as JSON.
         fingerprint: Content fingerprint of data and code; it makes caching right and is not read.
         known: What the examples are compared with, as JSON; empty for nothing, as the run goes on anyway.
-        prepared_data: The data set: passages, queries, judgements, quarantine, statistics.
-        example_hashes: Hashes of the examples, for the next run's decision.
-        data_metrics: Its numbers; how many examples are new and how many gone.
-        data_page: What was read, merged, left out and held out, in words.
+        prepared_data: Says where the data set is: passages, queries, judgements, quarantine, statistics.
+        example_hashes: Says where the hashes of the examples are, for the next run's decision.
+        data_page: What was read, merged, left out and held out; lengths of the texts.
 
     Returns:
         The decision, train or skip; address of the data set; what of it the run's record holds, as JSON; the reason of
         a decision that was made here.
     """
     from components.data_prep.step import run_step
-    from components.kfp_context import exit_on_error, output_uri
+    from components.kfp_context import exit_on_error, output_uri, write_card
 
     with exit_on_error("data_prep"):
-        prepared_data.uri = output_uri(prepared_data.uri, "data_prep")
-        example_hashes.uri = output_uri(example_hashes.uri, "examples")
-        result = run_step(prepared_data.uri, example_hashes.uri, train_data, eval_data, settings, known)
-        result.prepared.publish(prepared_data, data_metrics, data_page)
+        data, examples = output_uri(prepared_data.uri, "data_prep"), output_uri(example_hashes.uri, "examples")
+        result = run_step(data, examples, train_data, eval_data, settings, known)
+        result.prepared.publish(prepared_data, data_page)
+        write_card(example_hashes, examples if result.examples else "", {})
         return result.outputs  # type: ignore[return-value]

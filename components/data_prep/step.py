@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from components.step_result import StepResult
 from sharpen.data.preparation.settings import DataSettings
+from sharpen.reports.html_page import message_page
+
+NOTHING = message_page("Prepared data", "The run is skipped, so nothing was prepared.")
 
 
 @dataclass(frozen=True)
@@ -41,9 +44,9 @@ def run_step(address: str, examples: str, train_data: str, eval_data: str, setti
     from sharpen.retraining.change_detection import SKIP, KnownExamples, count_changes
 
     if not train_data:
-        return PreparedData(StepResult("", b"The run is skipped, so nothing was prepared.\n"), SKIP)
+        return PreparedData(StepResult("", NOTHING), SKIP)
+    from sharpen.data.preparation.page import read_page
     from sharpen.data.preparation.prepare import prepare
-    from sharpen.data.preparation.statistics import read_page
     from sharpen.data.readers import split_addresses
 
     marker = prepare(split_addresses(train_data), split_addresses(eval_data), address, checked)
@@ -53,7 +56,6 @@ def run_step(address: str, examples: str, train_data: str, eval_data: str, setti
         print(skipped_outcome(before.model_name, before.registry, counted.reason).block(before.registry))
     elif counted.reason:
         print(counted.reason)
-    facts = {"rows": marker.rows, "fingerprint": marker.facts["fingerprint"]}
-    metrics = {**marker.facts["metrics"], **counted.metrics}
-    shown = StepResult(address, read_page(address).encode(), facts, metrics)
+    facts = {"sources": train_data, "fingerprint": marker.facts["fingerprint"], **marker.facts["metrics"]}
+    shown = StepResult(address, read_page(address), {**facts, **counted.metrics})
     return PreparedData(shown, counted.decision, counted.seen, counted.reason)

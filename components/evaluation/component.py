@@ -6,7 +6,7 @@ Annotations are not postponed in this file: kfp reads the types themselves, not 
 from typing import NamedTuple
 
 from kfp import dsl
-from kfp.dsl import HTML, Artifact, Metrics, Output
+from kfp.dsl import HTML, Artifact, Output
 
 from components.kfp_context import IMAGE
 
@@ -21,7 +21,6 @@ def evaluation_before(
     encoder: str,
     fingerprint: str,
     before_evaluations: Output[Artifact],
-    before_metrics: Output[Metrics],
     before_report: Output[HTML],
 ) -> NamedTuple("Before", [("base", str), ("champion", str)]):  # type: ignore[valid-type]
     """Measure the base model and the champion, which the tuned model is compared with.
@@ -34,8 +33,7 @@ def evaluation_before(
         settings: Evaluation settings as JSON.
         encoder: Encoder settings of the run as JSON.
         fingerprint: Fingerprint of data, models and code; it only makes caching right.
-        before_evaluations: Folder with the evaluation of each: metrics, per-query scores, the run.
-        before_metrics: The figures of each.
+        before_evaluations: Says where the folder is with the evaluation of each: metrics, per-query scores, the run.
         before_report: The report of the champion, or of the base model while there is no champion.
 
     Returns:
@@ -45,10 +43,10 @@ def evaluation_before(
     from components.kfp_context import exit_on_error, output_uri
 
     with exit_on_error("evaluation-before"):
-        before_evaluations.uri = output_uri(before_evaluations.uri, "evaluation-before")
+        address = output_uri(before_evaluations.uri, "evaluation-before")
         measurement = Measurement.from_json(data, split, settings, encoder)
-        result, base, champion = measure_before(before_evaluations.uri, measurement, base_model, champion_model)
-        result.publish(before_evaluations, before_metrics, before_report)
+        result, base, champion = measure_before(address, measurement, base_model, champion_model)
+        result.publish(before_evaluations, before_report)
     return base, champion  # type: ignore[return-value]
 
 
@@ -65,7 +63,6 @@ def evaluation(
     negatives: str,
     without: str,
     tuned_evaluation: Output[Artifact],
-    tuned_metrics: Output[Metrics],
     tuned_report: Output[HTML],
     name: str = "evaluation",
     new_champion: str = "",
@@ -83,8 +80,7 @@ def evaluation(
         champion: Address of the finished evaluation of the champion, or empty.
         negatives: Address of the mined negatives, for the report, or empty.
         without: Address of a file of keys of queries that are left out, or empty.
-        tuned_evaluation: Folder with metrics, per-query scores, the run and the comparison.
-        tuned_metrics: The figures, and their differences to base and champion.
+        tuned_evaluation: Says where the folder is with metrics, per-query scores, the run and the comparison.
         tuned_report: The report to look at.
         name: Name of this use of the step; it is part of the output's address.
         new_champion: Address of a model that has become the champion since, which is measured first; empty for none.
@@ -96,10 +92,8 @@ def evaluation(
     from components.kfp_context import exit_on_error, output_uri
 
     with exit_on_error(name):
-        tuned_evaluation.uri = output_uri(tuned_evaluation.uri, name)
+        address = output_uri(tuned_evaluation.uri, name)
         measurement = Measurement.from_json(data, split, settings, encoder)
         against = {"base": base, "champion": champion}
-        result = measure_tuned(
-            tuned_evaluation.uri, measurement, model, against, new_champion, negatives=negatives, without=without
-        )
-        return result.publish(tuned_evaluation, tuned_metrics, tuned_report)
+        result = measure_tuned(address, measurement, model, against, new_champion, negatives=negatives, without=without)
+        return result.publish(tuned_evaluation, tuned_report)

@@ -61,14 +61,14 @@ class Measurement:
             context={"negatives": negatives},
             without=without,
         )
-        return _shown(address, manifest)
+        return StepResult.of(address, manifest, artifact.REPORT)
 
     def measure_base(self, model: str, address: str) -> StepResult:
         """Evaluate a base model: as its own folder says, or with the run's settings, whichever is better on dev."""
         from sharpen.evaluation.evaluate import evaluate
 
         manifest = evaluate(model, self.data, self.split, address, self.settings, self.encoder, settings_of="better")
-        return _shown(address, manifest)
+        return StepResult.of(address, manifest, artifact.REPORT)
 
 
 def measure_before(
@@ -79,12 +79,10 @@ def measure_before(
     The address of the champion's is empty where there is no champion.
     """
     base = measurement.measure_base(base_model, storage.join(address, "base"))
-    metrics = {f"base_{name}": value for name, value in base.metrics.items()}
     if not champion_model:
-        return StepResult(address, base.page, base.facts, metrics), base.address, ""
+        return StepResult(address, base.page, base.facts), base.address, ""
     champion = measurement.measure(champion_model, storage.join(address, "champion"), {})
-    metrics |= {f"champion_{name}": value for name, value in champion.metrics.items()}
-    return StepResult(address, champion.page, champion.facts, metrics), base.address, champion.address
+    return StepResult(address, champion.page, champion.facts), base.address, champion.address
 
 
 def measure_tuned(
@@ -115,9 +113,3 @@ def measure_tuned(
         measured = measurement.measure(new_champion, f"{folder.rstrip('/')}-champion{mark}{query}", {})
         against = {**against, "champion": measured.address}
     return measurement.measure(model, address, against, negatives=negatives, without=without)
-
-
-def _shown(address: str, manifest: storage.Manifest) -> StepResult:
-    from sharpen.evaluation.summary import figures
-
-    return StepResult.of(address, manifest, artifact.REPORT, figures(address))

@@ -4,7 +4,7 @@ Annotations are not postponed in this file: kfp reads the types themselves, not 
 """
 
 from kfp import dsl
-from kfp.dsl import Artifact, Markdown, Metrics, Model, Output, TaskConfigField, TaskConfigPassthrough
+from kfp.dsl import HTML, Artifact, Dataset, Input, Model, Output, TaskConfigField, TaskConfigPassthrough
 
 from components.kfp_context import IMAGE
 
@@ -29,9 +29,10 @@ def finetuning(
     job: str,
     fingerprint: str,
     task_config: dsl.TaskConfig,
+    prepared_data: Input[Dataset],
+    mined_negatives: Input[Dataset],
     tuned_model: Output[Model],
-    training_metrics: Output[Metrics],
-    training_page: Output[Markdown],
+    training_page: Output[HTML],
     job_manifest: Output[Artifact],
     name: str = "finetuning",
 ) -> str:
@@ -46,26 +47,22 @@ def finetuning(
         job: Where and on how many processes it runs, as JSON.
         fingerprint: Content of data, model and code; only decides whether a cached result is right.
         task_config: What is set on the task, given by the pipeline.
-        tuned_model: The trained model, a sentence-transformers folder.
-        training_metrics: Steps, loss, speed and negatives per query.
+        prepared_data: The data set again, for Kubeflow's lineage.
+        mined_negatives: The mined negatives again, for Kubeflow's lineage.
+        tuned_model: Says where the trained model is, a sentence-transformers folder, and what it was made of.
         training_page: What was trained on what, and the loss along the way.
         job_manifest: What was started: the job's manifest on a cluster, the command on one machine.
         name: Name of this use of the step; it is part of the output's address.
     """
-    from components.kfp_context import exit_on_error, log_metrics, output_uri
+    from components.kfp_context import exit_on_error, output_uri, write_card, write_page
 
     with exit_on_error(name):
-        from components.finetuning.launch import launch_from_json, numbers, write_page
+        from components.finetuning.launch import facts_of_model, launch_from_json
+        from sharpen.training.report import render_page
 
-        tuned_model.uri = output_uri(tuned_model.uri, name)
+        address = output_uri(tuned_model.uri, name)
         arguments = (settings, encoder, job)
-        facts = launch_from_json(
-            data, negatives, base_model, tuned_model.uri, *arguments, vars(task_config), job_manifest.uri
-        )
-        log_metrics(training_metrics, numbers(facts))
-        write_page(facts, training_page.path)
-        facts_of_model = {"base_model": base_model, "data_fingerprint": facts["data_fingerprint"]}
-        tuned_model.metadata.update(**facts_of_model, **numbers(facts))
-        if "logs" in facts:
-            tuned_model.metadata["logs"] = facts["logs"]
-    return tuned_model.uri
+        facts = launch_from_json(data, negatives, base_model, address, *arguments, vars(task_config), job_manifest.uri)
+        write_card(tuned_model, address, facts_of_model(facts))
+        write_page(training_page, render_page(facts))
+    return address

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from sharpen.errors import InputError
 from sharpen.jobs import JobSettings, run_job
-from sharpen.markdown import code_span, escaped
 from sharpen.settings import EncoderSettings, SettingsModel
 from sharpen.store import storage
 from sharpen.training.settings import TrainingSettings
-
-SHOWN_POINTS = 20
 
 
 def launch(
@@ -85,36 +81,11 @@ def launch_from_json(
     return launch(data, negatives, base_model, output, *parsed, task_config=task_config, manifest=manifest)
 
 
-def numbers(facts: dict[str, Any]) -> dict[str, float]:
-    """The figures of a training that the pipeline shows beside the step."""
-    names = ("steps", "seconds", "queries_per_second", "first_loss", "last_loss", "negatives_per_query")
-    found = {name: facts.get(name) for name in (*names, "random_negatives_per_query", "dev_ndcg_at_10")}
-    return {name: float(value) for name, value in found.items() if value is not None}
-
-
-def write_page(facts: dict[str, Any], path: str) -> None:
-    """Write what `training.json` says as Markdown, for the UI: what was trained on what, and the loss along the way."""
-    lines = [
-        f"Base model {code_span(facts['base_model'])}, data {code_span(facts['data'])}, negatives "
-        f"{code_span(facts['negatives'] or 'none')}; {facts['world_size']} process(es) on {facts['device']}, code "
-        f"{facts['code_version']}",
-        "",
-        "| figure | value |",
-        "|---|---:|",
-        *(f"| {name.replace('_', ' ')} | {value:,.4g} |" for name, value in numbers(facts).items()),
-        "",
-        *(f"- {escaped(warning)}" for warning in facts["warnings"]),
-        *([f"- {facts['time_limit']['described']}"] if facts.get("time_limit") else []),
-        *([f"- Logs of every pod: {code_span(facts['logs'])}"] if facts.get("logs") else []),
-        "",
-        "| step | loss |",
-        "|---:|---:|",
-    ]
-    points = [point for point in facts["log"] if "loss" in point]
-    # the first, the last, and some of those between
-    shown = points[: -1 : max(1, len(points) // SHOWN_POINTS)] + points[-1:]
-    lines += [f"| {point['step']} | {point['loss']:.4f} |" for point in shown]
-    Path(path).write_text("\n".join(lines) + "\n", encoding="utf-8")
+def facts_of_model(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the contents of training.json what Kubeflow shows of the model: what it was made of, and how training went."""
+    made_of = ("base_model", "data", "data_fingerprint", "negatives", "logs")
+    figures = ("steps", "seconds", "first_loss", "last_loss", "dev_ndcg_at_10")
+    return {name: facts.get(name) for name in (*made_of, *figures)}
 
 
 def _options(settings: SettingsModel) -> dict[str, str]:

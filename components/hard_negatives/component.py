@@ -14,8 +14,8 @@ def hard_negatives(
     settings: str,
     encoder: str,
     fingerprint: str,
+    prepared_data: dsl.Input[dsl.Dataset],
     mined_negatives: dsl.Output[dsl.Dataset],
-    mining_metrics: dsl.Output[dsl.Metrics],
     mining_report: dsl.Output[dsl.HTML],
     name: str = "hard_negatives",
 ) -> str:
@@ -27,8 +27,8 @@ def hard_negatives(
         settings: Mining settings as JSON.
         encoder: Encoder settings as JSON.
         fingerprint: Fingerprint of data, models and code; it only makes caching right.
-        mined_negatives: Folder with the negatives and the report.
-        mining_metrics: What was found, filtered out and chosen.
+        prepared_data: The data set again, for Kubeflow's lineage.
+        mined_negatives: Says where the folder with the negatives and the report is.
         mining_report: The report to look at.
         name: Name of this use of the step; it is part of the output's address.
 
@@ -39,6 +39,5 @@ def hard_negatives(
     from components.kfp_context import exit_on_error, output_uri
 
     with exit_on_error(name):
-        mined_negatives.uri = output_uri(mined_negatives.uri, name)
-        result = run_step(mined_negatives.uri, data, model, settings, encoder)
-        return result.publish(mined_negatives, mining_metrics, mining_report)
+        address = output_uri(mined_negatives.uri, name)
+        return run_step(address, data, model, settings, encoder).publish(mined_negatives, mining_report)

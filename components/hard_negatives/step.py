@@ -6,9 +6,8 @@ from components.step_result import StepResult
 from sharpen.mining.settings import StepSettings
 from sharpen.reports.html_page import message_page
 from sharpen.settings import EncoderSettings
-from sharpen.store import storage
 
-NOTHING = message_page("No mining", "Mining is switched off for this run: mining.enabled is false.")
+NOTHING = message_page("Hard negatives", "Mining is switched off for this run: mining.enabled is false.")
 
 
 def run_step(address: str, data: str, model: str, settings: str, encoder: str) -> StepResult:
@@ -17,11 +16,8 @@ def run_step(address: str, data: str, model: str, settings: str, encoder: str) -
     encoding = EncoderSettings.from_json(encoder, where="encoder.")
     if not checked.enabled:
         print("hard negatives: mining.enabled is off, so there are none", flush=True)
-        return StepResult("", NOTHING.encode())
+        return StepResult("", NOTHING)
     from sharpen.mining.mine import mine
-    from sharpen.mining.output import PAGE, REPORT
-    from sharpen.mining.report.summary import figures
+    from sharpen.mining.output import PAGE
 
-    manifest = mine(data, model, address, checked, encoding)
-    report = storage.read_json(storage.join(address, REPORT))
-    return StepResult.of(address, manifest, PAGE, figures(report))
+    return StepResult.of(address, mine(data, model, address, checked, encoding), PAGE)

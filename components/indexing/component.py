@@ -14,9 +14,9 @@ def indexing(
     settings: str,
     encoder: str,
     fingerprint: str,
+    promoted_model: dsl.Input[dsl.Model],
     search_index: dsl.Output[dsl.Artifact],
-    index_metrics: dsl.Output[dsl.Metrics],
-    index_page: dsl.Output[dsl.Markdown],
+    index_page: dsl.Output[dsl.HTML],
 ) -> str:
     """Index the corpus with the promoted model: embeddings for a vector database, and a FAISS file to search at once.
 
@@ -26,19 +26,15 @@ def indexing(
         settings: Indexing settings as JSON.
         encoder: Encoder settings as JSON.
         fingerprint: Fingerprint of data, models and code; it only makes caching right.
+        promoted_model: The registered version again, for Kubeflow's lineage.
         search_index: Says where the folder with embeddings, FAISS file and manifest is: beside the registered version.
-        index_metrics: How many passages, and what the storage loses.
         index_page: What the index holds and how it is used.
 
     Returns:
         The address of the index.
     """
     from components.indexing.step import run_step
-    from components.kfp_context import exit_on_error, write_json
+    from components.kfp_context import exit_on_error
 
     with exit_on_error("indexing"):
-        result = run_step(model, data, settings, encoder)
-        address = result.publish(search_index, index_metrics, index_page)
-        # the folder is outside of the pipeline's root, where KFP's launcher takes no artifact
-        write_json(search_index.path, result.facts)
-        return address
+        return run_step(model, data, settings, encoder).publish(search_index, index_page)

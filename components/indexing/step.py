@@ -6,10 +6,10 @@ from components.step_result import StepResult
 from sharpen.index.settings import StepSettings
 from sharpen.models.model_config import computing_part
 from sharpen.registry.versions import index_address
+from sharpen.reports.html_page import message_page
 from sharpen.settings import EncoderSettings
-from sharpen.store import storage
 
-NOTHING = "Nothing was indexed: no model was promoted, or indexing.enabled is off.\n"
+NOTHING = message_page("Search index", "Nothing was indexed: no model was promoted, or indexing.enabled is off.")
 
 
 def run_step(model: str, data: str, settings: str, encoder: str) -> StepResult:
@@ -19,14 +19,8 @@ def run_step(model: str, data: str, settings: str, encoder: str) -> StepResult:
     encoding = computing_part(EncoderSettings.from_json(encoder, where="encoder."))
     if not model or not checked.enabled:
         print("indexing: no model was promoted, or indexing.enabled is off: nothing to index", flush=True)
-        return StepResult("", NOTHING.encode())
+        return StepResult("", NOTHING)
     from sharpen.index.build import PAGE, index
-    from sharpen.index.manifest import NAME
-    from sharpen.index.page import figures
 
     address = index_address(model)
-    manifest = index(data, model, address, checked, encoding)
-    made = storage.read_json(storage.join(address, NAME))
-    result = StepResult.of(address, manifest, PAGE, figures(made))
-    result.facts["address"] = address
-    return result
+    return StepResult.of(address, index(data, model, address, checked, encoding), PAGE)

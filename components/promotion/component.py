@@ -21,8 +21,9 @@ def promotion(
     run_inputs: str,
     examples: str,
     again: bool,
+    tuned_model: dsl.Input[dsl.Model],
     promoted_model: dsl.Output[dsl.Model],
-    decision_page: dsl.Output[dsl.Markdown],
+    decision_page: dsl.Output[dsl.HTML],
     decision_metrics: dsl.Output[dsl.Metrics],
     decision: dsl.Output[dsl.Artifact],
 ) -> NamedTuple(  # type: ignore[valid-type]
@@ -44,9 +45,10 @@ def promotion(
         run_inputs: What, besides the data, the run trained with, as JSON for the record.
         examples: Of the data, what the record holds, as JSON.
         again: Whether the model can be compared once more, with a champion that has changed.
-        promoted_model: The registered version.
+        tuned_model: The tuned model again, for Kubeflow's lineage.
+        promoted_model: Says which version was registered, its gain and what it was made of.
         decision_page: How it ended, each rule with its figures, and how the new champion is fetched.
-        decision_metrics: The gain, its interval, and whether it was enough.
+        decision_metrics: About a dozen figures by which runs are compared.
         decision: gate.json: the same for programs, with the settings by which each model was measured.
 
     Returns:

@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.kfp_context import log_metrics
+from components.kfp_context import log_metrics, write_card, write_page
 from sharpen.index.settings import StepSettings
+from sharpen.registry.decisions import decision_record
+from sharpen.registry.evaluation_summary import EvaluationSummary, read_evaluation_summary
 from sharpen.registry.gate import PROMOTE
 from sharpen.registry.last_run import record_run
-from sharpen.registry.outcome import measured_outcome
-from sharpen.registry.pages import decision_record, promotion_page
+from sharpen.registry.outcome import Outcome, measured_outcome
 from sharpen.registry.promote import Promotion, promote
+from sharpen.registry.report import headline_metrics, promotion_page
 from sharpen.registry.run_record import OVERTAKEN, TrainingInputs
 from sharpen.registry.settings import PromotionSettings
 from sharpen.run_context import run_id
@@ -31,30 +33,30 @@ class PromotionResult:
         follows: ``index``: it is the champion, and its index is wanted; ``promoted``; ``compare again``, with the
             champion of now; ``not promoted``.
         reason: why, in one line, for the record of the run.
-        page: Markdown for people.
-        block: the run's outcome as its log holds it; empty where another comparison follows.
-        evaluation: address of the model's evaluation.
-        model_name: name in the registry.
+        outcome: what the run came to; where another comparison follows, so far.
+        measured: the model's evaluation.
+        store: root of the registry.
     """
 
     promotion: Promotion
     follows: str
     reason: str
-    page: str
-    block: str
-    evaluation: str
-    model_name: str
+    outcome: Outcome
+    measured: EvaluationSummary
+    store: str
 
     def publish(self, model: Any, page: Any, metrics: Any, decision: Any) -> tuple[str, str, str, str, str]:
         """Fill KFP's artifacts for the version, the page, the figures and gate.json; what the component returns."""
-        ended = self.promotion
-        model.metadata.update(address=ended.version, model_name=self.model_name)
-        Path(page.path).write_text(self.page, encoding="utf-8")
-        facts = {"verdict": ended.verdict, "version": ended.version, "reasons": [self.reason]}
-        page.metadata.update(**facts, evaluation=self.evaluation)
-        log_metrics(metrics, ended.decision.figures)
-        Path(decision.path).write_text(decision_record(ended.decision, self.evaluation), encoding="utf-8")
-        print(self.block or printable(f"{self.follows}: {self.reason}"))
+        ended, figures = self.promotion, headline_metrics(self.outcome, self.measured)
+        write_card(model, ended.version, self._facts(figures))
+        write_page(page, promotion_page(self.outcome, self.store, ended.decision, self.measured))
+        page.metadata.update(
+            verdict=ended.verdict, version=ended.version, reasons=self.outcome.reasons, evaluation=self.measured.address
+        )
+        log_metrics(metrics, figures)
+        Path(decision.path).write_text(decision_record(ended.decision, self.measured.address), encoding="utf-8")
+        again = self.follows == COMPARE_AGAIN
+        print(printable(f"{self.follows}: {self.reason}") if again else self.outcome.block(self.store))
         return self.outputs
 
     @property
@@ -62,6 +64,21 @@ class PromotionResult:
         """What the component returns."""
         ended = self.promotion
         return self.follows, ended.verdict, ended.version, ended.champion, self.reason
+
+    def _facts(self, figures: dict[str, float]) -> dict[str, Any]:
+        """Metadata of the promoted model, by which lists of artifacts name it."""
+        name, version = self.outcome.model_name, self.outcome.version_number
+        return {
+            "display_name": f"{name} {version or 'not promoted'}",
+            "model_name": name,
+            "version": version,
+            "verdict": self.promotion.verdict,
+            "trained_model": self.measured.facts.get("model"),
+            "data_fingerprint": self.measured.facts.get("data_fingerprint"),
+            "evaluation": self.measured.address,
+            "report": self.outcome.report,
+            **figures,
+        }
 
 
 def run_step(
@@ -102,19 +119,18 @@ def run_step(
                 f"other runs changed the champion each time that this run had compared its model with it: {reason}; "
                 f"the model is at {model}; run again, and it is compared with the champion of then"
             )
-    block = ""
+    outcome = measured_outcome(
+        evaluation,
+        name,
+        root,
+        checked,
+        verdict=ended.verdict,
+        reasons=[reason] if ended.verdict == OVERTAKEN else ended.reasons,
+        version=ended.version,
+        run=run_id(),
+        indexed=follows == INDEX,
+    )
+    outcome.save(root, run_id())
     if follows != COMPARE_AGAIN:
         record_run(root, name, trained_with, ended.verdict, ended.version, reason)
-        block = measured_outcome(
-            evaluation,
-            name,
-            root,
-            checked,
-            verdict=ended.verdict,
-            reasons=[reason] if ended.verdict == OVERTAKEN else ended.reasons,
-            version=ended.version,
-            run=run_id(),
-            indexed=follows == INDEX,
-        ).block(root)
-    page = f"{promotion_page(follows, reason, ended.version, name, root)}\n{ended.page}"
-    return PromotionResult(ended, follows, reason, page, block, evaluation, name)
+    return PromotionResult(ended, follows, reason, outcome, read_evaluation_summary(evaluation), root)

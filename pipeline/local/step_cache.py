@@ -22,15 +22,19 @@ def fault(outputs: Mapping[str, Any]) -> str:
     read, and its SHA-256 compared.
 
     Args:
-        outputs: parameters and artifacts. A step names its folders twice: as an artifact, which may hold several, and
-            by their addresses.
+        outputs: parameters and artifacts. A step names its folders twice: on an artifact's card, which may stand for
+            several, and by their addresses.
     """
-    folders = [artifact.uri for artifact in outputs.values() if getattr(artifact, "uri", None)]
+    folders = [artifact.metadata["address"] for artifact in outputs.values() if _is_card(artifact)]
     for address in outputs.values():
-        inside = isinstance(address, str) and any(f"{address}/".startswith(f"{uri}/") for uri in folders)
+        inside = isinstance(address, str) and any(f"{address}/".startswith(f"{folder}/") for folder in folders)
         if inside and (wrong := _fault_of_folder(address)):
             return wrong
     return ""
+
+
+def _is_card(output: Any) -> bool:
+    return bool((getattr(output, "metadata", None) or {}).get("address"))
 
 
 def _fault_of_folder(address: str) -> str:

@@ -1,4 +1,4 @@
-"""An evaluation in short: flat figures, and tables for a terminal."""
+"""An evaluation in short: tables for a terminal."""
 
 from __future__ import annotations
 
@@ -12,16 +12,6 @@ from sharpen.evaluation.artifact import EvaluationArtifact
 from sharpen.evaluation.settings import MEASURES, EvaluationSettings
 from sharpen.reports.formatting import interval, number, p_text, signed
 from sharpen.store import storage
-
-
-def figures(address: str) -> dict[str, float]:
-    """Figures of a finished evaluation: every metric, ``dev_<metric>``, and ``<metric>_minus_<reference>``."""
-    found: dict[str, float] = dict(storage.read_json(storage.join(address, artifact.METRICS)))
-    dev = storage.read_json(storage.join(address, artifact.DEV))["metrics"]
-    found |= {f"dev_{metric}": value for metric, value in dev.items()}
-    for name, other in _against(address).items():
-        found |= {f"{metric}_minus_{name}": result["difference"] for metric, result in other["metrics"].items()}
-    return found
 
 
 def evaluation_lines(address: str, settings: EvaluationSettings) -> Iterator[str | Table]:

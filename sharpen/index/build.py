@@ -31,7 +31,7 @@ from sharpen.version import code_version
 
 logger = logging.getLogger(__name__)
 
-PAGE = "README.md"
+PAGE = "report.html"
 # An approximate index is measured at more ranks than are usually requested, which is the harder question.
 EFFORT_RANKS = 100
 
@@ -39,7 +39,7 @@ EFFORT_RANKS = 100
 def index(
     data: str, model: str, output: str, settings: IndexSettings, encoder: EncoderSettings, *, with_model: bool = False
 ) -> storage.Manifest:
-    """Index a corpus and write the folder: embeddings/, index.faiss, manifest.json, README.md.
+    """Index a corpus and write the folder: embeddings/, index.faiss, manifest.json, report.html.
 
     Args:
         data: passages: any input of Sharpen, or a corpus.jsonl alone.

@@ -21,6 +21,9 @@ from sharpen.registry.settings import PromotionSettings
 from sharpen.run_context import run_id
 from sharpen.store import storage
 
+MANY = 10
+"""Decisions of one test set from which on people are warned."""
+
 SAME_TEST = 0.5
 """Share of the present test queries from which on an earlier test set counts as the same."""
 
@@ -111,6 +114,20 @@ def earlier(root: str, measured: EvaluationSummary, settings: PromotionSettings)
         if keys and len(keys.intersection(other)) >= SAME_TEST * len(keys):
             count += sum(file.partition("-")[0] in (PROMOTE, REJECT) and own not in file for file in names)
     return count
+
+
+def often(earlier: int) -> str:
+    """The warning about a test set that has decided often."""
+    return (
+        f"This test set has decided {earlier:,} times. Whoever wins often enough on the same queries is partly lucky: "
+        "the champion's figure here is above its true one. Bring fresh test queries as eval_data."
+    )
+
+
+def decision_record(decision: Decision, evaluation: str) -> str:
+    """gate.json: the decision for programs, with the settings by which each side was measured."""
+    values = {"evaluation": evaluation, **asdict(decision)}
+    return json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def records(root: str, name: str = "") -> list[Record]:

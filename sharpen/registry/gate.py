@@ -11,6 +11,7 @@ from sharpen.errors import InputError
 from sharpen.registry.evaluation_summary import BASE, CHAMPION, EvaluationSummary, Reference
 from sharpen.registry.settings import PromotionSettings
 from sharpen.registry.terms import is_same_model, terms_of, terms_rules
+from sharpen.reports.formatting import label
 
 PROMOTE, REJECT, CANNOT_TELL = "promote", "reject", "cannot tell"
 
@@ -179,7 +180,8 @@ def _rules(measured: EvaluationSummary, name: str, reference: Reference, setting
     fewest = f"{settings.min_groups} are the fewest on which a decision may rest"
     yield Rule("groups", some, f"test queries of {groups:,} groups, {fewest}", evidence=True)
     holds = gain >= settings.min_gain - ROUNDING
-    figures = f"{settings.metric} {main['reference']:.4f} ({name}) -> {main['candidate']:.4f}"
+    metric = label(settings.metric)
+    figures = f"{metric} {main['reference']:.4f} ({name}) -> {main['candidate']:.4f}"
     sign = "at least" if holds else "less than"
     yield Rule("gain", holds, f"{figures}: gain {gain:+.4f}, {sign} the {settings.min_gain:+.4f} demanded")
     level, share = f"{100 * measured.confidence_level:g} %", 1 - measured.confidence_level
@@ -189,12 +191,12 @@ def _rules(measured: EvaluationSummary, name: str, reference: Reference, setting
         yield Rule(
             "significance",
             holds,
-            f"{settings.metric}: lower bound of the gain's {level} interval {low:+.4f}, {wording}",
+            f"{metric}: lower bound of the gain's {level} interval {low:+.4f}, {wording}",
         )
         p = main["p_value"]
         holds = p <= share + ROUNDING
         wording = "at most" if holds else "above"
-        text = f"{settings.metric}: p of the paired randomisation test {p:.4f}, {wording} {share:.3g}"
+        text = f"{metric}: p of the paired randomisation test {p:.4f}, {wording} {share:.3g}"
         yield Rule("randomisation test", holds, text)
     yield from _regressions(reference, settings, level)
 
@@ -204,13 +206,13 @@ def _regressions(reference: Reference, settings: PromotionSettings, level: str) 
         entry = reference.metrics[metric]
         change, low = entry["difference"], entry["ci_low"]
         holds = (low if settings.require_significance else change) >= -budget - ROUNDING
-        text = f"{metric}: {change:+.4f}"
+        text = f"{label(metric)}: {change:+.4f}"
         if settings.require_significance:
             wording = "is ruled out" if holds else "is not ruled out"
             text += f", lower bound of the {level} interval {low:+.4f}: a drop beyond {budget:.4f} {wording}"
         else:
             text += f", {'within' if holds else 'beyond'} the allowed drop of {budget:.4f}"
-        yield Rule(f"regression of {metric}", holds, text)
+        yield Rule(f"regression of {label(metric)}", holds, text)
 
 
 def _short(value: Any) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from sharpen.errors import SharpenError, StepFailed
+from sharpen.errors import StepFailed
 from sharpen.registry.run_record import LastRun, TrainingInputs
 from sharpen.registry.versions import checked_name
 from sharpen.run_context import run_id
@@ -46,24 +46,6 @@ def record_run(root: str, name: str, seen: TrainingInputs, verdict: str, version
     number = version.partition("?")[0].rstrip("/").rpartition("/")[2]
     made = remember(root, name, seen, verdict=verdict, version=number, run_id=run_id(), reason=reason)
     logger.info(printable(f"{name}: {made.seen.count:,} examples are known from {made.told}"))
-
-
-def describe_run(root: str, name: str, run: str) -> str:
-    """What the record says of a run, in one line; empty when it says nothing: the run did not come to its end.
-
-    A registry that cannot be read is told too, since who asks has more to do than this.
-    """
-    try:
-        last = read(root, name)
-    except SharpenError as error:
-        return f"how it ended is not known: {error}"
-    if last is None:
-        return ""
-    if last.skipped.get("run_id") == run:
-        return last.skipped.get("reason", "")
-    if last.run_id == run:
-        return f"promoted as {last.version}" if last.version else f"not promoted ({last.verdict}): {last.reason}"
-    return ""
 
 
 def remember(

@@ -5,15 +5,18 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 
-from sharpen.registry import decisions, registry
+from sharpen import typed_json
+from sharpen.registry import decisions, last_run, registry
 from sharpen.registry.evaluation_summary import BASE, CHAMPION, EvaluationSummary, Reference, read_evaluation_summary
 from sharpen.registry.gate import PROMOTE, REJECT
 from sharpen.registry.last_run import SKIP
-from sharpen.registry.pages import MANY, often
 from sharpen.registry.run_record import OVERTAKEN
 from sharpen.registry.settings import PromotionSettings
+from sharpen.registry.versions import checked_name
+from sharpen.reports.formatting import label
 from sharpen.store import storage
 from sharpen.terminal import printable
 
@@ -69,6 +72,7 @@ class Outcome:
         report: address or path of the HTML report; empty for none.
         notes: how the figures are to be read: the score on dev, how worn the test set is.
         indexed: the promoted version gets a search index.
+        at: when it was known, UTC, ISO 8601.
     """
 
     model_name: str
@@ -83,6 +87,7 @@ class Outcome:
     report: str = ""
     notes: list[str] = field(default_factory=list)
     indexed: bool = False
+    at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
     @property
     def summary(self) -> str:
@@ -90,6 +95,16 @@ class Outcome:
         if self.unchanged:
             return "this very model is the champion already, so nothing changed"
         return VERDICTS[self.verdict]
+
+    @property
+    def headline(self) -> str:
+        """The verdict in words, with the version that was promoted."""
+        return f"promoted as {self.version_number}" if self.version and not self.unchanged else self.summary
+
+    @property
+    def version_number(self) -> str:
+        """Number of the promoted version, such as ``v0003``; empty for none."""
+        return self.version.partition("?")[0].rstrip("/").rpartition("/")[2]
 
     @property
     def level(self) -> str:
@@ -106,7 +121,7 @@ class Outcome:
         for name, gains in self.gains.items():
             main, over = gains[0], "Gain" if name == BASE else f"Gain over the {name}"
             lines.append(
-                f"{over}: {main.metric} {main.reference:.3f} -> {main.candidate:.3f} ({main.difference:+.3f}, "
+                f"{over}: {label(main.metric)} {main.reference:.3f} -> {main.candidate:.3f} ({main.difference:+.3f}, "
                 f"{self.level} interval {_interval(main)}, {main.queries:,} test queries)"
             )
         lines += [*self.notes, f"Verdict: {self.summary}", *(f"  - {reason}" for reason in self.reasons)]
@@ -129,6 +144,10 @@ class Outcome:
         if self.verdict == SKIP:
             return [f"models show {name}{where}", f"{start} ... --set retraining.force=true"]
         return [f"models show {name}{where}" if self.champion else f"models list{where}", "settings"]
+
+    def save(self, root: str, run: str) -> None:
+        """Keep it in the registry, where the exit task of the run finds it (`find_outcome`)."""
+        storage.write_json(_address(root, self.model_name, run), asdict(self))
 
     def block(self, store: str) -> str:
         """The outcome as a step's log holds it, between two lines by which `find_block` knows it.
@@ -198,6 +217,17 @@ def skipped_outcome(name: str, root: str, reason: str) -> Outcome:
     return Outcome(name, SKIP, [reason], champion=registry.champion_address(root, name))
 
 
+def find_outcome(root: str, name: str, run: str) -> Outcome | None:
+    """What a run came to; None where it did not come so far. Raises InputError when a record is damaged."""
+    address = _address(root, name, run)
+    try:
+        return typed_json.parse(Outcome, storage.read_bytes(address), address, remedy="delete it")
+    except storage.NotFound:
+        last = last_run.read(root, name)
+    skipped = last.skipped if last else {}
+    return skipped_outcome(name, root, skipped.get("reason", "")) if skipped.get("run_id") == run else None
+
+
 def find_block(log: str) -> tuple[str, list[str]] | None:
     """(verdict, lines) of the last outcome in a step's log; None where it holds none."""
     blocks = _BLOCK.findall(log.replace("\r\n", "\n"))
@@ -207,6 +237,10 @@ def find_block(log: str) -> tuple[str, list[str]] | None:
 def is_marker(line: str) -> bool:
     """True for the lines around the block."""
     return line.startswith("----- outcome: ") or line == "----- end of outcome -----"
+
+
+def _address(root: str, name: str, run: str) -> str:
+    return storage.join(root, "models", checked_name(name), "outcomes", f"{run}.json")
 
 
 def _gains(reference: Reference, settings: PromotionSettings) -> list[Gain]:
@@ -227,8 +261,8 @@ def _notes(measured: EvaluationSummary, metric: str, earlier: int) -> list[str]:
         before = dev["against"].get(BASE, {}).get(metric, {}).get("reference")
         base = "" if before is None else f"{before:.3f} -> "
         notes.append(
-            f"Dev:    {metric} {base}{dev['metrics'][metric]:.3f} ({dev['queries']:,} queries); compare runs by this: "
-            "sharpen runs list"
+            f"Dev:    {label(metric)} {base}{dev['metrics'][metric]:.3f} ({dev['queries']:,} queries); compare runs by "
+            "this: sharpen runs list"
         )
     else:
         notes.append("Dev:    the data have no dev split, so runs can only be compared by what also decides")
@@ -236,7 +270,7 @@ def _notes(measured: EvaluationSummary, metric: str, earlier: int) -> list[str]:
     left_out = f"; {out:,} queries left out, as a champion was trained on them" if out else ""
     times = "time" if earlier == 1 else "times"
     notes.append(f"Test:   these queries have decided {earlier:,} {times} before{left_out}")
-    return [*notes, often(earlier)] if earlier >= MANY else notes
+    return [*notes, decisions.often(earlier)] if earlier >= decisions.MANY else notes
 
 
 def _table(outcome: Outcome) -> list[str]:
@@ -245,7 +279,7 @@ def _table(outcome: Outcome) -> list[str]:
     rows = [("", name, "tuned", "gain", f"{outcome.level} interval", "better/worse")]
     for gain in gains:
         means = f"{gain.reference:.3f}", f"{gain.candidate:.3f}", f"{gain.difference:+.3f}"
-        rows.append((gain.metric, *means, _interval(gain), f"{gain.wins}/{gain.losses}"))
+        rows.append((label(gain.metric), *means, _interval(gain), f"{gain.wins}/{gain.losses}"))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     aligned = [[cell.rjust(width) for cell, width in zip(row, widths, strict=True)] for row in rows]
     return ["  ".join([row[0].ljust(widths[0]), *cells[1:]]) for row, cells in zip(rows, aligned, strict=True)]

@@ -11,7 +11,7 @@ from sharpen.errors import InputError, Overtaken
 from sharpen.registry import decisions, registry, trained_queries
 from sharpen.registry.evaluation_summary import CHAMPION, EvaluationSummary, read_evaluation_summary
 from sharpen.registry.gate import PROMOTE, REJECT, Decision, decide
-from sharpen.registry.pages import decision_page, results_section
+from sharpen.registry.model_card import results_section
 from sharpen.registry.run_record import OVERTAKEN
 from sharpen.registry.settings import PromotionSettings
 from sharpen.registry.versions import checked_name, content_of
@@ -30,7 +30,6 @@ class Promotion:
             be compared with that one first.
         reasons: why, a line each.
         decision: the gate's.
-        page: Markdown that explains the decision.
         version: address of the version that the model was registered as; empty where none was promoted.
         champion: address of the champion now; empty for none.
     """
@@ -38,17 +37,12 @@ class Promotion:
     verdict: str
     reasons: list[str]
     decision: Decision
-    page: str
     version: str = ""
     champion: str = ""
 
 
-def judge(
-    evaluation: str, name: str, root: str, settings: PromotionSettings, run_settings: str = ""
-) -> tuple[Decision, str]:
-    """The gate's decision about a finished evaluation, and the Markdown page that explains it.
-
-    The decision is kept in the registry (`decisions`), except on a dry run.
+def judge(evaluation: str, name: str, root: str, settings: PromotionSettings, run_settings: str = "") -> Decision:
+    """The gate's decision about a finished evaluation; it is kept in the registry, except on a dry run.
 
     Args:
         evaluation: its address.
@@ -62,10 +56,9 @@ def judge(
     """
     measured = read_evaluation_summary(evaluation)
     decision = decide(measured, settings)
-    earlier = decisions.earlier(root, measured, settings)
     if not settings.dry_run:
         decisions.record(root, name, measured, decision, settings, run_settings)
-    return decision, decision_page(decision, measured, earlier)
+    return decision
 
 
 def promote(
@@ -93,8 +86,8 @@ def promote(
     """
     checked_name(name)
     storage.check_access(storage.join(root, "models", name), write=not settings.dry_run)
-    decision, page = judge(evaluation, name, root, settings, run_settings)
-    ended = partial(Promotion, decision=decision, page=page)
+    decision = judge(evaluation, name, root, settings, run_settings)
+    ended = partial(Promotion, decision=decision)
     measured = read_evaluation_summary(evaluation)
     content = _checked_content(model, measured)
     present = registry.read_champion(root, name)

@@ -11,6 +11,7 @@ from typing import Any
 
 from sharpen.models.model_usage import same_usage
 from sharpen.registry.settings import PromotionSettings
+from sharpen.reports.formatting import label
 
 PROTOCOL = ("split", "relevance_level", "ignore_identical_ids")
 # 0.58 - 0.50 is a little less than 0.08 in floating point
@@ -60,13 +61,14 @@ def terms_rules(
     if not metric or metric == now["metric"]:
         return
     if metric not in metrics:
-        yield f"terms: {metric}", False, f"the champion was chosen by {metric}, which is not measured; {way_out}"
+        text = f"the champion was chosen by {label(metric)}, which is not measured; {way_out}"
+        yield f"terms: {label(metric)}", False, text
         return
     change = metrics[metric]["difference"]
     holds = change >= -_ROUNDING
     wording = "which holds" if holds else f"which does not hold; {way_out}"
     yield (
-        f"terms: {metric}",
+        f"terms: {label(metric)}",
         holds,
-        f"the champion was chosen by {metric}: {change:+.4f}, it must not fall below the champion's, {wording}",
+        f"the champion was chosen by {label(metric)}: {change:+.4f}, it must not fall below the champion's, {wording}",
     )

@@ -13,9 +13,10 @@ from sharpen.run_context import RUN_VARIABLE, run_id
 from sharpen.version import code_version
 
 
-def test_the_object_store_address_that_kfp_gives_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bulk_lies_beside_the_artifact_where_kfp_copies_nothing_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(RUN_VARIABLE, "s3://b/runs/r1")
-    assert output_uri("s3://root/x/data", "data_prep") == "s3://root/x/data"
+    assert output_uri("s3://root/x/data", "data_prep") == "s3://root/x/files/data"
+    assert output_uri("s3://root/x/data?endpoint=e", "data_prep") == "s3://root/x/files/data?endpoint=e"
     assert output_uri("/local/x/data", "data_prep") == "s3://b/runs/r1/data_prep"
     assert run_id() == "r1"
     monkeypatch.delenv(RUN_VARIABLE)

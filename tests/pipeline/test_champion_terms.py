@@ -21,13 +21,16 @@ from components.evaluation.step import Measurement
 from sharpen.embeddings.encoding import encode
 from sharpen.models.encoder import Encoder
 from sharpen.registry import registry
+from sharpen.registry.decisions import decision_record
 from sharpen.registry.evaluation_summary import CHAMPION, read_evaluation_summary
 from sharpen.registry.gate import decide
-from sharpen.registry.pages import decision_page, decision_record
+from sharpen.registry.outcome import Outcome
 from sharpen.registry.promote import judge
+from sharpen.registry.report import promotion_page
 from sharpen.registry.settings import PromotionSettings
 from sharpen.settings import EncoderSettings
 from sharpen.store import storage
+from tests.sharpen.reports.html_pages import check_page
 
 pytestmark = pytest.mark.model
 
@@ -261,7 +264,7 @@ def test_what_is_counted_does_not_change_under_the_champion(workshop: Workshop, 
     measured = read_evaluation_summary(workshop.measure(candidate, settings, champion=reigning))
     other = {"mode": "mean", "max_regression": {}, "min_gain": -1, "metric": "hit_rate_at_100"}
     decision = decide(measured, PromotionSettings.checked({**other, "min_queries": 1}))
-    assert not decision.promoted and "the champion was chosen by ndcg_at_10" in decision.reasons[0]
+    assert not decision.promoted and "the champion was chosen by nDCG@10" in decision.reasons[0]
 
 
 def test_the_base_is_granted_the_better_of_its_own_settings_and_the_runs(workshop: Workshop, tmp_path: Path) -> None:
@@ -290,11 +293,12 @@ def test_both_sides_settings_stand_on_the_page_in_the_record_and_in_the_report(
     candidate = workshop.model(workshop.base, **settings)
     reigning = workshop.measure(champion, settings)
     evaluation = workshop.measure(candidate, settings, champion=reigning)
-    decision, page = judge(evaluation, "code-search", str(tmp_path), PromotionSettings())
-    assert page == decision_page(decision, read_evaluation_summary(evaluation))
-    assert "| setting | champion | this model |" in page
-    assert '| query prompts | "find " | "ask \\| " |' in page
-    assert "| longest query (tokens) | 24 | 9 |" in page
+    decision = judge(evaluation, "code-search", str(tmp_path), PromotionSettings())
+    measured = read_evaluation_summary(evaluation)
+    page = check_page(promotion_page(Outcome("code-search", "reject", decision.reasons), "", decision, measured))
+    assert "setting champion this model" in page
+    assert 'query prompts "find " "ask | "' in page
+    assert "longest query (tokens) 24 9" in page
     record = json.loads(decision_record(decision, evaluation))
     assert record["verdict"] == decision.verdict and record["evaluation"] == evaluation
     both = record["facts"]["usage"]

@@ -250,15 +250,32 @@ def test_what_people_look_at_is_an_artifact_that_the_ui_shows(spec: Spec) -> Non
     assert len(set(names)) == len(names), "an artifact's name says which step made it"
     kinds = {"Metrics", "HTML", "Markdown"}
     assert {name: {a: k for a, k in found.items() if k in kinds} for name, found in shown.items()} == {
-        "plan": {"plan_page": "Markdown"},
-        "data-prep": {"data_metrics": "Metrics", "data_page": "Markdown"},
-        "hard-negatives": {"mining_metrics": "Metrics", "mining_report": "HTML"},
-        "finetuning": {"training_metrics": "Metrics", "training_page": "Markdown"},
-        "evaluation-before": {"before_metrics": "Metrics", "before_report": "HTML"},
-        "evaluation": {"tuned_metrics": "Metrics", "tuned_report": "HTML"},
-        "promotion": {"decision_metrics": "Metrics", "decision_page": "Markdown"},
-        "indexing": {"index_metrics": "Metrics", "index_page": "Markdown"},
-        "finish": {"summary": "Markdown"},
+        "plan": {"plan_page": "HTML"},
+        "data-prep": {"data_page": "HTML"},
+        "hard-negatives": {"mining_report": "HTML"},
+        "finetuning": {"training_page": "HTML"},
+        "evaluation-before": {"before_report": "HTML"},
+        "evaluation": {"tuned_report": "HTML"},
+        "promotion": {"decision_metrics": "Metrics", "decision_page": "HTML"},
+        "indexing": {"index_page": "HTML"},
+        "finish": {"summary": "HTML", "report": "HTML"},
+    }
+
+
+def test_the_lineage_of_a_model_goes_back_to_its_data(spec: Spec) -> None:
+    """Kubeflow draws an edge for an input artifact, and copies into the pod what lies at its address."""
+    taken = {
+        name: {
+            artifact: (of.task_output_artifact.output_artifact_key or of.component_input_artifact).rpartition("-")[2]
+            for artifact, of in task.inputs.artifacts.items()
+        }
+        for name, task in tasks(spec)
+    }
+    assert {name: set(found.values()) for name, found in taken.items() if found} == {
+        "hard-negatives": {"prepared_data"},
+        "finetuning": {"prepared_data", "mined_negatives"},
+        "promotion": {"tuned_model"},
+        "indexing": {"promoted_model"},
     }
 
 

@@ -117,8 +117,8 @@ def test_nights_of_retraining(workshop: Path, store: str, tiny_model: Path) -> N
     assert second.stdout.count(said) == 3 and f"nightly: {said}" in second.stdout
     assert f"Model:  the champion stays {champion.address}" in second.stdout
     _, outputs = written(store, workshop)
-    (metrics,) = outputs["data-prep"]["artifacts"]["data_metrics"]["artifacts"]
-    assert {"examples": 260, "new_examples": 20, "gone_examples": 0}.items() <= metrics["metadata"].items()
+    (card,) = outputs["data-prep"]["artifacts"]["prepared_data"]["artifacts"]
+    assert {"examples": 260, "new_examples": 20, "gone_examples": 0}.items() <= card["metadata"].items()
     noted = last_run.read(store, "nightly")
     assert noted is not None and noted.seen == record.seen and noted.skipped["reason"] == said
     assert registry.show(store, "nightly") == champion
@@ -147,7 +147,7 @@ def test_nights_of_retraining(workshop: Path, store: str, tiny_model: Path) -> N
     assert list(champions["query_prompts"]) == [""] and champions["settings_of"] == "model"
     tuned = storage.read_json(f"{run}/evaluation-tuned/facts.json")["encoding"]
     assert list(tuned["query_prompts"]) == ["old river:"]
-    assert re.search(r"nightly: not promoted \(reject\): ndcg_at_10 .*: gain ", third.stdout)
+    assert re.search(r"nightly: not promoted; nDCG@10 .*: gain ", third.stdout)
 
     # night 4: the same data, which the gate has said no to
     fourth = sharpen(workshop, "run", "--config", "my.yaml", *foreign)

@@ -17,8 +17,6 @@ from sharpen.data.preparation.working_set import WorkingSet
 from sharpen.data.readers import ReadReport
 from sharpen.data.readers.rows import SHOWN_FAULTS
 from sharpen.data.relevance import relevant
-from sharpen.markdown import escaped
-from sharpen.store import storage
 
 PERCENTILES = (5, 50, 95, 99)
 NOTICES_SHOWN = 30
@@ -152,23 +150,3 @@ def metrics(stats: dict[str, Any]) -> dict[str, float]:
         }
     flat["leaking_queries_removed"] = stats["dropped"]["leaking_queries"]
     return {name: float(value) for name, value in flat.items()}
-
-
-def read_page(address: str) -> str:
-    """What `stats.json` of a prepared data set says as Markdown, for the UI."""
-    stats = storage.read_json(storage.join(address, "stats.json"))
-    lines = ["| split | queries | judged pairs | positive pairs |", "|---|---:|---:|---:|"]
-    for split, found in stats["splits"].items():
-        lines.append(f"| {split} | {found['queries']:,} | {found['pairs']:,} | {found['positive_pairs']:,} |")
-    lines += [
-        "",
-        *(f"- {escaped(line)}" for line in summary(stats, address)),
-        "",
-        "| input | kind | role | rows | queries |",
-    ]
-    lines.append("|---|---|---|---:|---:|")
-    for fact in stats["inputs"]:
-        lines.append(
-            f"| {escaped(fact['address'])} | {fact['kind']} | {fact['role']} | {fact['rows']:,} | {fact['queries']:,} |"
-        )
-    return "\n".join(lines) + "\n"

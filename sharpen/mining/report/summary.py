@@ -1,4 +1,4 @@
-"""The figures of a mining run in short: for the UI of a step, and as lines for the log."""
+"""The figures of a mining run in short, as lines for the log."""
 
 from __future__ import annotations
 
@@ -6,24 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from sharpen.progress import clock
-
-
-def figures(report: Mapping[str, Any]) -> dict[str, float]:
-    """Flat figures of report.json."""
-    found = {name: float(report[name]) for name in ("queries", "passages", "positives", "negatives", "candidates")}
-    found |= {f"dropped_{rule}": float(count) for rule, count in report["dropped_by_rule"].items() if count}
-    found |= {f"picked_by_{name}": float(count) for name, count in report["picked_by"].items() if count}
-    found["queries_left_short"] = float(report["short"]["queries"])
-    for k, share in report["share_of_queries_with_a_positive_in_top"].items():
-        found[f"positive_in_top_{k}"] = share
-    if estimate := report["hidden_positives"]:
-        found |= {f"hidden_positives_{name}": estimate[name] for name in estimate if name.startswith("rate_")}
-    if rescoring := report["rescoring"]:
-        rates = {name: rate for name, rate in rescoring.items() if name.startswith("rate_") and rate is not None}
-        found |= {f"cross_encoder_{name}": rate for name, rate in rates.items()}
-    if "recall" in (search := report["search"]["model"]):
-        found["search_recall"] = search["recall"]
-    return found
 
 
 def summary(report: Mapping[str, Any]) -> list[str]:

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from kfp.dsl import Artifact, Markdown, Metrics
+from kfp.dsl import HTML, Artifact, Model
 
 from components.command_line import main
 from components.indexing import __main__ as face
@@ -18,6 +18,7 @@ from components.indexing.component import indexing
 from components.indexing.step import run_step
 from sharpen.errors import InputError
 from tests.sharpen.index.corpora import passage, write_beir
+from tests.sharpen.reports.html_pages import check_page
 
 ROOT = Path(__file__).parents[3]
 
@@ -40,7 +41,7 @@ def test_index_and_search_from_a_shell(
     done = command(*options, cwd=work)
     assert done.returncode == 0, done.stderr
     assert "60 passages in" in done.stdout and "recall@10 of 10 test queries" in done.stdout
-    assert "32 of 32 dimensions, stored as int8" in (work / "out" / "README.md").read_text()
+    assert "32 of 32 dimensions, stored as int8" in check_page((work / "out" / "report.html").read_text())
 
     text = passage(12)["text"]
     lines = command("search", "--index", "out", "--json-output", "true", cwd=work, input=f"{text}\n\na town\n")
@@ -75,26 +76,26 @@ def test_the_artifact_stays_where_kfp_put_it_and_says_where_the_index_is(tiny_mo
     """KFP's launcher refuses an artifact outside of the pipeline's root, and the registry is outside of it."""
     version = tmp_path / "models" / "m" / "versions" / "v0001"
     shutil.copytree(tiny_model, version)
-    index, statistics = Artifact(uri=str(tmp_path / "kfp" / "index")), Metrics(uri=str(tmp_path / "kfp" / "statistics"))
+    index = Artifact(uri=str(tmp_path / "kfp" / "index"))
     address = indexing.python_func(  # type: ignore[attr-defined]
         model=str(version),
         data=str(write_beir(tmp_path / "data")),
         settings="{}",
         encoder='{"query_max_len": 32, "passage_max_len": 32}',
         fingerprint="",
+        promoted_model=Model(uri=str(tmp_path / "kfp" / "promoted_model")),
         search_index=index,
-        index_metrics=statistics,
-        index_page=Markdown(uri=str(tmp_path / "kfp" / "page")),
+        index_page=HTML(uri=str(tmp_path / "kfp" / "page")),
     )
     assert address == str(tmp_path / "models" / "m" / "indexes" / "v0001") == index.metadata["address"]
     assert index.uri == str(tmp_path / "kfp" / "index")
     assert json.loads(Path(index.path).read_text()) == index.metadata
-    assert statistics.metadata["passages"] == 60
+    assert index.metadata["rows"] == {"passages": 60}
 
 
 def test_without_a_model_nothing_is_indexed(capsys: pytest.CaptureFixture[str]) -> None:
     result = run_step("", "data", "{}", "{}")
-    assert (result.address, result.metrics) == ("", {})
+    assert (result.address, result.facts) == ("", {})
     assert "nothing to index" in capsys.readouterr().out
 
 

@@ -12,6 +12,7 @@ import pytest
 from sharpen.registry import last_run, registry
 from sharpen.store import storage
 from tests.sharpen.registry.conftest import GOOD, figures
+from tests.sharpen.reports.html_pages import check_page
 
 Make = Callable[..., str]
 
@@ -44,6 +45,12 @@ def test_one_step_decides_promotes_and_records(
     hashes = storage.join(root, "runs", "x", "examples.u64")
     storage.write_bytes(hashes, b"12345678")
 
+    @dsl.component(base_image="python", install_kfp_package=False)
+    def train(tuned_model: dsl.Output[dsl.Model]) -> None:
+        from components.kfp_context import write_card
+
+        write_card(tuned_model, "somewhere", {})
+
     @dsl.pipeline(name="promotion-test")
     def pipeline(store: str, settings: str) -> None:
         promotion(  # type: ignore[call-arg]
@@ -57,13 +64,18 @@ def test_one_step_decides_promotes_and_records(
             run_inputs='{"identity": {}, "sources": "s"}',
             examples=json.dumps({"content": "c", "count": 1, "examples": hashes}),
             again=True,
+            tuned_model=train().outputs["tuned_model"],  # type: ignore[union-attr]
         )
 
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(tmp_path / "kfp"), raise_on_error=True)
     pipeline(store=root, settings=json.dumps({"metric": "ndcg_at_10"}))
     assert registry.list_models(root) == (["code-search"] if verdict == "promote" else [])
     (page,) = (tmp_path / "kfp").rglob("promotion/decision_page")
-    assert f"## {verdict}" in page.read_text()
+    assert ("Promoted as v0001" if verdict == "promote" else "Not promoted") in check_page(page.read_text())
+    (card,) = (tmp_path / "kfp").rglob("promotion/promoted_model")
+    made = json.loads(card.read_text())
+    assert made["display_name"] == ("code-search v0001" if verdict == "promote" else "code-search not promoted")
+    assert made["nDCG@10 gain"] == 0.08 and made["trained_model"] == model and made["data_fingerprint"] == "data-1"
     (record,) = (tmp_path / "kfp").rglob("promotion/decision")
     assert json.loads(record.read_text())["verdict"] == verdict
     (written,) = (tmp_path / "kfp").rglob("promotion/executor_output.json")

@@ -12,8 +12,10 @@ import pytest
 
 from components.promotion.step import PromotionResult, run_step
 from sharpen.registry import last_run, registry
+from sharpen.registry.outcome import find_outcome
 from sharpen.store import storage
 from tests.sharpen.registry.conftest import GOOD, figures
+from tests.sharpen.reports.html_pages import check_page
 
 NAME = "code-search"
 Make = Callable[..., str]
@@ -89,7 +91,10 @@ def test_the_end_of_a_lost_race_is_in_the_record_and_on_the_page(
     ended = step(root, late, make_evaluation(late), again=False)
     page = publish(ended, tmp_path)
     assert page.metadata["verdict"] == "overtaken" and page.metadata["version"] == ""
-    assert (tmp_path / "page").read_text().startswith(f"## {NAME}: not promoted\n\nother runs changed the champion")
-    assert json.loads((tmp_path / "metrics").read_text())["gain"] == pytest.approx(0.08)
-    assert last_run.describe_run(root, NAME, "mine") == f"not promoted (overtaken): {ended.reason}"
+    assert "Not promoted, as another run changed the champion" in check_page((tmp_path / "page").read_text())
+    assert json.loads((tmp_path / "metrics").read_text())["nDCG@10 gain"] == 0.08
+    card = json.loads((tmp_path / "model").read_text())
+    assert (card["display_name"], card["version"], card["address"]) == (f"{NAME} not promoted", "", "")
+    assert (last := last_run.read(root, NAME)) is not None and last.verdict == "overtaken"
+    assert (told := find_outcome(root, NAME, "mine")) is not None and told.reasons == [ended.reason]
     assert registry.champion_address(root, NAME).endswith("v0001")

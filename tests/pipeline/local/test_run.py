@@ -89,7 +89,7 @@ def test_the_whole_pipeline_ends_with_gain_address_report_and_next_commands(
     workshop: Path, first_run: subprocess.CompletedProcess[str]
 ) -> None:
     assert first_run.returncode == 0, first_run.stdout + first_run.stderr
-    assert re.search(r"Gain: ndcg_at_10 \d\.\d+ -> \d\.\d+ \(\+0\.\d+, 95 % interval \+", first_run.stdout)
+    assert re.search(r"Gain: nDCG@10 \d\.\d+ -> \d\.\d+ \(\+0\.\d+, 95 % interval \+", first_run.stdout)
     assert re.search(r"Model:  s3://sharpen/models/tiny/versions/v0001", first_run.stdout)
     report = Path(re.search(r"Report: (.*)", first_run.stdout)[1])  # type: ignore[index]
     assert "<html" in report.read_text()

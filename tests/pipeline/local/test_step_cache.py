@@ -25,7 +25,11 @@ def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 def outputs(address: str) -> dict[str, object]:
-    return {"Output": address, "data": dsl.Dataset(uri=address), "statistics": dsl.Metrics(uri="/elsewhere/statistics")}
+    return {"Output": address, "data": card(address), "page": dsl.HTML(uri="/elsewhere/page")}
+
+
+def card(address: str) -> dsl.Dataset:
+    return dsl.Dataset(uri="/elsewhere/data", metadata={"address": address})
 
 
 @pytest.mark.parametrize(
@@ -53,7 +57,7 @@ def test_an_output_is_used_again_only_if_it_is_whole(address: str, damage: str, 
 
 def test_a_step_may_hold_several_folders(address: str) -> None:
     folder, _, name = address.rpartition("/")
-    several = {"base": address, "data": dsl.Dataset(uri=folder), "other": f"{folder}-elsewhere/none"}
+    several = {"base": address, "data": card(folder), "other": f"{folder}-elsewhere/none"}
     assert step_cache.fault(several) == ""
     storage.delete(f"{address}/a.txt")
     assert "a.txt" in step_cache.fault(several) and name in address

@@ -11,7 +11,6 @@ from sharpen.data import query_keys
 from sharpen.data.text import text_key
 from sharpen.errors import InputError
 from sharpen.evaluation.evaluate import evaluate
-from sharpen.evaluation.summary import figures
 from sharpen.store import storage
 from tests.sharpen.evaluation.test_evaluate import FAST, SHORT, write_beir
 
@@ -48,8 +47,6 @@ def test_dev_has_the_figures_of_an_evaluation_of_dev_and_is_compared(base, data,
     compared = storage.read_json(str(tmp_path / "tuned" / "dev.json"))["against"]["base"]["ndcg_at_10"]
     assert (compared["difference"], compared["queries"], compared["ties"]) == (0, 12, 12)
     assert compared["reference"] == pytest.approx(alone["ndcg_at_10"])
-    shown = figures(str(tmp_path / "tuned"))
-    assert shown["dev_ndcg_at_10"] == pytest.approx(alone["ndcg_at_10"])
     page = (tmp_path / "tuned" / "report.html").read_text()
     assert "On dev, to compare runs" in page and "12\N{NO-BREAK SPACE}queries that neither train nor decide" in page
 

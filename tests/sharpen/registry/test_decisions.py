@@ -15,6 +15,7 @@ from sharpen.data.text import text_key
 from sharpen.errors import InputError
 from sharpen.registry import decisions, trained_queries
 from sharpen.registry.evaluation_summary import read_evaluation_summary
+from sharpen.registry.outcome import measured_outcome
 from sharpen.registry.promote import judge, promote
 from sharpen.registry.settings import PromotionSettings
 from sharpen.store import storage
@@ -71,21 +72,15 @@ def test_decisions_at_the_same_time_are_all_kept(root: str, make_model: Make, ma
     assert earlier(root, made[0]) == 7
 
 
-def test_the_page_lists_what_the_decision_rests_on(root: str, make_model: Make, make_evaluation: Make) -> None:
+def test_a_test_set_that_has_decided_often_is_warned_of(root: str, make_model: Make, make_evaluation: Make) -> None:
     for number in range(10):
         judge(make_evaluation(make_model(f"w{number}")), "code-search", root, SETTINGS)
-    _, page = judge(make_evaluation(make_model("last")), "code-search", root, SETTINGS)
-    for row in (
-        "| test queries | 200 |",
-        "| groups that they come from | 100 |",
-        "| 95 % interval of the gain in ndcg_at_10 | +0.0500 ... +0.1100 |",
-        "| p of the randomisation test | 0.0100 |",
-        "| left out, as a champion was trained on them | 0 queries |",
-        "| earlier decisions on this test set | 10 |",
-        "| ndcg_at_10 on dev, to compare runs by | 0.4800 (60 queries) |",
-    ):
-        assert row in page
-    assert "This test set has decided 10 times." in page
+    last = make_evaluation(make_model("last"))
+    told = {"verdict": "reject", "reasons": [], "version": "", "run": "r"}
+    notes = measured_outcome(last, "code-search", root, SETTINGS, **told).notes
+    assert "Test:   these queries have decided 10 times before" in notes
+    assert any(line.startswith("This test set has decided 10 times.") for line in notes)
+    assert any("0.480 (60 queries)" in line for line in notes)
 
 
 def test_a_record_holds_dev_and_the_settings_of_the_run(root: str, make_model: Make, make_evaluation: Make) -> None:

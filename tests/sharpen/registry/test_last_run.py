@@ -9,6 +9,7 @@ import pytest
 
 from sharpen.errors import InputError, StepFailed
 from sharpen.registry import last_run, registry
+from sharpen.registry.outcome import find_outcome
 from sharpen.registry.run_record import LastRun, TrainingInputs
 from sharpen.store import storage
 
@@ -67,31 +68,23 @@ def test_a_skipped_run_is_noted_and_changes_nothing_else(
     noted = {"run_id": "run-2", "reason": "skipped: nothing", "sources": "s", "least": "3"}
     assert noted.items() <= found.skipped.items()
     assert replace(found, skipped={}) == made
-    assert last_run.describe_run(root, NAME, "run-1") == "promoted as v0001"
-    assert last_run.describe_run(root, NAME, "run-2") == "skipped: nothing"
-    assert last_run.describe_run(root, NAME, "run-3") == ""
+    assert (told := find_outcome(root, NAME, "run-2")) is not None
+    assert (told.verdict, told.reasons) == ("skip", ["skipped: nothing"])
+    assert find_outcome(root, NAME, "run-1") is find_outcome(root, NAME, "run-3") is None
 
 
-def test_what_is_told_of_a_run(root: str, seen: TrainingInputs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_this_process_records_its_own_run(root: str, seen: TrainingInputs, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHARPEN_RUN", "s3://b/runs/mine")
-    assert last_run.describe_run(root, NAME, "mine") == ""
-    address = registry.version_address(root, NAME, "v0012")
-    last_run.record_run(root, NAME, seen, "promote", address, "")
+    last_run.record_run(root, NAME, seen, "promote", registry.version_address(root, NAME, "v0012"), "")
     record = last_run.read(root, NAME)
     assert record is not None and (record.run_id, record.version) == ("mine", "v0012")
-    last_run.record_run(root, NAME, record.seen, "reject", "", "ndcg_at_10 fell")
-    assert last_run.describe_run(root, NAME, "mine") == "not promoted (reject): ndcg_at_10 fell"
-    last_run.record_skip(root, NAME, reason="skipped: why", sources="s", least=1)
-    assert last_run.describe_run(root, NAME, "mine") == "skipped: why"
 
 
-def test_a_registry_that_cannot_be_read_is_told_to_who_asks_how_a_run_ended(root: str) -> None:
+def test_a_damaged_record_is_named(root: str) -> None:
     storage.write_bytes(storage.join(root, "models", NAME, "last_run.json"), b"{")
-    with pytest.raises(InputError, match="damaged"):
-        last_run.read(root, NAME)
-    assert last_run.describe_run(root, NAME, "x").startswith(
-        "how it ended is not known: record of the last run: damaged"
-    )
+    for read in (lambda: last_run.read(root, NAME), lambda: find_outcome(root, NAME, "x")):
+        with pytest.raises(InputError, match="record of the last run: damaged"):
+            read()
 
 
 def test_two_runs_that_end_together_leave_one_whole_record(

@@ -48,10 +48,10 @@ def test_a_promotion_ends_with_gains_verdict_addresses_and_commands(
     made = promote(root, model, evaluation, monkeypatch, "first")
     lines = printed(made, tmp_path, capsys)
     assert lines[0].split() == ["base", "tuned", "gain", "95", "%", "interval", "better/worse"]
-    assert lines[1].split() == "ndcg_at_10 0.500 0.580 +0.080 +0.050 ... +0.110 100/50".split()
+    assert lines[1].split() == "nDCG@10 0.500 0.580 +0.080 +0.050 ... +0.110 100/50".split()
     assert len({len(line) for line in lines[:4]}) == 1
-    assert "Gain: ndcg_at_10 0.500 -> 0.580 (+0.080, 95 % interval +0.050 ... +0.110, 200 test queries)" in lines
-    assert any(line.startswith("Dev:    ndcg_at_10 0.400 -> 0.480 (60 queries)") for line in lines)
+    assert "Gain: nDCG@10 0.500 -> 0.580 (+0.080, 95 % interval +0.050 ... +0.110, 200 test queries)" in lines
+    assert any(line.startswith("Dev:    nDCG@10 0.400 -> 0.480 (60 queries)") for line in lines)
     assert "Test:   these queries have decided 0 times before" in lines
     verdict = lines.index("Verdict: promoted")
     assert "gain +0.0800, at least the +0.0000 demanded" in lines[verdict + 3]
@@ -99,11 +99,11 @@ def test_a_rejection_gives_its_reasons_and_the_champion_that_stays(
     ended = promote(root, worse, make_evaluation(worse, champion=champion, entries=bad), monkeypatch, "second")
     lines = printed(ended, tmp_path, capsys)
     assert (
-        "Gain over the champion: ndcg_at_10 0.500 -> 0.400 (-0.100, 95 % interval -0.200 ... +0.000, 200 test queries)"
+        "Gain over the champion: nDCG@10 0.500 -> 0.400 (-0.100, 95 % interval -0.200 ... +0.000, 200 test queries)"
         in lines
     )
     assert lines[0].split()[0] == "base"
-    assert any(line.startswith("  - ndcg_at_10 0.5000 (champion) -> 0.4000: gain -0.1000, less than") for line in lines)
+    assert any(line.startswith("  - nDCG@10 0.5000 (champion) -> 0.4000: gain -0.1000, less than") for line in lines)
     assert "Verdict: not promoted" in lines
     assert f"Model:  the champion stays {champion}" in lines
 

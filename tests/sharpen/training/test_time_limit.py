@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from safetensors.numpy import load_file
 
-from components.finetuning.launch import write_page
 from sharpen.distributed import ProcessGroup
 from sharpen.errors import StepFailed
 from sharpen.hardware import measurement
@@ -19,6 +18,7 @@ from sharpen.store import storage
 from sharpen.training import loop, time_limit
 from sharpen.training.checkpoints import arithmetic
 from sharpen.training.gradient.step import gradient_step
+from sharpen.training.report import render_page
 from sharpen.training.settings import TrainingSettings
 from sharpen.training.train import train
 from tests.sharpen.training.small_data import ENCODER, small_data
@@ -80,10 +80,7 @@ def test_the_steps_and_their_schedule_fit_and_a_second_start_keeps_them(
     assert facts["time_limit"]["steps"] == facts["steps"] == decided["steps"]
     rates = [point["learning_rate"] for point in facts["log"] if "loss" in point]
     assert rates[-1] <= 2 * max(rates) / decided["steps"], "the schedule is over with the last step"
-    write_page(facts, str(tmp_path / "page.md"))
-    assert (
-        f"max_train_minutes 0.1: a step takes {decided['seconds_a_step']:.2f} s" in (tmp_path / "page.md").read_text()
-    )
+    assert f"max_train_minutes 0.1: a step takes {decided['seconds_a_step']:.2f} s" in render_page(facts)
 
     # as many steps without a limit give the same model: the trial changed nothing
     run(data, tiny_model, tmp_path, "same", max_steps=decided["steps"])

@@ -22,6 +22,7 @@ from sharpen.settings import EncoderSettings
 from sharpen.store import storage
 from sharpen.training.settings import TrainingSettings
 from sharpen.training.train import train
+from tests.sharpen.reports.html_pages import check_page
 from tests.sharpen.training.small_data import ENCODER, small_data, small_negatives, with_teacher
 
 pytestmark = pytest.mark.model
@@ -174,13 +175,13 @@ def test_kill_and_resume_gives_the_same_weights(
 def test_two_processes_through_the_pipelines_face_give_the_model_of_one(
     data: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from kfp.dsl import Artifact, Markdown, Metrics, Model, TaskConfig
+    from kfp.dsl import HTML, Artifact, Dataset, Model, TaskConfig
 
     from components.finetuning.component import finetuning
 
     monkeypatch.setenv("SHARPEN_RUN", str(tmp_path / "run"))
     chosen = settings(tmp_path, max_steps=4, dropout=0.0, gradient_cache="on", micro_batch_tokens=64)
-    model, statistics = Model(uri=str(tmp_path / "model")), Metrics(uri=str(tmp_path / "statistics"))
+    model, taken = Model(uri=str(tmp_path / "model")), Dataset(uri=str(tmp_path / "taken"))
     address = finetuning.python_func(
         data=str(data / "data"),
         negatives=str(data / "mined"),
@@ -190,15 +191,16 @@ def test_two_processes_through_the_pipelines_face_give_the_model_of_one(
         job='{"processes": 2}',
         fingerprint="",
         task_config=TaskConfig(),
-        model=model,
-        statistics=statistics,
-        page=Markdown(uri=str(tmp_path / "page.md")),
+        prepared_data=taken,
+        mined_negatives=taken,
+        tuned_model=model,
+        training_page=HTML(uri=str(tmp_path / "page.html")),
         job_manifest=Artifact(uri=str(tmp_path / "manifest")),
     )
-    assert address == model.uri == str(tmp_path / "run" / "finetuning")
+    assert address == model.metadata["address"] == str(tmp_path / "run" / "finetuning")
     assert json.loads((Path(address) / "training.json").read_text())["world_size"] == 2
-    assert statistics.metadata["steps"] == model.metadata["steps"] == 4
-    assert (tmp_path / "page.md").read_text().splitlines()[-1].startswith("| 4 | ")
+    assert model.metadata["steps"] == 4 and model.metadata["data"] == str(data / "data")
+    assert "2 processes, cpu" in check_page((tmp_path / "page.html").read_text())
     run(data, tiny_model, tmp_path / "one", chosen)
     one, two = weights(tmp_path / "one"), weights(Path(address))
     for name in one:

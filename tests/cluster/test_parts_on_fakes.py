@@ -17,12 +17,13 @@ import yaml
 
 from pipeline.cluster.api import connection
 from pipeline.cluster.api.settings import ConnectionSettings, variable
+from pipeline.cluster.schedules import ScheduleFile
 from pipeline.pods import LABELS
 from sharpen import progress
 from sharpen.store import storage
 from tests.cluster import waiting
 from tests.cluster.environment import Environment, from_variables
-from tests.cluster.live import test_jobs, test_reasons, test_survival
+from tests.cluster.live import test_jobs, test_reasons, test_schedules, test_survival
 from tests.cluster.live_cluster import LiveCluster, PodRecorder, program_pod
 from tests.cluster.results import Figures
 from tests.cluster.runs import RESUMED, STEPS_DONE, Session
@@ -252,6 +253,8 @@ def test_settings_of_runs_are_settings_that_a_cluster_takes(session: Session) ->
         settings.training.seed != load(Path(options[1]), session.settings(session.new_training())[3::2]).training.seed
     )
     assert yaml.safe_load(Path(options[1]).read_text()).keys() >= {"train_data", "promotion"}
+    (scheduled,) = ScheduleFile.checked(test_schedules.schedule_file(session, "0 3 * * *")).schedules
+    assert load(Path(scheduled.config), over=scheduled.settings) == load(Path(options[1]), session.settings()[3::2])
 
 
 def test_a_pod_is_tried_anew_without_what_the_cluster_put_in() -> None:

@@ -172,7 +172,7 @@ class TrainingSettings(SettingsModel):
     checkpoint_address: str = Field(
         "auto",
         max_length=1024,
-        description="Where checkpoints are copied to, so that they survive the machine; auto: next to an output in an "
+        description="Where checkpoints are copied to, to survive the machine; auto: next to an output in an "
         "object store, else nowhere; empty: nowhere.",
     )
     eval_steps: int = Field(

@@ -59,7 +59,7 @@ def exit_on_error(step: str, *, first_contact: bool = False) -> Iterator[None]:
             answers may be a wrong address.
     """
     if first_contact:
-        retry.is_first_contact()
+        retry.expect_first_contact()
     logging.getLogger().setLevel(logging.WARNING)
     enable_logging()
     try:

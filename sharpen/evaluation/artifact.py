@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -86,7 +86,7 @@ class EvaluationArtifact:
         return {query_id: [(p, scores[p]) for p in ranked(scores)] for query_id, scores in run.items()}
 
 
-def check_comparable(name: str, reference: EvaluationArtifact, facts: dict[str, Any]) -> None:
+def check_comparable(name: str, reference: EvaluationArtifact, facts: Mapping[str, Any]) -> None:
     """Raise InputError, one line per difference, unless `reference`, called `name`, was measured as `facts` say."""
     faults = [
         f"{name}: {reference.address} was evaluated with another {called} "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -14,7 +15,7 @@ from sharpen.evaluation.significance import holm, paired
 
 
 def compare(
-    candidate: EvaluationArtifact, references: dict[str, EvaluationArtifact], settings: EvaluationSettings
+    candidate: EvaluationArtifact, references: Mapping[str, EvaluationArtifact], settings: EvaluationSettings
 ) -> dict[str, Any]:
     """Compare every metric with every reference.
 

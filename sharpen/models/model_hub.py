@@ -90,7 +90,7 @@ def derived_model(
         change: what `save` depends on besides the other model's files.
         save: writes the rest into the new folder.
     """
-    used = files_of(source) | files
+    used = {**files_of(source), **files}
 
     def fill(target: Path) -> None:
         for name, path in files.items():

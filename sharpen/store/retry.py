@@ -5,7 +5,7 @@ run (`StoreUnavailable`, exit code 1). What has never answered is most likely a 
 (`Unreachable`, exit code 2).
 
 A step of a run is a process of its own. It takes the run's store for known, since the run began by asking it; the
-step that meets the run's inputs for the first time says so by `is_first_contact`.
+step that meets the run's inputs for the first time says so by `expect_first_contact`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _answered: set[tuple[str, int]] = set()
 _first_contact = False
 
 
-def is_first_contact() -> None:
+def expect_first_contact() -> None:
     """This step is the first of its run to ask for the run's inputs: an endpoint that never answers may be a slip."""
     global _first_contact
     _first_contact = True

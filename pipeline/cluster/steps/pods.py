@@ -42,7 +42,7 @@ def problem(run: str, node: str, namespace: str) -> str:
     except KubernetesError as error:
         logger.debug("pods of %s are not seen: %s", run, error)
         return ""
-    problems = [*diagnosis.pod_problems(found)]
+    problems = [*diagnosis.pod_problems(found, {})]
     for pod in found:
         problems += diagnosis.event_problems(events, pod)
     line = problems[-1].line if problems else ""

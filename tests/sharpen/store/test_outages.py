@@ -197,7 +197,7 @@ def test_a_step_of_a_run_takes_the_runs_store_for_known(store: EmbeddedStore, mo
         storage.exists(other)
     assert inside.value.exit_code == 1
     # the step that meets the run's inputs first
-    store_retry.is_first_contact()
+    store_retry.expect_first_contact()
     with pytest.raises(Unreachable):
         storage.exists(other)
     # the command has asked the store that this run writes to

@@ -315,7 +315,7 @@ def test_pods_say_what_steps_cannot(kfp: FakeKfp, on: Sharpen, tmp_path: Path, m
     node = kfp.tree(run).pod("indexing")
     pull = {"reason": "ErrImagePull", "message": 'image "x:1" not found'}
     waits = {"phase": "Pending", "containerStatuses": [{"name": "main", "state": {"waiting": pull}}]}
-    memory = {"limits": {"memory": "8Gi"}}
+    container = {"name": "main", "image": "x:1", "resources": {"limits": {"memory": "8Gi"}}}
     killed = {"name": "main", "state": {"terminated": {"reason": "OOMKilled", "exitCode": 137}}}
     with FakeApi() as cluster:
         monkeypatch.setenv("KUBECONFIG", str(cluster.kubeconfig(tmp_path)))
@@ -326,10 +326,10 @@ def test_pods_say_what_steps_cannot(kfp: FakeKfp, on: Sharpen, tmp_path: Path, m
                 "labels": {"pipeline/runid": run["run_id"]},
                 "annotations": {"workflows.argoproj.io/node-id": annotation},
             }
-            spec = {"containers": [{"name": "main", "resources": memory}]}
+            spec = {"containers": [container]}
             cluster.put("", "pods", {"metadata": meta, "spec": spec, "status": waits if name == "mine" else {}})
         follow(kfp, ("RUNNING", (task("indexing", "RUNNING"),)))
-        assert 'cannot pull its image: image "x:1" not found; check --image' in on("status", run["run_id"]).out
+        assert 'cannot pull its image x:1: image "x:1" not found; check --image' in on("status", run["run_id"]).out
         cluster.objects[("", "pods", "kubeflow")]["mine"]["status"] = {"phase": "Failed", "containerStatuses": [killed]}
         follow(kfp, ("FAILED", (task("indexing", "FAILED"),)))
         done = on("status", run["run_id"], "--wait")

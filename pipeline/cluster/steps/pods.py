@@ -6,23 +6,18 @@ import functools
 import logging
 
 from sharpen.errors import InputError
+from sharpen.jobs.failed_step import failed_step
 from sharpen.jobs.kubernetes import diagnosis
 from sharpen.jobs.kubernetes.client import Cluster
 from sharpen.jobs.kubernetes.errors import KubernetesError
+from sharpen.jobs.launch_context import RUN_LABEL
 from sharpen.terminal import one_line
 
 logger = logging.getLogger(__name__)
 
-RUN_LABEL = "pipeline/runid"
 NODE_ANNOTATION = "workflows.argoproj.io/node-id"
 # where Kubeflow that serves one user runs everything
 ONE_USER_NAMESPACE = "kubeflow"
-# a problem is told as that of a job's pod, which has settings of its own
-_SETTINGS = {
-    "job.memory, or lower training.activation_gib": "pods.memory",
-    "check job.image and job.image_pull_secrets": "check --image, and that the namespace has the registry's secret",
-    "job.image is": "--image is",
-}
 
 
 def problem(run: str, node: str, namespace: str) -> str:
@@ -30,29 +25,27 @@ def problem(run: str, node: str, namespace: str) -> str:
 
     Args:
         run: id of the run.
-        node: node id of the step's pod; empty: of any pod of the run.
+        node: node id of the step's pod.
         namespace: of the run; empty: that of a Kubeflow for one user.
     """
-    cluster = _cluster(namespace or ONE_USER_NAMESPACE)
+    cluster = _cluster(namespace or ONE_USER_NAMESPACE) if node else None
     if cluster is None:
         return ""
     try:
-        found = [pod for pod in cluster.pods(f"{RUN_LABEL}={run}") if _is_of(pod, node)]
-        events = cluster.warnings() if found else []
+        pods = [pod for pod in cluster.pods(f"{RUN_LABEL}={run}") if _is_of(pod, node)]
+        if failed := failed_step(pods):
+            return one_line("; ".join(failed.lines), 1000)
+        # a pod that may not be made is none; its workflow is told
+        about = pods[0] if pods else {"metadata": {"name": node.rpartition("-")[0]}}
+        problems = list(diagnosis.event_problems(cluster.warnings(), about))
     except KubernetesError as error:
         logger.debug("pods of %s are not seen: %s", run, error)
         return ""
-    problems = [*diagnosis.pod_problems(found, {})]
-    for pod in found:
-        problems += diagnosis.event_problems(events, pod)
-    line = problems[-1].line if problems else ""
-    for of_job, of_step in _SETTINGS.items():
-        line = line.replace(of_job, of_step)
-    return one_line(line, 1000)
+    return one_line(problems[-1].line, 1000) if problems else ""
 
 
 def _is_of(pod: diagnosis.Object, node: str) -> bool:
-    return not node or (pod["metadata"].get("annotations") or {}).get(NODE_ANNOTATION) == node
+    return (pod["metadata"].get("annotations") or {}).get(NODE_ANNOTATION) == node
 
 
 @functools.cache

@@ -128,7 +128,11 @@ def test_two_processes_under_torchrun(s3: str, data: Path, tiny_model: Path, tmp
     def start(*trainings: dict[str, Any]) -> subprocess.Popen[str]:
         torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--max-restarts=1"]
         command = [sys.executable, *torchrun, "-m", "tests.sharpen.training.trainings", json.dumps(trainings)]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT)
+        # as a job's pods have it: else processes that are started again read addresses of those before them
+        environment = {**os.environ, "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+        return subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT, env=environment
+        )
 
     first = training("first", output)
     with start({**first, "mark": str(tmp_path / "began"), "seconds_a_step": 0.1}) as job:

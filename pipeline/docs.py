@@ -16,8 +16,9 @@ ROOMS = ROOT / "docs" / "images" / "rooms.svg"
 HEAD = """# Settings
 
 Made from the settings' models by `make settings`; `sharpen settings` prints the same. In a YAML file a group is a
-mapping (`training: {temperature: 0.02}`); with `--set` and on a run form its settings are written `group.name`
-(`--set training.temperature=0.02`). A step by itself takes those of its own group as options (`--temperature 0.02`).
+mapping (`training: {temperature: 0.02}`); with `--set` and in the `overrides` of a run form its settings are written
+`group.name` (`--set training.temperature=0.02`). A step by itself takes those of its own group as options
+(`--temperature 0.02`).
 An unknown name is an error.
 
 """

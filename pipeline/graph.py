@@ -40,7 +40,7 @@ from pipeline.exit_handler import finish
 from pipeline.parameters import Settings
 from pipeline.plan import plan
 from pipeline.pods import cache_all, configure_pods
-from pipeline.run_form import add_choices, compiled_json, description, signature
+from pipeline.run_form import add_choices, compiled_json, docstring, signature
 
 PIPELINE_NAME = "sharpen"
 
@@ -68,7 +68,7 @@ def make_pipeline(rounds: int = 1, cluster: Settings | None = None) -> GraphComp
             configure_pods(cluster)
 
     graph.__signature__ = form  # type: ignore[attr-defined]
-    graph.__doc__ = description()
+    graph.__doc__ = docstring()
     return add_choices(dsl.pipeline(name=PIPELINE_NAME)(graph))
 
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, get_args, get_origin
 
 from components.command_line import parse_value
-from pipeline.parameters import GROUPS, TOP_LEVEL, Settings, assign, setting_field
+from pipeline.parameters import GROUPS, TOP_LEVEL, Settings, assign, every_setting, setting_field
 from sharpen.errors import InputError
 from sharpen.settings import load_json, shown_value
 
@@ -37,6 +37,7 @@ AS_COMPILED = ("train_data", "base_model", "model_name")
 """Fields that mean the compiled value when somebody empties them."""
 
 SUMMARY = "Fine-tune a text-embedding model for retrieval on your own data, measure it, promote it if it is better."
+_FIELDS = {name: field for name, field in every_setting() if name in FORM}
 _OVERRIDES, _NONE = "overrides", "none"
 _HELP = (
     'Any other setting, as a JSON object, for example {"training.max_steps": 500}; none that has a field of its own.'
@@ -77,7 +78,7 @@ def settings_of(inputs: Mapping[str, Any], compiled: Mapping[str, Any] | None = 
     fields |= {name: value for name, value in (compiled or {}).items() if not fields.get(name)}
     values: dict[str, Any] = {}
     for setting, value in fields.items():
-        if setting in TOP_LEVEL or value != setting_field(setting).default:
+        if setting in TOP_LEVEL or value != _FIELDS[setting].default:
             assign(values, setting, value)
     faults = []
     for setting, value in _flat(_object(inputs.get(_OVERRIDES) or {})):
@@ -115,12 +116,18 @@ def signature(defaults: Settings) -> inspect.Signature:
 
 
 def description() -> str:
-    """What the pipeline does and what each field means: the docstring of the pipeline's function."""
-    helps = {input_name(setting): setting_field(setting).description for setting in FORM} | {_OVERRIDES: _HELP}
-    listed = [f"- `{name}`: {text}" for name, text in sorted(helps.items())]
-    arguments = [f"    {name}: {text}" for name, text in helps.items()]
+    """What the pipeline does and what each field means, as Markdown."""
     note = "Fields of the run form (empty text: as compiled; empty store: the cluster's own):"
-    return "\n".join([SUMMARY, "", note, "", *listed, "", "Args:", *arguments, ""])
+    return "\n".join([SUMMARY, "", note, "", *(f"- `{name}`: {text}" for name, text in sorted(_helps().items()))])
+
+
+def docstring() -> str:
+    """`description` as the pipeline's function has it, from which kfp takes the help of each input."""
+    return "\n".join([description(), "", "Args:", *(f"    {name}: {text}" for name, text in _helps().items()), ""])
+
+
+def _helps() -> dict[str, str]:
+    return {input_name(setting): _FIELDS[setting].description or "" for setting in FORM} | {_OVERRIDES: _HELP}
 
 
 def add_choices(pipeline: Any) -> Any:
@@ -130,7 +137,7 @@ def add_choices(pipeline: Any) -> Any:
     """
     fields = pipeline.pipeline_spec.root.input_definitions.parameters
     for setting in FORM:
-        kind = setting_field(setting).annotation
+        kind = _FIELDS[setting].annotation
         if get_origin(kind) is Literal:
             for choice in get_args(kind):
                 fields[input_name(setting)].literals.add().string_value = choice

@@ -67,7 +67,7 @@ def test_a_first_run_trains_and_every_step_gets_its_own_settings(tmp_path: Path,
     fingerprints = [value for name, value in found.items() if name.endswith("_fingerprint")]
     assert len({*fingerprints}) == 5
     page = (tmp_path / "page.md").read_text()
-    assert page.startswith("## sharpened: train: no earlier run") and "- data.seed: `3`" in page
+    assert "no earlier run of this model has finished" in page and "data.seed" in page
     # other settings of the training are no other data
     other = planned(tmp_path, {**inputs, "training_temperature": 0.5})
     assert [name for name in NAMES if other[name] != found[name]] == ["run_inputs", "run_settings", "training"]
@@ -84,7 +84,8 @@ def test_a_run_with_nothing_new_is_recorded_and_hands_on_what_any_skipped_run_do
     assert (found["Output"], found["reason"]) == ("skip", said)
     of_data_prep = [found[name] for name in ("train_data", "eval_data", "known", "data", "data_fingerprint")]
     assert of_data_prep == ["", "", "", "{}", ""]
-    assert last_run.describe_run(root, "sharpened", "mine") == said
+    noted = last_run.read(root, "sharpened")
+    assert noted is not None and (noted.skipped["run_id"], noted.skipped["reason"]) == ("mine", said)
     verdict, lines = find_block(capsys.readouterr().out) or ("", [])
     assert verdict == "skip" and f"  - {said}" in lines
     assert planned(tmp_path, {**inputs, "retraining_force": True})["Output"] == "train"

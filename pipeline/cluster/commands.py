@@ -99,7 +99,7 @@ def cancel(
     every: Annotated[bool, typer.Option("--all", help="All runs of the experiment that have not ended.")] = False,
     experiment: Experiment = EXPERIMENT,
 ) -> None:
-    """End a run on a cluster; its training job is removed by the run's last step."""
+    """End a run on a cluster; its training job is deleted at once."""
     from pipeline.cluster import experiments, runs, show
 
     if bool(run) == every:

@@ -32,7 +32,7 @@ def test_a_whole_run(whole_run: WholeRun, figures: Figures) -> None:
     assert whole_run.code == 0, command.text
     assert f"Verdict: {VERDICTS[PROMOTE]}" in command.text
     assert "v0001" in command.text
-    assert "Gain: ndcg_at_10 " in command.text
+    assert "Gain: nDCG@10 " in command.text
     assert "Report: " in command.text and "sharpen models pull" in command.text
     took = command.ended - command.started
     figures.note("pods", len(whole_run.pods), "pods")

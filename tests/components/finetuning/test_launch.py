@@ -24,7 +24,10 @@ def test_what_is_set_on_the_task_is_for_the_job(tmp_path: Path) -> None:
 
     @dsl.pipeline(name="p")
     def pipeline():  # not annotated: kfp takes a deferred `None` for a type
-        task = finetuning(data="d", negatives="", base_model="m", settings="", encoder="", job="", fingerprint="f")
+        card = dsl.importer(artifact_uri="s3://b/card", artifact_class=dsl.Dataset).output
+        cards = {"prepared_data": card, "mined_negatives": card}
+        texts = dict.fromkeys(("data", "negatives", "base_model", "settings", "encoder", "job", "fingerprint"), "")
+        task = finetuning(**texts, **cards)
         task.set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(2).set_memory_limit("64G")
         task.set_env_variable("NCCL_DEBUG", "INFO")
 

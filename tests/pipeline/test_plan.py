@@ -13,11 +13,10 @@ from pipeline.parameters import load
 from pipeline.plan import plan
 from pipeline.run_form import compiled_json, run_inputs
 from sharpen.registry import last_run
-from sharpen.registry.outcome import find_block, find_outcome
+from sharpen.registry.outcome import find_block
 from sharpen.registry.run_record import TrainingInputs
 from sharpen.store import storage
 from tests.sharpen.data.input_files import pair, write_rows
-from tests.sharpen.reports.html_pages import check_page
 
 NAMES = [name for name in plan.component_spec.outputs if name != "plan_page"]  # type: ignore[union-attr]
 

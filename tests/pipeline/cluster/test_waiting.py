@@ -89,7 +89,7 @@ def test_the_outcome_of_the_promotion_ends_it(kfp: FakeKfp, on: Sharpen, pages: 
         done = on(*command)
         assert done.code == 0, done.err
         lines = done.out.splitlines()
-        first = lines.index("             base  tuned    gain      95 % interval  better/worse")
+        (first,) = (number for number, line in enumerate(lines) if line.split()[:2] == ["base", "tuned"])
         assert lines[first:] == [line.rstrip() for line in ended.lines([])[:-1]] + [
             "Next:",
             "  sharpen models show help --store 's3://b/a b'",

@@ -33,7 +33,11 @@ def own_store(folder: Path) -> Iterator[EmbeddedStore]:
     with EmbeddedStore(folder / "store") as store, pytest.MonkeyPatch.context() as patch:
         for name, value in store.env().items():
             patch.setenv(name, value)
-        yield store
+        try:
+            yield store
+        finally:
+            # one that was started again would stay
+            store.down(force=True)
 
 
 def begin(store: EmbeddedStore, kind: str) -> None:

@@ -169,8 +169,8 @@ def test_a_second_run_repeats_only_what_changed_and_the_gate_can_say_no(
     second = sharpen(workshop, "run", "--config", "my.yaml", *changes)
     assert second.returncode == 3, second.stdout + second.stderr
     assert re.search(r"hard-negatives\n    not taken from the cache: .*; doing it again", second.stdout)
-    for step in ("data-prep", "evaluation before"):
-        assert re.search(rf"{step}\n  nothing changed", second.stdout), step
+    # there is a champion now, so what is measured before training is another
+    assert re.search(r"data-prep\n  nothing changed", second.stdout)
     assert re.search(r"finetuning\n    fine-tuning: ", second.stdout)
     assert "Model:  not promoted" in second.stdout
     assert second.stderr.startswith("error: the gate did not promote")

@@ -60,5 +60,6 @@ def promotion(
 
     with exit_on_error("promotion"):
         given = (model, evaluation, model_name, store, settings, indexing, run_settings)
-        result = run_step(*given, seen=(run_inputs, examples), again=again)
+        logs = str(tuned_model.metadata.get("logs") or "")
+        result = run_step(*given, seen=(run_inputs, examples), again=again, logs=logs)
         return result.publish(promoted_model, decision_page, decision_metrics, decision)  # type: ignore[return-value]

@@ -92,6 +92,7 @@ def run_step(
     *,
     seen: tuple[str, ...],
     again: bool,
+    logs: str = "",
 ) -> PromotionResult:
     """Decide, promote and record as the pipeline asks; the rest is the component's. Raises what `promote` raises.
 
@@ -102,6 +103,7 @@ def run_step(
         settings, indexing: as JSON.
         seen: what the run trained with, as `TrainingInputs.from_json` takes it.
         again: another comparison may follow.
+        logs: address of what the training pods wrote.
     """
     indexed = StepSettings.from_json(indexing, where="indexing.").enabled
     checked = PromotionSettings.from_json(settings, where="promotion.")
@@ -129,6 +131,7 @@ def run_step(
         version=ended.version,
         run=run_id(),
         indexed=follows == INDEX,
+        logs=logs,
     )
     outcome.save(root, run_id())
     if follows != COMPARE_AGAIN:

@@ -72,6 +72,7 @@ class Outcome:
         report: address or path of the HTML report; empty for none.
         notes: how the figures are to be read: the score on dev, how worn the test set is.
         indexed: the promoted version gets a search index.
+        logs: address of what the training pods wrote; empty where no pods trained.
         at: when it was known, UTC, ISO 8601.
     """
 
@@ -87,6 +88,7 @@ class Outcome:
     report: str = ""
     notes: list[str] = field(default_factory=list)
     indexed: bool = False
+    logs: str = ""
     at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
     @property
@@ -171,6 +173,7 @@ def measured_outcome(
     version: str,
     run: str,
     indexed: bool = False,
+    logs: str = "",
 ) -> Outcome:
     """The outcome of a run that evaluated a model.
 
@@ -180,7 +183,7 @@ def measured_outcome(
         settings: of the gate.
         verdict, reasons, version: as `Outcome` has them.
         run: the run's id.
-        indexed: the promoted version gets a search index.
+        indexed, logs: as `Outcome` has them.
 
     Raises:
         InputError: the evaluation or the champion's pointer cannot be read.
@@ -201,6 +204,7 @@ def measured_outcome(
         report=storage.join(evaluation, "report.html"),
         notes=_notes(measured, settings.metric, decisions.earlier(root, measured, settings)),
         indexed=indexed,
+        logs=logs,
     )
 
 

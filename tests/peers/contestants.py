@@ -146,6 +146,9 @@ CONTESTANTS: dict[str, Callable[[Task], list[str]]] = {
 def run(name: str, task: Task, limit_minutes: float) -> Run:
     """Train in a process of its own. Ends the benchmark with the process's last lines if it fails or hangs."""
     environ = environment(task.folder, task.threads, ours=name != "FlagEmbedding")
+    if name == "Sharpen":
+        # as `limit_heaps` does at the start of a step, which here begins with the clock's torch
+        environ["MALLOC_ARENA_MAX"] = str(max(2, task.threads))
     run_process(name, CONTESTANTS[name](task), task.folder, environ, limit_minutes)
     times = task.folder / "times.json"
     if not times.is_file():

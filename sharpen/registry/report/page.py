@@ -128,6 +128,7 @@ def _render(
         "model": outcome.version,
         "champion": outcome.champion if outcome.champion != outcome.version else "",
         "report": outcome.report,
+        "training logs": outcome.logs,
     }
     return _page(
         title=outcome.model_name,

@@ -49,7 +49,7 @@ def test_one_step_decides_promotes_and_records(
     def train(tuned_model: dsl.Output[dsl.Model]) -> None:
         from components.kfp_context import write_card
 
-        write_card(tuned_model, "somewhere", {})
+        write_card(tuned_model, "somewhere", {"logs": "s3://b/model-logs"})
 
     @dsl.pipeline(name="promotion-test")
     def pipeline(store: str, settings: str) -> None:
@@ -71,7 +71,9 @@ def test_one_step_decides_promotes_and_records(
     pipeline(store=root, settings=json.dumps({"metric": "ndcg_at_10"}))
     assert registry.list_models(root) == (["code-search"] if verdict == "promote" else [])
     (page,) = (tmp_path / "kfp").rglob("promotion/decision_page")
-    assert ("Promoted as v0001" if verdict == "promote" else "Not promoted") in check_page(page.read_text())
+    shown = check_page(page.read_text())
+    assert ("Promoted as v0001" if verdict == "promote" else "Not promoted") in shown
+    assert "s3://b/model-logs" in shown
     (card,) = (tmp_path / "kfp").rglob("promotion/promoted_model")
     made = json.loads(card.read_text())
     assert made["display_name"] == ("code-search v0001" if verdict == "promote" else "code-search not promoted")

@@ -51,8 +51,8 @@ endef
 
 define make_venv
 @echo "Setting up $(VENV) (about two minutes, once)"
-@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) not found; name another with make PYTHON=python3.12"; exit 2; }
-@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+@command -v "$(PYTHON)" >/dev/null || { echo "error: $(PYTHON) not found; name another with make PYTHON=python3.12"; exit 2; }
+@test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
 endef
 
 $(VENV)/demo.done: pyproject.toml requirements.lock $(LOCKS)/demo.txt
@@ -102,7 +102,7 @@ lint: $(VENV)/dev.done  ## format, lint, types, layer rules
 .venv-tools/done: .github/requirements.txt
 .venv-docs/done .venv-tools/done:
 	@echo "Setting up $(@D) (half a minute, once)"
-	@test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+	@test -x $(@D)/bin/python || "$(PYTHON)" -m venv $(@D)
 	@$(@D)/bin/python -m pip install --quiet --quiet --no-deps --require-hashes --requirement $<
 	@touch $@
 
@@ -134,7 +134,7 @@ release: .venv-tools/done  ## build and check the packages, and list what the im
 
 # The lowest versions that pyproject.toml allows.
 .venv-minimum/done: pyproject.toml $(VENV)/dev.done
-	@test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+	@test -x $(@D)/bin/python || "$(PYTHON)" -m venv $(@D)
 	@$(BIN)/uv pip compile pyproject.toml --all-extras --resolution lowest-direct --python $(@D)/bin/python \
 		--quiet --output-file $(@D)/requirements.txt
 	@$(@D)/bin/python -m pip install --quiet --requirement $(@D)/requirements.txt "setuptools>=80"
@@ -167,7 +167,7 @@ pin-base:  ## pin the images' base to what its tag means now (needs docker)
 # An environment of its own: its requirements must not decide ours. What both need has the versions of the lock.
 .venv-flagembedding/peer.done: requirements.lock
 	@echo "Setting up .venv-flagembedding (about three minutes, once)"
-	@test -x .venv-flagembedding/bin/python || $(PYTHON) -m venv .venv-flagembedding
+	@test -x .venv-flagembedding/bin/python || "$(PYTHON)" -m venv .venv-flagembedding
 	@.venv-flagembedding/bin/python -m pip install --progress-bar off --quiet FlagEmbedding==1.4.2 \
 		$$(.venv-flagembedding/bin/python images/torch_wheel.py) \
 		$$(grep -E '^(transformers|accelerate|faiss-cpu)==' requirements.lock)

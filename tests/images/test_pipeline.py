@@ -70,7 +70,7 @@ def test_containers_give_what_processes_give(
     assert results(s3, "contained") == results(s3, "plain")
 
     def table(text: str) -> list[str]:
-        return re.findall(r"^\S+_at_\d+ .*$", text, flags=re.MULTILINE)
+        return re.findall(r"^\S+@\d+ .*$", text, flags=re.MULTILINE)
 
     assert len(table(plain.stdout)) >= 5
     assert table(contained.stdout) == table(plain.stdout)

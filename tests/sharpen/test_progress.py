@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sharpen import progress as module
-from sharpen.progress import clock, pace, progress
+from sharpen.progress import clock, progress, speed
 
 
 def test_a_log_gets_a_line_now_and_then_and_one_at_the_end(
@@ -33,8 +33,8 @@ def test_clock(seconds: float, text: str) -> None:
     ("rate", "text"),
     [(0, "?"), (0.4, "2.5 s each"), (1, "1.0 texts/s"), (12.34, "12.3 texts/s"), (8950.4, "8,950 texts/s")],
 )
-def test_pace(rate: float, text: str) -> None:
-    assert pace(rate, "texts") == text
+def test_speed(rate: float, text: str) -> None:
+    assert speed(rate, "texts") == text
 
 
 def test_a_total_that_is_known_only_later(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,8 +10,8 @@ from sharpen.errors import InputError
 
 def test_mining_that_is_switched_off_does_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     result = run_step("nowhere", "no data", "no model", '{"enabled": false}', "{}")
-    assert (result.address, result.metrics) == ("", {})
-    assert b"mining.enabled is false" in result.page
+    assert (result.address, result.facts) == ("", {})
+    assert "mining.enabled is false" in result.page
     assert "mining.enabled is off" in capsys.readouterr().out
     with pytest.raises(InputError):
         run_step("nowhere", "no data", "no model", '{"enabled": 3}', "{}")

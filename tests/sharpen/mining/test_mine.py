@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from kfp.dsl import HTML, Artifact, Metrics
+from kfp.dsl import HTML, Artifact
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
@@ -193,11 +193,11 @@ def test_the_step_as_the_pipeline_calls_it(data: str, tiny_model: Path, tmp_path
     result = run_step(address, data, model, settings, ENCODER.model_dump_json())
     assert result.address == address
     assert storage.is_complete(result.address)
-    assert result.metrics["negatives"] == result.facts["rows"]["negatives"] > 0
+    assert result.facts["rows"]["negatives"] > 0
     page = HTML(uri=str(tmp_path / "ui" / "report.html"))
-    output, metrics = Artifact(uri=address), Metrics(uri=str(tmp_path / "ui" / "metrics"))
-    assert result.publish(output, metrics, page) == address
-    assert output.metadata["rows"] == result.facts["rows"] and metrics.metadata == result.metrics
+    card = Artifact(uri=str(tmp_path / "ui" / "mined_negatives"))
+    assert result.publish(card, page) == address
+    assert (card.metadata["rows"], card.metadata["address"]) == (result.facts["rows"], address)
     assert (tmp_path / "ui" / "report.html").read_bytes().startswith(b"<!doctype html>")
     with pytest.raises(InputError, match=r"mining\.negative_numbr: unknown setting; did you mean negative_number"):
         run_step(address, data, model, '{"negative_numbr": 4}', "{}")

@@ -171,11 +171,14 @@ def _execute(
 ) -> dict[str, str]:
     from kfp import local
 
-    view = StepView(sys.stdout, log)
+    view, workspace = StepView(sys.stdout, log), folder / "workspace"
+    workspace.mkdir()
     try:
         local.init(
             runner,
             pipeline_root=str(folder / "kfp"),
+            # nothing uses it, but kfp makes one that it leaves in the temporary folder otherwise
+            workspace_root=str(workspace),
             raise_on_error=True,
             enable_caching=True,
             cache_root=str(cache),

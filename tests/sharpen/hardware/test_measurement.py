@@ -27,7 +27,9 @@ def nothing_chosen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[
     monkeypatch.setattr(hardware, "_chosen", None)
     monkeypatch.setenv(hardware.VARIABLE, "")
     monkeypatch.setenv("SHARPEN_CACHE", str(tmp_path))
+    before = torch.get_num_threads()
     yield
+    torch.set_num_threads(before)
 
 
 def measured_as(monkeypatch: pytest.MonkeyPatch, seconds: dict[str, float]) -> list[str]:

@@ -8,9 +8,12 @@ from pathlib import Path
 
 import torch
 
+from sharpen.hardware import measurement
 from sharpen.training.processes import process_group
 
 if __name__ == "__main__":
     os.sched_getaffinity = lambda pid: set(range(8))
+    # all of them fast: the machine that runs this may have fewer
+    measurement.fast_thread_count = lambda cores: cores
     with process_group() as exchange:
         (Path(sys.argv[1]) / str(exchange.rank)).write_text(str(torch.get_num_threads()))

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.store.server import EmbeddedStore
-from tests.pipeline.local.test_run import sharpen, write_examples
+from tests.pipeline.local.test_run import sharpen, write_inputs
 from tests.store_outages import KINDS, Call, Watched, own_store
 
 pytestmark = [pytest.mark.model, pytest.mark.store, pytest.mark.processes]
@@ -35,20 +35,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStore]:
 @pytest.fixture(scope="module")
 def workshop(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
     folder = tmp_path_factory.mktemp("workshop")
-    write_examples(folder / "examples.jsonl")
-    (folder / "my.yaml").write_text(
-        f"""
-train_data: examples.jsonl
-base_model: {tiny_model}
-model_name: tiny
-encoder: {{precision: fp32, query_max_len: 32, passage_max_len: 64}}
-data: {{test_share: 0.25, dev_share: 0.1}}
-mining: {{range_for_sampling: 1-40, negative_number: 4, relative_margin: null}}
-training: {{train_group_size: 3, train_batch_size: 32, max_steps: 30, save_steps: 10, learning_rate: 0.01}}
-promotion: {{min_queries: 10}}
-job: {{processes: 2}}
-"""
-    )
+    write_inputs(folder, tiny_model, "save_steps: 10")
     return folder
 
 

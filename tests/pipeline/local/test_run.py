@@ -37,6 +37,30 @@ def write_examples(path: Path, rows: int = 240) -> None:
             file.write(json.dumps({"query": query, "pos": [passage], "neg": []}) + "\n")
 
 
+def write_inputs(folder: Path, base_model: Path, training: str) -> None:
+    """Examples, and settings of a run on them that is over soon.
+
+    Args:
+        folder: takes both.
+        base_model: folder of the model.
+        training: settings of the training besides, as YAML.
+    """
+    write_examples(folder / "examples.jsonl")
+    (folder / "my.yaml").write_text(
+        f"""
+train_data: examples.jsonl
+base_model: {base_model}
+model_name: tiny
+encoder: {{precision: fp32, query_max_len: 32, passage_max_len: 64}}
+data: {{test_share: 0.25, dev_share: 0.1}}
+mining: {{range_for_sampling: 1-40, negative_number: 4, relative_margin: null}}
+training: {{train_group_size: 3, train_batch_size: 32, max_steps: 30, learning_rate: 0.01, {training}}}
+promotion: {{min_queries: 10}}
+job: {{processes: 2}}
+"""
+    )
+
+
 @pytest.fixture(scope="module")
 def workshop(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
     """A folder, with spaces and brackets in its path, that holds examples and a user's packages of our names."""
@@ -44,20 +68,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path
     for package in ("components", "pipeline", "sharpen"):
         (folder / package).mkdir(parents=True)
         (folder / package / "__init__.py").touch()
-    write_examples(folder / "examples.jsonl")
-    (folder / "my.yaml").write_text(
-        f"""
-train_data: examples.jsonl
-base_model: {tiny_model}
-model_name: tiny
-encoder: {{precision: fp32, query_max_len: 32, passage_max_len: 64}}
-data: {{test_share: 0.25, dev_share: 0.1}}
-mining: {{range_for_sampling: 1-40, negative_number: 4, relative_margin: null}}
-training: {{train_group_size: 3, train_batch_size: 32, max_steps: 30, learning_rate: 0.01, temperature: 0.05}}
-promotion: {{min_queries: 10}}
-job: {{processes: 2}}
-"""
-    )
+    write_inputs(folder, tiny_model, "temperature: 0.05")
     return folder
 
 

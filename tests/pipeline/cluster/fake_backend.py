@@ -173,6 +173,7 @@ class FakeBackend:
             "pipeline_version_id": str(uuid.uuid4()),
             "name": call.query["name"],
             "display_name": call.query.get("display_name") or call.query["name"],
+            "description": call.query.get("description", ""),
             "created_at": self.now(),
             "pipeline_spec": {"pipeline_spec": spec, "platform_spec": platform},
         }

@@ -283,13 +283,13 @@ def test_settings_come_from_a_file_beside_it_and_from_the_schedule(kfp: FakeKfp,
 def test_every_fault_of_a_file_is_told_before_anything_is_sent(kfp: FakeKfp, on: Sharpen, tmp_path: Path) -> None:
     file = write(
         tmp_path,
-        {**NIGHTLY, "settings": {"train_data": "rows.jsonl"}},
+        {**NIGHTLY, "settings": {"train_data": "rows.jsonl", "store": "models"}},
         {**WEEKLY, "settings": RUNS},
     )
     done = on("schedule", "apply", file)
     assert (done.code, kfp.calls) == (2, [])
     assert "nightly: train_data: rows.jsonl" in done.err
-    assert "nightly: store: is empty" in done.err
+    assert "nightly: store: models is on this machine" in done.err
     moves = {**WEEKLY, "settings": {**RUNS, "job": {"image": "x/y:latest"}}}
     done = on("schedule", "apply", write(tmp_path, NIGHTLY, moves))
     assert (done.code, kfp.calls) == (2, [])

@@ -10,6 +10,7 @@ import json
 import statistics
 import sys
 import tempfile
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from tests.peers.contestants import flagembedding_python, require_flagembedding
 from tests.peers.floor import FORMULA
 from tests.peers.miners import CACHED, DEFAULT, MARGIN, MINERS, NEGATIVES, RANGE, MiningTask, hn_mine
 from tests.peers.mining_data import MiningData, write_mining_data
+from tests.peers.neighbour import neighbours
 from tests.peers.process import Ended, environment, run_process
 from tests.peers.results import command, faster, spread, table, write_section
 from tests.peers.rounds import Schedule, in_turn
@@ -88,6 +90,7 @@ def arguments() -> argparse.Namespace:
         default=PRECISIONS,
         help=f"{DEFAULT}: what each contestant takes by itself",
     )
+    parser.add_argument("--neighbour", action="store_true", help="beside processes that keep half of the cores busy")
     parser.add_argument("--threads", type=int, default=machine.cores(), help="of every contestant")
     parser.add_argument("--batch_size", type=int, default=32, help="texts that a peer encodes at once")
     parser.add_argument(
@@ -127,11 +130,22 @@ def mine(
                     *(precision, given.batch_size, given.flagembedding),
                 )
                 environ = environment(where, given.threads, ours=name != "FlagEmbedding")
-                runs.append(run_process(name, MINERS[name](task), where, environ, given.limit_minutes))
+                with company(given):
+                    runs.append(run_process(name, MINERS[name](task), where, environ, given.limit_minutes))
             again = f", again {one.second[-1].seconds:.1f} s" if one.second else ""
             schedule.ended(name, f"{one.first[-1].seconds:.1f} s{again}, {one.first[-1].peak_gib:.2f} GiB")
-        title = f"Mining, {precision}, {data.queries:,} queries x {data.passages:,} passages"
+        title = f"Mining{beside(given)}, {precision}, {data.queries:,} queries x {data.passages:,} passages"
         write_section(title, mining_report(measured, data, precision, max(rates), described, given))
+
+
+def company(given: argparse.Namespace) -> AbstractContextManager[None]:
+    """What else computes on the machine while a contestant runs."""
+    return neighbours(max(1, machine.cores() // 2)) if given.neighbour else nullcontext()
+
+
+def beside(given: argparse.Namespace) -> str:
+    """The condition, in a section's title."""
+    return " beside a busy neighbour" if given.neighbour else ""
 
 
 def fastest(precision: str) -> str:
@@ -185,7 +199,7 @@ def mining_report(
             "is the resident high-water mark of the process and its children. `again` repeats the command with the "
             "caches that the first run left: Sharpen's vectors and sentence-transformers' `cache_folder`; every first "
             "run starts with empty caches.",
-            f"Settings: {settings_told(precision, given)}",
+            f"Settings: {settings_told(precision, given)}{conditions_told(given)}",
             f"Floor: {floor:.3g} s = {encoding / 1e12:.3g} TFLOP of encoding the {data.tokens:,} unpadded tokens "
             f"of the distinct texts ({FORMULA}; forward only here) and {data.search / 1e12:.3g} TFLOP of search, at "
             f"{rate / 1e9:,.0f} GFLOP/s, the highest of {len(ours.first)} measured rates of matrix products.",
@@ -210,6 +224,12 @@ def settings_told(precision: str, given: argparse.Namespace) -> str:
     )
 
 
+def conditions_told(given: argparse.Namespace) -> str:
+    """Who else computed meanwhile, in words."""
+    busy = max(1, machine.cores() // 2)
+    return f" Beside each, {busy} other process(es) of the same priority compute without a pause." * given.neighbour
+
+
 def encode(
     folder: Path, model: Path, data: MiningData, precision: str, described: str, given: argparse.Namespace
 ) -> None:
@@ -227,11 +247,12 @@ def encode(
                 *["--texts", str(data.pool), "--max_len", str(given.passage_max_len), "--precision", precision],
                 *["--batch_size", str(given.batch_size), "--output", str(output)],
             ]
-            run_process(name, arguments, where, environment(where, given.threads), given.limit_minutes)
+            with company(given):
+                run_process(name, arguments, where, environment(where, given.threads), given.limit_minutes)
             facts = json.loads(output.with_suffix(".json").read_text())
             measured[name].append(Encoded(**facts, vectors=np.load(output)))
             schedule.ended(name, f"{facts['seconds']:.1f} s, {facts['peak_gib']:.2f} GiB")
-        title = f"Encoding, {precision}, {data.passages:,} passages"
+        title = f"Encoding{beside(given)}, {precision}, {data.passages:,} passages"
         write_section(title, encoding_report(measured, data, max(rates), described, given))
 
 

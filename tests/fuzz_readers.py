@@ -22,6 +22,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -278,14 +279,21 @@ def python(folder: Path, rng: random.Random) -> None:
 def own(folder: Path, rng: random.Random) -> None:
     """A data set of ours of which a file was damaged; half of the time with a marker mended to match."""
     address = str(folder / "own")
-    data = read_dataset(str(write_rows(folder / "rows.jsonl", [pair(n, neg=["x"], neg_scores=[1]) for n in range(4)])))
     with storage.publish(address, producer="fuzz") as written:
-        data.save(written)
+        undamaged().save(written)
         if mended := rng.random() < 0.5:
             damage(written, rng)
     if not mended:
         damage(folder / "own", rng)
     read_dataset(address)
+
+
+@cache
+def undamaged() -> DataSet:
+    """A small data set with every table."""
+    with tempfile.TemporaryDirectory() as folder:
+        rows = [pair(n, neg=["x"], neg_scores=[1]) for n in range(4)]
+        return read_dataset(str(write_rows(Path(folder) / "rows.jsonl", rows)))
 
 
 def damage(folder: Path, rng: random.Random) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -16,7 +17,7 @@ from sharpen.store import storage
 
 SPLITS = ("train", "dev", "test")
 
-Schema = Mapping[str, type[pl.DataType]]
+Schema = Mapping[str, type[pl.DataType] | pl.DataType]
 
 # Columns that a data set is made from; `text_key` comes as the last one of the corpus and of the queries.
 CORPUS = {"passage_id": pl.String, "title": pl.String, "text": pl.String}
@@ -31,6 +32,7 @@ QUERIES = {
 QRELS = {"query_id": pl.String, "passage_id": pl.String, "grade": pl.Int32, "split": pl.String}
 GIVEN_NEGATIVES = {"query_id": pl.String, "passage_id": pl.String}
 TEACHER_SCORES = {"query_id": pl.String, "passage_id": pl.String, "score": pl.Float64}
+SOURCES = {"source": pl.String, "weight": pl.Float64, "in_batch": pl.String}
 NEGATIVES = {
     "query_id": pl.String,
     "passage_id": pl.String,
@@ -54,13 +56,22 @@ _TABLES = {
     "qrels": QRELS,
     "given_negatives": GIVEN_NEGATIVES,
     "teacher_scores": TEACHER_SCORES,
+    "sources": SOURCES,
 }
 TABLES = tuple(_TABLES)
-_OPTIONAL = ("given_negatives", "teacher_scores")
+_OPTIONAL = ("given_negatives", "teacher_scores", "sources")
+# tables that count as part of the data only where they have rows, so that data without them stay what they were
+_LATER_TABLES = ("sources",)
 _TEXT_KEY = {"text_key": pl.UInt64}
 _KEYED = ("corpus", "queries")
 # columns that data sets written by earlier versions lack
 _LATER = {"corpus": ("text_key",), "queries": ("text_key", "group")}
+
+# Columns that a table has where somebody knows something of some row, and what stands in the other rows.
+OPTIONAL_COLUMNS: dict[str, dict[str, tuple[type[pl.DataType] | pl.DataType, Any]]] = {
+    "corpus": {},
+    "queries": {"fields": (pl.String, ""), "time": (pl.Datetime("us", "UTC"), None)},
+}
 
 
 def empty(schema: Schema) -> pl.DataFrame:
@@ -77,10 +88,13 @@ class DataSet:
             `data.text.text_key` of title and text.
         queries: one row a query, sorted by query_id, ids unique: query_id, text, split (the only one it is in), source
             (name of the input), instruction (empty: the model's), group, text_key. Queries of one group come from one
-            document or belong together otherwise, so their results are not independent; null: none known.
+            document or belong together otherwise, so their results are not independent; null: none known. Of
+            `OPTIONAL_COLUMNS` those of which something is known: fields (a JSON object of texts, empty: none), time.
         qrels: judged pairs: query_id, passage_id, grade, split; `data.relevance` says what grades mean.
         given_negatives: negatives that the user brought: query_id, passage_id.
         teacher_scores: scores of a teacher for pairs, positive or negative: query_id, passage_id, score.
+        sources: sources that are trained in another way than the rest: source, weight (how often its queries come,
+            beside a source of as many queries and weight 1), in_batch (``all`` or ``own_group``, as `SourceSettings`).
     """
 
     corpus: pl.DataFrame
@@ -88,6 +102,7 @@ class DataSet:
     qrels: pl.DataFrame
     given_negatives: pl.DataFrame = field(default_factory=lambda: empty(GIVEN_NEGATIVES))
     teacher_scores: pl.DataFrame = field(default_factory=lambda: empty(TEACHER_SCORES))
+    sources: pl.DataFrame = field(default_factory=lambda: empty(SOURCES))
     # as the manifest says; `replace` does not copy it
     _stored_fingerprint: str = field(default="", init=False, repr=False, compare=False)
 
@@ -117,21 +132,30 @@ class DataSet:
         return passage_texts(self.corpus).to_list()
 
     def counts(self) -> dict[str, int]:
-        """Rows of each table."""
-        return {name: getattr(self, name).height for name in _TABLES}
+        """Rows of each table that is part of the data."""
+        return {name: getattr(self, name).height for name in self._parts()}
+
+    def _parts(self) -> dict[str, Schema]:
+        """Name and columns, without text_key, of the tables that are part of the data."""
+        parts: dict[str, Schema] = {}
+        for name, schema in _TABLES.items():
+            table: pl.DataFrame = getattr(self, name)
+            if not (name in _LATER_TABLES and table.is_empty()):
+                parts[name] = {**schema, **_known_columns(name, table)}
+        return parts
 
     def fingerprint(self) -> str:
         """`data.fingerprint.fingerprint` of the tables without text_key; a finished data set has it in its manifest."""
         if self._stored_fingerprint:
             return self._stored_fingerprint
-        return fingerprint({name: _cast(getattr(self, name), schema) for name, schema in _TABLES.items()})
+        return fingerprint({name: _cast(getattr(self, name), schema) for name, schema in self._parts().items()})
 
     def save(self, folder: Path) -> None:
         """Write every table as ``<folder>/<table>/part-00000.parquet``; optional tables without rows are left out."""
-        for name, schema in _TABLES.items():
+        for name, schema in self._parts().items():
             table: pl.DataFrame = getattr(self, name)
             if not (name in _OPTIONAL and table.is_empty()):
-                write_table(table, folder / name, schema | _TEXT_KEY if name in _KEYED else schema)
+                write_table(table, folder / name, {**schema, **_TEXT_KEY} if name in _KEYED else schema)
 
     @classmethod
     def load(cls, folder: Path) -> DataSet:
@@ -141,8 +165,9 @@ class DataSet:
             if name in _OPTIONAL and not (folder / name).is_dir():
                 tables[name] = empty(schema)
             else:
-                stored = schema | _TEXT_KEY if name in _KEYED else schema
-                tables[name] = read_table(folder / name, stored, _LATER.get(name, ()))
+                optional = {column: kind for column, (kind, _) in OPTIONAL_COLUMNS.get(name, {}).items()}
+                stored = {**schema, **optional, **(_TEXT_KEY if name in _KEYED else {})}
+                tables[name] = read_table(folder / name, stored, [*_LATER.get(name, ()), *optional])
         data = cls(**tables)
         if storage.is_complete(str(folder)):
             data._stored_fingerprint = str(storage.read_manifest(str(folder)).facts.get("fingerprint", ""))
@@ -152,6 +177,39 @@ class DataSet:
     def open(cls, uri: str) -> DataSet:
         """The finished data set at an address (`storage.open_artifact`)."""
         return cls.load(storage.open_artifact(uri))
+
+
+def _known_columns(name: str, table: pl.DataFrame) -> Schema:
+    """The optional columns of a table that say something of some row."""
+    known: dict[str, type[pl.DataType] | pl.DataType] = {}
+    for column, (kind, default) in OPTIONAL_COLUMNS.get(name, {}).items():
+        nothing = pl.lit(default, dtype=kind)
+        if column in table.columns and table.select(pl.col(column).ne_missing(nothing).any()).item():
+            known[column] = kind
+    return known
+
+
+def with_optional(name: str, table: pl.DataFrame, columns: Iterable[str]) -> pl.DataFrame:
+    """The table with these optional columns; those that it lacks hold what stands for nothing known.
+
+    Args:
+        name: of the table, ``queries`` or ``corpus``.
+        table: its rows.
+        columns: of `OPTIONAL_COLUMNS`.
+    """
+    missing = [column for column in columns if column not in table.columns]
+    optional = OPTIONAL_COLUMNS[name]
+    return table.with_columns(
+        pl.lit(optional[column][1], dtype=optional[column][0]).alias(column) for column in missing
+    )
+
+
+def stack(name: str, tables: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """The rows of several tables called `name`, with the optional columns that any of the `tables` has."""
+    optional = [column for column in OPTIONAL_COLUMNS.get(name, {}) if any(column in table.columns for table in tables)]
+    required = [column for column in tables[0].columns if column not in optional]
+    filled = [with_optional(name, table, optional) if optional else table for table in tables]
+    return pl.concat([table.select(*required, *optional) for table in filled])
 
 
 def _cast(table: pl.DataFrame, schema: Schema) -> pl.DataFrame:

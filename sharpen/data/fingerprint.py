@@ -17,11 +17,12 @@ def fingerprint(tables: Mapping[str, pl.DataFrame]) -> str:
     """SHA-256 (hex) of tables: of the lines ``<table> <rows>`` and, for each column, ``<column> <SHA-256>``.
 
     Rows are sorted by all columns but title and text, which follow from the ids. The SHA-256 of a column is that of
-    three digests: of a byte a row that is 1 where the cell is empty; of the values (numbers: 64 bits, little-endian;
-    texts: their lengths in UTF-8 bytes, as such numbers); and of the UTF-8 bytes of all texts.
+    three digests: of a byte a row that is 1 where the cell is empty; of the values (numbers, and times as microseconds
+    since 1970: 64 bits, little-endian; texts: their lengths in UTF-8 bytes, as such numbers); and of the UTF-8 bytes of
+    all texts.
 
     Args:
-        tables: name -> table of text, number and truth columns; the order of tables and columns counts.
+        tables: name -> table of text, number, truth and time columns; the order of tables and columns counts.
     """
     digest = hashlib.sha256()
     for name, table in tables.items():
@@ -41,6 +42,8 @@ def _of_column(column: pl.Series) -> str:
             part = part.fill_null("")
             texts.update(part.str.join("").item().encode())
             part = part.str.len_bytes()
+        if part.dtype.is_temporal():
+            part = part.to_physical()
         kind, little_endian = (pl.Float64, "<f8") if part.dtype.is_float() else (pl.Int64, "<i8")
         numbers.update(part.cast(kind).fill_null(0).to_numpy().astype(little_endian).tobytes())
     return hashlib.sha256(empty.digest() + numbers.digest() + texts.digest()).hexdigest()

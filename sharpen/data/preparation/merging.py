@@ -15,7 +15,8 @@ def merge(data: DataSet) -> WorkingSet:
 
     Of several ids for one text, the smallest that the user gave is kept; an id that is a hash of the text only where
     there is no other. Queries that several sources share are merged too, because the positives of one would be false
-    negatives of the other; the merged query belongs to the first source and the first group by name.
+    negatives of the other; the merged query belongs to the first source and the first group by name,
+    and has the latest of the times.
     """
     passages, queries = data.corpus, data.queries
     passage_ids = _survivors(passages, ["text_key"], "passage_id")
@@ -28,14 +29,16 @@ def merge(data: DataSet) -> WorkingSet:
     qrels = best_of_pair(renamed["qrels"], "grade", ["query_id", "passage_id", "split"])
     negatives = renamed["given_negatives"].unique()
     true_negatives = without_positives(negatives, qrels)
+    # nothing known is less than anything known
+    known = [column for column in ("fields", "time") if column in queries.columns]
     origins = (
-        _renamed(queries.select("query_id", "source", "group"), passage_ids, query_ids)
+        _renamed(queries.select("query_id", "source", "group", *known), passage_ids, query_ids)
         .group_by("query_id")
-        .agg(pl.col("source", "group").min())
+        .agg(pl.col("source", "group").min(), *(pl.col(column).max() for column in known))
     )
     merged_queries = (
         queries.join(query_ids.filter(pl.col("query_id") == pl.col("survivor")), on="query_id", how="semi")
-        .drop("source", "group")
+        .drop("source", "group", *known)
         .join(origins, on="query_id")
         .sort("query_id")
     )
@@ -47,6 +50,7 @@ def merge(data: DataSet) -> WorkingSet:
             qrels=qrels,
             given_negatives=true_negatives,
             teacher_scores=best_of_pair(renamed["teacher_scores"], "score", ["query_id", "passage_id"]),
+            sources=data.sources,
         ),
         {
             "passages_merged": data.corpus.height - corpus.height,

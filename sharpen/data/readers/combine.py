@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import polars as pl
 
-from sharpen.data.dataset import TABLES, DataSet
+from sharpen.data.dataset import TABLES, DataSet, stack
 from sharpen.data.readers.tables import best_of_pair, without_positives
 
 
@@ -38,7 +38,7 @@ def combine(parts: dict[str, DataSet]) -> DataSet:
     passages = _clashes(parts, "corpus", "passage_id", ["title", "text"])
     queries = _clashes(parts, "queries", "query_id", None)
     renamed = [_renamed(name, part, passages, queries) for name, part in sorted(parts.items())]
-    stacked = {table: pl.concat([getattr(part, table) for part in renamed]) for table in TABLES}
+    stacked = {table: stack(table, [getattr(part, table) for part in renamed]) for table in TABLES}
     qrels = best_of_pair(stacked["qrels"], "grade", ["query_id", "passage_id", "split"])
     return DataSet(
         corpus=stacked["corpus"].unique("passage_id").sort("passage_id"),
@@ -46,6 +46,7 @@ def combine(parts: dict[str, DataSet]) -> DataSet:
         qrels=qrels,
         given_negatives=without_positives(stacked["given_negatives"].unique(), qrels),
         teacher_scores=best_of_pair(stacked["teacher_scores"], "score", ["query_id", "passage_id"]),
+        sources=stacked["sources"].unique("source", keep="first", maintain_order=True).sort("source"),
     )
 
 

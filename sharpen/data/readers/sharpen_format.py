@@ -10,7 +10,7 @@ from sharpen.data.readers.rows import ReadReport
 from sharpen.errors import InputError
 from sharpen.store import storage
 
-_MAY_BE_NULL = frozenset({"group"})
+_MAY_BE_NULL = frozenset({"group", "time"})
 
 
 def find(address: str) -> InputFile | None:

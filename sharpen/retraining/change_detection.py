@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from sharpen import typed_json
+from sharpen.data import examples
 from sharpen.data.dataset import DataSet
 from sharpen.registry import last_run
 from sharpen.registry.run_record import OVERTAKEN, LastRun
-from sharpen.retraining import examples
 from sharpen.store import storage
 
 TRAIN, SKIP = "train", "skip"

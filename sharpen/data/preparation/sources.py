@@ -8,7 +8,7 @@ from typing import Literal
 import polars as pl
 
 from sharpen.data.dataset import DataSet
-from sharpen.data.preparation.splitting import GROUPS
+from sharpen.data.preparation.splits.assignment import GROUPS
 from sharpen.data.preparation.working_set import of_queries
 from sharpen.data.readers import InputFile, ReadReport, combine, detect_inputs, distinct_names, read_input
 from sharpen.data.readers.content import content_hash

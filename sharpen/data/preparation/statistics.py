@@ -11,8 +11,8 @@ import numpy as np
 import polars as pl
 
 from sharpen.data.dataset import SPLITS, DataSet
-from sharpen.data.preparation.leaks import Leaks
 from sharpen.data.preparation.sources import Sources
+from sharpen.data.preparation.splits.leaks import Leaks
 from sharpen.data.preparation.working_set import WorkingSet
 from sharpen.data.readers import ReadReport
 from sharpen.data.readers.rows import SHOWN_FAULTS

@@ -15,7 +15,7 @@ import torch
 import transformers
 from transformers import HfArgumentParser
 
-from sharpen.data.preparation.splitting import lot
+from sharpen.data.preparation.splits.assignment import lot
 from sharpen.data.preparation.working_set import of_queries
 from sharpen.data.readers import detect_inputs, distinct_names, input_name, read_dataset
 from sharpen.data.readers.content import content_of

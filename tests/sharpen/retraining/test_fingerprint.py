@@ -48,7 +48,7 @@ def test_a_change_in_one_steps_code_changes_its_fingerprint_alone(
 
     assert changed("mining/rules.py") == {"mining", "run"}
     assert changed("training/loop.py") == {"training", "run"}
-    assert changed("data/preparation/leaks.py") == {"data", "run"}
+    assert changed("data/preparation/splits/leaks.py") == {"data", "run"}
     assert changed("index/build.py") == {"indexing"}
     assert changed("evaluation/comparison.py") == {"evaluation", "run"}
     assert changed("models/pooling.py") == {"mining", "training", "evaluation", "indexing", "run"}

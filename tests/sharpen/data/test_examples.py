@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sharpen.data.dataset import DataSet
+from sharpen.data.examples import as_bytes, difference, example_hashes, from_bytes
 from sharpen.data.preparation.prepare import prepare
 from sharpen.data.preparation.settings import DataSettings
 from sharpen.data.readers import read_dataset
-from sharpen.retraining.examples import as_bytes, difference, example_hashes, from_bytes
 from sharpen.store import storage
 from tests.sharpen.data.input_files import pair, passage, question, write_beir, write_rows
 

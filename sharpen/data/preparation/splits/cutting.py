@@ -7,9 +7,9 @@ from dataclasses import replace
 import polars as pl
 
 from sharpen.data.dataset import with_groups
-from sharpen.data.preparation.leaks import Leaks, describe, find_leaks, refuse, splits_without_passages_of_others
 from sharpen.data.preparation.settings import DataSettings
-from sharpen.data.preparation.splitting import Slice, assign, components_of, lot
+from sharpen.data.preparation.splits.assignment import Slice, assign, components_of, lot
+from sharpen.data.preparation.splits.leaks import Leaks, describe, find_leaks, refuse, splits_without_passages_of_others
 from sharpen.data.preparation.working_set import WorkingSet
 from sharpen.data.text import key_id
 from sharpen.errors import InputError

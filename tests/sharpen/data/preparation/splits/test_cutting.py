@@ -7,11 +7,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from sharpen.data.preparation.leaks import splits_without_passages_of_others
 from sharpen.data.preparation.merging import merge
 from sharpen.data.preparation.settings import DataSettings
 from sharpen.data.preparation.splits import make_splits
-from sharpen.data.preparation.splitting import GROUPS
+from sharpen.data.preparation.splits.assignment import GROUPS
+from sharpen.data.preparation.splits.leaks import splits_without_passages_of_others
 from sharpen.data.preparation.working_set import WorkingSet
 from sharpen.data.readers import read_dataset
 from sharpen.errors import InputError

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sharpen.data.preparation.splitting import GROUPS, Slice, assign, components_of, lot
+from sharpen.data.preparation.splits.assignment import GROUPS, Slice, assign, components_of, lot
 
 KEYS = {"text_key": pl.UInt64}
 NO_GROUPS = pl.DataFrame(schema=GROUPS)

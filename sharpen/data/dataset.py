@@ -11,6 +11,7 @@ import polars as pl
 
 from sharpen.data.fingerprint import fingerprint
 from sharpen.data.parquet import parquet_faults, read_parquet
+from sharpen.data.task_type import TaskType
 from sharpen.data.text import passage_texts, text_keys
 from sharpen.errors import InputError
 from sharpen.store import storage
@@ -32,6 +33,7 @@ QUERIES = {
 QRELS = {"query_id": pl.String, "passage_id": pl.String, "grade": pl.Int32, "split": pl.String}
 GIVEN_NEGATIVES = {"query_id": pl.String, "passage_id": pl.String}
 TEACHER_SCORES = {"query_id": pl.String, "passage_id": pl.String, "score": pl.Float64}
+SIMILARITY_LABELS = {"query_id": pl.String, "passage_id": pl.String, "label": pl.Float64, "split": pl.String}
 SOURCES = {"source": pl.String, "weight": pl.Float64, "in_batch": pl.String}
 NEGATIVES = {
     "query_id": pl.String,
@@ -56,12 +58,15 @@ _TABLES = {
     "qrels": QRELS,
     "given_negatives": GIVEN_NEGATIVES,
     "teacher_scores": TEACHER_SCORES,
+    "similarity_labels": SIMILARITY_LABELS,
     "sources": SOURCES,
 }
 TABLES = tuple(_TABLES)
-_OPTIONAL = ("given_negatives", "teacher_scores", "sources")
+OF_PAIRS = tuple(name for name, schema in _TABLES.items() if {"query_id", "passage_id"} <= schema.keys())
+"""Tables of pairs of a query and a passage."""
+_OPTIONAL = ("given_negatives", "teacher_scores", "similarity_labels", "sources")
 # tables that count as part of the data only where they have rows, so that data without them stay what they were
-_LATER_TABLES = ("sources",)
+_LATER_TABLES = ("similarity_labels", "sources")
 _TEXT_KEY = {"text_key": pl.UInt64}
 _KEYED = ("corpus", "queries")
 # columns that data sets written by earlier versions lack
@@ -70,7 +75,12 @@ _LATER = {"corpus": ("text_key",), "queries": ("text_key", "group")}
 # Columns that a table has where somebody knows something of some row, and what stands in the other rows.
 OPTIONAL_COLUMNS: dict[str, dict[str, tuple[type[pl.DataType] | pl.DataType, Any]]] = {
     "corpus": {},
-    "queries": {"fields": (pl.String, ""), "time": (pl.Datetime("us", "UTC"), None)},
+    "queries": {
+        "fields": (pl.String, ""),
+        "time": (pl.Datetime("us", "UTC"), None),
+        "task_type": (pl.String, TaskType.RETRIEVAL.value),
+        "label": (pl.String, ""),
+    },
 }
 
 
@@ -81,7 +91,8 @@ def empty(schema: Schema) -> pl.DataFrame:
 
 @dataclass
 class DataSet:
-    """A retrieval data set. Tables made by hand may lack text_key, which is computed then, and group.
+    """Queries, passages and judgements. Tables made by hand may lack text_key, which is computed then, and the columns
+    group, task_type and label.
 
     Attributes:
         corpus: one row a passage, sorted by passage_id, ids unique: passage_id, title, text, and text_key, the
@@ -89,10 +100,14 @@ class DataSet:
         queries: one row a query, sorted by query_id, ids unique: query_id, text, split (the only one it is in), source
             (name of the input), instruction (empty: the model's), group, text_key. Queries of one group come from one
             document or belong together otherwise, so their results are not independent; null: none known. Of
-            `OPTIONAL_COLUMNS` those of which something is known: fields (a JSON object of texts, empty: none), time.
+            `OPTIONAL_COLUMNS` those of which something is known: fields (a JSON object of texts, empty: none), time;
+            and always task_type (a `TaskType`) and label (of texts of classification or clustering;
+            empty: none).
         qrels: judged pairs: query_id, passage_id, grade, split; `data.relevance` says what grades mean.
         given_negatives: negatives that the user brought: query_id, passage_id.
         teacher_scores: scores of a teacher for pairs, positive or negative: query_id, passage_id, score.
+        similarity_labels: how alike people find the texts of a pair (sts): query_id, passage_id, label, split; the
+            labels of one source are on one scale.
         sources: sources that are trained in another way than the rest: source, weight (how often its queries come,
             beside a source of as many queries and weight 1), in_batch (``all`` or ``own_group``, as `SourceSettings`).
     """
@@ -102,6 +117,7 @@ class DataSet:
     qrels: pl.DataFrame
     given_negatives: pl.DataFrame = field(default_factory=lambda: empty(GIVEN_NEGATIVES))
     teacher_scores: pl.DataFrame = field(default_factory=lambda: empty(TEACHER_SCORES))
+    similarity_labels: pl.DataFrame = field(default_factory=lambda: empty(SIMILARITY_LABELS))
     sources: pl.DataFrame = field(default_factory=lambda: empty(SOURCES))
     # as the manifest says; `replace` does not copy it
     _stored_fingerprint: str = field(default="", init=False, repr=False, compare=False)
@@ -113,6 +129,7 @@ class DataSet:
             self.corpus = self.corpus.with_columns(text_keys(passage_texts(self.corpus)))
         if "text_key" not in self.queries.columns:
             self.queries = self.queries.with_columns(text_keys(self.queries["text"]))
+        self.queries = with_optional("queries", self.queries, ("task_type", "label"))
 
     def queries_of(self, split: str) -> pl.DataFrame:
         """The queries of one split, sorted by query_id."""

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from sharpen.data.dataset import DataSet
+from sharpen.data.dataset import OF_PAIRS, DataSet
 from sharpen.errors import InputError
 
 _SHOWN = 3
@@ -96,7 +96,8 @@ def check_ids(data: DataSet, negatives: pl.DataFrame | None = None, address: str
     given = ("given negatives", data.given_negatives) if negatives is None else ("negatives", negatives)
     remedy = "add them or take the rows out" if negatives is None else "use negatives that were mined on this data set"
     faults = []
-    for name, table in (("qrels", data.qrels), ("teacher_scores", data.teacher_scores), given):
+    others = ((name, getattr(data, name)) for name in OF_PAIRS if name != "given_negatives")
+    for name, table in (*others, given):
         for column, known in (("query_id", data.queries), ("passage_id", data.corpus)):
             unknown = table.select(column).unique().join(known, on=column, how="anti").sort(column)[column]
             if len(unknown):

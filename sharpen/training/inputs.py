@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 import polars as pl
 
-from sharpen.data.dataset import INCONSISTENT_QUERIES, NEGATIVES, TEACHER_SCORES, DataSet, read_table
+from sharpen.data.dataset import INCONSISTENT_QUERIES, NEGATIVES, OF_PAIRS, TEACHER_SCORES, DataSet, read_table
 from sharpen.data.fingerprint import fingerprint as table_fingerprint
 from sharpen.data.readers import read_dataset
 from sharpen.distributed import ProcessGroup
@@ -205,8 +205,7 @@ def without_dropped(data: DataSet, negatives: Path) -> DataSet:
     listed = read_table(negatives / "inconsistent", INCONSISTENT_QUERIES)
     dropped = listed.filter(pl.col("dropped"))["query_id"].implode()
     stays = ~pl.col("query_id").is_in(dropped)
-    tables = ("queries", "qrels", "given_negatives", "teacher_scores")
-    left = dataclasses.replace(data, **{name: getattr(data, name).filter(stays) for name in tables})
+    left = dataclasses.replace(data, **{name: getattr(data, name).filter(stays) for name in ("queries", *OF_PAIRS)})
     gone = set(data.queries_of("train")["source"]) - set(left.queries_of("train")["source"])
     if gone:
         raise InputError(

@@ -4,28 +4,31 @@ from __future__ import annotations
 
 import polars as pl
 
-from sharpen.data.dataset import DataSet
+from sharpen.data.dataset import OF_PAIRS, DataSet
 from sharpen.data.preparation.working_set import WorkingSet
 from sharpen.data.readers.tables import best_of_pair, without_positives
+from sharpen.data.task_type import TaskType
 from sharpen.data.text import key_id
+
+_BY_SOURCE = [kind.value for kind in TaskType if not kind.has_instruction]
 
 
 def merge(data: DataSet) -> WorkingSet:
-    """Make passages unique by normalised text, and queries by normalised text within split and instruction.
+    """Make passages unique by normalised text, and queries by normalised text within split, instruction and task type.
 
     Of several ids for one text, the smallest that the user gave is kept; an id that is a hash of the text only where
     there is no other. Queries that several sources share are merged too, because the positives of one would be false
     negatives of the other; the merged query belongs to the first source and the first group by name,
-    and has the latest of the times.
+    and has the latest of the times. Only queries of retrieval and reranking are merged across sources: a label means
+    something within its source, and each source of similarity labels has its own scale.
     """
     passages, queries = data.corpus, data.queries
     passage_ids = _survivors(passages, ["text_key"], "passage_id")
-    query_ids = _survivors(queries, ["text_key", "split", "instruction"], "query_id")
+    by_source = pl.when(pl.col("task_type").is_in(_BY_SOURCE)).then("source").otherwise(pl.lit(""))
+    same = ["text_key", "split", "instruction", "task_type", "label", "by_source"]
+    query_ids = _survivors(queries.with_columns(by_source=by_source), same, "query_id")
 
-    renamed = {
-        name: _renamed(getattr(data, name), passage_ids, query_ids)
-        for name in ("qrels", "given_negatives", "teacher_scores")
-    }
+    renamed = {name: _renamed(getattr(data, name), passage_ids, query_ids) for name in OF_PAIRS}
     qrels = best_of_pair(renamed["qrels"], "grade", ["query_id", "passage_id", "split"])
     negatives = renamed["given_negatives"].unique()
     true_negatives = without_positives(negatives, qrels)
@@ -50,6 +53,7 @@ def merge(data: DataSet) -> WorkingSet:
             qrels=qrels,
             given_negatives=true_negatives,
             teacher_scores=best_of_pair(renamed["teacher_scores"], "score", ["query_id", "passage_id"]),
+            similarity_labels=best_of_pair(renamed["similarity_labels"], "label", ["query_id", "passage_id", "split"]),
             sources=data.sources,
         ),
         {

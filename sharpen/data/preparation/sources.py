@@ -135,9 +135,12 @@ def _apply_roles(parts: dict[Role, dict[str, DataSet]]) -> dict[str, int]:
 
 def _without_splits(part: DataSet, splits: set[str]) -> DataSet:
     remaining = of_queries(part, part.queries.filter(~pl.col("split").is_in(list(splits))))
-    return replace(remaining, qrels=remaining.qrels.filter(~pl.col("split").is_in(list(splits))))
+    others = ~pl.col("split").is_in(list(splits))
+    labels = remaining.similarity_labels.filter(others)
+    return replace(remaining, qrels=remaining.qrels.filter(others), similarity_labels=labels)
 
 
 def _as_test(part: DataSet) -> DataSet:
     test = pl.lit("test").alias("split")
-    return replace(part, queries=part.queries.with_columns(test), qrels=part.qrels.with_columns(test))
+    tables = ("queries", "qrels", "similarity_labels")
+    return replace(part, **{name: getattr(part, name).with_columns(test) for name in tables})

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import polars as pl
 
-from sharpen.data.dataset import DataSet
+from sharpen.data.dataset import OF_PAIRS, DataSet
 from sharpen.data.relevance import relevant
 
 
@@ -26,8 +26,15 @@ class WorkingSet:
 
     @property
     def positives(self) -> pl.DataFrame:
-        """query_id and passage_id of the positive pairs."""
-        return relevant(self.data.qrels).select("query_id", "passage_id")
+        """query_id and passage_id of the positive pairs, and of those with a label of their similarity."""
+        pairs = [relevant(self.data.qrels), self.data.similarity_labels]
+        return pl.concat([table.select("query_id", "passage_id") for table in pairs]).unique()
+
+    @property
+    def usable(self) -> pl.DataFrame:
+        """query_id of the queries that something can be learned from: those with a positive pair or a label."""
+        labelled = self.data.queries.filter(pl.col("label") != "")
+        return pl.concat([table.select("query_id") for table in (self.positives, labelled)]).unique()
 
     def filter(self, queries: pl.DataFrame, reason: str) -> None:
         """Keep these queries only, and count the others under `reason`."""
@@ -38,19 +45,22 @@ class WorkingSet:
     def reassign(self, split_of: pl.DataFrame) -> None:
         """Give queries another split; `split_of` has query_id and split."""
         moved = split_of.rename({"split": "moved"})
-        queries, qrels = (
-            table.join(moved, on="query_id", how="left", maintain_order="left")
-            .with_columns(split=pl.coalesce("moved", "split"))
-            .drop("moved")
-            for table in (self.data.queries, self.data.qrels)
+        self.data = replace(
+            self.data,
+            **{
+                name: getattr(self.data, name)
+                .join(moved, on="query_id", how="left", maintain_order="left")
+                .with_columns(split=pl.coalesce("moved", "split"))
+                .drop("moved")
+                for name in ("queries", "qrels", "similarity_labels")
+            },
         )
-        self.data = replace(self.data, queries=queries, qrels=qrels)
 
 
 def of_queries(data: DataSet, queries: pl.DataFrame) -> DataSet:
     """The data set with these queries only; the corpus stays whole."""
     tables = {
         name: getattr(data, name).join(queries, on="query_id", how="semi", maintain_order="left")
-        for name in ("queries", "qrels", "given_negatives", "teacher_scores")
+        for name in ("queries", *OF_PAIRS)
     }
     return replace(data, **tables)

@@ -46,6 +46,7 @@ def combine(parts: dict[str, DataSet]) -> DataSet:
         qrels=qrels,
         given_negatives=without_positives(stacked["given_negatives"].unique(), qrels),
         teacher_scores=best_of_pair(stacked["teacher_scores"], "score", ["query_id", "passage_id"]),
+        similarity_labels=best_of_pair(stacked["similarity_labels"], "label", ["query_id", "passage_id", "split"]),
         sources=stacked["sources"].unique("source", keep="first", maintain_order=True).sort("source"),
     )
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import polars as pl
 
-from sharpen.data.dataset import SPLITS, DataSet
+from sharpen.data.dataset import OF_PAIRS, SPLITS, DataSet
 from sharpen.data.readers.data_format import DataFormat, InputFile, last_part
 from sharpen.data.readers.rows import ReadReport
+from sharpen.data.task_type import TaskType
 from sharpen.errors import InputError
 from sharpen.store import storage
 
@@ -65,16 +66,20 @@ def _fault_of(data: DataSet) -> str:
         ids = getattr(data, name)[key]
         if ids.n_unique() < len(ids):
             return f"{name}: a {key} stands twice"
-        for referring in ("qrels", "given_negatives", "teacher_scores"):
+        for referring in OF_PAIRS:
             unknown = getattr(data, referring).join(getattr(data, name), on=key, how="anti")
             if unknown.height:
                 return f"{referring}: {key} {unknown[key][0]!r} is not in {name}"
-    for name in ("queries", "qrels"):
+    for name in ("queries", "qrels", "similarity_labels"):
         table = getattr(data, name)
         if other := sorted(set(table["split"].unique() if "split" in table.columns else ()) - set(SPLITS)):
             return f"{name}: {other[0]!r} is no split; expected {', '.join(SPLITS)}"
     if not data.teacher_scores["score"].is_finite().all():
         return "teacher_scores: a score is not a finite number"
+    if not data.similarity_labels["label"].is_finite().all():
+        return "similarity_labels: a label is not a finite number"
+    if other := sorted(set(data.queries["task_type"].unique()) - set(TaskType)):
+        return f"queries: {other[0]!r} is no task type; expected {', '.join(TaskType)}"
     return ""
 
 

@@ -6,9 +6,18 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from sharpen.data.dataset import CORPUS, GIVEN_NEGATIVES, QRELS, QUERIES, TEACHER_SCORES, DataSet
+from sharpen.data.dataset import (
+    CORPUS,
+    GIVEN_NEGATIVES,
+    QRELS,
+    QUERIES,
+    SIMILARITY_LABELS,
+    TEACHER_SCORES,
+    DataSet,
+)
 from sharpen.data.readers.rows import ReadReport
 from sharpen.data.relevance import relevant
+from sharpen.data.task_type import TaskType
 from sharpen.data.text import key_id, passage_texts, text_key
 
 
@@ -22,10 +31,12 @@ class DataSetBuilder:
         self._passages: dict[str, tuple[str, str]] = {}
         self._queries: dict[str, tuple[str, str, str, str]] = {}
         self._groups: dict[str, set[str]] = {}
+        self._types: dict[str, tuple[str, str]] = {}
         self._keys: dict[str, int] = {}
         self._qrels: dict[str, list] = {name: [] for name in QRELS}
         self._negatives: dict[str, list] = {name: [] for name in GIVEN_NEGATIVES}
         self._scores: dict[str, list] = {name: [] for name in TEACHER_SCORES}
+        self._similarities: dict[str, list] = {name: [] for name in SIMILARITY_LABELS}
 
     def key(self, text: str) -> int:
         """`text_key`, remembered: the same passages stand on many rows."""
@@ -39,31 +50,59 @@ class DataSetBuilder:
         self._passages[passage_id] = min(("", text), self._passages.get(passage_id, ("", text)))
         return passage_id
 
-    def query_by_text(self, text: str, split: str, source: str, instruction: str, group: str = "") -> str:
-        """Add a query and return its id, made from instruction and text: other instruction, other query.
+    def query_by_text(
+        self,
+        text: str,
+        split: str,
+        source: str,
+        instruction: str,
+        group: str = "",
+        *,
+        task_type: TaskType = TaskType.RETRIEVAL,
+        label: str = "",
+    ) -> str:
+        """Add a query and return its id, made from instruction, task type, label and text: where one differs, the
+        query is another one.
 
         Args:
             text, instruction: of which the id is made.
-            split, source, group: see `add_query`.
+            split, source, group, task_type, label: see `add_query`.
         """
-        query_id = key_id(self.key(f"{instruction}\n{text}" if instruction else text))
-        self.add_query(query_id, text, split, source, instruction, group)
+        kind = "" if task_type is TaskType.RETRIEVAL else f"{task_type}\n{label}"
+        parts = [part for part in (kind, instruction, text) if part]
+        query_id = key_id(self.key("\n".join(parts)))
+        self.add_query(query_id, text, split, source, instruction, group, task_type=task_type, label=label)
         return query_id
 
     def add_passage(self, passage_id: str, title: str, text: str) -> None:
         """Add a passage, with `title` (may be empty) and `text`, under the `passage_id` that the user gave."""
         self._passages[passage_id] = (title, text)
 
-    def add_query(self, query_id: str, text: str, split: str, source: str, instruction: str, group: str = "") -> None:
+    def add_query(
+        self,
+        query_id: str,
+        text: str,
+        split: str,
+        source: str,
+        instruction: str,
+        group: str = "",
+        *,
+        task_type: TaskType = TaskType.RETRIEVAL,
+        label: str = "",
+    ) -> None:
         """Add a query under an id; of several groups the smallest counts, an empty one is none.
 
         Args:
             query_id, text, split, source: as in the table of queries.
             instruction: before the text; empty: the model's prompt.
             group: of queries that a split keeps together.
+            task_type: what the query is for.
+            label: of a text of classification or clustering.
         """
         row = (text, split, source, instruction)
         self._queries[query_id] = min(row, self._queries.get(query_id, row))
+        if task_type is not TaskType.RETRIEVAL:
+            self._types[query_id] = min((task_type.value, label), self._types.get(query_id, (task_type.value, label)))
         if group:
             self._groups.setdefault(query_id, set()).add(group)
 
@@ -81,6 +120,11 @@ class DataSetBuilder:
         """Add a teacher's score; the highest `score` of a pair `query_id`, `passage_id` counts."""
         for name, value in zip(TEACHER_SCORES, (query_id, passage_id, score), strict=True):
             self._scores[name].append(value)
+
+    def add_similarity(self, query_id: str, passage_id: str, label: float, split: str) -> None:
+        """Add how alike a pair (sts) is, in a `split`; the highest `label` of a pair counts."""
+        for name, value in zip(SIMILARITY_LABELS, (query_id, passage_id, label, split), strict=True):
+            self._similarities[name].append(value)
 
     def data_set(self, report: ReadReport, shown: str) -> DataSet:
         """The tables, each sorted by its ids, pairs once; notices name `shown`."""
@@ -103,13 +147,24 @@ class DataSetBuilder:
         }
         return DataSet(
             corpus=corpus.with_columns(self._keys_of(passage_texts(corpus))),
-            queries=queries.with_columns(self._keys_of(queries["text"])),
+            queries=queries.with_columns(self._keys_of(queries["text"]), *self._type_columns(queries["query_id"])),
             qrels=qrels,
             given_negatives=negatives,
             teacher_scores=best_of_pair(
                 pl.DataFrame(self._scores, schema=TEACHER_SCORES), "score", ["query_id", "passage_id"]
             ),
+            similarity_labels=best_of_pair(
+                pl.DataFrame(self._similarities, schema=SIMILARITY_LABELS), "label", ["query_id", "passage_id", "split"]
+            ),
         )
+
+    def _type_columns(self, query_ids: pl.Series) -> list[pl.Series]:
+        """The columns task_type and label; none where all queries are for retrieval."""
+        if not self._types:
+            return []
+        usual = (TaskType.RETRIEVAL.value, "")
+        types, labels = zip(*(self._types.get(query_id, usual) for query_id in query_ids), strict=True)
+        return [pl.Series("task_type", types, dtype=pl.String), pl.Series("label", labels, dtype=pl.String)]
 
     def _keys_of(self, texts: pl.Series) -> pl.Series:
         """The column text_key of texts; those that had to be known before are not normalised again."""

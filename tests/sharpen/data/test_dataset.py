@@ -10,7 +10,15 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from sharpen.data.dataset import CORPUS, QRELS, QUERIES, DataSet, read_table, with_groups
+from sharpen.data.dataset import (
+    CORPUS,
+    QRELS,
+    QUERIES,
+    SIMILARITY_LABELS,
+    DataSet,
+    read_table,
+    with_groups,
+)
 from sharpen.data.text import normalize, passage_text, text_key
 from sharpen.errors import InputError
 from sharpen.store import storage
@@ -52,7 +60,7 @@ def by_definition(data: DataSet) -> str:
     """The fingerprint, row by row in plain Python."""
     digest = hashlib.sha256()
     for name in data.counts():
-        table = getattr(data, name).drop("text_key", strict=False)
+        table = getattr(data, name).drop("text_key", "task_type", "label", strict=False)
         ids = [column for column in table.columns if column not in ("title", "text")]
         rows = sorted(table.to_dicts(), key=lambda row: [(row[column] is not None, row[column]) for column in ids])
         digest.update(f"{name} {len(rows)}\n".encode())
@@ -121,8 +129,30 @@ def test_a_data_set_without_groups_is_read_and_each_query_is_a_group(tmp_path: P
     part = tmp_path / "queries" / "part-00000.parquet"
     pl.read_parquet(part).drop("group").write_parquet(part)
     old = DataSet.load(tmp_path)
-    assert set(old.queries.columns) == {*QUERIES, "text_key"}
+    assert set(old.queries.columns) == {*QUERIES, "text_key", "task_type", "label"}
     assert with_groups(old.queries)["group"].to_list() == ["q1", "q2"]
+
+
+def test_task_types_are_stored_only_where_there_are_other_ones_than_retrieval(tmp_path: Path) -> None:
+    small().save(tmp_path / "retrieval")
+    stored = pl.read_parquet(tmp_path / "retrieval" / "queries")
+    assert not {"task_type", "label"} & set(stored.columns)
+    assert not (tmp_path / "retrieval" / "similarity_labels").exists()
+    assert DataSet.load(tmp_path / "retrieval").queries["task_type"].to_list() == ["retrieval"] * 2
+
+    mixed = small()
+    mixed.queries = mixed.queries.with_columns(
+        task_type=pl.Series(["classification", "sts"]), label=pl.Series(["news", ""])
+    )
+    mixed.similarity_labels = pl.DataFrame([("q2", "p1", 3.5, "test")], schema=SIMILARITY_LABELS, orient="row")
+    mixed.save(tmp_path / "mixed")
+    again = DataSet.load(tmp_path / "mixed")
+    assert again.queries.select("task_type", "label").rows() == [("classification", "news"), ("sts", "")]
+    assert again.similarity_labels.rows() == [("q2", "p1", 3.5, "test")]
+    assert again.fingerprint() == mixed.fingerprint()
+    others = [replace(mixed, similarity_labels=mixed.similarity_labels.clear()), small()]
+    others.append(replace(mixed, queries=mixed.queries.with_columns(label=pl.lit("sport"))))
+    assert len({data.fingerprint() for data in (mixed, *others)}) == 4
 
 
 def test_a_missing_table_or_column_is_told(tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ from sharpen.errors import InputError
 def make_splits(work: WorkingSet, groups: pl.DataFrame, settings: DataSettings) -> Leaks:
     """Cut the dev and test splits that the input does not bring, remove leaks, apply the limits.
 
-    Queries without a positive passage are left out first, since they can be neither trained on nor answered. Every
+    Queries with neither a positive passage nor a label are left out first, since they can be neither trained on nor
+    answered. Every
     query gets a group: its own, else the component by which splits are cut, else, where none are cut, its id.
 
     Args:
@@ -31,7 +32,7 @@ def make_splits(work: WorkingSet, groups: pl.DataFrame, settings: DataSettings) 
     """
     leaks = Leaks()
     in_several_splits = _one_split_each(work, leaks)
-    work.filter(work.data.queries.join(work.positives, on="query_id", how="semi"), "queries_without_positive")
+    work.filter(work.data.queries.join(work.usable, on="query_id", how="semi"), "queries_without_positive")
     work.brought_splits = set(work.data.queries["split"])
     _cut(work, groups, settings)
     work.data = replace(work.data, queries=with_groups(work.data.queries))

@@ -23,7 +23,7 @@ INPUTS ?= 10000
 TOOLS := .venv-tools/bin
 DOCS := .venv-docs/bin
 
-.PHONY: help demo test fuzz test-images test-cluster test-two-hosts test-outages test-newest-client test-minimum lint lint-workflows
+.PHONY: help demo test axe fuzz test-images test-cluster test-two-hosts test-outages test-newest-client test-minimum lint lint-workflows
 .PHONY: settings docs release image-locks tool-locks pin-base
 .PHONY: bench-finetuning bench-mining bench-quality kind kind-run kind-down store-down clean
 
@@ -97,6 +97,18 @@ lint: $(VENV)/dev.done  ## format, lint, types, layer rules
 	@$(BIN)/pyright --pythonpath $(BIN)/python
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m tests.project.words
+
+# The rules by which tests check that pages are accessible: one file, its digest that of the npm registry.
+AXE := 4.11.0
+AXE_SHA512 := 8a561a9c453cbf1c417b1a4977c716338125490ab841cb422ca8a1d1349f8c87c24137b21ffeb356b98825f2cfaca4ca2516e21be71f9d96d02230252661758d
+.venv-axe/axe.min.js:
+	@mkdir -p $(@D)
+	@cd $(@D) && npm pack --silent axe-core@$(AXE) > /dev/null
+	@cd $(@D) && echo "$(AXE_SHA512)  axe-core-$(AXE).tgz" | sha512sum --check --quiet
+	@tar -xzf $(@D)/axe-core-$(AXE).tgz -C $(@D) --strip-components=1 package/axe.min.js
+	@touch $@
+
+axe: .venv-axe/axe.min.js  ## fetch axe-core, by which tests check that pages are accessible (needs npm)
 
 .venv-docs/done: docs/requirements.txt
 .venv-tools/done: .github/requirements.txt
@@ -205,4 +217,4 @@ store-down: $(VENV)/demo.done  ## stop the embedded S3 store
 
 clean:  ## remove environment, store, runs and caches
 	@if [ -x $(BIN)/sharpen ]; then $(BIN)/sharpen store down || true; fi
-	@rm -rf $(VENV) .venv-flagembedding .venv-docs .venv-tools .venv-minimum .sharpen build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache
+	@rm -rf $(VENV) .venv-flagembedding .venv-docs .venv-tools .venv-axe .venv-minimum .sharpen build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
 
 from sharpen.terminal import printable
 
@@ -22,6 +26,39 @@ def code_span(text: object) -> str:
     fence = "`" * (longest + 1)
     space = " " if line.startswith("`") or line.endswith("`") or not line else ""
     return f"{fence}{space}{line}{space}{fence}"
+
+
+def table(rows: Mapping[str, Any]) -> list[str]:
+    """Lines of a table of names and values; None is unset."""
+    lines = ["| | |", "|---|---|"]
+    for name, value in rows.items():
+        if value is None:
+            text = "unset"
+        elif isinstance(value, bool):
+            text = str(value).lower()
+        elif isinstance(value, float):
+            text = f"{value:.6g}"
+        else:
+            text = str(value)
+        lines.append(f"| {escaped(name)} | {escaped(text)} |")
+    return lines
+
+
+def with_front_matter(head: Mapping[str, Any], body: str) -> str:
+    """A Markdown text with YAML metadata in front, as the Hugging Face hub reads it; `split_front_matter` undoes it."""
+    return f"---\n{yaml.safe_dump(dict(head), sort_keys=False, allow_unicode=True).strip()}\n---\n\n{body}"
+
+
+def split_front_matter(text: str) -> tuple[dict[str, Any], str]:
+    """The metadata in front of a Markdown text, and the rest; no metadata where there are none that can be read."""
+    match = re.match(r"---\n(.*?)\n---\n+(.*)", text, re.DOTALL)
+    if match is None:
+        return {}, text
+    try:
+        head = yaml.safe_load(match[1])
+    except yaml.YAMLError:
+        return {}, text
+    return (head, match[2]) if isinstance(head, dict) else ({}, text)
 
 
 def _one_line(text: object) -> str:

@@ -90,6 +90,7 @@ class SourceSettings(SettingsModel):
         "their own row only, as for labels and short lists.",
     )
     task_type: str = Field("", description="Task of its queries that bring none; empty: retrieval.")
+    licence: str = Field("", max_length=200, description="Licence of this source; empty: that of data.licence.")
     corpus: str = Field(
         "", description="Passages of this source beside those of its rows, such as what ids in a click log mean."
     )

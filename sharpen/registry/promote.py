@@ -11,7 +11,7 @@ from sharpen.errors import InputError, Overtaken
 from sharpen.registry import decisions, registry, trained_queries
 from sharpen.registry.evaluation_summary import CHAMPION, EvaluationSummary, read_evaluation_summary
 from sharpen.registry.gate import PROMOTE, REJECT, Decision, decide
-from sharpen.registry.model_card import results_section
+from sharpen.registry.model_card import promoted_card
 from sharpen.registry.run_record import OVERTAKEN
 from sharpen.registry.settings import PromotionSettings
 from sharpen.registry.versions import checked_name, content_of
@@ -105,7 +105,9 @@ def promote(
         return ended(OVERTAKEN, [reason], champion=now)
     if settings.dry_run:
         return ended(PROMOTE, ["dry run: the gate passed, nothing was promoted"], champion=now)
-    card = results_section(decision, measured)
+    card = partial(
+        promoted_card, name=name, model=model, decision=decision, measured=measured, run_settings=run_settings
+    )
     made = registry.register(
         root, name, model, _provenance(measured, decision, settings), run_id=run_id(), card=card
     ).version

@@ -13,8 +13,8 @@ import hashlib
 import json
 import re
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from pydantic import FiniteFloat
@@ -140,7 +140,9 @@ def _find(root: str, name: str, versions: list[str], content: str) -> Version | 
     return None
 
 
-def register(root: str, name: str, model: str, facts: dict[str, Any], *, run_id: str, card: str = "") -> Version:
+def register(
+    root: str, name: str, model: str, facts: dict[str, Any], *, run_id: str, card: Callable[[str], str] | None = None
+) -> Version:
     """Copy a model into the registry as its next version; content that is there already keeps its version.
 
     A registration that was killed is completed by the next one of the same model, under its number.
@@ -151,7 +153,7 @@ def register(root: str, name: str, model: str, facts: dict[str, Any], *, run_id:
         model: address of the model's finished folder.
         facts: for provenance.json; ``metrics`` among them are shown with the version.
         run_id: the run that made the model.
-        card: Markdown that is put at the end of the model card.
+        card: makes the version's model card of the model's README.md, which is empty where it has none.
 
     Raises:
         InputError: the name cannot be used, or there is no finished model at the address.
@@ -178,7 +180,9 @@ def register(root: str, name: str, model: str, facts: dict[str, Any], *, run_id:
             for file in source.files:
                 (target / file["name"]).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(folder / file["name"], target / file["name"])
-            _add_to_card(target / "README.md", name, card)
+            if card is not None:
+                readme = target / "README.md"
+                readme.write_text(card(readme.read_text(encoding="utf-8") if readme.exists() else ""), encoding="utf-8")
             written = {**facts, "content": content, "model_name": name, "version": version, "source": model}
             (target / PROVENANCE).write_text(
                 json.dumps(written, ensure_ascii=False, indent=2, sort_keys=True, allow_nan=False) + "\n",
@@ -186,12 +190,6 @@ def register(root: str, name: str, model: str, facts: dict[str, Any], *, run_id:
             )
         claim.check()
     return read_version(root, name, version)
-
-
-def _add_to_card(readme: Path, name: str, section: str) -> None:
-    if section:
-        text = readme.read_text(encoding="utf-8") if readme.exists() else f"# {name}\n"
-        readme.write_text(f"{text.rstrip()}\n\n{section.strip()}\n", encoding="utf-8")
 
 
 def _versions(root: str, name: str) -> str:

@@ -109,8 +109,9 @@ def line_chart(
     end_text: Callable[[float], str] = plain,
     height: int = 230,
     named_ends: bool = True,
+    dots: bool = False,
 ) -> Markup:
-    """Lines over a common axis, each named at its end.
+    """Lines over a common axis, each named at its end or in a key.
 
     Args:
         title: what a screen reader says.
@@ -121,7 +122,8 @@ def line_chart(
         top: highest value that the y axis may show (1 for shares).
         text, end_text: how values are written on the axis, and at the ends of the lines.
         height: pixels of the plot area.
-        named_ends: write name and last value at each line.
+        named_ends: write name and last value at each line; else a key names them, where there are several.
+        dots: mark every point.
     """
     xs = [x for one in series for x, _ in one.points]
     ys = [y for one in series for _, y in one.points]
@@ -135,6 +137,10 @@ def line_chart(
     parts = [frame(axis(scale_x, x_ticks, plain), axis(scale_y, y_ticks, text), height)]
     for one in series:
         parts.append(curve([(scale_x(x), scale_y(y)) for x, y in one.points], height, f"line {one.role}"))
+        parts += [
+            el("circle", cx=scale_x.percent(x), cy=(1 - scale_y(y)) * height, r=4, class_=f"point {one.role}")
+            for x, y in (one.points if dots else ())
+        ]
     if named_ends:
         ends = [one for one in series if one.role != "faint"]
         heights = spread([(1 - scale_y(one.points[-1][1])) * height for one in ends], 28, 8, height - 6)
@@ -142,7 +148,57 @@ def line_chart(
             last = one.points[-1][1]
             parts.append(el("text", one.name, x="100%", dx=10, y=y, class_=f"end-name {one.role}"))
             parts.append(el("text", end_text(last), x="100%", dx=10, y=y + 13, class_="tick"))
-    return el("div", canvas(title, height, *parts), class_="plot named" if named_ends else "plot")
+    drawn = el("div", canvas(title, height, *parts), class_="plot named" if named_ends else "plot")
+    return drawn if named_ends or len(series) < 2 else key([(one.name, one.role) for one in series]) + drawn
+
+
+def key(names: Sequence[tuple[str, str]]) -> Markup:
+    """What the colours of a chart mean: a name for each (name, role)."""
+    return el("div", *(el("span", el("i", class_=role), name) for name, role in names), class_="key")
+
+
+def point_map(
+    title: str,
+    layers: Sequence[tuple[str, Sequence[tuple[float, float]]]],
+    pairs: Sequence[tuple[tuple[float, float], tuple[float, float]]] = (),
+    size: int = 300,
+) -> Markup:
+    """Points of a plane, x and y on one scale.
+
+    Args:
+        title: what a screen reader says.
+        layers: (CSS classes, points), the last on top.
+        pairs: points that a faint line joins.
+        size: width and height of the drawing's own units.
+    """
+    every = [point for _, points in layers for point in points]
+    xs, ys = [x for x, _ in every] or [0.0], [y for _, y in every] or [0.0]
+    reach = max(max(xs) - min(xs), max(ys) - min(ys)) or 1.0
+    middle_x, middle_y = (min(xs) + max(xs)) / 2, (min(ys) + max(ys)) / 2
+
+    def at(point: tuple[float, float]) -> str:
+        x, y = (
+            (value - middle) / reach * 0.96 + 0.5 for value, middle in zip(point, (middle_x, middle_y), strict=True)
+        )
+        return f"{size * x:.1f} {size * (1 - y):.1f}"
+
+    # a path of zero-length strokes with round ends: the shortest form of many dots
+    joined = el("path", d="".join(f"M{at(one)}L{at(other)}" for one, other in pairs), class_="pair") if pairs else ""
+    dots = [
+        el("path", d="".join(f"M{at(point)}h0" for point in points), class_=classes)
+        for classes, points in layers
+        if points
+    ]
+    return el(
+        "svg",
+        el("title", title),
+        joined,
+        *dots,
+        class_="map",
+        viewBox=f"0 0 {size} {size}",
+        role="img",
+        aria_label=title,
+    )
 
 
 def histogram(title: str, series: Sequence[tuple[str, str, Mapping[str, Any]]], height: int = 200) -> Markup:
@@ -169,8 +225,8 @@ def histogram(title: str, series: Sequence[tuple[str, str, Mapping[str, Any]]], 
             )
     for i in range(0, len(edges), 5):
         parts.append(el("text", plain(round(edges[i], 2)), x=f"{i * width:.3f}%", y=height + 18, class_="tick middle"))
-    key = [el("span", el("i", class_=role), name) for name, role, _ in series]
-    return el("div", *key, class_="key") + el("div", canvas(title, height, *parts), class_="plot flush")
+    names = key([(name, role) for name, role, _ in series])
+    return names + el("div", canvas(title, height, *parts), class_="plot flush")
 
 
 def count_table(rows: Sequence[tuple[str, int | None, float]], what: str = "") -> Markup:
@@ -193,8 +249,8 @@ def count_table(rows: Sequence[tuple[str, int | None, float]], what: str = "") -
 def split_bar(parts: Sequence[tuple[str, str, int]]) -> Markup:
     """One bar cut into (name, class, count) parts by their counts, with its key."""
     bar = [el("i", class_=role, style=f"flex:{count}") for _, role, count in parts]
-    key = [el("span", el("i", class_=role), f"{count:,} {name}") for name, role, count in parts]
-    return el("div", *bar, class_="moved", aria_hidden="true") + el("div", *key, class_="key")
+    names = key([(f"{count:,} {name}", role) for name, role, count in parts])
+    return el("div", *bar, class_="moved", aria_hidden="true") + names
 
 
 def score_bars(scores: Sequence[tuple[str, str, float]]) -> Markup:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from sharpen.reports.svg import Scale
 
 @dataclass(frozen=True)
 class GainRow:
-    """One metric against one other model; `note` is its last column."""
+    """One metric, or one slice, against one other model; `note` is its last column."""
 
     metric: str
     before: str
@@ -33,29 +33,30 @@ def tone(figures: Mapping[str, Any]) -> str:
 
 
 def gain_tables(
-    compared: Mapping[str, Sequence[tuple[str, Mapping[str, Any], str]]],
+    compared: Mapping[str, Sequence[tuple[str, Mapping[str, Any], str]]], written: Callable[[str], str] = label
 ) -> list[tuple[str, list[GainRow], Markup]]:
     """(name of the other model, its rows, their axis) for each; all strips have one scale.
 
     Args:
         compared: name of the other model -> metrics: its name, its figures (``reference``, ``candidate``,
             ``difference``, ``ci_low``, ``ci_high``) and a note.
+        written: a row's name as it is shown.
     """
     bounds = [(figures["ci_low"], figures["ci_high"]) for rows in compared.values() for _, figures, _ in rows]
     if not bounds:
         return []
     scale = interval_scale(bounds)
     return [
-        (name, [_row(metric, figures, note, scale) for metric, figures, note in rows], interval_axis(scale))
-        for name, rows in compared.items()
+        (other, [_row(written(name), figures, note, scale) for name, figures, note in rows], interval_axis(scale))
+        for other, rows in compared.items()
     ]
 
 
-def _row(metric: str, figures: Mapping[str, Any], note: str, scale: Scale) -> GainRow:
+def _row(name: str, figures: Mapping[str, Any], note: str, scale: Scale) -> GainRow:
     low, middle, high = figures["ci_low"], figures["difference"], figures["ci_high"]
-    title = f"{label(metric)}: {signed(middle)}, interval {interval(low, high)}"
+    title = f"{name}: {signed(middle)}, interval {interval(low, high)}"
     return GainRow(
-        metric=label(metric),
+        metric=name,
         before=number(figures["reference"]),
         after=number(figures["candidate"]),
         difference=signed(middle),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import platform
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from sharpen.models.encoder import Encoder
 from sharpen.models.identity import weights_hash
 from sharpen.run_context import run_id
 from sharpen.settings import EncoderSettings
+from sharpen.store import storage
 from sharpen.training import temperature_increase, time_limit
 from sharpen.training.checkpoints import arithmetic
 from sharpen.training.data.examples import Examples
@@ -68,6 +71,7 @@ def facts_before(
     """What is known before the first step; arguments as for `train` and `attempts.run`."""
     return {
         "data": data,
+        "data_facts": data_facts(data),
         "data_fingerprint": inputs.data_fingerprint,
         "negatives": negatives,
         "negatives_hash": inputs.negatives_hash,
@@ -75,6 +79,7 @@ def facts_before(
         "base_model": model,
         "base_weights": weights_hash(inputs.encoder),
         "code_version": code_version(),
+        "versions": versions(),
         "run": run_id(),
         "settings": settings.model_dump(mode="json"),
         "encoder": encoder.model_dump(mode="json"),
@@ -86,6 +91,32 @@ def facts_before(
         "warnings": [*batches.warnings(), *query_prompts.warnings(inputs.encoder, inputs.examples)],
         "dev_note": inputs.dev.note if inputs.dev else "",
     }
+
+
+def data_facts(data: str) -> dict[str, Any]:
+    """What a prepared data set says of its sources, for the model card: licences, addresses, languages.
+
+    Returns:
+        ``licence``, ``sources`` (``address``, ``role``, ``licence`` and ``queries`` of each) and ``languages`` (code ->
+        queries); empty for the user's own files, which say nothing.
+    """
+    stats_file = storage.join(data, "stats.json")
+    if not (storage.is_complete(data) and storage.exists(stats_file)):
+        return {}
+    stats = storage.read_json(stats_file)
+    shown = ("address", "role", "licence", "queries")
+    sources = [{key: one.get(key, "") for key in shown} for one in stats.get("inputs", [])]
+    return {
+        "licence": (stats.get("settings") or {}).get("licence", ""),
+        "sources": sources,
+        "languages": stats.get("languages") or {},
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computes the training."""
+    names = ("torch", "transformers", "accelerate", "numpy")
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}
 
 
 def sources_of(examples: Examples, batches: BatchSampler) -> dict[str, dict[str, int]]:

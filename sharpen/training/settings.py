@@ -7,7 +7,8 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from sharpen.losses import LOSSES
-from sharpen.settings import RelevanceLevel, SettingsModel
+from sharpen.settings import RelevanceLevel
+from sharpen.training.model_card.cost import CostSettings
 
 # Trackers of transformers that write files where the training says.
 WRITE_FILES = frozenset({"all", "codecarbon", "tensorboard"})
@@ -15,7 +16,7 @@ WRITE_FILES = frozenset({"all", "codecarbon", "tensorboard"})
 _OF_LORA = ("lora_alpha", "lora_dropout", "lora_target_modules")
 
 
-class TrainingSettings(SettingsModel):
+class TrainingSettings(CostSettings):
     """How a base model is trained on the queries, positives and hard negatives of a data set."""
 
     # what one step sees

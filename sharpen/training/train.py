@@ -27,6 +27,7 @@ from sharpen.training.facts import announce, facts_after, facts_before, trained
 from sharpen.training.inputs import read_inputs
 from sharpen.training.model import export, lora, query_prompts
 from sharpen.training.model.encoder_setup import finish, set_up
+from sharpen.training.model_card.cost import CostSettings
 from sharpen.training.objective import identity_of, loss_of
 from sharpen.training.processes import process_group
 from sharpen.training.settings import TrainingSettings
@@ -37,7 +38,7 @@ logger = logging.getLogger(__name__)
 # Settings that change what is seen of a training, but not its result.
 _WATCHING = {
     *("logging_steps", "save_steps", "save_total_limit", "checkpoint_folder", "checkpoint_address"),
-    *("report_to", "logging_dir"),
+    *("report_to", "logging_dir", *CostSettings.model_fields),
 }
 
 

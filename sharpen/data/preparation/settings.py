@@ -25,6 +25,12 @@ class DataAddresses(SettingsModel):
 class DataSettings(SettingsModel):
     """How input becomes a checked and split data set."""
 
+    licence: str = Field(
+        "",
+        max_length=200,
+        description="Licence of the data, as an SPDX identifier such as CC-BY-4.0 or in words; for the model card. A "
+        "source may have one of its own.",
+    )
     seed: int = Field(42, ge=0, description="Seed of the split and of every sample that is drawn.")
     test_share: float = Field(
         0.1,

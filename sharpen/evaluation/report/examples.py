@@ -41,52 +41,63 @@ class Hit:
 
 
 @dataclass(frozen=True)
+class Returned:
+    """What one model returned for a query: `rank` is that of the first relevant passage."""
+
+    name: str
+    value: str
+    rank: str
+    hits: list[Hit]
+
+
+@dataclass(frozen=True)
 class Example:
     """One query.
 
-    `before` and `rank_before` are empty without a reference; `positive` is set only where no list shows it.
+    `change` is empty without a reference, which is the first of `returned`; the reported model is the last. `positive`
+    is set only where no list shows it.
     """
 
     query: str
     query_id: str
     change: str
     improved: bool
-    value: str
-    rank_before: str
-    rank_after: str
+    returned: list[Returned]
     positive: Text | None
-    before: list[Hit]
-    after: list[Hit]
+
+    @property
+    def value(self) -> str:
+        """The reported model's value of the metric."""
+        return self.returned[-1].value
+
+    @property
+    def ranks(self) -> list[str]:
+        """Rank of the first relevant passage, of the reference and of the reported model."""
+        return [one.rank for one in (self.returned[0], self.returned[-1])[-len(self.returned) :]]
 
 
 class Examples:
-    """Examples from the runs of a candidate and, if there is one, a reference, on the queries of `eval_set`.
+    """Examples from the runs of `models` (name, role, evaluation) on the queries of `eval_set`, the reported one last.
 
-    Queries differ by their `metric`; a grade of `level` is relevant.
+    Queries differ by their `metric`, against the first of the models; a grade of `level` is relevant.
     """
 
     def __init__(
-        self,
-        candidate: EvaluationArtifact,
-        reference: EvaluationArtifact | None,
-        eval_set: EvaluationSplit,
-        metric: str,
-        level: int,
+        self, models: Sequence[tuple[str, str, EvaluationArtifact]], eval_set: EvaluationSplit, metric: str, level: int
     ):
-        self.candidate, self.reference, self.eval_set, self.level = candidate, reference, eval_set, level
+        self.models, self.eval_set, self.level = models, eval_set, level
         self.queries = dict(zip(eval_set.query_ids, eval_set.query_texts, strict=True))
         self.texts = dict(zip(eval_set.passage_ids, eval_set.passage_texts, strict=True))
         self.ids = {field(passage_id): passage_id for passage_id in eval_set.passage_ids}
-        ids = candidate.per_query["query_id"].to_list()
-        self.after = dict(zip(ids, candidate.per_query[metric].to_list(), strict=True))
-        self.before = dict(zip(ids, reference.per_query[metric].to_list(), strict=True)) if reference else {}
+        self.values = [dict(zip(one.per_query["query_id"], one.per_query[metric], strict=True)) for *_, one in models]
 
     def best_and_worst(self, count: int) -> tuple[list[Example], list[Example]]:
         """The queries that gained most and lost most against the reference; without one, none and the lowest."""
-        if not self.reference:
-            lowest = sorted(self.after, key=lambda q: (self.after[q], q))[:count]
-            return [], [self.example(q) for q in lowest if self.after[q] < 1]
-        change = {q: self.after[q] - self.before[q] for q in self.after}
+        after = self.values[-1]
+        if len(self.models) == 1:
+            lowest = sorted(after, key=lambda q: (after[q], q))[:count]
+            return [], [self.example(q) for q in lowest if after[q] < 1]
+        change = {q: after[q] - self.values[0][q] for q in after}
         falling = sorted(change, key=lambda q: (-change[q], q))
         best = [q for q in falling[:count] if change[q] > 0]
         worst = [q for q in reversed(falling[-count:] if count else []) if change[q] < 0]
@@ -97,26 +108,21 @@ class Examples:
         grades = self.eval_set.qrels[query_id]
         positives = {p for p, grade in grades.items() if grade >= self.level}
         best = max(positives, key=lambda p: (grades[p], p), default=None)
-        after = self._ids(self.candidate, query_id)
-        before = self._ids(self.reference, query_id) if self.reference else []
-        seen = {passage_id for passage_id, _ in before[:HITS_SHOWN] + after[:HITS_SHOWN]}
-        change = self.after[query_id] - self.before.get(query_id, 0.0)
+        returned, seen = [], set()
+        for (name, _, one), values in zip(self.models, self.values, strict=True):
+            found = [(self.ids.get(p, p), score) for p, score in one.hits.get(field(query_id), [])]
+            seen |= {passage_id for passage_id, _ in found[:HITS_SHOWN]}
+            hits = self._hits(found, positives)
+            returned.append(Returned(name, number(values[query_id], 2), first_rank(found, positives), hits))
+        change = self.values[-1][query_id] - self.values[0][query_id]
         return Example(
             query=self.queries[query_id],
             query_id=query_id,
-            change=signed(change, 2) if self.reference else "",
+            change=signed(change, 2) if len(self.models) > 1 else "",
             improved=change > 0,
-            value=number(self.after[query_id], 2),
-            rank_before=first_rank(before, positives) if self.reference else "",
-            rank_after=first_rank(after, positives),
+            returned=returned,
             positive=None if best in seen or best not in self.texts else shown(self.texts[best]),
-            before=self._hits(before, positives),
-            after=self._hits(after, positives),
         )
-
-    def _ids(self, evaluated: EvaluationArtifact | None, query_id: str) -> list[tuple[str, float]]:
-        hits = evaluated.hits.get(field(query_id), []) if evaluated else []
-        return [(self.ids.get(passage_id, passage_id), score) for passage_id, score in hits]
 
     def _hits(self, found: Sequence[tuple[str, float]], positives: set[str]) -> list[Hit]:
         return [

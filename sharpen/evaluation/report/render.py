@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,18 +11,21 @@ from typing import Any
 from markupsafe import Markup
 
 from sharpen.evaluation.artifact import EvaluationArtifact
+from sharpen.evaluation.report import breakdowns, vector_figures
 from sharpen.evaluation.report.examples import Examples
 from sharpen.evaluation.report.figures import ReportData, draw
 from sharpen.evaluation.report.provenance import Provenance
+from sharpen.evaluation.report.query_list import query_list
 from sharpen.evaluation.report.verdict import count, verdicts
 from sharpen.evaluation.settings import EvaluationSettings, metric_names
 from sharpen.evaluation.significance import group_sums, mean_interval
 from sharpen.evaluation.split import EvaluationSplit
+from sharpen.evaluation.vector_summary import MAP, SEPARATION
 from sharpen.models.model_usage import usage_rows
 from sharpen.reports import charts
 from sharpen.reports.formatting import flat, interval, label, number, p_text, signed
 from sharpen.reports.gains import GainRow, gain_tables
-from sharpen.reports.html_page import templates
+from sharpen.reports.html_page import templates, with_script
 from sharpen.settings import EncoderSettings
 
 # Parts of training.json and report.json that are shown elsewhere, here or in the mining's own report.
@@ -29,8 +33,11 @@ NOT_FIGURES = ("settings", "encoder", "log", "examples")
 
 GENERIC_NAMES = ("model", "models", "finetuning", "output", "out", "snapshot")
 
-# Drawn in this order, so the candidate lies on top.
-ROLES = ("base", "champion", "tuned")
+# The first has the colour of its name, any other one of these.
+ROLES = ("base", "champion")
+OTHER_ROLES = ("other-1", "other-2", "other-3", "other-4")
+
+SCRIPT = Path(__file__).with_name("query_list.js").read_text(encoding="utf-8")
 
 
 def render_report(
@@ -43,11 +50,11 @@ def render_report(
     background: Provenance,
     dev: Mapping[str, Any] | None = None,
 ) -> str:
-    """The report as one HTML file without scripts and without anything to fetch.
+    """The report as one HTML file with nothing to fetch, and one script, for the list of queries.
 
     Args:
-        candidate: the evaluation that the report is about.
-        references: name (``base``, ``champion``) -> evaluation of the same queries; may be empty.
+        candidate: the evaluation that the report is about; what else lies in its folder is shown too.
+        references: name (``base``, ``champion``, any other) -> evaluation of the same queries; may be empty.
         comparison: comparison.json, or empty.
         eval_set: texts and judgements.
         settings, encoder: what was set.
@@ -55,16 +62,11 @@ def render_report(
         dev: dev.json; None: dev is what was measured.
     """
     shown_as = "tuned" if "base" in references else "this model"
-    models = [(name, name, references[name]) for name in ROLES if name in references] + [(shown_as, "tuned", candidate)]
-    main_name = models[0][0] if references else None
-    examples = Examples(
-        candidate,
-        references[main_name] if main_name else None,
-        *(eval_set, settings.primary_metric, settings.relevance_level),
-    )
-    used = {name: one.facts.get("encoding", {}) for name, _, one in models}
+    models = _named(candidate, references, shown_as)
+    metric, level = settings.primary_metric, settings.relevance_level
     mean = _interval_of_mean(candidate, settings)
-    best, worst = examples.best_and_worst(settings.report_queries)
+    best, worst = Examples(models, eval_set, metric, level).best_and_worst(settings.report_queries)
+    listed = query_list(models, eval_set, metric, level, label(metric))
     template = templates(Path(__file__).parent).get_template("page.html.j2")
     return template.render(
         title=title(candidate, background),
@@ -72,26 +74,65 @@ def render_report(
         verdicts=verdicts(candidate.metrics, mean, comparison, len(eval_set.query_ids), settings),
         gains=gains(comparison, settings),
         scores=[
-            (label(metric), charts.score_bars([(name, role, one.metrics[metric]) for name, role, one in models]))
-            for metric in settings.headline_metrics
+            (label(name), charts.score_bars([(model, role, one.metrics[name]) for model, role, one in models]))
+            for name in settings.headline_metrics
         ],
         all_scores=all_scores(models, settings),
         shown_as=shown_as,
         dev=dev_table(dev, settings) if dev is not None else None,
-        main_name=main_name,
+        main_name=models[0][0] if references else None,
         best=best,
         worst=worst,
-        metric=label(settings.primary_metric),
+        metric=label(metric),
         level=f"{100 * settings.confidence_level:g} %",
+        **_parts(models, settings),
+        listed=listed,
         figures=draw(ReportData(models, eval_set, comparison, settings, background)),
         facts_of={
             part: flat({k: v for k, v in getattr(background, part).items() if k not in NOT_FIGURES})
             for part in ("training", "mining", "data")
         },
-        usages=([name for name, *_ in models], usage_rows(used)),
+        usages=(
+            [name for name, *_ in models],
+            usage_rows({name: one.facts.get("encoding", {}) for name, _, one in models}),
+        ),
         settings=setting_groups(background, settings, encoder),
         provenance=provenance(candidate, references),
+        **with_script(SCRIPT, listed.data),
     )
+
+
+def _parts(models: Sequence[tuple[str, str, EvaluationArtifact]], settings: EvaluationSettings) -> dict[str, Any]:
+    """What is shown of the other files in the evaluations' folders; empty where they are not there."""
+    candidate, metric = models[-1][2], settings.primary_metric
+    maps, map_key = vector_figures.embedding_maps([(name, _extra(one, MAP)) for name, _, one in models])
+    return {
+        "slices": breakdowns.slices(_extra(candidate, "slices.json"), metric),
+        "guard": breakdowns.guard(_extra(candidate, "guard.json"), settings.headline_metrics),
+        "variants": breakdowns.variants(_extra(candidate, "variants.json"), metric),
+        "tasks": breakdowns.tasks(_extra(candidate, "tasks.json")),
+        "maps": maps,
+        "map_key": map_key,
+        "separation": vector_figures.score_separation([(name, _extra(one, SEPARATION)) for name, _, one in models]),
+    }
+
+
+def _named(
+    candidate: EvaluationArtifact, references: Mapping[str, EvaluationArtifact], shown_as: str
+) -> list[tuple[str, str, EvaluationArtifact]]:
+    """(name, role, evaluation): base, champion, the others as they were named, and the candidate, drawn on top."""
+    others = [name for name in references if name not in ROLES]
+    roles = {name: OTHER_ROLES[i % len(OTHER_ROLES)] for i, name in enumerate(others)}
+    first = [name for name in ROLES if name in references]
+    return [(name, roles.get(name, name), references[name]) for name in [*first, *others]] + [
+        (shown_as, "tuned", candidate)
+    ]
+
+
+def _extra(one: EvaluationArtifact, name: str) -> dict[str, Any]:
+    """A JSON file of the evaluation's folder; empty where it was not written."""
+    file = one.run_file.parent / name
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
 
 def _interval_of_mean(candidate: EvaluationArtifact, settings: EvaluationSettings) -> tuple[float, float]:

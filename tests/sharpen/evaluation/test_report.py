@@ -5,96 +5,18 @@ from __future__ import annotations
 import re
 from html.parser import HTMLParser
 
-import numpy as np
-import polars as pl
 import pytest
 
-from sharpen.data.trec import write_run
-from sharpen.evaluation.artifact import EvaluationArtifact
 from sharpen.evaluation.comparison import compare
 from sharpen.evaluation.report import render_report
 from sharpen.evaluation.report.examples import first_rank, is_code, shown
 from sharpen.evaluation.report.figures import is_histogram
 from sharpen.evaluation.report.provenance import Provenance
-from sharpen.evaluation.report.render import short_name, title
-from sharpen.evaluation.settings import EvaluationSettings, metric_names
-from sharpen.evaluation.split import EvaluationSplit
-from sharpen.metrics import TIE_RULE, means, measure
+from sharpen.evaluation.report.render import SCRIPT, short_name, title
 from sharpen.reports.formatting import flat, number, signed
-from sharpen.reports.html_page import CONTENT_SECURITY_POLICY
 from sharpen.settings import EncoderSettings
+from tests.sharpen.evaluation.report_inputs import BACKGROUND, CODE, HOSTILE, SETTINGS, evaluated, judged_set
 from tests.sharpen.reports.html_pages import check_page
-
-HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\" onload='alert(1)' {{ 7*7 }} </style>"
-CODE = "def add(a, b):\n    total = a + b\n    return total\n" + "    # more\n" * 20
-SETTINGS = EvaluationSettings(resamples=200)
-
-
-def judged_set(queries=40, passages=120):
-    passage_ids = sorted((f"d{i}" for i in range(passages)), reverse=True)
-    texts = [f"passage {p} " + "many words " * 60 for p in passage_ids]
-    texts[0], texts[1] = CODE, HOSTILE
-    query_ids = [f"q{i:02}" for i in range(queries)]
-    return EvaluationSplit(
-        query_ids=query_ids,
-        query_texts=[HOSTILE if i == 3 else f"question {i}" for i in range(queries)],
-        query_keys=[],
-        instructions=[""] * queries,
-        groups=query_ids,
-        sources=[""] * queries,
-        passage_ids=passage_ids,
-        passage_texts=texts,
-        qrels={q: {f"d{i}": 1} for i, q in enumerate(query_ids)},
-        facts={"queries": queries, "passages": passages},
-    )
-
-
-def evaluated(folder, judged, quality, seed):
-    """An evaluation whose positives score `quality` above the noise."""
-    rng = np.random.default_rng(seed)
-    rankings = {}
-    for q in judged.query_ids:
-        scores = {p: rng.normal() + quality * (p in judged.qrels[q]) for p in judged.passage_ids}
-        rankings[q] = sorted(scores.items(), key=lambda hit: -hit[1])[:100]
-    values = measure(
-        judged.qrels,
-        {q: [p for p, _ in hits] for q, hits in rankings.items()},
-        judged.query_ids,
-        metric_names(SETTINGS.cutoffs),
-    )
-    folder.mkdir()
-    write_run(folder / "run.trec", rankings.items(), tag="test")
-    facts = {
-        "model": f"models/{HOSTILE}",
-        "model_hash": "ab" * 32,
-        "split": "test",
-        "tie_rule": TIE_RULE,
-        "ignore_identical_ids": False,
-        "finished_at": "2026-01-02T03:04:05+00:00",
-        **judged.facts,
-    }
-    table = pl.DataFrame({"query_id": judged.query_ids, "group": judged.groups, **values})
-    return EvaluationArtifact(str(folder), facts, means(values), table, folder / "run.trec")
-
-
-BACKGROUND = Provenance(
-    training={
-        "model_name": "code <b>search</b>",
-        "settings": {"temperature": 0.02, "optim": {"betas": [0.9, 0.999]}, "note": HOSTILE},
-        "effective_negatives": 211.5,
-        "log": [
-            {"step": s, "loss": 2 / s, "learning_rate": 1e-5 / s, "grad_norm": 1.0, HOSTILE: 1.0} for s in range(1, 60)
-        ]
-        + [{"step": s, "dev_ndcg_at_10": 0.5 + s / 1000, "eval_time": 3.0} for s in (20, 40, 60)],
-    },
-    data={"splits": {"train": {"queries": 100}, "dev": {"queries": 10}}, "longest": 512, "source": HOSTILE},
-    mining={
-        "dropped_by_rule": {"margin": 12, "same_text": 3},
-        "positive_scores": {"edges": [0.0, 0.5, 1.0], "counts": [7, 3]},
-        "negative_scores": {"edges": [0.0, 0.5, 1.0], "counts": [1, 0]},
-        "rules": [{"rule": "margin", "share": 0.5}],
-    },
-)
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +60,7 @@ class Tags(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        if self.open and self.open[-1] != "style":
+        if self.open and self.open[-1] not in ("style", "script"):
             self.words.append(data)
 
     @property
@@ -147,11 +69,11 @@ class Tags(HTMLParser):
 
 
 @pytest.mark.parametrize("name", ["alone", "base", "full"])
-def test_the_page_needs_nothing_and_runs_nothing(pages, name):
+def test_the_page_needs_nothing_and_runs_one_script(pages, name):
     parsed = Tags(pages[name])
     assert parsed.open == []  # every tag is closed, in order
     for tag, attributes in parsed.tags:
-        assert tag not in ("script", "link", "img", "iframe", "object", "embed", "base", "form")
+        assert tag not in ("link", "img", "iframe", "object", "embed", "base", "form")
         for attribute, value in attributes.items():
             assert not attribute.startswith("on"), (tag, attribute)
             assert attribute not in ("src", "href", "xlink:href", "action", "formaction", "background", "srcdoc")
@@ -160,14 +82,12 @@ def test_the_page_needs_nothing_and_runs_nothing(pages, name):
     style = re.search(r"<style>(.*?)</style>", pages[name], re.DOTALL)
     assert style
     assert not re.search(r"url\(|@import|expression\(|https?:", style[1])
-    policy = [a["content"] for tag, a in parsed.tags if a.get("http-equiv") == "Content-Security-Policy"]
-    assert policy == [CONTENT_SECURITY_POLICY]
-    check_page(pages[name])
+    check_page(pages[name], script=SCRIPT)
 
 
 def test_hostile_text_is_shown_as_text(pages):
     page = pages["full"]
-    assert "<script" not in page
+    assert page.count("<script") == 2
     assert "<img" not in page
     assert "&lt;/script&gt;&lt;script&gt;alert(1)" in page
     assert "{{ 7*7 }}" in Tags(page).text  # not read as a template
@@ -283,4 +203,4 @@ def test_odd_values_of_earlier_steps_are_not_drawn(tmp_path, value):
     judged = judged_set(queries=2, passages=3)
     only = evaluated(tmp_path / "only", judged, 1.0, 1)
     page = render_report(only, {}, {}, judged, SETTINGS, EncoderSettings(), Provenance({"log": value}, odd, odd))
-    assert "All figures" in check_page(page)
+    assert "All figures" in check_page(page, script=SCRIPT)

@@ -47,9 +47,8 @@ def test_a_registered_version_holds_the_model_and_where_it_comes_from(
     root: str, make_model: Callable[..., str]
 ) -> None:
     model = make_model("w1", told="Trained with care.")
-    version = registry.register(
-        root, NAME, model, {"metrics": {"ndcg_at_10": 0.5}, "data_fingerprint": "d"}, run_id="r", card="## Results\n\nx"
-    )
+    facts = {"metrics": {"ndcg_at_10": 0.5}, "data_fingerprint": "d"}
+    version = registry.register(root, NAME, model, facts, run_id="r", card=lambda text: f"{text}\n## Results\n\nx\n")
     assert version.version == "v0001"
     assert version.address == storage.join(root, "models", NAME, "versions", "v0001")
     assert registry.list_models(root) == [NAME]

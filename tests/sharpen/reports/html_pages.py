@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 import re
 from html.parser import HTMLParser
 
@@ -14,7 +17,7 @@ HOSTILE = (
 )
 
 _VOID = ("meta", "br", "img", "link", "input", "base")
-_FORBIDDEN = ("script", "link", "img", "iframe", "object", "embed", "base", "form")
+_FORBIDDEN = ("link", "img", "iframe", "object", "embed", "base", "form")
 _FETCHING = ("src", "href", "xlink:href", "action", "formaction", "background", "srcdoc")
 
 
@@ -23,12 +26,15 @@ class _Tags(HTMLParser):
         super().__init__()
         self.found: list[tuple[str, dict[str, str | None]]] = []
         self.open: list[str] = []
+        self.scripts: list[str] = []
         self.text = ""
         self.feed(page)
         self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.found.append((tag, dict(attrs)))
+        if tag == "script":
+            self.scripts.append("")
         self.text += " " if tag in ("td", "th", "li") else ""
         if tag not in _VOID:
             self.open.append(tag)
@@ -43,16 +49,29 @@ class _Tags(HTMLParser):
             raise AssertionError(f"</{tag}> closes nothing")
 
     def handle_data(self, data: str) -> None:
-        self.text += data if self.open[-1:] != ["style"] else ""
+        self.text += data if self.open[-1:] not in (["style"], ["script"]) else ""
+        if self.open[-1:] == ["script"]:
+            self.scripts[-1] += data
 
 
-def check_page(page: str) -> str:
-    """Assert that a page is whole, runs nothing, fetches nothing and says so; returns its text."""
+def check_page(page: str, script: str = "") -> str:
+    """Assert that a page is whole, runs nothing but `script`, fetches nothing and says so; returns its text."""
     parsed = _Tags(page)
     assert parsed.open == []
     head = [tag for tag, _ in parsed.found]
     assert head[:4] == ["html", "head", "meta", "meta"]
-    assert parsed.found[3][1] == {"http-equiv": "Content-Security-Policy", "content": CONTENT_SECURITY_POLICY}
+    policy = CONTENT_SECURITY_POLICY
+    if script:
+        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        policy = policy.replace("script-src 'none'", f"script-src 'sha256-{digest}'")
+        kinds = [attributes for tag, attributes in parsed.found if tag == "script"]
+        assert kinds == [{"type": "application/json", "id": "data"}, {}]
+        data, running = parsed.scripts
+        assert running == script and json.loads(data)
+        assert "<" not in data
+    else:
+        assert "script" not in head
+    assert parsed.found[3][1] == {"http-equiv": "Content-Security-Policy", "content": policy}
     for tag, attributes in parsed.found:
         assert tag not in _FORBIDDEN, tag
         for name, value in attributes.items():

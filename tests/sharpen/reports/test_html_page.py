@@ -8,7 +8,7 @@ from pathlib import Path
 import jinja2
 import pytest
 
-from sharpen.reports.html_page import CONTENT_SECURITY_POLICY, templates
+from sharpen.reports.html_page import CONTENT_SECURITY_POLICY, templates, with_script
 from tests.sharpen.reports.html_pages import HOSTILE, check_page
 
 ROOT = Path(__file__).parents[3]
@@ -25,6 +25,15 @@ def test_hostile_values_stay_text(tmp_path: Path) -> None:
     assert "<script>alert(1)</script>" in text and "{{ 7*7 }}" in text
     with pytest.raises(jinja2.UndefinedError):
         templates(tmp_path).get_template("page.html.j2").render()
+
+
+def test_one_script_runs_and_its_data_stay_data(tmp_path: Path) -> None:
+    (tmp_path / "page.html.j2").write_text(TEMPLATE)
+    script = "document.title = JSON.parse(document.getElementById('data').textContent)[0];\n"
+    page = templates(tmp_path).get_template("page.html.j2").render(name="x", **with_script(script, [HOSTILE]))
+    check_page(page, script)
+    with pytest.raises(ValueError, match="holds </ or <!--"):
+        with_script("'</script>'", [])
 
 
 def test_the_policy_lets_nothing_run_or_load() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.browser import BROWSER, measure
+from tests.chromium_tab import AXE, Tab, serious
 from tests.sharpen.reports.html_pages import check_page
 from tests.sharpen.reports.sample_pages import LONG, sample_pages
 
@@ -30,6 +31,14 @@ def test_no_page_is_wider_than_its_frame_or_asks_for_anything(pages: dict[str, s
         assert "violated" not in seen, seen
         assert seen["fetched"] == [] and seen["heading"] and seen["text"] > 20, seen
         assert seen["scrolls"] <= seen["width"] and seen["wide"] == [], seen
+
+
+@pytest.mark.skipif(not (BROWSER and AXE.exists()), reason="needs Chromium and axe-core: make axe")
+def test_axe_finds_nothing_serious_on_any_page(pages: dict[str, str], tmp_path: Path) -> None:
+    with Tab(tmp_path) as tab:
+        for name, page in pages.items():
+            tab.open(page, 360, script="free")
+            assert not (found := serious(tab.axe())), (name, found)
 
 
 def test_the_training_page_has_its_curves_and_what_it_was_trained_on(pages: dict[str, str]) -> None:

@@ -22,7 +22,8 @@ from sharpen.models import model_config
 from sharpen.models.encoder import Encoder
 from sharpen.settings import EncoderSettings
 from sharpen.store import storage
-from sharpen.training.model import export
+from sharpen.training.model_card.sections import model_card
+from sharpen.training.model_card.usage import usage
 from sharpen.training.settings import TrainingSettings
 from sharpen.training.train import train
 from tests.sharpen.training.small_data import WORDS
@@ -159,7 +160,7 @@ def test_the_code_in_the_model_card_gives_the_same_embeddings(tiny_model: Path, 
     )
     encoder = Encoder.load(str(tiny_model), settings, device="cpu")
     encoder.save(tmp_path)
-    card = export._usage(encoder)
+    card = usage(encoder)
     blocks = re.findall(r"With (\S+):\n\n```python\n(.*?)\n```", card, flags=re.DOTALL)
     assert [name for name, _ in blocks] == ["sentence-transformers", "transformers", "FlagEmbedding"]
     texts = ["a river of stone", "bread", "the sun and the moon and the winter town by the hill and more of it all"]
@@ -185,7 +186,7 @@ def test_a_base_models_name_stays_text_in_the_card(tiny_model: Path) -> None:
         "queries_per_second": 1,
         "temperature_increases": [],
     }
-    card = export.model_card(
+    card = model_card(
         Encoder.load(str(tiny_model), SHORT, device="cpu"), facts | {"settings": {}, "encoder": {"note": name}}
     )
     body = card.split("---\n", 2)[2]

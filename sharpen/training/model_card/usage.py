@@ -1,0 +1,117 @@
+"""How a trained model is used from other libraries, as code that gives the same embeddings."""
+
+from __future__ import annotations
+
+import json
+
+from sharpen.markdown import code_span
+from sharpen.models.encoder import Encoder
+from sharpen.models.model_config import prompt_names
+
+
+def usage(encoder: Encoder) -> str:
+    """Code for each library, then prompts and lengths."""
+    prompts = [
+        f"- Every {kind} is given the prompt {code_span(json.dumps(text, ensure_ascii=False))}."
+        for kind, text in encoder.prompts.items()
+        if text
+    ]
+    names = prompt_names(encoder.as_config())
+    prompts += [
+        f"- Queries of the source {code_span(name)} were given {code_span(json.dumps(text, ensure_ascii=False))}: "
+        f"`prompt_name={json.dumps(name)}`, or `sharpen search --prompt`."
+        for name, text in names.items()
+    ]
+    lengths = (
+        f"- Longest query {encoder.max_lengths['query']} tokens, longest passage {encoder.max_lengths['passage']}."
+        f"{_one_limit(encoder)}"
+    )
+    return "\n".join(
+        [
+            *_code("sentence-transformers", _SENTENCE_TRANSFORMERS + _by_name(names)),
+            *([] if encoder.query_model is not None else _other_libraries(encoder)),
+            *(prompts or ["No prompt is needed."]),
+            lengths,
+        ]
+    )
+
+
+def _code(library: str, text: str) -> list[str]:
+    return [f"With {library}:", "", "```python", text.strip(), "```", ""]
+
+
+_SENTENCE_TRANSFORMERS = """
+from sentence_transformers import SentenceTransformer
+
+model = SentenceTransformer("path/to/this/folder")
+queries = model.encode_query(["..."])
+passages = model.encode_document(["..."])
+scores = model.similarity(queries, passages)
+"""
+
+
+def _by_name(names: dict[str, str]) -> str:
+    if not names:
+        return ""
+    return f'queries = model.encode(["..."], prompt_name={json.dumps(next(iter(names)))})  # of one source\n'
+
+
+def _other_libraries(encoder: Encoder) -> list[str]:
+    """How the other two libraries give the same embeddings; their folders know no prompt, so it stands in the code."""
+    query, passage = (json.dumps(encoder.prompts[kind], ensure_ascii=False) for kind in ("query", "passage"))
+    pooled = {
+        "cls": "hidden[:, 0]",
+        "mean": "(hidden * mask).sum(dim=1) / mask.sum(dim=1)",
+        # the last real token, whichever side is padded
+        "last_token": "hidden[torch.arange(len(texts)), (mask[..., 0] * torch.arange(hidden.shape[1])).argmax(dim=1)]",
+    }[encoder.pooling]
+    vectors = "torch.nn.functional.normalize(vectors, dim=-1)" if encoder.normalize else "vectors"
+    transformers = f"""
+import torch
+from transformers import AutoModel, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
+model = AutoModel.from_pretrained("path/to/this/folder").eval()
+
+
+def encode(texts, prompt, longest):
+    batch = tokenizer(
+        [prompt + text for text in texts], padding=True, truncation=True, max_length=longest, return_tensors="pt"
+    )
+    with torch.inference_mode():
+        hidden = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).last_hidden_state
+    mask = batch["attention_mask"].unsqueeze(-1)
+    vectors = {pooled}
+    return {vectors}
+
+
+queries = encode(["..."], {query}, {encoder.max_lengths["query"]})
+passages = encode(["..."], {passage}, {encoder.max_lengths["passage"]})
+scores = queries @ passages.T
+"""
+    kind = "FlagLLMModel" if encoder.pooling == "last_token" else "FlagModel"
+    flag = f"""
+from FlagEmbedding import {kind}
+
+model = {kind}(
+    "path/to/this/folder",
+    query_instruction_for_retrieval={query if encoder.prompts["query"] else None},
+    query_instruction_format="{{}}{{}}",
+    pooling_method="{encoder.pooling}",
+    normalize_embeddings={encoder.normalize},
+)
+queries = model.encode_queries(["..."], max_length={encoder.max_lengths["query"]})
+passages = model.encode_corpus([{passage} + text for text in ["..."]], max_length={encoder.max_lengths["passage"]})
+scores = queries @ passages.T
+"""
+    return [*_code("transformers", transformers), *_code("FlagEmbedding", flag)]
+
+
+def _one_limit(encoder: Encoder) -> str:
+    longest = max(encoder.max_lengths.values())
+    if encoder.query_model is not None or min(encoder.max_lengths.values()) == longest:
+        return ""
+    return (
+        f" A folder of one encoder knows one limit, {longest}, to which sentence-transformers cuts both: a text beyond "
+        "the limit of its kind has another vector there than it had in training."
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from sharpen.registry.last_run import record_run
 from sharpen.registry.outcome import Outcome, measured_outcome
 from sharpen.registry.promote import Promotion, promote
 from sharpen.registry.report import headline_metrics, promotion_page
+from sharpen.registry.report.decided import write_decided_report
 from sharpen.registry.run_record import OVERTAKEN, TrainingInputs
 from sharpen.registry.settings import PromotionSettings
 from sharpen.run_context import run_id
@@ -133,6 +134,8 @@ def run_step(
         indexed=follows == INDEX,
         logs=logs,
     )
+    report = write_decided_report(root, name, run_id(), evaluation, ended.decision)
+    outcome = replace(outcome, report=report)
     outcome.save(root, run_id())
     if follows != COMPARE_AGAIN:
         record_run(root, name, trained_with, ended.verdict, ended.version, reason)

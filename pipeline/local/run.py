@@ -26,6 +26,7 @@ from pipeline.run_form import run_inputs
 from pipeline.store.server import BUCKET, EmbeddedStore
 from sharpen import exit_status
 from sharpen.errors import InputError, StepFailed
+from sharpen.registry.outcome import find_outcome
 from sharpen.run_context import RUN_VARIABLE
 from sharpen.store import local_store, storage
 
@@ -125,9 +126,9 @@ def run(settings: Settings, *, fresh: bool = False, image: str = "", launcher_im
         report = None
         if decision["evaluation"]:
             report = folder / "report.html"
-            local_store.replace(
-                report, storage.read_bytes(storage.join(decision["evaluation"], "report.html")), private=True
-            )
+            outcome = find_outcome(root, settings.model_name, name)
+            source = outcome.report if outcome else storage.join(decision["evaluation"], "report.html")
+            local_store.replace(report, storage.read_bytes(source), private=True)
     return LocalRun(
         name=name,
         evaluation=decision["evaluation"],

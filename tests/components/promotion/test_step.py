@@ -13,6 +13,7 @@ import pytest
 from components.promotion.step import PromotionResult, run_step
 from sharpen.registry import last_run, registry
 from sharpen.registry.outcome import find_outcome
+from sharpen.reports.gate_section import MARKER
 from sharpen.store import storage
 from tests.sharpen.registry.conftest import GOOD, figures
 from tests.sharpen.reports.html_pages import check_page
@@ -68,6 +69,19 @@ def test_what_follows(root: str, make_model: Make, make_evaluation: Make) -> Non
     # a gate that says no ends the run at the first try, too
     worse = step(root, late, make_evaluation(late, champion=winner.outputs[2], entries=BAD), again=True)
     assert worse.outputs[:2] == ("not promoted", "reject")
+
+
+@disk_only
+def test_the_report_of_the_outcome_says_what_the_gate_said(root: str, make_model: Make, make_evaluation: Make) -> None:
+    evaluation = make_evaluation(model := make_model("w1"), entries=BAD)
+    without = step(root, model, evaluation, again=False).outcome.report
+    assert without == storage.join(evaluation, "report.html")
+    storage.write_bytes(without, f"<p>gains</p>{MARKER}".encode())
+    outcome = step(root, model, evaluation, again=False).outcome
+    decided = storage.read_bytes(outcome.report).decode()
+    assert outcome.report.endswith(f"/{NAME}/outcomes/local.html")
+    assert "<p>gains</p>" in decided and "The gate turned this model down." in decided and "✗ no" in decided
+    assert storage.read_bytes(without).decode() == f"<p>gains</p>{MARKER}"
 
 
 @disk_only

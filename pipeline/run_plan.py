@@ -58,7 +58,9 @@ def make_plan(inputs: Mapping[str, Any], compiled: str) -> tuple[tuple[str, ...]
     start = champion if again.start_from == "champion" and champion else settings.base_model
     model = _Model(champion, start, trained_queries.newest(store, name))
     mined_with = settings.mining.addresses if settings.mining.enabled else []
-    content = fingerprint_inputs(settings.train_data, settings.eval_data, settings.base_model, mined_with, model.start)
+    content = fingerprint_inputs(
+        *(settings.train_data, settings.eval_data, settings.base_model, mined_with, model.start, settings.data.corpus)
+    )
     identity = content.identity(settings.results_hash(built["rounds"]))
     decided = plan_run(store, name, last, identity, content.sources, again.min_new_examples, force=again.force)
     skipped = decided.decision == SKIP

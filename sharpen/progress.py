@@ -141,3 +141,17 @@ def _bar(what: str, total: float, unit: str) -> Iterator[Reporter]:
                 bar.update(task, total=total)
 
         yield _Bar()
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """Without the progress bars of `datasets`, which know nothing of terminals and logs."""
+    from datasets.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    shown = not are_progress_bars_disabled()
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown:
+            enable_progress_bars()

@@ -11,9 +11,10 @@ from sharpen.data.preparation.settings import DataAddresses, DataSettings
 def call(addresses: DataAddresses, settings: DataSettings) -> None:
     """Run the step and say what comes next."""
     from sharpen.data.preparation.prepare import prepare
-    from sharpen.data.readers import split_addresses
+    from sharpen.data.source_settings import parse_sources
 
-    prepare(split_addresses(addresses.train_data), split_addresses(addresses.eval_data), addresses.output, settings)
+    sources = parse_sources(addresses.train_data, "train_data"), parse_sources(addresses.eval_data, "eval_data")
+    prepare(*sources, addresses.output, settings)
     data = shlex.quote(addresses.output)
     print(f"next: python -m components.hard_negatives --data {data} --model MODEL --output FOLDER")
 

@@ -47,9 +47,10 @@ def run_step(address: str, examples: str, train_data: str, eval_data: str, setti
         return PreparedData(StepResult("", NOTHING), SKIP)
     from sharpen.data.preparation.page import read_page
     from sharpen.data.preparation.prepare import prepare
-    from sharpen.data.readers import split_addresses
+    from sharpen.data.source_settings import parse_sources
 
-    marker = prepare(split_addresses(train_data), split_addresses(eval_data), address, checked)
+    sources = parse_sources(train_data, "train_data"), parse_sources(eval_data, "eval_data")
+    marker = prepare(*sources, address, checked)
     counted = count_changes(address, known, target=examples)
     if counted.decision == SKIP:
         before = KnownExamples.from_json(known)

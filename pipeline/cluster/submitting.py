@@ -10,9 +10,10 @@ from pipeline.cluster.api.errors import KfpError
 from pipeline.cluster.versions import Version
 from pipeline.parameters import Settings
 from pipeline.run_form import run_inputs
+from sharpen.data.source_settings import HUB_SCHEME, addresses_in
 from sharpen.errors import InputError, StepFailed
 from sharpen.models.model_hub import PACKAGE_SCHEME, is_hub_id
-from sharpen.uri import is_remote, split_addresses
+from sharpen.uri import is_remote
 
 PYTHON_SOURCE = "python-source:"
 
@@ -39,9 +40,10 @@ def check_submittable(settings: Settings) -> None:
 def _on_this_machine(settings: Settings) -> Iterator[tuple[str, str]]:
     """(setting, address) of everything that steps would read and no pod can."""
     for field in ("train_data", "eval_data"):
-        for address in split_addresses(getattr(settings, field)):
+        for address in addresses_in(getattr(settings, field)):
             source = address.removeprefix(PYTHON_SOURCE)
-            if not is_remote(address) and (source == address or "/" in source):
+            is_here = not is_remote(address) and not address.startswith(HUB_SCHEME)
+            if is_here and (source == address or "/" in source):
                 yield field, address
     models = [("base_model", settings.base_model)]
     for source in settings.mining.candidate_sources:

@@ -27,7 +27,7 @@ def steps_in_containers(folder: Path, inputs: Sequence[str], variables: Mapping[
 
     Args:
         folder: the run's folder.
-        inputs: what the steps read, as `split_addresses` takes it; what is on this machine is made visible.
+        inputs: what the steps read, as `parse_sources` takes it; what is on this machine is made visible.
         variables: environment variables of the steps, beside those that this machine has for store and hub.
 
     Raises:
@@ -127,9 +127,9 @@ def _hub_cache() -> Path:
 
 def _read(inputs: Sequence[str], environment: Mapping[str, str]) -> set[Path]:
     """Places of this machine that steps read: the working folder, local inputs, files that a variable names."""
-    from sharpen.data.readers import split_addresses
+    from sharpen.data.source_settings import addresses_in
 
     named = {Path(value) for value in environment.values() if value.startswith("/")}
-    addresses = [address for text in inputs for address in split_addresses(text)]
+    addresses = [address for text in inputs for address in addresses_in(text)]
     local = {Path(address).expanduser().absolute() for address in addresses if not is_remote(address)}
     return {Path.cwd()} | {path for path in named if path.is_file()} | {path for path in local if path.exists()}

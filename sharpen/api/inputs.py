@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -12,6 +12,7 @@ from sharpen.errors import InputError
 
 if TYPE_CHECKING:
     from sharpen.data.dataset import DataSet
+    from sharpen.data.source_settings import Given, SourceSettings
     from sharpen.models.bi_encoder import BiEncoderModel
     from sharpen.models.encoder import Encoder
     from sharpen.settings import EncoderSettings, SettingsModel
@@ -40,13 +41,19 @@ def checked_settings(values: dict[str, Any], *models: type[SettingsModel]) -> li
     return checked
 
 
-def addresses(given: Address | Sequence[Address]) -> list[str]:
-    """The addresses that were given: several may be separated by commas, as on the command line."""
-    from sharpen.uri import split_addresses
+def sources(given: Given | Sequence[Given], where: str) -> list[SourceSettings]:
+    """The sources that were given: several addresses may be separated by commas, as on the command line."""
+    from sharpen.data.source_settings import parse_sources
 
-    if isinstance(given, str):
-        return split_addresses(given)
-    return [str(given)] if isinstance(given, Path) else [str(address) for address in given]
+    several = isinstance(given, str) or (isinstance(given, Sequence) and not isinstance(given, Mapping))
+    return parse_sources(given if several else [given], where)  # type: ignore[arg-type]
+
+
+def is_finished(address: str) -> bool:
+    """Whether a finished data set is at an address."""
+    from sharpen.data.readers import detect_inputs, sharpen_format
+
+    return [item.format for item in detect_inputs(address)] == [sharpen_format.FORMAT]
 
 
 def data_folder(data: Data) -> OutputFolder:

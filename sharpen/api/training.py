@@ -11,12 +11,13 @@ from sharpen.api.inputs import (
     Address,
     Data,
     Model,
-    addresses,
     checked_settings,
     data_folder,
     inference_settings,
+    is_finished,
     model_folder,
     result_address,
+    sources,
     training_settings,
 )
 from sharpen.api.results import Evaluation, FinetunedModel, Negatives, OutputFolder
@@ -24,23 +25,25 @@ from sharpen.errors import InputError
 
 if TYPE_CHECKING:
     from sharpen.data.dataset import DataSet
+    from sharpen.data.source_settings import Given
     from sharpen.losses import Loss
 
 
 def load_dataset(
-    train_data: Address | Sequence[Address],
+    train_data: Given | Sequence[Given],
     *,
-    eval_data: Address | Sequence[Address] = (),
+    eval_data: Given | Sequence[Given] = (),
     output: Address | None = None,
     **settings: Any,
 ) -> DataSet:
     """Read, check, de-duplicate and split retrieval data; a finished data set is read as it is.
 
     Args:
-        train_data: FlagEmbedding rows, CSV, a BEIR folder or a finished data set; several are merged.
+        train_data: files of rows, a BEIR folder, ``hf://`` id or finished data set; several are merged. Each may be an
+            object with settings of a source, such as ``{"address": "clicks.parquet", "weight": 2}``.
         eval_data: data whose queries become the test (and dev) queries; empty: a share of the training queries does.
         output: keep the finished data set here too.
-        settings: of `DataSettings`, such as ``test_share``.
+        settings: of `DataSettings`, such as ``test_share``, or ``corpus`` for more passages than those of the rows.
 
     Raises:
         InputError: unusable data, too many bad rows, or an unknown setting.
@@ -54,12 +57,12 @@ def load_dataset(
     from sharpen.data.dataset import DataSet
     from sharpen.data.preparation.prepare import prepare
     from sharpen.data.preparation.settings import DataSettings
-    from sharpen.store import storage
 
     (checked,) = checked_settings(settings, DataSettings)
-    train, evaluation = addresses(train_data), addresses(eval_data)
-    if len(train) == 1 and not evaluation and not settings and output is None and storage.is_complete(train[0]):
-        return DataSet.open(train[0])
+    train, evaluation = sources(train_data, "train_data"), sources(eval_data, "eval_data")
+    alone = len(train) == 1 and train[0].is_plain and not evaluation and not settings and output is None
+    if alone and is_finished(train[0].address):
+        return DataSet.open(train[0].address)
     folder = OutputFolder(output, "data")
     prepare(train, evaluation, folder.address, checked)
     return DataSet.open(folder.address)

@@ -17,6 +17,8 @@ from sharpen.errors import InputError
 from sharpen.settings import SettingsModel, load_json
 from sharpen.uri import redacted, split_addresses
 
+HUB_SCHEME = "hf://"
+
 COLUMNS = (
     *("query", "positive", "negative", "positive_score", "negative_score", "positive_id", "negative_id"),
     *("label", "prompt", "group", "task_type", "time", "fields"),
@@ -123,6 +125,11 @@ class SourceSettings(SettingsModel):
         return self.address if self.is_plain else {"address": self.address, **self.settings()}
 
 
+def source_at(address: str) -> SourceSettings:
+    """A source of which nothing but the address is said. Raises InputError when that is empty."""
+    return SourceSettings.checked({"address": address})
+
+
 Given = str | Path | SourceSettings | Mapping[str, Any]
 """A source as a user of Python names it."""
 
@@ -145,7 +152,7 @@ def parse_sources(given: str | Sequence[Given], where: str = "data") -> list[Sou
             found.append(item)
         elif isinstance(item, str | Path):
             if str(item).strip():
-                found.append(SourceSettings(address=str(item).strip()))
+                found.append(source_at(str(item).strip()))
         elif isinstance(item, Mapping):
             try:
                 found.append(SourceSettings.checked(dict(item), where=f"{where}[{number}]."))
@@ -165,6 +172,16 @@ def _items(text: str, where: str) -> Sequence[Any]:
         return load_json(text)
     except ValueError as error:
         raise InputError(f"{where}: not a valid JSON list ({error}): {redacted(text)[:80]}") from None
+
+
+def addresses_in(text: str, where: str = "data") -> list[str]:
+    """Every address that a setting names, those of candidate pools included. Raises InputError as `parse_sources`.
+
+    Args:
+        text, where: as `parse_sources` takes them.
+    """
+    sources = parse_sources(text, where)
+    return list(dict.fromkeys(filter(None, [a for source in sources for a in (source.address, source.corpus)])))
 
 
 def sources_text(given: str | Sequence[Given], where: str = "data") -> str:

@@ -6,15 +6,15 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from sharpen.data.readers import split_addresses
-from sharpen.data.readers.content import content_of, digest_rows, manifest_rows
+from sharpen.data.readers.content import content_of, content_of_files, digest_rows, manifest_rows
+from sharpen.data.source_settings import SourceSettings, parse_sources
 from sharpen.errors import InputError
 from sharpen.models import model_hub
-from sharpen.store import object_store, storage
+from sharpen.store import storage
 from sharpen.store.local_store import sha256_of
 from sharpen.typed_json import sha256_json
-from sharpen.uri import parse_remote
 from sharpen.version import code_version
 
 FILE = "file:"
@@ -37,6 +37,7 @@ class InputFingerprints:
         base_model: the model that results are compared with.
         start_model: the model that training starts from, where it is another; else empty.
         mining: other models, and files, that mining reads.
+        corpus: passages beside those of the sources.
     """
 
     train: str
@@ -44,15 +45,22 @@ class InputFingerprints:
     base_model: str
     start_model: str
     mining: str
+    corpus: str = "[]"
 
     @property
     def sources(self) -> str:
         """SHA-256 (hex) of the data of both roles."""
-        return sha256_json([self.train, self.eval])
+        return sha256_json([self.train, self.eval, *self._corpus])
+
+    @property
+    def _corpus(self) -> list[str]:
+        """Nothing where there is none, so that runs without one are what they were."""
+        return [self.corpus] if self.corpus != "[]" else []
 
     def fingerprint(self, code: str) -> str:
         """SHA-256 (hex) of all of it and of the code's version."""
-        return sha256_json([*asdict(self).values(), code])
+        others = [value for name, value in asdict(self).items() if name != "corpus"]
+        return sha256_json([*others, *self._corpus, code])
 
     def of_steps(self) -> dict[str, str]:
         """`fingerprint` with the code of each step alone: a change in one step's leaves the others' cached results.
@@ -79,11 +87,12 @@ class InputFingerprints:
 
 
 def fingerprint_inputs(
-    train_data: str | list[str],
-    eval_data: str | list[str],
+    train_data: str | Sequence[str | SourceSettings],
+    eval_data: str | Sequence[str | SourceSettings],
     base_model: str,
     mined_with: Sequence[str] = (),
     start_model: str = "",
+    corpus: str = "",
 ) -> InputFingerprints:
     """Find out what stands behind the addresses of a run.
 
@@ -92,26 +101,27 @@ def fingerprint_inputs(
     place of a local folder matters.
 
     Args:
-        train_data: addresses as `split_addresses` takes them.
+        train_data: sources as `parse_sources` takes them.
         eval_data: the same; may be empty.
         base_model: what `Encoder.load` takes.
         mined_with: other models that mining uses, and after ``file:`` the files that it reads.
         start_model: model that training starts from; empty: the base model.
+        corpus: address of more passages; empty: there are none.
 
     Raises:
         InputError: something is missing, empty or of no known kind, no access, store unreachable. All faults come
             together, so that all can be repaired at once.
     """
     faults: list[str] = []
-    trained = split_addresses(train_data)
+    trained = parse_sources(train_data, "train_data")
     if not trained:
         faults.append("train_data: no address given; name a file, a folder or python-source:stdlib")
 
-    def known(role: str, addresses: Sequence[str], content: Callable[[str], list[object]]) -> str:
+    def known(role: str, named: Sequence[Any], content: Callable[[Any], list[object]]) -> str:
         parts = []
-        for address in addresses:
+        for one in named:
             try:
-                parts.append(json.dumps(content(address)))
+                parts.append(json.dumps(content(one)))
             except InputError as error:
                 faults.extend(f"{role}: {line}" for line in error.faults)
         return json.dumps(sorted(parts))
@@ -119,7 +129,8 @@ def fingerprint_inputs(
     other_start = [start_model] if start_model and start_model != base_model else []
     found = InputFingerprints(
         train=known("train_data", trained, content_of),
-        eval=known("eval_data", split_addresses(eval_data), content_of),
+        eval=known("eval_data", parse_sources(eval_data, "eval_data"), content_of),
+        corpus=known("data.corpus", [corpus] if corpus else [], content_of_files),
         base_model=known("base_model", [base_model], _model),
         start_model=known("start model", other_start, _model),
         mining=known("mining", mined_with, _model_or_file),
@@ -129,22 +140,9 @@ def fingerprint_inputs(
     return found
 
 
-def _file(address: str) -> list[object]:
-    """A file, or the files of a folder, of any kind."""
-    if storage.is_remote(address):
-        single = object_store.head(parse_remote(address))
-        files = [single] if single else storage.list_files(address)
-        if not files:
-            raise InputError(f"{address}: no such file or folder in the object store")
-        return [digest_rows((file.name, file.size, file.etag) for file in files)]
-    path = storage.localize(address)
-    paths = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
-    return [digest_rows((file.name, sha256_of(file)) for file in paths)]
-
-
 def _model_or_file(address: str) -> list[object]:
     named = address.removeprefix(FILE)
-    return _file(named) if named != address else _model(address)
+    return content_of_files(named) if named != address else _model(address)
 
 
 def _model(model: str) -> list[object]:

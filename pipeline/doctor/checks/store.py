@@ -13,11 +13,12 @@ from contextlib import contextmanager
 
 from pipeline.doctor.finding import CheckContext, Finding
 from pipeline.pods import STORE_KEYS, STORE_SECRET
+from sharpen.data.source_settings import addresses_in
 from sharpen.errors import InputError, SharpenError
 from sharpen.jobs.kubernetes.errors import KubernetesError
 from sharpen.store import storage
 from sharpen.store.check import try_store
-from sharpen.uri import CredentialsError, Unreachable, parse_remote, split_addresses
+from sharpen.uri import CredentialsError, Unreachable, parse_remote
 
 _ENDPOINT = "AWS_ENDPOINT_URL_S3"
 _ACTIONS = "s3:ListBucket, s3:GetObject, s3:PutObject, s3:DeleteObject, s3:AbortMultipartUpload"
@@ -113,8 +114,8 @@ def _inputs(context: CheckContext, root: str, config: dict[str, str]) -> Iterato
     """What the run reads is where the settings say. Hub names and packages are known in the pod only."""
     settings = context.settings
     named = {
-        "train_data": split_addresses(settings.train_data),
-        "eval_data": split_addresses(settings.eval_data),
+        "train_data": addresses_in(settings.train_data),
+        "eval_data": addresses_in(settings.eval_data),
         "base_model": [settings.base_model],
     }
     for setting, address in ((name, address) for name, addresses in named.items() for address in addresses):

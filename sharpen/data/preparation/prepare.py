@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
@@ -16,6 +16,7 @@ from sharpen.data.preparation.splits import make_splits
 from sharpen.data.preparation.statistics import metrics, statistics, summary
 from sharpen.data.readers import REASONS, ReadReport
 from sharpen.data.readers.rows import BadRow
+from sharpen.data.source_settings import Given
 from sharpen.errors import InputError
 from sharpen.run_context import run_id
 from sharpen.store import storage
@@ -26,14 +27,16 @@ QUARANTINE = "quarantine.jsonl"
 STATISTICS = "stats.json"
 
 
-def prepare(train_data: list[str], eval_data: list[str], output: str, settings: DataSettings) -> storage.Manifest:
+def prepare(
+    train_data: Sequence[Given], eval_data: Sequence[Given], output: str, settings: DataSettings
+) -> storage.Manifest:
     """Read, check, merge and split the input, and write the data set with `quarantine.jsonl` and `stats.json`.
 
     The result depends on the content of the input and on the settings, not on the order of files or rows.
 
     Args:
-        train_data: addresses of training data; splits that they bring are kept.
-        eval_data: addresses of evaluation data; their queries become the test (and dev) queries. May be empty.
+        train_data: training data as `parse_sources` takes them; splits that they bring are kept.
+        eval_data: evaluation data; their queries become the test (and dev) queries. May be empty.
         output: address of the folder to write.
         settings: limits, shares, and what to do about leaks.
 
@@ -47,7 +50,7 @@ def prepare(train_data: list[str], eval_data: list[str], output: str, settings: 
     storage.check_access(output, write=True)
     report = ReadReport()
     with _with_bad_rows(report, output):
-        sources = read_sources(train_data, eval_data, report)
+        sources = read_sources(train_data, eval_data, report, settings.corpus)
     _check_share(report, settings.max_bad_share, output)
     working_set = merge(sources.data)
     with _with_bad_rows(report, output):

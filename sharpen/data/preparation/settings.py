@@ -6,17 +6,19 @@ from typing import Literal
 
 from pydantic import Field
 
+from sharpen.data.source_settings import SourcesText
 from sharpen.settings import SettingsModel
 
 
 class DataAddresses(SettingsModel):
     """What the step reads and where it writes, when it is run by itself."""
 
-    train_data: str = Field(
-        description="Training data: FlagEmbedding rows (*.jsonl), a BEIR folder, a data set of ours, or python-source:"
-        "stdlib|PACKAGE|FOLDER. Local or s3://; several separated by commas."
+    train_data: SourcesText = Field(
+        description="Training data: files of rows (*.jsonl, *.csv, *.parquet), a BEIR folder, hf://ID, a data set of "
+        "ours, or python-source:stdlib|PACKAGE|FOLDER. Local or s3://, a folder or a glob; several separated by "
+        "commas, or a JSON list of addresses and of objects with settings of a source."
     )
-    eval_data: str = Field(
+    eval_data: SourcesText = Field(
         "", description="Evaluation data in the same forms; its queries are the test set. Empty: cut from train_data."
     )
     output: str = Field(min_length=1, description="Address of the folder to write: local or s3://.")
@@ -30,6 +32,11 @@ class DataSettings(SettingsModel):
         max_length=200,
         description="Licence of the data, as an SPDX identifier such as CC-BY-4.0 or in words; for the model card. A "
         "source may have one of its own.",
+    )
+    corpus: str = Field(
+        "",
+        description="Passages beside those of the data, in which mining, evaluation and the index search too: a "
+        "corpus.jsonl, other JSON Lines, CSV, Parquet or hf://ID with a column text, or a data set.",
     )
     seed: int = Field(42, ge=0, description="Seed of the split and of every sample that is drawn.")
     test_share: float = Field(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -10,10 +11,14 @@ import polars as pl
 from sharpen.data.dataset import DataSet
 from sharpen.data.preparation.splits.assignment import GROUPS
 from sharpen.data.preparation.working_set import of_queries
-from sharpen.data.readers import InputFile, ReadReport, combine, detect_inputs, distinct_names, read_input
-from sharpen.data.readers.content import content_hash
+from sharpen.data.readers import InputFile, ReadReport, combine, detect_inputs, distinct_names, read_input, read_pool
+from sharpen.data.readers.content import content_hash, content_of_files
+from sharpen.data.readers.detect import source_name
+from sharpen.data.source_settings import Given, SourceSettings, parse_sources, source_at
+from sharpen.data.task_type import task_type
 from sharpen.errors import InputError
 from sharpen.progress import progress
+from sharpen.typed_json import sha256_json
 
 Role = Literal["train", "eval"]
 
@@ -38,14 +43,21 @@ class Sources:
     counts: dict[str, int]
 
 
-def read_sources(train_data: list[str], eval_data: list[str], report: ReadReport) -> Sources:
-    """Read all addresses of `train_data` and `eval_data`; bad rows and notices go to `report`.
+def read_sources(
+    train_data: Sequence[Given], eval_data: Sequence[Given], report: ReadReport, corpus: str = ""
+) -> Sources:
+    """Read all sources; bad rows and notices go to `report`.
+
+    Args:
+        train_data, eval_data: sources as `parse_sources` takes them.
+        report: takes bad rows and notices.
+        corpus: address of more passages; empty: there are none.
 
     Raises:
         InputError: missing, empty or unusable input, all faults together and before anything is read; evaluation data
             without a dev or test query.
     """
-    inputs = _inputs(train_data, eval_data)
+    inputs = _inputs(parse_sources(train_data, "train_data"), parse_sources(eval_data, "eval_data"))
     # one address in both roles must not give two sources of one name
     trained = {item.address for role, item in inputs if role == "train"}
     stems = [
@@ -64,8 +76,15 @@ def read_sources(train_data: list[str], eval_data: list[str], report: ReadReport
     groups = [_groups_in(data) for role in parts.values() for data in role.values()]
     groups.append(pl.DataFrame(list(report.groups), schema=GROUPS, orient="row"))
     counts = _apply_roles(parts)
+    pool = {}
+    if corpus:
+        pool = {"corpus": read_pool(source_at(corpus), report)}
+        facts.append(
+            {"name": "corpus", "address": corpus, "role": "corpus", "kind": "passages", "rows": 0, "queries": 0}
+        )
+        facts[-1] |= {"passages": pool["corpus"].corpus.height, "sha256": sha256_json(content_of_files(corpus))}
     return Sources(
-        combine({**parts["train"], **parts["eval"]}),
+        combine({**pool, **parts["train"], **parts["eval"]}),
         pl.concat(groups).unique().sort("text_key", "group"),
         sorted(facts, key=lambda fact: (fact["role"] == "eval", fact["name"])),
         counts,
@@ -77,17 +96,23 @@ def _groups_in(data: DataSet) -> pl.DataFrame:
     return data.queries.filter(pl.col("group").is_not_null()).select("text_key", "group")
 
 
-def _inputs(train_data: list[str], eval_data: list[str]) -> list[tuple[Role, InputFile]]:
+def _inputs(train_data: list[SourceSettings], eval_data: list[SourceSettings]) -> list[tuple[Role, InputFile]]:
     found: list[tuple[Role, InputFile]] = []
-    faults: list[str] = []
-    roles: tuple[tuple[Role, list[str]], ...] = (("train", train_data), ("eval", eval_data))
-    for role, addresses in roles:
-        for address in dict.fromkeys(addresses):
+    faults = [
+        f"eval_data: {source.address}: weight and in_batch have no effect where nothing is trained; leave them out"
+        for source in eval_data
+        if source.weight != 1 or source.in_batch != "all"
+    ]
+    roles: tuple[tuple[Role, list[SourceSettings]], ...] = (("train", train_data), ("eval", eval_data))
+    for role, sources in roles:
+        for source in sources:
             try:
-                for item in detect_inputs(address):
-                    found.append((role, item))
+                if source.task_type:
+                    task_type(source.task_type)
+                found.extend((role, item) for item in detect_inputs(source))
             except InputError as error:
                 faults += [f"{role}_data: {line}" for line in error.faults]
+    faults += _contradictions(train_data)
     if not train_data:
         faults.append("train_data: no address given; name a file, a folder or python-source:stdlib")
     if faults:
@@ -95,11 +120,26 @@ def _inputs(train_data: list[str], eval_data: list[str]) -> list[tuple[Role, Inp
     return found
 
 
+def _contradictions(sources: list[SourceSettings]) -> list[str]:
+    """A line for each name that several sources have which are to be trained differently."""
+    ways: dict[str, set[tuple[float, str]]] = {}
+    for source in sources:
+        if not source.is_plain:
+            ways.setdefault(source_name(source), set()).add((source.weight, source.in_batch))
+    return [
+        f"train_data: several sources are called {name} and have another weight or in_batch; give them names"
+        for name, found in ways.items()
+        if len(found) > 1
+    ]
+
+
 def _facts(item: InputFile, role: Role, name: str, data: DataSet, rows: int) -> dict[str, object]:
     facts: dict[str, object] = {"name": name, "address": item.address, "role": role, "kind": item.format.name}
     facts |= {"rows": rows, "queries": data.queries.height, "passages": data.corpus.height}
     facts["sha256"] = content_hash(item)
-    return {**facts, "version": item.version} if item.version else facts
+    facts |= {"version": item.version} if item.version else {}
+    facts |= {"licence": item.source.licence} if item.source.licence else {}
+    return {**facts, "settings": item.settings.settings()} if item.settings else facts
 
 
 def _apply_roles(parts: dict[Role, dict[str, DataSet]]) -> dict[str, int]:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
-from sharpen.data.dataset import DataSet
-from sharpen.data.readers import beir
+import polars as pl
+
+from sharpen.data.dataset import SOURCES, DataSet
 from sharpen.data.readers.combine import combine, distinct_names
 from sharpen.data.readers.data_format import DataFormat, InputFile
-from sharpen.data.readers.detect import detect_inputs, input_name
+from sharpen.data.readers.detect import detect_inputs, input_name, source_name
+from sharpen.data.readers.passages import holds_passages_only, read_pool
 from sharpen.data.readers.rows import REASONS, BadRow, ReadReport, RowError
+from sharpen.data.source_settings import SourceSettings, parse_sources, source_at, sources_text
+from sharpen.data.task_type import TaskType, task_type
 from sharpen.errors import InputError
 from sharpen.uri import split_addresses
 
@@ -27,6 +32,7 @@ __all__ = [
     "read_corpus",
     "read_dataset",
     "read_input",
+    "read_pool",
     "split_addresses",
 ]
 
@@ -39,17 +45,18 @@ def read_dataset(uri: str, split: str = "train") -> DataSet:
     """Read input that must be without fault, for a step that is run by itself.
 
     Args:
-        uri: an address, local or ``s3://``; several are separated by commas or stand in a JSON list.
+        uri: an address, local or ``s3://``; several are separated by commas or stand in a JSON list, there also with
+            settings, as `parse_sources` takes them.
         split: the split of rows that bring none (FlagEmbedding's format has no splits).
 
     Raises:
         InputError: nothing usable at the address, or any bad row: the first ones with file, line, field and reason.
     """
-    addresses = split_addresses(uri)
-    if not addresses:
+    sources = parse_sources(uri)
+    if not sources:
         raise InputError("data: no address given")
     report = ReadReport()
-    inputs = [item for address in addresses for item in detect_inputs(address)]
+    inputs = [item for source in sources for item in detect_inputs(source)]
     names = distinct_names([(item.name, item.address) for item in inputs])
     try:
         parts = {name: read_input(item, name, split, report) for name, item in zip(names, inputs, strict=True)}
@@ -60,16 +67,15 @@ def read_dataset(uri: str, split: str = "train") -> DataSet:
 
 
 def read_corpus(uri: str) -> DataSet:
-    """As `read_dataset`, for a step that needs passages only: a corpus.jsonl without queries and judgements will do."""
-    addresses = split_addresses(uri)
-    files = {address: beir.passages_alone(address) for address in addresses}
-    if not any(files.values()):
+    """As `read_dataset`, for a step that needs passages only: passages without queries and judgements will do."""
+    sources = parse_sources(uri)
+    if not any(alone := [holds_passages_only(source.address) for source in sources]):
         return read_dataset(uri)
     report = ReadReport()
-    names = distinct_names([(input_name(address), address) for address in addresses])
+    names = distinct_names([(input_name(source.address), source.address) for source in sources])
     parts = {
-        name: beir.read_passages(file, address, report) if (file := files[address]) else read_dataset(address)
-        for name, address in zip(names, addresses, strict=True)
+        name: read_pool(source, report) if is_alone else read_dataset(sources_text([source]))
+        for name, source, is_alone in zip(names, sources, alone, strict=True)
     }
     return _whole(parts, report)
 
@@ -94,8 +100,31 @@ def read_input(item: InputFile, name: str, split: str, report: ReadReport) -> Da
     Raises:
         InputError: a file without a single row.
     """
+    settings, pool = item.source, None
+    if settings.corpus:
+        pool = read_pool(source_at(settings.corpus), report)
+        item = replace(item, pool=frozenset(pool.corpus["passage_id"]))
     before = report.rows
     data = item.format.read(item, name, split, report)
     if item.format.suffixes and report.rows == before:
         raise InputError(f"{item.address}: holds no row; fill it or leave it out")
-    return data
+    if pool is not None:
+        data = replace(data, corpus=pl.concat([pool.corpus, data.corpus]).unique("passage_id", keep="first"))
+    return data if settings.is_plain else _as_source(data, settings)
+
+
+def _as_source(data: DataSet, settings: SourceSettings) -> DataSet:
+    """The data with what the user said of their source."""
+    name, queries = source_name(settings), data.queries.with_columns(source=pl.lit(source_name(settings)))
+    if settings.prompt:
+        brought = pl.col("instruction").fill_null("") != ""
+        queries = queries.with_columns(
+            instruction=pl.when(brought).then("instruction").otherwise(pl.lit(settings.prompt))
+        )
+    if settings.task_type:
+        usual = pl.col("task_type") == TaskType.RETRIEVAL.value
+        kind = pl.lit(task_type(settings.task_type).value)
+        queries = queries.with_columns(task_type=pl.when(usual).then(kind).otherwise("task_type"))
+    trained = pl.DataFrame({"source": [name], "weight": [settings.weight], "in_batch": [settings.in_batch]}, SOURCES)
+    is_usual = settings.weight == 1 and settings.in_batch == "all"
+    return replace(data, queries=queries, sources=trained.clear() if is_usual else trained)

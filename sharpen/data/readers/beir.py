@@ -13,8 +13,9 @@ from typing import Any
 
 from sharpen.data.dataset import SPLITS, DataSet
 from sharpen.data.readers.data_format import DataFormat, InputFile
+from sharpen.data.readers.globs import is_glob
 from sharpen.data.readers.json_rows import parse_json, parse_object
-from sharpen.data.readers.lines import read_lines
+from sharpen.data.readers.lines import COMPRESSED, read_lines, uncompressed_name
 from sharpen.data.readers.python.files import is_python_source
 from sharpen.data.readers.rows import (
     ReadReport,
@@ -28,6 +29,7 @@ from sharpen.data.readers.rows import (
     text_field,
 )
 from sharpen.data.readers.tables import DataSetBuilder
+from sharpen.data.source_settings import HUB_SCHEME
 from sharpen.data.text import passage_text
 from sharpen.errors import InputError
 from sharpen.store import storage
@@ -48,10 +50,10 @@ def select(address: str, names: set[str]) -> list[str]:
     Raises:
         InputError: one of the three is missing.
     """
-    corpus, queries = _plain_or_gz(names, "corpus.jsonl"), _plain_or_gz(names, "queries.jsonl")
+    corpus, queries = _present(names, "corpus.jsonl"), _present(names, "queries.jsonl")
     if not (corpus or queries):
         return []
-    qrels = sorted(filter(None, (_plain_or_gz(names, f"qrels/{name}.tsv") for name in SPLIT_OF_FILE)))
+    qrels = sorted(filter(None, (_present(names, f"qrels/{name}.tsv") for name in SPLIT_OF_FILE)))
     parts = {"corpus.jsonl": corpus, "queries.jsonl": queries, "qrels/*.tsv": qrels}
     if missing := [what for what, found in parts.items() if not found]:
         expected = "" if qrels else "; the files in qrels/ are train.tsv, dev.tsv, test.tsv"
@@ -59,8 +61,14 @@ def select(address: str, names: set[str]) -> list[str]:
     return [corpus, queries, *qrels]
 
 
-def _plain_or_gz(present: set[str], name: str) -> str:
-    return name if name in present else f"{name}.gz" if f"{name}.gz" in present else ""
+def _present(present: set[str], name: str) -> str:
+    """The name, plain or compressed, that is present; empty for none."""
+    return next((name + suffix for suffix in ("", *COMPRESSED) if name + suffix in present), "")
+
+
+def corpus_of(names: set[str]) -> str:
+    """The file of passages among the names of the files in a BEIR folder; empty for none."""
+    return _present(names, "corpus.jsonl")
 
 
 def passages_alone(address: str) -> Path | None:
@@ -69,13 +77,15 @@ def passages_alone(address: str) -> Path | None:
     A folder holds passages alone if there is a corpus.jsonl and neither queries.jsonl nor qrels/; a file if its first
     row has an ``_id`` and a ``text`` and no ``query``.
     """
-    if any(known(address) for known in (storage.is_complete, is_python_source)):
+    if address.startswith(HUB_SCHEME) or any(
+        known(address) for known in (is_glob, is_python_source, storage.is_complete)
+    ):
         return None
     path = storage.localize(address)
     if path.is_dir():
-        if any((path / name).exists() for name in ("queries.jsonl", "queries.jsonl.gz", "qrels")):
-            return None
-        return next((path / name for name in ("corpus.jsonl", "corpus.jsonl.gz") if (path / name).is_file()), None)
+        present = {file.name for file in path.iterdir()}
+        corpus = _present(present, "corpus.jsonl")
+        return None if "qrels" in present or _present(present, "queries.jsonl") or not corpus else path / corpus
     try:
         row = parse_json(next((line for _, line in read_lines(path, address, lambda _: None)), b""))
     except (RowError, InputError):
@@ -103,7 +113,7 @@ def read(item: InputFile, source: str, split: str, report: ReadReport) -> DataSe
     reader.corpus(corpus)
     reader.queries(queries)
     for name in qrels:
-        reader.qrels(name, SPLIT_OF_FILE[Path(name).name.removesuffix(".gz").removesuffix(".tsv")])
+        reader.qrels(name, SPLIT_OF_FILE[uncompressed_name(Path(name).name).removesuffix(".tsv")])
     data = reader.finish()
     if data.corpus.is_empty() and not report.counts:
         raise InputError(f"{item.shown('corpus.jsonl')}: holds no passage; fill it or leave it out")

@@ -3,21 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from sharpen.data.readers.data_format import DataFormat, InputFile, last_part
 from sharpen.data.readers.formats import FORMATS
+from sharpen.data.readers.globs import WILDCARD, expand
+from sharpen.data.readers.lines import uncompressed_name
+from sharpen.data.source_settings import SourceSettings, source_at
 from sharpen.errors import InputError
 from sharpen.store import storage
 
-EXPECTED = "expected " + ", ".join(format.expected for format in FORMATS[:-1]) + f" or {FORMATS[-1].expected}"
+_EXPECTED = list(dict.fromkeys(known.expected for known in FORMATS))
+EXPECTED = f"expected {', '.join(_EXPECTED[:-1])} or {_EXPECTED[-1]}"
 
 
-def detect_inputs(address: str) -> list[InputFile]:
-    """Find out what an address holds, and bring it to this machine. A folder of rows gives an input per file.
+def detect_inputs(source: str | SourceSettings) -> list[InputFile]:
+    """Find out what a source holds, and bring it to this machine. Files of rows are an input each.
+
+    Args:
+        source: an address, which may have wildcards, or an address with settings: then all inputs are one source.
 
     Raises:
         InputError: nothing there, no usable file, an unfinished data set, an empty file.
     """
+    settings = source if isinstance(source, SourceSettings) else source_at(source)
+    inputs = [item for address in expand(settings.address) for item in _detect(address)]
+    return inputs if settings.is_plain else _with_settings(inputs, settings)
+
+
+def _with_settings(inputs: list[InputFile], settings: SourceSettings) -> list[InputFile]:
+    """The inputs of a source with settings: files of one format together."""
+    name = source_name(settings)
+    joined: dict[str, InputFile] = {}
+    made = []
+    for item in inputs:
+        if not item.format.suffixes:
+            made.append(replace(item, settings=settings))
+            continue
+        files = dict.fromkeys([item.address], *item.files.values())
+        before = joined.get(item.format.name)
+        files = {**before.files, **files} if before else files
+        joined[item.format.name] = InputFile(settings.address, name, item.format, files, settings=settings)
+    return [*made, *joined.values()]
+
+
+def _detect(address: str) -> list[InputFile]:
     for known in FORMATS:
         if found := known.find(address):
             return [found]
@@ -69,12 +99,25 @@ def format_of_folder(address: str, names: Iterable[str]) -> tuple[DataFormat, li
             name for name in present if "/" not in name and known.takes(name)
         ):
             return known, selected
+    for known in FORMATS:
+        # partitions, such as year=2026/month=01/part-0.parquet
+        if selected := sorted(name for name in present if known.takes(name)):
+            return known, selected
     raise InputError(f"{address}: no file that can be read; {EXPECTED}")
 
 
 def input_name(address: str) -> str:
     """The name of a source: last part of the address without the suffixes of a file of rows."""
-    name = last_part(address).removesuffix(".gz")
+    name = uncompressed_name(last_part(address))
     for suffix in (suffix for known in FORMATS for suffix in known.suffixes):
         name = name.removesuffix(suffix)
     return name or "data"
+
+
+def source_name(settings: SourceSettings) -> str:
+    """The name of a source with settings: the one that it is given, else the end of the address before wildcards."""
+    if settings.name:
+        return settings.name
+    parts = settings.address.partition("?")[0].rstrip("/").split("/")
+    plain = [part for part in parts if not WILDCARD.search(part)]
+    return input_name("/".join(plain)) if plain and len(plain) < len(parts) else input_name(settings.address)

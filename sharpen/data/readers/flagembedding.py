@@ -1,23 +1,20 @@
-"""FlagEmbedding's training format: JSON Lines with query, pos, neg, pos_scores, neg_scores, prompt and, of ours, group.
+"""FlagEmbedding's rows: query, pos, neg, pos_scores, neg_scores, pos_id, neg_id, prompt, type and, of ours, group.
 
 Every file is a source. `prompt` is the row's own query instruction; `group` names what the query comes from, such as a
 document: queries of one group never stand in two splits and count together where models are compared. Ids are made
-from the normalised texts, so a query that stands on several rows is one query with several positives.
+from the normalised texts, so a query that stands on several rows is one query with several positives; passages have the
+ids that pos_id and neg_id give them. `type` and what else a row says of its query: `query_facts`.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from sharpen.data.dataset import DataSet
-from sharpen.data.readers.data_format import DataFormat, InputFile
-from sharpen.data.readers.json_rows import read_objects
+from sharpen.data.readers.query_facts import QueryFacts
 from sharpen.data.readers.rows import (
-    ReadReport,
     RowError,
     checked_text,
     group_field,
@@ -28,14 +25,14 @@ from sharpen.data.readers.rows import (
 from sharpen.data.readers.tables import DataSetBuilder
 from sharpen.data.text import text_key
 
-FIELDS = frozenset({"query", "pos", "neg", "pos_scores", "neg_scores", "prompt", "group"})
-# unknown fields that are reported by name
-FIELDS_NAMED = 10
+FIELDS = frozenset(
+    {"query", "pos", "neg", "pos_scores", "neg_scores", "pos_id", "neg_id", "prompt", "group", "batch_size"}
+)
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingRow:
-    """One row: `pos_scores` and `neg_scores` are a teacher's scores, as many as there are passages, or None."""
+    """One row: of `pos_scores`, `neg_scores` (a teacher's) and the ids, as many as there are passages, or None."""
 
     query: str
     pos: list[str]
@@ -44,38 +41,8 @@ class TrainingRow:
     neg_scores: list[float] | None
     instruction: str
     group: str
-
-
-def read(item: InputFile, source: str, split: str, report: ReadReport) -> DataSet:
-    """Read one file.
-
-    Args:
-        item: a ``.jsonl`` or ``.json`` file, maybe with ``.gz``; ``.json`` may hold one array.
-        source: name of the source that the queries get.
-        split: the split that all rows get, as the format has none.
-        report: takes bad rows and notices.
-    """
-    [path], shown = item.files.values(), item.address
-    tables, unused = DataSetBuilder(), Counter[str]()
-    for line, values, raw in read_objects(path, shown, report):
-        try:
-            row = parse(values, tables.key)
-        except RowError as fault:
-            report.add(shown, line, fault, raw)
-            continue
-        unused.update(values.keys() - FIELDS)
-        add_row(row, tables, source, split)
-    _notice_unused(unused, shown, report)
-    return tables.data_set(report, shown)
-
-
-def _notice_unused(unused: Counter[str], shown: str, report: ReadReport) -> None:
-    """Tell of the fields that are not used: the most frequent ones by name, the others by their number."""
-    ordered = sorted(unused.items(), key=lambda item: (-item[1], item[0]))
-    for name, count in ordered[:FIELDS_NAMED]:
-        report.notice(f"{shown}: field {name[:80]!r} is not used", count)
-    if more := ordered[FIELDS_NAMED:]:
-        report.notice(f"{shown}: {len(more):,} more fields are not used", sum(count for _, count in more))
+    pos_id: list[str] | None = None
+    neg_id: list[str] | None = None
 
 
 def parse(values: dict[str, Any], key: Callable[[str], int] = text_key) -> TrainingRow:
@@ -108,6 +75,8 @@ def parse(values: dict[str, Any], key: Callable[[str], int] = text_key) -> Train
         # only its emptiness is judged: a trailing space joins instruction and query
         (prompt or "") if (prompt or "").strip() else "",
         group_field(values),
+        _ids(values.get("pos_id"), "pos_id", len(pos)),
+        _ids(values.get("neg_id"), "neg_id", len(neg)),
     )
 
 
@@ -132,18 +101,46 @@ def _scores(value: Any, name: str, length: int) -> list[float] | None:
     return [float(score) for score in value]
 
 
-def add_row(row: TrainingRow, tables: DataSetBuilder, source: str, split: str) -> None:
-    """Add a checked row to the tables, with the name of its source and its split."""
-    query = tables.query_by_text(row.query, split, source, row.instruction, row.group)
-    for texts, scores, grade in ((row.pos, row.pos_scores, 1), (row.neg, row.neg_scores, 0)):
+def _ids(value: Any, name: str, length: int) -> list[str] | None:
+    if value is None or (value == [] and length == 0):
+        return None
+    if not isinstance(value, list):
+        raise RowError("wrong_type", name, f"expected a list of ids, found {kind_of_value(value)}")
+    if len(value) != length:
+        raise RowError("score_length", name, f"{len(value)} ids for {length} passages")
+    return [
+        str(one) if isinstance(one, int) and not isinstance(one, bool) else checked_text(one, f"{name}[{index}]")
+        for index, one in enumerate(value)
+    ]
+
+
+def add_row(row: TrainingRow, facts: QueryFacts, tables: DataSetBuilder, source: str, split: str) -> None:
+    """Add a checked row to the tables. Raises RowError when it gives the id of another passage.
+
+    Args:
+        row: what `parse` made of it.
+        facts: what else it says of its query.
+        tables: to add to.
+        source, split: of the query.
+    """
+    lists = (("pos", row.pos, row.pos_id, row.pos_scores), ("neg", row.neg, row.neg_id, row.neg_scores))
+    for name, texts, ids, _ in lists:
+        for index, (passage, text) in enumerate(zip(ids, texts, strict=True) if ids else ()):
+            if not tables.is_free(passage, text):
+                raise RowError(
+                    "repeated_id", f"{name}_id[{index}]", f"{passage[:80]} is another passage on a row before"
+                )
+    query = tables.query_by_text(row.query, split, source, row.instruction, row.group, task_type=facts.task_type)
+    tables.describe_query(query, facts.fields, facts.time)
+    for name, texts, ids, scores in lists:
         for index, text in enumerate(texts):
-            passage = tables.passage_by_text(text)
-            if grade:
-                tables.add_qrel(query, passage, grade, split)
+            if ids is None:
+                passage = tables.passage_by_text(text)
+            else:
+                tables.add_passage(passage := ids[index], "", text)
+            if name == "pos":
+                tables.add_qrel(query, passage, 1, split)
             else:
                 tables.add_negative(query, passage)
             if scores is not None:
                 tables.add_score(query, passage, scores[index])
-
-
-FORMAT = DataFormat("FlagEmbedding", "FlagEmbedding rows (*.jsonl, *.json)", read, suffixes=(".jsonl", ".json"))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from sharpen.data.readers import beir, delimited, flagembedding, sharpen_format
+from sharpen.data.readers import beir, sharpen_format
+from sharpen.data.readers.columns import delimited, huggingface, jsonl, parquet
 from sharpen.data.readers.data_format import DataFormat
 from sharpen.data.readers.python import source as python_source
 
 FORMATS: tuple[DataFormat, ...] = (
-    sharpen_format.FORMAT,
     python_source.FORMAT,
+    huggingface.HUB_FORMAT,
+    sharpen_format.FORMAT,
     beir.FORMAT,
-    flagembedding.FORMAT,
+    huggingface.FORMAT,
+    jsonl.FORMAT,
     delimited.FORMAT,
+    parquet.FORMAT,
 )

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sharpen.data.readers.lines import opened, read_lines, without_mark
+from sharpen.data.readers.lines import opened, read_lines, uncompressed_name, without_mark
 from sharpen.data.readers.rows import RAW_CHARACTERS, REASONS, ReadReport, RowError, kind_of_value
 from sharpen.errors import InputError
 
@@ -54,7 +54,7 @@ def read_objects(path: Path, shown: str, report: ReadReport) -> Iterator[tuple[i
         InputError: as `read_lines`; an array that is not valid JSON from its first to its last character, which would
             else be used up to its fault only; an array in a file of lines.
     """
-    if path.name.removesuffix(".gz").endswith(".json") and _starts_with_bracket(path, shown):
+    if uncompressed_name(path.name).endswith(".json") and _starts_with_bracket(path, shown):
         yield from _read_array(path, shown, report)
         return
     before = report.rows

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import gzip
+import io
 import stat
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import BinaryIO
+
+import pyarrow as pa
 
 from sharpen.errors import InputError
 
@@ -17,13 +20,22 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _MARKS_OF_OTHER_ENCODINGS = (b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")
 
 
+COMPRESSED = (".gz", ".zst")
+"""Endings of compressed files."""
+
+
+def uncompressed_name(name: str) -> str:
+    """The name of a file without the ending that says how it is compressed."""
+    return name.removesuffix(".gz").removesuffix(".zst")
+
+
 @contextmanager
 def opened(path: Path, shown: str) -> Iterator[tuple[BinaryIO, BinaryIO]]:
-    """The file on disk and, for ``.gz``, its decompressed content; the same object twice for others.
+    """The file on disk and, for ``.gz`` and ``.zst``, its decompressed content; the same object twice for others.
 
     Raises:
         InputError: no such file, not a regular file (a pipe would be waited for, and can be read only once), no right
-            to read it, or damaged gzip data.
+            to read it, or damaged compressed data.
     """
     try:
         if not stat.S_ISREG(path.stat().st_mode):
@@ -34,11 +46,24 @@ def opened(path: Path, shown: str) -> Iterator[tuple[BinaryIO, BinaryIO]]:
         raise InputError(f"{shown}: no such file") from None
     except OSError as error:
         raise InputError(f"{shown}: cannot be read ({error.strerror})") from None
-    with file, gzip.open(file) if path.suffix == ".gz" else nullcontext(file) as content:
+    with file, _decompressed(file, path.suffix) as content:
         try:
-            yield file, content  # type: ignore[misc]
+            yield file, content
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise InputError(f"{shown}: damaged gzip file ({error}); compress it again") from None
+        except (pa.ArrowException, OSError) as error:
+            if path.suffix != ".zst":
+                raise
+            reason = str(error).split("\n", 1)[0][:200]
+            raise InputError(f"{shown}: damaged zstd file ({reason}); compress it again") from None
+
+
+def _decompressed(file: BinaryIO, suffix: str) -> AbstractContextManager[BinaryIO]:
+    if suffix == ".gz":
+        return gzip.open(file)  # type: ignore[return-value]
+    if suffix == ".zst":
+        return io.BufferedReader(pa.CompressedInputStream(file, "zstd"), 2**20)  # type: ignore[arg-type]
+    return nullcontext(file)
 
 
 def read_lines(path: Path, shown: str, on_bytes: Callable[[int], None]) -> Iterator[tuple[int, bytes]]:

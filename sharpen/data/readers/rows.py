@@ -31,6 +31,7 @@ REASONS = {
     "lost_id": "the judgement names a row that is itself in quarantine",
     "bad_grade": "the grade is not a whole number",
     "bad_score": "a score is not a finite number",
+    "bad_time": "not a time",
     "score_length": "there are not as many scores as passages",
     "wrong_columns": "the line has not the columns that it should have",
     "broken_csv": "not valid CSV",

@@ -25,7 +25,7 @@ def find(address: str) -> InputFile | None:
 
 def refuse_unfinished(address: str, names: set[str]) -> list[str]:
     """Raise InputError for a folder with tables that no manifest lists."""
-    if any(name.endswith(".parquet") for name in names):
+    if any(name.endswith(".parquet") and name.startswith(("corpus/", "queries/", "qrels/")) for name in names):
         raise InputError(f"{address}: an unfinished data set (no {storage.MARKER}); run the step that writes it again")
     return []
 

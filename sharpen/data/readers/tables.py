@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 
 import polars as pl
 
 from sharpen.data.dataset import (
     CORPUS,
     GIVEN_NEGATIVES,
+    OPTIONAL_COLUMNS,
     QRELS,
     QUERIES,
     SIMILARITY_LABELS,
@@ -32,6 +34,7 @@ class DataSetBuilder:
         self._queries: dict[str, tuple[str, str, str, str]] = {}
         self._groups: dict[str, set[str]] = {}
         self._types: dict[str, tuple[str, str]] = {}
+        self._facts: dict[str, tuple[str, datetime | None]] = {}
         self._keys: dict[str, int] = {}
         self._qrels: dict[str, list] = {name: [] for name in QRELS}
         self._negatives: dict[str, list] = {name: [] for name in GIVEN_NEGATIVES}
@@ -106,6 +109,17 @@ class DataSetBuilder:
         if group:
             self._groups.setdefault(query_id, set()).add(group)
 
+    def is_free(self, passage_id: str, text: str, title: str = "") -> bool:
+        """Whether a `passage_id` stands for no passage yet, or for one with this `text` and `title`."""
+        return self._passages.get(passage_id, (title, text)) == (title, text)
+
+    def describe_query(self, query_id: str, fields: str, time: datetime | None) -> None:
+        """Say what is known of a query `query_id` besides texts, its `fields` and `time`: of several the latest."""
+        if fields or time:
+            found = self._facts.get(query_id, ("", None))
+            later = max(filter(None, (time, found[1])), default=None)
+            self._facts[query_id] = (max(fields, found[0]), later)
+
     def add_qrel(self, query_id: str, passage_id: str, grade: int, split: str) -> None:
         """Add a judgement to a `split`; the highest `grade` of a pair `query_id`, `passage_id` counts."""
         for name, value in zip(QRELS, (query_id, passage_id, grade, split), strict=True):
@@ -122,7 +136,7 @@ class DataSetBuilder:
             self._scores[name].append(value)
 
     def add_similarity(self, query_id: str, passage_id: str, label: float, split: str) -> None:
-        """Add how alike a pair (sts) is, in a `split`; the highest `label` of a pair counts."""
+        """Add how alike a pair (sts) is, in a `split`; the highest `label` of `query_id`, `passage_id` counts."""
         for name, value in zip(SIMILARITY_LABELS, (query_id, passage_id, label, split), strict=True):
             self._similarities[name].append(value)
 
@@ -147,7 +161,7 @@ class DataSetBuilder:
         }
         return DataSet(
             corpus=corpus.with_columns(self._keys_of(passage_texts(corpus))),
-            queries=queries.with_columns(self._keys_of(queries["text"]), *self._type_columns(queries["query_id"])),
+            queries=queries.with_columns(self._keys_of(queries["text"]), *self._optional_columns(queries["query_id"])),
             qrels=qrels,
             given_negatives=negatives,
             teacher_scores=best_of_pair(
@@ -158,13 +172,19 @@ class DataSetBuilder:
             ),
         )
 
-    def _type_columns(self, query_ids: pl.Series) -> list[pl.Series]:
-        """The columns task_type and label; none where all queries are for retrieval."""
-        if not self._types:
-            return []
-        usual = (TaskType.RETRIEVAL.value, "")
-        types, labels = zip(*(self._types.get(query_id, usual) for query_id in query_ids), strict=True)
-        return [pl.Series("task_type", types, dtype=pl.String), pl.Series("label", labels, dtype=pl.String)]
+    def _optional_columns(self, query_ids: pl.Series) -> list[pl.Series]:
+        """Those of the columns task_type and label, and fields and time, of which something is known."""
+        made = []
+        for found, names in ((self._types, ("task_type", "label")), (self._facts, ("fields", "time"))):
+            kinds = [OPTIONAL_COLUMNS["queries"][name] for name in names]
+            if not found:
+                continue
+            usual = tuple(default for _, default in kinds)
+            columns = zip(*(found.get(query_id, usual) for query_id in query_ids), strict=True)
+            made += [
+                pl.Series(name, column, kind) for name, column, (kind, _) in zip(names, columns, kinds, strict=True)
+            ]
+        return made
 
     def _keys_of(self, texts: pl.Series) -> pl.Series:
         """The column text_key of texts; those that had to be known before are not normalised again."""

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from datasets import Dataset
 
-from sharpen.training.data.ragged_array import RaggedArray, without_bars
+from sharpen.progress import without_bars
+from sharpen.training.data.ragged_array import RaggedArray
 
 
 @dataclass(frozen=True)

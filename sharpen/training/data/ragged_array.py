@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from typing import overload
 
@@ -12,7 +11,6 @@ import numpy as np
 import polars as pl
 from datasets import Dataset
 from datasets.table import InMemoryTable
-from datasets.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
 
 class RaggedArray(Sequence[np.ndarray]):
@@ -63,15 +61,3 @@ def in_memory(table: pl.DataFrame) -> Dataset:
     `Dataset.from_polars` would take four times the memory: it pickles the table to make a fingerprint of it.
     """
     return Dataset(InMemoryTable(table.to_arrow()), fingerprint="in-memory")
-
-
-@contextmanager
-def without_bars() -> Iterator[None]:
-    """Without the progress bars of `datasets`, which know nothing of terminals and logs."""
-    shown = not are_progress_bars_disabled()
-    disable_progress_bars()
-    try:
-        yield
-    finally:
-        if shown:
-            enable_progress_bars()

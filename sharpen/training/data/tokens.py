@@ -17,9 +17,9 @@ from datasets import Dataset, Features, List, Value
 from sharpen.data.text_type import TextType
 from sharpen.models import tokenizing
 from sharpen.models.encoder import Encoder
-from sharpen.progress import progress
+from sharpen.progress import progress, without_bars
 from sharpen.training.data.examples import Examples
-from sharpen.training.data.ragged_array import RaggedArray, without_bars
+from sharpen.training.data.ragged_array import RaggedArray
 
 _SLICE = 2_000
 

@@ -14,15 +14,14 @@ from sharpen.data.readers import (
     ReadReport,
     beir,
     combine,
-    delimited,
     detect_inputs,
     distinct_names,
-    flagembedding,
     input_name,
     read_corpus,
     read_dataset,
     split_addresses,
 )
+from sharpen.data.readers.columns import delimited, jsonl
 from sharpen.data.readers.detect import format_of_folder
 from sharpen.data.text import key_id, text_key
 from sharpen.errors import InputError
@@ -94,10 +93,10 @@ def test_a_beir_query_keeps_the_group_of_its_row_or_of_its_metadata(tmp_path: Pa
 
 
 def test_fields_that_are_not_used_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = write_rows(tmp_path / "a.jsonl", [pair(1, type="normal"), pair(2, type="normal", extra=1)])
+    path = write_rows(tmp_path / "a.jsonl", [pair(1, kind="normal"), pair(2, kind="normal", extra=1)])
     read_dataset(str(path))
     told = capsys.readouterr().out
-    assert f"{path}: field 'type' is not used (2x)" in told and f"{path}: field 'extra' is not used (1x)" in told
+    assert f"{path}: field 'kind' is not used (2x)" in told and f"{path}: field 'extra' is not used (1x)" in told
 
 
 def test_the_order_of_rows_does_not_matter(tmp_path: Path) -> None:
@@ -254,7 +253,7 @@ def test_unusable_input_is_one_line(tmp_path: Path, name: str) -> None:
     (tmp_path / "empty.jsonl").touch()
     (tmp_path / "blank.jsonl").write_text("\n \n")
     (tmp_path / "table.txt").write_text("query,pos\n")
-    write_rows(tmp_path / "folder" / "inner" / "a.jsonl", [pair(1)])
+    write_rows(tmp_path / "folder" / "inner" / "a.txt", [pair(1)])
     write_rows(tmp_path / "half_beir" / "corpus.jsonl", [passage(1)])
     write_beir(tmp_path / "no_splits", [passage(1)], [question(1)], {"all": ["q1\tp1\t1"]})
     write_beir(tmp_path / "empty_beir", [], [question(1)], {"test": ["q1\tp1\t1"]})
@@ -287,7 +286,7 @@ def test_kinds_are_told_from_the_names_of_the_files() -> None:
     names = ["corpus.jsonl.gz", "queries.jsonl", "qrels/test.tsv", "qrels/notes.tsv", "train.jsonl", ".git/x"]
     assert format_of_folder("d", names) == (beir.FORMAT, ["corpus.jsonl.gz", "queries.jsonl", "qrels/test.tsv"])
     names = ["b.jsonl", "a.json.gz", "c.txt", "sub/d.jsonl", "e.csv"]
-    assert format_of_folder("d", names) == (flagembedding.FORMAT, ["a.json.gz", "b.jsonl"])
+    assert format_of_folder("d", names) == (jsonl.FORMAT, ["a.json.gz", "b.jsonl"])
     assert format_of_folder("d", ["e.csv", "c.txt", "f.tsv.gz"]) == (delimited.FORMAT, ["e.csv", "f.tsv.gz"])
 
 

@@ -69,7 +69,7 @@ def test_a_bad_row_is_set_aside(tmp_path: Path, line: bytes, reason: str, field:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"query,answer\na,b\n", "line 1: no column positive; name the columns there"),
+        (b"query,reply\na,b\n", "line 1: no column positive; name the columns there"),
         (b"a;b\n", "line 1: no column query and no column positive"),
         (b"query,positive,query\n", "line 1: two columns are named query"),
         (b'query,positive\na,b\nc,"d\ne,f\ng,h\n', "line 3: a quote is not closed up to the file's end"),

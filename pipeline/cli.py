@@ -14,9 +14,10 @@ from pipeline.cluster.options import Assignments, Config, LauncherImage
 from pipeline.cluster.schedule_commands import schedule
 from pipeline.doctor.command import doctor
 from pipeline.local.interruption import end_steps_when_interrupted
+from pipeline.models.commands import models
+from pipeline.models.options import Root
 from pipeline.store.clean_command import clean
 from sharpen.errors import GateRejected, InputError, Overtaken
-from sharpen.terminal import printable
 
 app = typer.Typer(
     name="sharpen",
@@ -27,7 +28,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-models = typer.Typer(help="The registry: versions of models and the champion.", no_args_is_help=True)
 runs = typer.Typer(help="Finished runs, to compare them.", no_args_is_help=True)
 store = typer.Typer(
     help="The embedded S3 store of this folder; what runs left in it or in another.", no_args_is_help=True
@@ -37,9 +37,6 @@ app.add_typer(models, name="models")
 app.add_typer(runs, name="runs")
 app.add_typer(store, name="store")
 app.add_typer(schedule, name="schedule")
-
-Root = Annotated[str, typer.Option("--store", help="Root address of the registry. Empty: the embedded store.")]
-Name = Annotated[str, typer.Argument(help="Name of the model.")]
 
 
 @app.command()
@@ -81,6 +78,9 @@ def compile(
         str, typer.Option("--image", help="Image of the steps, with a digest or a tag that never moves.")
     ] = "",
     launcher_image: LauncherImage = "",
+    approval: Annotated[
+        bool, typer.Option("--approval", help="The pipeline that approves or rejects a version that waits.")
+    ] = False,
     config: Config = None,
     assignments: Assignments = None,
 ) -> None:
@@ -89,7 +89,14 @@ def compile(
     from pipeline.cluster.compiling import compile_pipeline
 
     settings = parameters.load(config, assignments or [])
-    compile_pipeline(settings, output, image=image, launcher_image=launcher_image, kubernetes=kind == "kubernetes")
+    compile_pipeline(
+        settings,
+        output,
+        image=image,
+        launcher_image=launcher_image,
+        kubernetes=kind == "kubernetes",
+        approval=approval,
+    )
     if not image:
         typer.echo(
             f"note: without --image the steps run in {IMAGE} and {LAUNCHER_IMAGE}, which no cluster can pull; "
@@ -163,70 +170,6 @@ def make_index(
     with opened_store(root) as address:
         code = search_command.make_index(address, name, data, config, assignments or [])
     raise typer.Exit(code)
-
-
-@models.command("list")
-def list_models(root: Root = "") -> None:
-    """List all models with their versions and champions."""
-    from pipeline.local.run import opened_store
-    from pipeline.local.summary import show_models
-    from sharpen.registry import registry
-
-    with opened_store(root, write=False) as address:
-        show_models(registry.list_models(address), address)
-
-
-@models.command()
-def show(name: Name, root: Root = "") -> None:
-    """Show the champion and all versions of a model."""
-    from pipeline.local.run import opened_store
-    from pipeline.local.summary import show_model
-
-    with opened_store(root, write=False) as address:
-        show_model(name, address)
-
-
-@models.command()
-def promote(
-    name: Name,
-    version: Annotated[str, typer.Argument(help="Version to make the champion, for example v0002.")],
-    root: Root = "",
-) -> None:
-    """Make a registered version the champion."""
-    from pipeline.local.run import opened_store
-    from sharpen.registry import registry
-
-    with opened_store(root) as address:
-        champion = registry.promote(address, name, version, reason="promoted by hand")
-        typer.echo(f"{name}: champion is now {champion.version}")
-
-
-@models.command()
-def rollback(name: Name, root: Root = "") -> None:
-    """Make the champion before the present one the champion again."""
-    from pipeline.local.run import opened_store
-    from sharpen.registry import registry
-
-    with opened_store(root) as address:
-        champion = registry.rollback(address, name)
-        typer.echo(f"{name}: champion is {champion.version} again")
-
-
-@models.command()
-def pull(
-    name: Name,
-    version: Annotated[str, typer.Argument(help="Version, or champion.")] = "champion",
-    to: Annotated[Path | None, typer.Option("--to", "-t", help="Folder to write; default: ./<name>.")] = None,
-    root: Root = "",
-) -> None:
-    """Copy a model here, hashes checked; it loads in sentence-transformers."""
-    from pipeline.local.run import opened_store
-    from sharpen.registry import registry
-
-    target = to or Path(name)
-    with opened_store(root, write=False) as address:
-        registry.pull(address, name, version, target)
-    typer.echo(printable(f"{target}: SentenceTransformer({str(target)!r}) loads it"))
 
 
 @runs.command("list")

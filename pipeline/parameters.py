@@ -25,6 +25,7 @@ from sharpen.errors import InputError
 from sharpen.evaluation.settings import EvaluationSettings, metric_names
 from sharpen.index.settings import StepSettings as IndexingSettings
 from sharpen.jobs.settings import OF_ONE_POD, JobSettings
+from sharpen.notifications import NotificationSettings
 from sharpen.registry.settings import NAME_PATTERN, NAME_RULE, PromotionSettings
 from sharpen.settings import EncoderSettings, SettingsModel
 from sharpen.terminal import one_line
@@ -66,6 +67,7 @@ class Settings(SettingsModel):
     promotion: PromotionSettings = PromotionSettings()  # type: ignore[call-arg]
     indexing: IndexingSettings = IndexingSettings()  # type: ignore[call-arg]
     retraining: RetrainingSettings = RetrainingSettings()  # type: ignore[call-arg]
+    notification: NotificationSettings = NotificationSettings()  # type: ignore[call-arg]
     job: JobSettings = JobSettings()  # type: ignore[call-arg]
     pods: PodSettings = PodSettings()  # type: ignore[call-arg]
 
@@ -179,7 +181,7 @@ class Settings(SettingsModel):
 
 
 # Groups, and settings of a group, that decide how and when a run computes, not what comes out of it.
-_NO_RESULT = ("retraining", "job", "pods")
+_NO_RESULT = ("retraining", "notification", "job", "pods")
 _SPEED_OF_ENCODING = ("vector_cache", "vector_cache_gib", "encoding_processes")
 
 GROUPS = tuple(
@@ -187,8 +189,8 @@ GROUPS = tuple(
     for name, field in Settings.model_fields.items()
     if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
 )
-# those that steps receive; the graph's own, retraining and pods, are not among them
-STEP_GROUPS = tuple(name for name in GROUPS if name not in ("retraining", "pods"))
+# those that steps receive; what the graph's first and last step alone need is not among them
+STEP_GROUPS = tuple(name for name in GROUPS if name not in ("retraining", "notification", "pods"))
 TOP_LEVEL = tuple(name for name in Settings.model_fields if name not in GROUPS)
 
 

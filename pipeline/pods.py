@@ -16,6 +16,7 @@ from pipeline.resources import ResourceRequest, resource_requests
 from pipeline.settings import PodSettings
 from sharpen import http_api
 from sharpen.jobs.settings import JobSettings
+from sharpen.notifications import WEBHOOK_VARIABLE
 from sharpen.run_context import RUN_ID_VARIABLE, STORE_VARIABLE
 from sharpen.store.checksums import ETAGS_VARIABLE
 from sharpen.store.retry import TIMEOUT_VARIABLE
@@ -23,6 +24,9 @@ from sharpen.store.retry import TIMEOUT_VARIABLE
 # The secret that Kubeflow Pipelines makes for its own store; optional, since a cloud's identity needs none.
 STORE_SECRET = "mlpipeline-minio-artifact"  # noqa: S105 - its name
 STORE_KEYS = {"accesskey": "AWS_ACCESS_KEY_ID", "secretkey": "AWS_SECRET_ACCESS_KEY"}
+# The address of a webhook; optional. Only the step that sends it sees it.
+WEBHOOK_SECRET, WEBHOOK_KEYS = "sharpen-webhook", {"url": WEBHOOK_VARIABLE}
+NOTIFYING = ("finish", "decide-approval")
 STORE_CONFIG = "sharpen-store"
 STORE_PLACES = (
     "AWS_ENDPOINT_URL_S3",
@@ -48,6 +52,8 @@ def configure_pods(settings: Settings) -> None:
     needs = resource_requests(settings.pods, settings.job)
     for task in _tasks():
         configure_pod(task)
+        if task.component_spec.name in NOTIFYING:
+            kubernetes.use_secret_as_env(task, WEBHOOK_SECRET, WEBHOOK_KEYS, optional=True)
         apply_resources(task, needs[task.component_spec.name], settings.job.gpu_resource)
 
 

@@ -79,6 +79,10 @@ def resource_requests(pods: PodSettings, job: JobSettings) -> dict[str, Resource
         "finetuning": _training(retries, job),
         # A decision is made anew in every run. Copies the model through its disk, in pieces through its memory
         "promotion": ResourceRequest(cached=False, retries=retries, seconds=2 * _HOUR, cpu="500m", memory="1Gi"),
+        # of the pipeline that a person starts
+        "decide-approval": ResourceRequest(
+            cached=False, retries=retries, seconds=15 * _MINUTE, cpu=_CPU, memory=_MEMORY
+        ),
         # must say how the run ended and delete its jobs, also while the API recovers
         "finish": ResourceRequest(cached=False, retries=retries, seconds=15 * _MINUTE, cpu=_CPU, memory=_MEMORY),
     }

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from components.kfp_context import write_page
 from pipeline.run_form import settings_at_the_end
 from pipeline.run_plan import store_of
 from sharpen.errors import SharpenError
+from sharpen.exit_status import VARIABLE, read_exit_status
 from sharpen.jobs.cleanup import delete_unfinished_jobs
 from sharpen.jobs.failed_step import FailedStep, find_failed_step
+from sharpen.notifications import notify
 from sharpen.registry.last_run import SKIP
 from sharpen.registry.outcome import Outcome, find_outcome
-from sharpen.registry.report import CANCELLED, FAILED, SUCCEEDED, RunEnd, run_page
+from sharpen.registry.report import CANCELLED, FAILED, SUCCEEDED, RunEnd, run_event, run_page
 from sharpen.reports.html_page import message_page
 from sharpen.run_context import run_id
 from sharpen.store import storage
@@ -35,7 +39,7 @@ def end_run(
     summary: Any,
     report: Any,
 ) -> None:
-    """Delete the jobs of this run that go on, say how it ended, and delete what earlier runs left long ago.
+    """Delete the jobs of this run that go on, say how it ended, also to a webhook, and delete what earlier runs left.
 
     What cannot be read is said, and keeps nothing else from being told.
 
@@ -61,6 +65,8 @@ def end_run(
     if end.state == SUCCEEDED and outcome:
         lines = outcome.reasons if outcome.verdict == SKIP else [outcome.headline, *outcome.reasons]
     print(printable(f"{name}: {'; '.join(lines)}"))
+    if event := run_event(end, name, outcome, run=run_id(), store=root):
+        notify(event, settings.notification)
     # KFP puts the outputs of a run below <root>/<pipeline>/<run>
     runs, inside, _ = summary.uri.partition(f"/{run_id()}/")
     roots = [folder for folder in (root, runs if inside else "") if folder]
@@ -72,13 +78,19 @@ def _end(status: Any, notes: list[str]) -> RunEnd:
     run, state, error = status.pipeline_job_resource_name, status.state, status.error_message or ""
     if state.upper().startswith(("SUCC", "COMPLETE")):
         return RunEnd(run, SUCCEEDED, notes=notes)
-    failed = find_failed_step() or FailedStep("", [error] if error else [])
+    failed = find_failed_step() or _failed_here() or FailedStep("", [error] if error else [])
     cancelled = "CANCEL" in state.upper()
     lines = failed.lines
     if failed.killed and not cancelled:
         cancelled, lines = True, [*lines, "it was ended from outside: the run was cancelled, or the pod's node went"]
     commands = [f"sharpen retry {run_id()}", f"sharpen status {run_id()}"]
     return RunEnd(run, CANCELLED if cancelled else FAILED, failed.step, lines, [*notes, AFTER_RETRY], commands)
+
+
+def _failed_here() -> FailedStep | None:
+    """The step that failed in a run on one machine; None where none has said so."""
+    status = read_exit_status(Path(os.environ.get(VARIABLE, "")))
+    return FailedStep(status.step, status.lines) if status else None
 
 
 def _report(name: str, outcome: Outcome | None) -> str:

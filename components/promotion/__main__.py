@@ -11,11 +11,16 @@ def call(addresses: PromotionAddresses, settings: PromotionSettings) -> None:
     from sharpen.errors import GateRejected, Overtaken
     from sharpen.registry.gate import PROMOTE, REJECT
     from sharpen.registry.promote import promote
+    from sharpen.registry.run_record import WAITING
     from sharpen.terminal import printable
 
     name = addresses.model_name
     ended = promote(addresses.model, addresses.evaluation, name, addresses.registry, settings)
     print(printable("\n".join([f"{ended.verdict}:", *(f"  {reason}" for reason in ended.reasons)])))
+    if ended.verdict == WAITING:
+        number = ended.version.partition("?")[0].rpartition("/")[2]
+        print(printable(f"next: sharpen models approve {name} {number} --store {addresses.registry}"))
+        return
     if ended.verdict != PROMOTE:
         kind = GateRejected if ended.verdict == REJECT else Overtaken
         raise kind(f"{name}: not promoted: {'; '.join(ended.reasons)}")

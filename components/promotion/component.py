@@ -52,8 +52,9 @@ def promotion(
         decision: gate.json: the same for programs, with the settings by which each model was measured.
 
     Returns:
-        What follows, index, promoted, compare again or not promoted; the verdict, promote, reject or overtaken; address
-        of the registered version, empty for none; address of the champion now; the reason in words.
+        What follows, index, promoted, compare again, waits for approval or not promoted; the verdict, promote, reject,
+        waiting or overtaken; address of the registered version, empty for none; address of the champion now; the reason
+        in words.
     """
     from components.kfp_context import exit_on_error
     from components.promotion.step import run_step

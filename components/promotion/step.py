@@ -9,20 +9,21 @@ from typing import Any
 from components.kfp_context import log_metrics, write_card, write_page
 from sharpen.index.settings import StepSettings
 from sharpen.registry.decisions import decision_record
-from sharpen.registry.evaluation_summary import EvaluationSummary, read_evaluation_summary
 from sharpen.registry.gate import PROMOTE
+from sharpen.registry.gate.evaluation_summary import EvaluationSummary, read_evaluation_summary
 from sharpen.registry.last_run import record_run
 from sharpen.registry.outcome import Outcome, measured_outcome
 from sharpen.registry.promote import Promotion, promote
 from sharpen.registry.report import headline_metrics, promotion_page
 from sharpen.registry.report.decided import write_decided_report
-from sharpen.registry.run_record import OVERTAKEN, TrainingInputs
+from sharpen.registry.run_record import OVERTAKEN, WAITING, TrainingInputs
 from sharpen.registry.settings import PromotionSettings
 from sharpen.run_context import run_id
 from sharpen.terminal import printable
 
 # what the pipeline does next; its conditions are named so too
 INDEX, PROMOTED, COMPARE_AGAIN, NOT_PROMOTED = "index", "promoted", "compare again", "not promoted"
+WAITS = "waits for approval"
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class PromotionResult:
     Attributes:
         promotion: how it ended.
         follows: ``index``: it is the champion, and its index is wanted; ``promoted``; ``compare again``, with the
-            champion of now; ``not promoted``.
+            champion of now; ``waits for approval``; ``not promoted``.
         reason: why, in one line, for the record of the run.
         outcome: what the run came to; where another comparison follows, so far.
         measured: the model's evaluation.
@@ -115,6 +116,8 @@ def run_step(
         follows = INDEX if indexed and ended.version else PROMOTED
     elif ended.verdict == OVERTAKEN and again:
         follows = COMPARE_AGAIN
+    elif ended.verdict == WAITING:
+        follows = WAITS
     else:
         follows = NOT_PROMOTED
         if ended.verdict == OVERTAKEN:
@@ -138,5 +141,6 @@ def run_step(
     outcome = replace(outcome, report=report)
     outcome.save(root, run_id())
     if follows != COMPARE_AGAIN:
-        record_run(root, name, trained_with, ended.verdict, ended.version, reason)
+        promoted = ended.version if ended.verdict == PROMOTE else ""
+        record_run(root, name, trained_with, ended.verdict, promoted, reason)
     return PromotionResult(ended, follows, reason, outcome, read_evaluation_summary(evaluation), root)

@@ -13,7 +13,13 @@ from sharpen.errors import InputError
 
 
 def compile_pipeline(
-    settings: Settings, output: Path, *, image: str = "", launcher_image: str = "", kubernetes: bool = False
+    settings: Settings,
+    output: Path,
+    *,
+    image: str = "",
+    launcher_image: str = "",
+    kubernetes: bool = False,
+    approval: bool = False,
 ) -> None:
     """Write the pipeline's YAML.
 
@@ -24,6 +30,7 @@ def compile_pipeline(
         launcher_image: image of the steps that compute nothing; empty: `image` for all.
         kubernetes: write `Pipeline` and `PipelineVersion` objects (pipelines.kubeflow.org/v2beta1). The version is
             named by its content, so that after any change another one is applied beside it.
+        approval: write the pipeline that approves or rejects a version instead.
 
     Raises:
         InputError: an image has no fixed tag, or the file cannot be written.
@@ -34,8 +41,13 @@ def compile_pipeline(
     from kfp import compiler
 
     from pipeline.graph import PIPELINE_NAME, make_pipeline
+    from pipeline.models import approval_pipeline
 
-    sharpen = make_pipeline(settings.mining.rounds, settings)
+    name = approval_pipeline.PIPELINE_NAME if approval else PIPELINE_NAME
+    if approval:
+        sharpen = approval_pipeline.make_approval_pipeline(settings)
+    else:
+        sharpen = make_pipeline(settings.mining.rounds, settings)
     put_images(sharpen, images, jobs_elsewhere=settings.job.backend != "local")
     if output.suffix not in (".yaml", ".yml"):
         raise InputError(f"--output {output}: the name must end with .yaml")
@@ -50,7 +62,7 @@ def compile_pipeline(
     with tempfile.TemporaryDirectory(prefix="sharpen-") as folder:
         plain = Path(folder) / "pipeline.yaml"
         compile_to(str(plain))
-        version = version_name(PIPELINE_NAME, plain)
+        version = version_name(name, plain)
     named = KubernetesManifestOptions(pipeline_version_name=version, include_pipeline_manifest=True)
     compile_to(str(output), kubernetes_manifest_format=True, kubernetes_manifest_options=named)
 

@@ -40,10 +40,10 @@ class LocalRun:
     Attributes:
         name: the run's name.
         evaluation: address of the tuned model's evaluation; empty for a skipped run.
-        verdict: ``promote``, ``reject``, ``overtaken`` where other runs changed the champion, or ``skip`` where there
-            was nothing new to train on.
+        verdict: ``promote``, ``reject``, ``waiting`` for approval, ``overtaken`` where other runs changed the champion,
+            or ``skip`` where there was nothing new to train on.
         reasons: why, a line each.
-        version: address of the version that was promoted; empty for none.
+        version: address of the version that was promoted or waits; empty for none.
         store: root address of runs and registry.
         report: local path of the HTML report; None for a skipped run.
         log: local path of the complete log.

@@ -11,7 +11,8 @@ import polars as pl
 from sharpen.errors import InputError
 from sharpen.evaluation.artifact import EvaluationArtifact
 from sharpen.evaluation.settings import EvaluationSettings, metric_names
-from sharpen.evaluation.significance import holm, paired
+from sharpen.evaluation.significance import paired
+from sharpen.multiple_testing import holm
 
 
 def compare(

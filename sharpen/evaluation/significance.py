@@ -240,17 +240,6 @@ def randomisation_p(sums: np.ndarray, *, flips: int, seed: int) -> np.ndarray:
     return (extreme + 1) / (flips + 1)
 
 
-def holm(p_values: list[float]) -> list[float]:
-    """Holm's adjusted p-values, in the given order; rejecting those <= a gives a family-wise error of at most a."""
-    order = np.argsort(p_values, kind="stable")
-    adjusted = np.empty(len(p_values))
-    worst = 0.0
-    for position, i in enumerate(order):
-        worst = max(worst, min(1.0, (len(p_values) - position) * p_values[i]))
-        adjusted[i] = worst
-    return adjusted.tolist()
-
-
 def _blocks(total: int, width: int) -> Iterator[slice]:
     step = max(1, BLOCK_ELEMENTS // max(width, 1))
     return (slice(start, min(start + step, total)) for start in range(0, total, step))

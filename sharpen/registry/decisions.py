@@ -15,8 +15,8 @@ from typing import Any
 
 from sharpen.data import query_keys
 from sharpen.errors import InputError
-from sharpen.registry.evaluation_summary import EvaluationSummary
 from sharpen.registry.gate import PROMOTE, REJECT, Decision
+from sharpen.registry.gate.evaluation_summary import EvaluationSummary
 from sharpen.registry.settings import PromotionSettings
 from sharpen.run_context import run_id
 from sharpen.store import storage

@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 
 from sharpen.markdown import code_span, escaped, split_front_matter, with_front_matter
-from sharpen.registry.evaluation_summary import BASE, EvaluationSummary, Reference
 from sharpen.registry.gate import Decision
+from sharpen.registry.gate.evaluation_summary import BASE, EvaluationSummary, Reference
 from sharpen.reports.formatting import label
 from sharpen.store import storage
 
@@ -86,7 +86,7 @@ def _comparison(name: str, reference: Reference, measured: EvaluationSummary) ->
 
 
 def _slices(measured: EvaluationSummary, decision: Decision) -> list[str]:
-    found = _read(measured, "slices.json").get("slices") or []
+    found = measured.slices or []
     against, metric = str(decision.facts.get("against", BASE)), str(decision.facts.get("metric", ""))
     rows = []
     for one in sorted(found, key=lambda one: (str(one["field"]), -one["queries"], str(one["value"])))[:MOST_SLICES]:
@@ -104,7 +104,7 @@ def _slices(measured: EvaluationSummary, decision: Decision) -> list[str]:
 
 
 def _guard(measured: EvaluationSummary, decision: Decision) -> list[str]:
-    found = _read(measured, "guard.json")
+    found = measured.guard or {}
     against = found.get("against", {}).get(str(decision.facts.get("against", BASE))) or {}
     if not found.get("queries"):
         return []
@@ -130,9 +130,9 @@ def _caveats(measured: EvaluationSummary) -> Iterator[str]:
     yield "- A passage that nobody judged counts as not relevant, so that the true figures are rather higher."
     if out := facts.get("queries_left_out"):
         yield f"- {int(out):,} test queries are left out, since a champion was trained on them."
-    if not _read(measured, "guard.json").get("queries"):
+    if not (measured.guard or {}).get("queries"):
         yield "- No guard set was measured: whether it has forgotten something of other subjects is not known."
-    if not _read(measured, "slices.json").get("slices"):
+    if not measured.slices:
         yield "- No slices were measured: the mean may hide a group of queries that became worse."
 
 
@@ -162,11 +162,6 @@ def _repetition(name: str, model: str, measured: EvaluationSummary, run_settings
         written,
         fence,
     ]
-
-
-def _read(measured: EvaluationSummary, name: str) -> Mapping[str, Any]:
-    address = storage.join(measured.address, name)
-    return storage.read_json(address) if storage.exists(address) else {}
 
 
 def _level(measured: EvaluationSummary) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
 from collections.abc import Sequence
@@ -10,49 +11,32 @@ from datetime import UTC, datetime
 
 from sharpen import typed_json
 from sharpen.registry import decisions, last_run, registry
-from sharpen.registry.evaluation_summary import BASE, CHAMPION, EvaluationSummary, Reference, read_evaluation_summary
 from sharpen.registry.gate import PROMOTE, REJECT
+from sharpen.registry.gate.evaluation_summary import (
+    BASE,
+    CHAMPION,
+    EvaluationSummary,
+    read_evaluation_summary,
+)
+from sharpen.registry.gate.gains import Gain, gains_over
 from sharpen.registry.last_run import SKIP
-from sharpen.registry.run_record import OVERTAKEN
+from sharpen.registry.run_record import OVERTAKEN, WAITING
 from sharpen.registry.settings import PromotionSettings
 from sharpen.registry.versions import checked_name
 from sharpen.reports.formatting import label
 from sharpen.store import storage
 from sharpen.terminal import printable
 
-SHOWN_METRICS = ("ndcg_at_10", "mrr_at_10", "recall_at_10", "recall_at_100", "map_at_100")
 VERDICTS = {
     PROMOTE: "promoted",
     REJECT: "not promoted",
     OVERTAKEN: "not promoted, as another run changed the champion",
+    WAITING: "waits for approval",
     SKIP: "nothing new to train on",
 }
 # lines around the block in a step's log
 _BEGIN = "----- outcome: {} -----"
 _BLOCK = re.compile(r"^----- outcome: (\w+) -----\n(.*?)^----- end of outcome -----$", re.MULTILINE | re.DOTALL)
-
-
-@dataclass(frozen=True)
-class Gain:
-    """What a metric gained over a reference, on the test queries.
-
-    Attributes:
-        metric: its name, such as ``ndcg_at_10``.
-        reference, candidate: means of the other model and of the tuned one.
-        difference, ci_low, ci_high: candidate minus reference, and the bounds of its confidence interval.
-        wins, losses: queries that the candidate answers better, and worse.
-        queries: test queries.
-    """
-
-    metric: str
-    reference: float
-    candidate: float
-    difference: float
-    ci_low: float
-    ci_high: float
-    wins: int
-    losses: int
-    queries: int
 
 
 @dataclass(frozen=True)
@@ -63,7 +47,7 @@ class Outcome:
         model_name: name of the model in the registry.
         verdict: a key of `VERDICTS`.
         reasons: why, a line each.
-        version: address of the version that is promoted; empty for none.
+        version: address of the version that is promoted or waits for approval; empty for none.
         champion: address of the champion now; empty for none.
         unchanged: the model was the champion before this run, which therefore changed nothing.
         metric: the one that decides; empty for a skipped run.
@@ -96,16 +80,20 @@ class Outcome:
         """The verdict in words."""
         if self.unchanged:
             return "this very model is the champion already, so nothing changed"
+        if self.verdict == PROMOTE and not self.version:
+            return "good enough, but only a report was asked for (promotion.mode never)"
         return VERDICTS[self.verdict]
 
     @property
     def headline(self) -> str:
-        """The verdict in words, with the version that was promoted."""
+        """The verdict in words, with the version that was promoted or waits."""
+        if self.verdict == WAITING:
+            return f"{self.version_number} {self.summary}"
         return f"promoted as {self.version_number}" if self.version and not self.unchanged else self.summary
 
     @property
     def version_number(self) -> str:
-        """Number of the promoted version, such as ``v0003``; empty for none."""
+        """Number of the version that was promoted or waits, such as ``v0003``; empty for none."""
         return self.version.partition("?")[0].rstrip("/").rpartition("/")[2]
 
     @property
@@ -140,6 +128,9 @@ class Outcome:
             start: the command that starts such a run.
         """
         name, where = self.model_name, f" --store {shlex.quote(store)}" if store else ""
+        if self.verdict == WAITING:
+            waits = f"{name} {self.version_number}{where}"
+            return [f"models approve {waits}", f"models reject {waits}", f"models show {waits}"]
         if self.version:
             search = [f'search "YOUR QUESTION" --model {name}{where}'] if self.indexed else []
             return [*search, f"models show {name}{where}", f"models pull {name} --to ./{name}{where}"]
@@ -199,7 +190,7 @@ def measured_outcome(
         champion=present.address if present else "",
         unchanged=bool(version and present and present.address == version and present.run_id != run),
         metric=settings.metric,
-        gains={other: _gains(reference, settings) for other, reference in references.items()},
+        gains={other: gains_over(reference, settings.metric) for other, reference in references.items()},
         confidence_level=measured.confidence_level,
         report=storage.join(evaluation, "report.html"),
         notes=_notes(measured, settings.metric, decisions.earlier(root, measured, settings)),
@@ -224,11 +215,9 @@ def skipped_outcome(name: str, root: str, reason: str) -> Outcome:
 def find_outcome(root: str, name: str, run: str) -> Outcome | None:
     """What a run came to; None where it did not come so far. Raises InputError when a record is damaged."""
     address = _address(root, name, run)
-    try:
+    with contextlib.suppress(storage.NotFound):
         return typed_json.parse(Outcome, storage.read_bytes(address), address, remedy="delete it")
-    except storage.NotFound:
-        last = last_run.read(root, name)
-    skipped = last.skipped if last else {}
+    skipped = last.skipped if (last := last_run.read(root, name)) else {}
     return skipped_outcome(name, root, skipped.get("reason", "")) if skipped.get("run_id") == run else None
 
 
@@ -245,17 +234,6 @@ def is_marker(line: str) -> bool:
 
 def _address(root: str, name: str, run: str) -> str:
     return storage.join(root, "models", checked_name(name), "outcomes", f"{run}.json")
-
-
-def _gains(reference: Reference, settings: PromotionSettings) -> list[Gain]:
-    names = dict.fromkeys((settings.metric, *SHOWN_METRICS))
-    return [_gain(name, reference.metrics[name]) for name in names if name in reference.metrics]
-
-
-def _gain(metric: str, figures: dict[str, float]) -> Gain:
-    means = (figures[key] for key in ("reference", "candidate", "difference", "ci_low", "ci_high"))
-    wins, losses, queries = (int(figures.get(key, 0)) for key in ("wins", "losses", "queries"))
-    return Gain(metric, *means, wins=wins, losses=losses, queries=queries)
 
 
 def _notes(measured: EvaluationSummary, metric: str, earlier: int) -> list[str]:
@@ -281,9 +259,9 @@ def _table(outcome: Outcome) -> list[str]:
     """One row a metric, against the base model where it was measured."""
     name, gains = next(iter(outcome.gains.items()))
     rows = [("", name, "tuned", "gain", f"{outcome.level} interval", "better/worse")]
-    for gain in gains:
-        means = f"{gain.reference:.3f}", f"{gain.candidate:.3f}", f"{gain.difference:+.3f}"
-        rows.append((label(gain.metric), *means, _interval(gain), f"{gain.wins}/{gain.losses}"))
+    for g in gains:
+        means = f"{g.reference:.3f}", f"{g.candidate:.3f}", f"{g.difference:+.3f}"
+        rows.append((label(g.metric), *means, _interval(g), f"{g.wins}/{g.losses}"))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     aligned = [[cell.rjust(width) for cell, width in zip(row, widths, strict=True)] for row in rows]
     return ["  ".join([row[0].ljust(widths[0]), *cells[1:]]) for row, cells in zip(rows, aligned, strict=True)]

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from sharpen.errors import InputError, Overtaken
-from sharpen.registry import decisions, registry, trained_queries
-from sharpen.registry.evaluation_summary import CHAMPION, EvaluationSummary, read_evaluation_summary
+from sharpen.registry import approval, decisions, registry, trained_queries
 from sharpen.registry.gate import PROMOTE, REJECT, Decision, decide
+from sharpen.registry.gate.evaluation_summary import CHAMPION, EvaluationSummary, read_evaluation_summary
 from sharpen.registry.model_card import promoted_card
-from sharpen.registry.run_record import OVERTAKEN
+from sharpen.registry.run_record import OVERTAKEN, WAITING
 from sharpen.registry.settings import PromotionSettings
 from sharpen.registry.versions import checked_name, content_of
 from sharpen.run_context import run_id
@@ -26,11 +26,12 @@ class Promotion:
 
     Attributes:
         verdict: ``promote``: the model is the champion, or was made it by this very evaluation before. ``reject``: the
-            gate says no. ``overtaken``: another version has become the champion since the evaluation, so the model must
-            be compared with that one first.
+            gate says no, or who was asked for approval. ``waiting``: it is registered and waits for approval.
+            ``overtaken``: another version has become the champion since the evaluation, so the model must be compared
+            with that one first.
         reasons: why, a line each.
         decision: the gate's.
-        version: address of the version that the model was registered as; empty where none was promoted.
+        version: address of the version that the model was registered as; empty where none was promoted or waits.
         champion: address of the champion now; empty for none.
     """
 
@@ -64,7 +65,7 @@ def judge(evaluation: str, name: str, root: str, settings: PromotionSettings, ru
 def promote(
     model: str, evaluation: str, name: str, root: str, settings: PromotionSettings, run_settings: str = ""
 ) -> Promotion:
-    """Decide about a model; register one that passes the gate and make it the champion.
+    """Decide about a model; register one that passes the gate, and make it the champion or let it wait for approval.
 
     Done again with the same model and evaluation, after an end of any kind, it completes what is missing and answers
     the same.
@@ -78,7 +79,7 @@ def promote(
         run_settings: as `judge` takes them.
 
     Returns:
-        What came of it; a rejection and a lost race are answers, and leave the champion as it is.
+        What came of it; a rejection, a wait and a lost race are answers, and leave the champion as it is.
 
     Raises:
         InputError: an address is wrong, the evaluation is of another model, or `judge` raises it.
@@ -104,7 +105,7 @@ def promote(
             return ended(PROMOTE, reasons, version=registry.version_address(root, name, before), champion=now)
         return ended(OVERTAKEN, [reason], champion=now)
     if settings.dry_run:
-        return ended(PROMOTE, ["dry run: the gate passed, nothing was promoted"], champion=now)
+        return ended(PROMOTE, ["only a report: the gate passed, nothing was promoted"], champion=now)
     card = partial(
         promoted_card, name=name, model=model, decision=decision, measured=measured, run_settings=run_settings
     )
@@ -113,11 +114,32 @@ def promote(
     ).version
     trained_queries.keep(root, name, made, evaluation)
     expected, why = present.version if present else "", "; ".join(decision.reasons)
+    if settings.approval:
+        return _wait_for_approval(root, name, made, evaluation, decision, present)
     try:
         champion = registry.promote(root, name, made, reason=why, expected=expected, evaluation=evaluation).address
     except Overtaken as lost:
         return ended(OVERTAKEN, [str(lost)], champion=registry.champion_address(root, name))
     return ended(PROMOTE, decision.reasons, version=champion, champion=champion)
+
+
+def _wait_for_approval(
+    root: str, name: str, made: str, evaluation: str, decision: Decision, present: registry.Champion | None
+) -> Promotion:
+    """The version waits, unless somebody has rejected it before, by this very evaluation."""
+    requested = approval.request(
+        root,
+        name,
+        made,
+        compared_with=present.version if present else "",
+        evaluation=evaluation,
+        reasons=decision.reasons,
+    )
+    ended = partial(Promotion, decision=decision, champion=present.address if present else "")
+    if requested.state == approval.REJECTED:
+        return ended(REJECT, [f"{made} was {requested.decision}"])
+    version = registry.version_address(root, name, made)
+    return ended(WAITING, [f"{made} waits for approval", *decision.reasons], version=version)
 
 
 def _provenance(measured: EvaluationSummary, decision: Decision, settings: PromotionSettings) -> dict[str, Any]:

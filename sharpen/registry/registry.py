@@ -1,26 +1,27 @@
-"""The registry: which version of a model is in use, and how that changes.
+"""The registry: which version of a model is in use or has another name, and how that changes.
 
 ``<root>/models/<name>/champion.json`` names the champion. It is replaced by conditional writes only, so that of two
-promotions at once one wins and the other is told.
+promotions at once one wins and the other learns of it; aliases change in the same way.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, FiniteFloat
 
 from sharpen import typed_json
-from sharpen.errors import InputError, Overtaken, StepFailed
-from sharpen.registry.settings import VERSION_PATTERN
+from sharpen.errors import InputError, Overtaken
+from sharpen.registry import aliases
+from sharpen.registry.settings import NAME_PATTERN, VERSION_PATTERN
 from sharpen.registry.versions import (
     PROVENANCE,
     Version,
     checked_name,
-    content_of,
     list_models,
     list_versions,
     read_version,
@@ -34,14 +35,16 @@ __all__ = [
     "Champion",
     "Version",
     "champion_address",
+    "change_champion",
     "list_models",
     "list_versions",
     "promote",
     "provenance",
-    "pull",
     "read_champion",
     "register",
+    "remove_alias",
     "rollback",
+    "set_alias",
     "show",
     "version_address",
 ]
@@ -65,6 +68,7 @@ class Champion:
         previous: the version that `rollback` would bring back; empty when there is none.
         history: the champions before this one, oldest first.
         evaluations: version -> address of the evaluation that made it the champion, of this and those in the history.
+        retired: versions that are being deleted, which nobody may promote any more.
     """
 
     version: VersionName
@@ -77,6 +81,7 @@ class Champion:
     previous: VersionName | Literal[""] = ""
     history: list[VersionName] = field(default_factory=list)
     evaluations: dict[str, str] = field(default_factory=dict)
+    retired: list[VersionName] = field(default_factory=list)
     schema_version: int = SCHEMA_VERSION
 
     def promoted_by(self, evaluation: str) -> str:
@@ -96,12 +101,15 @@ def champion_address(root: str, name: str) -> str:
 
 
 def show(root: str, name: str, version: str = CHAMPION) -> Version:
-    """Facts of one version, or of the champion. Raises InputError when there is none of that name."""
+    """Facts of one version, of the champion, or of what an alias stands for. Raises InputError when there is none."""
     if version == CHAMPION:
         present = read_champion(root, name)
         if present is None:
             raise InputError(unknown_model(root, name) or f"{name}: no version was promoted yet; name one, like v0001")
         version = present.version
+    elif not re.fullmatch(VERSION_PATTERN, version) and re.fullmatch(NAME_PATTERN, version):
+        alias, _ = aliases.read(root, name, version)
+        version = alias.version if alias else version
     return read_version(root, name, version)
 
 
@@ -139,9 +147,11 @@ def promote(
             f"{name}: {before or 'no version'} is the champion now, but {entry.version} was compared with "
             f"{expected or 'the base model'}; run again, so that it is compared with the champion"
         )
+    if present and version in present.retired:
+        raise _deleted(name, version)
     history = [*present.history, present.version][-HISTORY:] if present else []
     evaluations = {**(present.evaluations if present else {}), entry.version: evaluation}
-    return _switch(root, name, entry, reason=reason, history=history, evaluations=evaluations, etag=etag)
+    return _switch(root, name, entry, present, reason=reason, history=history, evaluations=evaluations, etag=etag)
 
 
 def rollback(root: str, name: str, *, reason: str = "") -> Champion:
@@ -161,49 +171,62 @@ def rollback(root: str, name: str, *, reason: str = "") -> Champion:
     entry = read_version(root, name, present.previous)
     why = reason or f"rolled back from {present.version}"
     history, evaluations = present.history[:-1], present.evaluations
-    return _switch(root, name, entry, reason=why, history=history, evaluations=evaluations, etag=etag)
+    return _switch(root, name, entry, present, reason=why, history=history, evaluations=evaluations, etag=etag)
 
 
-def pull(root: str, name: str, version: str, target: Path) -> Path:
-    """Copy a version to a local folder, the hashes of its files checked.
-
-    Args:
-        version: for example ``v0001``, or ``champion``.
-        target: the folder; an earlier copy there is replaced, and what others put into it stays. A folder with other
-            files alone is refused.
+def set_alias(root: str, name: str, version: str, alias: str) -> str:
+    """Let an alias stand for a registered version; the version that it stood for before, empty for none.
 
     Raises:
-        InputError: no such model or version, or the target holds other files.
-        StepFailed: a file is damaged, or the champion is not the model that was promoted.
+        InputError: there is no such version, or nothing may be called so.
+        Overtaken: somebody else changed the alias in between.
     """
-    present = read_champion(root, name) if version == CHAMPION else None
-    entry = show(root, name, present.version if present else version)
-    marker = storage.read_manifest(entry.address)
-    if content_of(marker.files) != entry.content:
-        raise StepFailed(f"{entry.address}: the files are not those that were registered; do not use them")
-    if present and present.content != entry.content:
-        raise StepFailed(f"{entry.address}: not the content that was promoted; do not use it")
-    _check_target(root, target.expanduser(), [file["name"] for file in marker.files])
-    storage.copy_artifact(entry.address, str(target))
-    return target
+    before, etag = aliases.read(root, name, aliases.checked_alias(alias))
+    read_version(root, name, version)
+    try:
+        written = aliases.write(root, name, alias, version, etag)
+        # a collection looks at the aliases after it has retired a version: one of the two sees the other
+        if (present := read_champion(root, name)) and version in present.retired:
+            if before and before.version not in present.retired:
+                aliases.write(root, name, alias, before.version, written)
+            else:
+                storage.delete(aliases.address(root, name, alias))
+            raise _deleted(name, version)
+    except storage.PreconditionFailed:
+        raise Overtaken(
+            f"{name}: somebody else changed the alias {alias} in the same moment; look at it again"
+        ) from None
+    return before.version if before else ""
 
 
-def _check_target(root: str, target: Path, names: list[str]) -> None:
-    """Only what an earlier pull wrote may be replaced."""
-    if not storage.is_remote(root) and target.resolve().is_relative_to(Path(root).expanduser().resolve() / "models"):
-        raise InputError(f"{target}: lies in the registry itself; name another folder")
-    if storage.is_complete(str(target)) and (producer := storage.read_manifest(str(target)).producer) != "promotion":
-        raise InputError(
-            f"{target}: holds what {producer or 'another program'} wrote, not a pulled model; name another folder"
-        )
-    if in_the_way := [
-        name
-        for name in storage.foreign_files(target)
-        if any(f"{written}/".startswith(f"{name}/") or name.startswith(f"{written}/") for written in names)
-    ]:
-        raise InputError(
-            f"{target}: {in_the_way[0]} is not as it was pulled, and the model has a file of that name; move it away"
-        )
+def remove_alias(root: str, name: str, alias: str) -> None:
+    """Let an alias stand for nothing. Raises InputError when there is none of that name."""
+    if aliases.read(root, name, aliases.checked_alias(alias))[0] is None:
+        known = ", ".join(aliases.list_aliases(root, name)) or "none"
+        raise InputError(unknown_model(root, name) or f"{name}: no alias {alias}; there are: {known}")
+    storage.delete(aliases.address(root, name, alias))
+
+
+def change_champion(root: str, name: str, change: Callable[[Champion], Champion | None]) -> Champion | None:
+    """Replace the pointer by `change` of it, again where somebody was quicker; None where there is no champion.
+
+    Args:
+        root, name: of the registry and of the model.
+        change: gives the new pointer; None: it stays as it is.
+    """
+    while True:
+        present, etag = _champion_and_etag(root, name)
+        if present is None or (changed := change(present)) is None:
+            return present
+        try:
+            storage.write_json(_pointer(root, name), asdict(changed), if_match=etag)
+            return changed
+        except storage.PreconditionFailed:
+            continue
+
+
+def _deleted(name: str, version: str) -> InputError:
+    return InputError(f"{name}: {version} is being deleted (sharpen gc); name another version")
 
 
 def _pointer(root: str, name: str) -> str:
@@ -225,6 +248,7 @@ def _switch(
     root: str,
     name: str,
     entry: Version,
+    present: Champion | None,
     *,
     reason: str,
     history: list[str],
@@ -242,6 +266,7 @@ def _switch(
         previous=history[-1] if history else "",
         history=history,
         evaluations={v: evaluations[v] for v in [*history, entry.version] if evaluations.get(v)},
+        retired=present.retired if present else [],
     )
     try:
         storage.write_json(_pointer(root, name), asdict(champion), if_match=etag, if_absent=etag is None)

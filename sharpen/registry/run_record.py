@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from sharpen import typed_json
 
-OVERTAKEN = "overtaken"
+OVERTAKEN, WAITING = "overtaken", "waiting"
 _WHAT, _REMEDY = "record of the last run", "delete last_run.json in the registry"
 
 
@@ -48,7 +48,8 @@ class LastRun:
     Attributes:
         run_id: the run.
         finished_at: UTC, ISO 8601.
-        verdict: ``promote``, ``reject``, or ``overtaken`` where other runs changed the champion first.
+        verdict: ``promote``, ``reject``, ``waiting`` for approval, or ``overtaken`` where other runs changed the
+            champion first.
         version: the version that it made the champion; empty when it promoted none.
         reason: why it ended so, in words.
         seen: what it trained with.

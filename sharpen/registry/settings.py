@@ -16,6 +16,9 @@ NAME_RULE = "use lower-case letters, digits and hyphens, at most 63, beginning a
 VERSION_PATTERN = r"^v[0-9]{4,18}$"
 """Numbers of versions."""
 
+ALL_SLICES = "*"
+"""In `max_slice_regression`: every slice that nothing else names."""
+
 Drop = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -32,7 +35,7 @@ class PromotionSettings(SettingsModel):
         "significant",
         description="What decides. significant: besides the means, the lower bound of the gain's confidence interval "
         "must be above 0 and the paired randomisation test agree, and max_regression is judged by its interval; mean: "
-        "the means alone; never: decide as significant does and say why, but leave the registry as it is.",
+        "the means alone; never: only report: decide as significant does and say why, but leave the registry as it is.",
     )
     max_regression: dict[str, Drop] = Field(
         {"mrr_at_10": 0.03, "recall_at_100": 0.03},
@@ -59,7 +62,53 @@ class PromotionSettings(SettingsModel):
         "with another relevance_level or ignore_identical_ids.",
     )
 
-    @field_validator("max_regression")
+    max_slice_regression: dict[str, Drop] = Field(
+        {},
+        description="Part of the test queries -> the drop of metric that is allowed there. field=value (language=de): "
+        "a deeper drop must be ruled out, as max_regression says. field, or * for every part: no part may drop deeper "
+        "and significantly, with Holm's correction over all these parts. Needs evaluation.slices.",
+    )
+    min_slice_queries: int = Field(
+        50,
+        ge=1,
+        description="Fewest queries by which a slice is judged; with fewer, one that is named by its value leaves the "
+        "gate unable to tell, others are left out.",
+    )
+    max_guard_regression: dict[str, Drop] = Field(
+        {},
+        description="Metric -> the drop on the guard set that must be ruled out, as max_regression says, so that a "
+        "model that has forgotten what it was not tuned on is refused. Needs evaluation.guard_data.",
+    )
+    variant: str = Field(
+        "",
+        description="Size and precision that will be served, by its name in variants.json: gain, significance and "
+        "max_regression are judged by it, for both models. Empty: the model as it is. Needs evaluation.variants.",
+    )
+    max_latency_ms: float | None = Field(
+        None,
+        gt=0,
+        description="Longest time of a query in milliseconds (95th percentile) of the variant that is served.",
+    )
+    max_bytes_per_passage: float | None = Field(
+        None, gt=0, description="Most bytes of the index for each passage, of the variant that is served."
+    )
+    max_index_mib: float | None = Field(
+        None, gt=0, description="Largest index of the test corpus in MiB, of the variant that is served."
+    )
+    approval: bool = Field(
+        False,
+        description="A model that passes is registered and waits until a person makes it the champion (sharpen models "
+        "approve) or refuses it; the run ends well meanwhile.",
+    )
+
+    @field_validator("max_slice_regression")
+    @classmethod
+    def _slices(cls, value: dict[str, float]) -> dict[str, float]:
+        if wrong := [name for name in value if not name.strip() or name.startswith("=") or name.endswith("=")]:
+            raise ValueError(f"{', '.join(wrong) or 'an empty name'}: write field, field=value or {ALL_SLICES}")
+        return value
+
+    @field_validator("max_regression", "max_guard_regression")
     @classmethod
     def _names(cls, value: dict[str, float]) -> dict[str, float]:
         import re
@@ -72,6 +121,11 @@ class PromotionSettings(SettingsModel):
     def require_significance(self) -> bool:
         """Whether the gain must be significant."""
         return self.mode != "mean"
+
+    @property
+    def limits_serving(self) -> bool:
+        """Whether a rule is about latency or size."""
+        return any(x is not None for x in (self.max_latency_ms, self.max_bytes_per_passage, self.max_index_mib))
 
     @property
     def dry_run(self) -> bool:

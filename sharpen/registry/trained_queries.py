@@ -1,4 +1,5 @@
-"""Keys of the queries that champions were trained on, a small file a version, so that test leaves them out.
+"""Keys of the queries that champions, and versions that wait, were trained on: a small file a version, so that test
+leaves them out.
 
 ``<root>/models/<name>/trained_queries/v0001.u64`` holds the keys of that version's training queries and of all versions
 before it. With more data a query may move from train to test; the champion has seen it there, and so has a candidate
@@ -13,7 +14,7 @@ from sharpen.store import storage
 
 
 def keep(root: str, name: str, version: str, evaluation: str) -> None:
-    """Write the file of a version that is about to become the champion; one that is there stays.
+    """Write the file of a version that is about to become the champion or waits for it; one that is there stays.
 
     Args:
         root, name, version: which.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from sharpen.reports.formatting import plain
 from sharpen.reports.html_page import FOLDER, templates
 
 MARKER = "<!-- gate -->"
@@ -22,14 +23,12 @@ def with_gate(report: str, record: Mapping[str, Any]) -> str:
 
     Args:
         report: HTML, as an evaluation wrote it.
-        record: ``verdict``, ``reasons`` and, in ``facts``, ``against`` and ``rules``: name -> ``holds`` and ``text``.
+        record: ``verdict``, ``reasons`` and, in ``facts``, ``against`` and ``rules``, as `rule_rows` takes them.
     """
     facts = record.get("facts") or {}
     verdict = str(record.get("verdict", ""))
     tone, sentence = SENTENCES.get(verdict, ("level", verdict.capitalize()))
-    rules = [
-        (name, bool(rule.get("holds")), str(rule.get("text", ""))) for name, rule in (facts.get("rules") or {}).items()
-    ]
+    rules = rule_rows(facts.get("rules") or {})
     section = (
         templates(FOLDER)
         .get_template("gate.html.j2")
@@ -43,3 +42,17 @@ def with_gate(report: str, record: Mapping[str, Any]) -> str:
         )
     )
     return report.replace(MARKER, section, 1)
+
+
+def rule_rows(rules: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, bool, str, str, str]]:
+    """Name, whether it holds, value, threshold and figures in words of each rule.
+
+    Args:
+        rules: name -> ``holds``, ``text``, ``value`` and ``threshold``; without the last two in earlier versions' files.
+    """
+    rows = []
+    for name, rule in rules.items():
+        numbers = (rule.get(key) for key in ("value", "threshold"))
+        value, threshold = ("" if number is None else plain(round(number, 4)) for number in numbers)
+        rows.append((name, bool(rule.get("holds")), value, threshold, str(rule.get("text", ""))))
+    return rows

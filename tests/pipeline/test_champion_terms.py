@@ -22,8 +22,8 @@ from sharpen.embeddings.encoding import encode
 from sharpen.models.encoder import Encoder
 from sharpen.registry import registry
 from sharpen.registry.decisions import decision_record
-from sharpen.registry.evaluation_summary import CHAMPION, read_evaluation_summary
 from sharpen.registry.gate import decide
+from sharpen.registry.gate.evaluation_summary import CHAMPION, read_evaluation_summary
 from sharpen.registry.outcome import Outcome
 from sharpen.registry.promote import judge
 from sharpen.registry.report import promotion_page

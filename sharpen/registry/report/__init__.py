@@ -1,5 +1,6 @@
-"""The pages of a run's end: what the promotion step shows, and the summary at the root of the graph."""
+"""A run's end: the page of the promotion step, the summary at the root of the graph, what a webhook is told."""
 
+from sharpen.registry.report.event import approval_event, run_event
 from sharpen.registry.report.page import (
     CANCELLED,
     FAILED,
@@ -10,4 +11,14 @@ from sharpen.registry.report.page import (
     run_page,
 )
 
-__all__ = ["CANCELLED", "FAILED", "SUCCEEDED", "RunEnd", "headline_metrics", "promotion_page", "run_page"]
+__all__ = [
+    "CANCELLED",
+    "FAILED",
+    "SUCCEEDED",
+    "RunEnd",
+    "approval_event",
+    "headline_metrics",
+    "promotion_page",
+    "run_event",
+    "run_page",
+]

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from sharpen.models.model_usage import usage_rows
-from sharpen.registry.evaluation_summary import BASE, EvaluationSummary
 from sharpen.registry.gate import PROMOTE, REJECT, Decision
+from sharpen.registry.gate.evaluation_summary import BASE, EvaluationSummary
 from sharpen.registry.outcome import Outcome
 from sharpen.reports.formatting import interval, label, number, p_text, signed
 from sharpen.reports.gains import gain_tables
+from sharpen.reports.gate_section import rule_rows
 from sharpen.reports.html_page import templates
 
 SECONDARY_METRICS = ("mrr_at_10", "recall_at_10", "recall_at_100")
@@ -69,7 +70,7 @@ def promotion_page(outcome: Outcome, store: str, decision: Decision, measured: E
     return _render(
         outcome,
         store,
-        rules=[(name, rule["holds"], rule["text"]) for name, rule in decision.facts["rules"].items()],
+        rules=rule_rows(decision.facts["rules"]),
         evidence=[
             ("test queries", f"{figures['queries']:,.0f}"),
             ("groups that they come from", f"{figures['groups']:,.0f}"),

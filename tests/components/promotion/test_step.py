@@ -51,7 +51,7 @@ def test_what_follows(root: str, make_model: Make, make_evaluation: Make) -> Non
     dry = step(root, first, evaluation, again=True, index=True, settings='{"mode": "never"}')
     assert (dry.outputs[:3], dry.reason) == (
         *(("promoted", "promote", ""),),
-        "dry run: the gate passed, nothing was promoted",
+        "only a report: the gate passed, nothing was promoted",
     )
     made = step(root, first, evaluation, again=True, index=True)
     assert made.outputs[:2] == ("index", "promote") and made.outputs[2].endswith("v0001")

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.cluster.api import client
-from sharpen.registry.outcome import Gain, Outcome
+from sharpen.registry.gate.gains import Gain
+from sharpen.registry.outcome import Outcome
 from tests.pipeline.cluster.conftest import ON_THE_STORE, Sharpen, branch, follow, only_line, only_run, task
 from tests.pipeline.cluster.fake_backend import Object, State
 from tests.pipeline.cluster.fake_kfp import FakeKfp

@@ -12,7 +12,6 @@ from sharpen.evaluation import significance
 from sharpen.evaluation.significance import (
     bootstrap_t,
     group_sums,
-    holm,
     mean_interval,
     paired,
     randomisation_p,
@@ -157,12 +156,6 @@ def test_p_under_no_difference_is_uniform():
     rng = np.random.default_rng(11)
     found = randomisation_p(rng.normal(size=(40, 400)), flips=999, seed=0)
     assert stats.kstest(found, "uniform").pvalue > 0.01
-
-
-def test_holm_by_its_definition():
-    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert holm([0.9, 0.8]) == [1.0, 1.0]
-    assert holm([]) == []
 
 
 def test_paired_counts_and_means():

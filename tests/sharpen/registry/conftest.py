@@ -12,7 +12,7 @@ import pytest
 
 from sharpen.data import query_keys
 from sharpen.data.text import text_key
-from sharpen.registry.evaluation_summary import EvaluationSummary, Reference
+from sharpen.registry.gate.evaluation_summary import EvaluationSummary, Reference
 from sharpen.store import storage
 
 _numbers = itertools.count()

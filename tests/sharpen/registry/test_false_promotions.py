@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from sharpen.evaluation.significance import group_sums, mean_interval, paired, randomisation_p
-from sharpen.registry.evaluation_summary import EvaluationSummary, Reference
 from sharpen.registry.gate import decide
+from sharpen.registry.gate.evaluation_summary import EvaluationSummary, Reference
 from sharpen.registry.settings import PromotionSettings
 from tests.sharpen.registry.equal_models import FILES, METRICS, TWELVE, TWENTY, World
 

@@ -168,7 +168,7 @@ def test_a_dry_run_changes_nothing(root: str, make_model: Make, make_evaluation:
     ended = promote(model, make_evaluation(model), NAME, root, dry)
     assert (ended.verdict, ended.version, ended.reasons) == (
         *("promote", ""),
-        ["dry run: the gate passed, nothing was promoted"],
+        ["only a report: the gate passed, nothing was promoted"],
     )
     assert registry.list_models(root) == []
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sharpen.errors import InputError, NoSpace, Overtaken, SharpenError, StepFailed
-from sharpen.registry import registry, versions
+from sharpen.registry import copies, registry, versions
 from sharpen.store import object_store, storage
 
 NAME = "code-search"
@@ -179,26 +179,26 @@ def test_pull_copies_what_was_promoted(root: str, make_model: Callable[..., str]
     register(root, make_model("w2"))
     registry.promote(root, NAME, "v0001", reason="")
     target = tmp_path / "my model"
-    registry.pull(root, NAME, "champion", target)
+    copies.pull(root, NAME, "champion", target)
     assert (target / "model.safetensors").read_text() == "w1"
-    registry.pull(root, NAME, "v0002", target)
+    copies.pull(root, NAME, "v0002", target)
     assert (target / "model.safetensors").read_text() == "w2"
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").write_text("x")
     with pytest.raises(InputError, match="not written by Sharpen"):
-        registry.pull(root, NAME, "champion", tmp_path / "full")
+        copies.pull(root, NAME, "champion", tmp_path / "full")
 
 
 def test_pull_replaces_only_what_pull_wrote(root: str, make_model: Callable[..., str], tmp_path: Path) -> None:
     for weights in ("w1", "w2"):
         register(root, make_model(weights))
     target = tmp_path / "my model"
-    registry.pull(root, NAME, "v0001", target)
+    copies.pull(root, NAME, "v0001", target)
     (target / "notes.txt").write_text("mine")
     (target / "eval").mkdir()
     (target / "eval" / "scores.json").write_text("[1]")
     (target / "link").symlink_to("/nowhere")
-    registry.pull(root, NAME, "v0002", target)
+    copies.pull(root, NAME, "v0002", target)
     assert (target / "model.safetensors").read_text() == "w2"
     assert ((target / "notes.txt").read_text(), (target / "eval" / "scores.json").read_text()) == ("mine", "[1]")
     assert (target / "link").readlink() == Path("/nowhere")
@@ -208,16 +208,16 @@ def test_pull_replaces_only_what_pull_wrote(root: str, make_model: Callable[...,
         with pytest.raises(
             InputError, match=r"README\.md is not as it was pulled, and the model has a file of that name"
         ):
-            registry.pull(root, NAME, version, target)
+            copies.pull(root, NAME, version, target)
     assert (target / "README.md").read_text() == "my own words"
     assert (target / "model.safetensors").read_text() == "w2"
     (target / "README.md").unlink()
     shutil.rmtree(target / "1_Pooling")
     (target / "1_Pooling").write_text("where a folder must be made")
     with pytest.raises(InputError, match="1_Pooling is not as it was pulled"):
-        registry.pull(root, NAME, "v0001", target)
+        copies.pull(root, NAME, "v0001", target)
     (target / "1_Pooling").unlink()
-    registry.pull(root, NAME, "v0001", target)
+    copies.pull(root, NAME, "v0001", target)
     assert (target / "model.safetensors").read_text() == "w1"
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".my")) == []
 
@@ -230,11 +230,11 @@ def test_pull_writes_over_no_step_and_not_into_the_registry(
     with storage.publish(str(other), producer="finetuning") as folder:
         (folder / "model.safetensors").write_text("precious")
     with pytest.raises(InputError, match="holds what finetuning wrote, not a pulled model"):
-        registry.pull(root, NAME, "v0001", other)
+        copies.pull(root, NAME, "v0001", other)
     assert (other / "model.safetensors").read_text() == "precious"
     if not storage.is_remote(root):
         with pytest.raises(InputError, match="lies in the registry itself"):
-            registry.pull(root, NAME, "v0001", Path(root) / "models" / NAME / "versions" / "v0002")
+            copies.pull(root, NAME, "v0001", Path(root) / "models" / NAME / "versions" / "v0002")
 
 
 def test_pull_refuses_a_damaged_version(root: str, make_model: Callable[..., str], tmp_path: Path) -> None:
@@ -242,7 +242,7 @@ def test_pull_refuses_a_damaged_version(root: str, make_model: Callable[..., str
     registry.promote(root, NAME, "v0001", reason="")
     storage.write_bytes(storage.join(version.address, "model.safetensors"), b"ww")
     with pytest.raises(StepFailed, match=r"model\.safetensors is (missing or )?damaged"):
-        registry.pull(root, NAME, "champion", tmp_path / "x")
+        copies.pull(root, NAME, "champion", tmp_path / "x")
     assert not (tmp_path / "x").exists()
 
 
@@ -258,11 +258,11 @@ def test_pull_refuses_a_version_whose_marker_was_changed_with_it(
     storage.write_bytes(storage.join(version.address, "model.safetensors"), b"w9")
     storage.write_json(storage.join(version.address, "_SUCCESS.json"), marker)
     with pytest.raises(StepFailed, match="do not use"):
-        registry.pull(root, NAME, "v0001", tmp_path / "x")
+        copies.pull(root, NAME, "v0001", tmp_path / "x")
     marker["facts"]["content"] = versions.content_of(marker["files"])
     storage.write_json(storage.join(version.address, "_SUCCESS.json"), marker)
     with pytest.raises(StepFailed, match="not the content that was promoted"):
-        registry.pull(root, NAME, "champion", tmp_path / "x")
+        copies.pull(root, NAME, "champion", tmp_path / "x")
 
 
 def test_pulls_during_promotions_get_a_model_that_was_promoted(
@@ -277,7 +277,7 @@ def test_pulls_during_promotions_get_a_model_that_was_promoted(
         seen = set()
         while not ended.is_set():
             target = tmp_path / str(number)
-            registry.pull(root, NAME, "champion", target)
+            copies.pull(root, NAME, "champion", target)
             seen.add((target / "model.safetensors").read_text())
         return seen
 

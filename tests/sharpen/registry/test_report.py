@@ -70,7 +70,7 @@ def test_the_promotion_page_shows_each_rule_and_how_each_model_was_used() -> Non
     page = promotion_page(an_outcome("reject", version="", reasons=decision.reasons), STORE, decision, evaluated)
     text = check_page(page)
     assert page.count("✓ yes") == 6 and page.count("✗ no") == 1
-    assert "regression of Recall@100 ✗ no Recall@100: -0.0500" in text
+    assert "regression of Recall@100 ✗ no −0.09 −0.03 Recall@100: -0.0500" in text
     assert "test queries 200 groups that they come from 100" in text
     assert "setting base champion this model" in text
 

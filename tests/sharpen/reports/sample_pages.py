@@ -12,7 +12,8 @@ from sharpen.data.preparation.settings import DataSettings
 from sharpen.index.manifest import Manifest
 from sharpen.index.page import render_page as index_page
 from sharpen.registry.gate import decide
-from sharpen.registry.outcome import Gain, Outcome
+from sharpen.registry.gate.gains import Gain
+from sharpen.registry.outcome import Outcome
 from sharpen.registry.report import CANCELLED, FAILED, SUCCEEDED, RunEnd, promotion_page, run_page
 from sharpen.registry.settings import PromotionSettings
 from sharpen.reports.html_page import message_page

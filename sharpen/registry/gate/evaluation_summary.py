@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from sharpen.errors import InputError
-from sharpen.registry.terms import read_terms
+from sharpen.registry.gate.terms import read_terms
 from sharpen.registry.versions import PROVENANCE
 from sharpen.store import storage
 
@@ -44,6 +45,8 @@ class EvaluationSummary:
         against: ``base`` or ``champion`` -> comparison.
         confidence_level: of the intervals.
         dev: dev.json, the figures by which runs are compared; empty where dev was not measured.
+        slices, guard, variants: the contents of slices.json, guard.json and variants.json; None where there is no such
+            file.
     """
 
     address: str
@@ -52,6 +55,9 @@ class EvaluationSummary:
     against: dict[str, Reference]
     confidence_level: float = 0.95
     dev: dict[str, Any] = field(default_factory=dict)
+    slices: list[dict[str, Any]] | None = None
+    guard: dict[str, Any] | None = None
+    variants: list[dict[str, Any]] | None = None
 
 
 def read_evaluation_summary(address: str) -> EvaluationSummary:
@@ -64,12 +70,8 @@ def read_evaluation_summary(address: str) -> EvaluationSummary:
     facts = storage.read_manifest(address).facts
     try:
         metrics = json.loads((folder / "metrics.json").read_text())
-        comparison_file = folder / "comparison.json"
-        comparison: dict[str, Any] = (
-            json.loads(comparison_file.read_text()) if comparison_file.is_file() else {"against": {}}
-        )
-        dev_file = folder / "dev.json"
-        dev: dict[str, Any] = json.loads(dev_file.read_text()) if dev_file.is_file() else {}
+        comparison = _read(folder / "comparison.json") or {"against": {}}
+        slices, variants = _read(folder / "slices.json"), _read(folder / "variants.json")
         against = {
             name: Reference(
                 other.get("model", ""),
@@ -79,9 +81,23 @@ def read_evaluation_summary(address: str) -> EvaluationSummary:
             )
             for name, other in comparison["against"].items()
         }
+        return EvaluationSummary(
+            address,
+            metrics,
+            facts,
+            against,
+            comparison.get("confidence_level", 0.95),
+            dev=_read(folder / "dev.json") or {},
+            slices=slices["slices"] if slices else None,
+            guard=_read(folder / "guard.json"),
+            variants=variants["variants"] if variants else None,
+        )
     except (FileNotFoundError, KeyError, ValueError, AttributeError) as error:
         raise InputError(f"{address}: not an evaluation ({error}); name the output of components.evaluation") from None
-    return EvaluationSummary(address, metrics, facts, against, comparison.get("confidence_level", 0.95), dev)
+
+
+def _read(file: Path) -> dict[str, Any] | None:
+    return json.loads(file.read_text()) if file.is_file() else None
 
 
 def _terms(champion: str) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""`sharpen models`: the registry at the command line."""

@@ -22,6 +22,9 @@ def show_models(names: list[str], root: str) -> None:
         InputError: at the end, when the pointers of some are damaged.
     """
     console = plain_console()
+    if not console.is_terminal:
+        # of a pipe or a file: nothing is cut off that a program may look for
+        console = plain_console(width=300)
     if not names:
         console.print("no models yet; `sharpen run` makes one")
         return

@@ -43,10 +43,10 @@ def request(
     Raises:
         ApiError: a refusal; status 0: no answer, or `url` is no address.
     """
-    if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
+    if url.partition("://")[0].lower() not in ("http", "https"):
         raise ApiError(400, "the address does not begin with https:// or http://")
-    made = urllib.request.Request(url, data, dict(headers or {}), method=method)  # noqa: S310 - checked above
     try:
+        made = urllib.request.Request(url, data, dict(headers or {}), method=method)  # noqa: S310 - checked above
         with _opener.open(made, timeout=seconds) as answer:
             return answer.read(_MOST_BYTES)
     except urllib.error.HTTPError as error:
@@ -54,7 +54,7 @@ def request(
             raise parse_refusal(error.code, str(error.reason), error.read(2**16), dict(error.headers)) from None
     except urllib.error.URLError as error:
         raise ApiError(0, str(error.reason)) from None
-    except (http.client.InvalidURL, UnicodeError):
+    except (http.client.InvalidURL, ValueError):
         raise ApiError(400, "the address cannot be used") from None
     except (OSError, http.client.HTTPException) as error:
         raise ApiError(0, str(error) or type(error).__name__) from None

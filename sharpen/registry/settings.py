@@ -81,8 +81,8 @@ class PromotionSettings(SettingsModel):
     )
     variant: str = Field(
         "",
-        description="Size and precision that will be served, by its name in variants.json: gain, significance and "
-        "max_regression are judged by it, for both models. Empty: the model as it is. Needs evaluation.variants.",
+        description="Size and precision that will be served, as evaluation.variants names it: gain, significance and "
+        "max_regression are judged by it, against the reference in full. Empty: the model as it is.",
     )
     max_latency_ms: float | None = Field(
         None,

@@ -48,7 +48,7 @@ def rule_rows(rules: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, bool, s
     """Name, whether it holds, value, threshold and figures in words of each rule.
 
     Args:
-        rules: name -> ``holds``, ``text``, ``value`` and ``threshold``; without the last two in earlier versions' files.
+        rules: name -> ``holds``, ``text``, ``value`` and ``threshold``; the last two may lack.
     """
     rows = []
     for name, rule in rules.items():

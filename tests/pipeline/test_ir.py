@@ -91,7 +91,7 @@ def test_images_are_pinned_and_the_small_one_is_where_nothing_computes(container
 def test_every_task_is_in_the_table_and_is_cached_as_it_says(spec: Spec) -> None:
     needs = resource_requests(PodSettings(), JobSettings())  # type: ignore[call-arg]
     found = {name: task.caching_options.enable_cache for name, task in tasks(spec)}
-    assert found == {name: need.cached for name, need in needs.items()}
+    assert found == {name: need.cached for name, need in needs.items() if name != "decide-approval"}
     assert {name for name, cached in found.items() if cached} == {*COMPUTE, "finetuning"}
 
 
@@ -174,8 +174,11 @@ def test_small_settings_are_small(tmp_path: Path) -> None:
 def test_secrets_are_references_and_no_value_is_anywhere(
     spec: Spec, pods: dict[str, Any], containers: dict[str, Any], documents: list[dict[str, Any]]
 ) -> None:
-    for pod in pods.values():
-        (secret,) = pod.secret_as_env
+    for name, pod in pods.items():
+        secret, *others = pod.secret_as_env
+        assert [key.env_var for one in others for key in one.key_to_env] == (
+            ["SHARPEN_WEBHOOK_URL"] if name == "finish" else []
+        )
         assert {key.env_var for key in secret.key_to_env} == {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
         assert not pod.secret_as_volume
     named = {variable.name for container in containers.values() for variable in container.env}

@@ -34,10 +34,14 @@ def test_every_step_reads_the_stores_keys_from_the_secret_that_its_account_may_r
     rules = manifest("role-step.yaml", "Role")["sharpen-step"]["rules"]
     (readable,) = (rule["resourceNames"] for rule in rules if rule["resources"] == ["secrets"])
     wanted = {("accesskey", "AWS_ACCESS_KEY_ID"), ("secretkey", "AWS_SECRET_ACCESS_KEY")}
-    for pod in pods.values():
-        (secret,) = pod["secretAsEnv"]
+    for name, pod in pods.items():
+        secret, *others = pod["secretAsEnv"]
         assert [secret["secretName"]] == readable
         assert secret["optional"] is True
+        # the kubelet puts it in, so that no account needs the right to read it
+        assert [(one["secretName"], one["optional"]) for one in others] == (
+            [("sharpen-webhook", True)] if name == "exec-finish" else []
+        )
         assert {(key["secretKey"], key["envVar"]) for key in secret["keyToEnv"]} == wanted
 
 

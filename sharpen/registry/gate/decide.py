@@ -11,7 +11,7 @@ from sharpen.errors import InputError
 from sharpen.registry.gate.evaluation_summary import BASE, CHAMPION, EvaluationSummary, Reference
 from sharpen.registry.gate.regression import no_drop
 from sharpen.registry.gate.rule import CANNOT_TELL, PROMOTE, REJECT, ROUNDING, Decision, Rule
-from sharpen.registry.gate.serving import serving_rules, variant_of
+from sharpen.registry.gate.serving import served_comparison, serving_rules, variant_of
 from sharpen.registry.gate.slices import slice_rules
 from sharpen.registry.gate.terms import is_same_model, terms_of, terms_rules
 from sharpen.registry.settings import PromotionSettings
@@ -27,7 +27,7 @@ def decide(measured: EvaluationSummary, settings: PromotionSettings) -> Decision
     """Compare a candidate with the champion, or with the base model while there is no champion.
 
     The candidate is promoted when all of these hold, each about means over the same test queries; with `variant` about
-    both models at that size and precision:
+    the candidate at that size and precision:
 
     - queries, groups: there are at least `min_queries`, from at least `min_groups`. Otherwise the verdict is that the
       gate cannot tell, unless `promote_when_undecided` leaves it to the other rules;
@@ -109,16 +109,11 @@ def _reference(measured: EvaluationSummary) -> tuple[str, Reference]:
 def _as_served(
     measured: EvaluationSummary, name: str, reference: Reference, settings: PromotionSettings
 ) -> tuple[EvaluationSummary, Reference]:
-    """Both sides with the figures of `variant`, if one is set."""
+    """The comparison of the candidate as it will be served, by `variant`, if one is set."""
     if not settings.variant:
         return measured, reference
     variant = variant_of(measured.variants, settings.variant, measured.address)
-    metrics = variant.get("against", {}).get(name)
-    if metrics is None:
-        raise InputError(
-            f"{measured.address}: the {name} was not measured as {settings.variant} (promotion.variant); evaluate both "
-            "with equal evaluation.variants"
-        )
+    metrics = variant.get("against", {}).get(name) or served_comparison(variant, reference.metrics)
     return replace(measured, metrics=variant["metrics"]), replace(reference, metrics=metrics)
 
 

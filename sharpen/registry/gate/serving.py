@@ -37,6 +37,33 @@ def variant_of(variants: Sequence[Mapping[str, Any]] | None, name: str, where: s
     )
 
 
+def served_comparison(
+    variant: Mapping[str, Any], metrics: Mapping[str, Mapping[str, float]]
+) -> dict[str, dict[str, float]]:
+    """A variant against a reference in full, from the full model against both.
+
+    The difference is the sum of the full model's gain and of what the variant loses; the bounds of its interval are the
+    sums of the bounds, which is wider than the interval of the sum. p stays that of the full model's gain.
+
+    Args:
+        variant: as variants.json has it; ``against_full`` is empty for the full vectors.
+        metrics: metric -> comparison of the full model with the reference.
+    """
+    lost = variant.get("against_full") or {}
+    if not lost:
+        return {metric: dict(entry) for metric, entry in metrics.items()}
+    sums = ("difference", "ci_low", "ci_high")
+    return {
+        metric: {
+            **entry,
+            **{key: entry[key] + lost[metric][key] for key in sums},
+            "candidate": lost[metric]["candidate"],
+        }
+        for metric, entry in metrics.items()
+        if metric in lost
+    }
+
+
 def serving_rules(variant: Mapping[str, Any], settings: PromotionSettings, where: str) -> Iterator[Rule]:
     """The rules of `max_latency_ms`, `max_bytes_per_passage` and `max_index_mib` about a variant.
 

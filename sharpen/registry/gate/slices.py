@@ -50,8 +50,8 @@ def slice_rules(
         budget = budgets.get(name, budgets.get(part["field"], budgets.get(ALL_SLICES)))
         if budget is None:
             continue
-        entry = _entry(part, name, reference, settings.metric, where)
-        small = _too_small(entry, settings)
+        small = _too_small(part, settings)
+        entry = {} if small else _entry(part, name, reference, settings.metric, where)
         if name in budgets:
             if small:
                 yield Rule(f"queries of slice {name}", False, f"slice {name}: {small}", evidence=True)
@@ -99,15 +99,18 @@ def _check_names(slices: Sequence[Slice], budgets: Mapping[str, float], where: s
 
 
 def _entry(part: Slice, name: str, reference: str, metric: str, where: str) -> Mapping[str, float]:
-    entry: Mapping[str, float] | None = part["against"].get(reference, {}).get(metric)
+    entry: Mapping[str, float] | None = (part.get("against") or {}).get(reference, {}).get(metric)
     if entry is None:
-        raise InputError(f"{where}: slice {name} was not compared with the {reference} by {metric}; evaluate again")
+        raise InputError(
+            f"{where}: slice {name} was not compared with the {reference} by {metric}; lower "
+            "evaluation.slice_min_queries, or raise promotion.min_slice_queries"
+        )
     return entry
 
 
-def _too_small(entry: Mapping[str, float], settings: PromotionSettings) -> str:
+def _too_small(part: Slice, settings: PromotionSettings) -> str:
     """Why a slice is too small to judge; empty where it is not."""
     for unit, least in (("queries", settings.min_slice_queries), ("groups", settings.min_groups)):
-        if entry[unit] < least:
-            return f"{int(entry[unit]):,} {unit}, {least} are the fewest on which a decision may rest"
+        if part[unit] < least:
+            return f"{int(part[unit]):,} {unit}, {least} are the fewest on which a decision may rest"
     return ""

@@ -31,7 +31,7 @@ def refusals(slices: dict[str, list[dict[str, float]]], settings: PromotionSetti
     refused = []
     for trial in range(TRIALS):
         parts = [
-            {"field": "part", "value": name, "against": {"base": {METRIC: entries[trial]}}}
+            {"field": "part", "value": name, **entries[trial], "against": {"base": {METRIC: entries[trial]}}}
             for name, entries in slices.items()
         ]
         refused.append(not all(rule.holds for rule in slice_rules(parts, "base", settings, LEVEL, "evaluation")))

@@ -22,13 +22,11 @@ HOSTILE = "<img src=x>|`"
 
 
 def promoted(folder: Path, card: str = CARD, run_settings: str = "", **files: Any) -> str:
-    """The card after a promotion, with these files in the evaluation's folder and in the model's."""
+    """The card after a promotion, with these contents of the evaluation's files and of the model's."""
     (folder / "model").mkdir()
-    for name in ("slices", "guard"):
-        if name in files:
-            (folder / f"{name}.json").write_text(json.dumps(files[name]))
+    parts = {"slices": files.get("slices", {}).get("slices"), "guard": files.get("guard")}
     (folder / "model" / "training.json").write_text(json.dumps(files.get("training", {})))
-    evaluation = replace(measured(groups=57, queries_left_out=2), address=str(folder))
+    evaluation = replace(measured(groups=57, queries_left_out=2), address=str(folder), **parts)
     decision: Decision = decide(evaluation, PromotionSettings.checked({}))
     return promoted_card(
         card,

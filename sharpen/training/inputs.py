@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -22,6 +22,7 @@ from sharpen.data.fingerprint import fingerprint as table_fingerprint
 from sharpen.data.readers import read_dataset
 from sharpen.distributed import ProcessGroup
 from sharpen.errors import InputError, StepFailed
+from sharpen.losses import LOSSES
 from sharpen.models.encoder import Encoder
 from sharpen.settings import EncoderSettings
 from sharpen.store import storage
@@ -54,6 +55,7 @@ class Inputs:
         data_fingerprint: of the data set that was given.
         negatives_hash: fingerprint of the mined negatives; None without.
         examples_hash: of all that decides the examples.
+        settings: of the training, with what the data say of how their sources are trained.
     """
 
     encoder: Encoder
@@ -64,11 +66,14 @@ class Inputs:
     data_fingerprint: str
     negatives_hash: str | None
     examples_hash: str
+    settings: TrainingSettings
 
 
 @dataclass(frozen=True)
 class _Made:
-    """What a machine's first process read and made: fingerprints, and the cache keys of the examples and the rest."""
+    """What a machine's first process read and made: fingerprints, the cache keys of the examples and the rest, and the
+    settings with what the data say.
+    """
 
     data_fingerprint: str
     negatives_hash: str | None
@@ -76,6 +81,7 @@ class _Made:
     tokens: str
     dev: str | None
     guide: str | None
+    settings: TrainingSettings
 
 
 def read_inputs(
@@ -117,6 +123,7 @@ def read_inputs(
         data_fingerprint=made.data_fingerprint,
         negatives_hash=made.negatives_hash,
         examples_hash=hashlib.sha256(made.examples.encode()).hexdigest(),
+        settings=made.settings,
     )
 
 
@@ -142,6 +149,7 @@ def _make(data: str, negatives: str | None, settings: TrainingSettings, encoder:
         {"of": "examples", **identity}, lambda folder: make_examples(trained, mined, settings).save(folder)
     )
     opened = Examples.open(_prepared_folder(examples))
+    settings = with_sources(settings, dataset.sources, opened.sources)
     check_enough(opened, settings)
     check_source_names(opened, settings)
     dev = None
@@ -159,15 +167,38 @@ def _make(data: str, negatives: str | None, settings: TrainingSettings, encoder:
         model = guide_encoder(settings.guide_model, encoder.settings)
         of_guide = {"of": "guide", "model": guide_identity(model), **identity}
         guide = _prepare(of_guide, lambda folder: write_guide_embeddings(opened, model, folder))
-    return _Made(fingerprint, negatives_hash, examples, tokens, dev, guide)
+    return _Made(fingerprint, negatives_hash, examples, tokens, dev, guide, settings)
+
+
+def with_sources(settings: TrainingSettings, table: pl.DataFrame, names: Sequence[str]) -> TrainingSettings:
+    """The settings with the weights and in-batch rules that the data give their sources; what is set comes first.
+
+    Args:
+        settings: of the training.
+        table: `DataSet.sources`.
+        names: of the sources of the training queries.
+
+    Raises:
+        InputError: a source has the negatives of its own groups only, and there are none.
+    """
+    trained = table.filter(pl.col("source").is_in(list(names))).sort("source")
+    weights = dict(trained.filter(pl.col("weight") != 1).select("source", "weight").iter_rows())
+    alone = trained.filter(pl.col("in_batch") == "own_group")["source"].to_list()
+    if not settings.use_inbatch_neg or (settings.loss_name in LOSSES and not LOSSES[settings.loss_name].in_batch):
+        alone = []  # there no source has in-batch negatives
+    given: dict[str, Any] = {"source_weights": {**weights, **settings.source_weights}}
+    given["no_inbatch_sources"] = list(dict.fromkeys([*settings.no_inbatch_sources, *alone]))
+    changed = {name: value for name, value in given.items() if value != getattr(settings, name)}
+    return TrainingSettings.checked({**settings.model_dump(exclude_unset=True), **changed}) if changed else settings
 
 
 def check_source_names(examples: Examples, settings: TrainingSettings) -> None:
-    """Raise InputError for a name in `no_inbatch_sources` that no source has, or that contradicts `symmetric`."""
+    """Raise InputError for a name of a source in the settings that none has, or one that contradicts `symmetric`."""
     known = ", ".join(name or "(unnamed)" for name in examples.sources)
     faults = [
-        f"no_inbatch_sources: {name or '(unnamed)'} is no source of the training queries; they are: {known}"
-        for name in settings.no_inbatch_sources
+        f"{setting}: {name or '(unnamed)'} is no source of the training queries; they are: {known}"
+        for setting in ("no_inbatch_sources", "source_weights")
+        for name in getattr(settings, setting)
         if name not in examples.sources
     ]
     if settings.symmetric and set(examples.sources) <= set(settings.no_inbatch_sources):

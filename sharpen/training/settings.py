@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from sharpen.losses import LOSSES
 from sharpen.settings import RelevanceLevel
+from sharpen.training.data.mixing_settings import MixingSettings
 from sharpen.training.model_card.cost import CostSettings
 
 # Trackers of transformers that write files where the training says.
@@ -16,7 +17,7 @@ WRITE_FILES = frozenset({"all", "codecarbon", "tensorboard"})
 _OF_LORA = ("lora_alpha", "lora_dropout", "lora_target_modules")
 
 
-class TrainingSettings(CostSettings):
+class TrainingSettings(CostSettings, MixingSettings):
     """How a base model is trained on the queries, positives and hard negatives of a data set."""
 
     # what one step sees
@@ -43,13 +44,6 @@ class TrainingSettings(CostSettings):
         max_length=1000,
         description="Sources whose queries have the negatives of their own group only, and whose passages are no "
         "in-batch negatives.",
-    )
-    same_dataset_within_batch: bool = Field(False, description="All queries of a batch come from one source.")
-    source_temperature: float = Field(
-        1.0,
-        ge=1,
-        le=1000,
-        description="A source of n queries has n**(1/this) as its share of an epoch; 1: every query once an epoch.",
     )
     mask_false_negatives: bool = Field(
         True,

@@ -81,7 +81,7 @@ def train(
         arithmetic.agree(exchange)
         inputs = read_inputs(data, negatives, model, settings, encoder, exchange)
         exchange.broadcast_weights(inputs.encoder)
-        batches = BatchSampler(inputs.examples, settings)
+        settings, batches = inputs.settings, BatchSampler(inputs.examples, inputs.settings)
         facts = facts_before(data, negatives, model, inputs, batches, settings, encoder, exchange)
         facts["loss"] = identity_of(loss) or settings.loss_name
         run_checkpoints = checkpoints_of(facts, settings, output)

@@ -1,42 +1,54 @@
 """How often each query comes in an epoch when sources are mixed by temperature, and batches without a query twice.
 
 A source with n queries has the weight n ** (1 / T), as languages have in multilingual pre-training (Conneau et al.
-2020, arXiv 1911.02116; Xue et al. 2021, arXiv 2010.11934). An epoch has as many queries as the data.
+2020, arXiv 1911.02116; Xue et al. 2021, arXiv 2010.11934), times the weight that the user gives it. An epoch has as
+many queries as the data.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 
-def source_quota(counts: np.ndarray, temperature: float, repeats: int | None) -> np.ndarray:
+def source_quota(
+    counts: np.ndarray, temperature: float, repeats: int | None, weights: Sequence[float] | None = None
+) -> np.ndarray:
     """How many queries of each source an epoch has.
 
     Args:
         counts: (S) queries of each source, at least one.
         temperature: T; 1 gives the counts back.
         repeats: how often a query may come at most; what a source cannot take goes to the others. None: any number.
+        weights: (S) factors of the sources' shares; None: 1 each.
 
     Returns:
         (S) numbers of at least 1 whose sum is that of the counts.
     """
     most = np.full(len(counts), np.inf) if repeats is None else counts * float(max(1, repeats))
-    weights = counts.astype(np.float64) ** (1.0 / temperature)
+    shares = counts.astype(np.float64) ** (1.0 / temperature) * (1.0 if weights is None else np.array(weights))
     exact = np.zeros(len(counts))
     free = np.ones(len(counts), dtype=bool)
     while True:
-        exact[free] = (counts.sum() - exact[~free].sum()) * weights[free] / weights[free].sum()
-        over = free & (exact > most)
-        if not over.any():
+        exact[free] = (counts.sum() - exact[~free].sum()) * shares[free] / shares[free].sum()
+        over, under = free & (exact > most), free & (exact < 1 - 1e-9)
+        if over.any():
+            exact[over] = most[over]
+            free &= ~over
+        elif under.any():
+            exact[under] = 1
+            free &= ~under
+        else:
             break
-        exact[over] = most[over]
-        free &= ~over
         if not free.any():
             break
     # Rounding by largest remainder; the tolerance keeps a whole number whole.
     whole = np.floor(exact + 1e-9).astype(np.int64)
     order = np.argsort(-np.where(whole < most, exact - whole, -np.inf), kind="stable")
-    whole[order[: counts.sum() - whole.sum()]] += 1
+    whole[order[: max(0, counts.sum() - whole.sum())]] += 1
+    while whole.sum() > counts.sum():
+        whole[whole.argmax()] -= 1
     return whole
 
 

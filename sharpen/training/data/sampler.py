@@ -39,10 +39,10 @@ class Batch:
 class BatchSampler:
     """All batches of a training, made when needed.
 
-    With `source_temperature` 1 each epoch takes every query once, in an order drawn from (seed, epoch). The batches of
-    an epoch, or of each source with `same_dataset_within_batch`, are equal to within one row. With a higher temperature
-    the sources' shares of an epoch are nearer to each other (`mixing`). No batch has a query twice, and no source is
-    left out.
+    With `source_temperature` 1 and no weights each epoch takes every query once, in an order drawn from (seed, epoch).
+    The batches of an epoch, or of each source with `same_dataset_within_batch`, are equal to within one row. With a
+    higher temperature the sources' shares of an epoch are nearer to each other (`mixing`). No batch has a query twice,
+    and no source is left out.
 
     Attributes:
         per_epoch: batches of an epoch.
@@ -54,10 +54,11 @@ class BatchSampler:
         self.examples, self.settings = examples, settings
         self.source_rows = [np.flatnonzero(examples.source == number) for number in range(len(examples.sources))]
         counts = np.array([len(rows) for rows in self.source_rows])
-        self._requested = source_quota(counts, settings.source_temperature, None)
+        weights = [settings.source_weights.get(name, 1.0) for name in examples.sources]
+        self._requested = source_quota(counts, settings.source_temperature, None, weights)
         # Batches of its own may be as many as a source needs; in mixed ones a query has one place in each.
         repeats = None if settings.same_dataset_within_batch else -(-len(examples) // settings.train_batch_size)
-        self.source_shares = source_quota(counts, settings.source_temperature, repeats)
+        self.source_shares = source_quota(counts, settings.source_temperature, repeats, weights)
         self.per_epoch = len(self._epoch(0))
         self._epoch_cached = lru_cache(maxsize=2)(self._epoch)
 
@@ -99,8 +100,8 @@ class BatchSampler:
             )
         if share < requested and share == rows * self.per_epoch:
             lines.append(
-                f"source {name}: source_temperature asks for {requested:,} of its {rows:,} queries an epoch, but "
-                f"{share:,} are all that fit, since no batch has a query twice; lower source_temperature or "
+                f"source {name}: {self._mixed_by(name)} asks for {requested:,} of its {rows:,} queries an epoch, but "
+                f"{share:,} are all that fit, since no batch has a query twice; lower {self._mixed_by(name)} or "
                 "train_batch_size"
             )
         if "no_in_batch_neg" in name and name not in self.settings.no_inbatch_sources:
@@ -109,6 +110,10 @@ class BatchSampler:
                 "set no_inbatch_sources if that is wanted"
             )
         return lines
+
+    def _mixed_by(self, name: str) -> str:
+        """The setting by which a source comes more often than its size says."""
+        return "its weight" if self.settings.source_weights.get(name, 1.0) > 1 else "source_temperature"
 
     def batch(self, step: int) -> Batch:
         """The batch of a step."""

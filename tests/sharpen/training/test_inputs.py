@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from sharpen.data.readers import read_dataset
@@ -97,6 +99,7 @@ def test_what_could_not_be_made_leaves_nothing(tiny_model: Path, tmp_path: Path,
             r"no_inbatch_sources: reviews is no source of the training queries; they are: a, b\n.*\(unnamed\) is no",
         ),
         ({"no_inbatch_sources": ["b", "a"], "symmetric": True}, "symmetric: no source has in-batch negatives"),
+        ({"source_weights": {"c": 2}}, "source_weights: c is no source of the training queries; they are: a, b"),
     ],
 )
 def test_source_names_are_checked(
@@ -104,6 +107,21 @@ def test_source_names_are_checked(
 ) -> None:
     with pytest.raises(InputError, match=message):
         read(write(tmp_path / "data"), tiny_model, **values)
+
+
+def test_data_say_how_their_sources_are_trained_and_settings_come_first(
+    tiny_model: Path, tmp_path: Path, cache: Path
+) -> None:
+    table = pl.DataFrame(
+        {"source": ["a", "b", "gone"], "weight": [3.0, 0.5, 2.0], "in_batch": ["own_group", "all", "all"]}
+    )
+    with storage.publish(str(tmp_path / "data"), producer="test", run_id="") as place:
+        replace(small_data(sources=("a", "b")), sources=table).save(place)
+    found = read(str(tmp_path / "data"), tiny_model, source_weights={"b": 2.0}).settings
+    assert found.source_weights == {"a": 3.0, "b": 2.0} and found.no_inbatch_sources == ["a"]
+    assert read(str(tmp_path / "data"), tiny_model, use_inbatch_neg=False).settings.no_inbatch_sources == []
+    with pytest.raises(InputError, match="no_inbatch_sources have only the negatives of their groups"):
+        read(str(tmp_path / "data"), tiny_model, train_group_size=1)
 
 
 @pytest.mark.processes

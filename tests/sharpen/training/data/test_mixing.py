@@ -25,6 +25,26 @@ def test_shares_by_hand() -> None:
     # a query at most 16 times: what the small source cannot take goes to the large one
     assert source_quota(counts, 1000.0, 16).tolist() == [850, 160]
     assert source_quota(counts, 1000.0, 1).tolist() == [1000, 10]
+    # 1000 : 10 * 25 = 4 : 1
+    assert source_quota(counts, 1.0, None, [1, 25]).tolist() == [808, 202]
+    # no source is left out, however little it weighs
+    assert source_quota(np.array([5, 10, 1]), 1.0, 3, [1000, 1, 1e-9]).tolist() == [14, 1, 1]
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    counts=COUNTS,
+    repeats=st.none() | st.integers(1, 50),
+    weights=st.lists(st.floats(1e-6, 1e6), min_size=8, max_size=8),
+)
+def test_weighted_shares_are_whole_bounded_and_sum_to_the_data(
+    counts: list[int], repeats: int | None, weights: list[float]
+) -> None:
+    given_counts = np.array(counts)
+    found = source_quota(given_counts, 1.0, repeats, weights[: len(counts)])
+    assert found.sum() == given_counts.sum() and found.min() >= 1
+    if repeats is not None:
+        assert (found <= given_counts * repeats).all()
 
 
 @settings(max_examples=200, deadline=None)
@@ -108,6 +128,17 @@ def test_temperature_1_is_every_query_once_in_an_order_of_seed_and_epoch() -> No
     for epoch in range(2):
         made = [batches.batch(epoch * 8 + place).queries for place in range(8)]
         assert np.array_equal(np.concatenate(made), np.random.default_rng([42, epoch, 0]).permutation(48))
+
+
+def test_an_epoch_by_weights() -> None:
+    examples, batches = parts(chosen(source_weights={"b": 2.5}), queries=48, sources=SOURCES)
+    # 40 : 8 * 2.5 = 2 : 1
+    assert batches.source_shares.tolist() == [32, 16] and batches.warnings() == []
+    name = np.array(examples.sources)[examples.source]
+    made = np.concatenate([batches.batch(step).queries for step in range(batches.per_epoch)])
+    assert (name[made] == "b").sum() == 16
+    (told,) = parts(chosen(source_weights={"b": 100}, train_batch_size=24), queries=48, sources=SOURCES)[1].warnings()
+    assert "source b: its weight asks for" in told and "lower its weight or train_batch_size" in told
 
 
 def test_a_source_that_cannot_be_repeated_as_often_as_asked_is_named() -> None:

@@ -10,6 +10,22 @@ from sharpen.settings import SettingsModel
 
 Precision = Literal["fp32", "fp16", "int8", "binary"]
 
+Bm25Language = Literal[
+    "none",
+    "danish",
+    "dutch",
+    "english",
+    "french",
+    "german",
+    "italian",
+    "norwegian",
+    "portuguese",
+    "russian",
+    "spanish",
+    "swedish",
+    "turkish",
+]
+
 
 class IndexAddresses(SettingsModel):
     """What is read and where the index goes."""

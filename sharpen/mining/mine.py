@@ -25,10 +25,11 @@ from sharpen.mining.rankings import MinerEmbeddings, approximated, candidate_blo
 from sharpen.mining.report.page import render_page
 from sharpen.mining.report.statistics import MiningStats
 from sharpen.mining.report.summary import summary
-from sharpen.mining.rescoring import QUERIES_AT_ONCE, Rescorer, make_rescorer, rescored
+from sharpen.mining.rescoring import Rescorer, make_rescorer, rescored
 from sharpen.mining.rules import NOT_RANKED
 from sharpen.mining.selection import choose
 from sharpen.mining.settings import MODEL, MiningSettings
+from sharpen.reranking.pair_scorer import QUERIES_AT_ONCE
 from sharpen.run_context import run_id
 from sharpen.settings import EncoderSettings
 from sharpen.store import storage

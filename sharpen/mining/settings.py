@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from sharpen.index.settings import Bm25Language
 from sharpen.settings import RelevanceLevel, SettingsModel
 
 MODEL, BM25, FILE = "model", "bm25", "file"
@@ -36,21 +37,7 @@ class MiningSettings(SettingsModel):
         "(another embedding model), file:<address> (TREC run, or JSONL or Parquet of query_id, passage_id[, score]). "
         "A passage has the best of its ranks.",
     )
-    bm25_language: Literal[
-        "none",
-        "danish",
-        "dutch",
-        "english",
-        "french",
-        "german",
-        "italian",
-        "norwegian",
-        "portuguese",
-        "russian",
-        "spanish",
-        "swedish",
-        "turkish",
-    ] = Field("english", description="Stemming and stop words of bm25; none: neither.")
+    bm25_language: Bm25Language = Field("english", description="Stemming and stop words of bm25; none: neither.")
     range_for_sampling: str = Field(
         "0-210",
         description="Ranks to take negatives from, as start-end: the first `start` passages of the ranking are left "

@@ -16,7 +16,9 @@ import numpy as np
 from sharpen.embeddings import LazyEncoder
 from sharpen.errors import InputError
 from sharpen.index.ann import chosen_factory
+from sharpen.index.exact import NO_PASSAGE
 from sharpen.index.exact_device import gpu_of
+from sharpen.index.settings import Bm25Language
 from sharpen.mining.candidates.files import RankedFile
 from sharpen.mining.corpus import MiningCorpus
 from sharpen.mining.rankings import MinerEmbeddings, approximated, embed, search_facts
@@ -38,13 +40,16 @@ class Source(Protocol):
 class Lexical:
     """BM25; `language` as in the settings."""
 
-    language: str
+    language: Bm25Language
 
     def ranked(self, pool: MiningCorpus, depth: int) -> Iterator[np.ndarray]:
-        """Index the corpus and search it."""
-        from sharpen.mining.candidates.lexical import Bm25  # only this source needs bm25s
+        """Index the corpus and search it; passages that share no word with the query are not ranked."""
+        from sharpen.index.lexical import Bm25  # only this source needs bm25s
 
-        yield from Bm25(pool, self.language).ranked(pool, depth)
+        for best, _ in Bm25(pool.passages, self.language).ranked(pool.queries, depth):
+            row = np.full(depth, NO_PASSAGE, dtype=np.int64)
+            row[: len(best)] = best
+            yield row
 
 
 @dataclass(frozen=True)

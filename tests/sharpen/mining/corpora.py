@@ -11,15 +11,15 @@ import polars as pl
 
 from sharpen.data.dataset import CORPUS, GIVEN_NEGATIVES, QRELS, QUERIES, TEACHER_SCORES, DataSet
 from sharpen.mining.corpus import MiningCorpus, build_corpus
-from sharpen.mining.cross_encoder import CrossEncoder
 from sharpen.mining.mine import search_and_choose
 from sharpen.mining.output import NegativesWriter
 from sharpen.mining.rank_range import rank_range
 from sharpen.mining.rankings import Approximate, MinerEmbeddings
 from sharpen.mining.report.statistics import MiningStats
 from sharpen.mining.rescoring import Rescorer
-from sharpen.mining.score_cache import ScoreCache
 from sharpen.mining.settings import MiningSettings
+from sharpen.reranking.cross_encoder import CrossEncoder
+from sharpen.reranking.score_cache import ScoreCache
 
 
 @dataclass

@@ -26,8 +26,8 @@ from sharpen.mining import mine as step
 from sharpen.mining.mine import mine
 from sharpen.mining.report.false_negative_rate import NO_FILTERS
 from sharpen.mining.report.statistics import MiningStats
-from sharpen.mining.score_cache import ScoreCache
 from sharpen.mining.settings import MiningSettings
+from sharpen.reranking.score_cache import ScoreCache
 from sharpen.settings import EncoderSettings
 from sharpen.training.data.build_dataset import make_examples
 from sharpen.training.inputs import with_teacher

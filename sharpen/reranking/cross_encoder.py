@@ -35,33 +35,37 @@ class CrossEncoder:
         max_len: longest pair in tokens.
         encoder: precision, and tokens in a batch.
         identity: SHA-256 (hex) of the model's files and of all settings that its scores depend on.
+        setting: the setting that names it, for messages; that of its length ends with ``_max_len``.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, max_len: int, encoder: EncoderSettings, identity: str) -> None:
-        self.model, self.tokenizer = model, tokenizer
+    def __init__(
+        self, model: Any, tokenizer: Any, max_len: int, encoder: EncoderSettings, identity: str, setting: str
+    ) -> None:
+        self.model, self.tokenizer, self.setting = model, tokenizer, setting
         self.max_len, self.precision = max_len, encoder.precision
         self.budget = TokenBudget(
             encoder.batch_tokens or default_token_budget(model.device),
             work="scoring pairs",
             single="score a single pair",
-            lower="mining.rescoring_max_len",
+            lower=f"{setting.removesuffix('_model')}_max_len",
         )
         self.identity = identity
 
     @classmethod
-    def load(cls, address: str, max_len: int, encoder: EncoderSettings) -> CrossEncoder:
+    def load(cls, address: str, max_len: int, encoder: EncoderSettings, setting: str) -> CrossEncoder:
         """Load a model with a classification head of one or two outputs; only safetensors are read.
 
         Args:
             address: folder, ``s3://`` address, ``python-package:<package>/<folder>`` or hub id.
             max_len: longest pair in tokens; cut to what the model can take.
             encoder: tokens in a batch, and precision.
+            setting: full name of the setting that names it, for messages.
 
         Raises:
             InputError: no model there, or none that scores pairs.
         """
         folder = model_hub.resolve_model(address)
-        model_check.check_transformer(f"rescoring_model: {address}", folder)
+        model_check.check_transformer(f"{setting}: {address}", folder)
         logging.disable_progress_bar()
         allocator.retain_freed_memory()
         try:
@@ -73,15 +77,15 @@ class CrossEncoder:
             raise
         except Exception as error:  # whatever is wrong with a folder from elsewhere
             reason = " ".join(str(error).split())[:200] or type(error).__name__
-            raise InputError(f"rescoring_model: {address} cannot be loaded as a cross-encoder: {reason}") from error
+            raise InputError(f"{setting}: {address} cannot be loaded as a cross-encoder: {reason}") from error
         if missing := sorted(loading["missing_keys"]):
             raise InputError(
-                f"rescoring_model: {address} has no weights for {', '.join(missing[:3])}, so it is not a trained "
+                f"{setting}: {address} has no weights for {', '.join(missing[:3])}, so it is not a trained "
                 "cross-encoder; name one with a classification head"
             )
         if model.config.num_labels not in (1, 2):
             raise InputError(
-                f"rescoring_model: {address} has {model.config.num_labels} outputs; a cross-encoder for relevance has "
+                f"{setting}: {address} has {model.config.num_labels} outputs; a cross-encoder for relevance has "
                 "one, or two of which the second is relevance"
             )
         if tokenizer.pad_token is None:
@@ -92,7 +96,7 @@ class CrossEncoder:
         settings = [longest, use_bf16(encoder.precision, device)]
         files = [(p.name, sha256_of(p)) for p in sorted(folder.iterdir()) if p.suffix in (".safetensors", ".json")]
         identity = hashlib.sha256(repr((files, settings)).encode()).hexdigest()
-        return cls(model.to(device).eval(), tokenizer, longest, encoder, identity)
+        return cls(model.to(device).eval(), tokenizer, longest, encoder, identity, setting)
 
     def scores(self, queries: Sequence[str], passages: Sequence[str]) -> np.ndarray:
         """Scores float32 (n,) of the pairs: the one output, or the second less the first, which are log-odds.
@@ -127,7 +131,7 @@ class CrossEncoder:
                     found[rows] = scores
         if not np.isfinite(found).all():
             raise InputError(
-                "rescoring_model: a score is not a number: its weights are damaged; try precision=fp32, then another"
+                f"{self.setting}: a score is not a number: its weights are damaged; try precision=fp32, then another"
             )
         return found
 

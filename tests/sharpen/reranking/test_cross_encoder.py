@@ -13,16 +13,20 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from sharpen.errors import InputError, StepFailed
-from sharpen.mining.cross_encoder import CrossEncoder
 from sharpen.mining.settings import MiningSettings
+from sharpen.reranking.cross_encoder import CrossEncoder
 from sharpen.settings import EncoderSettings
-from tests.sharpen.mining.conftest import make_cross_encoder
+from tests.sharpen.conftest import make_cross_encoder
 from tests.sharpen.mining.corpora import mined, random_world
 
 pytestmark = pytest.mark.model
 
 WORDS = "river tree moon milk winter train doctor yellow number sugar".split()
 ENCODER = EncoderSettings.checked({"precision": "fp32", "batch_tokens": 200})
+
+
+def load(folder: Path | str, max_len: int, encoder: EncoderSettings = ENCODER) -> CrossEncoder:
+    return CrossEncoder.load(str(folder), max_len, encoder, "mining.rescoring_model")
 
 
 def pairs(count: int, longest: int) -> tuple[list[str], list[str]]:
@@ -47,7 +51,7 @@ def one_by_one(folder: Path, queries: list[str], passages: list[str], max_len: i
 
 def test_one_output_equals_one_pair_at_a_time(cross_encoder: Path) -> None:
     queries, passages = pairs(60, 40)
-    model = CrossEncoder.load(str(cross_encoder), 24, ENCODER)
+    model = load(cross_encoder, 24)
     expected = one_by_one(cross_encoder, queries, passages, 24)[:, 0]
     np.testing.assert_allclose(model.scores(queries, passages), expected, atol=1e-5)
     assert expected.std() > 0.3
@@ -59,9 +63,7 @@ def test_two_outputs_give_log_odds(tmp_path: Path, tiny_model: Path) -> None:
     logits = one_by_one(folder, queries, passages, 128)
     relevant = torch.softmax(torch.from_numpy(logits), dim=1)[:, 1].double()
     expected = torch.log(relevant / (1 - relevant)).numpy()
-    np.testing.assert_allclose(
-        CrossEncoder.load(str(folder), 512, ENCODER).scores(queries, passages), expected, atol=1e-4
-    )
+    np.testing.assert_allclose(load(folder, 512).scores(queries, passages), expected, atol=1e-4)
 
 
 def test_equals_sentence_transformers(cross_encoder: Path) -> None:
@@ -72,13 +74,13 @@ def test_equals_sentence_transformers(cross_encoder: Path) -> None:
     expected = theirs.predict(
         list(zip(queries, passages, strict=True)), activation_fn=torch.nn.Identity(), show_progress_bar=False
     )
-    model = CrossEncoder.load(str(cross_encoder), 512, ENCODER)
+    model = load(cross_encoder, 512)
     np.testing.assert_allclose(model.scores(queries, passages), expected, atol=1e-5)
 
 
 def test_the_identity_follows_files_and_lengths(cross_encoder: Path, tmp_path: Path, tiny_model: Path) -> None:
     def identity(folder: Path, max_len: int = 64) -> str:
-        return CrossEncoder.load(str(folder), max_len, ENCODER).identity
+        return load(folder, max_len).identity
 
     other = make_cross_encoder(tmp_path / "two", tiny_model, 2)
     assert identity(cross_encoder) == identity(cross_encoder)
@@ -92,7 +94,7 @@ def test_what_is_no_cross_encoder_is_refused(tmp_path: Path, tiny_model: Path) -
         (str(tmp_path / "nothing"), "no such folder"),
     ):
         with pytest.raises(InputError, match=told) as caught:
-            CrossEncoder.load(address, 64, ENCODER)
+            load(address, 64)
         assert len(caught.value.faults) == 1
 
 
@@ -123,7 +125,7 @@ def test_when_memory_runs_out_batches_shrink_and_the_scores_stay(
     cross_encoder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Any
 ) -> None:
     queries, passages = pairs(60, 40)
-    model = CrossEncoder.load(str(cross_encoder), 64, ENCODER)
+    model = load(cross_encoder, 64)
     expected = model.scores(queries, passages)
     tried = sizes(model, monkeypatch, 90, error)
     np.testing.assert_allclose(model.scores(queries, passages), expected, atol=1e-5)
@@ -138,7 +140,7 @@ def test_when_memory_runs_out_batches_shrink_and_the_scores_stay(
 def test_a_single_pair_that_does_not_fit_is_one_clear_line(
     cross_encoder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = CrossEncoder.load(str(cross_encoder), 64, ENCODER)
+    model = load(cross_encoder, 64)
     sizes(model, monkeypatch, 5, lambda: torch.OutOfMemoryError("CUDA out of memory"))
     with pytest.raises(
         StepFailed, match=r"memory to score a single pair of \d+ tokens; lower mining.rescoring_max_len"
@@ -149,7 +151,7 @@ def test_a_single_pair_that_does_not_fit_is_one_clear_line(
 def test_another_error_of_torch_is_not_taken_for_lack_of_memory(
     cross_encoder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = CrossEncoder.load(str(cross_encoder), 64, ENCODER)
+    model = load(cross_encoder, 64)
     tried = sizes(model, monkeypatch, 0, lambda: RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     with pytest.raises(RuntimeError, match="shapes"):
         model.scores(*pairs(20, 40))
@@ -158,10 +160,12 @@ def test_another_error_of_torch_is_not_taken_for_lack_of_memory(
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_scores_that_are_not_numbers_are_one_clear_line(cross_encoder: Path, value: float) -> None:
-    model = CrossEncoder.load(str(cross_encoder), 64, ENCODER)
+    model = load(cross_encoder, 64)
     with torch.no_grad():
         model.model.classifier.bias.fill_(value)
-    with pytest.raises(InputError, match="rescoring_model: a score is not a number: its weights are damaged") as caught:
+    with pytest.raises(
+        InputError, match="mining.rescoring_model: a score is not a number: its weights are damaged"
+    ) as caught:
         model.scores(*pairs(20, 40))
     assert len(caught.value.faults) == 1
 
@@ -169,7 +173,7 @@ def test_scores_that_are_not_numbers_are_one_clear_line(cross_encoder: Path, val
 def test_pairs_of_many_queries_share_the_forward_calls(cross_encoder: Path, tmp_path: Path) -> None:
     """Mining asks for a block of queries at once, not for one after the other."""
     encoder = EncoderSettings.checked({"precision": "fp32", "batch_tokens": 16384})
-    model = CrossEncoder.load(str(cross_encoder), 64, encoder)
+    model = load(cross_encoder, 64, encoder)
     calls = []
     model.model.register_forward_hook(lambda *_: calls.append(1))
     made = random_world(5, queries=200, passages=80)
@@ -181,7 +185,7 @@ def test_pairs_of_many_queries_share_the_forward_calls(cross_encoder: Path, tmp_
 
 def test_scores_do_not_depend_on_the_number_of_threads(cross_encoder: Path) -> None:
     encoder = EncoderSettings.checked({"precision": "fp32", "batch_tokens": 64})
-    model = CrossEncoder.load(str(cross_encoder), 64, encoder)
+    model = load(cross_encoder, 64, encoder)
     texts = [("cat dog " * (1 + n % 9)).strip() for n in range(60)]
     before = torch.get_num_threads()
     try:

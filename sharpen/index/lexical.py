@@ -1,17 +1,19 @@
-"""BM25 over the corpus, with the library bm25s: Lucene's variant on stemmed words, with Anserini's k1 and b."""
+"""BM25 over texts, with the library bm25s: Lucene's variant on stemmed words, with Anserini's k1 and b.
+
+It splits at word ends, so it does not serve languages that are written without spaces.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import bm25s
 import numpy as np
 import Stemmer
 
 from sharpen.data.text import normalize
-from sharpen.index.exact import NO_PASSAGE
-from sharpen.mining.corpus import MiningCorpus
+from sharpen.index.settings import Bm25Language
 from sharpen.progress import progress
 
 # Single letters and digits count, unlike in the library's own pattern: "vitamin C" is not "vitamin D".
@@ -21,18 +23,18 @@ K1, B = 0.9, 0.4
 
 
 class Bm25:
-    """An index of the pool's passages.
+    """An index of passages.
 
     Args:
-        pool: passages to index.
+        passages: their texts.
         language: of stemmer and stop words; ``none``: every word as it is.
     """
 
-    def __init__(self, pool: MiningCorpus, language: str) -> None:
+    def __init__(self, passages: Sequence[str], language: Bm25Language) -> None:
         self.stemmer = None if language == "none" else Stemmer.Stemmer(language)
         stop_words = None if language == "none" else language
         tokens = bm25s.tokenize(
-            [normalize(text) for text in pool.passages],
+            [normalize(text) for text in passages],
             lower=False,
             token_pattern=WORD,
             stopwords=stop_words,  # pyright: ignore[reportArgumentType]
@@ -51,24 +53,22 @@ class Bm25:
         known = [self.numbers[stem] for stem in stems if stem in self.numbers]
         return self.index.get_scores_from_ids(known)
 
-    def ranked(self, pool: MiningCorpus, depth: int) -> Iterator[np.ndarray]:
-        """Rows of the `depth` best passages of each query; `NO_PASSAGE` after the last that shares a word with it.
+    def best(self, text: str, depth: int) -> tuple[np.ndarray, np.ndarray]:
+        """Rows and scores of the at most `depth` best passages of a query; none that shares no word with it.
 
-        Equal scores are ordered by the passage's row, which is the order of the ids.
+        Equal scores are ordered by the passage's row, at the last rank too.
         """
-        with progress("Searching with BM25", len(pool.queries), "queries") as reporter:
-            for text in pool.queries:
-                row = np.full(depth, NO_PASSAGE, dtype=np.int64)
-                best = _best(self.scores(text), depth)
-                row[: len(best)] = best
-                yield row
+        scores = self.scores(text)
+        rows = np.flatnonzero(scores > 0)
+        if len(rows) > depth:
+            lowest = np.partition(scores[rows], len(rows) - depth)[len(rows) - depth]
+            rows = rows[scores[rows] >= lowest]
+        rows = rows[np.argsort(-scores[rows], kind="stable")][:depth]
+        return rows, scores[rows]
+
+    def ranked(self, queries: Sequence[str], depth: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """`best` of every query in turn, with progress."""
+        with progress("Searching with BM25", len(queries), "queries") as reporter:
+            for text in queries:
+                yield self.best(text, depth)
                 reporter.advance(1)
-
-
-def _best(scores: np.ndarray, depth: int) -> np.ndarray:
-    """Rows of the `depth` highest scores above 0, descending, then by row."""
-    rows = np.flatnonzero(scores > 0)
-    if len(rows) > depth:
-        lowest = np.partition(scores[rows], len(rows) - depth)[len(rows) - depth]
-        rows = rows[scores[rows] >= lowest]
-    return rows[np.argsort(-scores[rows], kind="stable")][:depth]

@@ -1,0 +1,1 @@
+"""Cross-encoders: models that read query and passage together and score the pair."""

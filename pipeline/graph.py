@@ -99,6 +99,7 @@ def _train(planned: Channels, prepared: Channels, rounds: int) -> None:
     compared = {
         "model": tuned.outputs["Output"],
         "base": before.outputs["base"],
+        "systems": before.outputs["systems"],
         "negatives": negatives.outputs["Output"],
         "without": planned["trained_queries"],
         **measured,

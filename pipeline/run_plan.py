@@ -59,7 +59,9 @@ def make_plan(inputs: Mapping[str, Any], compiled: str) -> tuple[tuple[str, ...]
     model = _Model(champion, start, trained_queries.newest(store, name))
     mined_with = settings.mining.addresses if settings.mining.enabled else []
     content = fingerprint_inputs(
-        *(settings.train_data, settings.eval_data, settings.base_model, mined_with, model.start, settings.data.corpus)
+        *(settings.train_data, settings.eval_data, settings.base_model, mined_with, model.start, settings.data.corpus),
+        evaluated_with=settings.evaluation.addresses,
+        judgements=settings.data.judgements,
     )
     identity = content.identity(settings.results_hash(built["rounds"]))
     decided = plan_run(store, name, last, identity, content.sources, again.min_new_examples, force=again.force)

@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sharpen.api.comparison import compare
     from sharpen.api.results import Evaluation, FinetunedModel, Index, Negatives
     from sharpen.api.search import build_index, embed, load_model, search
     from sharpen.api.training import evaluate, finetune, load_dataset, mine_hard_negatives
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from sharpen.training.settings import TrainingSettings
 
 _MODULES = {
+    "sharpen.api.comparison": ("compare",),
     "sharpen.api.search": ("build_index", "embed", "load_model", "search"),
     "sharpen.api.training": ("evaluate", "finetune", "load_dataset", "mine_hard_negatives"),
     "sharpen.console": ("enable_logging",),
@@ -82,6 +84,7 @@ __all__ = [
     "TrainingArguments",
     "TrainingSettings",
     "build_index",
+    "compare",
     "embed",
     "enable_logging",
     "evaluate",

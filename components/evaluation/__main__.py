@@ -26,12 +26,12 @@ def _evaluate(addresses: EvaluationAddresses, settings: EvaluationSettings, enco
         addresses.output,
         settings,
         encoder,
-        references={"base": addresses.base, "champion": addresses.champion},
+        references=addresses.against,
         context={"negatives": addresses.negatives},
         settings_of=addresses.settings_of,
     )
     _show(evaluation_lines(addresses.output, settings))
-    if not (addresses.base or addresses.champion):
+    if not addresses.against:
         following = ["--model", "TUNED", "--data", addresses.data, "--split", addresses.split]
         following += ["--base", addresses.output, "--output", "OUT"]
         _show([f"next    python -m components.evaluation {shlex.join(following)}"])

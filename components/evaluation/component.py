@@ -22,8 +22,8 @@ def evaluation_before(
     fingerprint: str,
     before_evaluations: Output[Artifact],
     before_report: Output[HTML],
-) -> NamedTuple("Before", [("base", str), ("champion", str)]):  # type: ignore[valid-type]
-    """Measure the base model and the champion, which the tuned model is compared with.
+) -> NamedTuple("Before", [("base", str), ("champion", str), ("systems", str)]):  # type: ignore[valid-type]
+    """Measure what the tuned model is compared with: the base model, the champion, and the systems of the settings.
 
     Args:
         base_model: Folder, s3:// address or hub id of the base model.
@@ -37,7 +37,8 @@ def evaluation_before(
         before_report: The report of the champion, or of the base model while there is no champion.
 
     Returns:
-        The addresses of the evaluations; that of the champion is empty while there is none.
+        The addresses of the evaluations; that of the champion is empty while there is none, and those of the systems
+        are a JSON object, by name.
     """
     from components.evaluation.step import Measurement, measure_before
     from components.kfp_context import exit_on_error, output_uri
@@ -45,9 +46,9 @@ def evaluation_before(
     with exit_on_error("evaluation-before"):
         address = output_uri(before_evaluations.uri, "evaluation-before")
         measurement = Measurement.from_json(data, split, settings, encoder)
-        result, base, champion = measure_before(address, measurement, base_model, champion_model)
-        result.publish(before_evaluations, before_report)
-    return base, champion  # type: ignore[return-value]
+        before = measure_before(address, measurement, base_model, champion_model)
+        before.result.publish(before_evaluations, before_report)
+    return before.base, before.champion, before.systems  # type: ignore[return-value]
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
@@ -66,6 +67,7 @@ def evaluation(
     tuned_report: Output[HTML],
     name: str = "evaluation",
     new_champion: str = "",
+    systems: str = "{}",
 ) -> str:
     """Measure the tuned model on a split, and compare it with base model and champion on the same queries.
 
@@ -84,16 +86,19 @@ def evaluation(
         tuned_report: The report to look at.
         name: Name of this use of the step; it is part of the output's address.
         new_champion: Address of a model that has become the champion since, which is measured first; empty for none.
+        systems: Addresses of finished evaluations of other systems, a JSON object by name.
 
     Returns:
         The address of the evaluation.
     """
+    import json
+
     from components.evaluation.step import Measurement, measure_tuned
     from components.kfp_context import exit_on_error, output_uri
 
     with exit_on_error(name):
         address = output_uri(tuned_evaluation.uri, name)
         measurement = Measurement.from_json(data, split, settings, encoder)
-        against = {"base": base, "champion": champion}
+        against = {"base": base, "champion": champion, **json.loads(systems)}
         result = measure_tuned(address, measurement, model, against, new_champion, negatives=negatives, without=without)
         return result.publish(tuned_evaluation, tuned_report)

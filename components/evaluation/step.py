@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from components.step_result import StepResult
 from sharpen.evaluation import artifact
@@ -36,6 +37,10 @@ class Measurement:
         checked = EvaluationSettings.from_json(settings, where="evaluation.")
         return cls(data, split, checked, EncoderSettings.from_json(encoder, where="encoder."))
 
+    def measure_reference(self, model: str, address: str) -> StepResult:
+        """Evaluate a trained model that others are compared with, such as the champion, into `address`."""
+        return replace(self, settings=self.settings.of_references()).measure(model, address, {})
+
     def measure(
         self, model: str, address: str, against: Mapping[str, str], *, negatives: str = "", without: str = ""
     ) -> StepResult:
@@ -67,22 +72,45 @@ class Measurement:
         """Evaluate a base model: as its own folder says, or with the run's settings, whichever is better on dev."""
         from sharpen.evaluation.evaluate import evaluate
 
-        manifest = evaluate(model, self.data, self.split, address, self.settings, self.encoder, settings_of="better")
+        settings = self.settings.of_references()
+        manifest = evaluate(model, self.data, self.split, address, settings, self.encoder, settings_of="better")
         return StepResult.of(address, manifest, artifact.REPORT)
 
 
-def measure_before(
-    address: str, measurement: Measurement, base_model: str, champion_model: str
-) -> tuple[StepResult, str, str]:
-    """Evaluate the base model and the champion below `address`; what KFP shows, and the address of each evaluation.
+@dataclass(frozen=True)
+class Before:
+    """What the tuned model is compared with.
 
-    The address of the champion's is empty where there is no champion.
+    Attributes:
+        result: what KFP shows.
+        base, champion: addresses of the evaluations; that of the champion is empty where there is no champion.
+        systems: name -> address of the evaluation of each other system, as JSON.
     """
+
+    result: StepResult
+    base: str
+    champion: str
+    systems: str
+
+
+def measure_before(address: str, measurement: Measurement, base_model: str, champion_model: str) -> Before:
+    """Evaluate the base model, the champion if there is one, and the systems of the settings, below `address`."""
+    from sharpen.evaluation.evaluate import evaluate_systems
+
     base = measurement.measure_base(base_model, storage.join(address, "base"))
-    if not champion_model:
-        return StepResult(address, base.page, base.facts), base.address, ""
-    champion = measurement.measure(champion_model, storage.join(address, "champion"), {})
-    return StepResult(address, champion.page, champion.facts), base.address, champion.address
+    shown, champion = base, ""
+    if champion_model:
+        shown = measurement.measure_reference(champion_model, storage.join(address, "champion"))
+        champion = shown.address
+    systems = evaluate_systems(
+        measurement.data,
+        measurement.split,
+        storage.join(address, "systems"),
+        measurement.settings,
+        measurement.encoder,
+        {"base": base.address, "champion": champion},
+    )
+    return Before(StepResult(address, shown.page, shown.facts), base.address, champion, json.dumps(systems))
 
 
 def measure_tuned(
@@ -104,12 +132,12 @@ def measure_tuned(
         address: of the new evaluation.
         measurement: what models are measured by.
         model: address of the tuned model.
-        against: ``base`` and ``champion`` -> address of a finished evaluation, or empty.
+        against: name (``base``, ``champion``, a system's) -> address of a finished evaluation, or empty.
         new_champion: address of the model that is the champion now; empty: `against` has it.
         negatives, without: as `Measurement.measure` has them.
     """
     if new_champion:
         folder, mark, query = address.partition("?")
-        measured = measurement.measure(new_champion, f"{folder.rstrip('/')}-champion{mark}{query}", {})
+        measured = measurement.measure_reference(new_champion, f"{folder.rstrip('/')}-champion{mark}{query}")
         against = {**against, "champion": measured.address}
     return measurement.measure(model, address, against, negatives=negatives, without=without)

@@ -53,6 +53,14 @@ def _on_this_machine(settings: Settings) -> Iterator[tuple[str, str]]:
         elif kind == "model":
             models.append(("mining.candidate_sources", address))
     models.append(("mining.rescoring_model", settings.mining.rescoring_model or ""))
+    for address in settings.evaluation.addresses:
+        data = address.removeprefix("data:")
+        if data == address:
+            models.append(("evaluation.systems or evaluation.reranking_model", address))
+        elif not is_remote(data):
+            yield "evaluation.guard_data", data
+    if settings.data.judgements and not is_remote(settings.data.judgements):
+        yield "data.judgements", settings.data.judgements
     for field, model in models:
         if model and not is_remote(model) and not model.startswith(PACKAGE_SCHEME) and not is_hub_id(model):
             yield field, model

@@ -156,7 +156,9 @@ def _runner(folder: Path, settings: Settings, variables: Mapping[str, str], *, i
     """What runs a step: a process of this environment, or a container of its image; both see the variables."""
     if in_containers:
         mined_with = [address.removeprefix("file:") for address in settings.mining.addresses]
-        inputs = [settings.train_data, settings.eval_data, settings.base_model, *mined_with]
+        measured = [address.removeprefix("data:") for address in settings.evaluation.addresses]
+        inputs = [settings.train_data, settings.eval_data, settings.data.judgements, settings.base_model]
+        inputs += [*mined_with, *measured]
         with steps_in_containers(folder, inputs, variables) as runner:
             yield runner
         return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -158,6 +158,7 @@ def evaluate(
     split: str = "test",
     base: Evaluation | Address | None = None,
     champion: Evaluation | Address | None = None,
+    references: Mapping[str, Evaluation | Address] | None = None,
     negatives: Negatives | Address | None = None,
     output: Address | None = None,
     **settings: Any,
@@ -170,9 +171,10 @@ def evaluate(
         split: ``train``, ``dev`` or ``test``.
         base: evaluation of the same queries to compare with, usually by the base model.
         champion: another such evaluation, by the model in use.
+        references: any other evaluations of the same queries, by name.
         negatives: whose mining figures the report shows.
         output: folder to write; None: a temporary one that lives as long as the result.
-        settings: of `EvaluationSettings` and `EncoderSettings`, such as ``cutoffs`` or ``relevance_level``.
+        settings: of `EvaluationSettings` and `EncoderSettings`, such as ``cutoffs``, or ``systems`` to compare with.
 
     Raises:
         InputError: no such data, split, model or reference, or an unknown setting.
@@ -192,15 +194,15 @@ def evaluate(
 
     evaluation, encoder = checked_settings(settings, EvaluationSettings, EncoderSettings)
     read, measured, folder = data_folder(data), model_folder(model), OutputFolder(output, "evaluation")
-    references = {"base": result_address(base), "champion": result_address(champion)}
+    named = {"base": base, "champion": champion, **(references or {})}
     context = {"negatives": result_address(negatives)}
     measure(
         *(measured.address, read.address, split, folder.address, evaluation, inference_settings(model, encoder)),
-        references=references,
+        references={name: result_address(one) for name, one in named.items()},
         context=context,
     )
     made = artifact.EvaluationArtifact.open(folder.address)
     compared = storage.join(folder.address, artifact.COMPARISON)
-    comparison = storage.read_json(compared) if any(references.values()) else {}
+    comparison = storage.read_json(compared) if storage.exists(compared) else {}
     page = storage.join(folder.address, artifact.REPORT)
     return Evaluation(folder.address, (folder,), made.metrics, made.per_query, comparison, made.facts, page)

@@ -9,17 +9,26 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
-from sharpen.data.dataset import with_groups
-from sharpen.data.trec import read_run
+from sharpen.data import query_keys
+from sharpen.data.dataset import DataSet, with_groups
+from sharpen.data.trec import field, read_run, write_run
 from sharpen.errors import InputError
-from sharpen.metrics import ranked
+from sharpen.evaluation.split import EvaluationSplit
+from sharpen.metrics import means, ranked
 from sharpen.store import storage
 
 METRICS, FACTS, PER_QUERY, RUN = "metrics.json", "facts.json", "per_query.parquet", "run.trec"
 COMPARISON, REPORT = "comparison.json", "report.html"
 DEV, DEV_PER_QUERY = "dev.json", "dev_per_query.parquet"
+GUARD, GUARD_PER_QUERY = "guard.json", "guard_per_query.parquet"
+SLICES, VARIANTS, JUDGE = "slices.json", "variants.json", "judge.csv"
+
+# What the marker says too: the gate reads no more than that.
+MARKED = ("model", "model_hash", "data_fingerprint", "split", "relevance_level", "ignore_identical_ids", "encoding")
+COUNTED = ("groups", "queries_left_out")
 
 PROTOCOL = {
     "data_fingerprint": "data",
@@ -42,6 +51,7 @@ class EvaluationArtifact:
         per_query: columns query_id, sorted, group, and one column a metric (per_query.parquet).
         run_file: local path of run.trec.
         dev: as per_query, of the dev split; None where it was not measured.
+        guard: as per_query, of the guard set that ``facts["guard"]`` names; None where there was none.
     """
 
     address: str
@@ -50,6 +60,7 @@ class EvaluationArtifact:
     per_query: pl.DataFrame
     run_file: Path
     dev: pl.DataFrame | None = None
+    guard: pl.DataFrame | None = None
 
     @classmethod
     def open(cls, address: str) -> EvaluationArtifact:
@@ -61,14 +72,14 @@ class EvaluationArtifact:
         """Read the files of an evaluation from a local folder."""
         if missing := [name for name in (METRICS, FACTS, PER_QUERY, RUN) if not (folder / name).is_file()]:
             raise InputError(f"{address}: not an evaluation: {', '.join(missing)} is missing; name the step's output")
-        dev = folder / DEV_PER_QUERY
         return cls(
             address=address,
             facts=json.loads((folder / FACTS).read_text()),
             metrics=json.loads((folder / METRICS).read_text()),
-            per_query=with_groups(pl.read_parquet(folder / PER_QUERY, glob=False)).sort("query_id"),
+            per_query=_read_table(folder / PER_QUERY),
             run_file=folder / RUN,
-            dev=with_groups(pl.read_parquet(dev, glob=False)).sort("query_id") if dev.is_file() else None,
+            dev=_read_table(folder / DEV_PER_QUERY) if (folder / DEV_PER_QUERY).is_file() else None,
+            guard=_read_table(folder / GUARD_PER_QUERY) if (folder / GUARD_PER_QUERY).is_file() else None,
         )
 
     def of_queries(self, query_ids: Sequence[str]) -> EvaluationArtifact:
@@ -79,11 +90,61 @@ class EvaluationArtifact:
         metrics = {name: float(table[name].mean()) for name in self.metrics}  # type: ignore[arg-type]
         return replace(self, metrics=metrics, per_query=table)
 
+    def rankings(self, query_ids: Sequence[str], passage_ids: Sequence[str]) -> dict[str, list[tuple[str, float]]]:
+        """The hits of queries with the ids as they are, whose white space a run file percent-codes."""
+        passages = {field(passage_id): passage_id for passage_id in passage_ids}
+        return {
+            query_id: [(passages[passage_id], score) for passage_id, score in self.hits.get(field(query_id), [])]
+            for query_id in query_ids
+        }
+
     @cached_property
     def hits(self) -> dict[str, list[tuple[str, float]]]:
         """Query id -> (passage id, score), best first; ids as `trec.field` writes them."""
         run = read_run(self.run_file)
         return {query_id: [(p, scores[p]) for p in ranked(scores)] for query_id, scores in run.items()}
+
+
+def _read_table(path: Path) -> pl.DataFrame:
+    return with_groups(pl.read_parquet(path, glob=False)).sort("query_id")
+
+
+def write_scores(
+    folder: Path,
+    dataset: DataSet,
+    eval_set: EvaluationSplit,
+    rankings: Mapping[str, list[tuple[str, float]]],
+    values: Mapping[str, np.ndarray],
+    facts: Mapping[str, Any],
+) -> None:
+    """Write the files with figures and rankings, and the keys of trained and measured queries.
+
+    Args:
+        folder: of the evaluation.
+        dataset: the data.
+        eval_set: what was measured of them.
+        rankings: query id -> (passage id, score), best first.
+        values: metric -> (queries,).
+        facts: facts.json.
+    """
+    write_per_query(folder / PER_QUERY, eval_set, values)
+    write_run(folder / RUN, ((name, rankings[name]) for name in eval_set.query_ids), tag="sharpen")
+    write_json(folder / FACTS, facts)
+    write_json(folder / METRICS, means(values))
+    (folder / query_keys.TRAINED).write_bytes(query_keys.as_bytes(dataset.queries_of("train")["text_key"]))
+    (folder / query_keys.MEASURED).write_bytes(query_keys.as_bytes(eval_set.query_keys))
+
+
+def write_per_query(path: Path, eval_set: EvaluationSplit, values: Mapping[str, np.ndarray]) -> pl.DataFrame:
+    """The table of per-query values of `eval_set`, sorted by query and written to `path`."""
+    table = pl.DataFrame({"query_id": eval_set.query_ids, "group": eval_set.groups, **values}).sort("query_id")
+    table.write_parquet(path)
+    return table
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a value as indented JSON."""
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def check_comparable(name: str, reference: EvaluationArtifact, facts: Mapping[str, Any]) -> None:

@@ -6,14 +6,12 @@ figures to tune by are those of dev, and every evaluation holds them.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 
 from sharpen.data.dataset import DataSet
 from sharpen.evaluation import artifact
@@ -71,14 +69,12 @@ def write_dev(
     """
     found: dict[str, Any] = {"queries": 0, "groups": 0, "metrics": {}, "against": {}}
     if dev is not None:
-        table = pl.DataFrame({"query_id": dev.query_ids, "group": dev.groups, **values}).sort("query_id")
-        table.write_parquet(folder / artifact.DEV_PER_QUERY)
+        table = artifact.write_per_query(folder / artifact.DEV_PER_QUERY, dev, values)
         found |= {"queries": table.height, "groups": table["group"].n_unique(), "metrics": means(values)}
         found["against"] = {
             name: compare_tables(name, reference.address, table, reference.dev, settings)
             for name, reference in references.items()
             if reference.dev is not None
         }
-    text = json.dumps(found, indent=2, ensure_ascii=False) + "\n"
-    (folder / artifact.DEV).write_text(text, encoding="utf-8")
+    artifact.write_json(folder / artifact.DEV, found)
     return found

@@ -6,6 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from sharpen.evaluation.analysis.names import GENERAL, check_slices, parse_variants
+from sharpen.evaluation.systems.names import parse_references, parse_systems
+from sharpen.index.settings import Bm25Language
 from sharpen.settings import RelevanceLevel, SettingsModel
 
 MEASURES = ("ndcg", "recall", "mrr", "map", "precision", "hit_rate")
@@ -62,6 +65,99 @@ class EvaluationSettings(MetricSettings):
     seed: int = Field(42, ge=0, le=2**32 - 1, description="Seed of the resampling.")
     report_queries: int = Field(10, ge=0, le=100, description="Best and worst queries shown in the report, each.")
 
+    # what else is measured on the same queries, to compare with
+    systems: tuple[str, ...] = Field(
+        (),
+        max_length=20,
+        description="Systems to compare with, comma-separated: bm25; fusion (reciprocal ranks of bm25 and the model); "
+        "fusion-minmax (their scaled scores, weighted); any embedding model as address or name=address.",
+    )
+    bm25_language: Bm25Language = Field("english", description="Stemming and stop words of bm25; none: neither.")
+    fusion_weight: float = Field(
+        0.5, ge=0, le=1, description="Weight of the model in fusion-minmax; bm25 has the rest."
+    )
+    reranking_model: str | None = Field(
+        None,
+        min_length=1,
+        description="Cross-encoder that reranks what was retrieved: the systems reranked, and with bm25 bm25-reranked. "
+        "Folder, s3:// address or hub id.",
+    )
+    reranking_depth: int = Field(100, ge=1, le=1000, description="Hits of a query that the cross-encoder reranks.")
+    reranking_max_len: int = Field(
+        512, ge=8, le=32768, description="Longest query and passage together, in tokens of the cross-encoder."
+    )
+
+    # what else is looked at of the model
+    slices: tuple[str, ...] = Field(
+        (),
+        max_length=20,
+        description="Parts of the queries that are measured by themselves, comma-separated: source, language, "
+        "seen_passage (whether a relevant passage is a positive in training), query_words and query_tokens (quarters "
+        "by length), fields (all that the queries bring) or fields.NAME.",
+    )
+    slice_values: int = Field(
+        20, ge=1, le=1000, description="Most values of a slice, the most frequent first; the others are one together."
+    )
+    slice_min_queries: int = Field(
+        30, ge=1, le=1_000_000, description="Fewest queries of a slice; smaller ones are listed without figures."
+    )
+    guard_data: str = Field(
+        "",
+        description="General queries by which forgetting shows, measured of every model: an address as of data; "
+        f"{GENERAL}: the small sample that comes with Sharpen; empty: none.",
+    )
+    variants: tuple[str, ...] = Field(
+        (),
+        max_length=20,
+        description="Smaller vectors to measure, comma-separated: dim:N (the first N dimensions), fp16, int8, binary, "
+        "or both, as dim:128+int8; with size, latency and cost of encoding.",
+    )
+    cost_per_hour: float | None = Field(
+        None, ge=0, le=1e6, description="Price of an hour of this machine, for the cost of a million passages."
+    )
+    judge_pairs: int = Field(
+        0,
+        ge=0,
+        le=1_000_000,
+        description="Unjudged passages of the top 10 of all systems that judge.csv lists, what decides most first; "
+        "data.judgements reads the file back in.",
+    )
+
+    @property
+    def addresses(self) -> list[str]:
+        """What is read besides the model and its data: models, and after ``data:`` the user's guard set."""
+        models = [system.address for system in parse_systems(self.systems) if system.address]
+        guard = [f"data:{self.guard_data}"] if self.guard_data not in ("", GENERAL) else []
+        return [*models, *([self.reranking_model] if self.reranking_model else []), *guard]
+
+    def of_references(self) -> EvaluationSettings:
+        """The same protocol for what the model is compared with: no systems, slices, variants or judging."""
+        extras = ("systems", "reranking_model", "slices", "variants", "cost_per_hour", "judge_pairs")
+        return self.model_copy(update={name: type(self).model_fields[name].default for name in extras})
+
+    @field_validator("systems", "slices", "variants", mode="before")
+    @classmethod
+    def _split_lists(cls, value: Any) -> Any:
+        return [part for part in _as_list(value) if part] if isinstance(value, str) else value
+
+    @field_validator("systems")
+    @classmethod
+    def _systems(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        parse_systems(value)
+        return value
+
+    @field_validator("slices")
+    @classmethod
+    def _slices(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        check_slices(value)
+        return value
+
+    @field_validator("variants")
+    @classmethod
+    def _variants(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        parse_variants(value)
+        return value
+
     @field_validator("headline_metrics", mode="before")
     @classmethod
     def _split_names(cls, value: Any) -> Any:
@@ -94,7 +190,29 @@ class EvaluationAddresses(SettingsModel):
     )
     base: str = Field("", description="Finished evaluation of the base model, to compare with.")
     champion: str = Field("", description="Finished evaluation of the present champion, to compare with.")
+    references: tuple[str, ...] = Field(
+        (), description="Other finished evaluations to compare with, comma-separated: name=address, or addresses."
+    )
     negatives: str = Field("", description="Finished negatives folder, for the mining figures in the report.")
+
+    @field_validator("references", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return [part for part in _as_list(value) if part] if isinstance(value, str) else value
+
+    @field_validator("references")
+    @classmethod
+    def _named(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        parse_references(value, reserved=("base", "champion"))
+        return value
+
+    @property
+    def against(self) -> dict[str, str]:
+        """Name -> address of every finished evaluation that is named."""
+        named = {"base": self.base, "champion": self.champion}
+        return {name: address for name, address in named.items() if address} | parse_references(
+            self.references, reserved=()
+        )
 
 
 class ScoreAddresses(SettingsModel):

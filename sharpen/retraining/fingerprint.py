@@ -17,7 +17,7 @@ from sharpen.store.local_store import sha256_of
 from sharpen.typed_json import sha256_json
 from sharpen.version import code_version
 
-FILE = "file:"
+FILE, DATA = "file:", "data:"
 # The code that the result of each cached step comes from, by the group of the step's settings.
 STEP_MODULES = {
     "data": ("sharpen.data.preparation.prepare", "sharpen.retraining.change_detection"),
@@ -38,6 +38,7 @@ class InputFingerprints:
         start_model: the model that training starts from, where it is another; else empty.
         mining: other models, and files, that mining reads.
         corpus: passages beside those of the sources.
+        evaluation: other models and data that evaluation reads.
     """
 
     train: str
@@ -46,6 +47,7 @@ class InputFingerprints:
     start_model: str
     mining: str
     corpus: str = "[]"
+    evaluation: str = "[]"
 
     @property
     def sources(self) -> str:
@@ -58,8 +60,8 @@ class InputFingerprints:
         return [self.corpus] if self.corpus != "[]" else []
 
     def fingerprint(self, code: str) -> str:
-        """SHA-256 (hex) of all of it and of the code's version."""
-        others = [value for name, value in asdict(self).items() if name != "corpus"]
+        """SHA-256 (hex) of all that a model comes from, and of the code's version."""
+        others = [value for name, value in asdict(self).items() if name not in ("corpus", "evaluation")]
         return sha256_json([*others, *self._corpus, code])
 
     def of_steps(self) -> dict[str, str]:
@@ -69,6 +71,7 @@ class InputFingerprints:
         """
         codes = {step: code_version(*modules) for step, modules in STEP_MODULES.items()}
         found = {step: self.fingerprint(code) for step, code in codes.items()}
+        found["evaluation"] = sha256_json([found["evaluation"], self.evaluation])
         return found | {"data": sha256_json([self.sources, codes["data"]])}
 
     def identity(self, settings_hash: str) -> dict[str, str]:
@@ -93,6 +96,8 @@ def fingerprint_inputs(
     mined_with: Sequence[str] = (),
     start_model: str = "",
     corpus: str = "",
+    evaluated_with: Sequence[str] = (),
+    judgements: str = "",
 ) -> InputFingerprints:
     """Find out what stands behind the addresses of a run.
 
@@ -107,6 +112,8 @@ def fingerprint_inputs(
         mined_with: other models that mining uses, and after ``file:`` the files that it reads.
         start_model: model that training starts from; empty: the base model.
         corpus: address of more passages; empty: there are none.
+        evaluated_with: other models that evaluation measures or uses, and after ``data:`` the data.
+        judgements: file that data preparation merges into the data; empty for none.
 
     Raises:
         InputError: something is missing, empty or of no known kind, no access, store unreachable. All faults come
@@ -129,11 +136,13 @@ def fingerprint_inputs(
     other_start = [start_model] if start_model and start_model != base_model else []
     found = InputFingerprints(
         train=known("train_data", trained, content_of),
-        eval=known("eval_data", parse_sources(eval_data, "eval_data"), content_of),
+        eval=known("eval_data", parse_sources(eval_data, "eval_data"), content_of)
+        + (known("data.judgements", [judgements], content_of_files) if judgements else ""),
         corpus=known("data.corpus", [corpus] if corpus else [], content_of_files),
         base_model=known("base_model", [base_model], _model),
         start_model=known("start model", other_start, _model),
         mining=known("mining", mined_with, _model_or_file),
+        evaluation=known("evaluation", evaluated_with, _model_or_data),
     )
     if faults:
         raise InputError(faults)
@@ -143,6 +152,13 @@ def fingerprint_inputs(
 def _model_or_file(address: str) -> list[object]:
     named = address.removeprefix(FILE)
     return content_of_files(named) if named != address else _model(address)
+
+
+def _model_or_data(address: str) -> list[object]:
+    named = address.removeprefix(DATA)
+    if named == address:
+        return _model(address)
+    return [part for source in parse_sources(named, "evaluation.guard_data") for part in content_of(source)]
 
 
 def _model(model: str) -> list[object]:

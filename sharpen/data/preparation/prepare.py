@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
+from sharpen.data.judgements import merge_judgements, read_judgements
 from sharpen.data.preparation.merging import merge
 from sharpen.data.preparation.settings import DataSettings
 from sharpen.data.preparation.sources import read_sources
@@ -53,6 +54,9 @@ def prepare(
         sources = read_sources(train_data, eval_data, report, settings.corpus)
     _check_share(report, settings.max_bad_share, output)
     working_set = merge(sources.data)
+    if settings.judgements:
+        working_set.data, judged = merge_judgements(working_set.data, read_judgements(settings.judgements))
+        report.notices.update({f"judgements {what}: {settings.judgements}": n for what, n in judged.items() if n})
     with _with_bad_rows(report, output):
         leaks = make_splits(working_set, sources.groups, settings)
     stats = statistics(working_set, sources, report, leaks)

@@ -38,6 +38,11 @@ class DataSettings(SettingsModel):
         description="Passages beside those of the data, in which mining, evaluation and the index search too: a "
         "corpus.jsonl, other JSON Lines, CSV, Parquet or hf://ID with a column text, or a data set.",
     )
+    judgements: str = Field(
+        "",
+        description="CSV file of query_id, passage_id, grade, such as an evaluation's judge.csv filled in; local or "
+        "s3://. Its grades are added to the judgements; one that differs from a grade in the data is refused.",
+    )
     seed: int = Field(42, ge=0, description="Seed of the split and of every sample that is drawn.")
     test_share: float = Field(
         0.1,

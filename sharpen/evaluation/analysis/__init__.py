@@ -1,0 +1,1 @@
+"""What else is looked at of one model: slices, forgetting, smaller vectors, passages that nobody judged."""

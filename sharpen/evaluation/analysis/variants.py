@@ -1,0 +1,200 @@
+"""Smaller vectors, measured: fewer dimensions, fewer bits; what they lose, their size and how long a search takes.
+
+Metrics are those of an exact search of float32 queries over the stored vectors, read back. Size is that of the FAISS
+file, and latency that of one query after the other in it, warm, on the machine that evaluates.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sharpen.embeddings import LazyEncoder
+from sharpen.errors import InputError
+from sharpen.evaluation.analysis.names import FULL, Variant, parse_variants
+from sharpen.evaluation.comparison import correct
+from sharpen.evaluation.retrieval import Embedded, rank, score
+from sharpen.evaluation.settings import EvaluationSettings, metric_names
+from sharpen.evaluation.significance import paired
+from sharpen.evaluation.split import EvaluationSplit
+from sharpen.hardware import measurement
+from sharpen.index import faiss_file
+from sharpen.index.ann import EXACT
+from sharpen.index.faiss_file import EXACT_EFFORT, Searchable
+from sharpen.index.quantization import BLOCK, codec_for, computed, cut, largest_value
+from sharpen.metrics import means
+
+TOP = 10
+TIMED_QUERIES, WARM_UP = 200, 20
+TIMED_PASSAGES = 512
+
+
+@dataclass(frozen=True)
+class Storage:
+    """What a variant takes: bytes of a passage, of the index file, and milliseconds of a query's search."""
+
+    bytes_per_passage: int
+    index_bytes: int
+    latency_ms_p50: float
+    latency_ms_p95: float
+
+
+def check_dimensions(settings: EvaluationSettings, dimension: int) -> None:
+    """Raise InputError where a variant does not fit embeddings of `dimension`."""
+    faults = []
+    for variant in parse_variants(settings.variants):
+        if variant.dimension > dimension:
+            faults.append(f"evaluation.variants: {variant.name}: the model's embeddings have {dimension} dimensions")
+        elif variant.precision == "binary" and (variant.dimension or dimension) % 8:
+            faults.append(f"evaluation.variants: {variant.name}: bits fill bytes, so write a multiple of 8 dimensions")
+    if faults:
+        raise InputError(faults)
+
+
+def measure_variants(
+    encoder: LazyEncoder,
+    embedded: Embedded,
+    eval_set: EvaluationSplit,
+    values: dict[str, np.ndarray],
+    settings: EvaluationSettings,
+) -> dict[str, Any]:
+    """variants.json: every variant of the settings after the full vectors, and how fast passages are encoded.
+
+    Args:
+        encoder: the model.
+        embedded: its embeddings of `eval_set`.
+        eval_set: queries, corpus and judgements.
+        values: metric -> (queries,) of the full vectors.
+        settings: variants, price of an hour, how models are compared.
+
+    Returns:
+        ``{"variants": [{"name", "dimension", "precision", "bytes_per_passage", "index_bytes", "latency_ms_p50",
+        "latency_ms_p95", "metrics", "against_full"}], "encoding": {"passages_per_second", "hours_per_million_passages",
+        "cost_per_million_passages"}, "measured_on": {...}}``. ``against_full`` holds each metric as in comparison.json
+        (``p_holm``: over the variants), for the full vectors nothing; the cost is null where no price is set.
+    """
+    dimension = embedded.passages.shape[1]
+    full = Variant(FULL, dimension, "fp32")
+    rows = [_row(full, embedded, embedded, values, _stored(full, embedded, eval_set.passage_ids)[1])]
+    names = metric_names(settings.cutoffs)
+    for variant in parse_variants(settings.variants):
+        short = _shortened(embedded, variant, normalize=encoder.config.normalize)
+        read_back, storage = _stored(variant, short, eval_set.passage_ids)
+        found = score(eval_set, rank(Embedded(short.queries, read_back), eval_set, settings), settings)
+        row = _row(variant, embedded, short, found, storage)
+        results = paired(
+            np.column_stack([values[name] for name in names]),
+            np.column_stack([found[name] for name in names]),
+            eval_set.groups,
+            resamples=settings.resamples,
+            confidence_level=settings.confidence_level,
+            seed=settings.seed,
+        )
+        row["against_full"] = {name: asdict(result) for name, result in zip(names, results, strict=True)}
+        rows.append(row)
+    correct([row["against_full"] for row in rows[1:]], names, "p_holm")
+    return {
+        "variants": rows,
+        "encoding": encoding_speed(encoder, eval_set.passage_texts, settings.cost_per_hour),
+        "measured_on": machine(encoder),
+    }
+
+
+def _row(
+    variant: Variant, whole: Embedded, short: Embedded, values: dict[str, np.ndarray], storage: Storage
+) -> dict[str, Any]:
+    return {
+        "name": variant.name,
+        "dimension": short.passages.shape[1],
+        "precision": variant.precision,
+        **asdict(storage),
+        "share_of_full": storage.bytes_per_passage / (4 * whole.passages.shape[1]),
+        "metrics": means(values),
+        "against_full": {},
+    }
+
+
+def _shortened(embedded: Embedded, variant: Variant, *, normalize: bool) -> Embedded:
+    whole = embedded.passages.shape[1]
+    dimension = variant.dimension or whole
+
+    def shorten(vectors: np.ndarray) -> np.ndarray:
+        return cut(vectors, dimension, normalize=normalize)
+
+    return Embedded(shorten(embedded.queries), computed(embedded.passages, dimension, shorten))
+
+
+def _stored(variant: Variant, embedded: Embedded, passage_ids: list[str]) -> tuple[np.ndarray, Storage]:
+    """The passages as they are read back from storage, and what that takes, measured with a FAISS file."""
+    passages = embedded.passages
+    codec = codec_for(variant.precision, passages.shape[1], largest_value(passages, passage_ids))
+    blocks = (codec.encode(passages[start : start + BLOCK]) for start in range(0, len(passages), BLOCK))
+    proposer, held = faiss_file.build(blocks, passages, codec, EXACT, seed=0)
+    index = Searchable(proposer, held, codec, EXACT, EXACT_EFFORT)
+    with tempfile.TemporaryDirectory(prefix="sharpen-") as folder:
+        file = Path(folder) / faiss_file.NAME
+        faiss_file.write(proposer, held, file)
+        size = file.stat().st_size
+    milliseconds = _latencies(index, embedded.queries)
+    storage = Storage(
+        codec.bytes_per_vector,
+        size,
+        round(float(np.quantile(milliseconds, 0.5)), 4),
+        round(float(np.quantile(milliseconds, 0.95)), 4),
+    )
+    return computed(passages, codec.dimension, lambda block: codec.decode(codec.encode(block))), storage
+
+
+def _latencies(index: Searchable, queries: np.ndarray) -> np.ndarray:
+    """Milliseconds of searches of one query each, after some that are not timed."""
+    order = np.arange(WARM_UP + TIMED_QUERIES) % len(queries)
+    found = []
+    for row in order:
+        query = np.ascontiguousarray(queries[row : row + 1], dtype=np.float32)
+        started = time.perf_counter()
+        index.search(query, min(TOP, len(index)))
+        found.append(1000 * (time.perf_counter() - started))
+    return np.array(found[WARM_UP:])
+
+
+def encoding_speed(encoder: LazyEncoder, texts: list[str], cost_per_hour: float | None) -> dict[str, float | None]:
+    """How fast a sample of passages is encoded, past every cache, and what a million of them take and cost.
+
+    Args:
+        encoder: the model.
+        texts: passages, from which the sample is taken at equal steps.
+        cost_per_hour: price of the machine; None: no cost is given.
+    """
+    from sharpen.embeddings.encoding import encode
+
+    loaded = encoder.load()
+    sample = [texts[row] for row in np.unique(np.linspace(0, len(texts) - 1, TIMED_PASSAGES).astype(int))]
+    encode(loaded, sample[: max(1, len(sample) // 8)], "passage")
+    started = time.perf_counter()
+    encode(loaded, sample, "passage")
+    speed = len(sample) / (time.perf_counter() - started)
+    hours = 1e6 / speed / 3600
+    cost = None if cost_per_hour is None else round(hours * cost_per_hour, 4)
+    return {
+        "passages_per_second": round(speed, 2),
+        "hours_per_million_passages": round(hours, 4),
+        "cost_per_million_passages": cost,
+        "cost_per_hour": cost_per_hour,
+    }
+
+
+def machine(encoder: LazyEncoder) -> dict[str, Any]:
+    """Where size and speed were measured, and how."""
+    import torch
+
+    return {
+        "machine": measurement.machine(),
+        "threads": torch.get_num_threads(),
+        "encoding_device": str(encoder.device),
+        "search": f"exact, in memory, one query after the other, top {TOP}, {TIMED_QUERIES} queries after a warm-up",
+    }

@@ -91,12 +91,12 @@ def _rows(text: str, address: str) -> Iterator[tuple[int, dict[str, str]]]:
         raise InputError(f"{address}:{reader.line_num}: {error}; save the sheet as CSV again") from None
 
 
-def merge_judgements(data: DataSet, judged: Judgements) -> tuple[DataSet, dict[str, int]]:
+def merge_judgements(data: DataSet, judgements: Judgements) -> tuple[DataSet, dict[str, int]]:
     """The data set with the judgements added to its qrels.
 
     Args:
         data: the data set.
-        judged: of its queries and passages.
+        judgements: of its queries and passages.
 
     Returns:
         the data set, and counts: ``added``, ``known`` (the same grade stood there), ``unknown`` (no such query or
@@ -107,29 +107,29 @@ def merge_judgements(data: DataSet, judged: Judgements) -> tuple[DataSet, dict[s
             belongs to the data set.
     """
     queries = data.queries.select(QUERY_ID, "split")
-    fitting = judged.table.join(queries, on=QUERY_ID).join(data.corpus.select(PASSAGE_ID), on=PASSAGE_ID, how="semi")
-    if judged.table.height and fitting.is_empty():
+    fitting = judgements.table.join(queries, on=QUERY_ID).join(data.corpus, on=PASSAGE_ID, how="semi")
+    if judgements.table.height and fitting.is_empty():
         raise InputError(
-            f"{judged.address}: none of its {judged.table.height:,} judgements names a query and a passage of the data "
-            "set; judge the list of an evaluation of these data"
+            f"{judgements.address}: none of its {judgements.table.height:,} judgements names a query and a passage "
+            "of the data set; judge the list of an evaluation of these data"
         )
     before = data.qrels.select(QUERY_ID, PASSAGE_ID, stored=GRADE).unique([QUERY_ID, PASSAGE_ID], keep="first")
     both = fitting.join(before, on=[QUERY_ID, PASSAGE_ID], how="left", maintain_order="left")
     conflicts = both.filter(pl.col("stored").is_not_null() & (pl.col("stored") != pl.col(GRADE))).sort("line")
     if not conflicts.is_empty():
         faults = [
-            f"{judged.address}:{row['line']}: grade {row[GRADE]} for query {row[QUERY_ID]} and passage "
+            f"{judgements.address}:{row['line']}: grade {row[GRADE]} for query {row[QUERY_ID]} and passage "
             f"{row[PASSAGE_ID]}, but the data have {row['stored']}; change one of the two"
             for row in conflicts.iter_rows(named=True)
         ]
-        raise InputError(_first(faults, judged.address))
+        raise InputError(_first(faults, judgements.address))
     new = both.filter(pl.col("stored").is_null())
     qrels = pl.concat([data.qrels.select(list(QRELS)), new.select(list(QRELS))])
     counts = {
         "added": new.height,
         "known": both.height - new.height,
-        "unknown": judged.table.height - fitting.height,
-        "empty": judged.empty,
+        "unknown": judgements.table.height - fitting.height,
+        "empty": judgements.empty,
     }
     return replace(data, qrels=qrels), counts
 

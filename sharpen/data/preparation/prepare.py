@@ -55,8 +55,8 @@ def prepare(
     _check_share(report, settings.max_bad_share, output)
     working_set = merge(sources.data)
     if settings.judgements:
-        working_set.data, judged = merge_judgements(working_set.data, read_judgements(settings.judgements))
-        report.notices.update({f"judgements {what}: {settings.judgements}": n for what, n in judged.items() if n})
+        working_set.data, counts = merge_judgements(working_set.data, read_judgements(settings.judgements))
+        report.notices.update({f"judgements {what}: {settings.judgements}": n for what, n in counts.items() if n})
     with _with_bad_rows(report, output):
         leaks = make_splits(working_set, sources.groups, settings)
     stats = statistics(working_set, sources, report, leaks)

@@ -158,7 +158,8 @@ def test_a_comparison_with_base_and_champion(base, data, other_model, tmp_path):
     against = comparison["against"]["base"]
     assert against["reference"] == base
     assert against["metrics"].keys() == metrics.keys()
-    keys = "reference candidate difference ci_low ci_high p_value p_holm wins ties losses queries groups".split()
+    keys = "reference candidate difference ci_low ci_high p_value p_holm p_holm_references".split()
+    keys += "wins ties losses queries groups".split()
     for name, result in against["metrics"].items():
         assert sorted(result) == sorted(keys)
         assert result["reference"] == pytest.approx(before[name])

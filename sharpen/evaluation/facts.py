@@ -45,7 +45,16 @@ def protocol_facts(
 
 
 def unjudged(eval_set: EvaluationSplit, query_id: str, hits: Sequence[tuple[str, float]]) -> list[str]:
-    """The passages among the first `JUDGING_DEPTH` `hits` of a query that nobody judged for it, best first."""
+    """The passages in a top 10 that nobody judged.
+
+    Args:
+        eval_set: the judgements.
+        query_id: of the query.
+        hits: (passage id, score) that were retrieved for it, best first; the first `JUDGING_DEPTH` count.
+
+    Returns:
+        passage ids, best first.
+    """
     grades = eval_set.qrels[query_id]
     return [passage_id for passage_id, _ in hits[:JUDGING_DEPTH] if passage_id not in grades]
 

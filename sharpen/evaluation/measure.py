@@ -48,7 +48,18 @@ def measure_model(
     settings_of: SettingsOf = "model",
     without: str = "",
 ) -> storage.Manifest:
-    """Evaluate a model against finished evaluations; arguments, result and faults as of `evaluate`."""
+    """Evaluate a model against finished evaluations.
+
+    Args:
+        model, data, split, output, settings, encoder, references: as for `evaluate`.
+        context, settings_of, without: likewise.
+
+    Returns:
+        the marker of the written folder.
+
+    Raises:
+        InputError, StepFailed: as `evaluate`.
+    """
     inputs = Inputs.read(data, split, settings, without)
     searched = joined(inputs.eval_set, inputs.dev_set)
     others = inputs.open_references(references)

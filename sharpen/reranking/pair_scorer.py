@@ -55,7 +55,7 @@ class PairScorer:
 
 
 class BlockScores:
-    """The scores of the queries first, ..., last - 1.
+    """The scores of the queries `first`, ..., `last` - 1 of a `scorer`.
 
     They are held by number: that of the query's text among the block's x passages' texts + that of the passage's text.
     """

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sharpen.jobs.kubernetes.client import Cluster
-from sharpen.jobs.kubernetes.diagnosis import exit_status_of, failure_summary
+from sharpen.jobs.kubernetes.diagnosis import exit_status_of, failure_summary, pod_problems
 from sharpen.jobs.kubernetes.errors import KubernetesError
 from sharpen.jobs.launch_context import RUN_LABEL, discover_context, in_pipeline_pod
 
@@ -16,8 +16,6 @@ logger = logging.getLogger(__name__)
 
 # Argo's name of what a pod does: <workflow>.root.<layers>.<step>(<try>).executor, or ....<step>-driver
 _NODE = "workflows.argoproj.io/node-name"
-# of a container that gets its image or its volumes
-_USUAL = ("ContainerCreating", "PodInitializing")
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,7 @@ def failed_step(pods: Sequence[Mapping[str, Any]]) -> FailedStep | None:
         if (pod.get("status") or {}).get("phase") == "Failed":
             return _failure(step, pod)
     for step, pod in last_try.items():
-        if lines := list(_obstacles(pod.get("status") or {})):
+        if lines := _problems(pod):
             return FailedStep(step, lines)
     return None
 
@@ -72,22 +70,14 @@ def _failure(step: str, pod: Mapping[str, Any]) -> FailedStep:
     if status := exit_status_of(pod):
         return FailedStep(status.step or step, status.lines)
     summary = failure_summary(pod)
-    if any("OOMKilled" in line for line in summary):
-        return FailedStep(step, ["it ran out of memory (OOMKilled): raise pods.memory"])
     killed = any(line in ("exit code 143", "exit code 137") for line in summary)
     message = (pod.get("status") or {}).get("message")
-    return FailedStep(step, [*([message] if message else []), *summary] or ["its pod does not say why"], killed)
+    lines = _problems(pod) or ([message] if message else [])
+    return FailedStep(step, [*lines, *summary] or ["its pod does not say why"], killed)
 
 
-def _obstacles(status: Mapping[str, Any]) -> Iterator[str]:
-    """What keeps a pod from starting."""
-    for condition in status.get("conditions") or []:
-        if condition["type"] == "PodScheduled" and condition.get("reason") == "Unschedulable":
-            yield f"its pod finds no node: {condition.get('message', '')}"
-    for container in [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]:
-        waiting = (container.get("state") or {}).get("waiting") or {}
-        if waiting.get("reason", _USUAL[0]) not in _USUAL:
-            yield f"its pod cannot start: {waiting['reason']}: {waiting.get('message', '')}".rstrip(": ")
+def _problems(pod: Mapping[str, Any]) -> list[str]:
+    return [problem.line for problem in pod_problems([pod], {}, "pods")]
 
 
 def _step(pod: Mapping[str, Any]) -> str:

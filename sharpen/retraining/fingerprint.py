@@ -20,11 +20,11 @@ from sharpen.version import code_version
 FILE, DATA = "file:", "data:"
 # The code that the result of each cached step comes from, by the group of the step's settings.
 STEP_MODULES = {
-    "data": ("sharpen.data.preparation.prepare", "sharpen.retraining.change_detection"),
-    "mining": ("sharpen.mining.mine",),
-    "training": ("sharpen.training.train",),
-    "evaluation": ("sharpen.evaluation.evaluate",),
-    "indexing": ("sharpen.index.build",),
+    "data": ("components.data_prep.step", "sharpen.data.preparation.prepare", "sharpen.retraining.change_detection"),
+    "mining": ("components.hard_negatives.step", "sharpen.mining.mine"),
+    "training": ("components.finetuning.launch", "sharpen.training.train"),
+    "evaluation": ("components.evaluation.step", "sharpen.evaluation.evaluate"),
+    "indexing": ("components.indexing.step", "sharpen.index.build"),
 }
 
 

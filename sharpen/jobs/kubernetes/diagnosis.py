@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from sharpen.exit_status import ExitStatus, parse_exit_status
 
 Object = Mapping[str, Any]
+# whose pods they are, as the group of their settings: a training job's, or those of a pipeline's steps
+Group = Literal["job", "pods"]
 
 # seconds for which an image that cannot be pulled may still be a registry's bad moment, and for which one that the
 # registry or the name service does not know may still be on its way
@@ -26,12 +28,18 @@ _WRAPPING = re.compile(
     r"|ErrImagePull: |rpc error: code = \w+ desc = |failed to do request: )"
 )
 _NEVER_STARTS = {
-    "InvalidImageName": "job.image is not an image's name",
+    "InvalidImageName": "{image} is not an image's name",
     "ErrImageNeverPull": "the image is not on the node and may not be pulled",
     "CreateContainerConfigError": "a secret, config map or key that the pod needs is not in the namespace",
     "CreateContainerError": "the container cannot be made",
     "RunContainerError": "the container's program cannot be started",
     "StartError": "the container's program cannot be started",
+}
+_IMAGE: Mapping[Group, str] = {"job": "job.image", "pods": "the image that the pipeline was compiled with"}
+_PULL_SECRETS: Mapping[Group, str] = {"job": "job.image_pull_secrets", "pods": "its service account's pull secrets"}
+_MORE_MEMORY: Mapping[Group, str] = {
+    "job": "raise job.memory, or lower training.activation_gib",
+    "pods": "raise pods.memory",
 }
 # https://kubernetes.io/docs/concepts/workloads/pods/disruptions/#pod-disruption-conditions, and before those
 _DISRUPTIONS = ("Evicted", "Preempting", "NodeLost", "NodeShutdown", "Terminated")
@@ -54,16 +62,17 @@ class PodProblem:
     patience: float | None = None
 
 
-def pod_problems(pods: Sequence[Object], causes: dict[str, str]) -> list[PodProblem]:
+def pod_problems(pods: Sequence[Object], causes: dict[str, str], group: Group) -> list[PodProblem]:
     """What the statuses of pods say; the same problem of several pods is one.
 
     Args:
-        pods: of a job.
+        pods: of a job or of a step.
         causes: pod -> why its image could not be pulled, as far as that was seen; added to.
+        group: of the settings that say how they are made.
     """
     grouped: dict[PodProblem, list[str]] = {}
     for pod in pods:
-        for problem in _problems_of(pod, causes):
+        for problem in _problems_of(pod, causes, group):
             grouped.setdefault(problem, []).append(pod["metadata"]["name"])
     return [
         replace(problem, line=f"pod {names[0]}{f' (and {len(names) - 1} more)' if names[1:] else ''} {problem.line}")
@@ -71,7 +80,7 @@ def pod_problems(pods: Sequence[Object], causes: dict[str, str]) -> list[PodProb
     ]
 
 
-def _problems_of(pod: Object, causes: dict[str, str]) -> Iterator[PodProblem]:
+def _problems_of(pod: Object, causes: dict[str, str], group: Group) -> Iterator[PodProblem]:
     status = pod.get("status") or {}
     for condition in status.get("conditions") or []:
         if condition["type"] == "PodScheduled" and condition.get("reason") == "Unschedulable":
@@ -84,20 +93,17 @@ def _problems_of(pod: Object, causes: dict[str, str]) -> Iterator[PodProblem]:
         waiting = (container.get("state") or {}).get("waiting") or {}
         reason, message = waiting.get("reason", ""), waiting.get("message", "")
         if reason in _PULLING:
-            yield _pull_problem(pod, container, message, causes)
+            yield _pull_problem(pod, container, message, causes, group)
         elif reason in _NEVER_STARTS:
-            yield PodProblem("start", f"cannot start: {_NEVER_STARTS[reason]} ({reason}: {message})", patience=0)
+            why = _NEVER_STARTS[reason].format(image=_IMAGE[group])
+            yield PodProblem("start", f"cannot start: {why} ({reason}: {message})", patience=0)
         if any(end.get("reason") == "OOMKilled" for end in ends(container)):
             # batches are the same after a restart, so it would end there again
-            yield PodProblem(
-                "memory",
-                f"ran out of memory (OOMKilled; its limit is {_memory(pod)}): raise job.memory, or lower "
-                "training.activation_gib",
-                patience=0,
-            )
+            line = f"ran out of memory (OOMKilled; its limit is {_memory(pod)}): {_MORE_MEMORY[group]}"
+            yield PodProblem("memory", line, patience=0)
 
 
-def _pull_problem(pod: Object, container: Object, message: str, causes: dict[str, str]) -> PodProblem:
+def _pull_problem(pod: Object, container: Object, message: str, causes: dict[str, str], group: Group) -> PodProblem:
     name, containers = pod["metadata"]["name"], (pod.get("spec") or {}).get("containers") or []
     image = next((c.get("image", "") for c in containers if c["name"] == container["name"]), "")
     while wrapping := _WRAPPING.match(message):
@@ -105,9 +111,8 @@ def _pull_problem(pod: Object, container: Object, message: str, causes: dict[str
     if message:
         causes[name] = " ".join(message.split())
     why = causes.get(name, "")
-    line = (
-        f"cannot pull its image {image}: {why or 'no reason is known yet'}; check job.image and job.image_pull_secrets"
-    )
+    check = f"check {_IMAGE[group]} and {_PULL_SECRETS[group]}"
+    line = f"cannot pull its image {image}: {why or 'no reason is known yet'}; {check}"
     final = any(word in why.lower() for word in _NOT_FOUND)
     return PodProblem("image", line, NOT_FOUND_PATIENCE if final else PULL_PATIENCE)
 
@@ -220,7 +225,8 @@ def _containers(status: Object) -> list[Object]:
 
 
 def _memory(pod: Object) -> str:
-    limits = [(c.get("resources") or {}).get("limits") or {} for c in pod["spec"].get("containers") or []]
+    containers = (pod.get("spec") or {}).get("containers") or []
+    limits = [(container.get("resources") or {}).get("limits") or {} for container in containers]
     return next((limit["memory"] for limit in limits if "memory" in limit), "that of the node")
 
 

@@ -166,7 +166,7 @@ class Watch:
         return problems
 
     def _pod_problems(self, pods: Sequence[Mapping[str, Any]]) -> list[PodProblem]:
-        return diagnosis.pod_problems(pods, self._pull_causes)
+        return diagnosis.pod_problems(pods, self._pull_causes, "job")
 
     def _is_final(self, problem: PodProblem) -> bool:
         return problem.patience is not None and time.monotonic() - self._since[problem.kind] >= problem.patience

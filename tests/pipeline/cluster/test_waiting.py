@@ -330,11 +330,14 @@ def test_pods_say_what_steps_cannot(kfp: FakeKfp, on: Sharpen, tmp_path: Path, m
             spec = {"containers": [container]}
             cluster.put("", "pods", {"metadata": meta, "spec": spec, "status": waits if name == "mine" else {}})
         follow(kfp, ("RUNNING", (task("indexing", "RUNNING"),)))
-        assert 'cannot start: ErrImagePull: image "x:1" not found' in on("status", run["run_id"]).out
+        assert (
+            'pod mine cannot pull its image x:1: image "x:1" not found; check the image that'
+            in on("status", run["run_id"]).out
+        )
         cluster.objects[("", "pods", "kubeflow")]["mine"]["status"] = {"phase": "Failed", "containerStatuses": [killed]}
         follow(kfp, ("FAILED", (task("indexing", "FAILED"),)))
         done = on("status", run["run_id"], "--wait")
-        assert "ran out of memory (OOMKilled): raise pods.memory" in only_line(done.err)
+        assert "pod mine ran out of memory (OOMKilled; its limit is 8Gi): raise pods.memory" in only_line(done.err)
         # one that the quota does not let be made
         del cluster.objects[("", "pods", "kubeflow")]["mine"]
         about = {"kind": "Workflow", "name": kfp.tree(run).workflow}

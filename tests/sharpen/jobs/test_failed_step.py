@@ -12,13 +12,15 @@ from sharpen.exit_status import ExitStatus
 from sharpen.jobs.failed_step import FailedStep, failed_step
 
 WORKFLOW = "sharpen-x1.root.run"
+NAME = "pod-train.hard-negatives.executor-0"
 
 
 def a_pod(node: str, phase: str, at: int = 0, *, end: dict[str, Any] | None = None, **status: Any) -> dict[str, Any]:
     meta = {"name": f"pod-{node}-{at}", "creationTimestamp": f"2026-11-21T08:00:{at:02}Z"}
     meta["annotations"] = {"workflows.argoproj.io/node-name": f"{WORKFLOW}.{node}"}  # type: ignore[assignment]
     containers = [{"name": "main", "state": {"terminated": end}}] if end else []
-    return {"metadata": meta, "status": {"phase": phase, "containerStatuses": containers, **status}}
+    spec = {"containers": [{"name": "main", "image": "x/y:1", "resources": {"limits": {"memory": "8Gi"}}}]}
+    return {"metadata": meta, "spec": spec, "status": {"phase": phase, "containerStatuses": containers, **status}}
 
 
 def said(step: str, *lines: str) -> dict[str, Any]:
@@ -48,12 +50,15 @@ def test_a_try_that_failed_before_the_step_succeeded_is_no_failure() -> None:
         (
             {"exitCode": 137, "reason": "OOMKilled"},
             {},
-            ["it ran out of memory (OOMKilled): raise pods.memory"],
+            [
+                f"pod {NAME} ran out of memory (OOMKilled; its limit is 8Gi): raise pods.memory",
+                "exit code 137 (OOMKilled)",
+            ],
             False,
         ),
         ({"exitCode": 143, "reason": "Error"}, {}, ["exit code 143"], True),
         ({"exitCode": 137, "reason": "Error"}, {"message": "The node was low on resource: memory."}, None, True),
-        (None, {"reason": "Evicted", "message": "evicted"}, ["evicted"], False),
+        (None, {"reason": "Evicted", "message": "low on disk"}, [f"pod {NAME} was evicted: low on disk"], False),
         (None, {}, ["its pod does not say why"], False),
     ],
 )
@@ -66,12 +71,18 @@ def test_a_pod_that_could_say_nothing_is_told_by_what_the_cluster_says(
 
 
 def test_a_step_that_never_started_is_told_with_its_obstacle() -> None:
-    waiting = {"name": "main", "state": {"waiting": {"reason": "ImagePullBackOff", "message": "x/y:1 not found"}}}
+    waiting = {"name": "main", "state": {"waiting": {"reason": "ImagePullBackOff", "message": "not found"}}}
     pods = [a_pod("plan.executor", "Pending", containerStatuses=[waiting])]
-    assert failed_step(pods) == FailedStep("plan", ["its pod cannot start: ImagePullBackOff: x/y:1 not found"])
+    line = (
+        "pod pod-plan.executor-0 cannot pull its image x/y:1: not found; "
+        "check the image that the pipeline was compiled with and its service account's pull secrets"
+    )
+    assert failed_step(pods) == FailedStep("plan", [line])
     no_node = {"type": "PodScheduled", "reason": "Unschedulable", "message": "0/1 nodes: Insufficient cpu"}
     pods = [a_pod("plan.executor", "Pending", conditions=[no_node])]
-    assert failed_step(pods) == FailedStep("plan", ["its pod finds no node: 0/1 nodes: Insufficient cpu"])
+    assert failed_step(pods) == FailedStep(
+        "plan", ["pod pod-plan.executor-0 finds no node: 0/1 nodes: Insufficient cpu"]
+    )
     starting = {"name": "main", "state": {"waiting": {"reason": "ContainerCreating"}}}
     assert failed_step([a_pod("plan.executor", "Pending", containerStatuses=[starting])]) is None
     assert failed_step([]) is None

@@ -33,15 +33,16 @@ def test_a_change_in_one_steps_code_changes_its_fingerprint_alone(
     tmp_path: Path, model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     content = fingerprint_inputs(str(write_rows(tmp_path / "a.jsonl", [pair(1)])), "", model)
-    library = tmp_path / "sharpen"
-    shutil.copytree(version._LIBRARY, library, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(version, "_LIBRARY", library)
-    monkeypatch.setattr(version.source_files, "__kwdefaults__", {"root": library})
+    for package in version._PACKAGES:
+        shutil.copytree(version._SOURCES / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(version, "_SOURCES", tmp_path)
+    monkeypatch.setattr(version.source_files, "__kwdefaults__", {"root": tmp_path})
 
     def changed(file: str) -> set[str]:
         version.code_version.cache_clear()
         before = content.of_steps() | {"run": content.identity("s")["code"]}
-        (library / file).write_text((library / file).read_text() + "\n# changed\n")
+        path = tmp_path / (file if file.startswith("components/") else f"sharpen/{file}")
+        path.write_text(path.read_text() + "\n# changed\n")
         version.code_version.cache_clear()
         after = content.of_steps() | {"run": content.identity("s")["code"]}
         return {step for step in before if before[step] != after[step]}
@@ -53,6 +54,11 @@ def test_a_change_in_one_steps_code_changes_its_fingerprint_alone(
     assert changed("evaluation/comparison.py") == {"evaluation", "run"}
     assert changed("models/pooling.py") == {"mining", "training", "evaluation", "indexing", "run"}
     assert changed("registry/promote.py") == changed("jobs/run.py") == set()
+    assert changed("components/data_prep/step.py") == {"data", "run"}
+    assert changed("components/finetuning/launch.py") == {"training", "run"}
+    assert changed("components/indexing/step.py") == {"indexing"}
+    assert changed("components/promotion/step.py") == set()
+    assert changed("components/step_result.py") == {"data", "mining", "evaluation", "indexing", "run"}
     version.code_version.cache_clear()
 
 

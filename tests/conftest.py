@@ -7,10 +7,14 @@ import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from sharpen import console
+
+if TYPE_CHECKING:
+    from tests.pipeline.cluster.fake_kfp import FakeKfp
 
 # One thread each: the tests share few cores, and results must not depend on the number of threads.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -106,6 +110,18 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         for name, value in store.env().items():
             patch.setenv(name, value)
         yield store.root
+
+
+@pytest.fixture
+def kfp() -> Iterator[FakeKfp]:
+    """A fresh Kubeflow Pipelines. A request or an answer that its published OpenAPI does not allow fails the test."""
+    from tests.pipeline.cluster import openapi
+    from tests.pipeline.cluster.fake_kfp import FakeKfp
+
+    openapi.needed()
+    with FakeKfp() as fake:
+        yield fake
+    assert fake.faults == []
 
 
 @pytest.fixture(scope="session")

@@ -29,7 +29,6 @@ from tests.cluster.results import Figures
 from tests.cluster.runs import RESUMED, STEPS_DONE, Session
 from tests.cluster.simulation import NAMESPACE, Simulation
 from tests.k8s.rendered import K8S, of_kind, render
-from tests.pipeline.cluster import openapi
 from tests.pipeline.cluster.fake_kfp import FakeKfp
 from tests.pod_security import restricted_faults
 from tests.sharpen.jobs.fake_api import FakeApi, Object
@@ -69,15 +68,6 @@ def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeApi]:
 def cluster(api: FakeApi) -> LiveCluster:
     """The API as the tests use it."""
     return LiveCluster(NAMESPACE, "abc123")
-
-
-@pytest.fixture
-def kfp() -> Iterator[FakeKfp]:
-    """Kubeflow Pipelines; every request is one of its published API."""
-    openapi.needed()
-    with FakeKfp() as fake:
-        yield fake
-    assert fake.faults == []
 
 
 @pytest.fixture

@@ -8,9 +8,8 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
-from tests.images.engine import ROOT, Engine, install
+from tests.images.engine import ROOT, STORE, Engine, install
 
-STORE = ROOT / "build" / "test-images"
 # 1: build the image with CUDA whatever it takes; 0: never; not set: where there is room, but not in CI.
 CUDA_VARIABLE = "SHARPEN_TEST_CUDA"
 CUDA_DISK = 25_000_000_000
@@ -21,7 +20,8 @@ _NO_WHEELS = ("No matching distribution found", "Could not find a version", "Fai
 @pytest.fixture(scope="session")
 def engine() -> Iterator[Engine]:
     """podman with the stand-in base; its store is kept in ``build/``, so that a second run is quick."""
-    install()
+    if reason := install():
+        pytest.skip(reason)
     engine = Engine(STORE)
     try:
         engine.make_base()

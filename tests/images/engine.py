@@ -2,6 +2,10 @@
 
 No image is pulled. The base is a minimal Debian with Python, as `python:3.11-slim-bookworm` is, made from Debian's
 packages; all else is built from the project's own Dockerfile.
+
+    python -m tests.images.engine launcher cpu
+
+builds images ahead of the tests, which then find them in the store. It needs no package but Python's own.
 """
 
 from __future__ import annotations
@@ -17,9 +21,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[2]
+STORE = ROOT / "build" / "test-images"
 BASE = "localhost/stand-in/python:3.11"
 PROGRAMS = ("podman", "runc", "debootstrap")
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
@@ -116,21 +119,22 @@ class Engine:
         subprocess.run(["umount", str(self.folder / "root/overlay")], capture_output=True)
 
 
-def install() -> None:
-    """Install podman where it is missing and can be had; skip the test elsewhere, with the reason."""
+def install() -> str:
+    """Install podman where it is missing and can be had; returns why that cannot be done, or nothing."""
     missing = [program for program in PROGRAMS if shutil.which(program) is None]
     if os.getuid() != 0:
-        pytest.skip("images are built as root only: debootstrap makes device nodes and owners")
+        return "images are built as root only: debootstrap makes device nodes and owners"
     if not missing:
-        return
+        return ""
     if shutil.which("apt-get") is None:
-        pytest.skip(f"no {', '.join(missing)} here, and no apt-get to install them")
+        return f"no {', '.join(missing)} here, and no apt-get to install them"
     quiet = {"capture_output": True, "text": True, "env": os.environ | {"DEBIAN_FRONTEND": "noninteractive"}}
     subprocess.run(["apt-get", "update", "-qq"], **quiet, check=False)
     install = ["apt-get", "install", "--yes", "--quiet", "--no-install-recommends", *missing]
     done = subprocess.run(install, **quiet, check=False)
     if done.returncode:
-        pytest.skip(f"no container engine: apt-get install {' '.join(missing)} failed: {done.stderr.strip()[-300:]}")
+        return f"no container engine: apt-get install {' '.join(missing)} failed: {done.stderr.strip()[-300:]}"
+    return ""
 
 
 def _build_arguments() -> dict[str, str]:
@@ -172,3 +176,17 @@ def _sh(*command: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise AssertionError(f"{command[0]}: exit code {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
+
+
+def main(targets: Sequence[str]) -> None:
+    """Build images and say what they are called."""
+    if reason := install():
+        sys.exit(reason)
+    engine = Engine(STORE)
+    engine.make_base()
+    for target in targets:
+        print(engine.build(target), flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

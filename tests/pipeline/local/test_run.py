@@ -89,7 +89,8 @@ def sharpen(folder: Path, *arguments: str, timeout: float = 600, **variables: st
 
 @pytest.fixture(scope="module")
 def first_run(workshop: Path) -> subprocess.CompletedProcess[str]:
-    return sharpen(workshop, "run", "--config", "my.yaml")
+    (workshop / "temporary files").mkdir()
+    return sharpen(workshop, "run", "--config", "my.yaml", TMPDIR=str(workshop / "temporary files"))
 
 
 def champion(folder: Path) -> str:
@@ -108,6 +109,15 @@ def test_the_whole_pipeline_ends_with_gain_address_report_and_next_commands(
     assert re.findall(r"^  .*sharpen'? (\w+ ?\w*)", after, flags=re.MULTILINE) == [
         *("search ", "models show", "models pull", "run ")
     ]
+
+
+def test_what_kfp_makes_for_itself_is_in_the_runs_folder(
+    workshop: Path, first_run: subprocess.CompletedProcess[str]
+) -> None:
+    """Its workspace too, which it would leave in the temporary folder, one a run."""
+    (run,) = (workshop / ".sharpen" / "runs").iterdir()
+    assert {"kfp", "workspace"} <= {path.name for path in run.iterdir()}
+    assert list((workshop / "temporary files").iterdir()) == []
 
 
 def test_the_second_step_that_needs_the_corpus_reads_its_vectors_from_the_cache(

@@ -23,7 +23,10 @@ from tests.sharpen.training.test_temperature_increase import Poison
 
 def slow_step(mark: Path, seconds: float, *arguments: Any) -> Step:
     if not mark.exists():
-        mark.write_text(str(os.getpid()))
+        # whoever waits for the file reads it at once
+        whole = mark.with_name(f".{mark.name}")
+        whole.write_text(str(os.getpid()))
+        whole.rename(mark)
     time.sleep(seconds)
     return gradient_step(*arguments)
 

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from pipeline.cluster.api.client import Api, Object, equals_filter
-from pipeline.cluster.api.errors import KfpError
+from pipeline.cluster.api import named
+from pipeline.cluster.api.client import Api
 from sharpen.errors import InputError
 
 
 def find(api: Api, name: str) -> str | None:
     """Id of the experiment of this name; None if there is none."""
-    listed = api.paginate(
-        "list experiments",
-        "experiments",
-        api.experiments.experiment_service_list_experiments,
-        namespace=api.namespace or None,
-        filter=equals_filter("display_name", name),
-    )
-    return next((str(found["experiment_id"]) for found in listed if found.get("display_name") == name), None)
+    return named.find(api, "experiment", name)
 
 
 def existing(api: Api, name: str) -> str:
@@ -32,18 +25,4 @@ def existing(api: Api, name: str) -> str:
 
 def find_or_create(api: Api, name: str) -> str:
     """Id of the experiment of this name."""
-    if found := find(api, name):
-        return found
-    body: Object = {"display_name": name}
-    if api.namespace:
-        body["namespace"] = api.namespace
-    try:
-        made = api.call_without_retry(
-            "create the experiment", api.experiments.experiment_service_create_experiment, experiment=body
-        )
-        return str(made["experiment_id"])
-    except KfpError as fault:
-        # somebody else was first, or the answer was lost
-        if found := find(api, name):
-            return found
-        raise api.explained(fault) from None
+    return named.find_or_create(api, "experiment", name)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from pipeline.cluster.api import named
 from pipeline.cluster.api.client import Api, Object, equals_filter
 from pipeline.cluster.api.errors import KfpError
 from pipeline.cluster.compiling import compile_pipeline, version_name
@@ -68,42 +68,9 @@ def version_of(
         compiled = settings.compile_time_settings(form or Settings.checked({}))
         compile_pipeline(compiled, package, image=image, launcher_image=launcher_image)
         name = version_name(pipeline_name, package)
-        pipeline = _pipeline(api, pipeline_name)
+        fields = {"name": pipeline_name, "description": description()}
+        pipeline = named.find_or_create(api, "pipeline", pipeline_name, fields)
         return _find(api, pipeline, name) or _upload(api, pipeline, name, package)
-
-
-def _pipeline(api: Api, name: str) -> str:
-    """Id of the pipeline, which is created if there is none of this name."""
-    if found := _named(api, name):
-        return found
-    body: Any = {
-        "name": name,
-        "display_name": name,
-        "description": description(),
-    }
-    if api.namespace:
-        body["namespace"] = api.namespace
-    try:
-        made = api.call_without_retry(
-            "create the pipeline", api.pipelines.pipeline_service_create_pipeline, pipeline=body
-        )
-        return str(made["pipeline_id"])
-    except KfpError as fault:
-        # somebody else was first, or the answer was lost
-        if found := _named(api, name):
-            return found
-        raise api.explained(fault) from None
-
-
-def _named(api: Api, name: str) -> str | None:
-    listed = api.paginate(
-        "list pipelines",
-        "pipelines",
-        api.pipelines.pipeline_service_list_pipelines,
-        namespace=api.namespace or None,
-        filter=equals_filter("display_name", name),
-    )
-    return next((str(found["pipeline_id"]) for found in listed if found.get("display_name") == name), None)
 
 
 def _find(api: Api, pipeline: str, name: str) -> Version | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sharpen.data.readers.content import content_of, content_of_files, digest_rows, manifest_rows
-from sharpen.data.source_settings import SourceSettings, parse_sources
+from sharpen.data.source_settings import Given, parse_sources
 from sharpen.errors import InputError
 from sharpen.models import model_hub
 from sharpen.store import storage
@@ -90,8 +90,8 @@ class InputFingerprints:
 
 
 def fingerprint_inputs(
-    train_data: str | Sequence[str | SourceSettings],
-    eval_data: str | Sequence[str | SourceSettings],
+    train_data: str | Sequence[Given],
+    eval_data: str | Sequence[Given],
     base_model: str,
     mined_with: Sequence[str] = (),
     start_model: str = "",

@@ -87,6 +87,32 @@ def test_a_field_and_an_override_that_disagree_are_one_line(overrides: dict[str,
     assert agreed.training.temperature == 0.1
 
 
+def test_sources_with_settings_are_a_list_in_yaml_a_text_in_the_form_and_may_be_overrides(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("train_data:\n- rows.jsonl\n- address: s3://b/clicks/\n  weight: 2\nmodel_name: m\n")
+    settings = load(path)
+    text = '["rows.jsonl", {"address": "s3://b/clicks/", "weight": 2.0}]'
+    assert settings.train_data == text == run_inputs(settings)["train_data"]
+    assert settings_of(run_inputs(settings)) == settings == load(None, [f"train_data={text}", "model_name=m"])
+    # as an override, where nobody wrote another value into the field
+    listed = {"train_data": ["rows.jsonl", {"address": "s3://b/clicks/", "weight": 2}]}
+    assert settings_of({**PLAIN, "model_name": "m", "overrides": listed}) == settings
+    compiled_value = {"train_data": "s3://b/mine", "model_name": "m"}
+    assert settings_of({"train_data": "s3://b/mine", "overrides": listed}, compiled_value).train_data == text
+    with pytest.raises(InputError, match="but the field train_data says 's3://b/other'; set the field"):
+        settings_of({"train_data": "s3://b/other", "overrides": listed}, compiled_value)
+    with pytest.raises(InputError, match=r"train_data: .*\[0\].wieght: unknown setting; did you mean weight"):
+        load(None, ['train_data=[{"address": "a", "wieght": 2}]'])
+
+
+def test_settings_of_sources_count_as_settings_of_the_run() -> None:
+    hashes = [
+        load(None, [f"train_data={text}"]).results_hash(1)
+        for text in ("a.jsonl", "b.jsonl", '["a.jsonl"]', '[{"address": "a.jsonl", "weight": 2}]')
+    ]
+    assert hashes[0] == hashes[1] == hashes[2] == load().results_hash(1) != hashes[3]
+
+
 @pytest.mark.parametrize("overrides", ["{", "[]", '{"training": {"x": 1}}', '{"x": 1}', {"x": 1}])
 def test_wrong_overrides_are_the_users_fault(overrides: Any) -> None:
     with pytest.raises(InputError):

@@ -22,6 +22,8 @@ from sharpen.typed_json import sha256_json
 
 Role = Literal["train", "eval"]
 
+# the pool among the parts; no source has this name, since names of files have no slash
+_POOL = "data/corpus"
 # for inputs that bring no split
 SPLIT_OF_ROLE: dict[Role, str] = {"train": "train", "eval": "test"}
 
@@ -78,11 +80,11 @@ def read_sources(
     counts = _apply_roles(parts)
     pool = {}
     if corpus:
-        pool = {"corpus": read_pool(source_at(corpus), report)}
+        pool = {_POOL: read_pool(source_at(corpus), report)}
         facts.append(
             {"name": "corpus", "address": corpus, "role": "corpus", "kind": "passages", "rows": 0, "queries": 0}
         )
-        facts[-1] |= {"passages": pool["corpus"].corpus.height, "sha256": sha256_json(content_of_files(corpus))}
+        facts[-1] |= {"passages": pool[_POOL].corpus.height, "sha256": sha256_json(content_of_files(corpus))}
     return Sources(
         combine({**pool, **parts["train"], **parts["eval"]}),
         pl.concat(groups).unique().sort("text_key", "group"),

@@ -7,7 +7,7 @@ as query id, passage id and grade, separated by tabs, with or without a header l
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from sharpen.data.readers.globs import is_glob
 from sharpen.data.readers.json_rows import parse_json, parse_object
 from sharpen.data.readers.lines import COMPRESSED, read_lines, uncompressed_name
 from sharpen.data.readers.python.files import is_python_source
+from sharpen.data.readers.query_facts import TIME, FactsReader, QueryFacts
 from sharpen.data.readers.rows import (
     ReadReport,
     RowError,
@@ -108,7 +109,7 @@ def read(item: InputFile, source: str, split: str, report: ReadReport) -> DataSe
     Raises:
         InputError: the folder holds no passage.
     """
-    reader = _Reader(item.files, item.address, source, report)
+    reader = _Reader(item, source, report)
     corpus, queries, *qrels = sorted(item.files, key=lambda name: (name.startswith("qrels/"), name))
     reader.corpus(corpus)
     reader.queries(queries)
@@ -120,23 +121,11 @@ def read(item: InputFile, source: str, split: str, report: ReadReport) -> DataSe
     return data
 
 
-def read_passages(path: Path, address: str, report: ReadReport) -> DataSet:
-    """Read a corpus.jsonl that comes without queries and judgements.
-
-    Args:
-        path: the file, as `passages_alone` found it.
-        address: what the user named: the file, or its folder.
-        report: takes bad rows and notices.
-    """
-    folder = address.rstrip("/").removesuffix(path.name) or "."
-    reader = _Reader({path.name: path}, folder, "", report)
-    reader.corpus(path.name)
-    return reader.tables.data_set(report, folder)
-
-
 class _Reader:
-    def __init__(self, files: Mapping[str, Path], address: str, source: str, report: ReadReport) -> None:
-        self.files, self.address, self.source, self.report = files, address, source, report
+    def __init__(self, item: InputFile, source: str, report: ReadReport) -> None:
+        self.files, self.address, self.source, self.report = item.files, item.address, source, report
+        self.facts_of = FactsReader(item.source, self.shown("queries.jsonl"), report)
+        self.facts: dict[str, QueryFacts] = {}
         self.tables = DataSetBuilder()
         self.passages: dict[str, tuple[str, str]] = {}
         self.query_texts: dict[str, str] = {}
@@ -165,6 +154,7 @@ class _Reader:
                 if self.query_texts.setdefault(row_id, text) != text:
                     raise RowError("repeated_id", "_id", f"{row_id} is another query on an earlier line")
                 self.group_of_query[row_id] = group
+                self.facts[row_id] = self.facts_of.read(_with_metadata(values))
             except RowError as fault:
                 self._set_aside(name, line, fault, raw, row_id)
 
@@ -188,7 +178,10 @@ class _Reader:
     def finish(self) -> DataSet:
         for query_id, split in self.split_of_query.items():
             group = self.group_of_query.get(query_id, "")
-            self.tables.add_query(query_id, self.query_texts[query_id], split, self.source, "", group)
+            facts = self.facts.get(query_id, QueryFacts())
+            text = self.query_texts[query_id]
+            self.tables.add_query(query_id, text, split, self.source, "", group, task_type=facts.task_type)
+            self.tables.describe_query(query_id, facts.fields, facts.time)
         unjudged = len(self.query_texts) - len(self.split_of_query)
         self.report.notice(f"{self.shown('queries.jsonl')}: query without a judgement", unjudged)
         return self.tables.data_set(self.report, self.shown("qrels"))
@@ -255,6 +248,15 @@ def _group(values: dict[str, Any]) -> str:
     if values.get("group") is None and isinstance(metadata, dict):
         return group_field(metadata, "metadata.group")
     return group_field(values)
+
+
+def _with_metadata(values: dict[str, Any]) -> dict[str, Any]:
+    """The row with the times of its `metadata`, and without the group there, which is no field."""
+    metadata = values.get("metadata")
+    if not isinstance(metadata, dict):
+        return values
+    times = {name: metadata[name] for name in TIME if name in metadata}
+    return {**times, **values, "metadata": {name: value for name, value in metadata.items() if name != "group"}}
 
 
 def passage_of(values: dict[str, Any]) -> tuple[str, str]:

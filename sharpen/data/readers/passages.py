@@ -77,7 +77,7 @@ class _Pool:
         """Add the passages at an address without wildcards."""
         for names, records, shown in self.tables_at(address):
             of, _ = match(names, self.settings, shown)
-            if "text" not in of:
+            if names and "text" not in of:
                 raise InputError(f"{shown}: no column text; name it so, or say which it is: columns: {{text: ...}}")
             columns = {what: of[what][0] for what in ("passage_id", "title", "text") if what in of}
             for line, values, raw in records:

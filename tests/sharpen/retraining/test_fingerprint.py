@@ -154,6 +154,24 @@ def test_a_model_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         fingerprint(str(write_rows(tmp_path / "a.jsonl", [pair(1)])), "", model, "1")
 
 
+def test_settings_of_sources_and_pools_count_too(tmp_path: Path, model: str) -> None:
+    rows, pool = write_rows(tmp_path / "a.jsonl", [pair(1)]), write_rows(tmp_path / "corpus.jsonl", [passage(2)])
+
+    def found(corpus: str = "", **settings: object) -> str:
+        train = [{"address": str(rows), **settings}]
+        return fingerprint_inputs(train, "", model, corpus=corpus).fingerprint("1")  # type: ignore[arg-type]
+
+    assert found() == fingerprint(str(rows), "", model, "1") == found(weight=1)
+    different = [found(), found(weight=2), found(corpus=str(pool))]
+    different.append(fingerprint_inputs([{"address": str(rows), "corpus": str(pool)}], "", model).fingerprint("1"))
+    write_rows(pool, [passage(3)])
+    different.append(found(corpus=str(pool)))
+    different.append(fingerprint_inputs([{"address": str(rows), "corpus": str(pool)}], "", model).fingerprint("1"))
+    assert len(set(different)) == 6
+    with pytest.raises(InputError, match=r"data.corpus: .*none: no such file or folder"):
+        found(corpus=str(tmp_path / "none"))
+
+
 def test_no_training_data(model: str) -> None:
     with pytest.raises(InputError, match="train_data: no address given"):
         fingerprint("", "", model, "1")

@@ -20,7 +20,7 @@ from pipeline.images import check_job_image
 from pipeline.settings import PodSettings, RetrainingSettings, RoundsOfMining
 from pipeline.yaml_file import read_yaml
 from sharpen.data.preparation.settings import DataSettings
-from sharpen.data.source_settings import SourcesText, parse_sources
+from sharpen.data.source_settings import ClickSettings, SourceSettings, SourcesText, parse_sources
 from sharpen.errors import InputError
 from sharpen.evaluation.settings import EvaluationSettings, metric_names
 from sharpen.index.settings import StepSettings as IndexingSettings
@@ -272,17 +272,20 @@ def every_setting() -> Iterator[tuple[str, FieldInfo]]:
 
 
 def markdown() -> str:
-    """All settings as Markdown: one table a group."""
-    lines: list[str] = []
-    group = None
+    """All settings as Markdown: one table a group, and one of the settings of a source."""
+    tables: dict[str, list[str]] = {}
     for name, field in every_setting():
-        prefix = name.partition(".")[0] if "." in name else ""
-        if prefix != group:
-            group = prefix
-            title = f"`{prefix}.`" if prefix else "Top level"
-            lines += ["", f"## {title}", "", "| setting | default | allowed | meaning |", "|---|---|---|---|"]
-        default = format_default(field.get_default(call_default_factory=True)) or "(empty)"
-        allowed = describe_bounds(field).replace("|", "\\|")
-        meaning = (field.description or "").replace("|", "\\|")
-        lines.append(f"| `{name}` | `{default}` | {allowed} | {meaning} |")
-    return "\n".join(lines[1:]) + "\n"
+        title = f"`{name.partition('.')[0]}.`" if "." in name else "Top level"
+        tables.setdefault(title, []).append(_table_row(name, field))
+    tables["A source of `train_data` or `eval_data`"] = [
+        *(_table_row(name, field) for name, field in SourceSettings.model_fields.items() if name != "clicks"),
+        *(_table_row(f"clicks.{name}", field) for name, field in ClickSettings.model_fields.items()),
+    ]
+    head = ["", "| setting | default | allowed | meaning |", "|---|---|---|---|"]
+    return "\n\n".join("\n".join([f"## {title}", *head, *rows]) for title, rows in tables.items()) + "\n"
+
+
+def _table_row(name: str, field: FieldInfo) -> str:
+    default = "" if field.is_required() else format_default(field.get_default(call_default_factory=True)) or "(empty)"
+    allowed, meaning = (text.replace("|", "\\|") for text in (describe_bounds(field), field.description or ""))
+    return f"| `{name}` | {f'`{default}`' if default else 'required'} | {allowed} | {meaning} |"

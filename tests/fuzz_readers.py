@@ -25,15 +25,19 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
+import datasets
 import numpy as np
 import polars as pl
+import pyarrow as pa
 
 from sharpen.data.dataset import DataSet
 from sharpen.data.readers import ReadReport, detect_inputs, read_dataset, read_input
+from sharpen.data.source_settings import SourceSettings, parse_sources, sources_text
 from sharpen.data.trec import read_qrels, read_run
 from sharpen.errors import InputError, SharpenError
 from sharpen.mining.candidates.files import RankedFile
 from sharpen.mining.corpus import MiningCorpus, build_corpus
+from sharpen.progress import without_bars
 from sharpen.store import storage
 from tests.sharpen.data.input_files import pair, passage, question, write_beir, write_rows
 
@@ -95,13 +99,22 @@ def mutated(data: bytes, rng: random.Random) -> bytes:
     return data
 
 
+def zstd(data: bytes) -> bytes:
+    """The data compressed."""
+    return bytes(pa.Codec("zstd").compress(data))
+
+
 def stored(path: Path, data: bytes, rng: random.Random) -> Path:
     """The mutated data as a file: plain, compressed, or damaged after it was compressed."""
-    match rng.randrange(6):
+    match rng.randrange(8):
         case 0:
             path, data = path.with_name(f"{path.name}.gz"), gzip.compress(mutated(data, rng))
         case 1:
             path, data = path.with_name(f"{path.name}.gz"), mutated(gzip.compress(data), rng)
+        case 2:
+            path, data = path.with_name(f"{path.name}.zst"), zstd(mutated(data, rng))
+        case 3:
+            path, data = path.with_name(f"{path.name}.zst"), mutated(zstd(data), rng)
         case _:
             data = mutated(data, rng)
     path.write_bytes(data)
@@ -120,13 +133,15 @@ def rows(rng: random.Random) -> list[dict]:
 def content_of(path: Path) -> bytes | None:
     """What the file holds, decompressed; None if that cannot be done."""
     try:
+        if path.suffix == ".zst":
+            return pa.CompressedInputStream(pa.BufferReader(path.read_bytes()), "zstd").read()
         return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except Exception:
         return None
 
 
-def read_all(address: str) -> ReadReport:
-    """Read every input at an address; AssertionError when the report does not add up. Raises InputError."""
+def read_all(address: str | SourceSettings) -> ReadReport:
+    """Read every input of a source; AssertionError when the report does not add up. Raises InputError."""
     findings = ReadReport()
     for item in detect_inputs(address):
         read_input(item, "source", "train", findings)
@@ -188,6 +203,79 @@ def beir(folder: Path, rng: random.Random) -> None:
     (folder / "set" / name).unlink()
     stored(folder / "set" / name, plain, rng)
     read_all(str(folder / "set"))
+
+
+def stored_table(path: Path, made: list[dict], rng: random.Random) -> Path:
+    """Rows with columns as a changed JSON, CSV or Parquet file."""
+    match rng.randrange(3):
+        case 0:
+            return stored(path.with_suffix(".jsonl"), b"".join(json.dumps(row).encode() + b"\n" for row in made), rng)
+        case 1:
+            text = io.StringIO()
+            writer = csv.DictWriter(text, list(dict.fromkeys(name for row in made for name in row)))
+            writer.writeheader()
+            writer.writerows(made)
+            return stored(path.with_suffix(".csv"), text.getvalue().encode(), rng)
+        case _:
+            path = path.with_suffix(".parquet")
+            pl.DataFrame(made, strict=False).write_parquet(path, compression=rng.choice(("zstd", "snappy")))
+            path.write_bytes(mutated(path.read_bytes(), rng))
+            return path
+
+
+def source(path: Path, rng: random.Random, **settings: object) -> SourceSettings:
+    """The file as a source, half of the time with settings."""
+    return SourceSettings.checked({"address": str(path), **(settings if rng.random() < 0.5 else {})})
+
+
+def pairs(folder: Path, rng: random.Random) -> None:
+    """Pairs, triplets and labelled pairs and texts as sentence-transformers' users have them."""
+    count = range(rng.randrange(1, 8))
+    times = ("2026-01-31", "1767225600", 1767225600, "", None)
+    made = rng.choice(
+        (
+            [
+                {"anchor": f"q {n}", "positive": f"p {n}", "negative_1": f"n {n}", "time": rng.choice(times)}
+                for n in count
+            ],
+            [{"sentence1": f"q {n}", "sentence2": f"p {n}", "label": n % 2} for n in count],
+            [{"sentence1": f"q {n}", "sentence2": f"p {n}", "score": n / 3, "metadata": '{"a": 1}'} for n in count],
+            [{"text": f"q {n}", "label": rng.choice(("a", 1))} for n in count],
+        )
+    )
+    columns = {"time": "time"} if "time" in made[0] else {}
+    read_all(source(stored_table(folder / "rows", made, rng), rng, columns=columns, weight=2, prompt="find: "))
+
+
+def clicks(folder: Path, rng: random.Random) -> None:
+    """A log of what was shown and clicked, one impression or one page a row, with a pool for half of them."""
+    count = range(rng.randrange(1, 8))
+    made = [{"query": f"q {n % 2}", "shown": f"p{n % 3}", "clicked": n % 2, "position": n + 1} for n in count]
+    if rng.random() < 0.4:
+        made = [{"query": f"q {n}", "shown": ["p0", "p1"], "clicked": rng.choice(([0, 1], ["p1"]))} for n in count]
+        path = stored(folder / "log.jsonl", b"".join(json.dumps(row).encode() + b"\n" for row in made), rng)
+    else:
+        path = stored_table(folder / "log", made, rng)
+    known = stored_table(folder / "pool", [{"_id": f"p{n}", "text": f"text {n}", "title": ""} for n in range(3)], rng)
+    read_all(source(path, rng, corpus=str(known), clicks={"propensities": "log2", "min_clicks": 2}))
+
+
+def hugging_face(folder: Path, rng: random.Random) -> None:
+    """A folder of save_to_disk of which a file was changed."""
+    with without_bars():
+        datasets.Dataset.from_list(rows(rng)).save_to_disk(folder / "set")
+    path = rng.choice(sorted((folder / "set").iterdir()))
+    path.write_bytes(mutated(path.read_bytes(), rng))
+    read_all(str(folder / "set"))
+
+
+def sources(folder: Path, rng: random.Random) -> None:
+    """Sources with settings as one text."""
+    (folder / "a.jsonl").write_bytes(b"{}")
+    made = ["a.jsonl", {"address": "a", "weight": 2, "columns": {"query": "q"}, "clicks": {"propensities": [1, 0.5]}}]
+    text = mutated(json.dumps(made).encode(), rng).decode("utf-8", "surrogateescape")
+    named = parse_sources(text)
+    assert parse_sources(sources_text(text)) == named
 
 
 def trec_qrels(folder: Path, rng: random.Random) -> None:
@@ -307,6 +395,10 @@ FORMATS: dict[str, Callable[[Path, random.Random], None]] = {
     "json_array": json_array,
     "delimited": delimited,
     "beir": beir,
+    "pairs": pairs,
+    "clicks": clicks,
+    "hugging_face": hugging_face,
+    "sources": sources,
     "trec_qrels": trec_qrels,
     "trec_run": trec_run,
     "candidates": candidates,

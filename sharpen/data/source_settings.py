@@ -15,14 +15,18 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from sharpen.errors import InputError
 from sharpen.settings import SettingsModel, load_json
+from sharpen.terminal import one_line
 from sharpen.uri import redacted, split_addresses
 
 HUB_SCHEME = "hf://"
 
+POOL_COLUMNS = ("passage_id", "title", "text")
+"""What columns of a source's candidate pool are, where it has one."""
+
 COLUMNS = (
     *("query", "positive", "negative", "positive_score", "negative_score", "positive_id", "negative_id"),
     *("label", "prompt", "group", "task_type", "time", "fields"),
-    *("shown", "clicked", "position", "passage_id", "title", "text"),
+    *("shown", "clicked", "position", *POOL_COLUMNS),
 )
 """What a column may be called here; `SourceSettings.columns` says which columns of the user's these are."""
 
@@ -91,7 +95,9 @@ class SourceSettings(SettingsModel):
         description="all: its queries are contrasted with the passages of the whole batch; own_group: with those of "
         "their own row only, as for labels and short lists.",
     )
-    task_type: str = Field("", description="Task of its queries that bring none; empty: retrieval.")
+    task_type: str = Field(
+        "", description="Task of its queries, but for rows whose type is another one; empty: retrieval."
+    )
     licence: str = Field("", max_length=200, description="Licence of this source; empty: that of data.licence.")
     corpus: str = Field(
         "", description="Passages of this source beside those of its rows, such as what ids in a click log mean."
@@ -171,7 +177,7 @@ def _items(text: str, where: str) -> Sequence[Any]:
     try:
         return load_json(text)
     except ValueError as error:
-        raise InputError(f"{where}: not a valid JSON list ({error}): {redacted(text)[:80]}") from None
+        raise InputError(f"{where}: not a valid JSON list ({error}): {one_line(redacted(text), 80)}") from None
 
 
 def addresses_in(text: str, where: str = "data") -> list[str]:

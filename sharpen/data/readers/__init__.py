@@ -13,7 +13,7 @@ from sharpen.data.readers.data_format import DataFormat, InputFile
 from sharpen.data.readers.detect import detect_inputs, input_name, source_name
 from sharpen.data.readers.passages import holds_passages_only, read_pool
 from sharpen.data.readers.rows import REASONS, BadRow, ReadReport, RowError
-from sharpen.data.source_settings import SourceSettings, parse_sources, source_at, sources_text
+from sharpen.data.source_settings import POOL_COLUMNS, SourceSettings, parse_sources, source_at, sources_text
 from sharpen.data.task_type import TaskType, task_type
 from sharpen.errors import InputError
 from sharpen.uri import split_addresses
@@ -102,8 +102,12 @@ def read_input(item: InputFile, name: str, split: str, report: ReadReport) -> Da
     """
     settings, pool = item.source, None
     if settings.corpus:
-        pool = read_pool(source_at(settings.corpus), report)
-        item = replace(item, pool=frozenset(pool.corpus["passage_id"]))
+        of_rows, of_pool = ({}, {})
+        for what, column in settings.columns.items():
+            (of_pool if what in POOL_COLUMNS else of_rows)[what] = column
+        pool = read_pool(source_at(settings.corpus).model_copy(update={"columns": of_pool}), report)
+        of_item = settings.model_copy(update={"columns": of_rows})
+        item = replace(item, pool=frozenset(pool.corpus["passage_id"]), settings=of_item)
     before = report.rows
     data = item.format.read(item, name, split, report)
     if item.format.suffixes and report.rows == before:

@@ -84,14 +84,15 @@ def test_a_row_may_be_a_whole_page_and_a_log_many_files(tmp_path: Path) -> None:
 
 
 def test_shown_may_be_ids_of_the_candidate_pool(tmp_path: Path) -> None:
-    pool = [{"_id": "7", "text": "git revert"}, {"_id": "8", "text": "git push"}, {"_id": "9", "text": "git tag"}]
+    pool = [{"sku": "7", "what": "git revert"}, {"sku": "8", "what": "git push"}, {"sku": "9", "what": "git tag"}]
     corpus = write_rows(tmp_path / "corpus.jsonl", pool)
+    columns = {"query": "asked", "passage_id": "sku", "text": "what"}
     rows = [
-        {"query": "undo", "shown": 7, "clicked": 1},
-        {"query": "undo", "shown": "8", "clicked": 0},
-        {"query": "undo", "shown": 10, "clicked": 0},
+        {"asked": "undo", "shown": 7, "clicked": 1},
+        {"asked": "undo", "shown": "8", "clicked": 0},
+        {"asked": "undo", "shown": 10, "clicked": 0},
     ]
-    data, report = read(write_rows(tmp_path / "log.jsonl", rows), corpus=str(corpus))
+    data, report = read(write_rows(tmp_path / "log.jsonl", rows), corpus=str(corpus), columns=columns)
     assert texts(data) == ({("undo", "git revert")}, {("undo", "git push")})
     assert set(data.corpus["passage_id"]) == {"7", "8", "9"}
     assert [(bad.line, bad.reason) for bad in report.bad_rows] == [(3, "unknown_id")]

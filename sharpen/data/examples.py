@@ -1,8 +1,8 @@
-"""The examples of a prepared data set, as a sorted array of 64-bit hashes: two arrays tell how many examples are new.
+"""The examples of a data set, as 64-bit hashes: two sorted arrays tell how many examples are new.
 
 An example is a query with one of its relevant passages and what it is for. Texts count by their keys (`data.text`), so
-another order of the rows, another file format or another spacing makes no example new. Passages that answer no query,
-negatives and scores are no examples.
+another order of the rows, another file format or another spacing makes no example new. A pair with a label of its
+similarity is an example, and so is a text with a label. Passages that answer no query, negatives and scores are none.
 """
 
 from __future__ import annotations
@@ -14,38 +14,52 @@ import numpy as np
 import polars as pl
 
 from sharpen.data.dataset import DataSet
-from sharpen.data.relevance import relevant
+from sharpen.data.relevance import MASKED, relevant
 from sharpen.data.text import normalize
+
+FILE = "examples.u64"
+"""Of a prepared data set of which a part was left out: the hashes of all examples that were read."""
 
 # no text that is normalised holds it: it counts as white space
 _BETWEEN = "\x1f"
 
 
-def example_hashes(data: DataSet, brought_splits: Collection[str]) -> np.ndarray:
-    """Hashes of all examples of a data set.
+def examples_of(data: DataSet, brought_splits: Collection[str]) -> pl.DataFrame:
+    """Every example of a data set with its hash.
 
     Args:
         data: the data set.
         brought_splits: splits that the user's input brought. Where the others were cut is no property of an example.
 
     Returns:
-        (n,) uint64, sorted, without repeats.
+        query_id, passage_id (null for a text with a label), split, example (UInt64).
     """
-    split = pl.when(pl.col("split").is_in(list(brought_splits))).then("split").otherwise(pl.lit("train"))
+    labelled = relevant(data.qrels).filter(pl.col("split") != MASKED).select("query_id", "passage_id", "split")
+    none = pl.lit(None, dtype=pl.String)
+    rated = data.similarity_labels.select("query_id", "passage_id", "split", label=pl.col("label").cast(pl.String))
+    texts = data.queries.filter(pl.col("label") != "").select("query_id", "split", "label", passage_id=none)
+    columns = ["query_id", "passage_id", "split", "label"]
     pairs = (
-        relevant(data.qrels)
-        .select("query_id", "passage_id", split=split)
+        pl.concat([labelled.with_columns(label=none).select(columns), rated.select(columns), texts.select(columns)])
         .join(data.queries.select("query_id", "instruction", query_key="text_key"), on="query_id")
-        .join(data.corpus.select("passage_id", "text_key"), on="passage_id")
+        .join(data.corpus.select("passage_id", passage_key="text_key"), on="passage_id", how="left")
     )
-    texts = (
-        _BETWEEN.join((split, normalize(instruction or ""), f"{query:x}", f"{passage:x}"))
-        for split, instruction, query, passage in pairs.select(
-            "split", "instruction", "query_key", "text_key"
-        ).iter_rows()
-    )
-    hashes = (int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") for text in texts)
-    return np.unique(np.fromiter(hashes, np.uint64, pairs.height))
+    use = pl.when(pl.col("split").is_in(list(brought_splits))).then("split").otherwise(pl.lit("train"))
+    parts = pairs.select(use, "instruction", "query_key", "passage_key", "label").iter_rows()
+    hashes = [_hash(*part) for part in parts]
+    return pairs.select("query_id", "passage_id", "split").with_columns(example=pl.Series(hashes, dtype=pl.UInt64))
+
+
+def example_hashes(data: DataSet, brought_splits: Collection[str]) -> np.ndarray:
+    """(n,) uint64, sorted, without repeats: hashes of the `examples_of` a data set, with the same arguments."""
+    return np.unique(examples_of(data, brought_splits)["example"].to_numpy())
+
+
+def _hash(split: str, instruction: str | None, query: int, passage: int | None, label: str | None) -> int:
+    parts = [split, normalize(instruction or ""), f"{query:x}"]
+    parts += [] if passage is None else [f"{passage:x}"]
+    parts += [] if label is None else [f"label {label}"]
+    return int.from_bytes(hashlib.blake2b(_BETWEEN.join(parts).encode(), digest_size=8).digest(), "little")
 
 
 def as_bytes(hashes: np.ndarray) -> bytes:

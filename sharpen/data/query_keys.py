@@ -5,10 +5,14 @@ Promotion reads and joins such files in an image without numpy and polars.
 
 from __future__ import annotations
 
+import hashlib
+import heapq
+import json
 import sys
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 
+from sharpen import typed_json
 from sharpen.errors import InputError
 from sharpen.store import storage
 
@@ -16,6 +20,45 @@ TRAINED, MEASURED = "trained_queries.u64", "measured_queries.u64"
 """Files of an evaluation folder: keys of the data set's training queries, and of the queries that were measured."""
 
 _UNSIGNED_64_BITS = "Q"
+
+
+def id_key(query_id: str) -> int:
+    """A 64-bit number for an id: a query of the user's is known by it, too, when its text has changed."""
+    return int.from_bytes(hashlib.blake2b(f"id\n{query_id}".encode(), digest_size=8).digest(), "big")
+
+
+def with_ids(text_keys: Iterable[int], query_ids: Iterable[str]) -> Iterator[int]:
+    """The keys of queries, and the `id_key` of each whose id is not made of its text (`data.text.key_id`)."""
+    for key, query_id in zip(text_keys, query_ids, strict=True):
+        yield key
+        if query_id != f"{key:016x}":
+            yield id_key(query_id)
+
+
+def union(*files: Iterable[int]) -> Iterator[int]:
+    """The keys of several files, ascending and without repeats; each is ascending."""
+    last = -1
+    for key in heapq.merge(*files):
+        if key != last:
+            yield key
+        last = key
+
+
+def held_out_as_bytes(keys: Mapping[str, Iterable[int]]) -> bytes:
+    """Keys of held-out queries by split as a file: a JSON object of sorted lists."""
+    found = {split: sorted(set(values)) for split, values in sorted(keys.items())}
+    return (json.dumps(found) + "\n").encode()
+
+
+def read_held_out(address: str) -> dict[str, list[int]]:
+    """Split -> keys in a file of `held_out_as_bytes`; none for an empty address.
+
+    Raises:
+        InputError: NotFound, or a damaged file.
+    """
+    if not address:
+        return {}
+    return typed_json.parse(dict[str, list[int]], storage.read_bytes(address), address, remedy="delete it")
 
 
 def as_bytes(keys: Iterable[int]) -> bytes:

@@ -2,7 +2,7 @@
 
 - *Relevant*: judged with a grade of at least `relevance_level`.
 - *Judged irrelevant*: a grade of 0 or less; such passages are hard negatives.
-- In between: neither, so no positive and no negative.
+- In between, and where the judgement is `MASKED`: neither, so no positive and no negative.
 
 Whatever a negative's origin (mining, the user, the batch, a random draw), it is never a text that is the same
 (`data.text.normalize`) as
@@ -20,6 +20,9 @@ import polars as pl
 from sharpen.data.dataset import OF_PAIRS, DataSet
 from sharpen.errors import InputError
 
+MASKED = "masked"
+"""Split of judgements that are known, so that the passage is no negative, and neither trained on nor measured."""
+
 _SHOWN = 3
 
 
@@ -35,7 +38,8 @@ class Relevance:
     Attributes:
         passages: passage_id, text_key; in the order of the corpus.
         queries: query_id, query_key; in the order of the queries. Equal keys: the same text.
-        qrels: query_id, passage_id, grade; each judged pair once, with the highest of its grades in all splits.
+        qrels: query_id, passage_id, grade; each judged pair once, with the highest of its grades in all splits; masked:
+            whether all of them are `MASKED`.
         level: smallest grade that counts as relevant, at least 1.
     """
 
@@ -47,16 +51,19 @@ class Relevance:
     @classmethod
     def of(cls, data: DataSet, level: int = 1) -> Relevance:
         """Of all splits of a data set."""
+        labelled = data.qrels.group_by("query_id", "passage_id").agg(
+            pl.col("grade").max(), masked=(pl.col("split") == MASKED).all()
+        )
         return cls(
             data.corpus.select("passage_id", "text_key"),
             data.queries.select("query_id", query_key="text_key"),
-            data.qrels.group_by("query_id", "passage_id").agg(pl.col("grade").max()).sort("query_id", "passage_id"),
+            labelled.sort("query_id", "passage_id"),
             level,
         )
 
     def positives(self) -> pl.DataFrame:
-        """query_id, passage_id and grade of the relevant pairs."""
-        return relevant(self.qrels, self.level)
+        """query_id, passage_id and grade of the relevant pairs that are not masked."""
+        return relevant(self.qrels, self.level).filter(~pl.col("masked")).drop("masked")
 
     def irrelevant(self) -> pl.DataFrame:
         """query_id and passage_id of the pairs with a grade of 0 or less; `never_negatives` stays above them."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sharpen.data.dataset import SPLITS
+from sharpen.data.preparation.splits.notes import split_rows
 from sharpen.data.preparation.statistics import notes
 from sharpen.reports.charts import Figure, histogram, split_bar
 from sharpen.reports.formatting import flat
@@ -45,6 +46,7 @@ def render_page(stats: Mapping[str, Any], address: str) -> str:
             bar=split_bar([(split, ROLES[split], splits[split]["queries"]) for split in SPLITS]),
             splits=[(split, [f"{splits[split][key]:,}" for key in COLUMNS]) for split in SPLITS],
             columns=list(COLUMNS.values()),
+            splitting=split_rows(stats),
             lengths=[_lengths(kind, stats) for kind in ("query", "passage")],
             inputs=[
                 (fact["address"], [fact["kind"], fact["role"], f"{fact['rows']:,}", f"{fact['queries']:,}"])

@@ -9,15 +9,18 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
+from sharpen.data import examples
 from sharpen.data.judgements import merge_judgements, read_judgements
+from sharpen.data.preparation.data_plan import DataPlan, NothingNew
 from sharpen.data.preparation.merging import merge
 from sharpen.data.preparation.settings import DataSettings
-from sharpen.data.preparation.sources import read_sources
+from sharpen.data.preparation.sources import read_sources, windows_of
 from sharpen.data.preparation.splits import make_splits
 from sharpen.data.preparation.statistics import metrics, statistics, summary
 from sharpen.data.readers import REASONS, ReadReport
 from sharpen.data.readers.rows import BadRow
 from sharpen.data.source_settings import Given
+from sharpen.data.window import is_relative
 from sharpen.errors import InputError
 from sharpen.run_context import run_id
 from sharpen.store import storage
@@ -29,7 +32,11 @@ STATISTICS = "stats.json"
 
 
 def prepare(
-    train_data: Sequence[Given], eval_data: Sequence[Given], output: str, settings: DataSettings
+    train_data: Sequence[Given],
+    eval_data: Sequence[Given],
+    output: str,
+    settings: DataSettings,
+    plan: DataPlan | None = None,
 ) -> storage.Manifest:
     """Read, check, merge and split the input, and write the data set with `quarantine.jsonl` and `stats.json`.
 
@@ -40,16 +47,18 @@ def prepare(
         eval_data: evaluation data; their queries become the test (and dev) queries. May be empty.
         output: address of the folder to write.
         settings: limits, shares, and what to do about leaks.
+        plan: what earlier runs fix, and what is trained on; None: nothing, and everything.
 
     Returns:
         The marker of the written folder. Its facts: fingerprint of the data, `brought_splits` (those of the input),
-        and `metrics` (numbers for the UI).
+        `moving` (windows move with the days) and `metrics` (numbers for the UI).
 
     Raises:
+        NothingNew: nothing is left that may be trained on.
         InputError: unusable input, too many bad rows, leaks where they are forbidden, or no training or test query.
     """
     storage.check_access(output, write=True)
-    report = ReadReport()
+    report, plan = ReadReport(), plan or DataPlan()
     with _with_bad_rows(report, output):
         sources = read_sources(train_data, eval_data, report, settings.corpus)
     _check_share(report, settings.max_bad_share, output)
@@ -57,19 +66,23 @@ def prepare(
     if settings.judgements:
         working_set.data, counts = merge_judgements(working_set.data, read_judgements(settings.judgements))
         report.notices.update({f"judgements {what}: {settings.judgements}": n for what, n in counts.items() if n})
+    windows = windows_of(sources, plan)
     with _with_bad_rows(report, output):
-        leaks = make_splits(working_set, sources.groups, settings)
+        leaks = make_splits(working_set, sources.groups, settings, plan, windows)
     stats = statistics(working_set, sources, report, leaks)
 
     facts: dict[str, Any] = {
         "fingerprint": stats["fingerprint"],
         "brought_splits": sorted(working_set.brought_splits),
+        "moving": any(is_relative(window.given) for window in windows.values()),
         "metrics": metrics(stats),
     }
     with storage.publish(
         output, producer="data_prep", run_id=run_id(), rows=working_set.data.counts(), facts=facts
     ) as folder:
         working_set.data.save(folder)
+        if working_set.read_examples is not None:
+            (folder / examples.FILE).write_bytes(examples.as_bytes(working_set.read_examples))
         (folder / QUARANTINE).write_bytes(_lines(report.bad_rows))
         (folder / STATISTICS).write_text(
             json.dumps({**stats, "settings": settings.model_dump()}, indent=2, ensure_ascii=False) + "\n",
@@ -85,7 +98,7 @@ def _with_bad_rows(report: ReadReport, output: str) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        if not report.counts:
+        if not report.counts or isinstance(error, NothingNew):
             raise
         where = _quarantine_uri(output)
         storage.write_bytes(where, _lines(report.bad_rows))

@@ -56,6 +56,23 @@ class DataSettings(SettingsModel):
         le=0.4,
         description="Share of the queries that are cut out as dev queries, where the input has none.",
     )
+    split_by: Literal["group", "time", "hash"] = Field(
+        "group",
+        description="How test and dev queries are cut. group: what shares a positive passage, a text or a group stays "
+        "together, drawn by a hash; time: the newest queries by their time are test, the next dev; hash: every query "
+        "by a hash of its text. Queries of one group stay together in each.",
+    )
+    split_groups: bool = Field(False, description="Let queries of one group stand in several splits.")
+    large_components: Literal["train", "cut"] = Field(
+        "train",
+        description="With split_by group, what hangs together by shared passages and is larger than half of a split: "
+        "train on it; or cut it by text and group, so that on_leak decides about what is shared then.",
+    )
+    freeze_splits: bool = Field(
+        True,
+        description="Queries that were dev or test in an earlier run of the model stay there. What its champions were "
+        "trained on never becomes dev or test, whatever is set here.",
+    )
     max_test_queries: int = Field(5000, ge=1, description="Most test queries; more are left out by lot.")
     max_dev_queries: int = Field(1000, ge=1, description="Most dev queries; more are left out by lot.")
     max_examples_per_source: int = Field(
@@ -67,12 +84,14 @@ class DataSettings(SettingsModel):
         le=1,
         description="Largest share of bad rows that is let pass; one bad row always is. Above it the step fails.",
     )
-    on_leak: Literal["drop", "fail"] = Field(
-        "drop", description="Training queries that leak into dev or test: drop them and say so, or fail."
+    on_leak: Literal["drop", "mask", "fail"] = Field(
+        "drop",
+        description="Training queries that leak into dev or test: drop them and say so; mask: where only a positive "
+        "passage is shared, train on the query's other positives; or fail.",
     )
     leak_check: Literal["auto", "query", "query_and_passage"] = Field(
         "auto",
         description="What leaks into dev or test: query: the same query text; query_and_passage: also a positive "
         "passage that is a positive there, too. auto: query for splits that the input brings, where shared passages "
-        "are normal; query_and_passage for those that are cut here.",
+        "are normal, and for a split by time; query_and_passage for those that are cut here by group or hash.",
     )

@@ -9,13 +9,15 @@ from typing import Literal
 import polars as pl
 
 from sharpen.data.dataset import DataSet
-from sharpen.data.preparation.splits.assignment import GROUPS
+from sharpen.data.preparation.data_plan import DataPlan
+from sharpen.data.preparation.splits.components import GROUPS
 from sharpen.data.preparation.working_set import of_queries
 from sharpen.data.readers import InputFile, ReadReport, combine, detect_inputs, distinct_names, read_input, read_pool
 from sharpen.data.readers.content import content_hash, content_of_files
 from sharpen.data.readers.detect import source_name
 from sharpen.data.source_settings import Given, SourceSettings, parse_sources, source_at
 from sharpen.data.task_type import task_type
+from sharpen.data.window import Window
 from sharpen.errors import InputError
 from sharpen.progress import progress
 from sharpen.typed_json import sha256_json
@@ -91,6 +93,12 @@ def read_sources(
         sorted(facts, key=lambda fact: (fact["role"] == "eval", fact["name"])),
         counts,
     )
+
+
+def windows_of(sources: Sources, plan: DataPlan) -> dict[str, Window]:
+    """Source of training data -> the window of its rows; those without one are left out."""
+    window = Window.of(plan.since, plan.today)
+    return {str(fact["name"]): window for fact in sources.facts if fact["role"] == "train" and window}
 
 
 def _groups_in(data: DataSet) -> pl.DataFrame:

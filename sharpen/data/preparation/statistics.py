@@ -13,6 +13,7 @@ import polars as pl
 from sharpen.data.dataset import SPLITS, DataSet
 from sharpen.data.preparation.sources import Sources
 from sharpen.data.preparation.splits.leaks import Leaks
+from sharpen.data.preparation.splits.notes import split_notes
 from sharpen.data.preparation.working_set import WorkingSet
 from sharpen.data.readers import ReadReport
 from sharpen.data.readers.rows import SHOWN_FAULTS
@@ -53,6 +54,7 @@ def statistics(working_set: WorkingSet, sources: Sources, report: ReadReport, le
         },
         "dropped": dict(sorted({**sources.counts, **working_set.counts}.items())),
         "leaks": leaks.counts,
+        "splitting": working_set.splitting,
         "shared_positives_kept": leaks.shared,
         "notices": dict(sorted(report.notices.items())),
         "words": {"query": _words(data.queries["text"]), "passage": _words(data.corpus["text"])},
@@ -127,6 +129,7 @@ def notes(stats: Mapping[str, Any]) -> list[str]:
                 f"note: {count:,} {split} queries share a positive passage with a held-out query and were kept; "
                 "leak_check query_and_passage would remove them"
             )
+    lines += split_notes(stats)
     lines += _notices(stats["notices"])
     if not stats["splits"]["dev"]["queries"]:
         lines.append("note: there is no dev query, so training cannot be watched on held-out data")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
+import numpy as np
 import polars as pl
 
 from sharpen.data.dataset import OF_PAIRS, DataSet
-from sharpen.data.relevance import relevant
+from sharpen.data.relevance import MASKED, relevant
 
 
 @dataclass
@@ -18,16 +20,20 @@ class WorkingSet:
         data: the data set as it is now.
         counts: what was merged or left out -> how often.
         brought_splits: the splits that the input brings; all others are cut.
+        read_examples: (n,) hashes of all examples that were read, sorted, where a part of them is left out; else None.
+        splitting: how the splits came about and what of the training queries was selected, for `stats.json`.
     """
 
     data: DataSet
     counts: dict[str, int] = field(default_factory=dict)
     brought_splits: set[str] = field(default_factory=set)
+    read_examples: np.ndarray | None = None
+    splitting: dict[str, Any] = field(default_factory=dict)
 
     @property
     def positives(self) -> pl.DataFrame:
         """query_id and passage_id of the positive pairs, and of those with a label of their similarity."""
-        pairs = [relevant(self.data.qrels), self.data.similarity_labels]
+        pairs = [relevant(self.data.qrels).filter(pl.col("split") != MASKED), self.data.similarity_labels]
         return pl.concat([table.select("query_id", "passage_id") for table in pairs]).unique()
 
     @property
@@ -41,6 +47,21 @@ class WorkingSet:
         before = self.data.queries.height
         self.data = of_queries(self.data, queries)
         self.counts[reason] = before - self.data.queries.height
+
+    def mask(self, pairs: pl.DataFrame) -> None:
+        """Train on these pairs (query_id, passage_id) no more; their passages are no negatives either."""
+        labelled = self.data.qrels.join(
+            pairs.select("query_id", "passage_id", masked=pl.lit(True)),
+            on=["query_id", "passage_id"],
+            how="left",
+            maintain_order="left",
+        )
+        split = pl.when("masked").then(pl.lit(MASKED)).otherwise("split").alias("split")
+        labels = self.data.similarity_labels.join(
+            pairs, on=["query_id", "passage_id"], how="anti", maintain_order="left"
+        )
+        masked = labelled.with_columns(split).drop("masked")
+        self.data = replace(self.data, qrels=masked, similarity_labels=labels)
 
     def reassign(self, split_of: pl.DataFrame) -> None:
         """Give queries another split; `split_of` has query_id and split."""

@@ -7,6 +7,7 @@ import polars as pl
 from sharpen.data.dataset import OF_PAIRS, SPLITS, DataSet
 from sharpen.data.readers.data_format import DataFormat, InputFile, last_part
 from sharpen.data.readers.rows import ReadReport
+from sharpen.data.relevance import MASKED
 from sharpen.data.task_type import TaskType
 from sharpen.errors import InputError
 from sharpen.store import storage
@@ -72,7 +73,8 @@ def _fault_of(data: DataSet) -> str:
                 return f"{referring}: {key} {unknown[key][0]!r} is not in {name}"
     for name in ("queries", "qrels", "similarity_labels"):
         table = getattr(data, name)
-        if other := sorted(set(table["split"].unique() if "split" in table.columns else ()) - set(SPLITS)):
+        known = {*SPLITS, MASKED} if name == "qrels" else {*SPLITS}
+        if other := sorted(set(table["split"].unique() if "split" in table.columns else ()) - known):
             return f"{name}: {other[0]!r} is no split; expected {', '.join(SPLITS)}"
     if not data.teacher_scores["score"].is_finite().all():
         return "teacher_scores: a score is not a finite number"

@@ -1,25 +1,18 @@
-"""Cutting queries into train, dev and test so that nothing is shared between the splits.
+"""Which components of queries are held out as dev and test.
 
-Queries that share a positive passage, a text or a group (a source file) stand in one component of the graph that
-these make, and a component is never cut. Which components are held out is drawn by a hash of their names, so that
-training again on more data rarely moves a query from one split to another.
+It is drawn by a hash of their names, so that training again on more data rarely moves a query from one split to
+another, or decided by time: the newest are held out.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-import polars as pl
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
-
-from sharpen.data.text import key_id
-
 LEAST_OF_TARGET, MOST_OF_TARGET = 0.9, 1.1
-GROUPS = {"text_key": pl.UInt64, "group": pl.String}
+TRAIN = "train"
 
 
 @dataclass(frozen=True)
@@ -30,6 +23,14 @@ class Slice:
     share: float
     most: int
 
+    def target(self, queries: int) -> float:
+        """How many of so many queries it should get."""
+        return min(self.share * queries, self.most)
+
+    def largest(self, queries: int) -> float:
+        """The most queries of a component that it takes: half of its target, so that no single file makes a test."""
+        return max(1, self.target(queries) / 2)
+
 
 def lot(seed: int, name: str) -> float:
     """A number in [0, 1) drawn for a name: the same for the same seed and name, on every machine."""
@@ -37,83 +38,77 @@ def lot(seed: int, name: str) -> float:
     return (int.from_bytes(digest, "big") >> 11) / 2**53
 
 
-def components_of(queries: pl.DataFrame, positives: pl.DataFrame, groups: pl.DataFrame) -> pl.Series:
-    """The component of each query, as a name.
-
-    Args:
-        queries: query_id, text_key (the same for texts that are the same).
-        positives: query_id, passage_id of positive pairs of these queries.
-        groups: text_key, group: queries of one group belong together; may be empty.
-
-    Returns:
-        One name per row of `queries`: the smallest group or, without groups, the smallest text key of the component.
-        It depends neither on ids nor on the order of rows.
-    """
-    text_ids = pl.Series("text_id", map(key_id, queries["text_key"]), dtype=pl.String)
-    queries = queries.select("query_id", "text_key", text_ids)
-    grouped = queries.join(groups, on="text_key", how="left")
-    links = pl.concat(
-        [
-            positives.select("query_id", node=pl.lit("p:") + pl.col("passage_id")),
-            queries.select("query_id", node=pl.lit("t:") + pl.col("text_id")),
-            grouped.drop_nulls("group").select("query_id", node=pl.lit("g:") + pl.col("group")),
-        ]
-    )
-    position = queries.select("query_id").with_row_index("row")
-    edges = links.join(position, on="query_id").with_columns(node=pl.col("node").rank("dense") - 1)
-    rows = edges["row"].to_numpy().astype(np.int64)
-    nodes = edges["node"].to_numpy().astype(np.int64) + queries.height
-    size = int(nodes.max()) + 1 if len(nodes) else queries.height
-    graph = coo_array((np.ones(len(rows), np.int8), (rows, nodes)), shape=(size, size))
-    _, labels = connected_components(graph, directed=False)
-    # a leading 0 sorts groups before texts: files keep their names when their functions change
-    names = grouped.group_by("query_id").agg(
-        name=pl.min_horizontal(pl.lit("0") + pl.col("group").min(), pl.lit("1") + pl.col("text_id").min())
-    )
-    labelled = queries.select("query_id").with_columns(label=pl.Series(labels[: queries.height]))
-    return labelled.join(names, on="query_id", how="left", maintain_order="left").select(
-        pl.col("name").min().over("label")
-    )["name"]
-
-
-def assign(sizes: dict[str, int], slices: list[Slice], seed: int) -> dict[str, str]:
+def assign(
+    sizes: Mapping[str, int],
+    slices: list[Slice],
+    seed: int,
+    *,
+    fixed: Mapping[str, int] | None = None,
+    newest: Mapping[str, int] | None = None,
+) -> dict[str, str]:
     """Component -> split for the components that are cut out; all others stay in train.
 
-    Every component draws a lot in [0, 1), and every slice owns an interval as wide as its share. A slice takes the
-    components in its interval, up to `MOST_OF_TARGET` of its share, and goes on behind the interval while it has less
-    than `LEAST_OF_TARGET`. So with many components a query keeps its split when data are added, and with few the
-    splits still have about their sizes. A component larger than half a slice is not taken, so that no single file
-    makes a test set. A slice that would stay empty gets the smallest component, and train keeps one always.
+    By hash: every component draws a lot in [0, 1), and every slice owns an interval as wide as its share. A slice takes
+    the components in its interval, up to `MOST_OF_TARGET` of its share, and goes on behind the interval while it has
+    less than `LEAST_OF_TARGET`. So with many components a query keeps its split when data are added, and with few the
+    splits still have about their sizes. By time: a slice takes the newest components until it has its share; of equally
+    new ones the lot decides.
+
+    A component larger than `Slice.largest` is not taken. A slice that would stay empty gets the smallest component, by
+    time the newest, and train keeps one always.
 
     Args:
         sizes: component -> number of queries.
         slices: what to cut out; their intervals lie one behind the other from 0.
         seed: seed of the lots.
+        fixed: split -> queries that are in it already, whatever is drawn; none of them is in `sizes`.
+        newest: component -> time of its newest query, for a cut by time; a component that is not in it stays in train.
     """
+    fixed = fixed or {}
+    queries = sum(sizes.values()) + sum(fixed.values())
     lots = {name: lot(seed, name) for name in sizes}
     taken: dict[str, str] = {}
     start = 0.0
     for part in slices:
-        left = sorted((name for name in sizes if name not in taken), key=lambda name: ((lots[name] - start) % 1, name))
-        inside = {name for name in left if (lots[name] - start) % 1 < part.share}
-        chosen = _fill(part, {name: sizes[name] for name in left}, inside, sum(sizes.values()))
-        if not chosen and part.share and len(left) > 1:
-            smallest = min(left, key=lambda name: (sizes[name], lots[name]))
-            chosen = [smallest] if sizes[smallest] <= part.most else []
-        taken |= dict.fromkeys(chosen[: len(left) - 1], part.split)
+        left = [name for name in sizes if name not in taken and (newest is None or name in newest)]
+        if newest is None:
+            left.sort(key=lambda name: ((lots[name] - start) % 1, name))
+            inside = {name for name in left if (lots[name] - start) % 1 < part.share}
+        else:
+            left.sort(key=lambda name: (-newest[name], lots[name], name))
+            inside = set()
+        least = LEAST_OF_TARGET if newest is None else 1.0
+        before = fixed.get(part.split, 0)
+        chosen = _fill(part, {name: sizes[name] for name in left}, inside, queries, before, least)
+        spare = len(sizes) - len(taken) - (0 if fixed.get(TRAIN) else 1)
+        if not chosen and not before and part.share and left and spare > 0:
+            first = left[0] if newest else min(left, key=lambda name: (sizes[name], lots[name]))
+            chosen = [first] if sizes[first] <= part.most else []
+        taken |= dict.fromkeys(chosen[: max(0, spare)], part.split)
         start += part.share
     return taken
 
 
-def _fill(part: Slice, sizes: dict[str, int], inside: set[str], queries: int) -> list[str]:
-    """The components that a slice takes, of those in `sizes`, in this order; `inside` are in its interval."""
-    target = min(part.share * queries, part.most)
+def _fill(
+    part: Slice, sizes: Mapping[str, int], inside: set[str], queries: int, before: int, least: float
+) -> list[str]:
+    """The components that a slice takes, of those in `sizes`, in this order.
+
+    Args:
+        part: the slice.
+        sizes: component -> number of queries.
+        inside: components that are in its interval.
+        queries: of all splits.
+        before: queries that the slice has already.
+        least: share of its target with which it looks no further than its interval.
+    """
+    target = part.target(queries)
     most = min(math.ceil(MOST_OF_TARGET * target), part.most)
-    chosen, total = [], 0
+    chosen, total = [], before
     for name, size in sizes.items():
-        if name not in inside and total >= LEAST_OF_TARGET * target:
+        if name not in inside and total >= least * target:
             break
-        if size <= max(1, target / 2) and total + size <= most:
+        if size <= part.largest(queries) and total + size <= most:
             chosen.append(name)
             total += size
     return chosen

@@ -2,68 +2,180 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import polars as pl
 
 from sharpen.data.dataset import with_groups
+from sharpen.data.preparation.data_plan import DataPlan
 from sharpen.data.preparation.settings import DataSettings
-from sharpen.data.preparation.splits.assignment import Slice, assign, components_of, lot
-from sharpen.data.preparation.splits.leaks import Leaks, describe, find_leaks, refuse, splits_without_passages_of_others
+from sharpen.data.preparation.splits.assignment import TRAIN, Slice, assign, lot
+from sharpen.data.preparation.splits.components import add_units, components_of, cut_large
+from sharpen.data.preparation.splits.earlier import earlier_splits, join_earlier
+from sharpen.data.preparation.splits.leaks import HELD_OUT, Leaks, describe, find_leaks, leak_rules, refuse
+from sharpen.data.preparation.splits.selection import Selection
 from sharpen.data.preparation.working_set import WorkingSet
+from sharpen.data.relevance import MASKED
 from sharpen.data.text import key_id
+from sharpen.data.window import Window
 from sharpen.errors import InputError
 
 
-def make_splits(work: WorkingSet, groups: pl.DataFrame, settings: DataSettings) -> Leaks:
-    """Cut the dev and test splits that the input does not bring, remove leaks, apply the limits.
+def make_splits(
+    work: WorkingSet,
+    groups: pl.DataFrame,
+    settings: DataSettings,
+    plan: DataPlan | None = None,
+    windows: Mapping[str, Window] | None = None,
+) -> Leaks:
+    """Cut the dev and test splits that the input does not bring, remove leaks, select what is trained on.
 
     Queries with neither a positive passage nor a label are left out first, since they can be neither trained on nor
-    answered. Every
-    query gets a group: its own, else the component by which splits are cut, else, where none are cut, its id.
+    answered. Every query gets a group: its own, else the component by which splits are cut, else, where none are cut,
+    its id.
 
     Args:
         work: the data; changed in place.
         groups: text_key, group of queries that belong together.
         settings: shares, limits and what to do about leaks.
+        plan: what earlier runs fix, and what is trained on; None: nothing, and everything.
+        windows: source of training data -> the window of its rows.
 
     Raises:
         InputError: leaks where they are forbidden, or a train or test split without queries.
+        NothingNew: nothing is left that may be trained on.
     """
-    leaks = Leaks()
+    plan, leaks = plan or DataPlan(), Leaks()
     in_several_splits = _one_split_each(work, leaks)
     work.filter(work.data.queries.join(work.usable, on="query_id", how="semi"), "queries_without_positive")
     work.brought_splits = set(work.data.queries["split"])
-    _cut(work, groups, settings)
+    selection = Selection.of(work, plan, windows or {})
+    _cut(work, groups, settings, plan, selection)
     work.data = replace(work.data, queries=with_groups(work.data.queries))
-    passages = splits_without_passages_of_others(settings.leak_check, work.brought_splits)
-    find_leaks(work.data.queries, work.data.qrels, leaks, passages=passages)
+    find_leaks(work.data.queries, work.data.qrels, leaks, leak_rules(settings, work.brought_splits, groups))
     if settings.on_leak == "fail":
         refuse(leaks, work.data.queries, in_several_splits)
     work.filter(work.data.queries.filter(~pl.col("query_id").is_in(list(leaks.query_ids))), "leaking_queries")
+    work.mask(leaks.masked)
+    work.counts["positives_masked"] = leaks.masked.height
+    selection.apply(work, settings.seed)
     _limit(work, settings)
     _check(work, leaks, settings)
     return leaks
 
 
-def _cut(work: WorkingSet, groups: pl.DataFrame, settings: DataSettings) -> None:
-    brought = work.brought_splits
+def _cut(work: WorkingSet, groups: pl.DataFrame, settings: DataSettings, plan: DataPlan, selection: Selection) -> None:
     slices = [
-        Slice("test", 0.0 if "test" in brought else settings.test_share, settings.max_test_queries),
-        Slice("dev", 0.0 if "dev" in brought else settings.dev_share, settings.max_dev_queries),
+        Slice("test", settings.test_share, settings.max_test_queries),
+        Slice("dev", settings.dev_share, settings.max_dev_queries),
     ]
-    train = work.data.queries.filter(pl.col("split") == "train")
-    if train.is_empty() or not any(part.share for part in slices):
+    slices = [part for part in slices if part.share and part.split not in work.brought_splits]
+    train = work.data.queries.filter(pl.col("split") == TRAIN)
+    if train.is_empty() or not slices:
         return
-    named = train.select("query_id", component=components_of(train, work.positives, groups))
+    earlier = earlier_splits(train, plan if settings.freeze_splits else replace(plan, held_out=""))
+    earlier = earlier.filter(pl.col("earlier").is_in([TRAIN, *(part.split for part in slices)]))
+    held_out = earlier.filter(pl.col("earlier") != TRAIN)
+    selection.drop_held_out(work, held_out)
+    grouped = groups.clear() if settings.split_groups else groups
+    queries = train.join(selection.older, on="query_id", how="anti", maintain_order="left")
+    if queries.is_empty():
+        return
+    units = add_units(queries, work.positives, grouped, settings.split_by)
+    largest = max(part.largest(units.height) for part in slices)
+    large = units.filter(pl.len().over("unit") > largest)
+    cut = settings.split_by == "group" and settings.large_components == "cut"
+    if cut:
+        units = cut_large(units, grouped, largest)
+    units = units.join(earlier, on="query_id", how="left", maintain_order="left")
+    split_of = _splits_of_units(units, slices, settings)
+    moved = units.join(split_of, on="unit", how="left", maintain_order="left").select(
+        "query_id", split=pl.coalesce("earlier", "drawn").fill_null(TRAIN)
+    )
+    named = units.join(moved.rename({"split": "now"}), on="query_id", maintain_order="left")
+    named = _independent_groups(named, work.positives, grouped) if cut or settings.split_by != "group" else named
     # what is never split is the group of queries that bring none; the first character only says what names it
-    component = named.select("query_id", own=pl.col("component").str.slice(1))
-    queries = work.data.queries.join(component, on="query_id", how="left", maintain_order="left")
-    work.data = replace(work.data, queries=queries.with_columns(group=pl.coalesce("group", "own")).drop("own"))
-    sizes = dict(named.group_by("component").len().iter_rows())
-    taken = assign(sizes, slices, settings.seed)
-    split_of = pl.DataFrame({"component": list(taken), "split": list(taken.values())}, schema=["component", "split"])
-    work.reassign(named.join(split_of.cast(pl.String), on="component").select("query_id", "split"))
+    component = named.select("query_id", component=pl.col("component").str.slice(1))
+    joined = work.data.queries.join(component, on="query_id", how="left", maintain_order="left")
+    work.data = replace(
+        work.data, queries=joined.with_columns(group=pl.coalesce("group", "component")).drop("component")
+    )
+    work.reassign(moved.filter(pl.col("split") != TRAIN))
+    work.splitting |= _facts(named, settings, large)
+
+
+def _splits_of_units(units: pl.DataFrame, slices: list[Slice], settings: DataSettings) -> pl.DataFrame:
+    """unit and drawn, the split of its queries that no earlier run knows; of units that are held out or joined."""
+    newest = pl.col("time").max().to_physical() if "time" in units.columns else pl.lit(None, dtype=pl.Int64)
+    table = units.group_by("unit").agg(
+        size=pl.len(),
+        new=pl.col("earlier").is_null().sum(),
+        newest=newest,
+        **{split: (pl.col("earlier") == split).sum() for split in (TRAIN, *HELD_OUT)},
+    )
+    fixed = dict(units.drop_nulls("earlier").group_by("earlier").len().iter_rows())
+    joined = join_earlier(table, slices, fixed)
+    for unit, new in table.filter(pl.col("unit").is_in(list(joined))).select("unit", "new").iter_rows():
+        fixed[joined[unit]] = fixed.get(joined[unit], 0) + new
+    free = table.filter(pl.col("new") == pl.col("size"))
+    times = None
+    if settings.split_by == "time":
+        times = dict(free.drop_nulls("newest").select("unit", "newest").iter_rows())
+        if table["newest"].null_count() == table.height:
+            raise InputError(
+                "data.split_by is time, but no training query has a time; name the column (columns: {...: time}) or "
+                "split by group"
+            )
+    sizes = dict(free.select("unit", "size").iter_rows())
+    drawn = joined | assign(sizes, slices, settings.seed, fixed=fixed, newest=times)
+    schema = {"unit": pl.String, "drawn": pl.String}
+    return pl.DataFrame({"unit": list(drawn), "drawn": list(drawn.values())}, schema=schema)
+
+
+def _independent_groups(named: pl.DataFrame, positives: pl.DataFrame, groups: pl.DataFrame) -> pl.DataFrame:
+    """The queries, the component of the held-out ones made anew of those in the same split.
+
+    What was cut hangs together with train. Queries of one split that share a passage are no independent evidence.
+    """
+    parts = [named.filter(~pl.col("now").is_in(HELD_OUT))]
+    for split in HELD_OUT:
+        queries = named.filter(pl.col("now") == split)
+        if not queries.is_empty():
+            parts.append(queries.with_columns(components_of(queries, positives, groups).alias("component")))
+    return pl.concat(parts)
+
+
+def _facts(named: pl.DataFrame, settings: DataSettings, large: pl.DataFrame) -> dict[str, object]:
+    """How the splits came about, for `stats.json`.
+
+    Args:
+        named: query_id, unit, earlier (null: new), now (its split), and time where there is one.
+        settings: how splits are cut.
+        large: the queries of components that no split takes whole, with their component.
+    """
+    from_earlier = named.drop_nulls("earlier").group_by("earlier").len()
+    new = named.filter(pl.col("earlier").is_null()).group_by("now").len()
+    facts: dict[str, object] = {
+        "split_by": settings.split_by,
+        "earlier": dict(from_earlier.sort("earlier").iter_rows()),
+        "new": dict(new.sort("now").iter_rows()),
+        "large_components": {
+            "components": large["component"].n_unique(),
+            "queries": large.height,
+            "cut": settings.split_by != "group" or settings.large_components == "cut",
+        },
+    }
+    if settings.split_by == "time":
+        facts |= {"queries_without_time": named["time"].null_count(), "first_time": {}, "ties": {}}
+        newest = named.filter(pl.col("earlier").is_null()).with_columns(newest=pl.col("time").max().over("unit"))
+        for split in ("test", "dev"):
+            first = newest.filter(pl.col("now") == split)["newest"].min()
+            if first is not None:
+                equal = newest.filter(pl.col("newest") == first).group_by("now").len()
+                facts["first_time"][split] = first.isoformat()  # type: ignore[index,union-attr]
+                facts["ties"][split] = equal["len"].sum() if equal.height > 1 else 0  # type: ignore[index]
+    return facts
 
 
 def _one_split_each(work: WorkingSet, leaks: Leaks) -> set[str]:
@@ -72,7 +184,9 @@ def _one_split_each(work: WorkingSet, leaks: Leaks) -> set[str]:
     A query of a BEIR folder may be judged in several splits; it belongs to the last of them, where it is held out.
     """
     split_of_query = work.data.queries.select("query_id", query_split="split")
-    other = work.data.qrels.join(split_of_query, on="query_id").filter(pl.col("split") != pl.col("query_split"))
+    other = work.data.qrels.join(split_of_query, on="query_id").filter(
+        (pl.col("split") != pl.col("query_split")) & (pl.col("split") != MASKED)
+    )
     for split, count in other.unique(["query_id", "split"]).group_by("split").len().iter_rows():
         leaks.counts.setdefault(split, {})["judged_in_several_splits"] = count
     keys = ["query_id", "passage_id", "split"]
@@ -108,10 +222,15 @@ def _check(work: WorkingSet, leaks: Leaks, settings: DataSettings) -> None:
             "python-source:stdlib"
         )
     if "test" not in splits:
-        if not settings.test_share:
-            raise InputError(
-                "no test query: test_share is 0 and the input has no test split; name eval_data, or raise it"
-            )
-        raise InputError(
-            "no test query: all queries hang together by shared passages, or there are too few; name eval_data"
-        )
+        raise InputError(f"no test query: {_why_no_test(work, settings)}")
+
+
+def _why_no_test(work: WorkingSet, settings: DataSettings) -> str:
+    if not settings.test_share:
+        return "test_share is 0 and the input has no test split; name eval_data, or raise it"
+    if trained := work.splitting.get("earlier", {}).get(TRAIN):
+        return f"champions of this model were trained on {trained:,} of the queries; bring new ones, or name eval_data"
+    return (
+        "all queries hang together by shared passages, or there are too few; name eval_data, or set large_components "
+        "to cut"
+    )

@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from sharpen.data.relevance import relevant
+from sharpen.data.preparation.settings import DataSettings
+from sharpen.data.relevance import MASKED, relevant
 from sharpen.errors import InputError
 
 SHOWN = 3
 HELD_OUT = ("dev", "test")
+PAIRS = {"query_id": pl.String, "passage_id": pl.String}
 
 
 @dataclass
@@ -22,59 +24,107 @@ class Leaks:
         query_ids: queries to remove.
         counts: split -> reason (the first that applies) -> queries to remove.
         shared: split -> queries that share a positive with a held-out split where that is no leak.
+        masked: query_id, passage_id of positives that training queries share with a held-out split, of queries that
+            have others to be trained on.
     """
 
     query_ids: set[str] = field(default_factory=set)
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
     shared: dict[str, int] = field(default_factory=dict)
+    masked: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=PAIRS))
 
     def total(self, split: str) -> int:
         """Leaking queries of one split."""
         return sum(self.counts.get(split, {}).values())
 
 
-def splits_without_passages_of_others(leak_check: str, brought: Collection[str]) -> set[str]:
-    """The held-out splits of which no other query may share a positive passage.
+@dataclass(frozen=True)
+class LeakRules:
+    """What counts as a leak into dev or test besides the same query, and what is done about it.
 
-    Args:
-        leak_check: the setting.
-        brought: splits that the input brings. There one passage may answer queries of several splits, as in most
-            benchmarks: 257 of the 809 training queries of SciFact share one with test.
+    Attributes:
+        passages: held-out splits of which no other query may share a positive passage; with others that is counted.
+        groups: text_key, group: no other query may be of a group of a held-out query of the splits `grouped`.
+        grouped: these splits.
+        mask: whether a training query that shares a positive is trained on with its others, instead of left out.
     """
-    if leak_check == "query":
-        return set()
-    return {split for split in HELD_OUT if leak_check != "auto" or split not in brought}
+
+    passages: Collection[str]
+    groups: pl.DataFrame
+    grouped: Collection[str]
+    mask: bool = False
 
 
-def find_leaks(queries: pl.DataFrame, qrels: pl.DataFrame, leaks: Leaks, *, passages: Collection[str]) -> None:
+def leak_rules(settings: DataSettings, brought: Collection[str], groups: pl.DataFrame) -> LeakRules:
+    """The rules by the `settings`, for data of which the input brings the splits `brought`.
+
+    By default, a shared passage is a leak into a split that is cut by group or hash. In a split that the input brings,
+    one passage may answer queries of several splits, as in most benchmarks (257 of the 809 training queries of SciFact
+    share one with test), and new queries about old passages are what a split by time is for.
+    """
+    cut = [split for split in HELD_OUT if split not in brought]
+    passages = {
+        "query": [],
+        "query_and_passage": list(HELD_OUT),
+        "auto": [] if settings.split_by == "time" else cut,
+    }[settings.leak_check]
+    return LeakRules(passages, groups, [] if settings.split_groups else cut, settings.on_leak == "mask")
+
+
+def find_leaks(queries: pl.DataFrame, qrels: pl.DataFrame, leaks: Leaks, rules: LeakRules) -> None:
     """Add to `leaks` the queries of dev that leak into test, and those of train that leak into test or the rest of dev.
 
     Args:
         queries: query_id, text, text_key, split.
-        qrels: query_id, passage_id, grade.
-        passages: held-out splits with which a shared positive passage is a leak, too; with others it is counted.
+        qrels: query_id, passage_id, grade, split.
+        leaks: what was found before.
+        rules: what counts besides the same query.
     """
-    positives = relevant(qrels)
+    positives = relevant(qrels).filter(pl.col("split") != MASKED)
     for split, held_out in (("dev", ["test"]), ("train", ["test", "dev"])):
         others = queries.filter(pl.col("split").is_in(held_out) & ~pl.col("query_id").is_in(list(leaks.query_ids)))
         suspects = queries.filter(pl.col("split") == split)
+        strict = others.filter(pl.col("split").is_in(list(rules.passages)))
+        sharing = _sharing(suspects, positives, strict)
+        if split == "train" and rules.mask:
+            sharing = _mask(sharing, suspects, positives, leaks)
         reasons = {
             "same_text": suspects.join(others, on="text", how="semi"),
             "same_normalised_text": suspects.join(others, on="text_key", how="semi"),
-            "shared_positive": _sharing(suspects, positives, others.filter(pl.col("split").is_in(list(passages)))),
+            "shared_positive": suspects.join(sharing, on="query_id", how="semi"),
+            "same_group": _same_group(
+                suspects, others.filter(pl.col("split").is_in(list(rules.grouped))), rules.groups
+            ),
         }
         counts = leaks.counts.setdefault(split, {})
         for reason, found in reasons.items():
             new = set(found["query_id"]) - leaks.query_ids
             counts[reason] = len(new)
             leaks.query_ids |= new
-        leaks.shared[split] = len(set(_sharing(suspects, positives, others)["query_id"]) - leaks.query_ids)
+        shared = _sharing(suspects, positives, others).join(leaks.masked, on=["query_id", "passage_id"], how="anti")
+        leaks.shared[split] = len(set(shared["query_id"]) - leaks.query_ids)
+    leaks.masked = leaks.masked.filter(~pl.col("query_id").is_in(list(leaks.query_ids)))
 
 
 def _sharing(suspects: pl.DataFrame, positives: pl.DataFrame, others: pl.DataFrame) -> pl.DataFrame:
-    """The suspects with a positive passage that is a positive of one of the others."""
+    """query_id and passage_id of the suspects' positives that are a positive of one of the others."""
     answers = positives.join(others, on="query_id", how="semi")
-    return suspects.join(positives.join(answers, on="passage_id", how="semi"), on="query_id", how="semi")
+    pairs = positives.join(answers, on="passage_id", how="semi").join(suspects, on="query_id", how="semi")
+    return pairs.select("query_id", "passage_id")
+
+
+def _mask(sharing: pl.DataFrame, suspects: pl.DataFrame, positives: pl.DataFrame, leaks: Leaks) -> pl.DataFrame:
+    """The pairs of queries that have no other positive; those of all others become `leaks.masked`."""
+    remaining = positives.join(suspects, on="query_id", how="semi")
+    remaining = remaining.join(sharing, on=["query_id", "passage_id"], how="anti")
+    leaks.masked = sharing.join(remaining, on="query_id", how="semi")
+    return sharing.join(remaining, on="query_id", how="anti")
+
+
+def _same_group(suspects: pl.DataFrame, others: pl.DataFrame, groups: pl.DataFrame) -> pl.DataFrame:
+    """The suspects of a group of one of the others."""
+    of_others = groups.join(others, on="text_key", how="semi")
+    return suspects.join(groups.join(of_others, on="group", how="semi"), on="text_key", how="semi")
 
 
 def refuse(leaks: Leaks, queries: pl.DataFrame, in_several_splits: set[str]) -> None:
@@ -86,7 +136,7 @@ def refuse(leaks: Leaks, queries: pl.DataFrame, in_several_splits: set[str]) -> 
     shown = "; ".join(f"{query_id} {text[:60]!r}" for query_id, text in examples.select("query_id", "text").iter_rows())
     raise InputError(
         f"{len(leaking):,} training or dev queries leak into dev or test ({describe(leaks)}), for example {shown}; "
-        "remove them from the input, or set on_leak to drop"
+        "remove them from the input, or set on_leak to drop or mask"
     )
 
 

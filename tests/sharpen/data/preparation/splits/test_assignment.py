@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sharpen.data.preparation.splits.assignment import GROUPS, Slice, assign, components_of, lot
+from sharpen.data.preparation.splits.assignment import Slice, assign, lot
+from sharpen.data.preparation.splits.components import GROUPS, components_of
 
 KEYS = {"text_key": pl.UInt64}
 NO_GROUPS = pl.DataFrame(schema=GROUPS)

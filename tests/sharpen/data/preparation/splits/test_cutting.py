@@ -10,8 +10,8 @@ import pytest
 from sharpen.data.preparation.merging import merge
 from sharpen.data.preparation.settings import DataSettings
 from sharpen.data.preparation.splits import make_splits
-from sharpen.data.preparation.splits.assignment import GROUPS
-from sharpen.data.preparation.splits.leaks import splits_without_passages_of_others
+from sharpen.data.preparation.splits.components import GROUPS
+from sharpen.data.preparation.splits.leaks import leak_rules
 from sharpen.data.preparation.working_set import WorkingSet
 from sharpen.data.readers import read_dataset
 from sharpen.errors import InputError
@@ -64,8 +64,14 @@ def test_leaks_are_dropped_and_counted(tmp_path: Path) -> None:
         "q9": "test",
     }
     assert leaks.counts == {
-        "dev": {"same_text": 0, "same_normalised_text": 0, "shared_positive": 1},
-        "train": {"judged_in_several_splits": 1, "same_text": 1, "same_normalised_text": 1, "shared_positive": 1},
+        "dev": {"same_text": 0, "same_normalised_text": 0, "shared_positive": 1, "same_group": 0},
+        "train": {
+            "judged_in_several_splits": 1,
+            "same_text": 1,
+            "same_normalised_text": 1,
+            "shared_positive": 1,
+            "same_group": 0,
+        },
     }
     assert leaks.shared == {"dev": 0, "train": 0}
     assert draft.counts["leaking_queries"] == 4
@@ -106,10 +112,16 @@ def test_a_benchmark_whose_claims_share_abstracts_keeps_its_training_queries(tmp
 
 def test_a_split_that_is_cut_here_shares_no_passage_with_the_one_that_the_input_brings(tmp_path: Path) -> None:
     """Test is brought, dev is cut from train: what auto allows for test it does not allow for dev."""
-    assert splits_without_passages_of_others("auto", {"train", "test"}) == {"dev"}
-    assert splits_without_passages_of_others("auto", {"train"}) == {"dev", "test"}
-    assert splits_without_passages_of_others("query", {"train"}) == set()
-    assert splits_without_passages_of_others("query_and_passage", {"train", "test", "dev"}) == {"dev", "test"}
+
+    def strict(check: str, brought: set[str], **more: str) -> list[str]:
+        return list(leak_rules(DataSettings(leak_check=check, **more), brought, NO_GROUPS).passages)
+
+    assert strict("auto", {"train", "test"}) == ["dev"]
+    assert strict("auto", {"train"}) == ["dev", "test"]
+    assert strict("query", {"train"}) == []
+    assert strict("query_and_passage", {"train", "test", "dev"}) == ["dev", "test"]
+    # new queries about old passages are what a split by time is for
+    assert strict("auto", {"train"}, split_by="time") == []
     folder = write_beir(
         tmp_path / "set",
         [passage(n) for n in range(40)],

@@ -105,6 +105,26 @@ def test_from_rows_to_a_better_model(rows: Path, tiny_model: Path, tmp_path: Pat
     assert not any(folder.parent.exists() for folder in folders)
 
 
+def test_weights_and_a_corpus_beside_the_rows_reach_every_step(rows: Path, tiny_model: Path, tmp_path: Path) -> None:
+    beside = [{"_id": f"d{n}", "text": f"document {n} of the pool"} for n in range(300)]
+    pool, more = tmp_path / "pool.jsonl", tmp_path / "more.jsonl"
+    pool.write_text("".join(json.dumps(line) + "\n" for line in beside))
+    more.write_text("".join(json.dumps({"anchor": f"q {n}", "positive": f"a {n}"}) + "\n" for n in range(9)))
+    sources = [str(rows), {"address": str(more), "weight": 3, "in_batch": "own_group"}]
+    data = sharpen.load_dataset(sources, corpus=str(pool), test_share=0.25, dev_share=0)
+    assert set(data.corpus["passage_id"]) > {line["_id"] for line in beside}
+    negatives = sharpen.mine_hard_negatives(data, str(tiny_model), negative_number=8, **SHORT)
+    assert negatives.table["passage_id"].str.starts_with("d").any()
+    steps = {"max_steps": 2, "train_batch_size": 16, "train_group_size": 3}
+    training = sharpen.finetune(str(tiny_model), data, negatives, **steps, **SHORT).training
+    trained = training["sources"]["more"]
+    assert trained["queries_per_epoch"] > 1.8 * trained["queries"]
+    assert training["settings"]["no_inbatch_sources"] == ["more"]
+    measured = sharpen.evaluate(str(tiny_model), data, **SHORT)
+    assert measured.facts["passages"] == data.corpus.height
+    assert sharpen.build_index(data, str(tiny_model), quality_queries=0, **SHORT).passages == data.corpus.height
+
+
 def test_a_loaded_model_goes_in_as_it_is_now(data: sharpen.DataSet, tiny_model: Path) -> None:
     encoder = sharpen.load_model(tiny_model, **SHORT)
     trainable = sharpen.BiEncoderModel(str(tiny_model), True, "mean", max_length=24)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -183,6 +184,19 @@ def test_a_damaged_file_is_one_line(tmp_path: Path, name: str) -> None:
         read_dataset(str(path))
     [line] = caught.value.faults
     assert str(path) in line and ("again" in line)
+
+
+def test_the_examples_of_the_guide_are_read(tmp_path: Path) -> None:
+    guide = (Path(__file__).parents[5] / "docs" / "data.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```(json|csv)\n(.*?)```", guide, re.DOTALL)
+    assert len(blocks) == 4
+    for number, (kind, text) in enumerate(blocks):
+        path = tmp_path / f"{number}.{kind}"
+        # objects one below the other, of which one may be written on several lines
+        array = text.replace("}\n{", "},{")
+        path.write_text(f"[{array}]" if kind == "json" else text, encoding="utf-8")
+        data, report = read(path)
+        assert data.queries.height and not report.counts and not report.notices, text
 
 
 def test_a_data_set_of_the_hub_is_read_from_the_cache_without_a_network(

@@ -24,7 +24,7 @@ from sharpen.metrics import means
 
 SAMPLE = Path(__file__).with_name(GENERAL)
 # A step's fingerprint follows its code; a changed sample shows in it by this.
-SAMPLE_SHA256 = ""
+SAMPLE_SHA256 = "894daef1227bf659c7dc6124033cf938ea26bb0d640a0cacd2d3c5dd9e41aabc"
 
 
 @dataclass(frozen=True)

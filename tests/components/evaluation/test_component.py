@@ -44,7 +44,13 @@ def test_a_fault_of_the_user_fails_the_step_without_a_traceback(runner, capfd):
 @pytest.mark.model
 def test_before_then_tuned_then_with_a_new_champion(runner, tiny_model):
     data = str(write_beir(runner / "data", queries=10, passages=60))
-    before = evaluation_before(base_model=str(tiny_model), champion_model="", **measured(data))
+    settings = json.dumps({"resamples": 100, "systems": ["bm25", "fusion"], "judge_pairs": 5, "guard_data": data})
+    before = evaluation_before(base_model=str(tiny_model), champion_model="", **measured(data, settings=settings))
+    systems = before.outputs["systems"]
+    bm25 = str(runner / "runs" / "one" / "evaluation-before" / "systems" / "bm25")
+    # what needs no tuned model is measured once; what does, when there is one
+    assert json.loads(systems) == {"bm25": bm25} and storage.is_complete(bm25)
+    assert not (Path(before.outputs["base"]) / "judge.csv").exists()
     address = before.outputs["base"]
     assert address == str(runner / "runs" / "one" / "evaluation-before" / "base")
     assert storage.is_complete(address) and before.outputs["champion"] == ""
@@ -52,10 +58,17 @@ def test_before_then_tuned_then_with_a_new_champion(runner, tiny_model):
     report = Path(before.outputs["before_report"].path)
     assert report.read_bytes() == (Path(address) / "report.html").read_bytes()
 
-    tuned = run(str(tiny_model), data, name="evaluation-tuned", base=address)
+    tuned = run(str(tiny_model), data, name="evaluation-tuned", base=address, systems=systems, settings=settings)
     assert tuned.outputs["tuned_evaluation"].metadata["split"] == "test"
     folder = runner / "runs" / "one"
-    assert set(json.loads((folder / "evaluation-tuned" / "comparison.json").read_text())["against"]) == {"base"}
+    against = json.loads((folder / "evaluation-tuned" / "comparison.json").read_text())["against"]
+    assert {name: one["reference"] for name, one in against.items()} == {
+        "base": address,
+        "bm25": bm25,
+        "fusion": str(folder / "evaluation-tuned-systems" / "fusion"),
+    }
+    assert list(json.loads((folder / "evaluation-tuned" / "guard.json").read_text())["against"]) == ["base"]
+    assert (folder / "evaluation-tuned" / "judge.csv").is_file()
 
     again = run(str(tiny_model), data, name="again", base=address, new_champion=str(tiny_model))
     against = json.loads((Path(again.outputs["Output"]) / "comparison.json").read_text())["against"]

@@ -15,8 +15,8 @@ from pipeline.cluster.schedule_commands import schedule
 from pipeline.doctor.command import doctor
 from pipeline.local.interruption import end_steps_when_interrupted
 from pipeline.models.commands import models
+from pipeline.models.gc_command import gc
 from pipeline.models.options import Root
-from pipeline.store.clean_command import clean
 from sharpen.errors import GateRejected, InputError, Overtaken
 
 app = typer.Typer(
@@ -29,10 +29,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 runs = typer.Typer(help="Finished runs, to compare them.", no_args_is_help=True)
-store = typer.Typer(
-    help="The embedded S3 store of this folder; what runs left in it or in another.", no_args_is_help=True
-)
+store = typer.Typer(help="The embedded S3 store of this folder.", no_args_is_help=True)
 app.command()(doctor)
+app.command()(gc)
 app.add_typer(models, name="models")
 app.add_typer(runs, name="runs")
 app.add_typer(store, name="store")
@@ -219,9 +218,6 @@ def env() -> None:
 
     for name, value in EmbeddedStore(WORK / "store").env().items():
         typer.echo(f"export {name}={shlex.quote(value)}")
-
-
-store.command()(clean)
 
 
 def main() -> None:

@@ -20,10 +20,11 @@ from sharpen.notifications import notify
 from sharpen.registry.last_run import SKIP
 from sharpen.registry.outcome import Outcome, find_outcome
 from sharpen.registry.report import CANCELLED, FAILED, SUCCEEDED, RunEnd, run_event, run_page
+from sharpen.registry.retention import running
 from sharpen.reports.html_page import message_page
 from sharpen.run_context import run_id
 from sharpen.store import storage
-from sharpen.store.leftovers import sweep
+from sharpen.store.cleanup.leftovers import sweep
 from sharpen.terminal import printable
 
 AFTER_RETRY = "A retry leaves this page as it is: the page of the step promotion says how the run ended then."
@@ -67,6 +68,8 @@ def end_run(
     print(printable(f"{name}: {'; '.join(lines)}"))
     if event := run_event(end, name, outcome, run=run_id(), store=root):
         notify(event, settings.notification)
+    with contextlib.suppress(SharpenError):
+        running.end(root, run_id())
     # KFP puts the outputs of a run below <root>/<pipeline>/<run>
     runs, inside, _ = summary.uri.partition(f"/{run_id()}/")
     roots = [folder for folder in (root, runs if inside else "") if folder]

@@ -16,7 +16,7 @@ from pipeline.run_form import FORM, settings_of
 from sharpen.errors import InputError
 from sharpen.jobs import check_job
 from sharpen.reports.html_page import message_page
-from sharpen.run_context import STORE_VARIABLE
+from sharpen.run_context import STORE_VARIABLE, run_id
 from sharpen.terminal import printable
 
 
@@ -48,12 +48,14 @@ def make_plan(inputs: Mapping[str, Any], compiled: str) -> tuple[tuple[str, ...]
     from sharpen.registry import last_run, trained_queries
     from sharpen.registry.outcome import skipped_outcome
     from sharpen.registry.registry import champion_address
+    from sharpen.registry.retention import running
     from sharpen.retraining.change_detection import SKIP, plan_run
     from sharpen.retraining.fingerprint import fingerprint_inputs
 
     built = json.loads(compiled)
     settings = checked_settings(inputs, built)
     store, name, again = settings.store, settings.model_name, settings.retraining
+    running.begin(store, run_id())
     last, champion = last_run.read(store, name), champion_address(store, name)
     start = champion if again.start_from == "champion" and champion else settings.base_model
     model = _Model(champion, start, trained_queries.newest(store, name))

@@ -27,6 +27,7 @@ from pipeline.store.server import BUCKET, EmbeddedStore
 from sharpen import exit_status
 from sharpen.errors import InputError, StepFailed
 from sharpen.registry.outcome import find_outcome
+from sharpen.registry.retention import running
 from sharpen.run_context import RUN_VARIABLE
 from sharpen.store import local_store, storage
 
@@ -121,6 +122,7 @@ def run(settings: Settings, *, fresh: bool = False, image: str = "", launcher_im
         with (
             _runner(folder, settings, variables, in_containers=bool(images)) as runner,
             reusing(None if fresh else step_cache.fault),
+            running.during(root, name),
         ):
             decision = _execute(pipeline, arguments, runner, folder, cache, log)
         report = None

@@ -159,6 +159,11 @@ def reject(root: str, name: str, version: str, *, by: str, comment: str = "") ->
     return _decide(root, name, present, etag, REJECTED, by, comment)
 
 
+def forget(root: str, name: str, version: str) -> None:
+    """Delete what is recorded of a version that is deleted."""
+    storage.delete(_address(root, name, version))
+
+
 def _waiting(root: str, name: str, version: str) -> tuple[Approval, str]:
     present, etag = _read(root, name, version)
     if present is None or etag is None:

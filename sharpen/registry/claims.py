@@ -151,6 +151,25 @@ def take(folder: str, versions: str, content: str, run_id: str, known: Collectio
             return Ownership(address, version, claim, etag)
 
 
+def forget(folder: str, version: str) -> None:
+    """Give a version's number up for good, before the version is deleted: its content gets another number.
+
+    Args:
+        folder: address of the claims.
+        version: which.
+    """
+    address = storage.join(folder, f"{version}.json")
+    while True:
+        try:
+            claim, etag, _ = _read(address)
+            storage.write_json(address, asdict(replace(claim, content="", released=True)), if_match=etag)
+            return
+        except storage.NotFound:
+            return
+        except storage.PreconditionFailed:
+            continue
+
+
 def _wait(folder: str, versions: str, version: str) -> bool:
     """Wait for another promotion of the same model; True when it has finished the version, False when it has died."""
     told = float("-inf")

@@ -49,3 +49,20 @@ def test_a_promotion_that_is_killed_at_any_write_is_completed_by_the_next(root: 
             # a look whether a folder can be written may leave its file of 4 KB
             hidden = [path for path in Path(versions).iterdir() if is_internal_file(path.name)]
             assert {path.name.partition(".writing-")[0] for path in hidden} <= {".check"}
+
+
+@pytest.mark.processes
+def test_what_people_decide_is_finished_by_the_next_call_after_a_kill_at_any_write(root: str) -> None:
+    models = [storage.join(root, "runs", str(number)) for number in range(3)]
+    for number, model in enumerate(models):
+        with storage.publish(model, producer="finetuning") as folder:
+            (folder / "model.safetensors").write_text(f"w{number}")
+    command = [sys.executable, "-m", "tests.sharpen.registry.killed_decisions", root, *models]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    ends = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    for what, least in (("approve", 2), ("alias", 1), ("delete", 5)):
+        *killed, last = [end for end in ends if end["what"] == what]
+        assert {end["killed"] for end in killed} == {-9} and last["killed"] == 0, (what, done.stderr)
+        assert len(killed) >= least, (what, killed)
+    assert {end["again"] for end in ends} == {0}, done.stderr

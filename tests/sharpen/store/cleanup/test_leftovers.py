@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable
@@ -11,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from sharpen.store import leftovers, object_store, s3_client, storage
-from sharpen.store.leftovers import find_leftovers, sweep
+from sharpen.store import object_store, s3_client, storage
+from sharpen.store.cleanup import leftovers
+from sharpen.store.cleanup.leftovers import find_leftovers, sweep
 from sharpen.uri import parse_remote
 from tests.sharpen.store.store_proxy import StoreProxy, refusal
 
@@ -202,31 +202,3 @@ def test_on_a_disk_half_written_files_and_folders_go(tmp_path: Path) -> None:
     sweep([str(tmp_path)], 7)
     assert not dead.exists() and alive.exists()
     assert storage.open_artifact(str(tmp_path / "good")).is_dir()
-
-
-def test_the_command_shows_first_and_then_deletes(
-    s3: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from pipeline.cli import app
-
-    root = f"{s3}/by-hand"
-
-    def clean(*arguments: str) -> list[str]:
-        app(["store", "clean", root, "--days", "0.01", *arguments], standalone_mode=False)
-        return capsys.readouterr().out.splitlines()
-
-    checkpoint(f"{root}/dead/model-checkpoints/{HASH}", 2)
-    assert clean() == ["nothing is left over for 0.01 days"]
-    real = object_store.pages
-    monkeypatch.setattr(object_store, "pages", lambda remote, **more: map(a_day_older, real(remote, **more)))
-    shown = clean("--dry-run")
-    assert shown[0].startswith("checkpoints") and shown[0].endswith(f"  {root}/dead/model-checkpoints/{HASH}")
-    assert "1 days" in shown[0] and shown[-1] == "1 leftovers would be deleted, 0.0 MiB"
-    assert len(names(root)) == 2
-    assert clean()[-1] == "1 leftovers deleted, 0.0 MiB"
-    assert names(root) == set()
-
-
-def a_day_older(page: dict[str, Any]) -> dict[str, Any]:
-    aged = json.loads(json.dumps(page["Contents"]))
-    return {**page, "Contents": [{**item, "Age": item["Age"] + leftovers.DAY} for item in aged]}

@@ -137,8 +137,7 @@ def run_step(
         indexed=follows == INDEX,
         logs=logs,
     )
-    report = write_decided_report(root, name, run_id(), evaluation, ended.decision)
-    outcome = replace(outcome, report=report)
+    outcome = replace(outcome, report=write_decided_report(root, name, run_id(), evaluation, ended.decision))
     outcome.save(root, run_id())
     if follows != COMPARE_AGAIN:
         promoted = ended.version if ended.verdict == PROMOTE else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -14,7 +14,6 @@ from sharpen.terminal import printable
 
 LEFTOVER_DAYS: int = RetrainingSettings.model_fields["delete_leftovers_days"].default
 _FIELDS = RetentionSettings.model_fields
-Kind = Literal["leftovers", "runs", "vectors", "versions"]
 
 
 def gc(
@@ -27,9 +26,12 @@ def gc(
         float, typer.Option("--leftover-days", min=0, help=_FIELDS["leftover_days"].description)
     ] = LEFTOVER_DAYS,
     only: Annotated[
-        list[Kind] | None,
-        typer.Option("--only", help="Only these, may be repeated. leftovers: of runs that failed or were cancelled."),
-    ] = None,
+        str,
+        typer.Option(
+            "--only",
+            help="Only these, comma-separated: leftovers (of runs that failed), runs, vectors, versions.",
+        ),
+    ] = "",
     runs: Annotated[
         list[str] | None,
         typer.Option(
@@ -42,12 +44,15 @@ def gc(
 ) -> None:
     """Delete old runs, vectors and versions that no champion, alias or waiting version needs; first a dry run."""
     from pipeline.local.run import opened_store
+    from sharpen.errors import InputError
     from sharpen.registry.retention import KINDS, Garbage, find_garbage, running
 
     given = {"days": days, "versions": versions, "leftover_days": leftover_days}
     settings = RetentionSettings.checked(given, where="--")
     with opened_store(root, write=yes) as address:
-        kinds = tuple(only or KINDS)
+        kinds = tuple(part.strip() for part in only.split(",") if part.strip()) or KINDS
+        if unknown := [kind for kind in kinds if kind not in KINDS]:
+            raise InputError(f"--only: {', '.join(unknown)} is none of {', '.join(KINDS)}")
         if going := {"runs", "versions"} & {*kinds} and running.runs(address, days):
             typer.echo(printable(f"runs and versions are left, as a run goes on: {', '.join(going)}"))
 

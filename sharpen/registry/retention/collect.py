@@ -79,9 +79,8 @@ def find_garbage(
         InputError, StepFailed: the store cannot be read.
         SharpenError: a file that says what is needed is damaged; then nothing may go.
     """
-    places = [root, *runs]
     if "leftovers" in kinds:
-        for address in places:
+        for address in (root, *runs):
             for one in find_leftovers(address, settings.leftover_days):
                 yield Garbage("leftovers", one.kind, one.address, one.size, one.age, one.delete)
     if not {"runs", "vectors", "versions"} & {*kinds}:

@@ -1,8 +1,8 @@
 """Which folders need which: the addresses that a finished folder names in its own files.
 
 A version names its evaluation, the model that it was copied from, and what that was trained with; an evaluation its
-data and the evaluations that it compared with; and so on. What is reached from a version that stays, stays. Whom a model was
-only compared with it does not need: else the champions before it would stay for ever.
+data and the evaluations that it compared with; and so on. What is reached from a version that stays, stays. Whom a
+model was only compared with it does not need: else the champions before it would stay for ever.
 """
 
 from __future__ import annotations

@@ -117,7 +117,7 @@ def settings() -> None:
     from rich.console import Console
     from rich.markdown import Markdown
 
-    from pipeline.parameters import markdown
+    from pipeline.docs import markdown
 
     Console().print(Markdown(markdown()))
 

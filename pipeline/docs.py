@@ -8,7 +8,11 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 
-from pipeline.parameters import markdown
+from pydantic.fields import FieldInfo
+
+from components.command_line import describe_bounds, format_default
+from pipeline.parameters import every_setting
+from sharpen.data.source_settings import ClickSettings, SourceSettings
 
 ROOT = Path(__file__).parents[1]
 SETTINGS = ROOT / "docs" / "settings.md"
@@ -32,6 +36,26 @@ STYLE = (
 def settings_page() -> str:
     """The page's text: what a setting is called, its default, what is allowed, and what it means."""
     return HEAD + markdown()
+
+
+def markdown() -> str:
+    """All settings as Markdown: one table a group, and one of the settings of a source."""
+    tables: dict[str, list[str]] = {}
+    for name, field in every_setting():
+        title = f"`{name.partition('.')[0]}.`" if "." in name else "Top level"
+        tables.setdefault(title, []).append(_table_row(name, field))
+    tables["A source of `train_data` or `eval_data`"] = [
+        *(_table_row(name, field) for name, field in SourceSettings.model_fields.items() if name != "clicks"),
+        *(_table_row(f"clicks.{name}", field) for name, field in ClickSettings.model_fields.items()),
+    ]
+    head = ["", "| setting | default | allowed | meaning |", "|---|---|---|---|"]
+    return "\n\n".join("\n".join([f"## {title}", *head, *rows]) for title, rows in tables.items()) + "\n"
+
+
+def _table_row(name: str, field: FieldInfo) -> str:
+    default = "" if field.is_required() else format_default(field.get_default(call_default_factory=True)) or "(empty)"
+    allowed, meaning = (text.replace("|", "\\|") for text in (describe_bounds(field), field.description or ""))
+    return f"| `{name}` | {f'`{default}`' if default else 'required'} | {allowed} | {meaning} |"
 
 
 def rooms_svg() -> str:

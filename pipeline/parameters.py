@@ -15,13 +15,14 @@ from typing import Any, Self
 from pydantic import BaseModel, Field, model_validator
 from pydantic.fields import FieldInfo
 
-from components.command_line import describe_bounds, format_default, parse_value
+from components.command_line import parse_value
 from pipeline.images import check_job_image
 from pipeline.settings import PodSettings, RetrainingSettings, RoundsOfMining
 from pipeline.yaml_file import read_yaml
 from sharpen.data.preparation.settings import DataSettings
-from sharpen.data.source_settings import ClickSettings, SourceSettings, SourcesText, parse_sources
+from sharpen.data.source_settings import SourcesText, parse_sources
 from sharpen.errors import InputError
+from sharpen.evaluation.analysis.names import FULL
 from sharpen.evaluation.settings import EvaluationSettings, metric_names
 from sharpen.index.settings import StepSettings as IndexingSettings
 from sharpen.jobs.settings import OF_ONE_POD, JobSettings
@@ -79,6 +80,29 @@ class Settings(SettingsModel):
                 f"promotion: {', '.join(missing)} is not measured with evaluation.cutoffs {self.evaluation.cutoffs}; "
                 "change one of the two"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _gate_finds_its_figures(self) -> Self:
+        gate, measured = self.promotion, self.evaluation
+        missing = [
+            f"promotion.{rule} needs {setting}; set it"
+            for rule, wanted, setting, given in (
+                ("max_slice_regression", gate.max_slice_regression, "evaluation.slices", measured.slices),
+                ("max_guard_regression", gate.max_guard_regression, "evaluation.guard_data", measured.guard_data),
+                ("variant", gate.variant, "evaluation.variants", measured.variants),
+                *(
+                    (rule, getattr(gate, rule) is not None, "evaluation.variants", measured.variants)
+                    for rule in ("max_latency_ms", "max_bytes_per_passage", "max_index_mib")
+                ),
+            )
+            if wanted and not given
+        ]
+        if gate.variant and measured.variants and gate.variant not in (FULL, *measured.variants):
+            known = ", ".join((FULL, *measured.variants))
+            missing.append(f"promotion.variant {gate.variant} is none of evaluation.variants: {known}")
+        if missing:
+            raise ValueError("; ".join(missing))
         return self
 
     def group_json(self, name: str, *, on_cluster: bool = False) -> str:
@@ -269,23 +293,3 @@ def every_setting() -> Iterator[tuple[str, FieldInfo]]:
         assert isinstance(model, type) and issubclass(model, BaseModel)
         for name, field in model.model_fields.items():
             yield f"{group}.{name}", field
-
-
-def markdown() -> str:
-    """All settings as Markdown: one table a group, and one of the settings of a source."""
-    tables: dict[str, list[str]] = {}
-    for name, field in every_setting():
-        title = f"`{name.partition('.')[0]}.`" if "." in name else "Top level"
-        tables.setdefault(title, []).append(_table_row(name, field))
-    tables["A source of `train_data` or `eval_data`"] = [
-        *(_table_row(name, field) for name, field in SourceSettings.model_fields.items() if name != "clicks"),
-        *(_table_row(f"clicks.{name}", field) for name, field in ClickSettings.model_fields.items()),
-    ]
-    head = ["", "| setting | default | allowed | meaning |", "|---|---|---|---|"]
-    return "\n\n".join("\n".join([f"## {title}", *head, *rows]) for title, rows in tables.items()) + "\n"
-
-
-def _table_row(name: str, field: FieldInfo) -> str:
-    default = "" if field.is_required() else format_default(field.get_default(call_default_factory=True)) or "(empty)"
-    allowed, meaning = (text.replace("|", "\\|") for text in (describe_bounds(field), field.description or ""))
-    return f"| `{name}` | {f'`{default}`' if default else 'required'} | {allowed} | {meaning} |"

@@ -213,3 +213,23 @@ def test_an_assignment_into_what_the_file_makes_a_value_is_one_line(tmp_path: Pa
     path.write_text("training: 5\n")
     with pytest.raises(InputError, match=r"^training: is a group of settings"):
         load(path, ["training.temperature=0.1"])
+
+
+@pytest.mark.parametrize(
+    ("rule", "value", "setting", "given"),
+    [
+        ("max_slice_regression", {"*": 0.1}, "slices", "source"),
+        ("max_guard_regression", {"ndcg_at_10": 0.1}, "guard_data", "general"),
+        ("variant", "int8", "variants", "int8"),
+        ("max_latency_ms", 5, "variants", "int8"),
+        ("max_index_mib", 5, "variants", "int8"),
+    ],
+)
+def test_a_rule_whose_figures_nothing_measures_is_refused_before_any_work(
+    rule: str, value: object, setting: str, given: str
+) -> None:
+    with pytest.raises(InputError, match=rf"promotion\.{rule} needs evaluation\.{setting}; set it"):
+        Settings.checked({"promotion": {rule: value}})
+    Settings.checked({"promotion": {rule: value}, "evaluation": {setting: given}})
+    with pytest.raises(InputError, match=r"promotion\.variant dim:8 is none of evaluation\.variants: full, int8"):
+        Settings.checked({"promotion": {"variant": "dim:8"}, "evaluation": {"variants": "int8"}})

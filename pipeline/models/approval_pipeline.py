@@ -9,6 +9,8 @@ pipeline, started from the UI with the version as an input, goes on from there.
 
 # No `from __future__ import annotations`: kfp reads the annotations as objects.
 
+from typing import Any
+
 from kfp import dsl
 from kfp.dsl.graph_component import GraphComponent
 
@@ -99,7 +101,8 @@ def make_approval_pipeline(cluster: Settings | None = None) -> GraphComponent:
         if cluster:
             configure_pods(cluster)
 
-    inputs = approval.pipeline_spec.root.input_definitions.parameters
+    made: Any = approval
+    inputs = made.pipeline_spec.root.input_definitions.parameters
     for name, choices in (("decision", ("approve", "reject")), ("message", ("slack", "cloudevents"))):
         for choice in choices:
             inputs[name].literals.add().string_value = choice

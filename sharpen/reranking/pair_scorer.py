@@ -81,8 +81,8 @@ class BlockScores:
         if len(new := np.setdiff1d(wanted, self.keys)):
             queries, passages = np.divmod(new, len(texts))
             scores = scorer.cross_encoder.scores(
-                [self.queries[row] for row in self.query_first[queries]],
-                [scorer.passages[row] for row in texts.first_index[passages]],
+                [self.queries[int(row)] for row in self.query_first[queries]],
+                [scorer.passages[int(row)] for row in texts.first_index[passages]],
             )
             scorer.scored += len(new)
             keys, values = np.concatenate([self.keys, new]), np.concatenate([self.values, scores])

@@ -39,5 +39,6 @@ def gains_over(reference: Reference, metric: str) -> list[Gain]:
 
 
 def _gain(metric: str, figures: dict[str, float]) -> Gain:
-    means = (figures[key] for key in ("reference", "candidate", "difference", "ci_low", "ci_high"))
-    return Gain(metric, *means, *(int(figures.get(key, 0)) for key in ("wins", "losses", "queries")))
+    means = {key: figures[key] for key in ("reference", "candidate", "difference", "ci_low", "ci_high")}
+    wins, losses, queries = (int(figures.get(key, 0)) for key in ("wins", "losses", "queries"))
+    return Gain(metric, **means, wins=wins, losses=losses, queries=queries)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from sharpen.registry.lineage.lineage import Lineage
 from sharpen.reports.formatting import flat
@@ -52,8 +52,12 @@ def _rows(part: str, first: Mapping[str, Any], second: Mapping[str, Any]) -> Ite
     before, after = texts
     for name in sorted({*before, *after}):
         if before.get(name) != after.get(name):
-            values = [number.get(name) for number in numbers]
+            old, new = (number.get(name) for number in numbers)
             change = None
-            if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
-                change = values[1] - values[0]
+            if _is_number(old) and _is_number(new):
+                change = new - old
             yield Difference(part, name, before.get(name, ""), after.get(name, ""), change)
+
+
+def _is_number(value: Any) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)

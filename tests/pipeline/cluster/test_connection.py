@@ -190,7 +190,9 @@ def test_what_must_not_happen_twice_is_asked_again_only_before_it_was_sent() -> 
     def serve() -> None:
         time.sleep(0.5)
         with socket.create_server(("127.0.0.1", port)) as server:
-            for answer in (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", b""):
+            # a second request on the first connection would never be accepted here
+            server.settimeout(20)
+            for answer in (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}", b""):
                 connection, _ = server.accept()
                 with connection:
                     connection.recv(65536)

@@ -62,7 +62,7 @@ def read_codes(folder: Path, shard: Shard, codec: Codec) -> np.ndarray:
 
 def columns_of(folder: Path, shard: Shard) -> dict[str, str]:
     """Name -> type of the columns of a file."""
-    return {name: str(kind) for name, kind in pl.read_parquet_schema(folder / shard.name).items()}
+    return {name: str(kind) for name, kind in pl.scan_parquet(folder / shard.name, glob=False).collect_schema().items()}
 
 
 def passages_at(folder: Path, shards: Sequence[Shard], rows: Sequence[int]) -> pl.DataFrame:

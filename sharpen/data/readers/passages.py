@@ -61,11 +61,19 @@ def holds_passages_only(address: str) -> bool:
     if not address.startswith(HUB_SCHEME) and (storage.is_complete(address) or address.startswith("python-source:")):
         return False
     try:
-        names, _, shown = next(iter(_Pool(settings, report).tables_at(expand(address)[0])))
+        first = expand(address)[0]
+        # a BEIR folder, whose passages `passages_alone` would have found if they came without queries
+        if not huggingface.find(first) and _has_corpus(storage.localize(first)):
+            return False
+        names, _, shown = next(iter(_Pool(settings, report).tables_at(first)))
         of, _ = match(names, settings, shown)
     except (InputError, StopIteration):
         return False  # told when it is read as what it claims to be
     return "text" in of and not {"query", "label", "shown"} & of.keys()
+
+
+def _has_corpus(path: Path) -> bool:
+    return path.is_dir() and bool(beir.corpus_of({file.name for file in path.iterdir()}))
 
 
 class _Pool:

@@ -41,7 +41,7 @@ def test_the_command_prepares_data_and_says_what_comes_next(tmp_path: Path) -> N
     [
         ([b"{", b"{", pair(1), pair(2)], [], "line 1: not valid JSON"),
         ([pair(1), pair(2)], ["--test_share", "0.9"], "--test_share: Input should be less than or equal to 0.5"),
-        ([pair(1), pair(2)], ["--on_leak", "ignore"], "--on_leak: Input should be 'drop' or 'fail'"),
+        ([pair(1), pair(2)], ["--on_leak", "ignore"], "--on_leak: Input should be 'drop', 'mask' or 'fail'"),
         ([pair(1), pair(2)], ["--eval_data", "nowhere.jsonl"], "eval_data: nowhere.jsonl: no such file or folder"),
         ([pair(1), pair(2)], ["--nonsense", "1"], "No such option"),
     ],

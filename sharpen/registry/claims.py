@@ -124,6 +124,8 @@ def take(folder: str, versions: str, content: str, run_id: str, known: Collectio
         the version that another promotion of the same content has finished meanwhile; its end is waited for.
     """
     while True:
+        # before the claims: a version's claim is older than the version, so that of each one listed here is seen below
+        written = storage.list_folders(versions)
         numbers = numbered([file.name.removesuffix(".json") for file in storage.list_files(folder)])
         for version in numbers:
             if version in known:
@@ -141,7 +143,7 @@ def take(folder: str, versions: str, content: str, run_id: str, known: Collectio
             if claim.content and not finished:
                 _give_up(folder, versions, version, claim, etag, silent)
         else:
-            taken = numbered([*storage.list_folders(versions), *numbers])
+            taken = numbered([*written, *numbers])
             version = f"v{(int(taken[-1][1:]) if taken else 0) + 1:04}"
             address, claim = storage.join(folder, f"{version}.json"), _new(content, run_id)
             try:

@@ -150,6 +150,22 @@ def test_the_same_model_written_at_once_is_one_version(root: str, make_model: Ca
     assert len(registry.list_versions(root, NAME)) == 1
 
 
+def test_the_same_model_registered_between_two_listings_is_one_version(
+    root: str, make_model: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, list_files = make_model("w"), storage.list_files
+
+    def overtaken(address: str) -> list[storage.StoredFile]:
+        listed = list_files(address)
+        monkeypatch.undo()
+        register(root, model)
+        return listed
+
+    monkeypatch.setattr(storage, "list_files", overtaken)
+    assert register(root, model).version == "v0001"
+    assert registry.list_versions(root, NAME) == ["v0001"]
+
+
 def test_a_half_written_version_is_never_seen(
     root: str, make_model: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,4 +1,4 @@
-"""`python -m components.evaluation`: evaluate a model; with `score` in front, score any TREC run."""
+"""`python -m components.evaluation`: evaluate a model; `score` in front scores any TREC run, `compare` evaluations."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ from typing import Any
 import click
 
 from components.command_line import main, step_command
-from sharpen.evaluation.settings import EvaluationAddresses, EvaluationSettings, ScoreAddresses, ScoreSettings
+from sharpen.evaluation.settings import (
+    CompareAddresses,
+    EvaluationAddresses,
+    EvaluationSettings,
+    ScoreAddresses,
+    ScoreSettings,
+)
 from sharpen.settings import EncoderSettings
 from sharpen.terminal import plain_console
 
@@ -37,6 +43,19 @@ def _evaluate(addresses: EvaluationAddresses, settings: EvaluationSettings, enco
         _show([f"next    python -m components.evaluation {shlex.join(following)}"])
 
 
+def _compare(addresses: CompareAddresses, settings: EvaluationSettings) -> None:
+    from sharpen.evaluation.comparison import compare_finished
+    from sharpen.evaluation.summary import comparison_lines
+    from sharpen.evaluation.systems.names import parse_references
+    from sharpen.store import storage
+
+    compared = compare_finished(addresses.candidate, parse_references(addresses.references, reserved=()), settings)
+    _show(comparison_lines(addresses.candidate, compared, settings))
+    if addresses.output:
+        storage.write_json(addresses.output, compared)
+        _show([f"written {addresses.output}"])
+
+
 def _score(addresses: ScoreAddresses, settings: ScoreSettings) -> None:
     from sharpen.evaluation.score import score
     from sharpen.evaluation.summary import score_lines
@@ -58,9 +77,14 @@ def command(arguments: list[str]) -> tuple[click.Command, list[str]]:
         summary = "Metrics of any TREC run: what trec_eval gives, to the last digit that it prints."
         models = [ScoreAddresses, ScoreSettings]
         return step_command("evaluation score", summary, models, _score), arguments[1:]
+    if arguments[:1] == ["compare"]:
+        summary = "Compare a finished evaluation with any number of others of the same queries; nothing is measured."
+        models = [CompareAddresses, EvaluationSettings]
+        return step_command("evaluation compare", summary, models, _compare), arguments[1:]
     summary = (
         "Measure a model on a split of a data set, compare it with finished evaluations of the same queries, and "
-        "write metrics, per-query scores, the run and a report. 'score' as first word scores any TREC run."
+        "write metrics, per-query scores, the run and a report. 'score' as first word scores any TREC run, "
+        "'compare' compares finished evaluations."
     )
     models = [EvaluationAddresses, EvaluationSettings, EncoderSettings]
     return step_command("evaluation", summary, models, _evaluate), arguments

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from sharpen.evaluation.analysis.names import GENERAL, check_slices, parse_variants
 from sharpen.evaluation.systems.names import parse_references, parse_systems
@@ -15,6 +15,8 @@ MEASURES = ("ndcg", "recall", "mrr", "map", "precision", "hit_rate")
 """The measures that are taken at every cutoff, in the order in which they are shown."""
 
 SettingsOf = Literal["model", "better"]
+
+References = Annotated[tuple[str, ...], BeforeValidator(lambda value: _parts(value))]
 
 Cutoff = Annotated[int, Field(ge=1, le=10_000)]
 
@@ -138,7 +140,7 @@ class EvaluationSettings(MetricSettings):
     @field_validator("systems", "slices", "variants", mode="before")
     @classmethod
     def _split_lists(cls, value: Any) -> Any:
-        return [part for part in _as_list(value) if part] if isinstance(value, str) else value
+        return _parts(value)
 
     @field_validator("systems")
     @classmethod
@@ -190,15 +192,10 @@ class EvaluationAddresses(SettingsModel):
     )
     base: str = Field("", description="Finished evaluation of the base model, to compare with.")
     champion: str = Field("", description="Finished evaluation of the present champion, to compare with.")
-    references: tuple[str, ...] = Field(
+    references: References = Field(
         (), description="Other finished evaluations to compare with, comma-separated: name=address, or addresses."
     )
     negatives: str = Field("", description="Finished negatives folder, for the mining figures in the report.")
-
-    @field_validator("references", mode="before")
-    @classmethod
-    def _split(cls, value: Any) -> Any:
-        return [part for part in _as_list(value) if part] if isinstance(value, str) else value
 
     @field_validator("references")
     @classmethod
@@ -213,6 +210,17 @@ class EvaluationAddresses(SettingsModel):
         return {name: address for name, address in named.items() if address} | parse_references(
             self.references, reserved=()
         )
+
+
+class CompareAddresses(SettingsModel):
+    """Which finished evaluations are compared."""
+
+    candidate: str = Field(description="Finished evaluation of the model in question.")
+    references: References = Field(
+        min_length=1,
+        description="Finished evaluations of the same queries, comma-separated: name=address, or addresses.",
+    )
+    output: str = Field("", description="JSON file for the comparison.")
 
 
 class ScoreAddresses(SettingsModel):
@@ -232,6 +240,11 @@ class ScoreSettings(MetricSettings):
     score_precision: Literal["float32", "float64"] = Field(
         "float32", description="How scores are compared: trec_eval 9 keeps them as float32, trec_eval 10 as float64."
     )
+
+
+def _parts(value: Any) -> Any:
+    """`_as_list`, empty text as an empty list."""
+    return [part for part in _as_list(value) if part] if isinstance(value, str) else value
 
 
 def _as_list(value: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rich.table import Table
@@ -13,6 +13,9 @@ from sharpen.evaluation.settings import MEASURES, EvaluationSettings
 from sharpen.reports.formatting import interval, number, p_text, signed
 from sharpen.store import storage
 
+DETAILED = ("base", "champion")
+"""References of which every headline metric is shown; of others the primary one."""
+
 
 def evaluation_lines(address: str, settings: EvaluationSettings) -> Iterator[str | Table]:
     """Headline metrics of a finished evaluation, differences if there are any, and where the report is."""
@@ -20,7 +23,11 @@ def evaluation_lines(address: str, settings: EvaluationSettings) -> Iterator[str
     yield f"{found.facts['queries']:,} queries of {found.facts['split']}, {found.facts['passages']:,} passages"
     if not against:
         yield _table(("metric", "score"), [(name, number(found.metrics[name])) for name in settings.headline_metrics])
+    if others := {name: other for name, other in against.items() if name not in DETAILED}:
+        yield systems_table(found.metrics, others, settings)
     for name, other in against.items():
+        if name not in DETAILED:
+            continue
         rows = []
         for metric in settings.headline_metrics:
             r = other["metrics"][metric]
@@ -28,6 +35,36 @@ def evaluation_lines(address: str, settings: EvaluationSettings) -> Iterator[str
             rows.append((metric, *scores, interval(r["ci_low"], r["ci_high"]), p_text(r["p_value"])))
         yield _table(("metric", name, "score", "change", f"{100 * settings.confidence_level:g} % interval", "p"), rows)
     yield f"report  {storage.join(address, artifact.REPORT)}"
+
+
+def systems_table(metrics: Mapping[str, float], against: Mapping[str, Any], settings: EvaluationSettings) -> Table:
+    """The candidate and every system that it is compared with by the primary metric, the best first.
+
+    Args:
+        metrics: of the candidate.
+        against: part of comparison.json, by name.
+        settings: primary metric, level.
+    """
+    metric = settings.primary_metric
+    rows = [(metrics[metric], ("this model", number(metrics[metric]), *[""] * 5))]
+    for name, other in against.items():
+        r = other["metrics"][metric]
+        counts = f"{r['wins']}/{r['ties']}/{r['losses']}"
+        gain = (signed(r["difference"]), interval(r["ci_low"], r["ci_high"]), p_text(r["p_value"]))
+        row = (name, number(r["reference"]), *gain, p_text(r["p_holm_references"]), counts)
+        rows.append((r["reference"], row))
+    level = f"{100 * settings.confidence_level:g} % interval"
+    header = (metric, "score", "change", level, "p", "p (Holm)", "won/tied/lost")
+    return _table(header, [row for _, row in sorted(rows, key=lambda row: -row[0])])
+
+
+def comparison_lines(
+    candidate: str, compared: Mapping[str, Any], settings: EvaluationSettings
+) -> Iterator[str | Table]:
+    """What `compare_finished` returned of the evaluation `candidate`, as a table of the primary metric."""
+    found = EvaluationArtifact.open(candidate)
+    yield f"{found.facts['queries']:,} queries of {found.facts['split']}; change: this model less the other"
+    yield systems_table(found.metrics, compared["against"], settings)
 
 
 def score_lines(result: dict[str, Any]) -> Iterator[str | Table]:

@@ -149,6 +149,7 @@ def test_the_official_figures_of_trec_eval(official, qrels_file, run_file, level
                 assert f"{value:.4f}" == expected[query_id][theirs], (query_id, theirs)
                 compared += 1
     assert compared >= 4 * 25
+    assert_equals_trec_eval(qrels, run, level)
 
 
 @needs_trec_data
@@ -158,6 +159,7 @@ def test_bm25_on_cacm():
     found = measure(qrels, ranked_run(run, np.float32), sorted(qrels), metric_names((30,)))
     assert len(qrels) == 52
     assert f"{found['precision_at_30'].mean():.4f}" == "0.1942"
+    assert_equals_trec_eval(qrels, run)
 
 
 def test_metric_names():

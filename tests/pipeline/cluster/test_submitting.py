@@ -105,7 +105,8 @@ def test_what_only_this_machine_can_read_is_refused_before_anything_is_sent(
         *("submit", "--image", IMAGE, "--set", "train_data=rows.jsonl,python-source:./here,s3://a/b"),
         *("--set", f"eval_data={tmp_path}/eval", "--set", "base_model=model"),
         *("--set", "mining.candidate_sources=model,file:found.jsonl,model:/other"),
-        *("--set", "mining.rescoring_model=~/cross"),
+        *("--set", "mining.rescoring_model=~/cross", "--set", "evaluation.systems=bm25,peer=./peer"),
+        *("--set", "evaluation.guard_data=general.jsonl", "--set", "data.judgements=judge.csv"),
     )
     assert done.code == 2
     lines = done.err.splitlines()
@@ -114,9 +115,12 @@ def test_what_only_this_machine_can_read_is_refused_before_anything_is_sent(
         "train_data: python-source:./here",
         f"eval_data: {tmp_path}/eval",
         "mining.candidate_sources: found.jsonl",
+        "evaluation.guard_data: general.jsonl",
+        "data.judgements: judge.csv",
         "base_model: model",
         "mining.candidate_sources: /other",
         "mining.rescoring_model: ~/cross",
+        "evaluation.systems or evaluation.reranking_model: ./peer",
     ]
     assert kfp.calls == []
 

@@ -154,6 +154,36 @@ def test_a_model_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         fingerprint(str(write_rows(tmp_path / "a.jsonl", [pair(1)])), "", model, "1")
 
 
+def test_what_evaluation_reads_counts_for_evaluation_alone_and_judgements_for_the_data(
+    tmp_path: Path, model: str
+) -> None:
+    rows, sheet, peer = str(write_rows(tmp_path / "a.jsonl", [pair(1)])), tmp_path / "judge.csv", tmp_path / "peer"
+    guard = write_rows(tmp_path / "guard.jsonl", [pair(2)])
+    shutil.copytree(model, peer)
+    sheet.write_text("query_id,passage_id,grade\n")
+
+    def steps() -> dict[str, str]:
+        read = {"evaluated_with": [str(peer), f"data:{guard}"], "judgements": str(sheet)}
+        return fingerprint_inputs(rows, "", model, **read).of_steps()
+
+    def changed(before: dict[str, str]) -> set[str]:
+        after = steps()
+        return {step for step in before if before[step] != after[step]}
+
+    before = steps()
+    assert changed(before) == set()
+    (peer / "model.safetensors").write_bytes(b"other weights")
+    assert changed(before) == {"evaluation"}
+    before = steps()
+    write_rows(guard, [pair(3)])
+    assert changed(before) == {"evaluation"}
+    before = steps()
+    sheet.write_text("query_id,passage_id,grade\nq,p,1\n")
+    assert changed(before) == set(before)
+    with pytest.raises(InputError, match=r"data.judgements: .*nothing.csv"):
+        fingerprint_inputs(rows, "", model, judgements=str(tmp_path / "nothing.csv"))
+
+
 def test_settings_of_sources_and_pools_count_too(tmp_path: Path, model: str) -> None:
     rows, pool = write_rows(tmp_path / "a.jsonl", [pair(1)]), write_rows(tmp_path / "corpus.jsonl", [passage(2)])
 

@@ -11,6 +11,7 @@ import pytest
 import pytrec_eval
 
 import sharpen
+from components.evaluation.__main__ import command
 from sharpen.data.trec import read_run
 from sharpen.embeddings import encoding
 from sharpen.embeddings.encoding import encode
@@ -257,3 +258,25 @@ def test_a_model_among_the_systems_is_encoded_once_in_a_run(folder, tiny_model, 
     assert len(encoded) == len(set(encoded)) > 150
     against = read_json(tmp_path / "out" / "comparison.json")["against"]["peer"]["metrics"]
     assert all(result["difference"] == 0 for result in against.values())
+
+
+def test_the_commands_show_every_system_in_one_table(folder, tiny_model, tmp_path, capsys):
+    references = ",".join(f"{name}={folder / 'out-systems' / name}" for name in ("bm25", "peer"))
+    shared = ["--references", references, "--resamples", "100"]
+    given = ["--model", str(tiny_model), "--data", str(folder / "data"), "--output", str(tmp_path / "out")]
+    short = ["--query_max_len", "16", "--passage_max_len", "24", "--precision", "fp32"]
+    for arguments in (
+        [*given, *short, *shared],
+        ["compare", "--candidate", str(tmp_path / "out"), *shared, "--output", str(tmp_path / "comparison.json")],
+    ):
+        made, rest = command(arguments)
+        made.main(args=rest, standalone_mode=False)
+        rows = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines() if line.strip()}
+        assert {"this", "bm25", "peer"} <= rows.keys()
+        found = read_json(tmp_path / "out" / "comparison.json")["against"]["bm25"]["metrics"]["ndcg_at_10"]
+        assert rows["bm25"][-1] == f"{found['wins']}/{found['ties']}/{found['losses']}"
+    written = read_json(tmp_path / "comparison.json")["against"]
+    assert written["bm25"]["metrics"] == read_json(tmp_path / "out" / "comparison.json")["against"]["bm25"]["metrics"]
+    with pytest.raises(InputError, match="not a finished folder"):
+        made, rest = command(["compare", "--candidate", str(tmp_path / "nothing"), *shared])
+        made.main(args=rest, standalone_mode=False)

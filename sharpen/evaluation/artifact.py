@@ -142,9 +142,9 @@ def write_per_query(path: Path, eval_set: EvaluationSplit, values: Mapping[str, 
     return table
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write a value as indented JSON."""
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+def write_json(path: Path, value: Any, indent: int | None = 2) -> None:
+    """Write a value as JSON, indented or, with `indent` None, in one line."""
+    path.write_text(json.dumps(value, indent=indent, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def check_comparable(name: str, reference: EvaluationArtifact, facts: Mapping[str, Any]) -> None:

@@ -28,6 +28,7 @@ from sharpen.evaluation.retrieval import Embedded, Rankings, score, search
 from sharpen.evaluation.settings import EvaluationSettings, SettingsOf
 from sharpen.evaluation.split import EvaluationSplit
 from sharpen.evaluation.systems.derived import derive_systems
+from sharpen.evaluation.vector_summary import write_vector_summaries
 from sharpen.run_context import run_id
 from sharpen.settings import EncoderSettings
 from sharpen.store import storage
@@ -119,7 +120,7 @@ def _write_analyses(
     inputs: Inputs,
     measured: Measured,
 ) -> None:
-    """slices.json, variants.json and judge.csv, each where the settings want it."""
+    """map.json and separation.json; slices.json, variants.json and judge.csv, each where the settings want it."""
     eval_set, settings = inputs.eval_set, inputs.settings
     count = len(eval_set.query_ids)
 
@@ -131,8 +132,9 @@ def _write_analyses(
         slicings = with_tokens(inputs.slicings, tokens)
         found = measure_slices(candidate, references, slicings, eval_set.query_ids, settings)
         write_json(folder / artifact.SLICES, found)
+    embedded = Embedded(measured.embedded.queries[:count], measured.embedded.passages)
+    write_vector_summaries(folder, embedded, eval_set, measured.rankings, settings.relevance_level)
     if settings.variants:
-        embedded = Embedded(measured.embedded.queries[:count], measured.embedded.passages)
         found = measure_variants(measured.encoder, embedded, eval_set, measured.values, settings)
         write_json(folder / artifact.VARIANTS, found)
     if settings.judge_pairs:

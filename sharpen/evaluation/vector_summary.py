@@ -8,10 +8,13 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from sharpen.evaluation.artifact import write_json
+from sharpen.evaluation.retrieval import Embedded, Rankings
 from sharpen.evaluation.split import EvaluationSplit
 
 MAP, SEPARATION = "map.json", "separation.json"
@@ -23,6 +26,23 @@ LABELS = 7
 """Sources or groups that have a colour of their own; the others share one."""
 
 BINS = 40
+
+
+def write_vector_summaries(
+    folder: Path, embedded: Embedded, eval_set: EvaluationSplit, rankings: Rankings, relevance_level: int
+) -> None:
+    """Write map.json and separation.json.
+
+    Args:
+        folder: of the evaluation.
+        embedded: vectors of `eval_set`.
+        eval_set: ids, judgements, sources and groups.
+        rankings: what was retrieved.
+        relevance_level: smallest grade that is relevant.
+    """
+    queries, passages = embedded.queries, embedded.passages
+    write_json(folder / MAP, embedding_map(queries, passages, eval_set), indent=None)
+    write_json(folder / SEPARATION, separation(queries, passages, eval_set, rankings, relevance_level), indent=None)
 
 
 def embedding_map(queries: np.ndarray, passages: np.ndarray, eval_set: EvaluationSplit) -> dict[str, Any]:
@@ -90,7 +110,7 @@ def separation(
     queries: np.ndarray,
     passages: np.ndarray,
     eval_set: EvaluationSplit,
-    rankings: Mapping[str, Sequence[tuple[str, float]]],
+    rankings: Rankings,
     relevance_level: int,
 ) -> dict[str, Any]:
     """How the scores of relevant passages lie to those of the best passage that is not relevant.

@@ -223,10 +223,22 @@ def histogram(title: str, series: Sequence[tuple[str, str, Mapping[str, Any]]], 
             parts.append(
                 el("rect", el("title", text), x=x, width=wide, y=height - tall, height=tall, rx=1.5, class_=role)
             )
-    for i in range(0, len(edges), 5):
-        parts.append(el("text", plain(round(edges[i], 2)), x=f"{i * width:.3f}%", y=height + 18, class_="tick middle"))
+    parts += [
+        el("text", plain(value), x=f"{100 * share:.3f}%", y=height + 18, class_="tick middle")
+        for share, value in _edge_ticks(edges)
+    ]
     names = key([(name, role) for name, role, _ in series])
     return names + el("div", canvas(title, height, *parts), class_="plot flush")
+
+
+def _edge_ticks(edges: Sequence[float]) -> list[tuple[float, float]]:
+    """(share of the width, value) of a histogram's labels: round values, or where bins differ in width some edges."""
+    low, high, bins = edges[0], edges[-1], len(edges) - 1
+    step = (high - low) / max(bins, 1)
+    even = all(abs(edge - low - i * step) <= 0.01 * step for i, edge in enumerate(edges))
+    if not even or not high > low:
+        return [(i / max(bins, 1), round(edges[i], 2)) for i in range(0, len(edges), 5)]
+    return [((tick - low) / (high - low), tick) for tick in nice_ticks(low, high, 5) if low <= tick <= high]
 
 
 def count_table(rows: Sequence[tuple[str, int | None, float]], what: str = "") -> Markup:

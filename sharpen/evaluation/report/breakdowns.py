@@ -14,7 +14,7 @@ from sharpen.reports.formatting import interval, is_number, label, number, plain
 from sharpen.reports.gains import GainRow, gain_tables
 
 SLICES_DRAWN = 12
-"""Values of a field whose gains are drawn, those with most queries; a table has them all."""
+"""Values of a field whose gains are drawn, the first of its order; a table has them all."""
 
 Row = tuple[str, list[str]]
 
@@ -60,14 +60,13 @@ def slices(found: Mapping[str, Any], metric: str) -> list[Slices]:
 
 
 def _slices(name: str, found: Sequence[Mapping[str, Any]], metric: str) -> Slices:
-    largest = sorted(found, key=lambda one: (-one["queries"], str(one["value"])))
-    others = list(dict.fromkeys(other for one in largest for other in one.get("against", {})))
+    others = list(dict.fromkeys(other for one in found for other in one.get("against", {})))
     main = "champion" if "champion" in others else next(iter(others), "")
     drawn = [
         (_value(one), one["against"][main][metric], f"{one['queries']:,}")
-        for one in largest[:SLICES_DRAWN]
+        for one in found
         if _measured(one.get("against", {}).get(main, {}).get(metric))
-    ]
+    ][:SLICES_DRAWN]
     tables = gain_tables({main: drawn}, written=str)
     _, rows, axis = tables[0] if tables else ("", [], Markup())
     header = ["queries", "groups", "this model", *(f"change against {other}" for other in others)]
@@ -81,9 +80,9 @@ def _slices(name: str, found: Sequence[Mapping[str, Any]], metric: str) -> Slice
                 *(change(one.get("against", {}).get(other, {}).get(metric)) for other in others),
             ],
         )
-        for one in largest
+        for one in found
     ]
-    return Slices(name, main, rows, axis, header, written)
+    return Slices(name.removeprefix("fields.").replace("_", " "), main, rows, axis, header, written)
 
 
 def _value(one: Mapping[str, Any]) -> str:

@@ -15,6 +15,9 @@ from sharpen.reports.formatting import number
 OTHER = "m7"
 """Colour of what has no label of its own."""
 
+UNLABELLED = {"query": "m0", "passage": "m1"}
+"""Colours where there are no labels at all."""
+
 
 def score_separation(found: Sequence[tuple[str, Mapping[str, Any]]]) -> list[Figure]:
     """A pair of histograms for each (model, separation.json); models without one are left out."""
@@ -27,8 +30,8 @@ def score_separation(found: Sequence[tuple[str, Mapping[str, Any]]]) -> list[Fig
             ("best other passage", "negative", one["negative"]),
         ]
         note = (
-            f"the relevant passage scores above the best other one for {one['above']:.0%} of the queries; "
-            f"AUC {number(one['auc'])}, overlap {one['overlap']:.0%}"
+            f"the relevant passage scores above the best other one for {100 * one['above']:.0f} % of the queries; "
+            f"AUC {number(one['auc'])}, overlap {100 * one['overlap']:.0f} %"
         )
         title = f"{name}: scores of the best relevant and the best other passage; {note}"
         figures.append(Figure(name, note, charts.histogram(title, series)))
@@ -46,14 +49,13 @@ def embedding_maps(found: Sequence[tuple[str, Mapping[str, Any]]]) -> tuple[list
     figures = []
     for number_of_map, (name, one) in enumerate(maps):
         plane = _plane(one) if number_of_map == 0 else turned(one, first)
-        x, y = one["explained"]
-        note = f"{x + y:.0%} of the variance; a query's relevant passage is {_distance(one, plane):.0%} of the map away"
+        note = f"the two components hold {100 * sum(one['explained']):.0f} % of the variance"
         figures.append(Figure(name, note, _drawn(f"Embedding map of {name}: {note}", one, plane, classes)))
-    key = list(classes.items())
+    if not classes:
+        return figures, [("queries", UNLABELLED["query"]), ("their relevant passages", UNLABELLED["passage"])]
     named = zip(first["points"]["label"], first["points"]["kind"], strict=True)
-    if any(not label and kind != "rest" for label, kind in named):
-        key.append(("other queries" if key else "queries and their passages", OTHER))
-    return figures, key
+    others = any(not label and kind != "rest" for label, kind in named)
+    return figures, [*classes.items(), *([("others", OTHER)] if others else [])]
 
 
 def _plane(one: Mapping[str, Any]) -> np.ndarray:
@@ -79,19 +81,12 @@ def _keys(one: Mapping[str, Any]) -> list[tuple[bool, str]]:
     return [(kind == "query", name) for kind, name in zip(one["points"]["kind"], one["points"]["id"], strict=True)]
 
 
-def _distance(one: Mapping[str, Any], plane: np.ndarray) -> float:
-    """Mean distance of a query and its passage on the map, as a share of the map's larger side."""
-    pairs = [(row, pair) for row, pair in enumerate(one["points"]["pair"]) if pair >= 0]
-    reach = float(np.ptp(plane, axis=0).max()) or 1.0
-    lengths = [float(np.linalg.norm(plane[row] - plane[pair])) for row, pair in pairs]
-    return sum(lengths) / len(lengths) / reach if lengths else 0.0
-
-
 def _drawn(title: str, one: Mapping[str, Any], plane: np.ndarray, classes: Mapping[str, str]) -> Markup:
     layers: dict[str, list[tuple[float, float]]] = {}
     points = [(float(x), float(y)) for x, y in plane]
     for point, kind, label in zip(points, one["points"]["kind"], one["points"]["label"], strict=True):
-        colour = "rest" if kind == "rest" else f"{kind} {classes.get(label, OTHER)}"
+        colour = classes.get(label, OTHER) if classes else UNLABELLED.get(kind, "")
+        colour = "rest" if kind == "rest" else f"{kind} {colour}"
         layers.setdefault(colour, []).append(point)
     order = {"rest": 0, "passage": 1, "query": 2}
     ordered = sorted(layers.items(), key=lambda item: (order[item[0].partition(" ")[0]], item[0]))

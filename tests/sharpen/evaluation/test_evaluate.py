@@ -115,7 +115,7 @@ def test_the_folder_is_whole(base, data, tiny_model):
     assert marker.rows == {"queries": 30, "passages": 150}
     assert marker.facts["model"] == str(tiny_model)
     names = {file["name"] for file in marker.files}
-    files = "metrics.json facts.json per_query.parquet run.trec report.html dev.json"
+    files = "metrics.json facts.json per_query.parquet run.trec report.html dev.json map.json separation.json"
     assert names == {*files.split(), "measured_queries.u64", "trained_queries.u64"}
     facts = json.loads((Path(base) / "facts.json").read_text())
     assert facts["tie_rule"].startswith("score descending, then passage id descending")

@@ -105,17 +105,17 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     return full_report(tmp_path_factory.mktemp("report"), judged, every_file(judged))
 
 
-def test_slices_are_drawn_the_largest_first_and_listed_whole(page: str) -> None:
+def test_slices_are_drawn_in_their_order_and_listed_whole(page: str) -> None:
     found = breakdowns.slices(SLICES, "ndcg_at_10")
     assert [(one.field, one.name, len(one.drawn), len(one.rows)) for one in found] == [
-        ("fields.platform", "champion", breakdowns.SLICES_DRAWN, 15),
+        ("platform", "champion", breakdowns.SLICES_DRAWN, 15),
         ("language", "champion", 1, 2),
     ]
     assert found[1].rows[1] == ("not stated", ["7", "7", "–", "–", "–"])
     assert found[1].drawn[0].difference == "−.100" and found[1].drawn[0].tone == "down"
     assert found[0].drawn[0].metric == f"{HOSTILE}0"
     text = check_page(page, SCRIPT)
-    assert "fields.platform: all 15 values" in text and "not stated 7 7 – – –" in text
+    assert "Platform against every model" in text and "not stated 7 7 – – –" in text
 
 
 def test_the_guard_set_says_what_was_lost(page: str) -> None:
@@ -157,7 +157,7 @@ def test_maps_are_turned_to_lie_alike() -> None:
     )
     drawn, key = vector_figures.embedding_maps([("base", one), ("none", {}), ("tuned", other)])
     assert [figure.heading for figure in drawn] == ["base", "tuned"]
-    assert key == [("queries and their passages", "m7")]
+    assert key == [("queries", "m0"), ("their relevant passages", "m1")]
     assert str(drawn[0].chart).count("h0") == len(one["points"]["id"])
 
 
@@ -165,7 +165,7 @@ def test_the_report_holds_map_separation_and_their_alternative_texts(page: str) 
     text = check_page(page, SCRIPT)
     assert "Embedding map" in text and "Score separation" in text
     assert 'aria-label="Embedding map of tuned: ' in page
-    assert "of the variance; a query" in text and "AUC" in text
+    assert "% of the variance" in text and "AUC" in text
 
 
 def test_the_gate_is_put_where_the_report_has_room_for_it(page: str) -> None:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sharpen.api.comparison import compare
-    from sharpen.api.results import Evaluation, FinetunedModel, Index, Negatives
+    from sharpen.api.generation import generate_queries
+    from sharpen.api.results import Evaluation, FinetunedModel, GeneratedQueries, Index, Negatives
     from sharpen.api.search import build_index, embed, load_model, search
     from sharpen.api.training import evaluate, finetune, load_dataset, mine_hard_negatives
     from sharpen.console import enable_logging
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from sharpen.data.preparation.settings import DataSettings
     from sharpen.errors import InputError, SharpenError, StepFailed
     from sharpen.evaluation.settings import EvaluationSettings
+    from sharpen.generation.settings import GenerationSettings
     from sharpen.index.settings import IndexSettings
     from sharpen.mining.settings import MiningSettings
     from sharpen.models.bi_encoder import BiEncoderModel
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "sharpen.api.comparison": ("compare",),
+    "sharpen.api.generation": ("generate_queries",),
     "sharpen.api.search": ("build_index", "embed", "load_model", "search"),
     "sharpen.api.training": ("evaluate", "finetune", "load_dataset", "mine_hard_negatives"),
     "sharpen.console": ("enable_logging",),
@@ -46,11 +49,12 @@ _MODULES = {
     "sharpen.data.preparation.settings": ("DataSettings",),
     "sharpen.errors": ("InputError", "SharpenError", "StepFailed"),
     "sharpen.evaluation.settings": ("EvaluationSettings",),
+    "sharpen.generation.settings": ("GenerationSettings",),
     "sharpen.index.settings": ("IndexSettings",),
     "sharpen.mining.settings": ("MiningSettings",),
     "sharpen.models.bi_encoder": ("BiEncoderModel",),
     "sharpen.models.encoder": ("Encoder",),
-    "sharpen.api.results": ("Evaluation", "FinetunedModel", "Index", "Negatives"),
+    "sharpen.api.results": ("Evaluation", "FinetunedModel", "GeneratedQueries", "Index", "Negatives"),
     "sharpen.settings": ("EncoderSettings",),
     "sharpen.training.flagembedding.arguments": (
         *("AbsEmbedderDataArguments", "AbsEmbedderModelArguments", "AbsEmbedderTrainingArguments"),
@@ -73,6 +77,8 @@ __all__ = [
     "Evaluation",
     "EvaluationSettings",
     "FinetunedModel",
+    "GeneratedQueries",
+    "GenerationSettings",
     "Index",
     "IndexSettings",
     "InputError",
@@ -89,6 +95,7 @@ __all__ = [
     "enable_logging",
     "evaluate",
     "finetune",
+    "generate_queries",
     "load_dataset",
     "load_model",
     "mine_hard_negatives",

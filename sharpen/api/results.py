@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import polars as pl
 
+    from sharpen.data.dataset import DataSet
     from sharpen.index.search import OpenIndex
     from sharpen.models.encoder import Encoder
 
@@ -58,6 +59,22 @@ class Negatives(Result):
 
     def __len__(self) -> int:
         return self.table.height
+
+
+@dataclass(frozen=True)
+class GeneratedQueries(Result):
+    """Queries that a language model wrote, with their passages.
+
+    Attributes:
+        data: the data set; all queries are of train.
+        report: what was written and left out, and why, and what it cost (report.json).
+    """
+
+    data: DataSet = field(repr=False)
+    report: dict[str, Any] = field(repr=False)
+
+    def __len__(self) -> int:
+        return self.data.queries.height
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
 from sharpen import retry
@@ -65,7 +67,7 @@ def parse_refusal(status: int, reason: str, body: bytes | str | None, headers: M
     message = str(answer.get("message") or answer.get("error_message") or answer.get("error") or text.strip()[:500])
     named = {name.lower(): value for name, value in headers.items()}
     wait = str(named.get("retry-after") or (_mapping(answer.get("details"))).get("retryAfterSeconds") or "")
-    seconds = float(wait) if wait.replace(".", "", 1).isdigit() else 0.0
+    seconds = float(wait) if wait.replace(".", "", 1).isdigit() else _until(wait)
     return ApiError(status, message or reason, str(answer.get("reason") or reason), seconds, answer)
 
 
@@ -117,6 +119,14 @@ class Server:
         )
         self.is_known = True
         return answer
+
+
+def _until(date: str) -> float:
+    """Seconds until a date as HTTP writes it; 0 for none, and for one that has passed."""
+    try:
+        return max(0.0, (parsedate_to_datetime(date) - datetime.now(UTC)).total_seconds())
+    except (TypeError, ValueError):
+        return 0.0
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

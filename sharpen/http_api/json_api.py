@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -29,7 +30,13 @@ _opener = urllib.request.build_opener(_NoRedirect)
 
 
 def request(
-    method: str, url: str, data: bytes | None = None, *, headers: Mapping[str, str] | None = None, seconds: float
+    method: str,
+    url: str,
+    data: bytes | None = None,
+    *,
+    headers: Mapping[str, str] | None = None,
+    seconds: float,
+    whole_seconds: float | None = None,
 ) -> bytes:
     """The content of an answer.
 
@@ -39,6 +46,7 @@ def request(
         data: content to send.
         headers: of the request.
         seconds: that the server has for each part of its answer.
+        whole_seconds: that it has for all of it; None: any time.
 
     Raises:
         ApiError: a refusal; status 0: no answer, or `url` is no address.
@@ -48,7 +56,9 @@ def request(
     try:
         made = urllib.request.Request(url, data, dict(headers or {}), method=method)  # noqa: S310 - checked above
         with _opener.open(made, timeout=seconds) as answer:
-            return answer.read(_MOST_BYTES)
+            if whole_seconds is None:
+                return answer.read(_MOST_BYTES)
+            return _read_within(answer, time.monotonic() + whole_seconds)
     except urllib.error.HTTPError as error:
         with error:
             raise parse_refusal(error.code, str(error.reason), error.read(2**16), dict(error.headers)) from None
@@ -58,6 +68,18 @@ def request(
         raise ApiError(400, "the address cannot be used") from None
     except (OSError, http.client.HTTPException) as error:
         raise ApiError(0, str(error) or type(error).__name__) from None
+
+
+def _read_within(answer: http.client.HTTPResponse, end: float) -> bytes:
+    """The content of an answer that is whole by a time of the monotonic clock. Raises TimeoutError."""
+    parts = []
+    while len(part := answer.read1(2**16)):
+        parts.append(part)
+        if time.monotonic() > end:
+            raise TimeoutError("the answer came too slowly")
+        if sum(map(len, parts)) > _MOST_BYTES:
+            break
+    return b"".join(parts)[:_MOST_BYTES]
 
 
 class JsonApi:

@@ -191,6 +191,7 @@ def test_a_finished_data_set_is_read_as_it_is(rows: Path, tmp_path: Path) -> Non
         (lambda: sharpen.finetune("m", "d", temprature=1), "temprature: unknown setting; did you mean temperature?"),
         (lambda: sharpen.evaluate("m", "d", cutoffs=[0]), "cutoffs"),
         (lambda: sharpen.mine_hard_negatives("d", "m", query_max_len=0), "query_max_len"),
+        (lambda: sharpen.generate_queries("docs", endpoint="ftp://x"), "endpoint"),
         (lambda: sharpen.build_index("d", "m", precison="fp32"), "precison: unknown setting; did you mean precision?"),
         (lambda: sharpen.load_model("no such model", query_max_len="x"), "query_max_len"),
         (lambda: sharpen.embed([], "m", kind="text"), "kind: must be query or passage, not 'text'"),

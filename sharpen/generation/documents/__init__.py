@@ -1,0 +1,1 @@
+"""Documents of several formats as passages with titles."""

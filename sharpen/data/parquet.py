@@ -1,4 +1,8 @@
-"""Reading Parquet files that may be damaged: every fault of the file is one line."""
+"""Reading Parquet files that may be damaged: every fault of the file is one line.
+
+Files of users are read by Arrow, which raises for any damage. Our own, whose checksums were compared before, are read
+by polars, which takes less memory, but ends the process where a damaged page claims more values than fit into memory.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +15,32 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
+from pyarrow import parquet
 
 from sharpen.errors import InputError
 
 
 def read_parquet(path: Path, shown: str) -> pl.DataFrame:
-    """The table in a Parquet file. Raises InputError, which names `shown`, when it cannot be read."""
+    """The table in a Parquet file of ours. Raises InputError, which names `shown`, when it cannot be read."""
     with parquet_faults(shown):
         return pl.read_parquet(path, glob=False)
+
+
+def read_users_parquet(path: Path, shown: str) -> pl.DataFrame:
+    """The table in a Parquet file of a user's. Raises InputError, which names `shown`, when it cannot be read."""
+    with arrow_faults(shown), parquet.ParquetFile(path) as file:
+        return pl.DataFrame(file.read())
+
+
+@contextmanager
+def arrow_faults(shown: str) -> Iterator[None]:
+    """Turn what Arrow raises for a damaged file into an InputError of one line that names `shown`."""
+    try:
+        yield
+    except (pa.ArrowException, pl.exceptions.PolarsError, OSError, ValueError, OverflowError, MemoryError) as error:
+        reason = str(error).strip().split("\n", 1)[0][:200] or type(error).__name__
+        raise InputError(f"{shown}: not a table file that can be read ({reason}); write it again") from None
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from sharpen.data import trec
-from sharpen.data.parquet import read_parquet
+from sharpen.data.parquet import read_users_parquet
 from sharpen.data.readers.json_rows import read_objects
 from sharpen.data.readers.rows import ReadReport, RowError, kind_of_value, text_field
 from sharpen.errors import InputError
@@ -144,7 +144,7 @@ def _score(values: dict) -> float | None:
 
 
 def _read_parquet(path: Path, address: str) -> pl.DataFrame:
-    table = read_parquet(path, address)
+    table = read_users_parquet(path, address)
     if missing := [name for name in ("query_id", "passage_id") if name not in table.columns]:
         raise InputError(f"{address}: column {', '.join(missing)} is missing; expected query_id, passage_id[, score]")
     if "score" not in table.columns:

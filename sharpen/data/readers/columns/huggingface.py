@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from sharpen.data.dataset import DataSet
+from sharpen.data.parquet import arrow_faults
 from sharpen.data.readers.beir import SPLIT_OF_FILE
-from sharpen.data.readers.columns.parquet import arrow_faults, records_of
+from sharpen.data.readers.columns.parquet import records_of
 from sharpen.data.readers.columns.table import Record, TableReader
 from sharpen.data.readers.data_format import DataFormat, InputFile
 from sharpen.data.readers.rows import ReadReport

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from sharpen.data.dataset import DataSet
+from sharpen.data.parquet import arrow_faults
 from sharpen.data.readers.columns.table import Record, TableReader
 from sharpen.data.readers.data_format import DataFormat, InputFile
 from sharpen.data.readers.rows import ReadReport
@@ -67,16 +67,6 @@ def records_of(batches: Iterator[pa.RecordBatch] | Iterator[pa.Table]) -> Iterat
         for values in batch.to_pylist():
             number += 1
             yield number, values, None
-
-
-@contextmanager
-def arrow_faults(shown: str) -> Iterator[None]:
-    """Turn what Arrow raises for a damaged file into an InputError of one line that names `shown`."""
-    try:
-        yield
-    except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
-        reason = str(error).strip().split("\n", 1)[0][:200] or type(error).__name__
-        raise InputError(f"{shown}: not a file of tables that can be read ({reason}); write it again") from None
 
 
 FORMAT = DataFormat("Parquet", "Parquet with the columns query and positive", read, suffixes=(".parquet",))

@@ -85,7 +85,7 @@ def test_what_is_not_used_is_told(tmp_path: Path, pool: MiningCorpus) -> None:
         ("run.trec", "q1 Q0 b 1 1 t\nq1 Q0 b 2 1 t\n", r"run\.trec:2: passage b stands twice for query q1"),
         ("run.trec", "q9 Q0 b 1 1 t\n", "query_id values such as q9, where the data set has such as q1, q2"),
         ("run.trec", "q1 Q0 zz 1 1 t\n", "passage_id values such as zz, where the data set has such as a%20b, b"),
-        ("a.parquet", "no parquet", r"a\.parquet: not a Parquet file"),
+        ("a.parquet", "no parquet", r"a\.parquet: not a table file"),
     ],
 )
 def test_a_faulty_file_is_told_with_its_place(

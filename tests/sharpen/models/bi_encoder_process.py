@@ -1,4 +1,4 @@
-"""Gradients of `BiEncoderModel` under DistributedDataParallel: ``torchrun -m … MODEL FOLDER``, a file a process."""
+"""Gradients of `BiEncoderModel` under DistributedDataParallel: ``python -m … MODEL FOLDER``, a file a process."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from sharpen.models.bi_encoder import BiEncoderModel
+from tests.forked import run_group
 
 GROUP = 3
 WORDS = "river stone bread milk sun moon water letter house night winter garden silver road bird tree lamp sea".split()
@@ -46,7 +46,6 @@ def double(name: str, folder: str, **more: Any) -> BiEncoderModel:
 
 
 def main(folder: str, target: str) -> None:
-    dist.init_process_group("gloo")
     rank = dist.get_rank()
     rows = range(3) if rank == 0 else range(3, 5)
     found = {}
@@ -63,9 +62,7 @@ def main(folder: str, target: str) -> None:
         found[f"{name}/scores"] = output.scores.detach().numpy()
         found |= {f"{name}/{key}": value.grad.numpy() for key, value in model.encoder.model.named_parameters()}
     np.savez(Path(target) / f"{rank}.npz", **found)
-    dist.destroy_process_group()
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
-    main(*sys.argv[1:])
+    run_group(main, 2, *sys.argv[1:])

@@ -45,8 +45,7 @@ def told(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
         return made
 
     run_all(trainings(1))
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    command = [*torchrun, "-m", "tests.sharpen.training.trainings", json.dumps(trainings(2))]
+    command = [sys.executable, "-m", "tests.sharpen.training.trainings", json.dumps(trainings(2)), "2"]
     subprocess.run(command, check=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=240)
     found = {}
     for name in ("watched", "softened"):

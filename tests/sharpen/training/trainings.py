@@ -1,4 +1,4 @@
-"""Trainings one after another in the processes that torchrun started: ``python -m ... '[{"data": ...}]'``."""
+"""Trainings one after another: ``python -m ... '[{"data": ...}]' [PROCESSES]``, or in processes of torchrun."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from sharpen.training import loop
 from sharpen.training.gradient.step import Step, gradient_step
 from sharpen.training.settings import TrainingSettings
 from sharpen.training.train import train
+from tests.forked import run_group
 from tests.sharpen.training.small_data import ENCODER
 from tests.sharpen.training.test_temperature_increase import Poison
 
@@ -49,6 +50,9 @@ def run_all(trainings: list[dict[str, Any]]) -> None:
 
 if __name__ == "__main__":
     enable_logging()
+    if len(sys.argv) > 2:
+        run_group(run_all, int(sys.argv[2]), json.loads(sys.argv[1]))
+        sys.exit()
     if "WORLD_SIZE" in os.environ:
         dist.init_process_group("gloo")
     run_all(json.loads(sys.argv[1]))

@@ -8,6 +8,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export TOKENIZERS_PARALLELISM := false
+# Tests start hundreds of processes, each of which would compile the project anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 # FlagEmbedding for the benchmarks; SHARPEN_PEER_FLAGEMBEDDING names an environment that already has it.
 PEER := $(if $(SHARPEN_PEER_FLAGEMBEDDING),,.venv-flagembedding/peer.done)
@@ -24,6 +26,7 @@ TOOLS := .venv-tools/bin
 DOCS := .venv-docs/bin
 
 .PHONY: help demo test axe fuzz test-images test-cluster test-two-hosts test-outages test-newest-client test-minimum lint lint-workflows
+.PHONY: lint-types lint-style lint-layers
 .PHONY: settings docs release image-locks tool-locks pin-base
 .PHONY: bench-finetuning bench-mining bench-quality kind kind-run kind-down store-down clean
 
@@ -92,11 +95,19 @@ test-newest-client: $(VENV)/dev.done  ## the job tests with the newest kubernete
 	@SHARPEN_TEST_NEWEST=1 $(BIN)/python -m pytest tests/sharpen/jobs/test_cluster_client.py -rs
 
 lint: $(VENV)/dev.done  ## format, lint, types, layer rules
+	@$(MAKE) --no-print-directory --jobs --output-sync lint-types lint-style lint-layers
+
+# Types take longer than the rest together.
+lint-types:
+	@$(BIN)/pyright --pythonpath $(BIN)/python
+
+lint-style:
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
-	@$(BIN)/pyright --pythonpath $(BIN)/python
-	@$(BIN)/lint-imports
 	@$(BIN)/python -m tests.project.words
+
+lint-layers:
+	@$(BIN)/lint-imports
 
 # The rules by which tests check that pages are accessible: one file, its digest that of the npm registry.
 AXE := 4.11.0

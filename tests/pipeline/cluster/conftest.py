@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import yaml
 
 from components.command_line import run as run_with_exit_code
 from pipeline.cli import app
@@ -97,7 +98,10 @@ def _compiled(settings: str, image: str, launcher_image: str) -> bytes:
 
     from pipeline.parameters import Settings
 
-    with tempfile.TemporaryDirectory() as folder:
+    # kfp writes with PyYAML's slow half, which takes most of a compilation
+    written = functools.partial(yaml.dump_all, Dumper=yaml.CDumper)
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(yaml, "dump_all", written)
         target = Path(folder) / "pipeline.yaml"
         compiling.compile_pipeline(
             Settings.model_validate_json(settings), target, image=image, launcher_image=launcher_image

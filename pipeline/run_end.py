@@ -22,7 +22,7 @@ from sharpen.registry.outcome import Outcome, find_outcome
 from sharpen.registry.report import CANCELLED, FAILED, SUCCEEDED, RunEnd, run_event, run_page
 from sharpen.registry.retention import running
 from sharpen.reports.html_page import message_page
-from sharpen.run_context import run_id
+from sharpen.run_context import RUN_VARIABLE, run_id
 from sharpen.store import storage
 from sharpen.store.cleanup.leftovers import sweep
 from sharpen.terminal import printable
@@ -78,7 +78,9 @@ def end_run(
 
 def _end(status: Any, notes: list[str]) -> RunEnd:
     """How Kubeflow and the run's pods say that it ended."""
-    run, state, error = status.pipeline_job_resource_name, status.state, status.error_message or ""
+    # on one machine KFP's name of the run is its own invention
+    run = run_id() if RUN_VARIABLE in os.environ else status.pipeline_job_resource_name
+    state, error = status.state, status.error_message or ""
     if state.upper().startswith(("SUCC", "COMPLETE")):
         return RunEnd(run, SUCCEEDED, notes=notes)
     failed = find_failed_step() or _failed_here() or FailedStep("", [error] if error else [])

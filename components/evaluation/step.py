@@ -94,9 +94,19 @@ class Before:
 
 
 def measure_before(address: str, measurement: Measurement, base_model: str, champion_model: str) -> Before:
-    """Evaluate the base model, the champion if there is one, and the systems of the settings, below `address`."""
-    from sharpen.evaluation.evaluate import evaluate_systems
+    """Evaluate the base model, the champion if there is one, and the systems of the settings, below `address`.
 
+    Args:
+        address: of the folder.
+        measurement: what models are measured by.
+        base_model, champion_model: their addresses; that of the champion may be empty.
+
+    Raises:
+        InputError: what later steps would refuse too, such as slices that the data do not have.
+    """
+    from sharpen.evaluation.evaluate import check_slices, evaluate_systems
+
+    check_slices(measurement.data, measurement.split, measurement.settings)
     base = measurement.measure_base(base_model, storage.join(address, "base"))
     shown, champion = base, ""
     if champion_model:

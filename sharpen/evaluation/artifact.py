@@ -143,7 +143,13 @@ def write_per_query(path: Path, eval_set: EvaluationSplit, values: Mapping[str, 
 
 
 def write_json(path: Path, value: Any, indent: int | None = 2) -> None:
-    """Write a value as JSON, indented or, with `indent` None, in one line."""
+    """Write a value as JSON.
+
+    Args:
+        path: of the file.
+        value: anything that JSON can hold.
+        indent: spaces of a level; None: all in one line.
+    """
     path.write_text(json.dumps(value, indent=indent, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

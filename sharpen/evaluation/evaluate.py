@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from sharpen.evaluation.inputs import Inputs
 from sharpen.evaluation.measure import measure_model
 from sharpen.evaluation.settings import EvaluationSettings, SettingsOf
 from sharpen.evaluation.systems.publish import systems_folder
@@ -58,6 +59,19 @@ def evaluate(
         settings_of=settings_of,
         without=without,
     )
+
+
+def check_slices(data: str, split: str, settings: EvaluationSettings) -> None:
+    """Read the data and look for what the queries are divided by, before a model is trained that is measured so.
+
+    Args:
+        data, split, settings: as for `evaluate`.
+
+    Raises:
+        InputError: the queries have no such column or field; no such data or split.
+    """
+    if settings.slices:
+        Inputs.read(data, split, settings)
 
 
 def evaluate_systems(

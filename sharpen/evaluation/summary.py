@@ -61,7 +61,13 @@ def systems_table(metrics: Mapping[str, float], against: Mapping[str, Any], sett
 def comparison_lines(
     candidate: str, compared: Mapping[str, Any], settings: EvaluationSettings
 ) -> Iterator[str | Table]:
-    """What `compare_finished` returned of the evaluation `candidate`, as a table of the primary metric."""
+    """What `compare_finished` returned, as a table of the primary metric.
+
+    Args:
+        candidate: address of the evaluation in question.
+        compared: what was returned.
+        settings: primary metric, level.
+    """
     found = EvaluationArtifact.open(candidate)
     yield f"{found.facts['queries']:,} queries of {found.facts['split']}; change: this model less the other"
     yield systems_table(found.metrics, compared["against"], settings)

@@ -175,7 +175,7 @@ def _best_positive(grades: Mapping[str, int], row_of: Mapping[str, int]) -> str 
 
 
 def _labels(eval_set: EvaluationSplit) -> tuple[str, list[str]]:
-    """What colours mean, and the label of each query: its source, or its group where queries share groups."""
+    """What colours mean, and the label of each query: its source, or its group where few groups have half of them."""
     sources, groups = Counter(eval_set.sources), Counter(eval_set.groups)
     if len(sources) > 1:
         name, values, counts = "source", eval_set.sources, sources
@@ -184,4 +184,7 @@ def _labels(eval_set: EvaluationSplit) -> tuple[str, list[str]]:
     else:
         return "", [""] * len(eval_set.query_ids)
     coloured = {value for value, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:LABELS]}
+    # colours of a few points among many grey ones say nothing
+    if 2 * sum(counts[value] for value in coloured) < len(values):
+        return "", [""] * len(values)
     return name, [value if value in coloured else "" for value in values]

@@ -59,6 +59,13 @@ def written(folder: Path, *given: object, state: str) -> str:
     return check_page((folder / "summary.html").read_text())
 
 
+def test_a_run_on_one_machine_is_called_as_its_folder(
+    pod: FakeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHARPEN_RUN", "s3://sharpen/runs/search-1")
+    assert finished(tmp_path).startswith("search search run search-1 Cancelled")
+
+
 @pytest.mark.parametrize("form", [{"job": {"namespace": "gpus"}}, {"job.namespace": "gpus"}, {}])
 def test_no_job_of_the_run_goes_on(pod: FakeApi, tmp_path: Path, form: dict[str, object]) -> None:
     a_job(pod, "running")

@@ -222,7 +222,9 @@ def _encoding(encoding: Mapping[str, Any]) -> str:
     if is_number(speed):
         parts.append(f"{plain(round(speed, 1))} passages a second were encoded here")
     if is_number(cost):
-        parts.append(f"a million passages cost {plain(round(cost, 2))} at the price that is set")
+        price: Any = encoding.get("cost_per_hour")
+        hourly = f"{plain(price)} an hour" if is_number(price) else "the price that is set"
+        parts.append(f"a million passages cost {plain(round(cost, 2))} at {hourly}")
     return "; ".join(parts) + "." if parts else ""
 
 

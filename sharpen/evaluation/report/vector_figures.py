@@ -30,8 +30,8 @@ def score_separation(found: Sequence[tuple[str, Mapping[str, Any]]]) -> list[Fig
             ("best other passage", "negative", one["negative"]),
         ]
         note = (
-            f"the relevant passage scores above the best other one for {100 * one['above']:.0f} % of the queries; "
-            f"AUC {number(one['auc'])}, overlap {100 * one['overlap']:.0f} %"
+            f"the relevant passage scores above the best other one for {_percent(one['above'])} of the queries; "
+            f"AUC {number(one['auc'])}, overlap {_percent(one['overlap'])}"
         )
         title = f"{name}: scores of the best relevant and the best other passage; {note}"
         figures.append(Figure(name, note, charts.histogram(title, series)))
@@ -49,13 +49,17 @@ def embedding_maps(found: Sequence[tuple[str, Mapping[str, Any]]]) -> tuple[list
     figures = []
     for number_of_map, (name, one) in enumerate(maps):
         plane = _plane(one) if number_of_map == 0 else turned(one, first)
-        note = f"the two components hold {100 * sum(one['explained']):.0f} % of the variance"
+        note = f"the two components hold {_percent(sum(one['explained']))} of the variance"
         figures.append(Figure(name, note, _drawn(f"Embedding map of {name}: {note}", one, plane, classes)))
     if not classes:
         return figures, [("queries", UNLABELLED["query"]), ("their relevant passages", UNLABELLED["passage"])]
     named = zip(first["points"]["label"], first["points"]["kind"], strict=True)
     others = any(not label and kind != "rest" for label, kind in named)
     return figures, [*classes.items(), *([("others", OTHER)] if others else [])]
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f}\N{NO-BREAK SPACE}%"
 
 
 def _plane(one: Mapping[str, Any]) -> np.ndarray:

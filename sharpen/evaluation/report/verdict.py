@@ -56,16 +56,18 @@ def verdicts(
 
 
 def _sentence(metric: str, name: str, result: Mapping[str, Any]) -> str:
-    who = NAMES.get(name, name)
+    who = f"the {NAMES[name]}" if name in NAMES else name
     before, after = number(result["reference"]), number(result["candidate"])
     went = tone(result)
+    if went != "level" and name not in NAMES:
+        return f"{metric} is {after}, {'above' if went == 'up' else 'below'} {who}'s {before}."
     if went == "up":
-        return f"{metric} rose from {before} to {after} against the {who}."
+        return f"{metric} rose from {before} to {after} against {who}."
     if went == "down":
-        return f"{metric} fell from {before} to {after} against the {who}."
+        return f"{metric} fell from {before} to {after} against {who}."
     if result["wins"] == result["losses"] == 0:
-        return f"{metric} is {after}, the same as the {who}'s on every query."
-    return f"{metric} is {after}; no measurable difference from the {who}'s {before}."
+        return f"{metric} is {after}, the same as {who}'s on every query."
+    return f"{metric} is {after}; no measurable difference from {who}'s {before}."
 
 
 def count(queries: int, groups: int | None = None) -> str:

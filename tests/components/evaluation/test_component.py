@@ -10,6 +10,8 @@ import pytest
 from kfp import local
 
 from components.evaluation.component import evaluation, evaluation_before
+from components.evaluation.step import Measurement, measure_before
+from sharpen.errors import InputError
 from sharpen.store import storage
 from tests.sharpen.evaluation.test_evaluate import write_beir
 
@@ -39,6 +41,13 @@ def test_a_fault_of_the_user_fails_the_step_without_a_traceback(runner, capfd):
     said = capfd.readouterr()
     assert "evaluation.cutof: unknown setting; did you mean cutoffs?" in said.out + said.err
     assert "Traceback" not in said.out + said.err
+
+
+def test_slices_that_the_data_do_not_have_are_told_before_anything_is_trained(tmp_path):
+    data = str(write_beir(tmp_path / "data", queries=10, passages=60))
+    measurement = Measurement.from_json(data, "test", '{"slices": ["fields.country"]}', "{}")
+    with pytest.raises(InputError, match=r"evaluation.slices: (no query of|the queries of) .*/data"):
+        measure_before(str(tmp_path / "out"), measurement, "no-model", "")
 
 
 @pytest.mark.model

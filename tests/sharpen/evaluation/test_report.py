@@ -131,9 +131,15 @@ def test_sections_without_data_are_absent(pages):
 def test_a_model_no_better_or_worse_is_told_as_such(tmp_path):
     judged = judged_set()
     good, bad = evaluated(tmp_path / "good", judged, 3.0, 1), evaluated(tmp_path / "bad", judged, 0.0, 2)
-    for candidate, base, said in ((bad, good, "fell from"), (good, good, "the same as the base model")):
-        comparison = compare(candidate, {"base": base}, SETTINGS)
-        arguments = (candidate, {"base": base}, comparison, judged, SETTINGS, EncoderSettings(), Provenance())
+    for name, candidate, other, said in (
+        ("base", bad, good, "fell from"),
+        ("base", good, good, "the same as the base model's on every query"),
+        ("bm25", bad, good, ", below bm25's ."),
+        ("bm25", good, bad, ", above bm25's ."),
+        ("bm25", good, good, "the same as bm25's on every query"),
+    ):
+        comparison = compare(candidate, {name: other}, SETTINGS)
+        arguments = (candidate, {name: other}, comparison, judged, SETTINGS, EncoderSettings(), Provenance())
         assert said in Tags(render_report(*arguments)).text
 
 

@@ -165,7 +165,7 @@ def test_the_report_holds_map_separation_and_their_alternative_texts(page: str) 
     text = check_page(page, SCRIPT)
     assert "Embedding map" in text and "Score separation" in text
     assert 'aria-label="Embedding map of tuned: ' in page
-    assert "% of the variance" in text and "AUC" in text
+    assert "\N{NO-BREAK SPACE}% of the variance" in page and "AUC" in text
 
 
 def test_the_gate_is_put_where_the_report_has_room_for_it(page: str) -> None:

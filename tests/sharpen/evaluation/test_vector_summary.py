@@ -76,11 +76,13 @@ def test_maps_of_two_models_hold_the_same_points_and_are_bounded() -> None:
             assert judged.qrels[one["points"]["id"][row]][one["points"]["id"][pair]] == 1
 
 
-def test_colours_are_sources_else_groups_else_none() -> None:
+def test_colours_are_sources_else_few_groups_else_none() -> None:
     queries, passages = unit(40, 4, 1), unit(60, 4, 2)
-    grouped = embedding_map(queries, passages, split_of(40, 60, groups=20))
+    grouped = embedding_map(queries, passages, split_of(40, 60, groups=10))
     assert grouped["labels"] == "group" and len({*grouped["points"]["label"]} - {""}) == 7
-    assert embedding_map(queries, passages, split_of(40, 60))["labels"] == ""
+    for many in (split_of(40, 60, groups=20), split_of(40, 60)):
+        found = embedding_map(queries, passages, many)
+        assert found["labels"] == "" and {*found["points"]["label"]} == {""}
 
 
 def test_separation_is_that_of_all_scores() -> None:

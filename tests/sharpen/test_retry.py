@@ -51,9 +51,10 @@ def test_the_budget_ends_the_tries_and_is_used_up() -> None:
     began = time.monotonic()
     with pytest.raises(Away, match=r"^try \d+") as caught:
         retry.repeat(failing(1000), "a server", budget_of(0.5), 0.5, first_pause=0.2)
-    assert 0.5 <= time.monotonic() - began < 0.8
-    assert re.fullmatch(r"try \d+; given up after 0:0[01]", retry.explain(caught.value))
-    assert retry.explain(caught.value, "what it was").startswith("what it was; given up after 0:0")
+    # 1,000 tries would take hours
+    assert 0.5 <= time.monotonic() - began < 30
+    assert re.fullmatch(r"try \d; given up after 0:\d\d", retry.explain(caught.value))
+    assert retry.explain(caught.value, "what it was").startswith("what it was; given up after 0:")
 
 
 def test_what_does_not_pass_is_raised_at_once() -> None:
@@ -62,14 +63,15 @@ def test_what_does_not_pass_is_raised_at_once() -> None:
     assert str(caught.value) == retry.explain(caught.value) == "try 1"
 
 
-def test_nobody_is_asked_earlier_than_it_wants_nor_after_the_budget() -> None:
+def test_nobody_is_asked_earlier_than_it_wants_nor_after_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     began = time.monotonic()
     retry.repeat(failing(2, Busy), "a server", budget_of(9.0), 9.0, first_pause=0.01)
     assert time.monotonic() - began >= 0.6
+    monkeypatch.setattr(Busy, "retry_after", 60)
     began = time.monotonic()
     with pytest.raises(Busy):
         retry.repeat(failing(1000, Busy), "a server", budget_of(0.1), 0.1, first_pause=0.01)
-    assert time.monotonic() - began < 0.25
+    assert time.monotonic() - began < 30
 
 
 def test_an_event_ends_the_waiting() -> None:
@@ -77,8 +79,8 @@ def test_an_event_ends_the_waiting() -> None:
     threading.Timer(0.1, enough.set).start()
     began = time.monotonic()
     with pytest.raises(Away), retry.until(enough):
-        retry.repeat(failing(1000), "a server", budget_of(60), 60, first_pause=5)
-    assert time.monotonic() - began < 1
+        retry.repeat(failing(1000), "a server", budget_of(600), 600, first_pause=60)
+    assert time.monotonic() - began < 30
 
 
 def test_a_line_a_minute_says_what_is_waited_for(
@@ -86,7 +88,8 @@ def test_a_line_a_minute_says_what_is_waited_for(
 ) -> None:
     monkeypatch.setattr(retry, "FIRST_LINE_SECONDS", 0.1)
     monkeypatch.setattr(retry, "LINE_SECONDS", 0.3)
-    back = time.monotonic() + 1.2
+    began = time.monotonic()
+    back = began + 1.2
 
     def call(_: float) -> None:
         if time.monotonic() < back:
@@ -101,9 +104,9 @@ def test_a_line_a_minute_says_what_is_waited_for(
         thread.join()
     lines = capsys.readouterr().err.splitlines()
     # of all threads together
-    assert 3 <= len(lines) <= 6
-    assert lines[0] == "waiting for a server (for 0:00, at most 0:09): no answer"
-    assert lines[-1] == "a server answers again, after 0:01"
+    assert 3 <= len(lines) <= 3 + (time.monotonic() - began) / 0.3
+    assert re.fullmatch(r"waiting for a server \(for 0:0\d, at most 0:09\): no answer", lines[0])
+    assert re.fullmatch(r"a server answers again, after 0:0[1-9]", lines[-1])
 
 
 @pytest.mark.parametrize("text", ["soon", "-1", "inf", "nan"])
@@ -121,7 +124,7 @@ def test_the_budget_is_a_setting(monkeypatch: pytest.MonkeyPatch, text: str) -> 
 def test_an_api_that_never_answered_is_given_up_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Until its first answer, which may be a refusal, the address may be wrong."""
     monkeypatch.setattr(retry, "FIRST_CONTACT_SECONDS", 0.1)
-    monkeypatch.setenv(http_api.TIMEOUT_VARIABLE, "0.5")
+    monkeypatch.setenv(http_api.TIMEOUT_VARIABLE, "1.5")
     server = Server("an API", False, None, 0.05, 0.1)
 
     def seconds(*statuses: int) -> float:
@@ -137,7 +140,7 @@ def test_an_api_that_never_answered_is_given_up_soon(monkeypatch: pytest.MonkeyP
             server.call(request, lambda error: error.passing)
         return time.monotonic() - began
 
-    assert 0.1 <= seconds(0) < 0.4
-    assert 0.5 <= seconds(0, 503) < 0.9
-    assert 0.5 <= seconds(0) < 0.9
+    assert 0.1 <= seconds(0) < 1.5
+    assert 1.5 <= seconds(0, 503) < 30
+    assert 1.5 <= seconds(0) < 30
     assert seconds(403) < 0.1

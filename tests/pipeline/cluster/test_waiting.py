@@ -284,7 +284,7 @@ def test_a_log_without_end_is_read_for_a_limited_time(
     follow(kfp, ("RUNNING", (task("finetuning", "RUNNING"),)))
     began = time.monotonic()
     done = on("status", run["run_id"])
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 30
     assert "finetuning: Training:  12 %" in done.out
 
 

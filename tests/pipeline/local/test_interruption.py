@@ -52,7 +52,7 @@ def test_a_signal_to_the_process_alone_ends_its_step_and_runs_what_is_to_be_done
     children = psutil.Process(process.pid).children(recursive=True)
     assert len(children) == 1
     process.send_signal(number)
-    shown, told = process.communicate(timeout=15)
+    shown, told = process.communicate(timeout=45)
     assert (process.returncode, shown) == (code, "left in order\n")
     assert "Traceback" not in told
     assert not any(child.is_running() for child in children)
@@ -71,5 +71,5 @@ def test_what_nohup_ignores_stays_ignored(tmp_path: Path) -> None:
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(1)
     process.terminate()
-    assert process.wait(10) == 143
+    assert process.wait(45) == 143
     wait_until(lambda: not psutil.pid_exists(process.pid))

@@ -80,7 +80,7 @@ def test_a_killed_user_does_not_count_and_a_store_of_killed_users_is_stopped(dir
     time.sleep(1.5)
     assert EmbeddedStore(directory).status().running
     second.kill()
-    wait_until(lambda: not processes_of(directory), 10)
+    wait_until(lambda: not processes_of(directory))
     assert not list((directory / "users").iterdir())
 
 
@@ -88,7 +88,7 @@ def test_a_user_that_is_killed_while_it_starts_the_store_leaves_nothing(director
     killed = start(USE, directory, wait=False)
     wait_until(lambda: bool(processes_of(directory)))
     killed.kill()
-    wait_until(lambda: not processes_of(directory), 10)
+    wait_until(lambda: not processes_of(directory))
 
 
 def test_a_killed_supervisor_takes_the_store_with_it(directory: Path) -> None:
@@ -96,7 +96,7 @@ def test_a_killed_supervisor_takes_the_store_with_it(directory: Path) -> None:
         pid = store.status().pid
         (supervisor,) = [process for process in processes_of(directory) if process != pid]
         os.kill(supervisor, signal.SIGKILL)
-        wait_until(lambda: not processes_of(directory), 10)
+        wait_until(lambda: not processes_of(directory))
 
 
 def test_a_store_that_was_told_to_stay_outlives_its_users_and_down_names_them(directory: Path) -> None:

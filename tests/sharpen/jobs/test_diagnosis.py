@@ -222,14 +222,14 @@ def test_what_a_job_waits_after_it_ran_is_no_running(api: FakeApi) -> None:
         story.looked()
         suspended(True)
         api.remove("", "pods", name)
-        time.sleep(2.5)
+        time.sleep(4.5)
         suspended(False)
         story.pod()
         story.looked(3)
         story.fail("no luck after all")
 
     with told(act), pytest.raises(StepFailed, match="no luck after all"):
-        run(a_job(running_seconds=2, queued_seconds=60))
+        run(a_job(running_seconds=4, queued_seconds=60))
 
 
 def test_running_adds_up_and_waiting_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,7 @@ def fault_of(call: str, uri: str) -> str:
     start = time.monotonic()
     with pytest.raises(InputError) as caught:
         CALLS[call](uri)
-    assert time.monotonic() - start < 12
+    assert time.monotonic() - start < 60
     (line,) = caught.value.faults
     assert "\n" not in line
     return line

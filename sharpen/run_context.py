@@ -13,6 +13,8 @@ RUN_ID_VARIABLE = "KFP_RUN_ID"
 LOCAL_RUN = "local"
 # Root of the registry where a run names none: the cluster's own, from a ConfigMap.
 STORE_VARIABLE = "SHARPEN_STORE"
+# Set where the registry is the embedded store, to which commands need no address and no other one leads.
+EMBEDDED_VARIABLE = "SHARPEN_EMBEDDED_STORE"
 # The image of a job's pods, for a step that only launches it.
 JOB_IMAGE_VARIABLE = "SHARPEN_JOB_IMAGE"
 

@@ -28,7 +28,7 @@ from sharpen import exit_status
 from sharpen.errors import InputError, StepFailed
 from sharpen.registry.outcome import find_outcome
 from sharpen.registry.retention import running
-from sharpen.run_context import RUN_VARIABLE
+from sharpen.run_context import EMBEDDED_VARIABLE, RUN_VARIABLE
 from sharpen.store import local_store, storage
 
 WORK = Path(".sharpen")
@@ -119,6 +119,7 @@ def run(settings: Settings, *, fresh: bool = False, image: str = "", launcher_im
         cache = (WORK / "cache" / step_cache.identity(root)).absolute()
         pipeline = _pipeline(settings.mining.rounds, images)
         variables = {RUN_VARIABLE: f"{root}/runs/{name}", exit_status.VARIABLE: str(folder / "outcome.json")}
+        variables |= {} if settings.store else {EMBEDDED_VARIABLE: "1"}
         with (
             _runner(folder, settings, variables, in_containers=bool(images)) as runner,
             reusing(None if fresh else step_cache.fault),

@@ -149,3 +149,23 @@ def export(
     with opened_store(root, write=False) as address:
         copies.export(address, name, version, folder)
     typer.echo(printable(f"{folder}: hf upload YOUR-NAME/{name} {folder}"))
+
+
+@models.command()
+def register(
+    name: Name,
+    version: AnyVersion = "champion",
+    mlflow: Annotated[
+        str, typer.Option("--mlflow", envvar="MLFLOW_TRACKING_URI", help="Address of the MLflow server.")
+    ] = "",
+    root: Root = "",
+) -> None:
+    """Register a version in MLflow too: address, lineage, settings and figures; the weights stay where they are."""
+    from pipeline.local.run import opened_store
+    from sharpen.errors import InputError
+    from sharpen.registry.lineage.mlflow import register as register_in
+
+    if not mlflow:
+        raise InputError("--mlflow: name the MLflow server, or set MLFLOW_TRACKING_URI")
+    with opened_store(root, write=False) as address:
+        typer.echo(f"{name}: version {register_in(address, name, version, mlflow)} in MLflow")

@@ -98,7 +98,7 @@ def show_lineage(lineage: Lineage) -> None:
         "made": f"{_day(version.created_at)} by run {version.run_id}",
         "code": lineage.code_version,
         "content": version.content,
-        "data": lineage.data_fingerprint,
+        "data fingerprint": lineage.data_fingerprint,
         **lineage.parents,
         "verdict": lineage.verdict,
     }
@@ -107,7 +107,8 @@ def show_lineage(lineage: Lineage) -> None:
             _say(f"{what + ':':<24} {value}")
     for reason in lineage.reasons:
         _say(f"  - {reason}")
-    groups = {"counts": lineage.counts, "metrics": version.metrics, **lineage.settings}
+    figures = {name: round(value, 4) for name, value in version.metrics.items()}
+    groups = {"counts": lineage.counts, "metrics": figures, **lineage.settings}
     for name, values in groups.items():
         rows = flat(values)
         if rows:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import shlex
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ from sharpen.registry.run_record import OVERTAKEN, WAITING
 from sharpen.registry.settings import PromotionSettings
 from sharpen.registry.versions import checked_name
 from sharpen.reports.formatting import label
+from sharpen.run_context import EMBEDDED_VARIABLE
 from sharpen.store import storage
 from sharpen.terminal import printable
 
@@ -121,12 +123,14 @@ class Outcome:
         return [printable(line) for line in (*lines, "", "Next:", *(f"  {command}" for command in commands))]
 
     def commands(self, store: str, start: str = "run") -> list[str]:
-        """What to do next, as arguments of ``sharpen``.
+        """What to do next, as arguments of ``sharpen``; in a run with the embedded store they need no address.
 
         Args:
             store: root of the registry; empty: the embedded store.
             start: the command that starts such a run.
         """
+        if os.environ.get(EMBEDDED_VARIABLE):
+            store, start = "", "run"
         name, where = self.model_name, f" --store {shlex.quote(store)}" if store else ""
         if self.verdict == WAITING:
             waits = f"{name} {self.version_number}{where}"

@@ -139,7 +139,7 @@ def _wait_for_approval(
     if requested.state == approval.REJECTED:
         return ended(REJECT, [f"{made} was {requested.decision}"])
     version = registry.version_address(root, name, made)
-    return ended(WAITING, [f"{made} waits for approval", *decision.reasons], version=version)
+    return ended(WAITING, decision.reasons, version=version)
 
 
 def _provenance(measured: EvaluationSummary, decision: Decision, settings: PromotionSettings) -> dict[str, Any]:

@@ -132,6 +132,12 @@ def test_a_lost_race_and_a_skipped_run(
         f"Model:  the champion stays {root}/models/{NAME}/versions/v0001",
     ]
     assert lines[-1] == "  sharpen submit ... --set retraining.force=true"
+    # no address leads to the embedded store, whose commands find it by themselves
+    monkeypatch.setenv("SHARPEN_EMBEDDED_STORE", "1")
+    assert skipped.commands("s3://sharpen", "submit") == [
+        f"models show {NAME}",
+        "run ... --set retraining.force=true",
+    ]
 
 
 @on_a_disk

@@ -18,7 +18,6 @@ from pydantic.fields import FieldInfo
 from components.command_line import parse_value
 from pipeline.images import check_job_image
 from pipeline.settings import PodSettings, RetrainingSettings, RoundsOfMining
-from pipeline.yaml_file import read_yaml
 from sharpen.data.preparation.settings import DataSettings
 from sharpen.data.source_settings import SourcesText, parse_sources
 from sharpen.errors import InputError
@@ -29,6 +28,7 @@ from sharpen.jobs.settings import OF_ONE_POD, JobSettings
 from sharpen.notifications import NotificationSettings
 from sharpen.registry.settings import NAME_PATTERN, NAME_RULE, PromotionSettings
 from sharpen.settings import EncoderSettings, SettingsModel
+from sharpen.store.yaml_file import read_yaml
 from sharpen.terminal import one_line
 from sharpen.training.settings import TrainingSettings
 from sharpen.uri import is_remote, join
@@ -114,6 +114,10 @@ class Settings(SettingsModel):
         """
         group: SettingsModel = getattr(self, name)
         values = group.model_dump(mode="json", exclude_unset=True, exclude={"rounds"} if name == "mining" else None)
+        if name == "data":
+            # how much of the texts is cut depends on the model that is improved
+            of_model = {"tokenizer": self.base_model, **{of: getattr(self.encoder, of) for of in _LENGTHS}}
+            values = of_model | values
         if name == "encoder" and self.job.processes:
             # the steps that encode have no other part of the job's settings to depend on
             values.setdefault("encoding_processes", self.job.processes)
@@ -204,6 +208,7 @@ class Settings(SettingsModel):
         return json.dumps(given, sort_keys=True)
 
 
+_LENGTHS = ("query_max_len", "passage_max_len")
 # Groups, and settings of a group, that decide how and when a run computes, not what comes out of it.
 _NO_RESULT = ("retraining", "notification", "job", "pods")
 _SPEED_OF_ENCODING = ("vector_cache", "vector_cache_gib", "encoding_processes")

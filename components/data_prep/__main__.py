@@ -12,9 +12,11 @@ def call(addresses: DataAddresses, settings: DataSettings) -> None:
     """Run the step and say what comes next."""
     from sharpen.data.preparation.prepare import prepare
     from sharpen.data.source_settings import parse_sources
+    from sharpen.models.model_hub import find_tokenizer
 
     sources = parse_sources(addresses.train_data, "train_data"), parse_sources(addresses.eval_data, "eval_data")
-    prepare(*sources, addresses.output, settings)
+    tokenizer = find_tokenizer(settings.tokenizer) if settings.tokenizer else None
+    prepare(*sources, addresses.output, settings, tokenizer=tokenizer)
     data = shlex.quote(addresses.output)
     print(f"next: python -m components.hard_negatives --data {data} --model MODEL --output FOLDER")
 

@@ -48,9 +48,11 @@ def run_step(address: str, examples: str, train_data: str, eval_data: str, setti
     from sharpen.data.preparation.page import read_page
     from sharpen.data.preparation.prepare import prepare
     from sharpen.data.source_settings import parse_sources
+    from sharpen.models.model_hub import find_tokenizer
 
     sources = parse_sources(train_data, "train_data"), parse_sources(eval_data, "eval_data")
-    marker = prepare(*sources, address, checked)
+    tokenizer = find_tokenizer(checked.tokenizer) if checked.tokenizer else None
+    marker = prepare(*sources, address, checked, tokenizer=tokenizer)
     counted = count_changes(address, known, target=examples)
     if counted.decision == SKIP:
         before = KnownExamples.from_json(known)

@@ -172,7 +172,7 @@ def _read(file: Path, image: str, launcher_image: str) -> tuple[ScheduleFile, li
     """The file's schedules and the settings of each, every fault of all of them in one go."""
     from pipeline import parameters
     from pipeline.cluster.schedules import ScheduleFile
-    from pipeline.yaml_file import read_yaml
+    from sharpen.store.yaml_file import read_yaml
 
     values = read_yaml(file)
     values |= {name: given for name, given in (("image", image), ("launcher_image", launcher_image)) if given}

@@ -67,19 +67,20 @@ OF_PAIRS = tuple(name for name, schema in _TABLES.items() if {"query_id", "passa
 _OPTIONAL = ("given_negatives", "teacher_scores", "similarity_labels", "sources")
 # tables that count as part of the data only where they have rows, so that data without them stay what they were
 _LATER_TABLES = ("similarity_labels", "sources")
-_TEXT_KEY = {"text_key": pl.UInt64}
+TEXT_KEY = {"text_key": pl.UInt64}
 _KEYED = ("corpus", "queries")
 # columns that data sets written by earlier versions lack
 _LATER = {"corpus": ("text_key",), "queries": ("text_key", "group")}
 
 # Columns that a table has where somebody knows something of some row, and what stands in the other rows.
 OPTIONAL_COLUMNS: dict[str, dict[str, tuple[type[pl.DataType] | pl.DataType, Any]]] = {
-    "corpus": {},
+    "corpus": {"language": (pl.String, "")},
     "queries": {
         "fields": (pl.String, ""),
         "time": (pl.Datetime("us", "UTC"), None),
         "task_type": (pl.String, TaskType.RETRIEVAL.value),
         "label": (pl.String, ""),
+        "language": (pl.String, ""),
     },
 }
 
@@ -100,7 +101,8 @@ class DataSet:
         queries: one row a query, sorted by query_id, ids unique: query_id, text, split (the only one it is in), source
             (name of the input), instruction (empty: the model's), group, text_key. Queries of one group come from one
             document or belong together otherwise, so their results are not independent; null: none known. Of
-            `OPTIONAL_COLUMNS` those of which something is known: fields (a JSON object of texts, empty: none), time;
+            `OPTIONAL_COLUMNS` those of which something is known: fields (a JSON object of texts, empty: none), time,
+            language (ISO 639-1, empty: not known; the corpus may have it, too);
             and always task_type (a `TaskType`) and label (of texts of classification or clustering;
             empty: none).
         qrels: judged pairs: query_id, passage_id, grade, split; `data.relevance` says what grades mean.
@@ -162,17 +164,22 @@ class DataSet:
         return parts
 
     def fingerprint(self) -> str:
-        """`data.fingerprint.fingerprint` of the tables without text_key; a finished data set has it in its manifest."""
+        """`data.fingerprint.fingerprint` of the tables without what follows from their texts (text_key, language); a
+        finished data set has it in its manifest."""
         if self._stored_fingerprint:
             return self._stored_fingerprint
-        return fingerprint({name: _cast(getattr(self, name), schema) for name, schema in self._parts().items()})
+        parts = {
+            name: {column: kind for column, kind in schema.items() if column != "language"}
+            for name, schema in self._parts().items()
+        }
+        return fingerprint({name: _cast(getattr(self, name), schema) for name, schema in parts.items()})
 
     def save(self, folder: Path) -> None:
         """Write every table as ``<folder>/<table>/part-00000.parquet``; optional tables without rows are left out."""
         for name, schema in self._parts().items():
             table: pl.DataFrame = getattr(self, name)
             if not (name in _OPTIONAL and table.is_empty()):
-                write_table(table, folder / name, {**schema, **_TEXT_KEY} if name in _KEYED else schema)
+                write_table(table, folder / name, {**schema, **TEXT_KEY} if name in _KEYED else schema)
 
     @classmethod
     def load(cls, folder: Path) -> DataSet:
@@ -183,7 +190,7 @@ class DataSet:
                 tables[name] = empty(schema)
             else:
                 optional = {column: kind for column, (kind, _) in OPTIONAL_COLUMNS.get(name, {}).items()}
-                stored = {**schema, **optional, **(_TEXT_KEY if name in _KEYED else {})}
+                stored = {**schema, **optional, **(TEXT_KEY if name in _KEYED else {})}
                 tables[name] = read_table(folder / name, stored, [*_LATER.get(name, ()), *optional])
         data = cls(**tables)
         if storage.is_complete(str(folder)):

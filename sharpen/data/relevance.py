@@ -14,11 +14,14 @@ Whatever a negative's origin (mining, the user, the batch, a random draw), it is
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import polars as pl
 
 from sharpen.data.dataset import OF_PAIRS, DataSet
 from sharpen.errors import InputError
+
+Frame = TypeVar("Frame", pl.DataFrame, pl.LazyFrame)
 
 MASKED = "masked"
 """Split of judgements that are known, so that the passage is no negative, and neither trained on nor measured."""
@@ -26,7 +29,7 @@ MASKED = "masked"
 _SHOWN = 3
 
 
-def relevant(qrels: pl.DataFrame, level: int = 1) -> pl.DataFrame:
+def relevant(qrels: Frame, level: int = 1) -> Frame:
     """The rows of a table with a grade of at least `level`."""
     return qrels.filter(pl.col("grade") >= level)
 

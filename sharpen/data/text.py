@@ -10,6 +10,7 @@ import hashlib
 import unicodedata
 
 import polars as pl
+import pyarrow as pa
 
 # What str.strip() takes away, which is not all that polars does; there is none above U+3000.
 _SPACE = "".join(filter(str.isspace, map(chr, range(0x3001))))
@@ -19,6 +20,9 @@ _SLICE = 20_000
 
 def normalize(text: str) -> str:
     """The text with Unicode compatibility forms folded (NFKC), case folded and runs of white space made one space."""
+    # the same for plain text, in a third of the time
+    if text.isascii() and text.isprintable() and "  " not in text:
+        return text.strip(" ").lower()
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
@@ -30,6 +34,12 @@ def text_key(text: str) -> int:
 def key_id(key: int) -> str:
     """A text's key as an id of 16 hex digits, for texts that come without one."""
     return f"{key:016x}"
+
+
+def key_ids(keys: pl.Series) -> pl.Series:
+    """`key_id` of each key, UInt64 without nulls."""
+    big_endian = pa.py_buffer(keys.to_numpy().astype(">u8").tobytes())
+    return pl.Series(keys.name, pa.Array.from_buffers(pa.binary(8), len(keys), [None, big_endian])).bin.encode("hex")
 
 
 def text_keys(texts: pl.Series) -> pl.Series:

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
+from tokenizers import Tokenizer
+
 from sharpen.errors import InputError
 from sharpen.models import model_check
 from sharpen.store import download_cache, storage
+from sharpen.terminal import one_line
+
+logger = logging.getLogger(__name__)
 
 PACKAGE_SCHEME = "python-package:"
+_TOKENIZER = "tokenizer.json"
 _MODEL_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.codes"]
 TOKENIZER_FILES = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "merges.txt")
 TOKENIZER_FILES += model_check.VOCABULARIES
@@ -36,6 +43,17 @@ def resolve_model(model: str, *, cache_dir: str | None = None, token: str | None
     validate_model_files(model, (path.relative_to(folder).as_posix() for path in folder.glob("**/*")))
     model_check.check_paths(model, folder)
     return folder
+
+
+def find_tokenizer(model: str) -> Tokenizer | None:
+    """The fast tokenizer of a model, in the forms of `resolve_model`; None, and a warning, where there is none."""
+    try:
+        if storage.is_remote(model):
+            return Tokenizer.from_buffer(storage.read_bytes(storage.join(model, _TOKENIZER)))
+        return Tokenizer.from_file(str(_locate(model, [_TOKENIZER], None, None) / _TOKENIZER))
+    except Exception as error:  # tokenizers raises bare Exception for a file that is missing or damaged
+        logger.warning(f"{model}: no tokenizer.json that can be read ({one_line(str(error), 200)})")
+        return None
 
 
 def assemble_model(

@@ -86,7 +86,13 @@ def test_a_missing_file_is_told(tmp_path: Path) -> None:
 def test_what_a_step_receives_gives_the_same_settings_again() -> None:
     settings = load(None, ["training.temperature=0.07", "mining.negative_number=3", "data.test_share=0.2"])
     for group in GROUPS:
-        assert type(getattr(settings, group)).from_json(settings.group_json(group)) == getattr(settings, group)
+        given = getattr(settings, group)
+        if group == "data":
+            # how much of the texts is cut depends on the model
+            given = given.model_copy(
+                update={"tokenizer": settings.base_model, "query_max_len": 64, "passage_max_len": 256}
+            )
+        assert type(given).from_json(settings.group_json(group)) == given
 
 
 def test_rounds_are_the_graphs_and_no_step_hears_of_them() -> None:

@@ -8,8 +8,9 @@ from sharpen.data.dataset import OF_PAIRS, DataSet
 from sharpen.data.preparation.working_set import WorkingSet
 from sharpen.data.readers.tables import best_of_pair, without_positives
 from sharpen.data.task_type import TaskType
-from sharpen.data.text import key_id
+from sharpen.data.text import key_ids
 
+_COUNTS = ("passages_merged", "queries_merged", "pairs_merged", "given_negatives_that_are_positives")
 _BY_SOURCE = [kind.value for kind in TaskType if not kind.has_instruction]
 
 
@@ -22,60 +23,59 @@ def merge(data: DataSet) -> WorkingSet:
     and has the latest of the times. Only queries of retrieval and reranking are merged across sources: a label means
     something within its source, and each source of similarity labels has its own scale.
     """
-    passages, queries = data.corpus, data.queries
-    passage_ids = _survivors(passages, ["text_key"], "passage_id")
     by_source = pl.when(pl.col("task_type").is_in(_BY_SOURCE)).then("source").otherwise(pl.lit(""))
     same = ["text_key", "split", "instruction", "task_type", "label", "by_source"]
-    query_ids = _survivors(queries.with_columns(by_source=by_source), same, "query_id")
-
+    passage_ids = _replaced(data.corpus, ["text_key"], "passage_id")
+    query_ids = _replaced(data.queries.with_columns(by_source=by_source), same, "query_id")
+    if passage_ids.is_empty() and query_ids.is_empty():
+        return WorkingSet(data, dict.fromkeys(_COUNTS, 0))
     renamed = {name: _renamed(getattr(data, name), passage_ids, query_ids) for name in OF_PAIRS}
     qrels = best_of_pair(renamed["qrels"], "grade", ["query_id", "passage_id", "split"])
     negatives = renamed["given_negatives"].unique()
     true_negatives = without_positives(negatives, qrels)
-    # nothing known is less than anything known
-    known = [column for column in ("fields", "time") if column in queries.columns]
-    origins = (
-        _renamed(queries.select("query_id", "source", "group", *known), passage_ids, query_ids)
-        .group_by("query_id")
-        .agg(pl.col("source", "group").min(), *(pl.col(column).max() for column in known))
+    merged = DataSet(
+        corpus=data.corpus.join(passage_ids, on="passage_id", how="anti").sort("passage_id"),
+        queries=_merged_queries(data.queries, query_ids),
+        qrels=qrels,
+        given_negatives=true_negatives,
+        teacher_scores=best_of_pair(renamed["teacher_scores"], "score", ["query_id", "passage_id"]),
+        similarity_labels=best_of_pair(renamed["similarity_labels"], "label", ["query_id", "passage_id", "split"]),
+        sources=data.sources,
     )
-    merged_queries = (
-        queries.join(query_ids.filter(pl.col("query_id") == pl.col("survivor")), on="query_id", how="semi")
-        .drop("source", "group", *known)
-        .join(origins, on="query_id")
-        .sort("query_id")
+    fewer = (
+        data.corpus.height - merged.corpus.height,
+        data.queries.height - merged.queries.height,
+        data.qrels.height - qrels.height,
+        negatives.height - true_negatives.height,
     )
-    corpus = passages.join(passage_ids.filter(pl.col("passage_id") == pl.col("survivor")), on="passage_id", how="semi")
-    return WorkingSet(
-        DataSet(
-            corpus=corpus.select(data.corpus.columns).sort("passage_id"),
-            queries=merged_queries.select(data.queries.columns),
-            qrels=qrels,
-            given_negatives=true_negatives,
-            teacher_scores=best_of_pair(renamed["teacher_scores"], "score", ["query_id", "passage_id"]),
-            similarity_labels=best_of_pair(renamed["similarity_labels"], "label", ["query_id", "passage_id", "split"]),
-            sources=data.sources,
-        ),
-        {
-            "passages_merged": data.corpus.height - corpus.height,
-            "queries_merged": data.queries.height - merged_queries.height,
-            "pairs_merged": data.qrels.height - qrels.height,
-            "given_negatives_that_are_positives": negatives.height - true_negatives.height,
-        },
-    )
+    return WorkingSet(merged, dict(zip(_COUNTS, fewer, strict=True)))
 
 
-def _survivors(table: pl.DataFrame, same: list[str], id_name: str) -> pl.DataFrame:
-    """Every id with the id (`survivor`) that stands for it: among rows equal in `same`."""
-    made_up = pl.col(id_name) == pl.Series(map(key_id, table["text_key"]), dtype=pl.String)
-    return (
-        table.select(id_name, *same).sort(made_up, id_name).select(id_name, survivor=pl.col(id_name).first().over(same))
-    )
+def _replaced(table: pl.DataFrame, same: list[str], id_name: str) -> pl.DataFrame:
+    """Ids for which another one (`survivor`) stands: among rows equal in `same`, of which text_key is one."""
+    repeated = table.select(id_name, *same).filter(pl.col("text_key").is_duplicated())
+    made_up = pl.col(id_name) == key_ids(repeated["text_key"])
+    survivors = repeated.sort(made_up, id_name).select(id_name, survivor=pl.col(id_name).first().over(same))
+    return survivors.filter(pl.col(id_name) != pl.col("survivor"))
 
 
 def _renamed(table: pl.DataFrame, passage_ids: pl.DataFrame, query_ids: pl.DataFrame) -> pl.DataFrame:
     columns = table.columns
     for ids, name in ((passage_ids, "passage_id"), (query_ids, "query_id")):
-        if name in columns:
-            table = table.join(ids, on=name).drop(name).rename({"survivor": name})
-    return table.select(columns)
+        if name in columns and not ids.is_empty():
+            table = table.join(ids, on=name, how="left").with_columns(pl.coalesce("survivor", name).alias(name))
+            table = table.select(columns)
+    return table
+
+
+def _merged_queries(queries: pl.DataFrame, query_ids: pl.DataFrame) -> pl.DataFrame:
+    """The queries that are left, with what is known of those that they stand for."""
+    if query_ids.is_empty():
+        return queries
+    # nothing known is less than anything known
+    known = [column for column in ("fields", "time") if column in queries.columns]
+    concerned = pl.concat([query_ids, query_ids.select(query_id="survivor", survivor="survivor").unique()])
+    facts = queries.join(concerned, on="query_id").group_by("survivor")
+    origins = facts.agg(pl.col("source", "group").min(), *(pl.col(column).max() for column in known))
+    left = queries.join(query_ids, on="query_id", how="anti")
+    return left.update(origins.rename({"survivor": "query_id"}), on="query_id", how="left").sort("query_id")

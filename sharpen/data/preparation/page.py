@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sharpen.data.dataset import SPLITS
+from sharpen.data.preparation import page_of_checks
 from sharpen.data.preparation.splits.notes import split_rows
 from sharpen.data.preparation.statistics import notes
 from sharpen.reports.charts import Figure, histogram, split_bar
@@ -48,14 +49,34 @@ def render_page(stats: Mapping[str, Any], address: str) -> str:
             columns=list(COLUMNS.values()),
             splitting=split_rows(stats),
             lengths=[_lengths(kind, stats) for kind in ("query", "passage")],
+            checked=_checked(stats) if "checks" in stats else None,
             inputs=[
                 (fact["address"], [fact["kind"], fact["role"], f"{fact['rows']:,}", f"{fact['queries']:,}"])
                 for fact in stats["inputs"]
             ],
-            all_figures=flat({key: value for key, value in stats.items() if key not in ("inputs", "fingerprint")}),
+            all_figures=flat(
+                {key: value for key, value in stats.items() if key not in ("inputs", "fingerprint", "checks")}
+            ),
             provenance=[("address", address), ("fingerprint", stats["fingerprint"])],
         )
     )
+
+
+def _checked(stats: Mapping[str, Any]) -> dict[str, Any]:
+    """What the template shows of the checks."""
+    checks = stats["checks"]
+    return {
+        "findings": page_of_checks.findings(checks),
+        "languages": page_of_checks.languages(checks),
+        "tokens": page_of_checks.tokens(checks),
+        "estimated": any(one["estimated"] for one in checks["tokens"].values()),
+        "repeats": page_of_checks.repeats(checks),
+        "leaks": page_of_checks.leaks(checks),
+        "leak_notes": page_of_checks.leak_notes(checks, stats["leaks"]),
+        "negatives": page_of_checks.negatives(checks),
+        "positives": page_of_checks.positives(checks),
+        "examples": page_of_checks.examples(checks),
+    }
 
 
 def _lengths(kind: str, stats: Mapping[str, Any]) -> Figure:

@@ -9,19 +9,25 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
+from tokenizers import Tokenizer
+
 from sharpen.data import examples
 from sharpen.data.judgements import merge_judgements, read_judgements
+from sharpen.data.preparation.checks import conflicting_labels, main_languages, run_checks, with_language_columns
+from sharpen.data.preparation.contract import DataContract, check_contract, read_contract
 from sharpen.data.preparation.data_plan import DataPlan, NothingNew
 from sharpen.data.preparation.merging import merge
 from sharpen.data.preparation.settings import DataSettings
 from sharpen.data.preparation.sources import read_sources, windows_of
 from sharpen.data.preparation.splits import make_splits
 from sharpen.data.preparation.statistics import metrics, statistics, summary
+from sharpen.data.preparation.working_set import WorkingSet
 from sharpen.data.readers import REASONS, ReadReport
 from sharpen.data.readers.rows import BadRow
 from sharpen.data.source_settings import Given
 from sharpen.data.window import is_relative
 from sharpen.errors import InputError
+from sharpen.hardware.spill import limit_memory
 from sharpen.run_context import run_id
 from sharpen.store import storage
 
@@ -37,6 +43,7 @@ def prepare(
     output: str,
     settings: DataSettings,
     plan: DataPlan | None = None,
+    tokenizer: Tokenizer | None = None,
 ) -> storage.Manifest:
     """Read, check, merge and split the input, and write the data set with `quarantine.jsonl` and `stats.json`.
 
@@ -48,6 +55,7 @@ def prepare(
         output: address of the folder to write.
         settings: limits, shares, and what to do about leaks.
         plan: what earlier runs fix, and what is trained on; None: nothing, and everything.
+        tokenizer: of the base model, which says how much of the texts is cut; None: tokens are estimated.
 
     Returns:
         The marker of the written folder. Its facts: fingerprint of the data, `brought_splits` (those of the input),
@@ -55,13 +63,17 @@ def prepare(
 
     Raises:
         NothingNew: nothing is left that may be trained on.
-        InputError: unusable input, too many bad rows, leaks where they are forbidden, or no training or test query.
+        InputError: unusable input, too many bad rows, leaks where they are forbidden, no training or test query, or
+            data that do not keep the contract.
     """
     storage.check_access(output, write=True)
+    contract = read_contract(settings.contract) if settings.contract else DataContract.checked({})
+    limit_memory()
     report, plan = ReadReport(), plan or DataPlan()
     with _with_bad_rows(report, output):
         sources = read_sources(train_data, eval_data, report, settings.corpus)
     _check_share(report, settings.max_bad_share, output)
+    conflicts = conflicting_labels(sources.data, report)
     working_set = merge(sources.data)
     if settings.judgements:
         working_set.data, counts = merge_judgements(working_set.data, read_judgements(settings.judgements))
@@ -69,12 +81,33 @@ def prepare(
     windows = windows_of(sources, plan)
     with _with_bad_rows(report, output):
         leaks = make_splits(working_set, sources.groups, settings, plan, windows)
+    working_set.data = with_language_columns(working_set.data, settings)
     stats = statistics(working_set, sources, report, leaks)
+    checked = run_checks(working_set.data, report, settings, tokenizer)
+    stats["checks"] = {**checked, "conflicting_labels": conflicts}
+    if mix := stats["checks"].get("languages"):
+        stats["languages"] = main_languages(mix["query"])
+    check_contract(contract, stats, settings.contract)
+    moving = any(is_relative(window.given) for window in windows.values())
+    _write(output, working_set, report, {**stats, "settings": settings.model_dump()}, moving)
+    logger.info("\n".join(summary(stats, output)))
+    return storage.read_manifest(output)
 
+
+def _write(output: str, working_set: WorkingSet, report: ReadReport, stats: dict[str, Any], moving: bool) -> None:
+    """Write the folder.
+
+    Args:
+        output: its address.
+        working_set: what was prepared.
+        report: with the rows in quarantine.
+        stats: what `stats.json` gets.
+        moving: whether windows move with the days.
+    """
     facts: dict[str, Any] = {
         "fingerprint": stats["fingerprint"],
         "brought_splits": sorted(working_set.brought_splits),
-        "moving": any(is_relative(window.given) for window in windows.values()),
+        "moving": moving,
         "metrics": metrics(stats),
     }
     with storage.publish(
@@ -85,11 +118,9 @@ def prepare(
             (folder / examples.FILE).write_bytes(examples.as_bytes(working_set.read_examples))
         (folder / QUARANTINE).write_bytes(_lines(report.bad_rows))
         (folder / STATISTICS).write_text(
-            json.dumps({**stats, "settings": settings.model_dump()}, indent=2, ensure_ascii=False) + "\n",
+            json.dumps(stats, indent=2, ensure_ascii=False) + "\n",
             encoding="utf-8",
         )
-    logger.info("\n".join(summary(stats, output)))
-    return storage.read_manifest(output)
 
 
 @contextmanager

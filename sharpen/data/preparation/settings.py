@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from sharpen.data.source_settings import SourcesText
-from sharpen.settings import SettingsModel
+from sharpen.settings import LONGEST_TEXT, SettingsModel
 
 
 class DataAddresses(SettingsModel):
@@ -94,4 +94,28 @@ class DataSettings(SettingsModel):
         description="What leaks into dev or test: query: the same query text; query_and_passage: also a positive "
         "passage that is a positive there, too. auto: query for splits that the input brings, where shared passages "
         "are normal, and for a split by time; query_and_passage for those that are cut here by group or hash.",
+    )
+    contract: str = Field(
+        "",
+        description="Address of contract.yaml: what the data must be like, else the step fails with the reasons. Local "
+        "or s3://; empty: none.",
+    )
+    detect_language: bool = Field(True, description="Find the language of queries and passages.")
+    find_secrets: bool = Field(False, description="Look for secrets and e-mail addresses in all texts.")
+    check_sample: int = Field(
+        20_000,
+        ge=100,
+        description="Most queries, and passages, whose language, tokens and near duplicates are looked for; of more, a "
+        "sample.",
+    )
+    tokenizer: str = Field(
+        "",
+        description="Model whose tokenizer counts how much of the texts is cut, in the forms of base_model. Empty: in "
+        "a run base_model, else tokens are estimated.",
+    )
+    query_max_len: int | None = Field(
+        None, ge=1, le=LONGEST_TEXT, description="Tokens beyond which a query is cut. Unset: encoder.query_max_len."
+    )
+    passage_max_len: int | None = Field(
+        None, ge=1, le=LONGEST_TEXT, description="Tokens beyond which a passage is cut. Unset: encoder.passage_max_len."
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import ceil
-from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -80,9 +79,10 @@ def _by_split(queries: pl.DataFrame) -> dict[str, int]:
 
 def _words(texts: pl.Series) -> dict[str, float]:
     """Percentiles (nearest rank), mean and maximum of the number of words, split at white space."""
-    lengths = texts.str.count_matches(r"\S+").cast(pl.Int64).sort().to_list() or [0]
+    lengths = texts.str.count_matches(r"\S+").sort().to_numpy()
+    lengths = lengths if lengths.size else np.zeros(1, np.int64)
     shown = {f"p{percent}": float(lengths[ceil(percent / 100 * len(lengths)) - 1]) for percent in PERCENTILES}
-    return {**shown, "mean": round(fmean(lengths), 2), "max": float(lengths[-1])}
+    return {**shown, "mean": round(float(lengths.mean()), 2), "max": float(lengths[-1])}
 
 
 def _characters(texts: pl.Series) -> dict[str, list[int]]:

@@ -79,7 +79,9 @@ class WorkingSet:
 
 
 def of_queries(data: DataSet, queries: pl.DataFrame) -> DataSet:
-    """The data set with these queries only; the corpus stays whole."""
+    """The data set with these of its queries only; the corpus stays whole."""
+    if queries.height == data.queries.height:
+        return data
     tables = {
         name: getattr(data, name).join(queries, on="query_id", how="semi", maintain_order="left")
         for name in ("queries", *OF_PAIRS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from sharpen.errors import InputError
 
 # a whole number of more digits may be too large for a float, and from 4,300 on Python refuses to read it
 _LONGEST_INTEGER = 308
+_ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 class _Repeating(dict):
@@ -164,7 +166,7 @@ def _checked(value: Any, raw: bytes) -> dict[str, Any]:
     if isinstance(value, _Repeating):
         raise RowError("repeated_field", value.key[:80])
     # an escaped half of a surrogate pair is valid JSON, but no text that can be stored
-    if b"\\u" in raw:
+    if _ESCAPED_SURROGATE.search(raw):
         try:
             json.dumps(value, ensure_ascii=False).encode()
         except UnicodeEncodeError:

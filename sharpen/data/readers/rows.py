@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import polars as pl
+
 from sharpen.terminal import one_line
 
 RAW_CHARACTERS = 500
@@ -96,6 +98,10 @@ class ReadReport:
         counts: reason -> number of bad rows, complete.
         notices: what was left aside or changed without harm, in words -> how often.
         rows: rows read, good and bad.
+        repeats: texts that came again, for example ``query exact`` (to the letter) or ``passage normalised``, and given
+            negatives that are positives (``negative is a positive``) -> how often.
+        conflicts: pairs with two labels, by kind (``relevance`` or ``similarity``): text, passage, values; a table for
+            each file or folder that has some.
         groups: text_key and group of queries that several groups name, whichever of them they get.
         on_bytes: called now and then with the number of bytes read since the last call.
     """
@@ -103,6 +109,8 @@ class ReadReport:
     bad_rows: list[BadRow] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     notices: Counter[str] = field(default_factory=Counter)
+    repeats: Counter[str] = field(default_factory=Counter)
+    conflicts: dict[str, list[pl.DataFrame]] = field(default_factory=dict)
     rows: int = 0
     groups: set[tuple[int, str]] = field(default_factory=set)
     on_bytes: Callable[[int], None] = lambda _: None
@@ -162,7 +170,8 @@ def checked_text(value: Any, name: str) -> str:
     if not isinstance(value, str):
         raise RowError("wrong_type", name, f"expected a text, found {kind_of_value(value)}")
     text = value.strip()
-    if is_blank(text):
+    # most texts begin with a visible character of ASCII
+    if not "!" <= text[:1] <= "~" and is_blank(text):
         raise RowError("empty_text", name)
     return text
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
 
 import polars as pl
@@ -15,42 +14,56 @@ from sharpen.data.dataset import (
     QUERIES,
     SIMILARITY_LABELS,
     TEACHER_SCORES,
+    TEXT_KEY,
     DataSet,
 )
 from sharpen.data.readers.rows import ReadReport
-from sharpen.data.relevance import relevant
+from sharpen.data.relevance import Frame, relevant
 from sharpen.data.task_type import TaskType
-from sharpen.data.text import key_id, passage_texts, text_key
+from sharpen.data.text import key_id, passage_text, passage_texts, text_key
+from sharpen.hardware.spill import Rows, mapped
+
+_GROUPS = {"query_id": pl.String, "group": pl.String}
+_TYPES, _FACTS = (
+    {"query_id": pl.String, **{name: OPTIONAL_COLUMNS["queries"][name][0] for name in names}}
+    for names in (("task_type", "label"), ("fields", "time"))
+)
+_KEYS_REMEMBERED = 50_000
 
 
 class DataSetBuilder:
     """Collects passages, queries, judgements, negatives and scores; `data_set` makes the tables of them.
 
-    The result does not depend on the order of the rows: where two texts share an id, the smaller one is kept.
+    The result does not depend on the order of the rows: where two texts share an id, the smaller one is kept. It is not
+    held in memory where it is large (`hardware.spill`).
     """
 
     def __init__(self) -> None:
-        self._passages: dict[str, tuple[str, str]] = {}
-        self._queries: dict[str, tuple[str, str, str, str]] = {}
-        self._groups: dict[str, set[str]] = {}
-        self._types: dict[str, tuple[str, str]] = {}
-        self._facts: dict[str, tuple[str, datetime | None]] = {}
         self._keys: dict[str, int] = {}
-        self._qrels: dict[str, list] = {name: [] for name in QRELS}
-        self._negatives: dict[str, list] = {name: [] for name in GIVEN_NEGATIVES}
-        self._scores: dict[str, list] = {name: [] for name in TEACHER_SCORES}
-        self._similarities: dict[str, list] = {name: [] for name in SIMILARITY_LABELS}
+        self._passages = Rows(CORPUS | TEXT_KEY)
+        self._queries = Rows({name: kind for name, kind in QUERIES.items() if name != "group"} | TEXT_KEY)
+        self._groups = Rows(_GROUPS)
+        self._qrels = Rows(QRELS)
+        self._negatives = Rows(GIVEN_NEGATIVES)
+        self._scores = Rows(TEACHER_SCORES)
+        self._similarities = Rows(SIMILARITY_LABELS)
+        self._types = Rows(_TYPES)
+        self._facts = Rows(_FACTS)
+        self._texts_of_ids: dict[str, int] = {}
 
     def key(self, text: str) -> int:
-        """`text_key`, remembered: the same passages stand on many rows."""
+        """`text_key`, remembered for the last texts: the same passages stand on many rows."""
         if (found := self._keys.get(text)) is None:
+            if len(self._keys) >= _KEYS_REMEMBERED:
+                self._keys.clear()
             found = self._keys[text] = text_key(text)
         return found
 
     def passage_by_text(self, text: str) -> str:
         """Add a passage without a title and return its id, made from its text."""
-        passage_id = key_id(self.key(text))
-        self._passages[passage_id] = min(("", text), self._passages.get(passage_id, ("", text)))
+        key = self.key(text)
+        passage_id = key_id(key)
+        self._passages.add(passage_id, "", text, key)
         return passage_id
 
     def query_by_text(
@@ -78,8 +91,9 @@ class DataSetBuilder:
         return query_id
 
     def add_passage(self, passage_id: str, title: str, text: str) -> None:
-        """Add a passage, with `title` (may be empty) and `text`, under the `passage_id` that the user gave."""
-        self._passages[passage_id] = (title, text)
+        """Add a passage, with `title` (may be empty) and `text`, under a `passage_id` that the user gave it alone."""
+        self._texts_of_ids[passage_id] = hash((title, text))
+        self._passages.add(passage_id, title, text, self.key(passage_text(title, text)))
 
     def add_query(
         self,
@@ -102,110 +116,140 @@ class DataSetBuilder:
             task_type: what the query is for.
             label: of a text of classification or clustering.
         """
-        row = (text, split, source, instruction)
-        self._queries[query_id] = min(row, self._queries.get(query_id, row))
+        self._queries.add(query_id, text, split, source, instruction, self.key(text))
         if task_type is not TaskType.RETRIEVAL:
-            self._types[query_id] = min((task_type.value, label), self._types.get(query_id, (task_type.value, label)))
+            self._types.add(query_id, task_type.value, label)
         if group:
-            self._groups.setdefault(query_id, set()).add(group)
+            self._groups.add(query_id, group)
 
     def is_free(self, passage_id: str, text: str, title: str = "") -> bool:
         """Whether a `passage_id` stands for no passage yet, or for one with this `text` and `title`."""
-        return self._passages.get(passage_id, (title, text)) == (title, text)
+        return passage_id not in self._texts_of_ids or self._texts_of_ids[passage_id] == hash((title, text))
 
     def describe_query(self, query_id: str, fields: str, time: datetime | None) -> None:
         """Say what is known of a query `query_id` besides texts, its `fields` and `time`: of several the latest."""
         if fields or time:
-            found = self._facts.get(query_id, ("", None))
-            later = max(filter(None, (time, found[1])), default=None)
-            self._facts[query_id] = (max(fields, found[0]), later)
+            self._facts.add(query_id, fields, time)
 
     def add_qrel(self, query_id: str, passage_id: str, grade: int, split: str) -> None:
         """Add a judgement to a `split`; the highest `grade` of a pair `query_id`, `passage_id` counts."""
-        for name, value in zip(QRELS, (query_id, passage_id, grade, split), strict=True):
-            self._qrels[name].append(value)
+        self._qrels.add(query_id, passage_id, grade, split)
 
     def add_negative(self, query_id: str, passage_id: str) -> None:
         """Add a negative that the user brought."""
-        self._negatives["query_id"].append(query_id)
-        self._negatives["passage_id"].append(passage_id)
+        self._negatives.add(query_id, passage_id)
 
     def add_score(self, query_id: str, passage_id: str, score: float) -> None:
         """Add a teacher's score; the highest `score` of a pair `query_id`, `passage_id` counts."""
-        for name, value in zip(TEACHER_SCORES, (query_id, passage_id, score), strict=True):
-            self._scores[name].append(value)
+        self._scores.add(query_id, passage_id, score)
 
     def add_similarity(self, query_id: str, passage_id: str, label: float, split: str) -> None:
         """Add how alike a pair (sts) is, in a `split`; the highest `label` of `query_id`, `passage_id` counts."""
-        for name, value in zip(SIMILARITY_LABELS, (query_id, passage_id, label, split), strict=True):
-            self._similarities[name].append(value)
+        self._similarities.add(query_id, passage_id, label, split)
 
     def data_set(self, report: ReadReport, shown: str) -> DataSet:
         """The tables, each sorted by its ids, pairs once; notices name `shown`."""
-        qrels = best_of_pair(pl.DataFrame(self._qrels, schema=QRELS), "grade", ["query_id", "passage_id", "split"])
-        report.notice(f"{shown}: judged pair repeated", len(self._qrels["query_id"]) - qrels.height)
-        given = pl.DataFrame(self._negatives, schema=GIVEN_NEGATIVES).unique().sort("query_id", "passage_id")
-        negatives = without_positives(given, qrels)
+        triple = ["query_id", "passage_id", "split"]
+        qrels = self._table(best_of_pair(self._qrels.lazy(), "grade", triple))
+        report.notice(f"{shown}: judged pair repeated", len(self._qrels) - qrels.height)
+        given = self._table(self._negatives.lazy().unique())
+        negatives = self._table(without_positives(given.lazy(), qrels.lazy()))
         report.notice(f"{shown}: given negative is a positive of its query", given.height - negatives.height)
-        corpus = _frame(self._passages, CORPUS, "passage_id")
-        queries = _frame(
-            {key: (*row, min(self._groups.get(key, ()), default=None)) for key, row in self._queries.items()},
-            QUERIES,
-            "query_id",
-        )
-        report.groups |= {
-            (self.key(self._queries[query_id][0]), group)
-            for query_id, groups in self._groups.items()
-            if len(groups) > 1
-            for group in groups
-        }
-        return DataSet(
-            corpus=corpus.with_columns(self._keys_of(passage_texts(corpus))),
-            queries=queries.with_columns(self._keys_of(queries["text"]), *self._optional_columns(queries["query_id"])),
+        report.repeats["negative is a positive"] += given.height - negatives.height
+        for kind, rows in (("query", self._queries), ("passage", self._passages)):
+            _count_repeats(kind, rows, report)
+        corpus = self._passages.lazy().group_by("passage_id").agg(pl.col("title", "text", "text_key").min())
+        data = DataSet(
+            corpus=self._table(corpus.sort("passage_id")),
+            queries=self._table(self._query_rows()),
             qrels=qrels,
             given_negatives=negatives,
-            teacher_scores=best_of_pair(
-                pl.DataFrame(self._scores, schema=TEACHER_SCORES), "score", ["query_id", "passage_id"]
-            ),
-            similarity_labels=best_of_pair(
-                pl.DataFrame(self._similarities, schema=SIMILARITY_LABELS), "label", ["query_id", "passage_id", "split"]
-            ),
+            teacher_scores=self._table(best_of_pair(self._scores.lazy(), "score", triple[:2])),
+            similarity_labels=self._table(best_of_pair(self._similarities.lazy(), "label", triple)),
         )
+        for kind, pairs in label_values(self._qrels.lazy(), self._similarities.lazy()).items():
+            if not (found := contradictions(pairs, ["query_id", "passage_id"], data)).is_empty():
+                report.conflicts.setdefault(kind, []).append(found)
+        several = self._groups.lazy().unique().filter(pl.len().over("query_id") > 1)
+        named = several.join(data.queries.lazy().select("query_id", "text_key"), on="query_id")
+        report.groups |= set(named.select("text_key", "group").collect().iter_rows())
+        return data
 
-    def _optional_columns(self, query_ids: pl.Series) -> list[pl.Series]:
-        """Those of the columns task_type and label, and fields and time, of which something is known."""
-        made = []
-        for found, names in ((self._types, ("task_type", "label")), (self._facts, ("fields", "time"))):
-            kinds = [OPTIONAL_COLUMNS["queries"][name] for name in names]
-            if not found:
-                continue
-            usual = tuple(default for _, default in kinds)
-            columns = zip(*(found.get(query_id, usual) for query_id in query_ids), strict=True)
-            made += [
-                pl.Series(name, column, kind) for name, column, (kind, _) in zip(names, columns, kinds, strict=True)
-            ]
-        return made
+    def _table(self, query: pl.LazyFrame) -> pl.DataFrame:
+        """The result of a query, in memory only where all that is collected here is."""
+        is_large = any(rows.on_disk for rows in vars(self).values() if isinstance(rows, Rows))
+        return mapped(query) if is_large else query.collect()
 
-    def _keys_of(self, texts: pl.Series) -> pl.Series:
-        """The column text_key of texts; those that had to be known before are not normalised again."""
-        known = self._keys
-        keys = [known[text] if text in known else text_key(text) for text in texts]
-        return pl.Series("text_key", keys, dtype=pl.UInt64)
-
-
-def _frame(
-    rows: Mapping[str, tuple[str | None, ...]], schema: Mapping[str, type[pl.DataType]], key: str
-) -> pl.DataFrame:
-    columns = list(zip(*rows.values(), strict=True)) or [()] * (len(schema) - 1)
-    return pl.DataFrame(dict(zip(schema, [list(rows), *columns], strict=True)), schema=schema).sort(key)
+    def _query_rows(self) -> pl.LazyFrame:
+        groups = self._groups.lazy().group_by("query_id").agg(pl.col("group").min())
+        rows = _first_of_each(self._queries.lazy(), "query_id").join(groups, on="query_id", how="left")
+        columns = [*QUERIES, *TEXT_KEY]
+        if len(self._types):
+            rows = rows.join(_first_of_each(self._types.lazy(), "query_id"), on="query_id", how="left")
+            columns += ["task_type", "label"]
+        if len(self._facts):
+            facts = self._facts.lazy().group_by("query_id").agg(pl.col("fields", "time").max())
+            rows = rows.join(facts, on="query_id", how="left")
+            columns += ["fields", "time"]
+        defaults = {name: default for name, (_, default) in OPTIONAL_COLUMNS["queries"].items() if default is not None}
+        rows = rows.with_columns(pl.col(name).fill_null(defaults[name]) for name in columns if name in defaults)
+        return rows.select(columns).sort("query_id")
 
 
-def best_of_pair(table: pl.DataFrame, value: str, keys: list[str]) -> pl.DataFrame:
+def _count_repeats(kind: str, rows: Rows, report: ReadReport) -> None:
+    """Count the rows whose text came before, to the letter or as another spelling of the same."""
+    columns = [name for name in ("title", "text") if name in rows.schema]
+    text = pl.concat_str(columns, separator="\n").hash().n_unique()
+    counted = rows.lazy().select(text=text, key=pl.col("text_key").n_unique())
+    texts, keys = counted.collect(engine="streaming" if rows.on_disk else "auto").row(0)
+    report.repeats[f"{kind} exact"] += len(rows) - texts
+    report.repeats[f"{kind} normalised"] += texts - keys
+
+
+def label_values(qrels: Frame, similarity_labels: Frame) -> dict[str, Frame]:
+    """relevance and similarity -> query_id, passage_id, value of the pairs in both tables."""
+    return {
+        "relevance": qrels.select("query_id", "passage_id", value=(pl.col("grade") > 0).cast(pl.Float64)),
+        "similarity": similarity_labels.select("query_id", "passage_id", value="label"),
+    }
+
+
+def contradictions(pairs: pl.LazyFrame, same: list[str], data: DataSet) -> pl.DataFrame:
+    """The pairs that are equal in the columns `same` and have several values: text, passage, values.
+
+    Args:
+        pairs: query_id, passage_id, value and the columns `same`.
+        same: what is the same pair.
+        data: where the texts stand.
+    """
+    value = pl.col("value")
+    if pairs.select(value.min() == value.max()).collect().item() is not False:
+        return pl.DataFrame(schema=dict.fromkeys(("text", "passage", "values"), pl.String))
+    several = pairs.group_by(same).agg(
+        query=pl.col("query_id").min(), passage=pl.col("passage_id").min(), low=value.min(), high=value.max()
+    )
+    found = several.filter(pl.col("low") != pl.col("high")).collect().sort("query", "passage")
+    texts = data.corpus.join(found, left_on="passage_id", right_on="passage", how="semi")
+    texts = texts.select(pl.col("passage_id").alias("passage"), passage_texts(texts).alias("passage_text"))
+    shown = found.join(data.queries, left_on="query", right_on="query_id", maintain_order="left")
+    shown = shown.join(texts, on="passage", maintain_order="left")
+    return shown.select("text", passage="passage_text", values=pl.concat_str("low", "high", separator=" and "))
+
+
+def _first_of_each(rows: pl.LazyFrame, key: str) -> pl.LazyFrame:
+    """Of the rows with one `key` the smallest, by the columns in their order."""
+    ordered = rows.sort(rows.collect_schema().names())
+    return ordered.filter(pl.col(key).ne_missing(pl.col(key).shift(1)))
+
+
+def best_of_pair(table: Frame, value: str, keys: list[str]) -> Frame:
     """One row of the `table` for each combination of `keys`, with the highest `value`, sorted by `keys`."""
-    return table.group_by(keys).agg(pl.col(value).max()).select(table.columns).sort(keys)
+    columns = table.collect_schema().names()
+    return table.group_by(keys).agg(pl.col(value).max()).select(columns).sort(keys)  # type: ignore[return-value]
 
 
-def without_positives(negatives: pl.DataFrame, qrels: pl.DataFrame) -> pl.DataFrame:
+def without_positives(negatives: Frame, qrels: Frame) -> Frame:
     """The negatives that are no positives of their query, sorted by query_id and passage_id."""
     positives = relevant(qrels).select("query_id", "passage_id")
-    return negatives.join(positives, on=["query_id", "passage_id"], how="anti").sort("query_id", "passage_id")
+    pair = ["query_id", "passage_id"]
+    return negatives.join(positives, on=pair, how="anti").sort(pair)  # type: ignore[arg-type,return-value]

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.yaml_file import read_yaml
 from sharpen.errors import InputError
+from sharpen.store.yaml_file import read_yaml
 
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"{new}: &{new} [{', '.join([f'*{old}'] * 10)}]\n" for old, new in zip("abcdefghi", "bcdefghij", strict=True)

@@ -1,0 +1,66 @@
+"""In which language a text is written, by py3langid: naive Bayes over byte n-grams (Lui and Baldwin, 2012)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import polars as pl
+
+from sharpen.data.preparation.checks.sampling import sample, sample_of_splits
+
+# more of a text does not change the answer, and takes longer
+_BYTES = 200
+# below it the answer is wrong more often than right: single words, code, numbers
+LEAST_CONFIDENCE = 0.35
+# what fewer texts have is mostly mistaken
+LEAST_SHARE = 0.01
+
+
+def language_of(text: str) -> str:
+    """The ISO 639-1 code of a text's language; empty where it cannot be said."""
+    code, confidence = _identifier().classify(text.encode()[:_BYTES])
+    return code if len(code) == 2 and confidence >= LEAST_CONFIDENCE else ""
+
+
+@cache
+def _identifier() -> Any:
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+
+
+def with_languages(table: pl.DataFrame, key: str, most: int) -> pl.DataFrame:
+    """The table with the column language, empty where it is not known.
+
+    Args:
+        table: with the columns text, text_key, `key` and perhaps split; a language that it knows already stays.
+        key: the column with its ids.
+        most: texts that are looked at; of more, a sample, up to half of it from dev and test.
+    """
+    if "language" not in table.columns:
+        table = table.with_columns(language=pl.lit(""))
+    unknown = _looked_at(table, most).filter(pl.col("language") == "").select(key, "text")
+    codes = pl.Series("detected", [language_of(text) for text in unknown["text"]], dtype=pl.String)
+    detected = unknown.select(key).with_columns(codes).filter(pl.col("detected") != "")
+    joined = table.join(detected, on=key, how="left", maintain_order="left")
+    return joined.with_columns(language=pl.coalesce("detected", "language")).drop("detected")
+
+
+def language_mix(table: pl.DataFrame, most: int) -> dict[str, Any]:
+    """Of a table and a number as in `with_languages`: counted (texts looked at), of (all), and languages (code ->
+    texts, the most frequent first; empty: cannot be said)."""
+    counts = Counter(sorted(_looked_at(table, most)["language"]))
+    return {"counted": counts.total(), "of": table.height, "languages": dict(counts.most_common())}
+
+
+def main_languages(mix: Mapping[str, Any]) -> dict[str, int]:
+    """Of a `language_mix` the languages of at least `LEAST_SHARE` of the texts whose language can be said -> texts."""
+    known = {code: count for code, count in mix["languages"].items() if code}
+    return {code: count for code, count in known.items() if count >= LEAST_SHARE * sum(known.values())}
+
+
+def _looked_at(table: pl.DataFrame, most: int) -> pl.DataFrame:
+    return sample_of_splits(table, most) if "split" in table.columns else sample(table, most)

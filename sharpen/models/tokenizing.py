@@ -52,7 +52,7 @@ def ensure_eos(tokenizer: Any, model: str) -> None:
     Raises:
         InputError: the tokenizer has no EOS token, or no rule that could be changed.
     """
-    prefix, suffix = _specials(tokenizer)
+    prefix, suffix = special_tokens(tokenizer)
     if suffix:
         return
     if tokenizer.eos_token is None or not tokenizer.is_fast:
@@ -68,7 +68,7 @@ def ensure_eos(tokenizer: Any, model: str) -> None:
     )
 
 
-def _specials(tokenizer: Any) -> tuple[list[int], list[int]]:
+def special_tokens(tokenizer: Any) -> tuple[list[int], list[int]]:
     """Ids of the special tokens that the tokenizer puts before and after every text."""
     # A letter has a token in any vocabulary, be it the unknown one.
     plain = tokenizer("a", add_special_tokens=False)["input_ids"]

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from sharpen.distributed import ProcessGroup
 from sharpen.losses import Loss
-from sharpen.training import temperature_increase, time_limit, trackers
-from sharpen.training.arguments import training_arguments
+from sharpen.training import temperature_increase, time_limit
 from sharpen.training.checkpoints import arithmetic
 from sharpen.training.checkpoints.checkpoints import Checkpoints
+from sharpen.training.contrastive import ContrastiveObjective
 from sharpen.training.data.sampler import BatchSampler
 from sharpen.training.data.step_dataset import StepDataset
 from sharpen.training.divergence import DivergenceError
@@ -18,6 +18,7 @@ from sharpen.training.inputs import Inputs
 from sharpen.training.loop import TrainingLoop
 from sharpen.training.model.encoder_setup import restore, trained_weights
 from sharpen.training.objective import memory_of, objective_of, steps_of
+from sharpen.training.optimization.arguments import training_arguments
 from sharpen.training.settings import TrainingSettings
 from sharpen.training.temperature_increase import TemperatureIncrease
 
@@ -32,7 +33,7 @@ def run(
     logs: Path | None,
     exchange: ProcessGroup,
     loss: Loss,
-) -> TrainingLoop:
+) -> tuple[TrainingLoop, ContrastiveObjective]:
     """Train, from the newest complete checkpoint if there is one; the encoder is then trained, adapters not yet merged.
 
     With ``on_divergence: soften`` a divergence goes back to that checkpoint, or the start, with a higher temperature.
@@ -62,15 +63,15 @@ def run(
         fit = fit or fit_to_time(inputs, batches, settings, exchange, loss)
         steps = steps if fit is None else fit.steps
         dataset = StepDataset(batches, inputs.tokens, settings, exchange, steps, loss, inputs.guide)
-        evaluate = inputs.dev is not None
-        arguments = training_arguments(
-            settings, checkpoints.folder, steps, evaluate=evaluate, resumed=newest is not None
-        )
+        every, resumed = settings.eval_steps if inputs.dev is not None else 0, newest is not None
+        arguments = training_arguments(settings, checkpoints.folder, steps, eval_steps=every, resumed=resumed)
+        objective = ContrastiveObjective(inputs.encoder, dataset, settings, increases, fit)
         loop = TrainingLoop(
-            inputs.encoder, dataset, settings, arguments, exchange, inputs.dev, checkpoints, increases, fit
+            *(inputs.encoder, inputs.encoder, objective, dataset, settings, arguments, exchange, checkpoints),
+            evaluate=None if inputs.dev is None else objective.dev_score_of(inputs.dev, exchange),
+            patience=settings.early_stopping_patience,
+            logs=logs,
         )
-        if logs is not None:
-            trackers.direct(loop.callbacks.callbacks, logs)
         try:
             loop.train(newest)
             break
@@ -83,7 +84,7 @@ def run(
                 logger.warning(f"training diverged at {increases[-1].describe()}; going back")
         finally:
             checkpoints.wait()
-    return loop
+    return loop, objective
 
 
 def fit_to_time(

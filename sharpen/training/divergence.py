@@ -24,10 +24,11 @@ class DivergenceError(StepFailed):
         step: number of the step, from 1.
         reason: what was not finite.
         cause: the texts or pairs to look at.
+        advice: what to do.
     """
 
-    def __init__(self, step: int, reason: str, cause: str) -> None:
-        super().__init__(f"training diverged at step {step} ({reason}): {cause}; {ADVICE}")
+    def __init__(self, step: int, reason: str, cause: str, advice: str = ADVICE) -> None:
+        super().__init__(f"training diverged at step {step} ({reason}): {cause}; {advice}")
         self.step, self.reason = step, reason
 
 

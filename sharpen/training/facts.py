@@ -18,6 +18,7 @@ from sharpen.settings import EncoderSettings
 from sharpen.store import storage
 from sharpen.training import temperature_increase, time_limit
 from sharpen.training.checkpoints import arithmetic
+from sharpen.training.contrastive import ContrastiveObjective
 from sharpen.training.data.examples import Examples
 from sharpen.training.data.sampler import BatchSampler
 from sharpen.training.dev_score import METRIC
@@ -26,7 +27,8 @@ from sharpen.training.loop import TrainingLoop
 from sharpen.training.model import lora, query_prompts
 from sharpen.training.model.encoder_setup import trained_weights
 from sharpen.training.objective import steps_of
-from sharpen.training.settings import WRITE_FILES, TrainingSettings
+from sharpen.training.optimization.loop_settings import WRITE_FILES
+from sharpen.training.settings import TrainingSettings
 from sharpen.version import code_version
 
 logger = logging.getLogger(__name__)
@@ -137,9 +139,22 @@ def trained(encoder: Encoder, settings: TrainingSettings) -> dict[str, Any]:
     }
 
 
-def facts_after(loop: TrainingLoop, batches: BatchSampler, seconds: float) -> dict[str, Any]:
-    """What a training (`loop`, `batches`) of `seconds` showed; logged are dev scores and each `logging_steps` steps."""
-    steps = loop.state.global_step
+def facts_of_loop(loop: TrainingLoop, seconds: float) -> dict[str, Any]:
+    """What any training of `seconds` showed; logged are each `logging_steps` steps and evaluations."""
+    points = [point for point in loop.state.log_history if "loss" in point]
+    return {
+        "steps": loop.state.global_step,
+        "epochs": loop.state.global_step / loop.dataset.per_epoch,
+        "first_loss": points[0]["loss"] if points else None,
+        "last_loss": points[-1]["loss"] if points else None,
+        "arithmetic": arithmetic.facts(loop.encoder),
+        "seconds": seconds,
+        "log": loop.state.log_history,
+    }
+
+
+def facts_after(loop: TrainingLoop, objective: ContrastiveObjective, seconds: float) -> dict[str, Any]:
+    """What a fine-tuning (`loop`, `objective`) of `seconds` showed."""
     points = [point for point in loop.state.log_history if "loss" in point]
     dev = [(p["step"], p[f"eval_{METRIC}"]) for p in loop.state.log_history if f"eval_{METRIC}" in p]
 
@@ -147,19 +162,13 @@ def facts_after(loop: TrainingLoop, batches: BatchSampler, seconds: float) -> di
         return sum(point[name] for point in points) / len(points) if points else None
 
     return {
-        "steps": steps,
-        "epochs": steps / batches.per_epoch,
+        **facts_of_loop(loop, seconds),
         "negatives_per_query": mean("negatives_per_query"),
         "random_negatives_per_query": mean("random_negatives_per_query"),
-        "first_loss": points[0]["loss"] if points else None,
-        "last_loss": points[-1]["loss"] if points else None,
         "dev_ndcg_at_10_base": dev[0][1] if dev and dev[0][0] == 0 else None,
         METRIC: loop.state.best_metric,
         "best_step": loop.state.best_global_step,
-        "temperature_increases": temperature_increase.as_facts(loop.increases),
-        "time_limit": time_limit.as_facts(loop.fit),
-        "arithmetic": arithmetic.facts(loop.encoder),
-        "seconds": seconds,
-        "queries_per_second": loop.queries_seen / seconds,
-        "log": loop.state.log_history,
+        "temperature_increases": temperature_increase.as_facts(objective.increases),
+        "time_limit": time_limit.as_facts(objective.fit),
+        "queries_per_second": loop.rows_seen / seconds,
     }

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import polars as pl
 
@@ -21,12 +20,11 @@ from sharpen.data.dataset import INCONSISTENT_QUERIES, NEGATIVES, OF_PAIRS, TEAC
 from sharpen.data.fingerprint import fingerprint as table_fingerprint
 from sharpen.data.readers import read_dataset
 from sharpen.distributed import ProcessGroup
-from sharpen.errors import InputError, StepFailed
+from sharpen.errors import InputError
 from sharpen.losses import LOSSES
 from sharpen.models.encoder import Encoder
 from sharpen.settings import EncoderSettings
 from sharpen.store import storage
-from sharpen.store.download_cache import get_or_create
 from sharpen.training.data.build_dataset import check_enough, make_examples
 from sharpen.training.data.examples import Examples
 from sharpen.training.data.guide import (
@@ -35,6 +33,7 @@ from sharpen.training.data.guide import (
     guide_identity,
     write_guide_embeddings,
 )
+from sharpen.training.data.prepared import prepare, prepared_folder
 from sharpen.training.data.tokens import Tokens, tokenizer_facts, write_tokens
 from sharpen.training.dev_score import DevSet
 from sharpen.training.model.encoder_setup import check_fits
@@ -113,13 +112,13 @@ def read_inputs(
         raise InputError(
             "data, negatives, model or code: this machine reads other ones than the first; make them equal"
         )
-    examples = Examples.open(_prepared_folder(made.examples))
+    examples = Examples.open(prepared_folder(made.examples))
     return Inputs(
         encoder=encoder,
         examples=examples,
-        tokens=Tokens(examples, encoder, _prepared_folder(made.tokens)),
-        dev=None if made.dev is None else DevSet.open(_prepared_folder(made.dev)),
-        guide=None if made.guide is None else GuideEmbeddings.open(_prepared_folder(made.guide)),
+        tokens=Tokens(examples, encoder, prepared_folder(made.tokens)),
+        dev=None if made.dev is None else DevSet.open(prepared_folder(made.dev)),
+        guide=None if made.guide is None else GuideEmbeddings.open(prepared_folder(made.guide)),
         data_fingerprint=made.data_fingerprint,
         negatives_hash=made.negatives_hash,
         examples_hash=hashlib.sha256(made.examples.encode()).hexdigest(),
@@ -145,28 +144,28 @@ def _make(data: str, negatives: str | None, settings: TrainingSettings, encoder:
         "distillation": settings.knowledge_distillation,
         "relevance_level": settings.relevance_level,
     }
-    examples = _prepare(
+    examples = prepare(
         {"of": "examples", **identity}, lambda folder: make_examples(trained, mined, settings).save(folder)
     )
-    opened = Examples.open(_prepared_folder(examples))
+    opened = Examples.open(prepared_folder(examples))
     settings = with_sources(settings, dataset.sources, opened.sources)
     check_enough(opened, settings)
     check_source_names(opened, settings)
     dev = None
     if settings.eval_steps:
         size, seed = settings.eval_corpus_size, settings.seed
-        dev = _prepare(
+        dev = prepare(
             {"of": "dev", "code": code, "data": fingerprint, "corpus": size, "seed": seed},
             lambda folder: DevSet.cut(dataset, size, seed).save(folder),
         )
-    tokens = _prepare(
+    tokens = prepare(
         {"of": "tokens", **identity, **tokenizer_facts(encoder)}, lambda folder: write_tokens(opened, encoder, folder)
     )
     guide = None
     if settings.guide_model:
         model = guide_encoder(settings.guide_model, encoder.settings)
         of_guide = {"of": "guide", "model": guide_identity(model), **identity}
-        guide = _prepare(of_guide, lambda folder: write_guide_embeddings(opened, model, folder))
+        guide = prepare(of_guide, lambda folder: write_guide_embeddings(opened, model, folder))
     return _Made(fingerprint, negatives_hash, examples, tokens, dev, guide, settings)
 
 
@@ -247,19 +246,3 @@ def without_dropped(data: DataSet, negatives: Path) -> DataSet:
             ]
         )
     return left
-
-
-def _prepare(identity: dict[str, Any], write: Callable[[Path], None]) -> str:
-    """Have what `write` makes in the cache; its key there."""
-    key = json.dumps(identity, sort_keys=True)
-    get_or_create(key, write)
-    return key
-
-
-def _prepared_folder(key: str) -> Path:
-    """The folder of what was kept."""
-
-    def gone(folder: Path) -> NoReturn:
-        raise StepFailed("the prepared data are not in the cache of this machine any more; start again")
-
-    return get_or_create(key, gone)

@@ -9,15 +9,15 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from statistics import fmean
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol, cast
 
 import torch
 from safetensors.torch import load_file
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 from transformers import DefaultFlowCallback, EarlyStoppingCallback, TrainerState, TrainingArguments, set_seed
 from transformers.integrations.integration_utils import get_reporting_integration_callbacks
 from transformers.trainer_callback import CallbackHandler, TrainerControl
@@ -28,21 +28,16 @@ from sharpen.errors import Interrupted
 from sharpen.hardware.thread_pool import one_thread
 from sharpen.models.encoder import Encoder
 from sharpen.progress import Reporter, Silent, progress
-from sharpen.training import time_limit
+from sharpen.training import trackers
 from sharpen.training.checkpoints import loop_state
 from sharpen.training.checkpoints.checkpoints import Checkpoints
 from sharpen.training.checkpoints.loop_state import StepMetrics
-from sharpen.training.data.collator import ShardedBatch
-from sharpen.training.data.step_dataset import StepDataset
-from sharpen.training.dev_score import METRIC, DevSet
-from sharpen.training.divergence import check_finite
-from sharpen.training.gradient.step import gradient_step
+from sharpen.training.dev_score import METRIC
 from sharpen.training.model.encoder_setup import restore
-from sharpen.training.objective import memory_of, objective_of
-from sharpen.training.optimizer import make_optimizer, make_schedule
+from sharpen.training.optimization.loop_settings import LoopSettings
+from sharpen.training.optimization.optimizer import make_optimizer, make_schedule
 from sharpen.training.processes import StopRequest
-from sharpen.training.settings import TrainingSettings
-from sharpen.training.temperature_increase import TemperatureIncrease
+from sharpen.training.step_result import StepResult
 
 logger = logging.getLogger(__name__)
 
@@ -50,52 +45,82 @@ logger = logging.getLogger(__name__)
 INTERRUPTED_SECONDS = 40.0
 
 
+class Objective(Protocol):
+    """What a loop minimises. Its dataset gives batches that it understands, this process's part of each."""
+
+    def gradient(self, batch: Any, exchange: ProcessGroup, stop: StopRequest) -> StepResult:
+        """Leave the gradient of the whole global batch in every trained parameter's ``grad``, on every process."""
+        ...
+
+    def check_finite(self, result: StepResult, gradient_norm: float, batch: Any) -> None:
+        """Raise `DivergenceError` where loss or gradient is not finite."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write what is the objective's alone into a checkpoint."""
+        ...
+
+
+class Steps(Protocol):
+    """The batches of a training, by the number of the step."""
+
+    @property
+    def per_epoch(self) -> int: ...
+    def __len__(self) -> int: ...
+    def __getitem__(self, step: int) -> Any: ...
+
+
 class TrainingLoop:
-    """Trains an encoder.
+    """Trains a model.
 
     Attributes:
         state: steps taken, log, best dev score, as transformers knows them.
-        queries_seen: queries trained on since the start or the checkpoint.
+        rows_seen: rows of batches trained on since the start or the checkpoint.
 
     Args:
-        encoder: the model, on its device.
+        model: what is trained, on its device.
+        encoder: the text encoder in it, or the model itself.
+        objective: what is minimised.
         dataset: the steps.
-        settings: everything else.
+        settings: of optimisation.
         arguments: made by `training_arguments`.
         exchange: the processes.
-        dev: evaluated every `eval_steps`, or None.
         checkpoints: the run's checkpoints.
-        increases: how the temperature was raised so far.
-        fit: what `max_train_minutes` allowed, or None.
+        evaluate: gives nDCG@10 on dev, every `eval_steps`; None: there is no dev split.
+        patience, logs, title: `early_stopping_patience`; folder of trackers or None; name of the progress.
     """
 
     def __init__(
         self,
+        model: torch.nn.Module,
         encoder: Encoder,
-        dataset: StepDataset,
-        settings: TrainingSettings,
+        objective: Objective,
+        dataset: Steps,
+        settings: LoopSettings,
         arguments: TrainingArguments,
         exchange: ProcessGroup,
-        dev: DevSet | None,
         checkpoints: Checkpoints,
-        increases: Sequence[TemperatureIncrease] = (),
-        fit: time_limit.Fit | None = None,
+        *,
+        evaluate: Callable[[], float] | None = None,
+        patience: int = 0,
+        logs: Path | None = None,
+        title: str = "Training",
     ) -> None:
-        self.encoder, self.dataset, self.settings, self.arguments = encoder, dataset, settings, arguments
-        self.exchange, self.dev, self.checkpoints = exchange, dev, checkpoints
-        self.increases, self.fit = increases, fit
-        self.objective = objective_of(settings, normalize=encoder.normalize, increases=increases, loss=dataset.loss)
-        self.memory = memory_of(settings)
+        self.model, self.encoder, self.objective = model, encoder, objective
+        self.dataset, self.settings, self.arguments = dataset, settings, arguments
+        self.exchange, self.checkpoints, self.evaluated, self.title = exchange, checkpoints, evaluate, title
         (enable_full_determinism if arguments.full_determinism else set_seed)(settings.seed)
-        self.optimizer = make_optimizer(encoder, arguments)
+        self.optimizer = make_optimizer(model, arguments)
         self.schedule = make_schedule(self.optimizer, arguments)
         callbacks = [
             DefaultFlowCallback(),
             *(kind() for kind in get_reporting_integration_callbacks(arguments.report_to)),
         ]
-        if settings.early_stopping_patience:
-            callbacks.append(EarlyStoppingCallback(settings.early_stopping_patience))
-        self.callbacks = CallbackHandler(callbacks, encoder, None, self.optimizer, self.schedule)
+        if patience:
+            callbacks.append(EarlyStoppingCallback(patience))
+        if logs is not None:
+            trackers.direct(callbacks, logs)
+        self.callbacks = CallbackHandler(callbacks, model, None, self.optimizer, self.schedule)
         self.control = TrainerControl()
         self.state = TrainerState(
             max_steps=arguments.max_steps,
@@ -106,7 +131,7 @@ class TrainingLoop:
         )
         self.state.compute_steps(arguments, arguments.max_steps)
         self.unlogged: list[StepMetrics] = []
-        self.queries_seen = 0
+        self.rows_seen = 0
         self.stop, self.stopping = StopRequest(), False
 
     def train(self, checkpoint: Path | None = None) -> None:
@@ -139,7 +164,7 @@ class TrainingLoop:
                 losses += metrics.loss
                 self.unlogged.append(metrics)
                 self.state.global_step += 1
-                self.state.epoch = self.state.global_step / self.dataset.batches.per_epoch
+                self.state.epoch = self.state.global_step / self.dataset.per_epoch
                 reporter.advance(1, f"loss {metrics.loss:.4f}")
                 self._call("on_step_end")
                 is_last = self.state.global_step >= self.state.max_steps
@@ -147,7 +172,7 @@ class TrainingLoop:
                     self.log_steps()
                 if self.stopping and not is_last:
                     self.interrupt()
-                if self.control.should_evaluate or (is_last and self.dev is not None):
+                if self.control.should_evaluate or (is_last and self.evaluated is not None):
                     self.evaluate()
                 if self.control.should_save:
                     self.save_checkpoint()
@@ -156,24 +181,24 @@ class TrainingLoop:
                     break
             self._call("on_epoch_end")
             steps = self.state.global_step - first
-            summary = speed_metrics("train", started, num_samples=self.queries_seen, num_steps=steps)
+            summary = speed_metrics("train", started, num_samples=self.rows_seen, num_steps=steps)
             summary["train_loss"] = losses / max(1, steps)
             memory_tracker.stop_and_update_metrics(summary)
             self.log(summary)
             if self.arguments.load_best_model_at_end and self.state.best_model_checkpoint is not None:
-                restore(self.encoder, load_file(Path(self.state.best_model_checkpoint) / loop_state.WEIGHTS))
+                restore(self.model, load_file(Path(self.state.best_model_checkpoint) / loop_state.WEIGHTS))
             self._call("on_train_end")
 
-    def step(self, batch: ShardedBatch) -> StepMetrics:
+    def step(self, batch: Any) -> StepMetrics:
         """One optimiser step with the exact gradient of the global batch; `DivergenceError` before any weight moves."""
         # Dropout is drawn from (seed, step, process): a resumed run draws what the broken one would have drawn.
-        torch.manual_seed((self.settings.seed * 1_000_003 + batch.batch.step) * 4_099 + self.exchange.rank)
-        self.encoder.train()
-        result = gradient_step(self.encoder, batch, self.objective, self.memory, self.exchange, self.stop)
+        torch.manual_seed((self.settings.seed * 1_000_003 + self.state.global_step) * 4_099 + self.exchange.rank)
+        self.model.train()
+        result = self.objective.gradient(batch, self.exchange, self.stop)
         self.stopping = result.stop
-        parameters = [parameter for parameter in self.encoder.parameters() if parameter.grad is not None]
+        parameters = [parameter for parameter in self.model.parameters() if parameter.grad is not None]
         norm = torch.nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
-        check_finite(result, norm.item(), batch, self.dataset.tokens.examples)
+        self.objective.check_finite(result, norm.item(), batch)
         if self.arguments.max_grad_norm > 0:
             torch.nn.utils.clip_grads_with_norm_(parameters, self.arguments.max_grad_norm, norm)
         rate = self.schedule.get_last_lr()[0]
@@ -181,11 +206,9 @@ class TrainingLoop:
         self.optimizer.step()
         self._call("on_optimizer_step")
         self.schedule.step()
-        self.encoder.zero_grad()
-        self.queries_seen += batch.total_rows
-        return StepMetrics(
-            result.loss, norm.item(), result.negatives, batch.batch.made_up / batch.total_rows, float(rate)
-        )
+        self.model.zero_grad()
+        self.rows_seen += result.rows
+        return StepMetrics(result.loss, norm.item(), float(rate), dict(result.figures))
 
     def log_steps(self) -> None:
         """Log the means since the last point, and the last step's rate and norm of the gradient."""
@@ -195,8 +218,7 @@ class TrainingLoop:
                 "loss": fmean(metrics.loss for metrics in self.unlogged),
                 "grad_norm": last.gradient_norm,
                 "learning_rate": last.learning_rate,
-                "negatives_per_query": fmean(metrics.negatives for metrics in self.unlogged),
-                "random_negatives_per_query": fmean(metrics.random for metrics in self.unlogged),
+                **{name: fmean(metrics.figures[name] for metrics in self.unlogged) for name in last.figures},
             }
         )
         self.unlogged.clear()
@@ -209,8 +231,8 @@ class TrainingLoop:
 
     def evaluate(self) -> None:
         """nDCG@10 on the dev split, logged; the best one so far is noted."""
-        assert self.dev is not None
-        score = self.dev.score(self.encoder, self.memory, self.exchange)
+        assert self.evaluated is not None
+        score = self.evaluated()
         metrics = {f"eval_{METRIC}": score}
         self.log(metrics)
         self._call("on_evaluate", metrics)
@@ -246,12 +268,12 @@ class TrainingLoop:
         """Tell the callbacks; what they want next is in `control`."""
         self.control = getattr(self.callbacks, event)(self.arguments, self.state, self.control, *values)
 
-    def _batches(self, first: int) -> Iterator[ShardedBatch]:
+    def _batches(self, first: int) -> Iterator[Any]:
         """The steps from one on; every process makes its own part of each global batch, in workers of its own."""
         workers = self.arguments.dataloader_num_workers
         return iter(
             DataLoader(
-                self.dataset,
+                cast(Dataset, self.dataset),
                 batch_size=None,
                 sampler=range(first, len(self.dataset)),
                 num_workers=workers,
@@ -267,7 +289,7 @@ class TrainingLoop:
         if self.exchange.rank != 0:
             return nullcontext(Silent())
         reached = self.state.global_step
-        what = f"Training from step {reached}" if reached else "Training"
+        what = f"{self.title} from step {reached}" if reached else self.title
         return progress(what, self.state.max_steps - reached, "steps")
 
 

@@ -13,6 +13,7 @@ from sharpen.losses.contrastive import LossConfig
 from sharpen.training import temperature_increase
 from sharpen.training.gradient.activation_budget import ActivationBudget
 from sharpen.training.gradient.micro_batch import MicroBatchConfig
+from sharpen.training.optimization.loop_settings import LoopSettings
 from sharpen.training.settings import TrainingSettings
 from sharpen.training.temperature_increase import TemperatureIncrease
 
@@ -67,6 +68,6 @@ def memory_of(settings: TrainingSettings) -> MicroBatchConfig:
     return MicroBatchConfig(settings.micro_batch_tokens, settings.sub_batch_size, settings.gradient_cache, budget)
 
 
-def steps_of(settings: TrainingSettings, per_epoch: int) -> int:
+def steps_of(settings: LoopSettings, per_epoch: int) -> int:
     """Optimiser steps of the whole training."""
     return settings.max_steps if settings.max_steps > 0 else math.ceil(settings.num_train_epochs * per_epoch)

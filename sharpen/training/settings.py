@@ -10,24 +10,15 @@ from sharpen.losses import LOSSES
 from sharpen.settings import RelevanceLevel
 from sharpen.training.data.mixing_settings import MixingSettings
 from sharpen.training.model_card.cost import CostSettings
-
-# Trackers of transformers that write files where the training says.
-WRITE_FILES = frozenset({"all", "codecarbon", "tensorboard"})
+from sharpen.training.optimization.loop_settings import LoopSettings
 
 _OF_LORA = ("lora_alpha", "lora_dropout", "lora_target_modules")
 
 
-class TrainingSettings(CostSettings, MixingSettings):
+class TrainingSettings(CostSettings, MixingSettings, LoopSettings):
     """How a base model is trained on the queries, positives and hard negatives of a data set."""
 
     # what one step sees
-    train_batch_size: int = Field(
-        64,
-        ge=1,
-        le=1_048_576,
-        description="Queries per optimiser step over all processes "
-        "(FlagEmbedding: per_device_train_batch_size x processes).",
-    )
     relevance_level: RelevanceLevel = 1
     train_group_size: int = Field(
         8,
@@ -102,17 +93,9 @@ class TrainingSettings(CostSettings, MixingSettings):
         description="Memory of a process for activations kept from the first pass; unset: of what is free 60 % on "
         "a GPU, 25 % on a CPU.",
     )
-    micro_batch_tokens: int | None = Field(
-        None,
-        ge=16,
-        le=16_777_216,
-        description="Most tokens, padding included, of one micro-batch; unset: 16384 on a GPU, 1024 on a CPU, where "
-        "more is slower.",
-    )
     sub_batch_size: int | None = Field(
         None, ge=1, le=1_048_576, description="Most texts that are encoded at once; unset: only tokens limit it."
     )
-    gradient_checkpointing: bool = Field(False, description="Recompute activations layer by layer to save memory.")
 
     # the model
     share_encoder: bool = Field(
@@ -132,44 +115,15 @@ class TrainingSettings(CostSettings, MixingSettings):
         description="Layers that get adapters, by the names in the model; all-linear: every linear layer.",
     )
     fix_position_embedding: bool = Field(False, description="Do not train position embeddings.")
-    dropout: float | None = Field(None, ge=0, lt=1, description="Dropout while training; unset: the model's own.")
 
     # optimisation
-    learning_rate: float = Field(2e-5, gt=0, le=1, description="Highest learning rate.")
-    num_train_epochs: float = Field(2.0, gt=0, le=1000, description="Passes over the training queries.")
-    max_steps: int = Field(-1, ge=-1, le=100_000_000, description="Stop after this many steps; -1: by epochs.")
     max_train_minutes: float | None = Field(
         None,
         gt=0,
         le=1e6,
         description="As many steps as fit into it are trained, as the first show; the model depends on the machine.",
     )
-    warmup_steps: float = Field(
-        0.1, ge=0, le=100_000_000, description="Steps of rising learning rate, from above 0; below 1: share of steps."
-    )
-    lr_scheduler_type: Literal[
-        "linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt"
-    ] = Field("linear", description="Course of the learning rate after the warm-up.")
-    weight_decay: float = Field(0.0, ge=0, le=1, description="AdamW's decoupled weight decay.")
-    max_grad_norm: float = Field(1.0, ge=0, le=1e6, description="Gradient norm is clipped to it; 0: not clipped.")
-    seed: int = Field(42, ge=0, le=2**31 - 1, description="Seed of batches, draws and dropout.")
-
-    # watching and keeping
-    logging_steps: int = Field(5, ge=1, le=1_000_000, description="Steps between two points of the loss curve.")
-    save_steps: int = Field(200, ge=0, le=100_000_000, description="Steps between two checkpoints; 0: none.")
-    save_total_limit: int = Field(
-        2, ge=2, le=1000, description="Checkpoints that are kept; the last one must stay while the next is written."
-    )
-    checkpoint_folder: str | None = Field(
-        None,
-        description="Local folder for checkpoints; unset: one in the user's cache, named by data, model and settings.",
-    )
-    checkpoint_address: str = Field(
-        "auto",
-        max_length=1024,
-        description="Where checkpoints are copied to, to survive the machine; auto: next to an output in an "
-        "object store, else nowhere; empty: nowhere.",
-    )
+    # watching
     eval_steps: int = Field(
         0,
         ge=0,
@@ -186,14 +140,6 @@ class TrainingSettings(CostSettings, MixingSettings):
     early_stopping_patience: int = Field(
         0, ge=0, le=1000, description="Stop after this many dev evaluations without a better nDCG@10; 0: never."
     )
-    report_to: list[str] = Field([], max_length=8, description="Trackers of transformers, such as tensorboard, mlflow.")
-    logging_dir: str | None = Field(
-        None,
-        min_length=1,
-        description="Local folder for the logs of trackers that write files; unset: next to a local output, else in "
-        "the user's cache.",
-    )
-
     # when a loss or gradient is not finite
     on_divergence: Literal["stop", "soften"] = Field(
         "stop",
@@ -201,29 +147,8 @@ class TrainingSettings(CostSettings, MixingSettings):
     )
     max_temperature_increases: int = Field(3, ge=1, le=16, description="How often soften may double the temperature.")
 
-    training_arguments: dict[str, Any] = Field(
-        {},
-        description="Other fields of transformers' TrainingArguments; gradient_accumulation_steps multiplies "
-        "train_batch_size.",
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _accumulate(cls, values: Any) -> Any:
-        """Fold `gradient_accumulation_steps` into `train_batch_size`."""
-        given = values.get("training_arguments") if isinstance(values, dict) else None
-        if not isinstance(given, dict) or "gradient_accumulation_steps" not in given:
-            return values
-        others = {name: value for name, value in given.items() if name != "gradient_accumulation_steps"}
-        steps, size = given["gradient_accumulation_steps"], values.get("train_batch_size", 64)
-        if not isinstance(steps, int) or isinstance(steps, bool) or steps < 1:
-            raise ValueError(f"training_arguments.gradient_accumulation_steps must be at least 1 (given: {steps})")
-        return {**values, "train_batch_size": int(size) * steps, "training_arguments": others}
-
     @model_validator(mode="after")
     def _agree(self) -> Self:
-        if self.logging_dir and not WRITE_FILES & {*self.report_to}:
-            raise ValueError("logging_dir has no effect without a tracker that writes files, such as tensorboard")
         if self.early_stopping_patience and not self.eval_steps:
             raise ValueError("early_stopping_patience needs eval_steps: set how often dev is evaluated")
         if any(dim < 1 for dim in self.matryoshka_dims) or len(set(self.matryoshka_dims)) != len(self.matryoshka_dims):
@@ -242,8 +167,6 @@ class TrainingSettings(CostSettings, MixingSettings):
             raise ValueError(f"{unused[0]} has no effect without lora_rank; set it, for example to 16")
         if self.activation_gib is not None and self.gradient_cache != "auto":
             raise ValueError(f"activation_gib has no effect with gradient_cache {self.gradient_cache}; leave it auto")
-        if self.max_steps == 0:
-            raise ValueError("max_steps: 0 trains nothing; use -1 to go by num_train_epochs")
         return self
 
     @property

@@ -20,13 +20,13 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from sharpen.store import storage
 from sharpen.store.download_cache import cache_folder
-from sharpen.training.settings import WRITE_FILES, TrainingSettings
+from sharpen.training.optimization.loop_settings import WRITE_FILES, LoopSettings
 from sharpen.uri import sibling
 
 _FOR_TENSORBOARD = "TENSORBOARD_LOGGING_DIR"
 
 
-def faults(settings: TrainingSettings) -> list[str]:
+def faults(settings: LoopSettings) -> list[str]:
     """One line for each tracker that transformers does not know or that is not installed."""
     if settings.report_to in (["all"], ["none"]):
         return []
@@ -44,7 +44,7 @@ def _fault(name: str) -> str:
     return ""
 
 
-def log_folder(settings: TrainingSettings, output: str, name: str) -> Path | None:
+def log_folder(settings: LoopSettings, output: str, name: str) -> Path | None:
     """Where trackers that write files keep them; None: there is no such tracker.
 
     Args:

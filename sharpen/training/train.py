@@ -17,10 +17,10 @@ from sharpen.models.encoder import Encoder
 from sharpen.settings import EncoderSettings
 from sharpen.store import storage
 from sharpen.training import trackers
-from sharpen.training.arguments import argument_faults, training_arguments
 from sharpen.training.attempts import run
-from sharpen.training.checkpoints import arithmetic, checkpoints
+from sharpen.training.checkpoints import arithmetic
 from sharpen.training.checkpoints.checkpoints import Checkpoints
+from sharpen.training.checkpoints.run_checkpoints import check_address, checkpoints_for
 from sharpen.training.data.sampler import BatchSampler
 from sharpen.training.dev_score import METRIC
 from sharpen.training.facts import announce, facts_after, facts_before, trained
@@ -29,17 +29,11 @@ from sharpen.training.model import export, lora, query_prompts
 from sharpen.training.model.encoder_setup import finish, set_up
 from sharpen.training.model_card.cost import CostSettings
 from sharpen.training.objective import identity_of, loss_of
+from sharpen.training.optimization.arguments import argument_faults, training_arguments
 from sharpen.training.processes import process_group
 from sharpen.training.settings import TrainingSettings
-from sharpen.version import code_version
 
 logger = logging.getLogger(__name__)
-
-# Settings that change what is seen of a training, but not its result.
-_WATCHING = {
-    *("logging_steps", "save_steps", "save_total_limit", "checkpoint_folder", "checkpoint_address"),
-    *("report_to", "logging_dir", *CostSettings.model_fields),
-}
 
 
 def train(
@@ -76,8 +70,7 @@ def train(
         loss = loss or loss_of(settings)
         if exchange.rank == 0:
             storage.check_access(output, write=True)
-            if settings.checkpoint_address not in ("", checkpoints.AUTO):
-                storage.check_access(settings.checkpoint_address, write=True)
+            check_address(settings)
         arithmetic.agree(exchange)
         inputs = read_inputs(data, negatives, model, settings, encoder, exchange)
         exchange.broadcast_weights(inputs.encoder)
@@ -91,8 +84,8 @@ def train(
         set_up(inputs.encoder, settings)
         facts |= trained(inputs.encoder, settings)
         started = time.monotonic()
-        loop = run(inputs, batches, settings, run_checkpoints, logs, exchange, loss)
-        facts |= facts_after(loop, batches, time.monotonic() - started)
+        loop, objective = run(inputs, batches, settings, run_checkpoints, logs, exchange, loss)
+        facts |= facts_after(loop, objective, time.monotonic() - started)
         finish(inputs.encoder, settings)
         query_prompts.save_with(inputs.encoder, inputs.examples)
         if exchange.rank == 0:
@@ -127,19 +120,14 @@ def check_settings(settings: TrainingSettings) -> None:
     if faults := [*argument_faults(settings), *trackers.faults(settings), *lora.faults(settings)]:
         raise InputError(faults)
     # transformers looks at the values.
-    training_arguments(settings, Path(os.curdir), 1, evaluate=settings.eval_steps > 0)
+    training_arguments(settings, Path(os.curdir), 1, eval_steps=settings.eval_steps)
 
 
 def checkpoints_of(facts: dict[str, Any], settings: TrainingSettings, output: str) -> Checkpoints:
     """The checkpoints of a run to `output`; only one of equal `facts` (data, model), code and settings finds them."""
     identity = {name: facts[name] for name in ("data_fingerprint", "examples_hash", "base_weights", "encoder", "loss")}
-    decisive = {name: value for name, value in facts["settings"].items() if name not in _WATCHING}
-    arguments = decisive["training_arguments"].items()
-    decisive["training_arguments"] = {name: value for name, value in arguments if not name.startswith("dataloader_")}
-    identity |= {"settings": decisive, "code": code_version(__name__)}
-    folder = checkpoints.folder_for(settings.checkpoint_folder, identity, output)
-    address = checkpoints.address_for(settings.checkpoint_address, identity, output)
-    return Checkpoints(folder, address, settings.save_total_limit)
+    given = {name: value for name, value in facts["settings"].items() if name not in CostSettings.model_fields}
+    return checkpoints_for(identity | {"settings": given}, settings, output, "finetuning", __name__)
 
 
 def write(output: str, encoder: Encoder, facts: dict[str, Any]) -> None:

@@ -29,13 +29,14 @@ class CheckpointCopy:
         address: where the copies are.
         local: the steps of the local checkpoints.
         path: step -> local folder.
+        producer: the step that makes them.
 
     Attributes:
         copied: steps whose copies this process finished.
     """
 
-    def __init__(self, address: str, local: Callable[[], set[int]], path: Callable[[int], Path]) -> None:
-        self.address, self._local, self._path = address, local, path
+    def __init__(self, address: str, local: Callable[[], set[int]], path: Callable[[int], Path], producer: str) -> None:
+        self.address, self._local, self._path, self._producer = address, local, path, producer
         self.copied: set[int] = set()
         self._unusable: set[int] = set()
         self._running: threading.Thread | None = None
@@ -114,7 +115,7 @@ class CheckpointCopy:
         finished = {step for step in there if storage.is_complete(self._at(step))} - self._unusable
         for step in sorted(here - finished):
             rows = {"steps": step}
-            with storage.publish(self._at(step), producer="finetuning", run_id=run_id(), rows=rows) as folder:
+            with storage.publish(self._at(step), producer=self._producer, run_id=run_id(), rows=rows) as folder:
                 for name in file_names(self._path(step)):
                     _link(self._path(step) / name, folder / name)
             self._unusable.discard(step)

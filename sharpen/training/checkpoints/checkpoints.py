@@ -74,11 +74,12 @@ class Checkpoints:
         folder: local folder; transformers' `Trainer` writes the checkpoints into it.
         address: where they are copied to; None: nowhere.
         limit: how many are kept; the newest and the best one always are.
+        producer: the step that writes them.
     """
 
-    def __init__(self, folder: Path, address: str | None, limit: int = 2) -> None:
-        self.folder, self.limit = folder, limit
-        self.copy = CheckpointCopy(address, self.steps, self.path) if address else None
+    def __init__(self, folder: Path, address: str | None, limit: int = 2, producer: str = "finetuning") -> None:
+        self.folder, self.limit, self.producer = folder, limit, producer
+        self.copy = CheckpointCopy(address, self.steps, self.path, producer) if address else None
 
     def path(self, step: int) -> Path:
         """The folder of a checkpoint."""
@@ -100,7 +101,7 @@ class Checkpoints:
         """
         # The last copy reads what may be deleted now.
         self.wait()
-        mark_complete(self.path(step), producer="finetuning")
+        mark_complete(self.path(step), producer=self.producer)
         needed = {step, *({best} if best is not None else ())}
         older = sorted(self.steps() - needed, reverse=True)
         self._remove(self.path(one) for one in older[max(0, self.limit - len(needed)) :])

@@ -15,7 +15,6 @@ from safetensors.torch import load_file, save_file
 from transformers import TrainerState
 from transformers.trainer_callback import ExportableState
 
-from sharpen.training import temperature_increase, time_limit
 from sharpen.training.checkpoints import arithmetic
 from sharpen.training.checkpoints.checkpoints import STATE
 from sharpen.training.checkpoints.optimizer_state import load_state, save_state
@@ -31,13 +30,12 @@ REMAINDER = "remainder.json"
 
 @dataclasses.dataclass(frozen=True)
 class StepMetrics:
-    """One step: loss, gradient norm, negatives per query, how many of those are random passages, learning rate."""
+    """One step: loss, gradient norm, learning rate, and the figures of its objective."""
 
     loss: float
     gradient_norm: float
-    negatives: float
-    random: float
     learning_rate: float
+    figures: dict[str, float]
 
 
 def save(loop: TrainingLoop, folder: Path, owes_evaluation: bool) -> None:
@@ -49,12 +47,11 @@ def save(loop: TrainingLoop, folder: Path, owes_evaluation: bool) -> None:
         owes_evaluation: its step is still to be evaluated.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    weights = {name: tensor.contiguous() for name, tensor in trained_weights(loop.encoder).items()}
+    weights = {name: tensor.contiguous() for name, tensor in trained_weights(loop.model).items()}
     save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
     save_state(folder, loop.optimizer, loop.schedule)
-    temperature_increase.save(folder, loop.increases)
+    loop.objective.save(folder)
     arithmetic.save(folder, loop.encoder)
-    time_limit.save(folder, loop.fit)
     states = {type(one).__name__: one.state() for one in loop.callbacks.callbacks if isinstance(one, ExportableState)}
     loop.state.stateful_callbacks = cast(Any, states)  # declared as the list that they are made from
     loop.state.save_to_json(os.fspath(folder / STATE))
@@ -69,7 +66,7 @@ def load(loop: TrainingLoop, folder: Path) -> bool:
     Returns:
         Whether the checkpoint's step is still to be evaluated.
     """
-    restore(loop.encoder, load_file(folder / WEIGHTS))
+    restore(loop.model, load_file(folder / WEIGHTS))
     load_state(folder, loop.optimizer, loop.schedule)
     written = TrainerState.load_from_json(os.fspath(folder / STATE))
     for name in ("global_step", "epoch", "log_history", "best_metric", "best_global_step"):

@@ -40,6 +40,11 @@ class StepDataset(Dataset):
         self.rank, self.size, self.steps = exchange.rank, exchange.size, steps
         self.loss, self.guide = loss, guide
 
+    @property
+    def per_epoch(self) -> int:
+        """Steps of an epoch."""
+        return self.batches.per_epoch
+
     def __len__(self) -> int:
         return self.steps
 

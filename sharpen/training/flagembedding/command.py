@@ -24,7 +24,6 @@ from sharpen.models.model_hub import assemble_model
 from sharpen.settings import EncoderSettings
 from sharpen.store import storage
 from sharpen.store.download_cache import get_or_create
-from sharpen.training.arguments import reason_against
 from sharpen.training.flagembedding.arguments import (
     UNLIMITED,
     DataArguments,
@@ -33,7 +32,9 @@ from sharpen.training.flagembedding.arguments import (
     TrainingArguments,
 )
 from sharpen.training.flagembedding.special_tokens import with_special_tokens
-from sharpen.training.settings import WRITE_FILES, TrainingSettings
+from sharpen.training.optimization.arguments import reason_against
+from sharpen.training.optimization.loop_settings import WRITE_FILES
+from sharpen.training.settings import TrainingSettings
 
 NO_IN_BATCH = "no_in_batch_neg"
 

@@ -13,17 +13,18 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import cast
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from sharpen.data.text_type import TextType
 from sharpen.embeddings.encoding import is_out_of_memory
-from sharpen.hardware.cpu_ops import CpuOps, RandomStream, RowGradients, add_rows, collected_rows
+from sharpen.hardware.cpu_ops import CpuOps, RandomStream
 from sharpen.hardware.free_memory import free_bytes
 from sharpen.hardware.thread_pool import all_threads, map_in_threads, worker_count
 from sharpen.models.encoder import Encoder
+from sharpen.training.gradient.accumulation import Gradients, accumulate, gradients_of
 from sharpen.training.gradient.activation_budget import ActivationBudget
 from sharpen.training.gradient.micro_batch import (
     MicroBatch,
@@ -35,6 +36,7 @@ from sharpen.training.gradient.micro_batch import (
 )
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
 # Of the memory that is free, what gradients of micro-batches may take that wait for their turn to be added.
 _SHARE_OF_GRADIENTS = 0.25
@@ -65,38 +67,23 @@ class Encoding:
         On a CPU each core has a micro-batch of its own. Their gradients are added in the order of the micro-batches, so
         the sum is the same to the bit on any number of cores.
         """
-        threads = _thread_count(self.encoder, len(self.micro_batches), _gradients_that_fit(self.encoder))
+        threads = thread_count(
+            self.encoder, len(self.micro_batches), gradients_that_fit(self.encoder, self.encoder.device)
+        )
         if threads == 0:
             # One block of autocast: it casts the weights once, and not for each micro-batch.
-            with _whole_machine(self.encoder), self.encoder.autocast():
+            with whole_machine(self.encoder), self.encoder.autocast():
                 for micro_batch in self.micro_batches:
                     self._again(micro_batch, lambda made, given: made.backward(given), gradient)
             return
         weights = [weight for weight in self.encoder.parameters() if weight.requires_grad]
 
-        def work(micro_batch: MicroBatch) -> Callable[[], tuple[Sequence[Tensor | None], RowGradients]]:
-            return lambda: self._gradients_of(micro_batch, weights, gradient)
+        def work(micro_batch: MicroBatch) -> Callable[[], Gradients]:
+            return lambda: self._again(micro_batch, lambda made, given: gradients_of(made, weights, given), gradient)
 
-        for parts, rows in map_in_threads(map(work, self.micro_batches), threads, self.encoder.autocast, ahead=threads):
-            for weight, part in zip(weights, parts, strict=True):
-                if part is not None:
-                    weight.grad = part if weight.grad is None else weight.grad.add_(part)
-            add_rows(rows)
+        accumulate(weights, map(work, self.micro_batches), threads, self.encoder.autocast)
 
-    def _gradients_of(
-        self, micro_batch: MicroBatch, weights: list[nn.Parameter], gradient: Tensor
-    ) -> tuple[Sequence[Tensor | None], RowGradients]:
-        """What a micro-batch adds to the gradient of each weight (None: nothing), and to rows of embeddings."""
-        parts: list[Sequence[Tensor | None]] = []
-        with collected_rows() as rows:
-            self._again(
-                micro_batch,
-                lambda made, given: parts.append(torch.autograd.grad([made], weights, [given], allow_unused=True)),
-                gradient,
-            )
-        return parts[0], rows
-
-    def _again(self, micro_batch: MicroBatch, propagate: Callable[[Tensor, Tensor], None], gradient: Tensor) -> None:
+    def _again(self, micro_batch: MicroBatch, propagate: Callable[[Tensor, Tensor], T], gradient: Tensor) -> T:
         """Encode a micro-batch again, unless its activations were kept, and propagate; then they are free."""
         embeddings, micro_batch.embeddings = micro_batch.embeddings, None
         if embeddings is None:
@@ -104,7 +91,7 @@ class Encoding:
                 embeddings = _forward(self.encoder, self.tokens, micro_batch)
         # a gradient is computed in the types of its forward pass
         with torch.autocast(gradient.device.type, enabled=False):
-            propagate(embeddings, gradient[torch.tensor(micro_batch.rows, device=gradient.device)])
+            return propagate(embeddings, gradient[torch.tensor(micro_batch.rows, device=gradient.device)])
 
 
 def encode(
@@ -156,7 +143,7 @@ def encode(
 def _keeping(encoding: Encoding, memory: MicroBatchConfig) -> None:
     """Encode micro-batches with activations, from the first on, as long as they fit into the budget."""
     if memory.cache != "on":
-        threads = _thread_count(encoding.encoder, len(encoding.micro_batches))
+        threads = thread_count(encoding.encoder, len(encoding.micro_batches))
         memory.budget.reset(encoding.encoder, threads)
         budget = memory.budget if memory.cache == "auto" else None
         _first_pass(encoding, encoding.micro_batches, budget, torch.enable_grad)
@@ -177,7 +164,7 @@ def _first_pass(
         gradients: the surroundings of a pass that keeps activations, or of one that does not.
     """
     encoder, tokens = encoding.encoder, encoding.tokens
-    threads = _thread_count(encoder, len(micro_batches))
+    threads = thread_count(encoder, len(micro_batches))
 
     def encoded(micro_batch: MicroBatch) -> Tensor | None:
         size = padded_tokens(tokens, micro_batch.rows)
@@ -200,7 +187,7 @@ def _first_pass(
 
     with ExitStack() as stack:
         if threads == 0:
-            stack.enter_context(_whole_machine(encoder))
+            stack.enter_context(whole_machine(encoder))
             stack.enter_context(pass_context())
         for micro_batch, embeddings in zip(
             micro_batches, map_in_threads(map(work, micro_batches), threads, pass_context), strict=True
@@ -222,7 +209,7 @@ def embed(encoder: Encoder, tokens: Sequence[TokenIds], memory: MicroBatchConfig
     return encoding.embeddings
 
 
-def _thread_count(encoder: Encoder, micro_batches: int, most: int | None = None) -> int:
+def thread_count(encoder: Encoder, micro_batches: int, most: int | None = None) -> int:
     """Threads that compute a micro-batch each; 0: this one, with as many threads for each operation as there are."""
     threads = worker_count(encoder.device, micro_batches)
     if threads == 0 or (most is not None and most < 2) or _uses_torch_rng(encoder):
@@ -230,10 +217,10 @@ def _thread_count(encoder: Encoder, micro_batches: int, most: int | None = None)
     return threads if most is None else min(threads, most)
 
 
-def _gradients_that_fit(encoder: Encoder) -> int:
+def gradients_that_fit(model: nn.Module, device: torch.device) -> int:
     """Micro-batches whose gradients of all weights may be in memory at once; a lane has one, and one is being added."""
-    size = 4 * sum(weight.numel() for weight in encoder.parameters() if weight.requires_grad)
-    return int(_SHARE_OF_GRADIENTS * free_bytes(encoder.device) / max(1, size)) - 1
+    size = 4 * sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+    return int(_SHARE_OF_GRADIENTS * free_bytes(device) / max(1, size)) - 1
 
 
 def _uses_torch_rng(encoder: Encoder) -> bool:
@@ -254,7 +241,8 @@ def _uses_torch_rng(encoder: Encoder) -> bool:
     return _uses_shared_rng[encoder]
 
 
-def _whole_machine(encoder: Encoder) -> AbstractContextManager[None]:
+def whole_machine(encoder: Encoder) -> AbstractContextManager[None]:
+    """A block in which operations run on all threads of a CPU."""
     return all_threads() if encoder.device.type == "cpu" else nullcontext()
 
 

@@ -10,6 +10,7 @@ from sharpen.errors import InputError
 from sharpen.hardware.cpu_ops import for_checkpoint
 from sharpen.models.encoder import Encoder
 from sharpen.training.model import lora
+from sharpen.training.optimization.loop_settings import LoopSettings
 from sharpen.training.settings import TrainingSettings
 
 
@@ -20,12 +21,22 @@ def check_fits(encoder: Encoder, settings: TrainingSettings, model: str) -> None
             f"share_encoder: {model} has two towers, one for queries and one for passages; set share_encoder to false "
             "to train both, or take a base model with one"
         )
-    if settings.gradient_checkpointing and not encoder.model.supports_gradient_checkpointing:
-        raise InputError(
-            f"gradient_checkpointing: {type(encoder.model).__name__} cannot do it; lower activation_gib instead"
-        )
+    check_checkpointing(encoder, settings, "lower activation_gib instead")
     if settings.fix_position_embedding and not position_embeddings(encoder.model):
         raise InputError(f"fix_position_embedding: {type(encoder.model).__name__} has none; leave it false")
+
+
+def check_checkpointing(encoder: Encoder, settings: LoopSettings, instead: str) -> None:
+    """Raise InputError, with what to do `instead`, where activations shall be recomputed by a model that cannot."""
+    if settings.gradient_checkpointing and not encoder.model.supports_gradient_checkpointing:
+        raise InputError(f"gradient_checkpointing: {type(encoder.model).__name__} cannot do it; {instead}")
+
+
+def checkpoint_activations(encoder: Encoder) -> None:
+    """Let every tower recompute activations layer by layer."""
+    for tower in encoder.towers.values():
+        # The re-entrant form fails when an encoder runs more than once before the backward pass.
+        tower.activation_checkpointing_enable({"use_reentrant": False, "context_fn": for_checkpoint})
 
 
 def set_up(encoder: Encoder, settings: TrainingSettings) -> None:
@@ -45,9 +56,7 @@ def set_up(encoder: Encoder, settings: TrainingSettings) -> None:
     if settings.lora_rank:
         lora.add_adapters(encoder, settings)
     if settings.gradient_checkpointing:
-        for tower in encoder.towers.values():
-            # The re-entrant form fails when an encoder runs more than once before the backward pass.
-            tower.activation_checkpointing_enable({"use_reentrant": False, "context_fn": for_checkpoint})
+        checkpoint_activations(encoder)
 
 
 def finish(encoder: Encoder, settings: TrainingSettings) -> None:
@@ -73,13 +82,13 @@ def set_dropout(model: nn.Module, share: float) -> None:
                 setattr(module, name, share)
 
 
-def trained_weights(encoder: Encoder) -> dict[str, Tensor]:
+def trained_weights(model: nn.Module) -> dict[str, Tensor]:
     """Name -> weights of all that training changes; the rest is as the base model has it."""
-    return {name: parameter.detach() for name, parameter in encoder.named_parameters() if parameter.requires_grad}
+    return {name: parameter.detach() for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
-def restore(encoder: Encoder, weights: Mapping[str, Tensor]) -> None:
+def restore(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
     """Put back what `trained_weights` gave."""
-    if weights.keys() != trained_weights(encoder).keys():
+    if weights.keys() != trained_weights(model).keys():
         raise ValueError("these are not the weights that this training changes")
-    encoder.load_state_dict(weights, strict=False)
+    model.load_state_dict(weights, strict=False)

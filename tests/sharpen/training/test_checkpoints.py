@@ -19,7 +19,7 @@ from safetensors.numpy import load_file
 from sharpen.distributed import ProcessGroup
 from sharpen.errors import InputError
 from sharpen.store import storage
-from sharpen.training import loop
+from sharpen.training import contrastive
 from sharpen.training.checkpoints import checkpoints
 from sharpen.training.checkpoints.checkpoints import Checkpoints, address_for, folder_for
 from sharpen.training.checkpoints.optimizer_state import load_state, save_state
@@ -77,7 +77,7 @@ def crash_at(monkeypatch: pytest.MonkeyPatch, step: int, act: Callable[[], None]
             act()
         return gradient_step(encoder, layout, *rest)
 
-    monkeypatch.setattr(loop, "gradient_step", broken)
+    monkeypatch.setattr(contrastive, "gradient_step", broken)
 
 
 def test_where_the_copy_is(tmp_path: Path) -> None:

@@ -126,7 +126,9 @@ def test_where_gradients_do_not_fit_side_by_side_all_threads_work_on_one_piece(
     for fit in (3, 1):
         monkeypatch.setattr(gradient_cache, "free_bytes", lambda _, fit=fit: 4 * size * (fit + 1))
         torch.set_num_threads(3)
-        counts.append(gradient_cache._thread_count(encoder, 10, gradient_cache._gradients_that_fit(encoder)))
+        counts.append(
+            gradient_cache.thread_count(encoder, 10, gradient_cache.gradients_that_fit(encoder, encoder.device))
+        )
         _, found = step(encoder, settings, MicroBatchConfig(96), 3)
         for weights, gradient in expected.items():
             torch.testing.assert_close(found[weights], gradient, rtol=1e-4, atol=1e-6)

@@ -83,7 +83,7 @@ def test_a_long_text_is_cut() -> None:
 def test_training_stops_before_the_weights_move(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from sharpen.training import loop
+    from sharpen.training import contrastive
 
     def poisoned(encoder: Encoder, *rest: object) -> Step:
         found = gradient_step(encoder, *rest)  # type: ignore[arg-type]
@@ -97,7 +97,7 @@ def test_training_stops_before_the_weights_move(
 
     before: list[torch.Tensor] = []
     models: list[Encoder] = []
-    monkeypatch.setattr(loop, "gradient_step", poisoned)
+    monkeypatch.setattr(contrastive, "gradient_step", poisoned)
     settings = TrainingSettings(
         train_batch_size=8, train_group_size=3, warmup_steps=0, checkpoint_folder=str(tmp_path / "kept")
     )

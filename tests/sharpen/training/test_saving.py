@@ -11,7 +11,7 @@ import pytest
 
 from sharpen.distributed import ProcessGroup
 from sharpen.store import storage
-from sharpen.training import loop
+from sharpen.training import contrastive, loop
 from sharpen.training.checkpoints.checkpoints import Checkpoints
 from sharpen.training.dev_score import DevSet
 from sharpen.training.gradient.step import Step, gradient_step
@@ -77,7 +77,7 @@ def _score_by_step(monkeypatch: pytest.MonkeyPatch) -> None:
         reached[0] = layout.batch.step + 1
         return gradient_step(encoder, layout, *rest)
 
-    monkeypatch.setattr(loop, "gradient_step", stepped)
+    monkeypatch.setattr(contrastive, "gradient_step", stepped)
     monkeypatch.setattr(DevSet, "score", lambda *_: SCORES[reached[0]])
 
 

@@ -12,7 +12,7 @@ import torch
 from sharpen.errors import InputError
 from sharpen.settings import EncoderSettings
 from sharpen.store import storage
-from sharpen.training import loop
+from sharpen.training import contrastive
 from sharpen.training.divergence import DivergenceError
 from sharpen.training.gradient.step import Step, gradient_step
 from sharpen.training.settings import TrainingSettings
@@ -58,7 +58,7 @@ def run(
 
 def test_goes_back_to_the_last_checkpoint(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     poison = Poison(4, below=0.3)
-    monkeypatch.setattr(loop, "gradient_step", poison)
+    monkeypatch.setattr(contrastive, "gradient_step", poison)
     facts = run(tmp_path, tiny_model, on_divergence="soften")
     soft, softer = 0.2, 0.4
     assert poison.seen == [
@@ -88,7 +88,7 @@ def test_goes_back_to_the_start(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, save_steps: int
 ) -> None:
     poison = Poison(3, below=0.15, loss=True)
-    monkeypatch.setattr(loop, "gradient_step", poison)
+    monkeypatch.setattr(contrastive, "gradient_step", poison)
     facts = run(tmp_path, tiny_model, on_divergence="soften", save_steps=save_steps)
     assert [t["reason"].split(",")[0] for t in facts["temperature_increases"]] == ["loss nan"]
     monkeypatch.undo()
@@ -100,7 +100,7 @@ def test_goes_back_to_the_start(
 
 def test_stops_after_the_last_softening(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     poison = Poison(4, below=99)
-    monkeypatch.setattr(loop, "gradient_step", poison)
+    monkeypatch.setattr(contrastive, "gradient_step", poison)
     with pytest.raises(DivergenceError, match="diverged at step 4"):
         run(tmp_path, tiny_model, on_divergence="soften")
     assert [temperature for step, temperature in poison.seen if step == 4] == [0.1, 0.2, 0.4, 0.8]
@@ -113,7 +113,7 @@ def test_a_broken_run_goes_on_with_the_temperature_it_had(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = Poison(3, below=0.15)
-    monkeypatch.setattr(loop, "gradient_step", whole)
+    monkeypatch.setattr(contrastive, "gradient_step", whole)
     expected = run(tmp_path, tiny_model, "whole", on_divergence="soften")
     broken = Poison(3, below=0.15)
 
@@ -122,11 +122,11 @@ def test_a_broken_run_goes_on_with_the_temperature_it_had(
             raise RuntimeError("the power failed")
         return broken(encoder, layout, *rest)
 
-    monkeypatch.setattr(loop, "gradient_step", dies)
+    monkeypatch.setattr(contrastive, "gradient_step", dies)
     with pytest.raises(RuntimeError, match="power"):
         run(tmp_path, tiny_model, on_divergence="soften")
     again = Poison(3, below=0.15)
-    monkeypatch.setattr(loop, "gradient_step", again)
+    monkeypatch.setattr(contrastive, "gradient_step", again)
     facts = run(tmp_path, tiny_model, on_divergence="soften")
     assert again.seen == [(step, 0.2) for step in (5, 6, 7)]
     assert facts["temperature_increases"] == expected["temperature_increases"]

@@ -15,7 +15,7 @@ from sharpen.errors import StepFailed
 from sharpen.hardware import measurement
 from sharpen.models.encoder import Encoder
 from sharpen.store import storage
-from sharpen.training import loop, time_limit
+from sharpen.training import contrastive, time_limit
 from sharpen.training.checkpoints import arithmetic
 from sharpen.training.gradient.step import gradient_step
 from sharpen.training.report import render_page
@@ -55,7 +55,7 @@ def run(data: Path, model: Path, folder: Path, output: str, **values: Any) -> di
 
 
 def let_steps_take(monkeypatch: pytest.MonkeyPatch, step: Slow) -> None:
-    monkeypatch.setattr(loop, "gradient_step", step)
+    monkeypatch.setattr(contrastive, "gradient_step", step)
     monkeypatch.setattr(time_limit, "gradient_step", step)
 
 

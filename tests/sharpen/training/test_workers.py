@@ -13,8 +13,9 @@ import torch
 from safetensors.numpy import load_file
 
 from sharpen.store import storage
-from sharpen.training import arguments, loop
+from sharpen.training import contrastive
 from sharpen.training.gradient.step import gradient_step
+from sharpen.training.optimization import arguments
 from sharpen.training.settings import TrainingSettings
 from sharpen.training.train import train
 from tests.sharpen.training.small_data import ENCODER, small_data
@@ -75,7 +76,7 @@ def test_workers_give_the_same_model_and_a_broken_run_goes_on_without_them(
             raise RuntimeError("power cut")
         return gradient_step(*parts)
 
-    monkeypatch.setattr(loop, "gradient_step", breaking)
+    monkeypatch.setattr(contrastive, "gradient_step", breaking)
     with pytest.raises(RuntimeError, match="power cut"):
         train(data, None, str(tiny_model), str(tmp_path / "broken"), settings(tmp_path, 2), ENCODER)
     monkeypatch.undo()

@@ -13,7 +13,7 @@ from typing import Any
 import torch.distributed as dist
 
 from sharpen.console import enable_logging
-from sharpen.training import loop
+from sharpen.training import contrastive
 from sharpen.training.gradient.step import Step, gradient_step
 from sharpen.training.settings import TrainingSettings
 from sharpen.training.train import train
@@ -39,13 +39,17 @@ def run_all(trainings: list[dict[str, Any]]) -> None:
     in the file ``MARK-RANK``.
     """
     for one in trainings:
-        loop.gradient_step = Poison(*one["diverges"][0], **one["diverges"][1]) if "diverges" in one else gradient_step
+        contrastive.gradient_step = (
+            Poison(*one["diverges"][0], **one["diverges"][1]) if "diverges" in one else gradient_step
+        )
         if "mark" in one:
-            loop.gradient_step = partial(slow_step, Path(f"{one['mark']}-{os.environ['RANK']}"), one["seconds_a_step"])
+            contrastive.gradient_step = partial(
+                slow_step, Path(f"{one['mark']}-{os.environ['RANK']}"), one["seconds_a_step"]
+            )
         try:
             train(one["data"], None, one["model"], one["output"], TrainingSettings.checked(one["settings"]), ENCODER)
         finally:
-            loop.gradient_step = gradient_step
+            contrastive.gradient_step = gradient_step
 
 
 if __name__ == "__main__":

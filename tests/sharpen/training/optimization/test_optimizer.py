@@ -7,8 +7,8 @@ import torch
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import get_scheduler
 
-from sharpen.training.arguments import training_arguments
-from sharpen.training.optimizer import rise_from_first_step
+from sharpen.training.optimization.arguments import training_arguments
+from sharpen.training.optimization.optimizer import rise_from_first_step
 from sharpen.training.settings import TrainingSettings
 
 STEPS = 20
@@ -54,7 +54,7 @@ def test_a_resumed_schedule_goes_on() -> None:
 def test_constant_obeys_the_warm_up(tmp_path) -> None:  # type: ignore[no-untyped-def]
     def kind(**values: object) -> str:
         settings = TrainingSettings.checked({"lr_scheduler_type": "constant", **values})
-        return training_arguments(settings, tmp_path, 10, evaluate=False).lr_scheduler_type
+        return training_arguments(settings, tmp_path, 10).lr_scheduler_type
 
     assert kind() == "constant_with_warmup"
     assert kind(warmup_steps=0) == "constant"

@@ -12,8 +12,8 @@ from transformers import TrainingArguments
 
 from sharpen.errors import InputError
 from sharpen.store import storage
-from sharpen.training import arguments
-from sharpen.training.arguments import training_arguments
+from sharpen.training.optimization import arguments
+from sharpen.training.optimization.arguments import training_arguments
 from sharpen.training.settings import TrainingSettings
 from sharpen.training.train import check_settings, train
 from tests.sharpen.training.small_data import ENCODER, small_data
@@ -50,7 +50,7 @@ def test_no_field_is_both_passed_on_and_set_by_us() -> None:
     given = {name: default for name, default in fields().items() if name in arguments.ALLOWED}
     given |= {"dataloader_num_workers": 1, "full_determinism": False}
     chosen = TrainingSettings(training_arguments=given, eval_steps=1)
-    made = training_arguments(chosen, Path("somewhere"), 3, evaluate=True)
+    made = training_arguments(chosen, Path("somewhere"), 3, eval_steps=chosen.eval_steps)
     assert made.dataloader_num_workers == 1
 
 

@@ -17,7 +17,7 @@ from transformers import TrainingArguments
 from sharpen.errors import InputError
 from sharpen.processes.cores import machine_cores
 from sharpen.training.dev_score import METRIC
-from sharpen.training.settings import TrainingSettings
+from sharpen.training.optimization.loop_settings import LoopSettings
 
 # Fields that have an effect, and the setting without which they have none.
 ALLOWED = {
@@ -54,12 +54,12 @@ def reason_against(name: str) -> str:
     return "" if name in ALLOWED else f"has no effect on this training loop; those that have: {', '.join(ALLOWED)}"
 
 
-def argument_faults(settings: TrainingSettings) -> list[str]:
+def argument_faults(settings: LoopSettings) -> list[str]:
     """One line for each field of `training_arguments` that cannot be set; needs no process group and no model."""
     known = {field.name for field in dataclasses.fields(TrainingArguments)}
     faults = []
     for name in settings.training_arguments:
-        if name in TrainingSettings.model_fields:
+        if name in type(settings).model_fields:
             fault = f"is a setting of its own; set {name} directly"
         elif name not in known:
             near = difflib.get_close_matches(name, ALLOWED, n=1)
@@ -67,7 +67,7 @@ def argument_faults(settings: TrainingSettings) -> list[str]:
             fault = f"transformers' TrainingArguments has no such field{hint}"
         elif reason := reason_against(name):
             fault = reason
-        elif (needed := ALLOWED[name]) and not getattr(settings, needed):
+        elif (needed := ALLOWED[name]) and not getattr(settings, needed, None):
             fault = f"has no effect without {needed}"
         elif name.startswith(("project", "trackio")) and "trackio" not in settings.report_to:
             fault = "has no effect without trackio in report_to"
@@ -78,7 +78,7 @@ def argument_faults(settings: TrainingSettings) -> list[str]:
 
 
 def training_arguments(
-    settings: TrainingSettings, folder: Path, steps: int, *, evaluate: bool, resumed: bool = False
+    settings: LoopSettings, folder: Path, steps: int, *, eval_steps: int = 0, resumed: bool = False
 ) -> TrainingArguments:
     """transformers' arguments for these settings.
 
@@ -86,13 +86,13 @@ def training_arguments(
         settings: of the training.
         folder: where trackers write.
         steps: of the whole training.
-        evaluate: whether there is a dev split.
+        eval_steps: steps between two evaluations on dev, each followed by a checkpoint; 0: there is none.
         resumed: whether it goes on from a checkpoint.
 
     Raises:
         InputError: transformers refuses a value of `training_arguments`.
     """
-    save_steps = settings.eval_steps if evaluate else settings.save_steps
+    evaluate, save_steps = eval_steps > 0, eval_steps or settings.save_steps
     try:
         return TrainingArguments(
             output_dir=os.fspath(folder),
@@ -109,7 +109,7 @@ def training_arguments(
             save_strategy="steps" if save_steps else "no",
             save_steps=save_steps or 1,
             eval_strategy="steps" if evaluate else "no",
-            eval_steps=settings.eval_steps if evaluate else None,
+            eval_steps=eval_steps or None,
             # What a broken run had evaluated counts once, for early stopping too.
             eval_on_start=evaluate and not resumed,
             load_best_model_at_end=evaluate,
@@ -124,7 +124,7 @@ def training_arguments(
         raise InputError(f"training_arguments: transformers refuses them: {str(error).splitlines()[0]}") from None
 
 
-def _scheduler(settings: TrainingSettings) -> str:
+def _scheduler(settings: LoopSettings) -> str:
     # transformers' constant knows no warm-up and would ignore the setting
     constant = settings.lr_scheduler_type == "constant" and settings.warmup_steps > 0
     return "constant_with_warmup" if constant else settings.lr_scheduler_type

@@ -1,0 +1,1 @@
+"""Pre-training of an encoder on a corpus: RetroMAE, or plain masked-language modelling."""

@@ -1,0 +1,1 @@
+"""How weights are optimised: settings of every loop, transformers' arguments, optimiser and schedule."""

@@ -265,12 +265,11 @@ def test_a_machine_that_is_lost(
         return {**addresses, "settings": chosen.model_dump(exclude_unset=True)}
 
     def start(*trainings: dict[str, Any]) -> subprocess.Popen[str]:
-        torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-        module = ["-m", "tests.sharpen.training.trainings", json.dumps(trainings)]
-        command = [sys.executable, *(torchrun if processes > 1 else []), *module]
+        command = [sys.executable, "-m", "tests.sharpen.training.trainings", json.dumps(trainings)]
+        command += [str(processes)] if processes > 1 else []
         return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[3])
 
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     lost = training("lost", output)
     with start(lost) as job:
         while not any(file.name.endswith(storage.MARKER) for file in storage.list_files(place)):
@@ -290,7 +289,7 @@ def test_a_machine_that_is_lost(
         told = capsys.readouterr().out
     else:
         with start(*both) as job:
-            told, _ = job.communicate(timeout=120)
+            told, _ = job.communicate(timeout=600)
         assert job.returncode == 0
     assert f"Training from step {reached}:" in told
     assert_equal_weights(output, unbroken)

@@ -153,7 +153,7 @@ def test_kill_and_resume_gives_the_same_weights(
     for name, value in chosen.model_dump(exclude_unset=True).items():
         command += [f"--{name}", str(value)]
     with subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, cwd=Path(__file__).parents[3]) as job:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 600
         while not list(tmp_path.glob("checkpoints/*/checkpoint-*/_SUCCESS.json")):
             assert job.poll() is None and time.monotonic() < deadline
             time.sleep(0.01)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -170,4 +171,5 @@ def _headline_of_end(end: RunEnd) -> _Headline:
 
 
 def _capitalised(sentence: str) -> str:
-    return sentence[:1].upper() + sentence[1:]
+    # a version keeps its name
+    return sentence if re.match(r"v\d", sentence) else sentence[:1].upper() + sentence[1:]

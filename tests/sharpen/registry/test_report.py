@@ -52,6 +52,7 @@ def test_a_failure_names_the_step_and_its_cause_and_what_to_do() -> None:
     ("outcome", "says"),
     [
         (an_outcome("reject", version=""), "Not promoted nDCG@10"),
+        (an_outcome("waiting"), "UTC v0003 waits for approval"),
         (an_outcome(unchanged=True), "This very model is the champion already, so nothing changed"),
         (an_outcome("overtaken", version=""), "Not promoted, as another run changed the champion"),
         (

@@ -47,7 +47,7 @@ winter wire with wood word work world write year yellow yes yield you young zero
 
 # Minutes each: begun first, so that no worker is left alone with them at the end.
 LONGEST = (
-    *("test_run.py", "test_retraining.py", "test_train.py", "test_sigterm.py", "test_processes.py"),
+    *("test_run.py", "test_train.py", "test_sigterm.py", "test_processes.py"),
     *("test_checkpoints.py", "test_towers.py", "test_search_command.py", "test_compiling.py"),
 )
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.store.server import EmbeddedStore
-from tests.pipeline.local.test_run import sharpen, write_inputs
+from tests.pipeline.local.runs import sharpen, write_inputs
 from tests.store_outages import KINDS, Call, Watched, own_store
 
 pytestmark = [pytest.mark.model, pytest.mark.store, pytest.mark.processes]

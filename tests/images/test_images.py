@@ -13,7 +13,7 @@ from components.kfp_context import IMAGE, LAUNCHER_IMAGE
 from tests.images.engine import Engine
 from tests.images.locks import locked
 from tests.images.steps import step_imports
-from tests.pipeline.local.test_run import write_examples
+from tests.pipeline.local.runs import write_examples
 
 pytestmark = [pytest.mark.images, pytest.mark.model, pytest.mark.processes]
 

@@ -12,7 +12,7 @@ import pytest
 
 from sharpen.store import storage
 from tests.images.engine import Engine
-from tests.pipeline.local.test_run import sharpen, write_examples
+from tests.pipeline.local.runs import sharpen, write_examples
 
 pytestmark = [pytest.mark.images, pytest.mark.model, pytest.mark.store, pytest.mark.processes]
 

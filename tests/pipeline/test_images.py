@@ -16,7 +16,7 @@ from sharpen.jobs.launch_context import LaunchContext
 from sharpen.jobs.manifests.pod_spec_inputs import make_pod_spec_inputs
 from sharpen.run_context import JOB_IMAGE_VARIABLE
 from tests.pipeline.cluster.test_compiling import compiled
-from tests.pipeline.local.test_run import sharpen
+from tests.pipeline.local.runs import sharpen
 
 CPU = "registry.example/sharpen-python-cpu@sha256:" + "0" * 64
 LAUNCHER = "registry.example/sharpen-python-launcher:0.1.0"

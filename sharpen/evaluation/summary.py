@@ -54,7 +54,7 @@ def systems_table(metrics: Mapping[str, float], against: Mapping[str, Any], sett
         row = (name, number(r["reference"]), *gain, p_text(r["p_holm_references"]), counts)
         rows.append((r["reference"], row))
     level = f"{100 * settings.confidence_level:g} % interval"
-    header = (metric, "score", "change", level, "p", "p (Holm)", "won/tied/lost")
+    header = (metric, "score", "this model's lead", level, "p", "p (Holm)", "won/tied/lost")
     return _table(header, [row for _, row in sorted(rows, key=lambda row: -row[0])])
 
 
@@ -69,7 +69,7 @@ def comparison_lines(
         settings: primary metric, level.
     """
     found = EvaluationArtifact.open(candidate)
-    yield f"{found.facts['queries']:,} queries of {found.facts['split']}; change: this model less the other"
+    yield f"{found.facts['queries']:,} queries of {found.facts['split']}"
     yield systems_table(found.metrics, compared["against"], settings)
 
 

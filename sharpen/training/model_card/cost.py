@@ -66,7 +66,7 @@ def cost_lines(cost: dict[str, float | None], devices: int, device: str) -> list
         "alone, without data preparation, mining and evaluation.",
         f"Energy: {stated(cost['energy_kwh'], ' kWh', 'power_watts')}.",
         f"Emissions: {stated(cost['emissions_g'], ' g CO2e', 'power_watts and training.carbon_intensity')}.",
-        f"Cost: {stated(cost['price'], '', 'cost_per_hour')}.",
+        f"Cost: {stated(cost['price'], ' in the currency of cost_per_hour', 'cost_per_hour')}.",
         f"Formula: {FORMULA} ({SOURCE}).",
     ]
 

@@ -10,10 +10,13 @@ find botocore/data -mindepth 1 -maxdepth 1 -type d \
 [ -d torch ] || exit 0
 
 # test suites, C++ headers and test programs, sources and stubs that only compilers and editors read
-for package in networkx numpy pandas pyarrow scipy sympy; do
+for package in joblib networkx numpy pandas pyarrow scipy sklearn sympy; do
     find "$package" -type d -name tests -prune -exec rm -r {} +
 done
 rm -rf pyarrow/include torch/include torch/test
+rm -f torch/lib/libtorchbind_test.so torch/lib/libaoti_custom_ops.so torch/lib/libbackend_with_compiler.so torch/lib/libjitbackend_test.so
+# data sets of scikit-learn's examples
+rm -rf sklearn/datasets/data sklearn/datasets/descr sklearn/datasets/images
 find . -type f \( -name '*.pyi' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.pxi' \) -delete
 find torch/bin -type f ! -name torch_shm_manager -delete
 
@@ -21,6 +24,8 @@ find torch/bin -type f ! -name torch_shm_manager -delete
 for name in flight s3 s3fs; do
     rm -f pyarrow/libarrow_"$name".so* pyarrow/libarrow_python_"$name".so* pyarrow/_"$name".*
 done
+# a faster protocol of the Hugging Face Hub; without it files come by plain HTTPS
+rm -rf hf_xet hf_xet-*.dist-info
 
 [ -d nvidia ] || exit 0
 # what programs for CUDA are compiled and linked with, and a solver for several GPUs that torch does not link

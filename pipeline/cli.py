@@ -171,6 +171,23 @@ def make_index(
     raise typer.Exit(code)
 
 
+@app.command("export-mteb")
+def export_mteb(
+    data: Annotated[str, typer.Argument(help="Address of the data: what data_prep wrote, or any input.")],
+    output: Annotated[str, typer.Argument(help="Folder to write, local or s3://.")],
+    name: Annotated[str, typer.Option("--name", "-n", help="What the tasks' names begin with.")] = "My",
+    split: Annotated[str, typer.Option("--split", "-s", help="Whose queries are measured.")] = "test",
+    languages: Annotated[
+        list[str] | None, typer.Option("--language", "-l", help="Language and script of the texts; may be repeated.")
+    ] = None,
+) -> None:
+    """Write a split as tasks of MTEB, with which any model can be measured by the `mteb` package."""
+    from sharpen.evaluation.tasks.mteb_export import export_mteb as write
+
+    found = write(data, output, name=name, split=split, languages=tuple(languages or ["eng-Latn"]))
+    typer.echo(f"{', '.join(found)}: import TASKS from {output.rstrip('/')}/tasks.py, and mteb.evaluate(model, TASKS)")
+
+
 @runs.command("list")
 def list_runs(
     name: Annotated[str, typer.Argument(help="Name of the model. Not given: all.")] = "",

@@ -1,4 +1,4 @@
-"""What is relevant to a query, and what is never a negative of it. Every step uses this.
+"""What is relevant to a query, what is never a negative of it, and what a search can find at all. Every step uses this.
 
 - *Relevant*: judged with a grade of at least `relevance_level`.
 - *Judged irrelevant*: a grade of 0 or less; such passages are hard negatives.
@@ -8,17 +8,20 @@ Whatever a negative's origin (mining, the user, the batch, a random draw), it is
 (`data.text.normalize`) as
 
 - that of a passage judged above 0, in any split, for the query or for another query with the same text;
-- the query itself: in data such as pairs of duplicate questions every query is a passage too.
+- the query itself: in data such as pairs of duplicate questions every query is a passage too;
+- another text with a label of the query's, where texts are labelled (`label_numbers`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import polars as pl
 
 from sharpen.data.dataset import OF_PAIRS, DataSet
+from sharpen.data.task_type import TaskType
 from sharpen.errors import InputError
 
 Frame = TypeVar("Frame", pl.DataFrame, pl.LazyFrame)
@@ -27,6 +30,9 @@ MASKED = "masked"
 """Split of judgements that are known, so that the passage is no negative, and neither trained on nor measured."""
 
 _SHOWN = 3
+
+SEARCHED = (TaskType.RETRIEVAL,)
+WITH_INSTRUCTION = tuple(kind for kind in TaskType if kind.has_instruction)
 
 
 def relevant(qrels: Frame, level: int = 1) -> Frame:
@@ -95,6 +101,21 @@ class Relevance:
         return same.join(above, on=["query_id", "passage_id"], how="anti").sort("query_id", "passage_id")
 
 
+def label_numbers(queries: pl.DataFrame) -> pl.DataFrame:
+    """The labels of labelled texts of one source: text_key, label_number (sorted labels from 0), distinct.
+
+    A text that stands in several rows has the labels of all of them. Texts with a label in common are positives of each
+    other, and so never negatives; all others are negatives.
+
+    Args:
+        queries: text_key and label of rows in all splits.
+    """
+    labelled = queries.filter(pl.col("label") != "").select("text_key", "label").unique()
+    return labelled.select("text_key", label_number=pl.col("label").rank("dense").cast(pl.Int64) - 1).sort(
+        "text_key", "label_number"
+    )
+
+
 def check_ids(data: DataSet, negatives: pl.DataFrame | None = None, address: str = "") -> None:
     """Raise InputError when a table names queries or passages that the data set does not have.
 
@@ -121,3 +142,43 @@ def left_out(data: DataSet) -> dict[str, frozenset[str]]:
     """query_id -> the passages that its ranking goes without: `Relevance.query_texts`; only queries that have some."""
     pairs = Relevance.of(data).query_texts().group_by("query_id").agg("passage_id")
     return {query_id: frozenset(passage_ids) for query_id, passage_ids in pairs.iter_rows()}
+
+
+def part_of(data: DataSet, kinds: Collection[TaskType], source: str | None = None) -> DataSet:
+    """The data set with the queries of some task types, and the passages that may be theirs.
+
+    The corpus is without the passages that only pairs of other queries name: the second sentence of a pair (sts), or
+    what stands in the list of one query alone (reranking), is nothing that a search should find. Passages that no pair
+    names stay. A data set that holds nothing else is returned as it is.
+
+    Args:
+        data: the data set.
+        kinds: the task types.
+        source: of the queries; None: all.
+    """
+    wanted = pl.col("task_type").is_in([kind.value for kind in kinds])
+    if source is not None:
+        wanted &= pl.col("source").fill_null("") == source
+    queries = data.queries.filter(wanted)
+    if queries.height == data.queries.height:
+        return data
+    pairs = {name: getattr(data, name).join(queries, on="query_id", how="semi") for name in OF_PAIRS}
+    named = _passages(pairs.values())
+    foreign = _passages(getattr(data, name) for name in OF_PAIRS).join(named, on="passage_id", how="anti")
+    corpus = data.corpus.join(foreign, on="passage_id", how="anti", maintain_order="left")
+    return replace(data, corpus=corpus, queries=queries, **pairs)
+
+
+def searched_part(data: DataSet) -> DataSet:
+    """What is searched: `part_of` with the queries of retrieval."""
+    return part_of(data, SEARCHED)
+
+
+def named_passages(data: DataSet) -> DataSet:
+    """The data set with those passages only that a pair names."""
+    named = _passages(getattr(data, name) for name in OF_PAIRS)
+    return replace(data, corpus=data.corpus.join(named, on="passage_id", how="semi", maintain_order="left"))
+
+
+def _passages(tables: Iterable[pl.DataFrame]) -> pl.DataFrame:
+    return pl.concat([table.select("passage_id") for table in tables]).unique()

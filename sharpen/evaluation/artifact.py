@@ -25,6 +25,7 @@ COMPARISON, REPORT = "comparison.json", "report.html"
 DEV, DEV_PER_QUERY = "dev.json", "dev_per_query.parquet"
 GUARD, GUARD_PER_QUERY = "guard.json", "guard_per_query.parquet"
 SLICES, VARIANTS, JUDGE = "slices.json", "variants.json", "judge.csv"
+TASKS, TASK_OUTPUTS = "tasks.json", "task_outputs.parquet"
 
 # What the marker says too: the gate reads no more than that.
 MARKED = ("model", "model_hash", "data_fingerprint", "split", "relevance_level", "ignore_identical_ids", "encoding")
@@ -36,6 +37,7 @@ PROTOCOL = {
     "cutoffs": "cutoffs",
     "relevance_level": "relevance_level",
     "ignore_identical_ids": "ignore_identical_ids",
+    "tasks": "settings of tasks",
 }
 """Facts that two evaluations must share to be compared, and what they are called towards the user."""
 
@@ -52,6 +54,7 @@ class EvaluationArtifact:
         run_file: local path of run.trec.
         dev: as per_query, of the dev split; None where it was not measured.
         guard: as per_query, of the guard set that ``facts["guard"]`` names; None where there was none.
+        tasks: what the model made of the texts of other tasks than retrieval (`tasks.measure.TASK_OUTPUTS`), or None.
     """
 
     address: str
@@ -61,6 +64,7 @@ class EvaluationArtifact:
     run_file: Path
     dev: pl.DataFrame | None = None
     guard: pl.DataFrame | None = None
+    tasks: pl.DataFrame | None = None
 
     @classmethod
     def open(cls, address: str) -> EvaluationArtifact:
@@ -80,6 +84,7 @@ class EvaluationArtifact:
             run_file=folder / RUN,
             dev=_read_table(folder / DEV_PER_QUERY) if (folder / DEV_PER_QUERY).is_file() else None,
             guard=_read_table(folder / GUARD_PER_QUERY) if (folder / GUARD_PER_QUERY).is_file() else None,
+            tasks=pl.read_parquet(folder / TASK_OUTPUTS, glob=False) if (folder / TASK_OUTPUTS).is_file() else None,
         )
 
     def of_queries(self, query_ids: Sequence[str]) -> EvaluationArtifact:
@@ -87,8 +92,8 @@ class EvaluationArtifact:
         table = self.per_query.filter(pl.col("query_id").is_in(list(query_ids)))
         if table.height == self.per_query.height:
             return self
-        metrics = {name: float(table[name].mean()) for name in self.metrics}  # type: ignore[arg-type]
-        return replace(self, metrics=metrics, per_query=table)
+        means = {name: float(table[name].mean()) for name in self.metrics if name in table.columns}  # type: ignore[arg-type]
+        return replace(self, metrics={**self.metrics, **means}, per_query=table)
 
     def rankings(self, query_ids: Sequence[str], passage_ids: Sequence[str]) -> dict[str, list[tuple[str, float]]]:
         """The hits of queries with the ids as they are, whose white space a run file percent-codes."""
@@ -116,6 +121,7 @@ def write_scores(
     rankings: Mapping[str, list[tuple[str, float]]],
     values: Mapping[str, np.ndarray],
     facts: Mapping[str, Any],
+    on_tasks: Mapping[str, float] | None = None,
 ) -> None:
     """Write the files with figures and rankings, and the keys of trained and measured queries.
 
@@ -126,11 +132,12 @@ def write_scores(
         rankings: query id -> (passage id, score), best first.
         values: metric -> (queries,).
         facts: facts.json.
+        on_tasks: figures of other task types than retrieval.
     """
     write_per_query(folder / PER_QUERY, eval_set, values)
     write_run(folder / RUN, ((name, rankings[name]) for name in eval_set.query_ids), tag="sharpen")
     write_json(folder / FACTS, facts)
-    write_json(folder / METRICS, means(values))
+    write_json(folder / METRICS, {**means(values), **(on_tasks or {})})
     (folder / query_keys.TRAINED).write_bytes(query_keys.as_bytes(dataset.queries_of("train")["text_key"]))
     (folder / query_keys.MEASURED).write_bytes(query_keys.as_bytes(eval_set.query_keys))
 

@@ -16,6 +16,7 @@ from sharpen.evaluation.dev import select_dev
 from sharpen.evaluation.facts import protocol_facts
 from sharpen.evaluation.settings import EvaluationSettings
 from sharpen.evaluation.split import EvaluationSplit, select_split
+from sharpen.evaluation.tasks.task_set import TaskSet, task_facts, task_sets
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Inputs:
         eval_set, dev_set: the queries of the split, and of dev where the data have it; over the same corpus.
         guard: the guard set, if there is one.
         slicings: how the queries are divided; that by tokens is its name alone.
+        tasks: what the split has of other task types than retrieval.
         protocol: facts of all that is measured with these inputs.
     """
 
@@ -40,6 +42,7 @@ class Inputs:
     dev_set: EvaluationSplit | None
     guard: GuardSet | None
     slicings: list[Slicing | str]
+    tasks: list[TaskSet]
     protocol: dict[str, Any]
 
     @classmethod
@@ -56,7 +59,9 @@ class Inputs:
             InputError: no such data, split, guard set or field to slice by.
         """
         dataset = read_dataset(data, split)
-        eval_set = select_split(dataset, split, data, settings.relevance_level, without=query_keys.read(without))
+        trained_on = query_keys.read(without)
+        eval_set = select_split(dataset, split, data, settings.relevance_level, without=trained_on)
+        tasks = task_sets(dataset, split, trained_on)
         return cls(
             dataset,
             data,
@@ -66,7 +71,8 @@ class Inputs:
             select_dev(dataset, split, data, settings),
             open_guard(settings),
             slice_queries(dataset, eval_set, data, settings),
-            protocol_facts(data, dataset.fingerprint(), split, eval_set, settings),
+            tasks,
+            protocol_facts(data, dataset.fingerprint(), split, eval_set, settings) | task_facts(tasks, settings),
         )
 
     @property

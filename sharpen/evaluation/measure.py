@@ -28,6 +28,7 @@ from sharpen.evaluation.retrieval import Embedded, Rankings, score, search
 from sharpen.evaluation.settings import EvaluationSettings, SettingsOf
 from sharpen.evaluation.split import EvaluationSplit
 from sharpen.evaluation.systems.derived import derive_systems
+from sharpen.evaluation.tasks.measure import measure_tasks
 from sharpen.evaluation.vector_summary import write_vector_summaries
 from sharpen.run_context import run_id
 from sharpen.settings import EncoderSettings
@@ -78,9 +79,10 @@ def measure_model(
         facts |= unjudged_facts(inputs.eval_set, rankings)
         if inputs.guard:
             facts["guard"] = inputs.guard.facts
-        write_scores(folder, inputs.dataset, inputs.eval_set, rankings, values, facts)
+        on_tasks = measure_tasks(folder, inputs.tasks, loaded, usage, others, settings)
+        write_scores(folder, inputs.dataset, inputs.eval_set, rankings, values, facts, on_tasks)
         marked |= {key: facts[key] for key in (*MARKED, *COUNTED)}
-        marked |= {name: float(values[name].mean()) for name in settings.headline_metrics}
+        marked |= {name: float(values[name].mean()) for name in settings.headline_metrics} | on_tasks
         dev_values = score(inputs.dev_set, rankings, settings) if inputs.dev_set else {}
         on_dev = write_dev(folder, inputs.dev_set, dev_values, others, settings)
         marked["dev"] = {name: on_dev["metrics"][name] for name in settings.headline_metrics if on_dev["metrics"]}

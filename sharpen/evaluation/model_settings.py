@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 from sharpen.data.text_type import TextType
 from sharpen.embeddings import LazyEncoder
@@ -20,6 +20,28 @@ from sharpen.models.model_config import ModelConfig
 from sharpen.settings import EncoderSettings
 
 _ROWS = 1 << 12
+
+
+class Prompted(Protocol):
+    """Queries by what decides their prompts."""
+
+    @property
+    def sources(self) -> list[str]:
+        """The source of each."""
+        ...
+
+    @property
+    def instructions(self) -> list[str]:
+        """The instruction that each brings; empty: none."""
+        ...
+
+
+@dataclass(frozen=True)
+class PromptedQueries:
+    """Queries that are no split of retrieval."""
+
+    sources: list[str]
+    instructions: list[str]
 
 
 @dataclass(frozen=True)
@@ -42,13 +64,13 @@ class Usage:
     config: ModelConfig | None = None
     ignores_rows: bool = False
 
-    def query_prompts(self, eval_set: EvaluationSplit) -> list[str] | None:
+    def query_prompts(self, eval_set: Prompted) -> list[str] | None:
         """For each query the instruction to encode it with; None: the encoder's own prompt for all."""
         if self.config is not None:
             return self._trained(eval_set)
         return None if self.ignores_rows else eval_set.instructions
 
-    def load(self, model: str, eval_set: EvaluationSplit) -> tuple[LazyEncoder, list[str] | None]:
+    def load(self, model: str, eval_set: Prompted) -> tuple[LazyEncoder, list[str] | None]:
         """The encoder for these queries, and `query_prompts` as `embed_texts` takes them."""
         prompts, settings = self.query_prompts(eval_set), self.settings
         if self.config is not None and prompts is not None:
@@ -61,7 +83,7 @@ class Usage:
             prompts = prompts if len(distinct) > 1 else None
         return LazyEncoder.open(model, settings), prompts
 
-    def _trained(self, eval_set: EvaluationSplit) -> list[str]:
+    def _trained(self, eval_set: Prompted) -> list[str]:
         assert self.config is not None
         rows = zip(eval_set.sources, eval_set.instructions, strict=True)
         return [model_config.row_prompt(self.config, source, prompt) for source, prompt in rows]

@@ -53,8 +53,10 @@ def embed(encoder: LazyEncoder, eval_set: EvaluationSplit, instructions: Sequenc
     Raises:
         StepFailed: an embedding is not finite.
     """
-    queries = _finite(embed_texts(encoder, eval_set.query_texts, "query", instructions), "query", eval_set.query_ids)
-    passages = _finite(embed_texts(encoder, eval_set.passage_texts, "passage"), "passage", eval_set.passage_ids)
+    queries = checked_finite(
+        embed_texts(encoder, eval_set.query_texts, "query", instructions), "query", eval_set.query_ids
+    )
+    passages = checked_finite(embed_texts(encoder, eval_set.passage_texts, "passage"), "passage", eval_set.passage_ids)
     return Embedded(queries, passages)
 
 
@@ -128,11 +130,12 @@ def score(eval_set: EvaluationSplit, rankings: Rankings, settings: EvaluationSet
     return measure(eval_set.qrels, found, eval_set.query_ids, names, relevance_level=settings.relevance_level)
 
 
-def _finite(embeddings: np.ndarray, kind: str, ids: list[str]) -> np.ndarray:
+def checked_finite(embeddings: np.ndarray, kind: str, ids: Sequence[str]) -> np.ndarray:
+    """The `embeddings` (n, d) themselves. Raises StepFailed, which names a `kind` of text of `ids`, if one is none."""
     faulty = not_finite(embeddings)
     if len(faulty):
         raise StepFailed(
-            f"the model's embedding of {kind} {ids[faulty[0]]} is not a number ({len(faulty)} of {len(ids)} such); "
-            "its weights are damaged or its training diverged: try precision=fp32, then another checkpoint"
+            f"the model's embedding of {kind} {ids[faulty[0]][:60]} is not a number ({len(faulty)} of {len(ids)} "
+            "such); its weights are damaged or its training diverged: try precision=fp32, then another checkpoint"
         )
     return embeddings

@@ -45,7 +45,22 @@ class MetricSettings(SettingsModel):
         return tuple(sorted(set(value)))
 
 
-class EvaluationSettings(MetricSettings):
+class TaskSettings(SettingsModel):
+    """Measuring of classification and clustering; similarity and reranking need no setting."""
+
+    task_experiments: int = Field(
+        10,
+        ge=1,
+        le=100,
+        description="Draws of training texts (classification) and seeds (clustering) that are averaged.",
+    )
+    samples_per_label: int = Field(
+        8, ge=1, le=10_000, description="Training texts of a label in each experiment of classification, as in MTEB."
+    )
+    knn_neighbors: int = Field(5, ge=1, le=1000, description="Neighbours that vote in k-NN classification.")
+
+
+class EvaluationSettings(MetricSettings, TaskSettings):
     """How a model is evaluated on a split and compared with others on the same queries."""
 
     primary_metric: str = Field(

@@ -9,7 +9,7 @@ import polars as pl
 
 from sharpen.data import trec
 from sharpen.data.dataset import DataSet, with_groups
-from sharpen.data.relevance import left_out
+from sharpen.data.relevance import left_out, searched_part
 from sharpen.errors import InputError
 from sharpen.metrics import Qrels
 
@@ -45,7 +45,7 @@ class EvaluationSplit:
 def select_split(
     dataset: DataSet, split: str, data: str, relevance_level: int = 1, *, without: Collection[int] = ()
 ) -> EvaluationSplit:
-    """The judged queries of a split and the corpus.
+    """The judged queries of retrieval of a split, and the corpus that they search (`data.relevance.searched_part`).
 
     Args:
         dataset: the data.
@@ -57,8 +57,8 @@ def select_split(
     Raises:
         InputError: the split has no judged query, or none is left.
     """
-    qrels = dataset.qrels_of(split)
-    queries = dataset.queries_of(split)
+    dataset = searched_part(dataset)
+    qrels, queries = dataset.qrels_of(split), dataset.queries_of(split)
     measured = with_groups(queries).filter(pl.col("query_id").is_in(list(qrels)))
     if measured.is_empty():
         splits = dataset.qrels.group_by("split").agg(pl.col("query_id").n_unique()).sort("split").rows()

@@ -34,6 +34,7 @@ def evaluation_lines(address: str, settings: EvaluationSettings) -> Iterator[str
             scores = (number(r["reference"]), number(r["candidate"]), signed(r["difference"]))
             rows.append((metric, *scores, interval(r["ci_low"], r["ci_high"]), p_text(r["p_value"])))
         yield _table(("metric", name, "score", "change", f"{100 * settings.confidence_level:g} % interval", "p"), rows)
+    yield from _task_tables(address)
     yield f"report  {storage.join(address, artifact.REPORT)}"
 
 
@@ -71,6 +72,24 @@ def comparison_lines(
     found = EvaluationArtifact.open(candidate)
     yield f"{found.facts['queries']:,} queries of {found.facts['split']}"
     yield systems_table(found.metrics, compared["against"], settings)
+
+
+def _task_tables(address: str) -> Iterator[Table]:
+    """Figures of other tasks than retrieval, a table for each model that they are compared with."""
+    where = storage.join(address, artifact.TASKS)
+    tasks = storage.read_json(where)["tasks"] if storage.exists(where) else []
+    for name in sorted({name for task in tasks for name in task["against"]}) or [""]:
+        lines = []
+        for task in tasks:
+            for metric, value in task["metrics"].items():
+                cells = (f"{task['task_type']} {metric}", task["name"], f"{task['texts']:,}", number(value))
+                if found := task["against"].get(name, {}).get(metric):
+                    change = (number(found["reference"]), signed(found["difference"]))
+                    cells += (*change, interval(found["ci_low"], found["ci_high"]), p_text(found["p_value"]))
+                lines.append(cells)
+        compared = (name, "change", "interval", "p") if name else ()
+        if lines:
+            yield _table(("task", "source", "texts", "score", *compared), lines)
 
 
 def score_lines(result: dict[str, Any]) -> Iterator[str | Table]:

@@ -9,6 +9,7 @@ import polars as pl
 
 from sharpen.data.dataset import DataSet
 from sharpen.data.readers import read_corpus
+from sharpen.data.relevance import searched_part
 from sharpen.data.text import passage_text
 from sharpen.errors import InputError
 
@@ -55,7 +56,7 @@ def read(address: str, queries: int, seed: int) -> Corpus:
     Raises:
         InputError: nothing usable at the address, or no passage in it.
     """
-    data = read_corpus(address)
+    data = searched_part(read_corpus(address))
     if data.corpus.is_empty():
         raise InputError(f"{address}: the corpus holds no passage; there is nothing to index")
     split = next((name for name in _SPLITS if not data.queries_of(name).is_empty()), "")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from sharpen import progress
+from sharpen.data.task_type import TaskType
 from sharpen.embeddings import embed_texts
 from sharpen.errors import InputError
 from sharpen.index import faiss_file, manifest, shards
@@ -95,14 +96,16 @@ class OpenIndex:
 def _choose_prompt(encoder: Encoder, name: str) -> str:
     """Let the encoder put a prompt before queries; a note where there was a choice that nobody made."""
     known = {"query": encoder.prompts["query"], **encoder.named_prompts}
-    names = ", ".join(known)
     if name:
         if name not in known:
-            raise InputError(f"prompt: the model has no prompt {name!r}; it has: {names}")
+            raise InputError(f"prompt: the model has no prompt {name!r}; it has: {', '.join(known)}")
         encoder.prompts["query"] = known[name]
         return ""
-    if len(set(known.values())) == 1:
+    # those named by task types are no choice: a search is retrieval
+    choices = {key: prompt for key, prompt in known.items() if key not in set(TaskType)}
+    if len(set(choices.values())) == 1:
         return ""
+    names = ", ".join(choices)
     return f"the model has several prompts ({names}); its default is put before the query; choose by --prompt NAME"
 
 

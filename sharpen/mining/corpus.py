@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from sharpen.data.dataset import DataSet
-from sharpen.data.relevance import Relevance, check_ids
+from sharpen.data.relevance import Relevance, check_ids, searched_part
 from sharpen.errors import InputError
 from sharpen.mining.pairs import PairSet
 
@@ -54,7 +54,7 @@ class MiningCorpus:
 
 
 def build_corpus(data: DataSet, address: str, relevance_level: int = 1) -> MiningCorpus:
-    """Number queries, passages and texts of the training split.
+    """Number queries of retrieval, passages and texts of the training split.
 
     Args:
         data: the data set.
@@ -65,6 +65,7 @@ def build_corpus(data: DataSet, address: str, relevance_level: int = 1) -> Minin
         InputError: no passage, no training query, none with a positive, ids that the data set lacks, or a corpus in
             which every passage is a positive of every query.
     """
+    data = searched_part(data)
     if data.corpus.is_empty():
         raise InputError(f"{address}: the corpus holds no passage; there is nothing to mine")
     queries = data.queries_of(SPLIT)
@@ -77,8 +78,7 @@ def build_corpus(data: DataSet, address: str, relevance_level: int = 1) -> Minin
     # numbered in the order in which the texts first occur
     texts = numbered.group_by("text_key").agg(pl.col("passage").min()).sort("passage").with_row_index("number")
     text_of = numbered.join(texts, on="text_key", maintain_order="left")["number"].to_numpy().astype(np.int64)
-    relevant = relevance.positives()
-    labelled = _labelled(queries, relevant, relevance_level, address)
+    labelled = _labelled(queries, (relevant := relevance.positives()), relevance_level, address)
     keyed = labelled.join(relevance.queries, on="query_id", maintain_order="left").with_row_index("query")
 
     def pairs(table: pl.DataFrame, by: str) -> PairSet:

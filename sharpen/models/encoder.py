@@ -27,6 +27,8 @@ from sharpen.models.pooling import chosen_pooling, is_causal, pool
 from sharpen.models.prompts import prompts
 from sharpen.settings import EncoderSettings
 
+Instructions = Sequence[str | None] | None
+
 
 class Encoder(nn.Module):
     """Texts -> embeddings.
@@ -154,7 +156,7 @@ class Encoder(nn.Module):
         return next(self.model.parameters()).device
 
     def tokenize(
-        self, texts: Sequence[str], kind: TextType, instructions: Sequence[str | None] | None = None
+        self, texts: Sequence[str], kind: TextType, instructions: Instructions = None, prompt: str | None = None
     ) -> list[list[int]]:
         """Token ids of each text, with prompt and special tokens, cut to the longest length of its kind.
 
@@ -162,6 +164,7 @@ class Encoder(nn.Module):
             texts: what to tokenise.
             kind: decides prompt and longest length.
             instructions: an instruction for each query that goes before the encoder's own; empty or None: it has none.
+            prompt: before every text, in place of all others.
 
         Returns:
             At least one token a text: where a tokenizer makes none of an empty text, that of padding.
@@ -170,7 +173,7 @@ class Encoder(nn.Module):
             return []
         given = instructions or [None] * len(texts)
         encoded = self.tokenizer(
-            [self._prompt(kind, instruction) + text for text, instruction in zip(texts, given, strict=True)],
+            [self._prompt(kind, one, prompt) + text for one, text in zip(given, texts, strict=True)],
             truncation=True,
             max_length=self.max_lengths[kind],
             padding=False,
@@ -184,9 +187,10 @@ class Encoder(nn.Module):
         """The text before a query that brings an instruction, or none."""
         return self._prompt("query", instruction)
 
-    def _prompt(self, kind: TextType, instruction: str | None) -> str:
+    def _prompt(self, kind: TextType, instruction: str | None, fixed: str | None = None) -> str:
         # never the word "None": a text without an instruction of its own has the encoder's prompt
-        return self.settings.query_instruction_format.format(instruction, "") if instruction else self.prompts[kind]
+        usual = self.settings.query_instruction_format.format(instruction, "") if instruction else self.prompts[kind]
+        return usual if fixed is None else fixed
 
     def pad(self, rows: Sequence[Sequence[int]], side: str = "right") -> dict[str, Tensor]:
         """``input_ids`` and ``attention_mask`` (both n x width) on the encoder's device, padded on a side.
@@ -232,7 +236,7 @@ class Encoder(nn.Module):
             self.normalize,
             self.prompts,
             architecture.tower_folders(list(self.towers)),
-            self.named_prompts | model_config.prompt_names(config),
+            self.named_prompts | model_config.prompt_names(config) | model_config.task_prompts(config.query_prompt),
         )
         side = self._padding_side()
         for kind, tower in self.towers.items():

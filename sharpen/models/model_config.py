@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from sharpen.data.task_type import TaskType
 from sharpen.errors import InputError
 from sharpen.models import architecture, model_hub
 from sharpen.settings import LONGEST_TEXT, EncoderSettings, SettingsModel
@@ -164,7 +165,7 @@ def published(folder: Path, settings: EncoderSettings) -> EncoderSettings:
 
 def prompt_names(config: ModelConfig) -> dict[str, str]:
     """Name -> prompt, for each of `ModelConfig.source_prompts`: its source's name, with a number from the second on."""
-    taken = {"query", "document", "passage", "corpus", ""}
+    taken = {"query", "document", "passage", "corpus", "", *TaskType}
     names: dict[str, str] = {}
     for source, prompts in config.source_prompts.items():
         for number, prompt in enumerate(prompts, start=1):
@@ -174,6 +175,15 @@ def prompt_names(config: ModelConfig) -> dict[str, str]:
                 name += "+"
             names[name] = prompt
     return names
+
+
+def task_prompts(query_prompt: str) -> dict[str, str]:
+    """Task type -> the text before its queries; both sides of the others have none.
+
+    Args:
+        query_prompt: the default text before a query of retrieval.
+    """
+    return {kind.value: query_prompt if kind.has_instruction else "" for kind in TaskType}
 
 
 def row_prompt(config: ModelConfig, source: str, instruction: str) -> str:

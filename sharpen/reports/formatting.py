@@ -15,6 +15,13 @@ LABELS = {
     "map": "MAP",
     "precision": "Precision",
     "hit_rate": "Hit rate",
+    "spearman": "Spearman",
+    "pearson": "Pearson",
+    "accuracy": "Accuracy",
+    "f1": "Macro F1",
+    "knn_accuracy": "k-NN accuracy",
+    "knn_f1": "k-NN macro F1",
+    "v_measure": "V-measure",
 }
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from sharpen.data.dataset import DataSet
-from sharpen.data.relevance import left_out, relevant
+from sharpen.data.relevance import left_out, relevant, searched_part
 from sharpen.distributed import ProcessGroup
 from sharpen.errors import InputError
 from sharpen.index.exact import top_k
@@ -53,6 +53,7 @@ class DevSet:
         Raises:
             InputError: there is no dev query with a relevant passage.
         """
+        data = searched_part(data)
         queries, qrels = (table.filter(pl.col("split") == "dev") for table in (data.queries, data.qrels))
         answers = relevant(qrels)["passage_id"]
         if answers.is_empty():

@@ -8,6 +8,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from sharpen.distributed import ProcessGroup
@@ -47,9 +48,9 @@ def announce(
     )
     counts = inputs.examples.counts
     left_out = ("queries_without_positive", "positives_without_teacher_score", "negatives_known_as_relevant")
-    left_out += ("negatives_equal_to_their_query",)
+    left_out += ("negatives_equal_to_their_query", "texts_with_a_label_of_their_own", "queries_without_negatives")
     for name in left_out:
-        if counts[name]:
+        if counts.get(name):
             logger.warning(f"note: left out: {counts[name]:,} {name.replace('_', ' ')}")
     if inputs.dev and inputs.dev.note:
         logger.warning(f"note: {inputs.dev.note}")
@@ -90,6 +91,7 @@ def facts_before(
         "attention": inputs.encoder.attention,
         "counts": {**inputs.examples.counts, "steps_per_epoch": batches.per_epoch},
         "sources": sources_of(inputs.examples, batches),
+        "tasks": tasks_of(inputs.examples),
         "warnings": [*batches.warnings(), *query_prompts.warnings(inputs.encoder, inputs.examples)],
         "dev_note": inputs.dev.note if inputs.dev else "",
     }
@@ -127,6 +129,15 @@ def sources_of(examples: Examples, batches: BatchSampler) -> dict[str, dict[str,
         name: {"queries": len(rows), "queries_per_epoch": int(share)}
         for name, rows, share in zip(examples.sources, batches.source_rows, batches.source_shares, strict=True)
     }
+
+
+def tasks_of(examples: Examples) -> list[dict[str, Any]]:
+    """What is learned from: task type, source (empty: all), what of it is learned, and the queries or pairs."""
+    rows = np.bincount(examples.task, minlength=len(examples.tasks)).tolist()
+    return [
+        {"task_type": task.task_type, "source": task.source, "learns": task.learns, "rows": count}
+        for task, count in zip(examples.tasks, rows, strict=True)
+    ]
 
 
 def trained(encoder: Encoder, settings: TrainingSettings) -> dict[str, Any]:

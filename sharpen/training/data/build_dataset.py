@@ -1,7 +1,4 @@
-"""From a data set to numbered training examples: distinct texts, what is relevant, what is a negative.
-
-Tables are joined as tables; of the corpus, only a slice at a time is held as Python strings.
-"""
+"""From a data set to numbered training examples, task by task."""
 
 from __future__ import annotations
 
@@ -9,19 +6,21 @@ import numpy as np
 import polars as pl
 
 from sharpen.data.dataset import DataSet
-from sharpen.data.relevance import Relevance, check_ids
-from sharpen.data.text import passage_texts
+from sharpen.data.relevance import WITH_INSTRUCTION, check_ids, part_of
+from sharpen.data.task_type import TaskType
 from sharpen.errors import InputError
-from sharpen.training.data.examples import Examples, Facts
-from sharpen.training.data.ragged_array import in_memory
+from sharpen.training.data.examples import Examples
+from sharpen.training.data.relevance_tables import relevance_tables
+from sharpen.training.data.symmetric_tables import check_labels, symmetric_tables
+from sharpen.training.data.task_tables import joined
 from sharpen.training.settings import TrainingSettings
 
 
 def make_examples(data: DataSet, negatives: pl.DataFrame | None, training: TrainingSettings) -> Examples:
     """Number the training queries and texts of a data set, in memory.
 
-    The numbers are a function of the tables' rows and not of their order: queries by query_id, texts by first
-    passage_id.
+    The numbers are a function of the tables' rows and not of their order: task by task, queries by query_id, texts by
+    first passage_id.
 
     Args:
         data: the data set; its ``train`` split is trained on, the judgements of all splits are known positives.
@@ -32,163 +31,53 @@ def make_examples(data: DataSet, negatives: pl.DataFrame | None, training: Train
         InputError: nothing to train on, ids that the data set does not have, a source or a corpus that is too small,
             or no teacher scores for distillation.
     """
-    mined = data.given_negatives if negatives is None else negatives
     check_ids(data, negatives)
-    relevance = Relevance.of(data, training.relevance_level)
-    texts, number_of = _distinct_texts(data.corpus, relevance.passages)
-    queries = data.queries.with_columns(pl.col("instruction", "source").fill_null(""), relevance.queries["query_key"])
-    train = queries.filter(pl.col("split") == "train").sort("query_id")
-    positives = relevance.positives().join(train.select("query_id"), on="query_id", how="semi")
-    labelled = _numbered(positives, number_of).group_by("query_id", "number").agg(pl.col("grade").max())
-    teacher = _teacher(data, negatives, number_of) if training.knowledge_distillation else None
-    usable = labelled if teacher is None else labelled.join(teacher, on=["query_id", "number"], how="semi")
-
-    chosen = train.join(usable, on="query_id", how="semi", maintain_order="left")
-    never = _never_negatives(relevance, chosen, texts)
-    offered = pl.concat([mined.select("query_id", "passage_id"), relevance.irrelevant()])
-    offered = _numbered(offered, number_of).unique().join(chosen.select("query_id", "query_key"), on="query_id")
-    clean = offered.join(never, on=["query_key", "number"], how="anti")
-    itself = offered.join(texts, left_on=["query_key", "number"], right_on=["text_key", "number"], how="semi").height
-    counts = {
-        "queries_without_positive": train.height - chosen.height,
-        "positives_without_teacher_score": labelled.height - usable.height,
-        "negatives_known_as_relevant": offered.height - clean.height - itself,
-        "negatives_equal_to_their_query": itself,
-        "queries": chosen.height,
-        "texts": texts.height,
-        "hard_negatives": clean.height,
-    }
-    _check_sources(train, labelled, chosen, training)
-    sources = sorted(chosen["source"].unique().to_list())
-    facts = Facts(sources, counts, teacher is not None)
-    rows = _rows(chosen, usable, never, clean, _scores(teacher), sources)
-    examples = Examples(in_memory(rows), in_memory(texts.select("text_id", "text", "text_key")), facts)
+    search = part_of(data, WITH_INSTRUCTION)
+    tables = list(symmetric_tables(data, training))
+    distills = False
+    if not tables or not search.queries_of("train").is_empty():
+        tables.insert(0, relevance_tables(search, _with_lists(search, negatives), training))
+        distills = training.knowledge_distillation
+    examples = joined(tables, distilled=distills)
     check_enough(examples, training)
     return examples
 
 
-def _rows(
-    queries: pl.DataFrame,
-    positives: pl.DataFrame,
-    never: pl.DataFrame,
-    negatives: pl.DataFrame,
-    scores: pl.DataFrame,
-    sources: list[str],
-) -> pl.DataFrame:
-    """A row a query, as `Examples` has them: its texts by number, in lists, and its source as a row of `sources`."""
-    table = queries
-    for key, lists in (
-        ("query_id", _lists(positives, "query_id", "positives", "grades")),
-        ("query_key", _lists(never, "query_key", "never_negatives")),
-        ("query_id", _lists(negatives, "query_id", "negatives")),
-        ("query_id", scores),
-    ):
-        table = table.join(lists, on=key, how="left", maintain_order="left")
-    return table.select(
-        "query_id",
-        "text",
-        "instruction",
-        _number(table, "instruction", "text"),
-        "query_key",
-        pl.col("source").replace_strict(sources, range(len(sources)), return_dtype=pl.Int64),
-        "positives",
-        "grades",
-        pl.col("never_negatives", "negatives", "scored").fill_null(pl.lit([], dtype=pl.List(pl.Int64))),
-        pl.col("scores").fill_null(pl.lit([], dtype=pl.List(pl.Float64))),
-    )
+def _with_lists(data: DataSet, negatives: pl.DataFrame | None) -> pl.DataFrame | None:
+    """Mined negatives, and those that the lists of reranking bring, for which nothing is mined."""
+    if negatives is None:
+        return None
+    lists = data.queries.filter(pl.col("task_type") == TaskType.RERANKING.value)
+    brought = data.given_negatives.join(lists, on="query_id", how="semi")
+    return negatives if brought.is_empty() else pl.concat([negatives, brought], how="diagonal")
 
 
 def check_enough(examples: Examples, training: TrainingSettings) -> None:
-    """Raise InputError when the corpus has too few texts for a group."""
-    keys = examples.text_key
+    """Raise InputError when the texts of a task are too few for a group."""
+    for number, task in enumerate(examples.tasks):
+        if task.learns in ("search", "pairs") and task.in_batch:
+            _check_texts(examples, training, number)
+        elif task.learns == "labels":
+            check_labels(examples, training, number)
+        if training.train_group_size == 1 and task.learns == "pairs" and not task.in_batch:
+            raise InputError(
+                f"train_group_size: 1 leaves source {task.source or '(unnamed)'} ({task.task_type}) without negatives, "
+                "which its queries have in their own group only; set 2 or more"
+            )
+
+
+def _check_texts(examples: Examples, training: TrainingSettings, number: int) -> None:
+    task = examples.tasks[number]
+    keys = examples.text_key[task.first_text : task.end_text]
     texts = len(np.unique(keys))
+    never = [examples.never_negatives[row] for row in np.flatnonzero(examples.task == number).tolist()]
     if texts == len(keys):
-        most = max(map(len, examples.never_negatives))
+        most = max(map(len, never))
     else:
-        most = max(len(np.unique(keys[numbers])) for numbers in examples.never_negatives)
+        most = max(len(np.unique(examples.text_key[numbers])) for numbers in never)
     if texts - most < training.train_group_size - 1:
         raise InputError(
             f"train_group_size: {training.train_group_size} needs {training.train_group_size - 1} negatives for every "
             f"query, but the corpus has only {texts} different texts, {most} of them relevant to one query or its own "
             "text; lower it"
         )
-
-
-def _check_sources(
-    train: pl.DataFrame, labelled: pl.DataFrame, chosen: pl.DataFrame, training: TrainingSettings
-) -> None:
-    """Nothing to train on, in all or in a source: there is no sensible batch of it, and it must not vanish silently."""
-    why = "a positive with a teacher score" if training.knowledge_distillation else "a relevant passage"
-    if chosen.is_empty():
-        if not labelled.is_empty():
-            raise InputError("knowledge_distillation: no positive has a teacher score; add scores or turn it off")
-        raise InputError("data: no query of the split train has a relevant passage; nothing to train on")
-    left = train.group_by("source").len().join(chosen.select("source").unique(), on="source", how="anti").sort("source")
-    if not left.is_empty():
-        raise InputError(
-            [
-                f"source {name or '(unnamed)'}: none of its {count:,} training queries has {why}; give it some, or "
-                "take the source out of the data"
-                for name, count in left.iter_rows()
-            ]
-        )
-
-
-def _distinct_texts(corpus: pl.DataFrame, passages: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The distinct texts, to the letter, and which passage has which.
-
-    Args:
-        corpus: passage_id, title, text.
-        passages: passage_id and text_key of the same rows.
-
-    Returns:
-        A table text_id, text, text_key, number of the texts, numbered by the first passage that has each; and a table
-        passage_id, number.
-    """
-    texts = passages.with_columns(passage_texts(corpus))
-    texts = texts.with_columns(number=_number(texts, "text"))
-    once = texts.unique("number", keep="first", maintain_order=True)
-    return once.rename({"passage_id": "text_id"}), texts.select("passage_id", "number")
-
-
-def _number(table: pl.DataFrame, *columns: str) -> pl.Series:
-    """Numbers of the rows, equal for rows that are equal in these columns, in the order of their first rows."""
-    first = table.select(*columns).with_row_index("row").select(pl.col("row").first().over(columns))
-    return (first["row"].rank("dense").cast(pl.Int64) - 1).alias("number")
-
-
-def _never_negatives(relevance: Relevance, queries: pl.DataFrame, texts: pl.DataFrame) -> pl.DataFrame:
-    """query_key and number of the texts that are never negatives of queries with these keys."""
-    never = relevance.never_negatives().join(queries.select("query_key").unique(), on="query_key", how="semi")
-    return never.join(texts.select("text_key", "number"), on="text_key").select("query_key", "number")
-
-
-def _numbered(pairs: pl.DataFrame, number_of: pl.DataFrame) -> pl.DataFrame:
-    """The pairs with the number of the passage's text instead of passage_id."""
-    return pairs.join(number_of, on="passage_id").drop("passage_id")
-
-
-def _lists(pairs: pl.DataFrame, key: str, name: str, grades: str | None = None) -> pl.DataFrame:
-    """For each `key`, its numbers in rising order as a column of lists, and their grades as another."""
-    columns = [pl.col("number").alias(name), *([pl.col("grade").alias(grades)] if grades else [])]
-    return pairs.sort("number").group_by(key, maintain_order=True).agg(columns)
-
-
-def _teacher(data: DataSet, negatives: pl.DataFrame | None, number_of: pl.DataFrame) -> pl.DataFrame:
-    """query_id, number, score: of several scores of a pair the highest; the data set's own before the negatives'."""
-    tables = [data.teacher_scores.select("query_id", "passage_id", "score", own=pl.lit(True))]
-    if negatives is not None:
-        scores = negatives.select("query_id", "passage_id", pl.col("teacher_score").alias("score"))
-        tables.append(scores.with_columns(own=pl.lit(False)))
-    joined = pl.concat(tables).drop_nulls("score").join(number_of, on="passage_id")
-    ordered = joined.sort("query_id", "number", "own", "score", descending=[False, False, True, True])
-    return ordered.unique(["query_id", "number"], keep="first", maintain_order=True).select(
-        "query_id", "number", "score"
-    )
-
-
-def _scores(teacher: pl.DataFrame | None) -> pl.DataFrame:
-    """For each query_id, the texts with a teacher score and the scores, as two columns of lists."""
-    if teacher is None:
-        return pl.DataFrame(schema={"query_id": pl.String, "scored": pl.List(pl.Int64), "scores": pl.List(pl.Float64)})
-    return teacher.group_by("query_id").agg(pl.col("number").alias("scored"), pl.col("score").alias("scores"))

@@ -10,15 +10,51 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from datasets import Dataset
 
+from sharpen.data.task_type import TaskType
 from sharpen.progress import without_bars
 from sharpen.training.data.ragged_array import RaggedArray
+
+
+@dataclass(frozen=True)
+class TrainingTask:
+    """Queries that are learned from in one way, and so stand in batches of their own.
+
+    Attributes:
+        learns: from ``search`` (retrieval and reranking: positives among negatives, with prompts), or, with both sides
+            encoded alike and without a prompt, from ``pairs`` (positives among negatives), ``labels`` (texts of one
+            label among texts of others) or ``similarity`` (pairs in the order of their labels).
+        task_type: of its queries; of ``search`` retrieval.
+        source: the only one of its queries, whose labels mean the same; empty for ``search``.
+        first_text, end_text: its texts are those numbered from the one up to, not including, the other.
+    """
+
+    learns: Literal["search", "pairs", "labels", "similarity"]
+    task_type: str
+    source: str
+    first_text: int
+    end_text: int
+
+    @property
+    def symmetric(self) -> bool:
+        """Whether both sides are encoded alike."""
+        return self.learns != "search"
+
+    @property
+    def in_batch(self) -> bool:
+        """Whether its passages can be negatives of other queries of the batch.
+
+        Not where a passage stands for a label that is not known: two rows may mean the same one.
+        """
+        if self.learns == "pairs":
+            return self.task_type == TaskType.STS
+        return self.learns != "similarity"
 
 
 @dataclass(frozen=True)
@@ -29,11 +65,13 @@ class Facts:
         sources: names of the sources, sorted.
         counts: what was taken and left out, for the report.
         distilled: whether there are teacher scores.
+        tasks: what is learned from, in the order of their texts.
     """
 
     sources: list[str]
     counts: dict[str, int]
     distilled: bool
+    tasks: list[TrainingTask]
 
 
 class Examples:
@@ -51,11 +89,15 @@ class Examples:
         negatives: for each query, its hard negatives, none of them among `never_negatives`.
         scored, scores: for each query, the texts with a teacher score, and the scores; empty without distillation.
         distilled: whether there are teacher scores.
+        tasks, task: what is learned from, and the task of each query as an index in it. Of ``similarity`` a row is a
+            pair: its passage is the positive, and its label the only score. Of ``labels`` positives and negatives
+            follow from the labels.
+        labels, text_labels: numbers of the labels of each query, and of each text, within their task.
         counts: what was taken and left out, for the report.
 
     Args:
-        queries: a row a query: query_id, text, instruction, number, query_key, source, and the six lists.
-        texts: a row a text: text_id, text, text_key.
+        queries: a row a query: query_id, text, instruction, number, query_key, source, task, symmetric, and the lists.
+        texts: a row a text: text_id, text, text_key, symmetric (it is encoded without a prompt), labels.
         facts: the rest.
     """
 
@@ -76,7 +118,11 @@ class Examples:
         self.negatives = RaggedArray.of_column(queries, "negatives")
         self.scored = RaggedArray.of_column(queries, "scored")
         self.scores = RaggedArray.of_column(queries, "scores")
+        self.labels = RaggedArray.of_column(queries, "labels")
+        self.text_labels = RaggedArray.of_column(texts, "labels")
+        self.task: np.ndarray = queries.data.column("task").to_numpy()
         self.sources, self.counts, self.distilled = facts.sources, facts.counts, facts.distilled
+        self.tasks = facts.tasks
 
     def __len__(self) -> int:
         return len(self.query_table)
@@ -91,12 +137,13 @@ class Examples:
         with without_bars():
             self.query_table.save_to_disk(folder / "queries")
             self.text_table.save_to_disk(folder / "texts")
-        values: dict[str, Any] = vars(self.facts)
+        values: dict[str, Any] = asdict(self.facts)
         (folder / "facts.json").write_text(json.dumps(values), encoding="utf-8")
 
     @classmethod
     def open(cls, folder: Path) -> Examples:
         """What `save` wrote, memory-mapped."""
-        facts = Facts(**json.loads((folder / "facts.json").read_text(encoding="utf-8")))
+        values = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+        facts = Facts(**{**values, "tasks": [TrainingTask(**task) for task in values["tasks"]]})
         queries, texts = (Dataset.load_from_disk(folder / name, keep_in_memory=False) for name in ("queries", "texts"))
         return cls(queries, texts, facts)

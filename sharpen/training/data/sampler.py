@@ -12,8 +12,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from sharpen.training.data.examples import Examples
+from sharpen.training.data.examples import Examples, TrainingTask
 from sharpen.training.data.mixing import cut, epoch_queries, source_quota
+from sharpen.training.data.task_texts import TaskTexts, distinct_texts
 from sharpen.training.settings import TrainingSettings
 
 
@@ -27,6 +28,7 @@ class Batch:
         groups: (N, G) texts of each query: its positive, then negatives, no two of a row the same text.
         shuffled: texts whose words are given in another order in this batch (`shuffle_ratio`).
         made_up: negatives drawn from the corpus because a query had too few hard ones.
+        task: what all its queries are learned from, as an index in `Examples.tasks`.
     """
 
     step: int
@@ -34,6 +36,7 @@ class Batch:
     groups: np.ndarray
     shuffled: frozenset[int]
     made_up: int
+    task: int = 0
 
 
 class BatchSampler:
@@ -42,7 +45,8 @@ class BatchSampler:
     With `source_temperature` 1 and no weights each epoch takes every query once, in an order drawn from (seed, epoch).
     The batches of an epoch, or of each source with `same_dataset_within_batch`, are equal to within one row. With a
     higher temperature the sources' shares of an epoch are nearer to each other (`mixing`). No batch has a query twice,
-    and no source is left out.
+    and no source is left out. A batch has queries of one task (`Examples.tasks`), since each task has a loss of its
+    own.
 
     Attributes:
         per_epoch: batches of an epoch.
@@ -59,13 +63,17 @@ class BatchSampler:
         # Batches of its own may be as many as a source needs; in mixed ones a query has one place in each.
         repeats = None if settings.same_dataset_within_batch else -(-len(examples) // settings.train_batch_size)
         self.source_shares = source_quota(counts, settings.source_temperature, repeats, weights)
+        self._batch_kind = examples.task
+        if settings.same_dataset_within_batch:
+            self._batch_kind = examples.source * len(examples.tasks) + examples.task
+        self._texts = [TaskTexts(examples, number) for number in range(len(examples.tasks))]
         self.per_epoch = len(self._epoch(0))
         self._epoch_cached = lru_cache(maxsize=2)(self._epoch)
 
     def warnings(self) -> list[str]:
         """What is not as a user may expect, one line each, naming the source."""
         lines = [line for number in range(len(self.source_rows)) for line in self._warnings_of(number)]
-        hard = self.examples.counts["hard_negatives"]
+        hard = self.examples.counts.get("hard_negatives", 0)
         if self.settings.train_group_size == 1 and hard:
             lines.append(f"train_group_size 1: the {hard:,} hard negatives are not used; raise it to train with them")
         if sharing := self._sharing():
@@ -120,23 +128,27 @@ class BatchSampler:
         epoch, position = divmod(step, self.per_epoch)
         queries = self._epoch_cached(epoch)[position]
         rng = np.random.default_rng([self.settings.seed, epoch, 1, position])
-        groups = np.empty((len(queries), self.settings.train_group_size), dtype=np.int64)
+        number = int(self.examples.task[queries[0]])
+        task = self.examples.tasks[number]
+        size = self._group_size(queries, task)
+        groups = np.empty((len(queries), size), dtype=np.int64)
         made_up = 0
         for row, query in enumerate(queries):
-            groups[row], random = self._group(int(query), rng)
+            groups[row], random = self._group(int(query), task, size - 1, rng)
             made_up += random
-        chosen = rng.random(len(queries)) < self.settings.shuffle_ratio
-        return Batch(step, queries, groups, frozenset(groups[chosen, 0].tolist()), made_up)
+        chosen = rng.random(len(queries)) < (0.0 if task.symmetric else self.settings.shuffle_ratio)
+        return Batch(step, queries, groups, frozenset(groups[chosen, 0].tolist()), made_up, number)
 
     def _epoch(self, epoch: int) -> list[np.ndarray]:
         rng = np.random.default_rng([self.settings.seed, epoch, 0])
         size = self.settings.train_batch_size
         order = rng.permutation(self._queries(epoch))
-        if not self.settings.same_dataset_within_batch:
+        kinds = self._batch_kind[order]
+        if not self.settings.same_dataset_within_batch and (kinds == kinds[0]).all():
             return cut(order, size, rng)
         made = []
-        for source in range(len(self.source_rows)):
-            made += cut(order[self.examples.source[order] == source], size, rng)
+        for kind in np.unique(kinds):
+            made += cut(order[kinds == kind], size, rng)
         return [made[position] for position in rng.permutation(len(made))]
 
     def _queries(self, epoch: int) -> np.ndarray:
@@ -151,43 +163,39 @@ class BatchSampler:
             )
         )
 
-    def _group(self, query: int, rng: np.random.Generator) -> tuple[np.ndarray, int]:
+    def _group_size(self, queries: np.ndarray, task: TrainingTask) -> int:
+        """Texts of each query of a batch.
+
+        Where another row's passage may mean the same, only negatives that the row brings are none of its positives: as
+        many are taken as every row of the batch has.
+        """
+        if task.learns == "similarity":
+            return 1
+        if task.in_batch:
+            return self.settings.train_group_size
+        negatives = (self.examples.text_key[self.examples.negatives[query]] for query in queries.tolist())
+        return min(self.settings.train_group_size, 1 + min(len(np.unique(keys)) for keys in negatives))
+
+    def _group(self, query: int, task: TrainingTask, wanted: int, rng: np.random.Generator) -> tuple[np.ndarray, int]:
         """A positive and negatives, no two of them the same text; also how many negatives are random passages.
 
-        A positive is drawn in proportion to its grade, the gain that nDCG gives it.
+        A positive is drawn in proportion to its grade, the gain that nDCG gives it. Of labelled texts both are drawn
+        by their labels; a pair with a label of similarity is a group of one.
         """
-        examples, wanted = self.examples, self.settings.train_group_size - 1
+        examples = self.examples
+        if task.learns == "labels":
+            return self._texts[int(examples.task[query])].group(query, wanted, rng), 0
+        if task.learns == "similarity":
+            return examples.positives[query], 0
         grades = examples.grades[query]
         share = None if (grades == grades[0]).all() else grades / grades.sum()
         positive = rng.choice(examples.positives[query], p=share)
-        chosen = self._distinct(rng.permutation(np.array(examples.negatives[query])), set(), wanted)
+        chosen = distinct_texts(examples, rng.permutation(np.array(examples.negatives[query])), set(), wanted)
         missing = wanted - len(chosen)
         if missing:
-            chosen += self._at_random(missing, [*examples.never_negatives[query].tolist(), *chosen], rng)
+            barred = [*examples.never_negatives[query].tolist(), *chosen]
+            chosen += self._texts[int(examples.task[query])].at_random(missing, barred, rng)
         return np.array([positive, *chosen], dtype=np.int64), missing
-
-    def _distinct(self, texts: np.ndarray, barred: set[int], wanted: int) -> list[int]:
-        """The first texts whose keys are new, at most `wanted`; their keys are added to `barred`."""
-        selected: list[int] = []
-        for text in texts.tolist():
-            if len(selected) == wanted:
-                break
-            if (key := int(self.examples.text_key[text])) not in barred:
-                barred.add(key)
-                selected.append(text)
-        return selected
-
-    def _at_random(self, wanted: int, barred: list[int], rng: np.random.Generator) -> list[int]:
-        """Random passages, no two of them the same text, nor the same as one of the texts `barred`."""
-        texts, keys = len(self.examples.texts), set(self.examples.text_key[barred].tolist())
-        # Drawing again beats listing the corpus, except where most of the corpus is barred.
-        if 2 * (len(barred) + wanted) > texts:
-            free = np.setdiff1d(np.arange(texts), np.array(barred, dtype=np.int64))
-            return self._distinct(rng.permutation(free), keys, wanted)
-        selected: list[int] = []
-        while len(selected) < wanted:
-            selected += self._distinct(rng.integers(texts, size=1), keys, 1)
-        return selected
 
 
 def shuffled_words(text: str, seed: int) -> str:

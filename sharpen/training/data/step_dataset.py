@@ -22,7 +22,7 @@ class StepDataset(Dataset):
         settings: which rows are contrasted with which.
         exchange: the processes.
         steps: how many there are.
-        loss: says whether one process computes the loss of the whole batch.
+        loss: of the search for passages.
         guide: the guide model's embeddings, or None.
     """
 
@@ -53,6 +53,6 @@ class StepDataset(Dataset):
             raise IndexError(step)
         return shard_batch(
             *(self.batches.batch(step), self.tokens, self.settings, self.rank, self.size),
-            whole_batch=self.loss.whole_batch,
+            loss=self.loss,
             guide=self.guide,
         )

@@ -73,7 +73,7 @@ def tokenised(examples: Examples, encoder: Encoder, kind: TextType, file: Path |
     with without_bars(), progress(f"Tokenising {what}", len(table), "texts") as reporter:
 
         def ids_of(rows: dict[str, list[str]]) -> dict[str, Any]:
-            ids = encoder.tokenize(rows["text"], kind, rows.get("instruction"))
+            ids = _ids_of(rows, encoder, kind)
             reporter.advance(len(ids))
             return {"ids": ids}
 
@@ -89,6 +89,25 @@ def tokenised(examples: Examples, encoder: Encoder, kind: TextType, file: Path |
             # Given, or the library would make one from the pickled tokenizer.
             new_fingerprint=f"{kind}-ids",
         )
+
+
+def _ids_of(rows: dict[str, list[Any]], encoder: Encoder, kind: TextType) -> list[list[int]]:
+    """Token ids of rows; both sides of a symmetric task are passages without a prompt."""
+    symmetric = rows["symmetric"]
+    if not any(symmetric):
+        return encoder.tokenize(rows["text"], kind, rows.get("instruction"))
+    found: list[list[int]] = [[]] * len(symmetric)
+    for alike in (False, True):
+        chosen = [number for number, value in enumerate(symmetric) if value == alike]
+        texts = [rows["text"][number] for number in chosen]
+        if alike:
+            ids = encoder.tokenize(texts, "passage", prompt="")
+        else:
+            given = rows.get("instruction")
+            ids = encoder.tokenize(texts, kind, [given[number] for number in chosen] if given else None)
+        for number, one in zip(chosen, ids, strict=True):
+            found[number] = one
+    return found
 
 
 def tokenizer_facts(encoder: Encoder) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from sharpen.hardware.thread_pool import all_threads
 from sharpen.losses.contrastive import LossConfig, loss_and_gradient
 from sharpen.models.encoder import Encoder
 from sharpen.training.data.collator import ShardedBatch
+from sharpen.training.data.contrasts import objective_for
 from sharpen.training.gradient.gradient_cache import MicroBatchConfig, encode
 from sharpen.training.processes import StopRequest
 
@@ -53,7 +54,7 @@ def gradient_step(
     Args:
         encoder: the trained model.
         layout: the batch, and this process's share of it.
-        objective: the loss.
+        objective: the loss of the search for passages; other tasks have theirs.
         memory: limits of micro-batches and activations.
         exchange: the processes.
         stop: whether this process was told to end, which all learn by the last exchange.
@@ -64,7 +65,9 @@ def gradient_step(
     guide = None if layout.guide is None else layout.guide.to(embeddings.device)
     scores = sum(len(contrast.rows) * len(contrast.columns) for contrast in contrasts)
     with all_threads() if scores * embeddings.shape[1] > _ONE_THREAD else nullcontext():
-        outcome = loss_and_gradient(embeddings, contrasts, objective, layout.total_rows, guide)
+        outcome = loss_and_gradient(
+            embeddings, contrasts, objective_for(layout.task, objective), layout.total_rows, guide
+        )
     encoding.backward(exchange.reduce_scatter(outcome.gradient, layout.shares))
     trained = [parameter for parameter in encoder.parameters() if parameter.requires_grad]
     requests = float(stop is not None and stop.received)

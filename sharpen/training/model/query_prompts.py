@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from sharpen.models import model_config
 from sharpen.models.encoder import Encoder
 from sharpen.training.data.examples import Examples
@@ -13,7 +15,7 @@ def save_with(encoder: Encoder, examples: Examples) -> None:
     The most frequent becomes its default; where there are several, each is kept by its source too.
     """
     default, by_source = _prompts(encoder, examples)
-    if examples:
+    if any(not task.symmetric for task in examples.tasks):
         encoder.prompts["query"], encoder.source_prompts = default, by_source
 
 
@@ -30,8 +32,9 @@ def warnings(encoder: Encoder, examples: Examples) -> list[str]:
 
 
 def _prompts(encoder: Encoder, examples: Examples) -> tuple[str, dict[str, list[str]]]:
-    columns = examples.query_table.data
-    instructions = columns.column("instruction").to_pylist()
+    with_prompt = np.isin(examples.task, [n for n, task in enumerate(examples.tasks) if not task.symmetric])
+    column = examples.query_table.data.column("instruction").to_pylist()
+    instructions = [instruction for instruction, chosen in zip(column, with_prompt, strict=True) if chosen]
     texts = {instruction: encoder.query_prompt(instruction) for instruction in set(instructions)}
-    sources = [examples.sources[source] or "" for source in examples.source.tolist()]
+    sources = [examples.sources[source] or "" for source in examples.source[with_prompt].tolist()]
     return model_config.source_prompts(sources, [texts[instruction] for instruction in instructions])

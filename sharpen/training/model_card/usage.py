@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from sharpen.data.task_type import TaskType
 from sharpen.markdown import code_span
 from sharpen.models.encoder import Encoder
 from sharpen.models.model_config import prompt_names
@@ -22,6 +23,9 @@ def usage(encoder: Encoder) -> str:
         f"`prompt_name={json.dumps(name)}`, or `sharpen search --prompt`."
         for name, text in names.items()
     ]
+    if encoder.prompts["query"]:
+        without = ", ".join(f'`prompt_name="{kind}"`' for kind in TaskType if not kind.has_instruction)
+        prompts.append(f"- Prompts are for searching passages; texts of other tasks have none: {without}.")
     lengths = (
         f"- Longest query {encoder.max_lengths['query']} tokens, longest passage {encoder.max_lengths['passage']}."
         f"{_one_limit(encoder)}"

@@ -141,7 +141,7 @@ def test_tasks_of_other_types_are_rows() -> None:
     found = breakdowns.tasks(
         {"tasks": [{"name": "x", "task_type": "sts", "metrics": {"spearman": 0.5}, "against": {"base": {}}}]}
     )
-    assert found == (["type", "metric", "this model", "change against base"], [("x", ["sts", "spearman", ".500", "–"])])
+    assert found == (["type", "metric", "this model", "change against base"], [("x", ["sts", "Spearman", ".500", "–"])])
     assert breakdowns.tasks({}) is None
 
 

@@ -21,10 +21,12 @@ from sharpen.settings import EncoderSettings
 from sharpen.training.data.collator import shard_batch
 from sharpen.training.data.examples import Examples
 from sharpen.training.data.guide import GuideEmbeddings
+from sharpen.training.data.sampler import Batch
 from sharpen.training.data.tokens import Tokens
 from sharpen.training.gradient.step import gradient_step
 from sharpen.training.objective import memory_of, objective_of
 from sharpen.training.settings import TrainingSettings
+from tests.sharpen.training.mixed_data import mixed_parts
 from tests.sharpen.training.small_data import ENCODER, parts
 
 # two thirds of the queries are of source a; of each source there are some in every step that is used
@@ -82,11 +84,26 @@ VARIANTS: dict[str, tuple[dict[str, Any], int]] = {
         0,
     ),
 }
+# of the mixed data: what is learned in the step, and settings
+MIXED: dict[str, tuple[str, dict[str, Any]]] = {
+    "mixed, search": ("search", {}),
+    "mixed, similarity": ("similarity", {}),
+    "mixed, similarity, each process's own": ("similarity", {"negatives_cross_device": False}),
+    "mixed, similarity, two towers": ("similarity", {"share_encoder": False}),
+    "mixed, labels": ("labels", {}),
+    "mixed, labels, unmasked, cached": (
+        "labels",
+        {"mask_false_negatives": False, "gradient_cache": "on", "micro_batch_tokens": 40},
+    ),
+}
 LOCAL = {"negatives_cross_device": False}
 
 
 def settings_of(name: str) -> tuple[TrainingSettings, int]:
-    values, step = ({**LOCAL}, 0) if name == "process's own" else VARIANTS[name]
+    if name in MIXED:
+        values, step = MIXED[name][1], 0
+    else:
+        values, step = ({**LOCAL}, 0) if name == "process's own" else VARIANTS[name]
     base = {"train_batch_size": 8, "train_group_size": 4, "temperature": 0.05, "dropout": 0.0}
     return TrainingSettings.checked({**base, **values}), step
 
@@ -112,15 +129,26 @@ def random_guide(examples: Examples) -> GuideEmbeddings:
     )
 
 
+def mixed_step(name: str, settings: TrainingSettings) -> tuple[Examples, Batch]:
+    """Examples and the first batch of a variant of `MIXED`."""
+    examples, batches = mixed_parts(settings)
+    made = (batches.batch(step) for step in range(batches.per_epoch))
+    return examples, next(batch for batch in made if examples.tasks[batch.task].learns == MIXED[name][0])
+
+
 def one(model: str, name: str, exchange: ProcessGroup) -> dict[str, Any]:
     """Loss, negatives and gradient of one step."""
     settings, step = settings_of(name)
     encoder = prepared(model, settings)
-    examples, batches = parts(settings, sources=SOURCES)
+    if name in MIXED:
+        examples, batch = mixed_step(name, settings)
+    else:
+        examples, batches = parts(settings, sources=SOURCES)
+        batch = batches.batch(step)
     objective = objective_of(settings, normalize=True)
     layout = shard_batch(
-        *(batches.batch(step), Tokens(examples, encoder), settings, exchange.rank, exchange.size),
-        whole_batch=objective.loss.whole_batch,
+        *(batch, Tokens(examples, encoder), settings, exchange.rank, exchange.size),
+        loss=objective.loss,
         guide=random_guide(examples) if settings.guide_model else None,
     )
     found = gradient_step(encoder, layout, objective, memory_of(settings), exchange)
@@ -164,7 +192,7 @@ def worker(rank: int, size: int, model: str, folder: str) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet-{size}", rank=rank, world_size=size)
     exchange = ProcessGroup()
     found = {}
-    for name in [*VARIANTS, "process's own"]:
+    for name in [*VARIANTS, *MIXED, "process's own"]:
         for key, value in one(model, name, exchange).items():
             found[f"{name}/{key}"] = value
     found["collectives"] = np.array(collectives_of_a_step(model, exchange))

@@ -19,7 +19,7 @@ from sharpen.training.data.tokens import Tokens
 from sharpen.training.gradient.gradient_cache import encode
 from sharpen.training.model.encoder_setup import set_up
 from sharpen.training.objective import memory_of, objective_of
-from tests.sharpen.training.gradients import SOURCES, VARIANTS, one, prepared, settings_of
+from tests.sharpen.training.gradients import MIXED, SOURCES, VARIANTS, one, prepared, settings_of
 from tests.sharpen.training.slow import slow_loss
 from tests.sharpen.training.small_data import ENCODER, parts, small_data
 
@@ -45,7 +45,7 @@ def assert_same_gradient(found: np.ndarray, expected: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", [*VARIANTS, *MIXED])
 def test_gradient_equals_one_process(results: dict, cased_model: Path, name: str, size: int) -> None:
     alone = one(str(cased_model), name, ProcessGroup())
     for rank in range(size):

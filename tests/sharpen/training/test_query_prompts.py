@@ -79,6 +79,10 @@ def several(trained: Trained) -> Path:
     return trained(asked=["find", "find", "find", "see"], plain=[""], web=["find"])
 
 
+# a search for passages has the query's prompt, whatever is alike on both sides none
+OF_TASKS = {"retrieval": "find: ", "reranking": "find: ", "sts": "", "classification": "", "clustering": ""}
+
+
 def stored_prompts(folder: Path) -> dict[str, str]:
     return json.loads((folder / "config_sentence_transformers.json").read_text())["prompts"]
 
@@ -86,7 +90,7 @@ def stored_prompts(folder: Path) -> dict[str, str]:
 def test_one_prompt_becomes_the_models_own(one: Path) -> None:
     from sentence_transformers import SentenceTransformer
 
-    assert stored_prompts(one) == {"query": "find: ", "document": ""}
+    assert stored_prompts(one) == {"query": "find: ", "document": "", **OF_TASKS}
     config = model_config.read(str(one))
     assert config is not None and (config.query_prompt, config.source_prompts) == ("find: ", {})
     assert json.loads((one / "training.json").read_text())["warnings"] == []
@@ -106,6 +110,7 @@ def test_several_prompts_are_saved_by_the_names_of_their_sources(several: Path) 
         "asked-2": "see: ",
         "plain": "",
         "web": "find: ",
+        **OF_TASKS,
     }
     (warning,) = json.loads((several / "training.json").read_text())["warnings"]
     assert "3 prompts" in warning and "'find: '" in warning

@@ -24,7 +24,8 @@ def carry_out(root: str, name: str, version: str, decision: str, by: str, commen
     settings = NotificationSettings.checked({"format": message}, where="message: ")
     if decision == "approve":
         champion = approval.approve(root, name, version, by=by, comment=comment)
-        notify(approval_event(name, version, champion.reason, promoted=True), settings)
+        [decided] = [one for one in approval.approvals(root, name) if one.version == version]
+        notify(approval_event(name, version, decided.decision, promoted=True, reasons=decided.reasons), settings)
         return f"{name}: champion is now {champion.version}"
     if decision == "reject":
         decided = approval.reject(root, name, version, by=by, comment=comment)

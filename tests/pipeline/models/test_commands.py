@@ -72,6 +72,8 @@ def test_what_waits_is_shown_and_ends_by_a_decision(root: str, monkeypatch: pyte
         ((_, _, body),) = server.requests
     sent = json.loads(body)
     assert sent["type"] == "io.github.sharpen.model.promoted" and "approved by Ann" in sent["data"]["summary"]
+    # the gate's reasons are lines of their own
+    assert ";" not in sent["data"]["summary"] and sent["data"]["reasons"]
     assert "waits" not in done(root, "list").out
     assert "approved by Ann" in done(root, "show", NAME).out
     assert "has become the champion" in done(root, "reject", NAME, "v0002", code=2).err

@@ -9,10 +9,9 @@ from sharpen.data.dataset import DataSet
 from sharpen.data.relevance import WITH_INSTRUCTION, check_ids, part_of
 from sharpen.data.task_type import TaskType
 from sharpen.errors import InputError
-from sharpen.training.data.examples import Examples
+from sharpen.training.data.examples import Examples, joined
 from sharpen.training.data.relevance_tables import relevance_tables
 from sharpen.training.data.symmetric_tables import check_labels, symmetric_tables
-from sharpen.training.data.task_tables import joined
 from sharpen.training.settings import TrainingSettings
 
 

@@ -1,4 +1,5 @@
-"""The training examples of a data set: numbered queries and texts, and which text is what to which query.
+"""The training examples of a data set: numbered queries and texts, and which text is what to which query; one task's as
+tables, and those of several as one.
 
 A *text* here is a distinct passage text, to the letter: what is encoded is what is written. Keys (`data.text.text_key`)
 tell which texts are the same but for their letters' form, so that no copy of a positive is taken for a negative.
@@ -9,17 +10,22 @@ the processes of a machine share its pages.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import polars as pl
 from datasets import Dataset
 
 from sharpen.data.task_type import TaskType
 from sharpen.progress import without_bars
-from sharpen.training.data.ragged_array import RaggedArray
+from sharpen.training.data.ragged_array import RaggedArray, in_memory
+
+_NUMBERS = ("positives", "never_negatives", "negatives", "scored")
+_LIST = pl.List(pl.Int64)
 
 
 @dataclass(frozen=True)
@@ -147,3 +153,62 @@ class Examples:
         facts = Facts(**{**values, "tasks": [TrainingTask(**task) for task in values["tasks"]]})
         queries, texts = (Dataset.load_from_disk(folder / name, keep_in_memory=False) for name in ("queries", "texts"))
         return cls(queries, texts, facts)
+
+
+@dataclass(frozen=True)
+class TaskTables:
+    """The examples of a task; its texts are numbered from 0.
+
+    Attributes:
+        task: what is learned.
+        rows: a row a query as `Examples` has them, but source by its name; of labelled texts `labels` besides.
+        texts: a row a text: text_id, text, text_key, and of labelled texts `labels`.
+        counts: what was taken and left out -> how often.
+    """
+
+    task: TrainingTask
+    rows: pl.DataFrame
+    texts: pl.DataFrame
+    counts: dict[str, int]
+
+
+def joined(tables: Sequence[TaskTables], *, distilled: bool) -> Examples:
+    """The examples of all `tables`, texts numbered one task after another; `distilled`: there are teacher scores."""
+    sources = sorted({name for table in tables for name in table.rows["source"].unique()})
+    rows, texts, tasks, counts, first = [], [], [], Counter[str](), 0
+    for number, table in enumerate(tables):
+        end = first + table.texts.height
+        task = replace(table.task, first_text=first, end_text=end)
+        tasks.append(task)
+        symmetric = pl.lit(task.symmetric).alias("symmetric")
+        shifted = [_shifted(name, first) for name in _NUMBERS] if first else []
+        rows.append(
+            _with_labels(table.rows).with_columns(
+                *shifted,
+                symmetric,
+                pl.col("source").replace_strict(sources, range(len(sources)), return_dtype=pl.Int64),
+                task=pl.lit(number, pl.Int64),
+            )
+        )
+        texts.append(_with_labels(table.texts).with_columns(symmetric))
+        counts.update(table.counts)
+        first = end
+    return Examples(
+        in_memory(pl.concat(rows, how="diagonal", rechunk=True)),
+        in_memory(pl.concat(texts, rechunk=True)),
+        Facts(sources, dict(counts), distilled, tasks),
+    )
+
+
+def _with_labels(table: pl.DataFrame) -> pl.DataFrame:
+    return table if "labels" in table.columns else table.with_columns(labels=pl.lit([], dtype=_LIST))
+
+
+def _shifted(name: str, by: int) -> pl.Expr:
+    return pl.col(name).list.eval(pl.element() + by)
+
+
+def numbers_of(table: pl.DataFrame, *columns: str) -> pl.Series:
+    """Numbers of the rows, equal for rows that are equal in these columns, in the order of their first rows."""
+    first = table.select(*columns).with_row_index("row").select(pl.col("row").first().over(columns))
+    return (first["row"].rank("dense").cast(pl.Int64) - 1).alias("number")

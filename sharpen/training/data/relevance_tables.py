@@ -12,8 +12,7 @@ from sharpen.data.relevance import Relevance
 from sharpen.data.task_type import TaskType
 from sharpen.data.text import passage_texts
 from sharpen.errors import InputError
-from sharpen.training.data.examples import TrainingTask
-from sharpen.training.data.task_tables import TaskTables, numbers_of
+from sharpen.training.data.examples import TaskTables, TrainingTask, numbers_of
 from sharpen.training.settings import TrainingSettings
 
 

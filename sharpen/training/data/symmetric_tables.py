@@ -16,9 +16,8 @@ from sharpen.data.dataset import DataSet
 from sharpen.data.relevance import label_numbers, named_passages, part_of
 from sharpen.data.task_type import TaskType
 from sharpen.errors import InputError
-from sharpen.training.data.examples import Examples, TrainingTask
+from sharpen.training.data.examples import Examples, TaskTables, TrainingTask, numbers_of
 from sharpen.training.data.relevance_tables import distinct_texts, relevance_tables
-from sharpen.training.data.task_tables import TaskTables, numbers_of
 from sharpen.training.settings import TrainingSettings
 
 TRAIN = "train"

@@ -77,6 +77,7 @@ def _steps(planned: Channels, rounds: int) -> None:
         train_data=planned["train_data"],
         eval_data=planned["eval_data"],
         known=planned["known"],
+        plan=planned["data_plan"],
         **_inputs_of("data", planned),
     )
     # kfp.local 2.17 finds an output that a condition looks at only under the name Output. No if with an else: Kubeflow

@@ -17,7 +17,7 @@ from pydantic.fields import FieldInfo
 
 from components.command_line import parse_value
 from pipeline.images import check_job_image
-from pipeline.settings import PodSettings, RetrainingSettings, RoundsOfMining
+from pipeline.settings import SELECTION, PodSettings, RetrainingSettings, RoundsOfMining
 from sharpen.data.preparation.settings import DataSettings
 from sharpen.data.source_settings import SourcesText, parse_sources
 from sharpen.errors import InputError
@@ -199,7 +199,7 @@ class Settings(SettingsModel):
         roles = [parse_sources(text) for text in (self.train_data, self.eval_data)]
         if any(not source.is_plain for role in roles for source in role):
             groups["sources"] = [[source.as_json() for source in role] for role in roles]
-        groups["retraining"] = {"start_from": self.retraining.start_from}
+        groups["retraining"] = self.retraining.model_dump(mode="json", include=SELECTION)
         return hashlib.sha256(json.dumps(groups, sort_keys=True).encode()).hexdigest()
 
     def given_json(self) -> str:

@@ -41,6 +41,7 @@ def plan(
         ("train_data", str),
         ("eval_data", str),
         ("known", str),
+        ("data_plan", str),
         ("base_model", str),
         ("start_model", str),
         ("champion", str),

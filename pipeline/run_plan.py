@@ -9,15 +9,21 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from pipeline.parameters import STEP_GROUPS, Settings
 from pipeline.run_form import FORM, settings_of
+from sharpen.data.source_settings import parse_sources
 from sharpen.errors import InputError
 from sharpen.jobs import check_job
 from sharpen.reports.html_page import message_page
 from sharpen.run_context import STORE_VARIABLE, run_id
 from sharpen.terminal import printable
+
+if TYPE_CHECKING:
+    from sharpen.registry.run_record import LastRun
+    from sharpen.retraining.data_plan import PlannedData
 
 
 @dataclass(frozen=True)
@@ -45,11 +51,12 @@ def make_plan(inputs: Mapping[str, Any], compiled: str) -> tuple[tuple[str, ...]
     Raises:
         InputError: wrong settings; sources or models that are not there.
     """
-    from sharpen.registry import last_run, trained_queries
+    from sharpen.registry import last_run
+    from sharpen.registry.earlier_runs import trained_queries
     from sharpen.registry.outcome import skipped_outcome
     from sharpen.registry.registry import champion_address
     from sharpen.registry.retention import running
-    from sharpen.retraining.change_detection import SKIP, plan_run
+    from sharpen.retraining.change_detection import SKIP, KnownExamples, plan_run
     from sharpen.retraining.fingerprint import fingerprint_inputs
 
     built = json.loads(compiled)
@@ -73,25 +80,43 @@ def make_plan(inputs: Mapping[str, Any], compiled: str) -> tuple[tuple[str, ...]
     print(printable(f"champion: {champion or 'none yet'}; training starts from {model.start}"))
     print(skipped_outcome(name, store, decided.reason).block(store) if skipped else printable(decided.reason))
     # a skipped run prepares nothing; the same empty inputs let the cache answer for it
-    sources, fingerprints = ("", "", ""), content.of_steps()
-    if not skipped:
-        known = decided.known.as_json() if decided.known else ""
-        sources = (settings.train_data, settings.eval_data, known)
-    record = json.dumps({"identity": identity, "sources": content.sources}, sort_keys=True)
+    sources, fingerprints = ("", "", "", ""), content.of_steps()
+    record = {"identity": identity, "sources": content.sources}
     groups = {group: settings.group_json(group, on_cluster=bool(built.get("pods"))) for group in STEP_GROUPS}
+    if not skipped:
+        compared = decided.known
+        if not compared and again.leaves_out(parse_sources(settings.train_data)):
+            # data_prep may find nothing to train on whatever the last run had
+            compared = KnownExamples(store, name, "", "", again.min_new_examples, content.sources)
+        known = compared.as_json() if compared else ""
+        planned = _planned_data(settings, last, groups["data"], content.sources)
+        sources = (settings.train_data, settings.eval_data, known, planned.plan.as_json())
+        record |= {"data_plan": sources[-1], "data_key": planned.key}
     if skipped:
         groups["data"], fingerprints["data"] = "{}", ""
     outputs = (
         *(decided.decision, decided.reason, name, store, *sources),
         *(settings.base_model, model.start, model.champion, model.trained_queries),
-        *(*fingerprints.values(), record, settings.given_json(), *groups.values()),
+        *(*fingerprints.values(), json.dumps(record, sort_keys=True), settings.given_json(), *groups.values()),
     )
     return outputs, _page(settings, model, f"{decided.decision}: {decided.reason}")
+
+
+def _planned_data(settings: Settings, last: LastRun | None, of_data: str, sources: str) -> PlannedData:
+    """What earlier runs and windows say about the run's data."""
+    from sharpen.data.preparation.data_plan import DataPlan
+    from sharpen.registry.earlier_runs.run_day import run_day
+    from sharpen.retraining.data_plan import plan_data
+
+    store, name = settings.store, settings.model_name
+    selection = DataPlan.of(settings.retraining, parse_sources(settings.train_data), partial(run_day, store, name))
+    return plan_data(store, name, last, selection, settings=of_data, sources=sources)
 
 
 def checked_settings(inputs: Mapping[str, Any], built: Mapping[str, Any]) -> Settings:
     """The settings of a run, the cluster's store filled in. Raises InputError: one line per fault."""
     settings = settings_of(inputs, built.get("defaults"))
+    settings.retraining.check(parse_sources(settings.train_data), "retraining.")
     pods = built.get("pods", {})
     settings.check_compiled(built["rounds"], pods, FORM)
     if pods:

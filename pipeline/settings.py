@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from sharpen.data.preparation.settings import SelectionSettings
 from sharpen.jobs.settings import Quantity
 from sharpen.mining.settings import StepSettings
 from sharpen.settings import SettingsModel
@@ -23,8 +24,8 @@ class RoundsOfMining(StepSettings):
     )
 
 
-class RetrainingSettings(SettingsModel):
-    """Runs that are repeated: whether one is worth its cost, and where its training starts."""
+class RetrainingSettings(SelectionSettings):
+    """Runs that are repeated: whether one is worth its cost, on which data, and where its training starts."""
 
     min_new_examples: int = Field(
         1,
@@ -47,6 +48,10 @@ class RetrainingSettings(SettingsModel):
         "half-written folders, unfinished uploads), when nobody has written to it for so many days; until then they "
         "can be retried. 0: never.",
     )
+
+
+SELECTION = {"start_from", *SelectionSettings.model_fields}
+"""Those that a run's result depends on."""
 
 
 class PodSettings(SettingsModel):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
@@ -61,12 +62,15 @@ class DamagedTransfer(StepFailed):
 
 @dataclass(frozen=True)
 class StoredFile:
-    """A file of a store: its address, its name relative to the listed folder, size in bytes, and ETag (content tag)."""
+    """A file of a store: its address, its name relative to the listed folder, size in bytes, ETag (content tag), and
+    when it was last written, where the store's listing says so.
+    """
 
     uri: str
     name: str
     size: int
     etag: str
+    modified: datetime | None = None
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ def data_prep(
     settings: str,
     fingerprint: str,
     known: str,
+    plan: str,
     prepared_data: dsl.Output[dsl.Dataset],
     example_hashes: dsl.Output[dsl.Artifact],
     data_page: dsl.Output[dsl.HTML],
@@ -31,6 +32,7 @@ def data_prep(
         settings: Settings of the step as JSON.
         fingerprint: Content fingerprint of data and code; it makes caching right and is not read.
         known: What the examples are compared with, as JSON; empty for nothing, as the run goes on anyway.
+        plan: What earlier runs fix and what is trained on, as JSON; empty for nothing, and everything.
         prepared_data: Says where the data set is: passages, queries, judgements, quarantine, statistics.
         example_hashes: Says where the hashes of the examples are, for the next run's decision.
         data_page: What was read, merged, left out and held out; lengths of the texts.
@@ -44,7 +46,7 @@ def data_prep(
 
     with exit_on_error("data_prep"):
         data, examples = output_uri(prepared_data.uri, "data_prep"), output_uri(example_hashes.uri, "examples")
-        result = run_step(data, examples, train_data, eval_data, settings, known)
+        result = run_step(data, examples, train_data, eval_data, settings, known, plan)
         result.prepared.publish(prepared_data, data_page)
         write_card(example_hashes, examples if result.examples else "", {})
         return result.outputs  # type: ignore[return-value]

@@ -110,7 +110,7 @@ def run_step(
     indexed = StepSettings.from_json(indexing, where="indexing.").enabled
     checked = PromotionSettings.from_json(settings, where="promotion.")
     trained_with = TrainingInputs.from_json(*seen)
-    ended = promote(model, evaluation, name, root, checked, run_settings)
+    ended = promote(model, evaluation, name, root, checked, run_settings, examples=trained_with.trained)
     reason = "; ".join(ended.reasons)
     if ended.verdict == PROMOTE:
         follows = INDEX if indexed and ended.version else PROMOTED

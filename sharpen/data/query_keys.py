@@ -35,13 +35,14 @@ def with_ids(text_keys: Iterable[int], query_ids: Iterable[str]) -> Iterator[int
             yield id_key(query_id)
 
 
-def union(*files: Iterable[int]) -> Iterator[int]:
-    """The keys of several files, ascending and without repeats; each is ascending."""
-    last = -1
+def union_as_bytes(*files: Iterable[int]) -> bytes:
+    """The keys of several files, each as `read` gives it, as one file; without a set of what may be millions."""
+    joined, last = array(_UNSIGNED_64_BITS), -1
     for key in heapq.merge(*files):
         if key != last:
-            yield key
+            joined.append(key)
         last = key
+    return _little_endian(joined).tobytes()
 
 
 def held_out_as_bytes(keys: Mapping[str, Iterable[int]]) -> bytes:

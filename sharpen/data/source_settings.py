@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from sharpen.data.window import Since
 from sharpen.errors import InputError
 from sharpen.settings import SettingsModel, load_json
 from sharpen.terminal import one_line
@@ -101,6 +102,9 @@ class SourceSettings(SettingsModel):
     licence: str = Field("", max_length=200, description="Licence of this source; empty: that of data.licence.")
     corpus: str = Field(
         "", description="Passages of this source beside those of its rows, such as what ids in a click log mean."
+    )
+    since: Since = Field(
+        "", description="Take what is as new as this, such as 30d or a date; empty: what retraining.since says."
     )
     clicks: ClickSettings = ClickSettings()  # type: ignore[call-arg]
 

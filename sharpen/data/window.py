@@ -1,10 +1,9 @@
-"""Windows of data: what `since` means, and which files of an input can hold rows that new."""
+"""Windows of data: what `since` means, and how new the rows of a file can be by the date in its path."""
 
 from __future__ import annotations
 
 import re
 from calendar import monthrange
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any
@@ -93,41 +92,3 @@ def end_of_period(path: str) -> datetime | None:
             continue
         return datetime(last.year, last.month, last.day, tzinfo=UTC) + timedelta(days=1)
     return None
-
-
-@dataclass(frozen=True)
-class SelectedFiles:
-    """The files of an input that can hold rows of a window.
-
-    Attributes:
-        names: of the files.
-        older: files that were left out.
-        by_path, by_modification: files that were judged by the date in their path, and by when they were last written.
-    """
-
-    names: list[str]
-    older: int
-    by_path: int
-    by_modification: int
-
-
-def select_files(files: Mapping[str, datetime | None], window: Window, prefix: str = "") -> SelectedFiles:
-    """The files that can hold rows of a window: by the date in the path, else by when they were last written.
-
-    A file that says neither is taken, and its rows are judged.
-
-    Args:
-        files: path, as the user named it or as it was listed -> when it was last written; None: not known.
-        window: which rows are wanted.
-        prefix: beginning of all paths in which no date counts, such as the bucket.
-    """
-    names, by_path, by_modification = [], 0, 0
-    for path, modified in files.items():
-        end = end_of_period(path.removeprefix(prefix))
-        by_path += end is not None
-        by_modification += end is None and modified is not None
-        if end is None and modified is not None:
-            end = modified + timedelta(microseconds=1)
-        if end is None or end > window.start:
-            names.append(path)
-    return SelectedFiles(names, len(files) - len(names), by_path, by_modification)

@@ -138,7 +138,9 @@ def write_scores(
     write_run(folder / RUN, ((name, rankings[name]) for name in eval_set.query_ids), tag="sharpen")
     write_json(folder / FACTS, facts)
     write_json(folder / METRICS, {**means(values), **(on_tasks or {})})
-    (folder / query_keys.TRAINED).write_bytes(query_keys.as_bytes(dataset.queries_of("train")["text_key"]))
+    trained = dataset.queries_of("train")
+    keys = query_keys.with_ids(trained["text_key"], trained["query_id"])
+    (folder / query_keys.TRAINED).write_bytes(query_keys.as_bytes(keys))
     (folder / query_keys.MEASURED).write_bytes(query_keys.as_bytes(eval_set.query_keys))
 
 

@@ -15,6 +15,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from sharpen.errors import StepFailed
+from sharpen.registry.earlier_runs import held_out
 from sharpen.registry.run_record import LastRun, TrainingInputs
 from sharpen.registry.versions import checked_name
 from sharpen.run_context import run_id
@@ -35,7 +36,7 @@ def read(root: str, name: str) -> LastRun | None:
 
 
 def record_run(root: str, name: str, seen: TrainingInputs, verdict: str, version: str, reason: str) -> None:
-    """Record that this process's run has finished.
+    """Record that this process's run has finished, and what it held out.
 
     Args:
         root, name, seen: as `remember`.
@@ -44,6 +45,7 @@ def record_run(root: str, name: str, seen: TrainingInputs, verdict: str, version
         reason: why it ended so.
     """
     number = version.partition("?")[0].rstrip("/").rpartition("/")[2]
+    held_out.keep(root, name, seen.held_out)
     made = remember(root, name, seen, verdict=verdict, version=number, run_id=run_id(), reason=reason)
     logger.info(printable(f"{name}: {made.seen.count:,} examples are known from {made.told}"))
 
@@ -68,7 +70,9 @@ def remember(
     data = storage.read_bytes(seen.examples)
     kept = storage.join(_folder(root, name), "examples", f"{hashlib.sha256(data).hexdigest()[:16]}.u64")
     storage.write_bytes(kept, data)
-    made = LastRun(run_id, _now(), verdict, version, replace(seen, examples=kept), reason=reason)
+    made = LastRun(
+        run_id, _now(), verdict, version, replace(seen, examples=kept, trained="", held_out=""), reason=reason
+    )
     before = _replace(root, name, lambda _: made)
     # a damaged record may name anything
     if before is not None and before.seen.examples != kept and _EXAMPLES.search(before.seen.examples):

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from sharpen.errors import InputError, Overtaken
-from sharpen.registry import approval, decisions, registry, trained_queries
+from sharpen.registry import approval, decisions, registry
+from sharpen.registry.earlier_runs import trained_examples, trained_queries
 from sharpen.registry.gate import PROMOTE, REJECT, Decision, decide
 from sharpen.registry.gate.evaluation_summary import CHAMPION, EvaluationSummary, read_evaluation_summary
 from sharpen.registry.model_card import promoted_card
@@ -63,12 +64,18 @@ def judge(evaluation: str, name: str, root: str, settings: PromotionSettings, ru
 
 
 def promote(
-    model: str, evaluation: str, name: str, root: str, settings: PromotionSettings, run_settings: str = ""
+    model: str,
+    evaluation: str,
+    name: str,
+    root: str,
+    settings: PromotionSettings,
+    run_settings: str = "",
+    *,
+    examples: str = "",
 ) -> Promotion:
     """Decide about a model; register one that passes the gate, and make it the champion or let it wait for approval.
 
-    Done again with the same model and evaluation, after an end of any kind, it completes what is missing and answers
-    the same.
+    Done again with the same model and evaluation after any end, it completes what is missing and answers the same.
 
     Args:
         model: address of the model's finished folder.
@@ -77,6 +84,7 @@ def promote(
         root: of the registry.
         settings: the gate's, and whether the registry may be changed.
         run_settings: as `judge` takes them.
+        examples: address of the hashes of what the model was trained on; empty where that is not known.
 
     Returns:
         What came of it; a rejection, a wait and a lost race are answers, and leave the champion as it is.
@@ -109,13 +117,20 @@ def promote(
     card = partial(
         promoted_card, name=name, model=model, decision=decision, measured=measured, run_settings=run_settings
     )
-    made = registry.register(
-        root, name, model, _provenance(measured, decision, settings), run_id=run_id(), card=card
-    ).version
+    provenance = _provenance(measured, decision, settings)
+    made = registry.register(root, name, model, provenance, run_id=run_id(), card=card).version
     trained_queries.keep(root, name, made, evaluation)
-    expected, why = present.version if present else "", "; ".join(decision.reasons)
-    if settings.approval:
-        return _wait_for_approval(root, name, made, evaluation, decision, present)
+    trained_examples.keep(root, name, made, examples, present.version if present else "")
+    follow = _wait_for_approval if settings.approval else _make_champion
+    return follow(root, name, made, evaluation, decision, present)
+
+
+def _make_champion(
+    root: str, name: str, made: str, evaluation: str, decision: Decision, present: registry.Champion | None
+) -> Promotion:
+    """The version is the champion, unless another one has become it meanwhile."""
+    ended, why = partial(Promotion, decision=decision), "; ".join(decision.reasons)
+    expected = present.version if present else ""
     try:
         champion = registry.promote(root, name, made, reason=why, expected=expected, evaluation=evaluation).address
     except Overtaken as lost:

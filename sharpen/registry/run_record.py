@@ -24,7 +24,11 @@ class TrainingInputs:
             ``base_model``, ``mining`` (models and files that mining reads).
         content: SHA-256 of the prepared data.
         count: examples in them.
-        examples: address of the examples' hashes.
+        examples: address of the hashes of all examples that were read.
+        trained: address of the hashes of those that are trained on; empty where that is not known.
+        held_out: address of the keys of the dev and test queries; empty where that is not known.
+        data_plan, data_key: as JSON what was decided about the data (`data.preparation.data_plan.DataPlan`), and the
+            SHA-256 of what else they depend on; empty in records of older versions.
         sources: SHA-256 of the content behind train_data and eval_data; empty in records of older versions.
     """
 
@@ -33,6 +37,10 @@ class TrainingInputs:
     count: int
     examples: str
     sources: str = ""
+    trained: str = ""
+    held_out: str = ""
+    data_plan: str = ""
+    data_key: str = ""
 
     @classmethod
     def from_json(cls, *parts: str) -> Self:

@@ -7,12 +7,13 @@ prepared examples are counted (`count_changes`).
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
 from sharpen import typed_json
-from sharpen.data import examples
+from sharpen.data import examples, query_keys
 from sharpen.data.dataset import DataSet
 from sharpen.registry import last_run
 from sharpen.registry.run_record import OVERTAKEN, LastRun
@@ -35,7 +36,7 @@ class KnownExamples:
 
     Attributes:
         registry, model_name: where a skipped run is recorded.
-        examples: address of the last run's hashes.
+        examples: address of the last run's hashes; empty: there is nothing to compare with.
         since: how a person knows that run.
         least: min_new_examples.
         sources: as `TrainingInputs.sources`, of the run that is about to begin.
@@ -119,7 +120,7 @@ class ChangeCount:
         reason: why, in one line; empty where nothing was compared.
         new, gone: examples that the last finished run had not, and those that only it had; None where the two were not
             compared.
-        content, count, examples: as `TrainingInputs` has them.
+        content, count, examples, trained, held_out: as `TrainingInputs` has them.
     """
 
     decision: str
@@ -129,6 +130,8 @@ class ChangeCount:
     content: str
     count: int
     examples: str
+    trained: str
+    held_out: str
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -139,40 +142,68 @@ class ChangeCount:
     @property
     def seen(self) -> str:
         """What of `TrainingInputs` only the data say, as JSON."""
-        return json.dumps({"content": self.content, "count": self.count, "examples": self.examples}, sort_keys=True)
+        names = ("content", "count", "examples", "trained", "held_out")
+        return json.dumps({name: getattr(self, name) for name in names}, sort_keys=True)
 
 
 def count_changes(data: str, known: str, *, target: str) -> ChangeCount:
     """Write the hashes of a data set's examples, and count those that are new; a skipped run is recorded.
 
+    New is an example that is in the data set and was not read by the last finished run; gone one that it read and that
+    was not read now. Under a window that moves with the days nothing is gone: what it leaves behind is no news.
+
     Args:
         data: address of the data set, as data_prep wrote it.
         known: `KnownExamples.as_json`; empty: the run goes on whatever is new.
-        target: address of a folder for the hashes.
+        target: address of a folder for the hashes, those of the examples that are trained on, and the keys of dev and
+            test.
 
     Raises:
         InputError: no such data set.
     """
     facts = storage.read_manifest(data).facts
-    now = examples.example_hashes(DataSet.open(data), facts["brought_splits"])
-    address = storage.join(target, "examples.u64")
-    storage.write_bytes(address, examples.as_bytes(now))
-    before = KnownExamples.from_json(known) if known else None
-    counted = _compare(before, now) if before else (TRAIN, "", None, None)
+    prepared = DataSet.open(data)
+    table = examples.examples_of(prepared, facts["brought_splits"])
+    selected = np.unique(table["example"].to_numpy())
+    everything = storage.join(data, examples.FILE)
+    # of a data set of which a part was left out, the whole is written beside it
+    read = examples.from_bytes(storage.read_bytes(everything)) if storage.exists(everything) else selected
+    files = {
+        "examples.u64": examples.as_bytes(read),
+        "trained.u64": examples.as_bytes(np.unique(table.filter(split=TRAIN)["example"].to_numpy())),
+        "held_out.json": query_keys.held_out_as_bytes({split: _keys(prepared, split) for split in ("dev", "test")}),
+    }
+    addresses = [storage.join(target, name) for name in files]
+    for address, content in zip(addresses, files.values(), strict=True):
+        storage.write_bytes(address, content)
+    given = KnownExamples.from_json(known) if known else None
+    before = given if given and given.examples else None
+    moving = bool(facts.get("moving"))
+    counted = _compare(before, selected, read, moving=moving) if before else (TRAIN, "", None, None)
     if before and counted[0] == SKIP:
-        last_run.record_skip(
-            before.registry, before.model_name, reason=counted[1], sources=before.sources, least=before.least
-        )
-    return ChangeCount(*counted, content=facts["fingerprint"], count=int(now.size), examples=address)
+        record_skip(before, counted[1])
+    return ChangeCount(*counted, facts["fingerprint"], int(selected.size), *addresses)
 
 
-def _compare(known: KnownExamples, now: np.ndarray) -> tuple[str, str, int | None, int | None]:
+def record_skip(known: KnownExamples, reason: str) -> None:
+    """Record that a run is skipped, and why."""
+    last_run.record_skip(known.registry, known.model_name, reason=reason, sources=known.sources, least=known.least)
+
+
+def _keys(data: DataSet, split: str) -> Iterator[int]:
+    queries = data.queries_of(split)
+    return query_keys.with_ids(queries["text_key"], queries["query_id"])
+
+
+def _compare(
+    known: KnownExamples, selected: np.ndarray, read: np.ndarray, *, moving: bool
+) -> tuple[str, str, int | None, int | None]:
     """Decision, reason, new and gone examples of (n,) sorted hashes."""
     try:
         before = examples.from_bytes(storage.read_bytes(known.examples))
     except storage.NotFound:
         return TRAIN, f"the examples of {known.since} are not in the registry any more", None, None
-    new, gone = examples.difference(now, before)
+    new, gone = examples.difference(selected, before)[0], 0 if moving else examples.difference(read, before)[1]
     return *_counted(new, gone, known.since, known.least), new, gone
 
 

@@ -88,6 +88,7 @@ def _listing(remote: S3Uri, **options: Any) -> dict[str, Any]:
                     "Size": int(item["Size"]),
                     "ETag": str(item["ETag"]).strip('"'),
                     "Age": _age(answer, item["LastModified"]),
+                    "LastModified": item["LastModified"],
                 }
                 for item in answer.get("Contents", [])
             ]
@@ -111,7 +112,7 @@ def pages(remote: S3Uri, **options: Any) -> Iterator[dict[str, Any]]:
 def files(remote: S3Uri) -> list[StoredFile]:
     """Every file below the address, sorted by name."""
     found = [
-        StoredFile(join(remote.uri, name), name, item["Size"], item["ETag"])
+        StoredFile(join(remote.uri, name), name, item["Size"], item["ETag"], item["LastModified"])
         for page in pages(remote)
         for item in page["Contents"]
         # consoles store empty objects whose key ends in a slash to show a folder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -93,6 +94,34 @@ def test_a_run_with_nothing_new_is_recorded_and_hands_on_what_any_skipped_run_do
     write_rows(tmp_path / "a.jsonl", [pair(n) for n in range(4)])
     found = planned(tmp_path, inputs)
     assert found["Output"] == "train" and json.loads(found["known"])["since"] == "v0001"
+
+
+def test_windows_are_counted_from_the_day_of_the_run_and_what_is_recorded_repeats_it(
+    tmp_path: Path, inputs: dict[str, Any], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled = compiled_json(1, None)  # made once, as by a schedule; the days are those of its runs
+    windowed = {**inputs, "overrides": {**inputs["overrides"], "retraining.since": "30d", "retraining.only_new": True}}
+    monthly = [planned(tmp_path, windowed, compiled)]
+    plan = json.loads(monthly[0]["data_plan"])
+    assert (plan["since"], plan["only_new"], plan["trained_examples"]) == ("30d", True, "")
+    days = {datetime.now(UTC).date() - timedelta(days=one) for one in range(2)}  # it may be midnight
+    assert date.fromisoformat(plan["today"]) in days
+    # whoever has nothing to compare with is known all the same, as data_prep may find nothing new
+    known = json.loads(monthly[0]["known"])
+    assert (known["registry"], known["model_name"], known["examples"]) == (inputs["store"], "sharpened", "")
+    day = storage.join(inputs["store"], "models", "sharpened", "outcomes", "mine.day")
+    storage.write_bytes(day, b"2026-01-31")
+    again = planned(tmp_path, windowed, compiled)
+    assert json.loads(again["data_plan"])["today"] == "2026-01-31"
+    monkeypatch.setenv("SHARPEN_RUN", str(tmp_path / "runs" / "next"))
+    assert planned(tmp_path, windowed, compiled)["data_plan"] == monthly[0]["data_plan"]
+    assert json.loads(again["run_inputs"])["data_plan"] == again["data_plan"]
+    # a window is a setting that a model depends on
+    identities = [json.loads(found["run_inputs"])["identity"] for found in (again, planned(tmp_path, inputs))]
+    assert identities[0] != identities[1] and identities[0]["code"] == identities[1]["code"]
+    wrong = {**inputs, "overrides": {**inputs["overrides"], "retraining.replay_share": 0.5}}
+    (line,) = refused(tmp_path, wrong, capsys)
+    assert line.startswith("error: retraining.replay_share: has no effect where neither since nor only_new leaves")
 
 
 def test_wrong_values_end_the_run_in_one_line_each(

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from typing import Self
 
 from sharpen import typed_json
+from sharpen.data.preparation.settings import SelectionSettings
+from sharpen.data.source_settings import SourceSettings
+from sharpen.data.window import is_relative
 from sharpen.errors import InputError
 
 
@@ -31,10 +36,26 @@ class DataPlan:
     trained_queries: str = ""
     trained_examples: str = ""
 
-    @property
-    def selects(self) -> bool:
-        """Whether a part of the examples is left out, so that those of the sources are counted apart."""
-        return bool(self.since or self.only_new)
+    @classmethod
+    def of(cls, settings: SelectionSettings, train_data: Sequence[SourceSettings], today: Callable[[], str]) -> Self:
+        """The plan of what the user set.
+
+        Args:
+            settings: what is selected.
+            train_data: the sources, which may have windows of their own.
+            today: gives the day of the run (ISO 8601); called where a window is counted from it.
+
+        Raises:
+            InputError: older examples are to be trained on again, but none are left out.
+        """
+        settings.check(train_data)
+        windows = [settings.since, *(source.since for source in train_data)]
+        return cls(
+            today=today() if any(map(is_relative, windows)) else "",
+            since=settings.since,
+            only_new=settings.only_new,
+            replay_share=settings.replay_share,
+        )
 
     def as_json(self) -> str:
         """One line of JSON, equal for equal plans; empty for a plan that decides nothing."""

@@ -18,7 +18,7 @@ from sharpen.data.preparation.contract import DataContract, check_contract, read
 from sharpen.data.preparation.data_plan import DataPlan, NothingNew
 from sharpen.data.preparation.merging import merge
 from sharpen.data.preparation.settings import DataSettings
-from sharpen.data.preparation.sources import read_sources, windows_of
+from sharpen.data.preparation.sources import read_sources
 from sharpen.data.preparation.splits import make_splits
 from sharpen.data.preparation.statistics import metrics, statistics, summary
 from sharpen.data.preparation.working_set import WorkingSet
@@ -71,16 +71,16 @@ def prepare(
     limit_memory()
     report, plan = ReadReport(), plan or DataPlan()
     with _with_bad_rows(report, output):
-        sources = read_sources(train_data, eval_data, report, settings.corpus)
+        sources = read_sources(train_data, eval_data, report, settings.corpus, plan)
     _check_share(report, settings.max_bad_share, output)
     conflicts = conflicting_labels(sources.data, report)
     working_set = merge(sources.data)
     if settings.judgements:
         working_set.data, counts = merge_judgements(working_set.data, read_judgements(settings.judgements))
         report.notices.update({f"judgements {what}: {settings.judgements}": n for what, n in counts.items() if n})
-    windows = windows_of(sources, plan)
+    working_set.splitting["files"] = sources.files
     with _with_bad_rows(report, output):
-        leaks = make_splits(working_set, sources.groups, settings, plan, windows)
+        leaks = make_splits(working_set, sources.groups, settings, plan, sources.windows)
     working_set.data = with_language_columns(working_set.data, settings)
     stats = statistics(working_set, sources, report, leaks)
     checked = run_checks(working_set.data, report, settings, tokenizer)
@@ -88,7 +88,7 @@ def prepare(
     if mix := stats["checks"].get("languages"):
         stats["languages"] = main_languages(mix["query"])
     check_contract(contract, stats, settings.contract)
-    moving = any(is_relative(window.given) for window in windows.values())
+    moving = any(is_relative(window.given) for window in sources.windows.values())
     _write(output, working_set, report, {**stats, "settings": settings.model_dump()}, moving)
     logger.info("\n".join(summary(stats, output)))
     return storage.read_manifest(output)

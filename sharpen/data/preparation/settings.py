@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from datetime import date
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
-from sharpen.data.source_settings import SourcesText
+from sharpen.data.source_settings import SourceSettings, SourcesText
+from sharpen.data.window import Since
+from sharpen.errors import InputError
 from sharpen.settings import LONGEST_TEXT, SettingsModel
 
 
@@ -119,3 +123,62 @@ class DataSettings(SettingsModel):
     passage_max_len: int | None = Field(
         None, ge=1, le=LONGEST_TEXT, description="Tokens beyond which a passage is cut. Unset: encoder.passage_max_len."
     )
+
+
+class SelectionSettings(SettingsModel):
+    """Which of the training examples a run trains on."""
+
+    since: Since = Field(
+        "",
+        description="Train on what is as new as this: days or weeks before the day of the run, such as 30d or 8w, or a "
+        "date. By the time of each query. Of folders and addresses with wildcards, older files are not read: by the "
+        "date in their path, else, in a store, by when they were last written. A source of train_data may have its "
+        "own. Empty: on all.",
+    )
+    only_new: bool = Field(
+        False,
+        description="Train only on examples that no champion of this model was trained on; where there is none, the "
+        "run is skipped.",
+    )
+    replay_share: float = Field(
+        0.0,
+        ge=0,
+        le=0.95,
+        description="Share of the training examples that is drawn, by data.seed, from those that since or only_new "
+        "leave out, so that the model does not forget. Above 0, older files are read, too.",
+    )
+
+    def leaves_out(self, train_data: Sequence[SourceSettings]) -> bool:
+        """Whether a part of the examples may be left out; sources may have windows of their own."""
+        return self.only_new or bool(self.since) or any(source.since for source in train_data)
+
+    def check(self, train_data: Sequence[SourceSettings], prefix: str = "") -> None:
+        """Raise InputError where the settings do not agree with the sources; `prefix` is before their names."""
+        if self.replay_share and not self.leaves_out(train_data):
+            raise InputError(
+                f"{prefix}replay_share: has no effect where neither since nor only_new leaves examples out; set one of "
+                "them, or leave replay_share out"
+            )
+
+
+class EarlierRuns(SettingsModel):
+    """The model whose earlier runs a step that is run by itself respects."""
+
+    registry: str = Field(
+        "",
+        description="Root of a registry: what runs of model_name held out stays held out, and what its champions were "
+        "trained on is known; local or s3://. Empty: no earlier runs.",
+    )
+    model_name: str = Field("", description="Name of the model in the registry.")
+    today: str = Field("", description="Day from which since is counted back, such as 2026-01-31; empty: today.")
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if bool(self.registry) != bool(self.model_name):
+            raise ValueError("registry and model_name go together; name both or none")
+        return self
+
+    @field_validator("today")
+    @classmethod
+    def _day(cls, value: str) -> str:
+        return date.fromisoformat(value).isoformat() if value else ""

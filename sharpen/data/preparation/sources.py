@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from datetime import timedelta
 
 import polars as pl
 
-from sharpen.data.dataset import DataSet
+from sharpen.data.dataset import DataSet, with_optional
 from sharpen.data.preparation.data_plan import DataPlan
+from sharpen.data.preparation.inputs import Input, Role, find_inputs
 from sharpen.data.preparation.splits.components import GROUPS
 from sharpen.data.preparation.working_set import of_queries
-from sharpen.data.readers import InputFile, ReadReport, combine, detect_inputs, distinct_names, read_input, read_pool
+from sharpen.data.readers import InputFile, ReadReport, combine, distinct_names, read_input, read_pool
 from sharpen.data.readers.content import content_hash, content_of_files
-from sharpen.data.readers.detect import source_name
-from sharpen.data.source_settings import Given, SourceSettings, parse_sources, source_at
-from sharpen.data.task_type import task_type
+from sharpen.data.source_settings import Given, source_at
 from sharpen.data.window import Window
 from sharpen.errors import InputError
 from sharpen.progress import progress
 from sharpen.typed_json import sha256_json
-
-Role = Literal["train", "eval"]
 
 # the pool among the parts; no source has this name, since names of files have no slash
 _POOL = "data/corpus"
@@ -39,16 +36,24 @@ class Sources:
         groups: text_key, group: queries whose texts belong together when splits are cut.
         facts: of each source: name, address, role, kind, rows, queries, hash of its content.
         counts: queries that were left out because of their role -> how many.
+        windows: source of training data -> the window of its rows; those without one are left out.
+        files: setting of a window -> how many files were read and left out, and by what.
     """
 
     data: DataSet
     groups: pl.DataFrame
     facts: list[dict[str, object]]
     counts: dict[str, int]
+    windows: dict[str, Window]
+    files: dict[str, dict[str, int]]
 
 
 def read_sources(
-    train_data: Sequence[Given], eval_data: Sequence[Given], report: ReadReport, corpus: str = ""
+    train_data: Sequence[Given],
+    eval_data: Sequence[Given],
+    report: ReadReport,
+    corpus: str = "",
+    plan: DataPlan | None = None,
 ) -> Sources:
     """Read all sources; bad rows and notices go to `report`.
 
@@ -56,27 +61,27 @@ def read_sources(
         train_data, eval_data: sources as `parse_sources` takes them.
         report: takes bad rows and notices.
         corpus: address of more passages; empty: there are none.
+        plan: windows of the training data; None: there are none.
 
     Raises:
+        NothingNew: every file of the training data is older than its window.
         InputError: missing, empty or unusable input, all faults together and before anything is read; evaluation data
             without a dev or test query.
     """
-    inputs = _inputs(parse_sources(train_data, "train_data"), parse_sources(eval_data, "eval_data"))
-    # one address in both roles must not give two sources of one name
-    trained = {item.address for role, item in inputs if role == "train"}
-    stems = [
-        (f"eval-{item.name}" if role == "eval" and item.address in trained else item.name, item.address)
-        for role, item in inputs
-    ]
+    inputs = find_inputs(train_data, eval_data, plan or DataPlan())
+    names = _names(inputs.found)
     parts: dict[Role, dict[str, DataSet]] = {"train": {}, "eval": {}}
     facts = []
-    size = sum(path.stat().st_size for _, item in inputs for path in item.files.values())
+    windows = {name: one.window for one, name in zip(inputs.found, names, strict=True) if one.window}
+    size = sum(path.stat().st_size for one in inputs.found for path in one.item.files.values())
     with progress("reading", size / 1e6, "MB") as reporter:
         report.on_bytes = lambda count: reporter.advance(count / 1e6)
-        for (role, item), name in zip(inputs, distinct_names(stems), strict=True):
+        for one, name in zip(inputs.found, names, strict=True):
             before = report.rows
-            data = parts[role][name] = read_input(item, name, SPLIT_OF_ROLE[role], report)
-            facts.append(_facts(item, role, name, data, report.rows - before))
+            data = _with_times(read_input(one.item, name, SPLIT_OF_ROLE[one.role], report), one)
+            parts[one.role][name] = data
+            facts.append(_facts(one.item, one.role, name, data, report.rows - before))
+    _check_windows(inputs.found, parts["train"])
     groups = [_groups_in(data) for role in parts.values() for data in role.values()]
     groups.append(pl.DataFrame(list(report.groups), schema=GROUPS, orient="row"))
     counts = _apply_roles(parts)
@@ -92,13 +97,19 @@ def read_sources(
         pl.concat(groups).unique().sort("text_key", "group"),
         sorted(facts, key=lambda fact: (fact["role"] == "eval", fact["name"])),
         counts,
+        windows,
+        inputs.files,
     )
 
 
-def windows_of(sources: Sources, plan: DataPlan) -> dict[str, Window]:
-    """Source of training data -> the window of its rows; those without one are left out."""
-    window = Window.of(plan.since, plan.today)
-    return {str(fact["name"]): window for fact in sources.facts if fact["role"] == "train" and window}
+def _names(inputs: list[Input]) -> list[str]:
+    """A name for each source; one address in both roles must not give two of one name."""
+    trained = {one.item.address for one in inputs if one.role == "train"}
+    stems = []
+    for one in inputs:
+        repeats = one.role == "eval" and one.item.address in trained
+        stems.append((f"eval-{one.item.name}" if repeats else one.item.name, one.item.address))
+    return distinct_names(stems)
 
 
 def _groups_in(data: DataSet) -> pl.DataFrame:
@@ -106,41 +117,38 @@ def _groups_in(data: DataSet) -> pl.DataFrame:
     return data.queries.filter(pl.col("group").is_not_null()).select("text_key", "group")
 
 
-def _inputs(train_data: list[SourceSettings], eval_data: list[SourceSettings]) -> list[tuple[Role, InputFile]]:
-    found: list[tuple[Role, InputFile]] = []
-    faults = [
-        f"eval_data: {source.address}: weight and in_batch have no effect where nothing is trained; leave them out"
-        for source in eval_data
-        if source.weight != 1 or source.in_batch != "all"
-    ]
-    roles: tuple[tuple[Role, list[SourceSettings]], ...] = (("train", train_data), ("eval", eval_data))
-    for role, sources in roles:
-        for source in sources:
-            try:
-                if source.task_type:
-                    task_type(source.task_type)
-                found.extend((role, item) for item in detect_inputs(source))
-            except InputError as error:
-                faults += [f"{role}_data: {line}" for line in error.faults]
-    faults += _contradictions(train_data)
-    if not train_data:
-        faults.append("train_data: no address given; name a file, a folder or python-source:stdlib")
-    if faults:
+def _with_times(data: DataSet, one: Input) -> DataSet:
+    """The data of one input; queries of files before the window are, where they have no time, older than it."""
+    if not (one.older and one.window):
+        return data
+    before = one.window.start - timedelta(microseconds=1)
+    queries = with_optional("queries", data.queries, ["time"])
+    return replace(data, queries=queries.with_columns(pl.col("time").fill_null(before)))
+
+
+def _check_windows(inputs: list[Input], parts: Mapping[str, DataSet]) -> None:
+    """Raise InputError where a window leaves nothing out because nothing of what it is for can be judged by it.
+
+    Args:
+        inputs: all inputs.
+        parts: source -> its data, of those that are trained on.
+    """
+    decidable: dict[tuple[str, str], bool] = {}
+    for one, name in zip(inputs, _names(inputs), strict=True):
+        if one.window:
+            times = parts[name].queries.get_column("time", default=None)
+            timed = times is not None and times.null_count() < times.len()
+            settings = one.item.settings
+            scope = one.item.address if settings and settings.since else ""
+            key = (scope, one.window.given)
+            decidable[key] = decidable.get(key, False) or timed or one.by_file
+    if faults := [
+        f"{scope or 'train_data'}: since is {given}, but none of its queries has a time; name the column (columns: "
+        "{time: ...}), or a folder or an address with wildcards whose files have dates in their paths"
+        for (scope, given), found in decidable.items()
+        if not found
+    ]:
         raise InputError(faults)
-    return found
-
-
-def _contradictions(sources: list[SourceSettings]) -> list[str]:
-    """A line for each name that several sources have which are to be trained differently."""
-    ways: dict[str, set[tuple[float, str]]] = {}
-    for source in sources:
-        if not source.is_plain:
-            ways.setdefault(source_name(source), set()).add((source.weight, source.in_batch))
-    return [
-        f"train_data: several sources are called {name} and have another weight or in_batch; give them names"
-        for name, found in ways.items()
-        if len(found) > 1
-    ]
 
 
 def _facts(item: InputFile, role: Role, name: str, data: DataSet, rows: int) -> dict[str, object]:

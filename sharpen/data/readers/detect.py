@@ -17,17 +17,19 @@ _EXPECTED = list(dict.fromkeys(known.expected for known in FORMATS))
 EXPECTED = f"expected {', '.join(_EXPECTED[:-1])} or {_EXPECTED[-1]}"
 
 
-def detect_inputs(source: str | SourceSettings) -> list[InputFile]:
+def detect_inputs(source: str | SourceSettings, addresses: Iterable[str] | None = None) -> list[InputFile]:
     """Find out what a source holds, and bring it to this machine. Files of rows are an input each.
 
     Args:
         source: an address, which may have wildcards, or an address with settings: then all inputs are one source.
+        addresses: of those of its files that are wanted; None: all.
 
     Raises:
         InputError: nothing there, no usable file, an unfinished data set, an empty file.
     """
     settings = source if isinstance(source, SourceSettings) else source_at(source)
-    inputs = [item for address in expand(settings.address) for item in _detect(address)]
+    wanted = expand(settings.address) if addresses is None else addresses
+    inputs = [item for address in wanted for item in _detect(address)]
     return inputs if settings.is_plain else _with_settings(inputs, settings)
 
 

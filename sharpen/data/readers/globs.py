@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from sharpen.errors import InputError
@@ -58,7 +59,7 @@ def remote_files(address: str) -> list[StoredFile]:
     files = [file for file in storage.list_files(f"{folder}/{mark}{options}") if pattern.fullmatch(file.name)]
     if not files:
         raise InputError(f"{address}: no file of the object store matches")
-    files = [StoredFile(join(f"{folder}{mark}{options}", f.name), f.name, f.size, f.etag) for f in files]
+    files = [replace(file, uri=join(f"{folder}{mark}{options}", file.name)) for file in files]
     return sorted(files, key=lambda file: file.name)
 
 

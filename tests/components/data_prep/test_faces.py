@@ -10,8 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from components.data_prep.__main__ import command
 from sharpen.data.dataset import DataSet
-from sharpen.data.preparation.settings import DataSettings
+from sharpen.data.preparation.settings import DataSettings, EarlierRuns, SelectionSettings
+from sharpen.errors import InputError
+from sharpen.registry.earlier_runs import held_out
+from sharpen.retraining.change_detection import count_changes
 from tests.sharpen.data.input_files import pair, write_rows
 
 ROOT = Path(__file__).parents[3]
@@ -28,12 +32,40 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_command_prepares_data_and_says_what_comes_next(tmp_path: Path) -> None:
-    rows = write_rows(tmp_path / "some rows.jsonl", [pair(n) for n in range(40)])
+    rows = write_rows(tmp_path / "some rows.jsonl", [pair(n, time=f"2026-0{1 + n % 2}-05") for n in range(80)])
     output = tmp_path / "the output"
-    done = run("--train-data", str(rows), "--output", str(output), "--test_share", "0.25", "--seed", "3")
+    window = ("--since", "30d", "--today", "2026-02-20")
+    done = run("--train-data", str(rows), "--output", str(output), "--test_share", "0.25", "--seed", "3", *window)
     assert done.returncode == 0, done.stderr
     assert f"next: python -m components.hard_negatives --data '{output}'" in done.stdout
     assert DataSet.open(str(output)).queries_of("test").height in (9, 10, 11)
+    assert "since 30d (2026-01-21T00:00:00+00:00): 40 training queries, 40 are older" in done.stdout
+
+
+def test_the_command_respects_earlier_runs_and_ends_well_where_nothing_is_new(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    registry, first, second = (str(tmp_path / name) for name in ("registry", "first", "second"))
+    given = ["--train_data", str(write_rows(tmp_path / "a.jsonl", [pair(n) for n in range(40)])), "--dev_share", "0"]
+    model = ["--registry", registry, "--model_name", "search"]
+    command.main([*given, *model, "--output", first], standalone_mode=False)
+    trained = count_changes(first, "", target=str(tmp_path / "examples"))
+    held_out.keep(registry, "search", trained.held_out)
+    given = [*given, "--seed", "7", "--output", second]
+    command.main([*given, *model], standalone_mode=False)
+    tests = [set(DataSet.open(folder).queries_of("test")["query_id"]) for folder in (first, second)]
+    assert tests[0] <= tests[1]  # another seed alone would draw others
+    capsys.readouterr()
+    timed = str(write_rows(tmp_path / "b.jsonl", [pair(n, time="2026-01-01") for n in range(20)]))
+    command.main(["--train_data", timed, "--since", "2026-01-02", "--output", second], standalone_mode=False)
+    assert "nothing to do: no training query is as new as 2026-01-02; bring newer data" in capsys.readouterr().out
+    for wrong, message in (
+        (["--registry", registry], "registry and model_name go together"),
+        (["--today", "yesterday"], "--today: "),
+        (["--replay_share", "0.5"], "replay_share: has no effect where neither since nor only_new"),
+    ):
+        with pytest.raises(InputError, match=message):
+            command.main([*given, *wrong], standalone_mode=False)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +91,7 @@ def test_wrong_input_ends_with_exit_code_2_and_no_traceback(
 def test_help_shows_every_setting_with_its_default() -> None:
     done = run("--help")
     assert done.returncode == 0
-    for name in DataSettings.model_fields:
+    for name in (*DataSettings.model_fields, *SelectionSettings.model_fields, *EarlierRuns.model_fields):
         assert f"--{name}" in done.stdout
     assert "default: 0.01" in " ".join(done.stdout.split())
 
@@ -79,7 +111,7 @@ from pipeline.local.kfp_local import arguments_left_alone
 
 @dsl.pipeline(name="data")
 def data(train_data: str, settings: str, known: str) -> str:
-    made = data_prep(train_data=train_data, eval_data="", settings=settings, fingerprint="", known=known)
+    made = data_prep(train_data=train_data, eval_data="", settings=settings, fingerprint="", known=known, plan="")
     return made.outputs["data"]
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import pytest
 
 from pipeline.store.readiness import client_for
 from pipeline.store.server import EmbeddedStore
+from sharpen.data.dataset import DataSet
 from sharpen.registry import last_run, registry
 from sharpen.store import storage
 from tests.pipeline.local.runs import (
@@ -133,76 +134,6 @@ def test_the_champion_is_indexed_and_can_be_asked(workshop: Path, first_run: sub
     assert all(" of the book" in hit["text"] for hit in json.loads(asked.stdout)["hits"])
 
 
-def test_nights_of_retraining(workshop: Path, first_run: subprocess.CompletedProcess[str]) -> None:
-    with opened(workshop) as store:
-        nights(workshop, store)
-    add_examples(workshop, 240)
-
-
-def nights(workshop: Path, store: str) -> None:
-    """What runs that a schedule starts do, after the first one."""
-    champion, record = registry.show(store, "tiny"), last_run.read(store, "tiny")
-    assert record is not None
-
-    # night 2: some rows more, too few
-    add_examples(workshop, 260)
-    second = sharpen(workshop, "run", "--config", "my.yaml")
-    assert second.returncode == 0, second.stdout + second.stderr
-    assert steps(second.stdout) == CHEAP
-    said = "skipped: 20 new examples since v0002, min_new_examples is 30"
-    # data_prep, the finish and the summary say so
-    assert second.stdout.count(said) == 3 and f"tiny: {said}" in second.stdout
-    assert f"Model:  the champion stays {champion.address}" in second.stdout
-    _, outputs = written(store, workshop)
-    (card,) = outputs["data-prep"]["artifacts"]["prepared_data"]["artifacts"]
-    assert {"examples": 260, "new_examples": 20, "gone_examples": 0}.items() <= card["metadata"].items()
-    noted = last_run.read(store, "tiny")
-    assert noted is not None and noted.seen == record.seen and noted.skipped["reason"] == said
-    assert registry.show(store, "tiny") == champion
-
-    # the same once more: what held too little is not prepared again
-    repeated = sharpen(workshop, "run", "--config", "my.yaml")
-    assert repeated.returncode == 0 and said in repeated.stdout, repeated.stdout + repeated.stderr
-    _, outputs = written(store, workshop)
-    assert outputs["plan"]["parameterValues"]["train_data"] == ""
-
-    # night 3, in two rounds and with other settings than the last run that finished: it goes on from the champion and
-    # must beat it, which is measured as it was trained, whatever this run sets
-    add_examples(workshop, 280)
-    foreign = ("--set", "encoder.query_instruction_for_retrieval=old river:", "--set", "promotion.min_gain=0.9")
-    foreign += ("--set", "retraining.start_from=champion", "--set", "mining.rounds=2")
-    third = sharpen(workshop, "run", "--config", "my.yaml", *foreign)
-    assert third.returncode == 3, third.stdout + third.stderr
-    assert "the settings changed since v0002" in third.stdout
-    run, _ = written(store, workshop)
-    training = storage.read_json(f"{run}/finetuning/training.json")
-    assert training["base_model"] == champion.address
-    assert storage.read_json(f"{run}/hard_negatives/report.json")["model"] == champion.address
-    assert storage.read_manifest(f"{run}/evaluation-before/base").facts["model"].endswith("tiny-bert")
-    comparison = storage.read_json(f"{run}/evaluation-tuned/comparison.json")["against"]
-    assert comparison["champion"]["model"] == champion.address and "base" in comparison
-    champions = storage.read_json(f"{run}/evaluation-before/champion/facts.json")["encoding"]
-    assert list(champions["query_prompts"]) == [""] and champions["settings_of"] == "model"
-    tuned = storage.read_json(f"{run}/evaluation-tuned/facts.json")["encoding"]
-    assert list(tuned["query_prompts"]) == ["old river:"]
-    assert re.search(r"tiny: not promoted; nDCG@10 .*: gain ", third.stdout)
-    assert f"Model:  the champion stays {champion.address}" in third.stdout
-    assert third.stderr.startswith("error: the gate did not promote")
-    # its second round mines with the model of the first, and trains from the same weights
-    assert re.search(r"Finished in .*, 2 rounds; the model is that of round 2", third.stdout)
-    assert storage.read_json(f"{run}/hard_negatives-2/report.json")["model"] == f"{run}/finetuning"
-    again = storage.read_json(f"{run}/finetuning-2/training.json")
-    assert again["base_weights"] == training["base_weights"]
-    assert again["negatives_hash"] != training["negatives_hash"]
-
-    # night 4: the same data, which the gate has said no to
-    fourth = sharpen(workshop, "run", "--config", "my.yaml", *foreign)
-    assert fourth.returncode == 0, fourth.stdout + fourth.stderr
-    assert steps(fourth.stdout) == CHEAP
-    assert re.search(r"skipped: 0 new examples since run tiny-\S+, which was not promoted, min_new", fourth.stdout)
-    assert registry.show(store, "tiny") == champion
-
-
 def test_what_changed_or_is_damaged_is_done_again_and_a_step_that_dies_promotes_nothing(
     workshop: Path, first_run: subprocess.CompletedProcess[str]
 ) -> None:
@@ -231,6 +162,96 @@ def test_what_changed_or_is_damaged_is_done_again_and_a_step_that_dies_promotes_
         log = Path(lines[0].rpartition("The whole log: ")[2])
         assert "finetuning" in log.read_text()
         assert registry.show(root, "tiny") == before
+
+
+def test_nights_of_retraining(workshop: Path, first_run: subprocess.CompletedProcess[str]) -> None:
+    with opened(workshop) as store:
+        nights(workshop, store)
+    add_examples(workshop, 240)
+
+
+def queries_of(run: str) -> dict[str, set[str]]:
+    """Split -> ids of its queries in the data of a run."""
+    data = DataSet.open(storage.join(run, "data_prep"))
+    return {split: set(data.queries_of(split)["query_id"]) for split in ("train", "dev", "test")}
+
+
+def check_selection(run: str, of_first: dict[str, set[str]]) -> None:
+    """New queries are trained on with two fifths of others; what the first run held out is held out."""
+    present = queries_of(run)
+    selected = storage.read_json(storage.join(run, "data_prep", "stats.json"))["splitting"]["selected"]
+    assert present["test"] >= of_first["test"] and present["dev"] >= of_first["dev"]
+    assert len(present["train"] - of_first["train"]) == selected["new"] > 10
+    assert len(present["train"] & of_first["train"]) == selected["replayed"] == round(selected["new"] * 0.4 / 0.6)
+    assert selected["left_out"] == len(of_first["train"]) - selected["replayed"]
+
+
+def nights(workshop: Path, store: str) -> None:
+    """What runs that a schedule starts do, after the first one."""
+    champion, record = registry.show(store, "tiny"), last_run.read(store, "tiny")
+    assert record is not None
+    of_first = queries_of(storage.join(store, "runs", min((workshop / ".sharpen" / "runs").iterdir()).name))
+
+    # night 2: some rows more, too few
+    add_examples(workshop, 260)
+    second = sharpen(workshop, "run", "--config", "my.yaml")
+    assert second.returncode == 0, second.stdout + second.stderr
+    assert steps(second.stdout) == CHEAP
+    said = "skipped: 20 new examples since v0002, min_new_examples is 30"
+    # data_prep, the finish and the summary say so
+    assert second.stdout.count(said) == 3 and f"tiny: {said}" in second.stdout
+    assert f"Model:  the champion stays {champion.address}" in second.stdout
+    _, outputs = written(store, workshop)
+    (card,) = outputs["data-prep"]["artifacts"]["prepared_data"]["artifacts"]
+    assert {"examples": 260, "new_examples": 20, "gone_examples": 0}.items() <= card["metadata"].items()
+    noted = last_run.read(store, "tiny")
+    assert noted is not None and noted.seen == record.seen and noted.skipped["reason"] == said
+    assert registry.show(store, "tiny") == champion
+
+    # the same once more: what held too little is not prepared again
+    repeated = sharpen(workshop, "run", "--config", "my.yaml")
+    assert repeated.returncode == 0 and said in repeated.stdout, repeated.stdout + repeated.stderr
+    _, outputs = written(store, workshop)
+    assert outputs["plan"]["parameterValues"]["train_data"] == ""
+
+    # night 3, in two rounds and with other settings than the last run that finished: it goes on from the champion and
+    # must beat it, which is measured as it was trained, whatever this run sets. It is trained on what the champion has
+    # not seen, and on some of the rest
+    add_examples(workshop, 280)
+    foreign = ("--set", "encoder.query_instruction_for_retrieval=old river:", "--set", "promotion.min_gain=0.9")
+    foreign += ("--set", "retraining.start_from=champion", "--set", "mining.rounds=2")
+    foreign += ("--set", "retraining.only_new=true", "--set", "retraining.replay_share=0.4")
+    third = sharpen(workshop, "run", "--config", "my.yaml", *foreign)
+    assert third.returncode == 3, third.stdout + third.stderr
+    assert "the settings changed since v0002" in third.stdout
+    run, _ = written(store, workshop)
+    check_selection(run, of_first)
+    training = storage.read_json(f"{run}/finetuning/training.json")
+    assert training["base_model"] == champion.address
+    assert storage.read_json(f"{run}/hard_negatives/report.json")["model"] == champion.address
+    assert storage.read_manifest(f"{run}/evaluation-before/base").facts["model"].endswith("tiny-bert")
+    comparison = storage.read_json(f"{run}/evaluation-tuned/comparison.json")["against"]
+    assert comparison["champion"]["model"] == champion.address and "base" in comparison
+    champions = storage.read_json(f"{run}/evaluation-before/champion/facts.json")["encoding"]
+    assert list(champions["query_prompts"]) == [""] and champions["settings_of"] == "model"
+    tuned = storage.read_json(f"{run}/evaluation-tuned/facts.json")["encoding"]
+    assert list(tuned["query_prompts"]) == ["old river:"]
+    assert re.search(r"tiny: not promoted; nDCG@10 .*: gain ", third.stdout)
+    assert f"Model:  the champion stays {champion.address}" in third.stdout
+    assert third.stderr.startswith("error: the gate did not promote")
+    # its second round mines with the model of the first, and trains from the same weights
+    assert re.search(r"Finished in .*, 2 rounds; the model is that of round 2", third.stdout)
+    assert storage.read_json(f"{run}/hard_negatives-2/report.json")["model"] == f"{run}/finetuning"
+    again = storage.read_json(f"{run}/finetuning-2/training.json")
+    assert again["base_weights"] == training["base_weights"]
+    assert again["negatives_hash"] != training["negatives_hash"]
+
+    # night 4: the same data, which the gate has said no to
+    fourth = sharpen(workshop, "run", "--config", "my.yaml", *foreign)
+    assert fourth.returncode == 0, fourth.stdout + fourth.stderr
+    assert steps(fourth.stdout) == CHEAP
+    assert re.search(r"skipped: 0 new examples since run tiny-\S+, which was not promoted, min_new", fourth.stdout)
+    assert registry.show(store, "tiny") == champion
 
 
 def test_a_killed_run_leaves_no_process_and_no_store(

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from sharpen.errors import InputError, Overtaken, SharpenError
-from sharpen.registry import approval, registry, trained_queries
+from sharpen.registry import approval, registry
+from sharpen.registry.earlier_runs import trained_queries
 from sharpen.registry.last_run import read as read_last_run
 from sharpen.registry.promote import Promotion, promote
 from sharpen.registry.settings import PromotionSettings

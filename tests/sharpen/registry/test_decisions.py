@@ -13,7 +13,8 @@ import pytest
 from sharpen.data import query_keys
 from sharpen.data.text import text_key
 from sharpen.errors import InputError
-from sharpen.registry import decisions, trained_queries
+from sharpen.registry import decisions
+from sharpen.registry.earlier_runs import trained_queries
 from sharpen.registry.gate.evaluation_summary import read_evaluation_summary
 from sharpen.registry.outcome import measured_outcome
 from sharpen.registry.promote import judge, promote

@@ -31,16 +31,16 @@ def split_rows(stats: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _windows(facts: Mapping[str, Any]) -> Iterator[str]:
-    for source, window in facts.get("windows", {}).items():
-        more = f"; {window['without_time']:,} have no time and are in it" if window["without_time"] else ""
-        if files := window.get("files"):
-            more += (
-                f"; of {files['files']:,} files {files['older']:,} are older, by the date in the path "
-                f"({files['by_path']:,}) or when they were last written ({files['by_modification']:,})"
-            )
+    for given, window in facts.get("windows", {}).items():
+        untimed = f"; {window['without_time']:,} have no time and are in it" if window["without_time"] else ""
         yield (
-            f"window: {source} since {window['start']} ({window['since']}): {window['inside']:,} training queries, "
-            f"{window['before']:,} are older{more}"
+            f"window: since {given} ({window['start']}): {window['inside']:,} training queries, "
+            f"{window['before']:,} are older{untimed}"
+        )
+    for given, files in facts.get("files", {}).items():
+        yield (
+            f"window: since {given}: of {files['files']:,} files {files['older']:,} are older, by the date in their "
+            f"path ({files['by_path']:,}) or by when they were last written ({files['by_modification']:,})"
         )
 
 

@@ -48,10 +48,7 @@ class Selection:
             starts = ", ".join(sorted({f"{window.start:%Y-%m-%d}" for window in windows.values()}))
             raise NothingNew(f"no training query is as new as {starts}; bring newer data, or change retraining.since")
         if windows:
-            work.splitting["windows"] = {
-                source: {"since": window.given, "start": window.start.isoformat()} | _counts(train, older, source)
-                for source, window in sorted(windows.items())
-            }
+            work.splitting["windows"] = _window_facts(train, older, windows)
         if not plan.replay_share:
             work.filter(work.data.queries.join(older, on="query_id", how="anti"), "queries_before_since")
             older = older.clear()
@@ -121,9 +118,20 @@ def _older(train: pl.DataFrame, windows: Mapping[str, Window]) -> pl.DataFrame:
     return train.join(starts, on="source").filter(pl.col("time") < pl.col("start")).select("query_id")
 
 
-def _counts(train: pl.DataFrame, older: pl.DataFrame, source: str) -> dict[str, int]:
-    """How many queries of a source are in its window, before it, and without a time."""
-    queries = train.filter(pl.col("source") == source)
-    before = queries.join(older, on="query_id", how="semi").height
-    untimed = queries["time"].null_count() if "time" in queries.columns else queries.height
-    return {"inside": queries.height - before, "before": before, "without_time": untimed}
+def _window_facts(
+    train: pl.DataFrame, older: pl.DataFrame, windows: Mapping[str, Window]
+) -> dict[str, dict[str, object]]:
+    """Setting of a window -> its start, and how many of its queries are in it, before it, and without a time."""
+    facts: dict[str, dict[str, object]] = {}
+    for given, start in sorted({(window.given, window.start) for window in windows.values()}):
+        sources = [source for source, window in windows.items() if window.given == given]
+        queries = train.filter(pl.col("source").is_in(sources))
+        before = queries.join(older, on="query_id", how="semi").height
+        untimed = queries["time"].null_count() if "time" in queries.columns else queries.height
+        facts[given] = {
+            "start": start.isoformat(),
+            "inside": queries.height - before,
+            "before": before,
+            "without_time": untimed,
+        }
+    return facts

@@ -107,7 +107,7 @@ def test_settings_that_contradict_each_other_are_told_together(tmp_path: Path) -
     with pytest.raises(InputError) as caught:
         prepared(tmp_path / "out", twice, [{"address": str(path), "weight": 3}])
     assert [line.split(";")[0] for line in caught.value.faults] == [
-        f"eval_data: {path}: weight and in_batch have no effect where nothing is trained",
+        f"eval_data: {path}: weight, in_batch and since have no effect where nothing is trained",
         "train_data: several sources are called a and have another weight or in_batch",
     ]
     with pytest.raises(InputError, match=r"train_data: task type 'sorting' is not known; use retrieval, sts"):

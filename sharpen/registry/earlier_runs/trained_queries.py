@@ -23,7 +23,7 @@ def keep(root: str, name: str, version: str, evaluation: str) -> None:
     own = query_keys.read(storage.join(evaluation, query_keys.TRAINED))
     before = query_keys.read(newest(root, name))
     try:
-        storage.write_bytes(_file(root, name, version), query_keys.as_bytes({*own, *before}), if_absent=True)
+        storage.write_bytes(_file(root, name, version), query_keys.union_as_bytes(own, before), if_absent=True)
     except storage.PreconditionFailed:
         return
 

@@ -1,0 +1,1 @@
+"""What earlier runs of a model leave for the data of the next: what was held out, and what champions have seen."""

@@ -63,7 +63,9 @@ def record(found: dict[str, str], root: str) -> None:
 def test_a_first_run_trains_and_every_step_gets_its_own_settings(tmp_path: Path, inputs: dict[str, Any]) -> None:
     found = planned(tmp_path, inputs)
     assert (found["Output"], found["reason"]) == ("train", "no earlier run of this model has finished")
-    assert (found["data"], found["training"], found["known"]) == ('{"seed": 3}', "{}", "")
+    # tokens are counted as the models of the run cut them
+    of_data = {"seed": 3, "tokenizer": inputs["base_model"], "query_max_len": 64, "passage_max_len": 256}
+    assert (json.loads(found["data"]), found["training"], found["known"]) == (of_data, "{}", "")
     assert found["train_data"] == inputs["train_data"] and found["start_model"] == inputs["base_model"]
     fingerprints = [value for name, value in found.items() if name.endswith("_fingerprint")]
     assert len({*fingerprints}) == 5

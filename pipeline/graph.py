@@ -8,6 +8,9 @@ artifact would be copied whole through every pod. Artifacts are cards of a few h
 them too, so that Kubeflow's lineage knows what a model was made of. On a cluster every step and every condition starts
 pods of its own, which takes longer than most steps work; so what belongs together is one step, and conditions are few.
 
+With `pretraining.enabled` a step before mining trains the model on the corpus; mining and fine-tuning start from what
+comes out.
+
 A run that would train with what the last finished run had is skipped by `plan`; where only the sources are others,
 data_prep counts the new examples and decides.
 
@@ -35,6 +38,7 @@ from components.evaluation.component import evaluation, evaluation_before
 from components.finetuning.component import finetuning
 from components.hard_negatives.component import hard_negatives
 from components.indexing.component import indexing
+from components.pretraining.component import pretraining as pretraining_step
 from components.promotion.component import promotion
 from pipeline.exit_handler import finish
 from pipeline.parameters import Settings
@@ -47,22 +51,23 @@ PIPELINE_NAME = "sharpen"
 Channels = dict[str, PipelineChannel]
 
 
-def make_pipeline(rounds: int = 1, cluster: Settings | None = None) -> GraphComponent:
+def make_pipeline(rounds: int = 1, cluster: Settings | None = None, *, pretraining: bool = False) -> GraphComponent:
     """The pipeline with so many rounds of mining and fine-tuning.
 
     Args:
         rounds: of mining and fine-tuning.
         cluster: settings that are built in for pods of a cluster, or become defaults of the run form; None: for this
             machine.
+        pretraining: whether there is a step of it before mining.
     """
     form = signature(cluster or Settings())
-    compiled = compiled_json(rounds, cluster)
+    compiled = compiled_json(rounds, cluster, pretraining)
 
     def graph(*values: PipelineChannel) -> None:
         inputs = dict(zip(form.parameters, values, strict=True))
         ended = {name: inputs[name] for name in ("model_name", "store", "overrides")}
         with dsl.ExitHandler(finish(compiled=compiled, **ended), name="run"):
-            _steps(plan(compiled=compiled, **inputs).outputs, rounds)
+            _steps(plan(compiled=compiled, **inputs).outputs, rounds, pretraining)
         cache_all()
         if cluster:
             configure_pods(cluster)
@@ -72,7 +77,7 @@ def make_pipeline(rounds: int = 1, cluster: Settings | None = None) -> GraphComp
     return add_choices(dsl.pipeline(name=PIPELINE_NAME)(graph))
 
 
-def _steps(planned: Channels, rounds: int) -> None:
+def _steps(planned: Channels, rounds: int, pretrains: bool) -> None:
     prepared = data_prep(
         train_data=planned["train_data"],
         eval_data=planned["eval_data"],
@@ -83,7 +88,7 @@ def _steps(planned: Channels, rounds: int) -> None:
     # kfp.local 2.17 finds an output that a condition looks at only under the name Output. No if with an else: Kubeflow
     # would put the two a level deeper, and each level starts a pod of its own.
     with dsl.If(prepared.outputs["Output"] == "train", name="train"):
-        _train(planned, prepared.outputs, rounds)
+        _train(planned, prepared.outputs, rounds, pretrains)
 
 
 def _inputs_of(step: str, planned: Channels) -> Channels:
@@ -91,12 +96,16 @@ def _inputs_of(step: str, planned: Channels) -> Channels:
     return {"settings": planned[step], "fingerprint": planned[f"{step}_fingerprint"]}
 
 
-def _train(planned: Channels, prepared: Channels, rounds: int) -> None:
+def _train(planned: Channels, prepared: Channels, rounds: int, pretrains: bool) -> None:
     shared = {"data": prepared["data"], "encoder": planned["encoder"]}
     measured = {"split": "test", **_inputs_of("evaluation", planned), **shared}
     before = evaluation_before(base_model=planned["base_model"], champion_model=planned["champion"], **measured)
     before.set_display_name("evaluation before")
-    negatives, tuned = _rounds(rounds, planned, prepared, shared)
+    start = planned["start_model"]
+    if pretrains:
+        known = {"prepared_data": prepared["prepared_data"], **_inputs_of("pretraining", planned), **shared}
+        start = pretraining_step(base_model=start, job=planned["job"], **known).outputs["Output"]
+    negatives, tuned = _rounds(rounds, start, planned, prepared, shared)
     compared = {
         "model": tuned.outputs["Output"],
         "base": before.outputs["base"],
@@ -140,7 +149,9 @@ def _compare(
     )
 
 
-def _rounds(rounds: int, planned: Channels, prepared: Channels, shared: Channels) -> tuple[PipelineTask, PipelineTask]:
+def _rounds(
+    rounds: int, start: PipelineChannel, planned: Channels, prepared: Channels, shared: Channels
+) -> tuple[PipelineTask, PipelineTask]:
     """Mining and fine-tuning, each as often as there are rounds; the tasks of the last round.
 
     The first round is named as in a pipeline of one, so that one more round takes the others from the cache.
@@ -155,7 +166,7 @@ def _rounds(rounds: int, planned: Channels, prepared: Channels, shared: Channels
         tuned = finetuning(
             negatives=negatives.outputs["Output"],
             mined_negatives=negatives.outputs["mined_negatives"],
-            base_model=planned["start_model"],
+            base_model=start,
             job=planned["job"],
             name=f"finetuning{suffix}",
             **_inputs_of("training", planned),
@@ -166,7 +177,7 @@ def _rounds(rounds: int, planned: Channels, prepared: Channels, shared: Channels
             tuned.set_display_name(f"fine-tuning, round {number} of {rounds}")
         return negatives, tuned
 
-    negatives, tuned = one(1, planned["start_model"])
+    negatives, tuned = one(1, start)
     for number in range(2, rounds + 1):
         negatives, tuned = one(number, tuned.outputs["Output"])
     return negatives, tuned

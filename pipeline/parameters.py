@@ -16,16 +16,17 @@ from pydantic import BaseModel, Field, model_validator
 from pydantic.fields import FieldInfo
 
 from components.command_line import parse_value
+from pipeline.gate_rules import missing_figures
 from pipeline.images import check_job_image
 from pipeline.settings import SELECTION, PodSettings, RetrainingSettings, RoundsOfMining
 from sharpen.data.preparation.settings import DataSettings
 from sharpen.data.source_settings import SourcesText, parse_sources
 from sharpen.errors import InputError
-from sharpen.evaluation.analysis.names import FULL
 from sharpen.evaluation.settings import EvaluationSettings, metric_names
 from sharpen.index.settings import StepSettings as IndexingSettings
 from sharpen.jobs.settings import OF_ONE_POD, JobSettings
 from sharpen.notifications import NotificationSettings
+from sharpen.pretraining.settings import StepSettings as PretrainingStepSettings
 from sharpen.registry.settings import NAME_PATTERN, NAME_RULE, PromotionSettings
 from sharpen.settings import EncoderSettings, SettingsModel
 from sharpen.store.yaml_file import read_yaml
@@ -62,6 +63,7 @@ class Settings(SettingsModel):
     )
     encoder: EncoderSettings = EncoderSettings()  # type: ignore[call-arg]
     data: DataSettings = DataSettings()  # type: ignore[call-arg]
+    pretraining: PretrainingStepSettings = PretrainingStepSettings()  # type: ignore[call-arg]
     mining: RoundsOfMining = RoundsOfMining()  # type: ignore[call-arg]
     training: TrainingSettings = TrainingSettings()  # type: ignore[call-arg]
     evaluation: EvaluationSettings = EvaluationSettings()  # type: ignore[call-arg]
@@ -84,23 +86,7 @@ class Settings(SettingsModel):
 
     @model_validator(mode="after")
     def _gate_finds_its_figures(self) -> Self:
-        gate, measured = self.promotion, self.evaluation
-        missing = [
-            f"promotion.{rule} needs {setting}; set it"
-            for rule, wanted, setting, given in (
-                ("max_slice_regression", gate.max_slice_regression, "evaluation.slices", measured.slices),
-                ("max_guard_regression", gate.max_guard_regression, "evaluation.guard_data", measured.guard_data),
-                ("variant", gate.variant, "evaluation.variants", measured.variants),
-                *(
-                    (rule, getattr(gate, rule) is not None, "evaluation.variants", measured.variants)
-                    for rule in ("max_latency_ms", "max_bytes_per_passage", "max_index_mib")
-                ),
-            )
-            if wanted and not given
-        ]
-        if gate.variant and measured.variants and gate.variant not in (FULL, *measured.variants):
-            known = ", ".join((FULL, *measured.variants))
-            missing.append(f"promotion.variant {gate.variant} is none of evaluation.variants: {known}")
+        missing = missing_figures(self.promotion, self.evaluation)
         if missing:
             raise ValueError("; ".join(missing))
         return self
@@ -113,7 +99,7 @@ class Settings(SettingsModel):
             on_cluster: whether every step has a machine of its own, which is empty when the step begins.
         """
         group: SettingsModel = getattr(self, name)
-        values = group.model_dump(mode="json", exclude_unset=True, exclude={"rounds"} if name == "mining" else None)
+        values = group.model_dump(mode="json", exclude_unset=True, exclude=_OF_THE_GRAPH.get(name))
         if name == "data":
             # how much of the texts is cut depends on the model that is improved
             of_model = {"tokenizer": self.base_model, **{of: getattr(self.encoder, of) for of in _LENGTHS}}
@@ -137,6 +123,10 @@ class Settings(SettingsModel):
             built |= {f"job.{name}": value for name, value in job.items()}
         return built
 
+    def graph_settings(self) -> dict[str, object]:
+        """Settings that decide which steps the graph has: full name -> value."""
+        return {"mining.rounds": self.mining.rounds, "pretraining.enabled": self.pretraining.enabled}
+
     def compile_time_settings(self, form: Settings) -> Settings:
         """What of the settings shapes the compiled pipeline; everything else is an input of its runs.
 
@@ -144,7 +134,7 @@ class Settings(SettingsModel):
             form: settings whose other values become the defaults of the run form.
         """
         values = form.model_dump(mode="json", exclude_unset=True)
-        for full, value in {"mining.rounds": self.mining.rounds, **self.compiled_pod_settings()}.items():
+        for full, value in {**self.graph_settings(), **self.compiled_pod_settings()}.items():
             group, name = full.split(".")
             field = setting_field(full)
             assert field is not None
@@ -165,16 +155,16 @@ class Settings(SettingsModel):
         if faults:
             raise InputError(faults)
 
-    def check_compiled(self, rounds: int, pods: Mapping[str, Any], always_given: Collection[str]) -> None:
+    def check_compiled(self, graph: Mapping[str, Any], pods: Mapping[str, Any], always_given: Collection[str]) -> None:
         """Raise InputError when the user set something else than what was built into the pipeline.
 
         Args:
-            rounds: of mining and fine-tuning.
+            graph: `graph_settings`.
             pods: `compiled_pod_settings`; empty on one machine, where they mean nothing.
             always_given: settings that every run gives, so that their value is what is wanted even where it is the
                 default.
         """
-        built = {"mining.rounds": rounds, **pods}
+        built = {**graph, **pods}
         if "local" not in (self.job.backend, built.get("job.backend")):
             # any other backend finds the same pod, which launches
             built.pop("job.backend", None)
@@ -196,6 +186,8 @@ class Settings(SettingsModel):
         groups = {name: getattr(self, name).model_dump(mode="json") for name in GROUPS if name not in _NO_RESULT}
         groups["encoder"] = {name: v for name, v in groups["encoder"].items() if name not in _SPEED_OF_ENCODING}
         groups["mining"]["rounds"] = rounds
+        if not self.pretraining.enabled:
+            del groups["pretraining"]
         roles = [parse_sources(text) for text in (self.train_data, self.eval_data)]
         if any(not source.is_plain for role in roles for source in role):
             groups["sources"] = [[source.as_json() for source in role] for role in roles]
@@ -209,6 +201,8 @@ class Settings(SettingsModel):
 
 
 _LENGTHS = ("query_max_len", "passage_max_len")
+# What of a group the graph alone needs, and no step.
+_OF_THE_GRAPH = {"mining": {"rounds"}, "pretraining": {"enabled"}}
 # Groups, and settings of a group, that decide how and when a run computes, not what comes out of it.
 _NO_RESULT = ("retraining", "notification", "job", "pods")
 _SPEED_OF_ENCODING = ("vector_cache", "vector_cache_gib", "encoding_processes")

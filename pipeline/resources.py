@@ -76,6 +76,7 @@ def resource_requests(pods: PodSettings, job: JobSettings) -> dict[str, Resource
         "evaluation-before": computing,
         "evaluation": computing,
         "indexing": computing,
+        "pretraining": _training(retries, job),
         "finetuning": _training(retries, job),
         # A decision is made anew in every run. Copies the model through its disk, in pieces through its memory
         "promotion": ResourceRequest(cached=False, retries=retries, seconds=2 * _HOUR, cpu="500m", memory="1Gi"),

@@ -72,7 +72,7 @@ def make_plan(inputs: Mapping[str, Any], compiled: str) -> tuple[tuple[str, ...]
         evaluated_with=settings.evaluation.addresses,
         judgements=settings.data.judgements,
     )
-    identity = content.identity(settings.results_hash(built["rounds"]))
+    identity = content.identity(settings.results_hash(built["rounds"]), pretrained=settings.pretraining.enabled)
     decided = plan_run(store, name, last, identity, content.sources, again.min_new_examples, force=again.force)
     skipped = decided.decision == SKIP
     if skipped:
@@ -118,7 +118,8 @@ def checked_settings(inputs: Mapping[str, Any], built: Mapping[str, Any]) -> Set
     settings = settings_of(inputs, built.get("defaults"))
     settings.retraining.check(parse_sources(settings.train_data), "retraining.")
     pods = built.get("pods", {})
-    settings.check_compiled(built["rounds"], pods, FORM)
+    graph = {"mining.rounds": built["rounds"], "pretraining.enabled": built.get("pretraining", False)}
+    settings.check_compiled(graph, pods, FORM)
     if pods:
         settings = settings.model_copy(update={"store": store_of(settings.store)})
         if not settings.store:

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sharpen.api.comparison import compare
     from sharpen.api.generation import generate_queries
-    from sharpen.api.results import Evaluation, FinetunedModel, GeneratedQueries, Index, Negatives
+    from sharpen.api.results import Evaluation, FinetunedModel, GeneratedQueries, Index, Negatives, PretrainedModel
     from sharpen.api.search import build_index, embed, load_model, search
-    from sharpen.api.training import evaluate, finetune, load_dataset, mine_hard_negatives
+    from sharpen.api.training import evaluate, finetune, load_dataset, mine_hard_negatives, pretrain
     from sharpen.console import enable_logging
     from sharpen.data.dataset import DataSet
     from sharpen.data.preparation.settings import DataSettings
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from sharpen.mining.settings import MiningSettings
     from sharpen.models.bi_encoder import BiEncoderModel
     from sharpen.models.encoder import Encoder
+    from sharpen.pretraining.settings import PretrainingSettings
     from sharpen.settings import EncoderSettings
     from sharpen.training.flagembedding.arguments import (
         AbsEmbedderDataArguments,
@@ -43,7 +44,7 @@ _MODULES = {
     "sharpen.api.comparison": ("compare",),
     "sharpen.api.generation": ("generate_queries",),
     "sharpen.api.search": ("build_index", "embed", "load_model", "search"),
-    "sharpen.api.training": ("evaluate", "finetune", "load_dataset", "mine_hard_negatives"),
+    "sharpen.api.training": ("evaluate", "finetune", "load_dataset", "mine_hard_negatives", "pretrain"),
     "sharpen.console": ("enable_logging",),
     "sharpen.data.dataset": ("DataSet",),
     "sharpen.data.preparation.settings": ("DataSettings",),
@@ -52,9 +53,17 @@ _MODULES = {
     "sharpen.generation.settings": ("GenerationSettings",),
     "sharpen.index.settings": ("IndexSettings",),
     "sharpen.mining.settings": ("MiningSettings",),
+    "sharpen.pretraining.settings": ("PretrainingSettings",),
     "sharpen.models.bi_encoder": ("BiEncoderModel",),
     "sharpen.models.encoder": ("Encoder",),
-    "sharpen.api.results": ("Evaluation", "FinetunedModel", "GeneratedQueries", "Index", "Negatives"),
+    "sharpen.api.results": (
+        "Evaluation",
+        "FinetunedModel",
+        "GeneratedQueries",
+        "Index",
+        "Negatives",
+        "PretrainedModel",
+    ),
     "sharpen.settings": ("EncoderSettings",),
     "sharpen.training.flagembedding.arguments": (
         *("AbsEmbedderDataArguments", "AbsEmbedderModelArguments", "AbsEmbedderTrainingArguments"),
@@ -85,6 +94,8 @@ __all__ = [
     "MiningSettings",
     "ModelArguments",
     "Negatives",
+    "PretrainedModel",
+    "PretrainingSettings",
     "SharpenError",
     "StepFailed",
     "TrainingArguments",
@@ -99,6 +110,7 @@ __all__ = [
     "load_dataset",
     "load_model",
     "mine_hard_negatives",
+    "pretrain",
     "search",
 ]
 

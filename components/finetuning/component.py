@@ -4,19 +4,10 @@ Annotations are not postponed in this file: kfp reads the types themselves, not 
 """
 
 from kfp import dsl
-from kfp.dsl import HTML, Artifact, Dataset, Input, Model, Output, TaskConfigField, TaskConfigPassthrough
+from kfp.dsl import HTML, Artifact, Dataset, Input, Model, Output
 
 from components.kfp_context import IMAGE
-
-# What is set on the task belongs to the job's pods; the launching step itself needs only the store's secrets.
-FOR_THE_JOB = [
-    TaskConfigField.RESOURCES,
-    TaskConfigField.KUBERNETES_TOLERATIONS,
-    TaskConfigField.KUBERNETES_NODE_SELECTOR,
-    TaskConfigField.KUBERNETES_AFFINITY,
-    TaskConfigField.KUBERNETES_VOLUMES,
-    TaskConfigPassthrough(field=TaskConfigField.ENV, apply_to_task=True),
-]
+from components.task_config import FOR_THE_JOB
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False, task_config_passthroughs=FOR_THE_JOB)

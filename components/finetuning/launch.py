@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
-from sharpen.errors import InputError
-from sharpen.jobs import JobSettings, run_job
-from sharpen.settings import EncoderSettings, SettingsModel
-from sharpen.store import storage
+from components.job_step import parse_all, run_step
+from sharpen.jobs import JobSettings
+from sharpen.settings import EncoderSettings
 from sharpen.training.settings import TrainingSettings
 
 
@@ -47,10 +45,8 @@ def launch(
     addresses = {"data": data, "model": base_model, "output": output}
     if negatives:
         addresses["negatives"] = negatives
-    arguments = {**addresses, **_options(training), **_options(encoder)}
-    logs = run_job("components.finetuning", arguments, job, task_config=task_config, manifest=manifest)
-    facts = storage.read_json(storage.join(output, "training.json"))
-    return {**facts, "logs": logs} if logs else facts
+    options = (addresses, (training, encoder), job, "training.json")
+    return run_step("components.finetuning", *options, task_config=task_config, manifest=manifest)
 
 
 def launch_from_json(
@@ -65,19 +61,13 @@ def launch_from_json(
     manifest: str = "",
 ) -> dict[str, Any]:
     """`launch` with the settings as the JSON texts that a pipeline passes; every fault of theirs is told at once."""
-    parsed: list[Any] = []
-    faults: list[str] = []
-    for text, kind, where in (
-        (settings, TrainingSettings, "training."),
-        (encoder, EncoderSettings, "encoder."),
-        (job, JobSettings, "job."),
-    ):
-        try:
-            parsed.append(kind.from_json(text, where=where))
-        except InputError as error:
-            faults += error.faults
-    if faults:
-        raise InputError(faults)
+    parsed = parse_all(
+        [
+            (settings, TrainingSettings, "training."),
+            (encoder, EncoderSettings, "encoder."),
+            (job, JobSettings, "job."),
+        ]
+    )
     return launch(data, negatives, base_model, output, *parsed, task_config=task_config, manifest=manifest)
 
 
@@ -86,9 +76,3 @@ def facts_of_model(facts: Mapping[str, Any]) -> dict[str, Any]:
     made_of = ("base_model", "data", "data_fingerprint", "negatives", "logs")
     figures = ("steps", "seconds", "first_loss", "last_loss", "dev_ndcg_at_10")
     return {name: facts.get(name) for name in (*made_of, *figures)}
-
-
-def _options(settings: SettingsModel) -> dict[str, str]:
-    """Command-line options for the settings that were set; defaults are the job's own."""
-    values = settings.model_dump(mode="json", exclude_unset=True)
-    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()}

@@ -117,7 +117,7 @@ def run(settings: Settings, *, fresh: bool = False, image: str = "", launcher_im
         log = folder / "log.txt"
         arguments = {**run_inputs(settings), "store": root}
         cache = (WORK / "cache" / step_cache.identity(root)).absolute()
-        pipeline = _pipeline(settings.mining.rounds, images)
+        pipeline = _pipeline(settings, images)
         variables = {RUN_VARIABLE: f"{root}/runs/{name}", exit_status.VARIABLE: str(folder / "outcome.json")}
         variables |= {} if settings.store else {EMBEDDED_VARIABLE: "1"}
         with (
@@ -145,11 +145,11 @@ def run(settings: Settings, *, fresh: bool = False, image: str = "", launcher_im
     )
 
 
-def _pipeline(rounds: int, images: Mapping[str, str]) -> Any:
+def _pipeline(settings: Settings, images: Mapping[str, str]) -> Any:
     # kfp takes a third of a second to import; the other commands do not need it.
     from pipeline.graph import make_pipeline
 
-    pipeline = make_pipeline(rounds)
+    pipeline = make_pipeline(settings.mining.rounds, pretraining=settings.pretraining.enabled)
     put_images(pipeline, images)
     return pipeline
 

@@ -98,6 +98,11 @@ class FinetunedModel(Result):
 
 
 @dataclass(frozen=True)
+class PretrainedModel(FinetunedModel):
+    """A model to start fine-tuning from; ``training`` is its pretraining.json."""
+
+
+@dataclass(frozen=True)
 class Evaluation(Result):
     """How good a model is on a split.
 

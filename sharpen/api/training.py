@@ -20,7 +20,7 @@ from sharpen.api.inputs import (
     sources,
     training_settings,
 )
-from sharpen.api.results import Evaluation, FinetunedModel, Negatives, OutputFolder
+from sharpen.api.results import Evaluation, FinetunedModel, Negatives, OutputFolder, PretrainedModel
 from sharpen.errors import InputError
 
 if TYPE_CHECKING:
@@ -99,6 +99,35 @@ def mine_hard_negatives(data: Data, model: Model, *, output: Address | None = No
     local = storage.open_artifact(folder.address)
     report = storage.read_json(storage.join(folder.address, REPORT))
     return Negatives(folder.address, (folder,), read_table(local / TABLE, NEGATIVES), report)
+
+
+def pretrain(model: Model, data: Data, *, output: Address | None = None, **settings: Any) -> PretrainedModel:
+    """Train a text encoder further on the passages of a corpus, by RetroMAE or masked-language modelling.
+
+    Args:
+        model: to start from; it is not changed.
+        data: a data set, or the address of one or of passages alone.
+        output: folder of the new model; None: a temporary one that lives as long as the result.
+        settings: of `PretrainingSettings` and `EncoderSettings`, such as ``method`` or ``max_seq_length``.
+
+    Raises:
+        InputError: data, model or output cannot be used, or an unknown setting.
+        StepFailed: the loss became infinite or NaN.
+
+    Example:
+        ```python
+        start = sharpen.pretrain("BAAI/bge-small-en-v1.5", data)
+        model = sharpen.finetune(start, data, negatives)
+        ```
+    """
+    from sharpen.pretraining.pretrain import pretrain
+    from sharpen.pretraining.settings import PretrainingSettings
+    from sharpen.settings import EncoderSettings
+
+    pretraining, encoder = checked_settings(settings, PretrainingSettings, EncoderSettings)
+    read, base, folder = data_folder(data), model_folder(model), OutputFolder(output, "model")
+    facts = pretrain(read.address, base.address, folder.address, pretraining, encoder)
+    return PretrainedModel(folder.address, (folder,), facts)
 
 
 def finetune(

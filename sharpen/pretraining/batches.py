@@ -128,8 +128,8 @@ class WindowSteps(Dataset):
             masked_ids[row, :size] = masks.corrupted(text, chosen, self.vocabulary.mask, self.vocabulary.ordinary, rng)
             encoder_labels[row, :size][chosen] = text[chosen]
             if visible is not None:
-                hidden = masks.hidden_words(kinds, settings.decoder_mlm_probability, whole, rng)
-                visible[row, :size, :size] = masks.visible_positions(kinds, hidden)
+                unseen = masks.unseen_words(kinds, settings.decoder_mlm_probability, whole, rng)
+                visible[row, :size, :size] = masks.visible_positions(kinds, unseen)
                 visible[row, size:, 0] = True  # padding restores nothing, but must see something
                 decoder_labels[row, :size] = np.where(kinds == masks.SPECIAL, IGNORED, text)
         return MaskedTexts(

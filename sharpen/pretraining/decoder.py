@@ -61,7 +61,7 @@ class EnhancedDecoder(nn.Module):
 
 
 def sinusoids(length: int, size: int, device: torch.device) -> Tensor:
-    """Positions (length, size) as sines and cosines (Vaswani et al. 2017), for models that have no learned ones."""
+    """Positions (`length`, `size`) on a `device` as sines and cosines (Vaswani et al. 2017), where none are learned."""
     angles = torch.arange(length, device=device)[:, None] * torch.exp(
         torch.arange(0, size, 2, device=device) * (-math.log(10_000.0) / size)
     )

@@ -60,29 +60,29 @@ def corrupted(
     return replaced
 
 
-def hidden_words(kinds: np.ndarray, share: float, whole_word: bool, rng: np.random.Generator) -> np.ndarray:
-    """Which tokens are drawn as hidden (L, L, bool) from each token; each row is a draw of its own, special ones never.
+def unseen_words(kinds: np.ndarray, share: float, whole_word: bool, rng: np.random.Generator) -> np.ndarray:
+    """Which tokens are drawn as not seen (L, L, bool) by each token; each row is a draw of its own, special ones never.
 
     Arguments as for `masked_positions`; `share` is the chance of each token or whole word.
     """
     units = (kinds == WORD) if whole_word else (kinds != SPECIAL)
     unit_of = np.maximum(np.cumsum(units) - 1, 0)
-    draws = rng.random((len(kinds), max(1, int(units.sum()))), dtype=np.float32) < share
-    return draws[:, unit_of] & (kinds != SPECIAL)
+    drawn = rng.random((len(kinds), max(1, int(units.sum()))), dtype=np.float32) < share
+    return drawn[:, unit_of] & (kinds != SPECIAL)
 
 
-def visible_positions(kinds: np.ndarray, hidden: np.ndarray) -> np.ndarray:
+def visible_positions(kinds: np.ndarray, unseen: np.ndarray) -> np.ndarray:
     """What each token of the decoder attends to (L, L, bool): RetroMAE's position-specific mask, equation 7.
 
-    Row i, which restores token i, sees column j unless j = i or j is hidden from it. Position 0, where the sentence
+    Row i, which restores token i, sees column j unless j = i or j is not in its draw. Position 0, where the sentence
     embedding stands, is seen by every other row, and special tokens are. Row 0 restores nothing; it sees all the
     others, since a softmax needs something to see.
 
     Args:
         kinds: (L) as for `masked_positions`.
-        hidden: (L, L) as `hidden_words` gives it.
+        unseen: (L, L) as `unseen_words` gives it.
     """
-    visible = ~hidden | (kinds == SPECIAL)
+    visible = ~unseen | (kinds == SPECIAL)
     visible[:, 0] = True
     visible[0, :] = True
     np.fill_diagonal(visible, False)

@@ -37,6 +37,11 @@ class MaskedTokenObjective:
         """Leave the gradient of the whole batch's loss in every parameter's ``grad``, on every process.
 
         The processes talk twice: for the number of tokens, and for the gradients with the loss.
+
+        Args:
+            batch: this process's part of it.
+            exchange: the processes.
+            stop: whether this process was told to end, which all learn by the last exchange.
         """
         counts = exchange.sum([float(n) for n in _token_counts(batch)])
         totals = [max(1.0, count) for count in counts]
@@ -79,7 +84,7 @@ class MaskedTokenObjective:
         return StepResult(loss, batch.total_rows, figures, requests > 0)
 
     def check_finite(self, result: StepResult, gradient_norm: float, batch: MaskedBatch) -> None:
-        """Raise `DivergenceError` where loss or gradient is not finite."""
+        """Raise `DivergenceError` where the `result` of a `batch`, or its `gradient_norm`, is not finite."""
         if not (math.isfinite(result.loss) and math.isfinite(gradient_norm)):
             what = f"loss {result.loss}, gradient norm {gradient_norm}"
             figures = ", ".join(f"{name} {value:g}" for name, value in result.figures.items())

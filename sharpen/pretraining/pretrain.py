@@ -93,7 +93,7 @@ def check_settings(settings: PretrainingSettings) -> None:
 
 
 def window_steps(inputs: Inputs, settings: PretrainingSettings, exchange: ProcessGroup) -> WindowSteps:
-    """All steps of the training."""
+    """All steps of the training; `inputs`, `settings` and `exchange` as for `run`."""
     encoder = inputs.model.encoder
     tokenizer, size = encoder.tokenizer, inputs.model.vocabulary_size
     special = set(tokenizer.all_special_ids)
@@ -179,7 +179,7 @@ def facts_before(
 
 
 def announce(inputs: Inputs, facts: dict[str, Any], steps: WindowSteps) -> None:
-    """Log what is about to happen, and what a user may not expect."""
+    """Log what is about to happen, and what a user may not expect, of `inputs`, `facts` and `steps`."""
     counts, encoder, settings = inputs.windows.counts, inputs.model.encoder, facts["settings"]
     logger.info(
         f"pre-training ({settings['method']}): {counts.passages:,} passages, {counts.cut_passages:,} of them cut, "
@@ -193,7 +193,7 @@ def announce(inputs: Inputs, facts: dict[str, Any], steps: WindowSteps) -> None:
 
 
 def write(output: str, inputs: Inputs, facts: dict[str, Any]) -> None:
-    """Publish the encoder and its `facts` at `output`."""
+    """Publish the encoder of the `inputs` and its `facts` at `output`."""
     rows = {"windows": facts["counts"]["windows"], "steps": facts["steps"]}
     summary = {name: facts[name] for name in ("base_model", "corpus_fingerprint", "first_loss", "last_loss")}
     with storage.publish(output, producer="pretraining", run_id=facts["run"], rows=rows, facts=summary) as folder:

@@ -114,7 +114,7 @@ class WindowCutter:
         self.room = length - len(self.before) - len(self.after)
 
     def windows(self, texts: Sequence[str], pack: bool, counts: Counts) -> Iterator[Window]:
-        """The windows of some texts, in their order; what they were made of is added to `counts`."""
+        """The windows of some texts, in their order, short ones put together (`pack`); `counts` are raised."""
         waiting: list[Window] = []
         for piece in self._pieces(texts, counts):
             # packed texts stand apart by the token that ends a text

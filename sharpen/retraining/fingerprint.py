@@ -21,6 +21,7 @@ FILE, DATA = "file:", "data:"
 # The code that the result of each cached step comes from, by the group of the step's settings.
 STEP_MODULES = {
     "data": ("components.data_prep.step", "sharpen.data.preparation.prepare", "sharpen.retraining.change_detection"),
+    "pretraining": ("components.pretraining.launch", "sharpen.pretraining.pretrain"),
     "mining": ("components.hard_negatives.step", "sharpen.mining.mine"),
     "training": ("components.finetuning.launch", "sharpen.training.train"),
     "evaluation": ("components.evaluation.step", "sharpen.evaluation.evaluate"),
@@ -74,13 +75,18 @@ class InputFingerprints:
         found["evaluation"] = sha256_json([found["evaluation"], self.evaluation])
         return found | {"data": sha256_json([self.sources, codes["data"]])}
 
-    def identity(self, settings_hash: str) -> dict[str, str]:
+    def identity(self, settings_hash: str, *, pretrained: bool = False) -> dict[str, str]:
         """`TrainingInputs.identity`: what makes a run worth repeating on the same data.
 
         The model that training starts from is none of it: a champion that comes of these data makes them no newer. Of
         the code it is what a champion and its figures come from: another registry, job or index is no reason.
+
+        Args:
+            settings_hash: of what decides the result.
+            pretrained: whether there is a step of pre-training.
         """
-        decisive = [module for step, modules in STEP_MODULES.items() if step != "indexing" for module in modules]
+        without = {"indexing"} if pretrained else {"indexing", "pretraining"}
+        decisive = [module for step, modules in STEP_MODULES.items() if step not in without for module in modules]
         return {
             "settings": settings_hash,
             "code": code_version(*decisive),

@@ -45,7 +45,7 @@ class ContrastiveObjective:
         self._step: Step | None = None
 
     def gradient(self, batch: ShardedBatch, exchange: ProcessGroup, stop: StopRequest) -> StepResult:
-        """`gradient_step` of a batch."""
+        """`gradient_step` of a `batch`; `exchange` and `stop` as there."""
         self._step = step = gradient_step(self.encoder, batch, self.config, self.memory, exchange, stop)
         figures = {
             "negatives_per_query": step.negatives,
@@ -54,7 +54,7 @@ class ContrastiveObjective:
         return StepResult(step.loss, batch.total_rows, figures, step.stop)
 
     def check_finite(self, result: StepResult, gradient_norm: float, batch: ShardedBatch) -> None:
-        """`divergence.check_finite`, with the texts of the batch."""
+        """`divergence.check_finite` of the last `result` and its `gradient_norm`, with the texts of the `batch`."""
         assert self._step is not None
         check_finite(self._step, gradient_norm, batch, self.dataset.tokens.examples)
 

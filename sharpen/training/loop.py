@@ -49,11 +49,11 @@ class Objective(Protocol):
     """What a loop minimises. Its dataset gives batches that it understands, this process's part of each."""
 
     def gradient(self, batch: Any, exchange: ProcessGroup, stop: StopRequest) -> StepResult:
-        """Leave the gradient of the whole global batch in every trained parameter's ``grad``, on every process."""
+        """Leave the whole batch's gradient in every ``grad`` on all of `exchange`; `stop`: this process shall end."""
         ...
 
     def check_finite(self, result: StepResult, gradient_norm: float, batch: Any) -> None:
-        """Raise `DivergenceError` where loss or gradient is not finite."""
+        """Raise `DivergenceError` where the `result` of a `batch`, or its `gradient_norm`, is not finite."""
         ...
 
     def save(self, folder: Path) -> None:

@@ -16,7 +16,7 @@ Gradients = tuple[Sequence[Tensor | None], RowGradients]
 
 
 def gradients_of(output: Tensor, weights: Sequence[nn.Parameter], gradient: Tensor | None = None) -> Gradients:
-    """The gradients that an `output` gives; `gradient` is that of the output, None for a scalar."""
+    """The gradients of `weights` that an `output` gives; `gradient` is that of the output, None for a scalar."""
     given = None if gradient is None else [gradient]
     with collected_rows() as rows:
         return torch.autograd.grad([output], weights, given, allow_unused=True), rows

@@ -210,7 +210,13 @@ def embed(encoder: Encoder, tokens: Sequence[TokenIds], memory: MicroBatchConfig
 
 
 def thread_count(encoder: Encoder, micro_batches: int, most: int | None = None) -> int:
-    """Threads that compute a micro-batch each; 0: this one, with as many threads for each operation as there are."""
+    """Threads that compute a micro-batch each; 0: this one, with as many threads for each operation as there are.
+
+    Args:
+        encoder: what is computed with.
+        micro_batches: how many there are.
+        most: threads for which there is memory; None: any number.
+    """
     threads = worker_count(encoder.device, micro_batches)
     if threads == 0 or (most is not None and most < 2) or _uses_torch_rng(encoder):
         return 0

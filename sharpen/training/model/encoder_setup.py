@@ -27,7 +27,7 @@ def check_fits(encoder: Encoder, settings: TrainingSettings, model: str) -> None
 
 
 def check_checkpointing(encoder: Encoder, settings: LoopSettings, instead: str) -> None:
-    """Raise InputError, with what to do `instead`, where activations shall be recomputed by a model that cannot."""
+    """Raise InputError, with what to do `instead`, where `settings` recompute activations that `encoder` cannot."""
     if settings.gradient_checkpointing and not encoder.model.supports_gradient_checkpointing:
         raise InputError(f"gradient_checkpointing: {type(encoder.model).__name__} cannot do it; {instead}")
 

@@ -10,8 +10,8 @@ from sharpen.pretraining.masks import (
     SPECIAL,
     WORD,
     corrupted,
-    hidden_words,
     masked_positions,
+    unseen_words,
     visible_positions,
 )
 
@@ -30,7 +30,7 @@ def test_the_decoder_sees_what_the_definition_says(seed: int) -> None:
     """RetroMAE, equation 7: row i attends to j if x_j is in the context sampled for i, or j is 0 and i is not."""
     rng = np.random.default_rng(seed)
     kinds = kinds_of(rng, 40)
-    hidden = hidden_words(kinds, 0.5, bool(seed % 2), rng)
+    hidden = unseen_words(kinds, 0.5, bool(seed % 2), rng)
     visible = visible_positions(kinds, hidden)
     for i in range(1, len(kinds)):
         for j in range(len(kinds)):
@@ -41,7 +41,7 @@ def test_the_decoder_sees_what_the_definition_says(seed: int) -> None:
 
 
 def test_each_position_has_a_context_of_its_own() -> None:
-    hidden = hidden_words(np.ones(60, dtype=int), 0.5, False, np.random.default_rng(1))
+    hidden = unseen_words(np.ones(60, dtype=int), 0.5, False, np.random.default_rng(1))
     assert len({row.tobytes() for row in hidden}) == 60
 
 
@@ -53,7 +53,7 @@ def test_rates() -> None:
             kinds = kinds_of(rng, 100)
             ordinary = kinds != SPECIAL
             encoder.append(masked_positions(kinds, 0.3, whole_word, rng)[ordinary].mean())
-            decoder.append(hidden_words(kinds, 0.5, whole_word, rng)[:, ordinary].mean())
+            decoder.append(unseen_words(kinds, 0.5, whole_word, rng)[:, ordinary].mean())
         assert np.mean(encoder) == pytest.approx(0.3, abs=0.005)
         # 200 texts x 100 rows x about 65 draws
         assert np.mean(decoder) == pytest.approx(0.5, abs=0.005)
@@ -67,7 +67,7 @@ def test_whole_words_or_none_and_never_a_special_token(share: float) -> None:
     for seed in range(40):
         rng = np.random.default_rng(seed)
         masked = masked_positions(KINDS, share, True, rng)
-        hidden = hidden_words(KINDS, share, True, rng)
+        hidden = unseen_words(KINDS, share, True, rng)
         for row in (masked, *hidden):
             assert not row[KINDS == SPECIAL].any()
             assert all(len(set(row[word].tolist())) == 1 for word in words)
@@ -94,7 +94,7 @@ def test_replaced_as_in_bert() -> None:
 def test_the_seed_decides() -> None:
     def draw(seed: int) -> list[np.ndarray]:
         rng = np.random.default_rng(seed)
-        return [masked_positions(KINDS, 0.3, True, rng), hidden_words(KINDS, 0.5, True, rng)]
+        return [masked_positions(KINDS, 0.3, True, rng), unseen_words(KINDS, 0.5, True, rng)]
 
     assert all(np.array_equal(one, other) for one, other in zip(draw(1), draw(1), strict=True))
     assert not np.array_equal(draw(1)[1], draw(2)[1])

@@ -28,7 +28,7 @@ DOCS := .venv-docs/bin
 .PHONY: help demo test axe fuzz test-images test-cluster test-two-hosts test-outages test-newest-client test-minimum lint lint-workflows
 .PHONY: lint-types lint-style lint-layers
 .PHONY: settings docs release image-locks tool-locks pin-base
-.PHONY: bench-finetuning bench-mining bench-quality kind kind-run kind-down store-down clean
+.PHONY: bench-data bench-finetuning bench-mining bench-quality kind kind-run kind-down store-down clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
@@ -219,6 +219,9 @@ bench-mining: $(VENV)/dev.done $(PEER) $(HN_MINE)  ## mining beside the peers (h
 	@$(BIN)/python -m tests.peers.check_same_negatives --passages 4000 --queries 2000
 	@$(BIN)/python -m tests.peers.bench_search
 	@$(BIN)/python -m tests.peers.bench_mining $(BENCH)
+
+bench-data: $(VENV)/dev.done  ## data preparation beside datasets (20 minutes), into tests/peers/RESULTS.md
+	@$(BIN)/python -m tests.peers.bench_data $(BENCH)
 
 bench-quality: $(VENV)/dev.done $(PEER)  ## quality beside the peers (an hour), into tests/peers/RESULTS.md
 	@$(BIN)/python -m tests.peers.bench_quality $(BENCH)

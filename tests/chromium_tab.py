@@ -93,6 +93,14 @@ class Tab:
             "document.body.offsetHeight, performance.timing.loadEventEnd - performance.timing.navigationStart"
         )
 
+    def work(self, page: str) -> float:
+        """Milliseconds that the page's main thread computes until `open` returns, whatever else the machine does."""
+        self._send("Performance.enable", timeDomain="threadTicks")
+        self.open(page)
+        metrics = self._send("Performance.getMetrics")["metrics"]
+        self._send("Performance.disable")
+        return next(1000 * one["value"] for one in metrics if one["name"] == "TaskDuration")
+
     def run(self, script: str) -> Any:
         """The value of an expression in the page, awaited; the page's policy does not concern it."""
         answer = self._send("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)

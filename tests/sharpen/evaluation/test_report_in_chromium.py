@@ -39,8 +39,8 @@ def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
 
 def test_ten_thousand_queries_open_in_a_second_and_fit_their_bound(page: str, tab: Tab) -> None:
     assert len(page.encode()) < LIST_BYTES + 1_500_000
-    # other processes of this machine take their share: the best of a few counts
-    assert min(tab.open(page) for _ in range(3)) < 1000
+    # time of the processor, a third of the second: other processes of this machine take their share of the rest
+    assert 20 < min(tab.work(page) for _ in range(2)) < 1000
     assert tab.complaints() == [] and tab.requests() == []
     assert (
         tab.run("document.querySelector('#every-query [role=status]').textContent")

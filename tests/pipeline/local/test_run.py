@@ -280,13 +280,14 @@ def test_a_killed_run_leaves_no_process_and_no_store(
             {},
             ["missing.jsonl", "empty.jsonl", "./nothing: no such folder"],
         ),
+        (["base_model=."], {}, [".: no config.json there"]),
         (["store=s3://no-such-bucket"], {}, ["no bucket 'no-such-bucket'"]),
         (["store=s3://sharpen"], {"AWS_SECRET_ACCESS_KEY": "wrong"}, ["the secret is wrong"]),
         (["store=s3://sharpen"], {"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9"}, ["cannot reach the object store"]),
         (
             ["training.temperature=0", "training.train_group_size=0", "training.temprature=1"],
             {},
-            ["training.temprature", "training.temperature", "training.train_group_size"],
+            ["did you mean temperature?", "training.temperature", "training.train_group_size"],
         ),
     ],
 )

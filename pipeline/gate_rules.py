@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sharpen.evaluation.analysis.names import FULL
-from sharpen.evaluation.settings import EvaluationSettings
+from sharpen.evaluation.settings import EvaluationSettings, metric_names
 from sharpen.registry.settings import PromotionSettings
 
 
@@ -22,6 +22,11 @@ def missing_figures(gate: PromotionSettings, measured: EvaluationSettings) -> li
         )
         if wanted and not given
     ]
+    names = metric_names(measured.cutoffs)
+    if unknown := ", ".join(name for name in gate.needed_metrics() if name not in names):
+        missing.append(
+            f"promotion: {unknown} is not measured with evaluation.cutoffs {measured.cutoffs}; change one of the two"
+        )
     if gate.variant and measured.variants and gate.variant not in (FULL, *measured.variants):
         known = ", ".join((FULL, *measured.variants))
         missing.append(f"promotion.variant {gate.variant} is none of evaluation.variants: {known}")

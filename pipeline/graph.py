@@ -40,6 +40,7 @@ from components.hard_negatives.component import hard_negatives
 from components.indexing.component import indexing
 from components.pretraining.component import pretraining as pretraining_step
 from components.promotion.component import promotion
+from components.query_generation.component import query_generation
 from pipeline.exit_handler import finish
 from pipeline.parameters import Settings
 from pipeline.plan import plan
@@ -51,7 +52,9 @@ PIPELINE_NAME = "sharpen"
 Channels = dict[str, PipelineChannel]
 
 
-def make_pipeline(rounds: int = 1, cluster: Settings | None = None, *, pretraining: bool = False) -> GraphComponent:
+def make_pipeline(
+    rounds: int = 1, cluster: Settings | None = None, *, pretraining: bool = False, generation: bool = False
+) -> GraphComponent:
     """The pipeline with so many rounds of mining and fine-tuning.
 
     Args:
@@ -59,15 +62,16 @@ def make_pipeline(rounds: int = 1, cluster: Settings | None = None, *, pretraini
         cluster: settings that are built in for pods of a cluster, or become defaults of the run form; None: for this
             machine.
         pretraining: whether there is a step of it before mining.
+        generation: whether queries are written for documents before data preparation.
     """
     form = signature(cluster or Settings())
-    compiled = compiled_json(rounds, cluster, pretraining)
+    compiled = compiled_json(rounds, cluster, pretraining, generation)
 
     def graph(*values: PipelineChannel) -> None:
         inputs = dict(zip(form.parameters, values, strict=True))
         ended = {name: inputs[name] for name in ("model_name", "store", "overrides")}
         with dsl.ExitHandler(finish(compiled=compiled, **ended), name="run"):
-            _steps(plan(compiled=compiled, **inputs).outputs, rounds, pretraining)
+            _steps(plan(compiled=compiled, **inputs).outputs, rounds, pretraining, generation)
         cache_all()
         if cluster:
             configure_pods(cluster)
@@ -77,9 +81,14 @@ def make_pipeline(rounds: int = 1, cluster: Settings | None = None, *, pretraini
     return add_choices(dsl.pipeline(name=PIPELINE_NAME)(graph))
 
 
-def _steps(planned: Channels, rounds: int, pretrains: bool) -> None:
+def _steps(planned: Channels, rounds: int, pretrains: bool, generates: bool) -> None:
+    train_data = planned["train_data"]
+    if generates:
+        given = {name: planned[name] for name in ("eval_data", "base_model", "encoder")}
+        written = query_generation(train_data=train_data, **given, **_inputs_of("generation", planned))
+        train_data = written.outputs["Output"]
     prepared = data_prep(
-        train_data=planned["train_data"],
+        train_data=train_data,
         eval_data=planned["eval_data"],
         known=planned["known"],
         plan=planned["data_plan"],

@@ -18,11 +18,12 @@ from pydantic.fields import FieldInfo
 from components.command_line import parse_value
 from pipeline.gate_rules import missing_figures
 from pipeline.images import check_job_image
-from pipeline.settings import SELECTION, PodSettings, RetrainingSettings, RoundsOfMining
+from pipeline.settings import SELECTION, PodSettings, RetrainingSettings, RoundsOfMining, without_default_data
 from sharpen.data.preparation.settings import DataSettings
 from sharpen.data.source_settings import SourcesText, parse_sources
 from sharpen.errors import InputError
-from sharpen.evaluation.settings import EvaluationSettings, metric_names
+from sharpen.evaluation.settings import EvaluationSettings
+from sharpen.generation.settings import StepSettings as GenerationSettings
 from sharpen.index.settings import StepSettings as IndexingSettings
 from sharpen.jobs.settings import OF_ONE_POD, JobSettings
 from sharpen.notifications import NotificationSettings
@@ -40,10 +41,9 @@ class Settings(SettingsModel):
 
     train_data: SourcesText = Field(
         "python-source:stdlib",
-        min_length=1,
         description="Addresses of training data, comma-separated: files of rows (JSONL, CSV, Parquet), folders, globs, "
         "hf://<id>, python-source:stdlib|<package>|<folder>; local or s3://. Or a list of addresses and of objects "
-        "with settings of a source.",
+        "with settings of a source. With generation.enabled it may be empty, and is where it is not set.",
     )
     eval_data: SourcesText = Field(
         "", description="Data to evaluate on, named as train_data. Empty: a part of train_data is held out."
@@ -62,6 +62,7 @@ class Settings(SettingsModel):
         "embedded S3 store, or on a cluster that of its ConfigMap sharpen-store.",
     )
     encoder: EncoderSettings = EncoderSettings()  # type: ignore[call-arg]
+    generation: GenerationSettings = GenerationSettings()  # type: ignore[call-arg]
     data: DataSettings = DataSettings()  # type: ignore[call-arg]
     pretraining: PretrainingStepSettings = PretrainingStepSettings()  # type: ignore[call-arg]
     mining: RoundsOfMining = RoundsOfMining()  # type: ignore[call-arg]
@@ -74,19 +75,16 @@ class Settings(SettingsModel):
     job: JobSettings = JobSettings()  # type: ignore[call-arg]
     pods: PodSettings = PodSettings()  # type: ignore[call-arg]
 
-    @model_validator(mode="after")
-    def _gate_finds_its_metrics(self) -> Self:
-        measured = metric_names(self.evaluation.cutoffs)
-        if missing := [name for name in self.promotion.needed_metrics() if name not in measured]:
-            raise ValueError(
-                f"promotion: {', '.join(missing)} is not measured with evaluation.cutoffs {self.evaluation.cutoffs}; "
-                "change one of the two"
-            )
-        return self
+    @model_validator(mode="before")
+    @classmethod
+    def _generated_alone(cls, values: Any) -> Any:
+        return without_default_data(values)
 
     @model_validator(mode="after")
-    def _gate_finds_its_figures(self) -> Self:
+    def _nothing_is_missing(self) -> Self:
         missing = missing_figures(self.promotion, self.evaluation)
+        if not self.train_data and not self.generation.enabled:
+            missing.append("train_data: is empty; name a file, a folder or python-source:stdlib")
         if missing:
             raise ValueError("; ".join(missing))
         return self
@@ -110,6 +108,8 @@ class Settings(SettingsModel):
         if name == "encoder" and on_cluster and self.encoder.vector_cache == "auto":
             # else each step, and each retry of one, would encode again what another has encoded
             values["vector_cache"] = join(self.store, "vectors")
+        if name == "generation" and on_cluster and self.generation.journal == "auto" and values:
+            values["journal"] = join(self.store, "generation")
         return json.dumps(values, sort_keys=True)
 
     def compiled_pod_settings(self) -> dict[str, object]:
@@ -125,7 +125,12 @@ class Settings(SettingsModel):
 
     def graph_settings(self) -> dict[str, object]:
         """Settings that decide which steps the graph has: full name -> value."""
-        return {"mining.rounds": self.mining.rounds, "pretraining.enabled": self.pretraining.enabled}
+        optional = {f"{name}.enabled": has for name, has in self.optional_steps().items()}
+        return {"mining.rounds": self.mining.rounds, **optional}
+
+    def optional_steps(self) -> dict[str, bool]:
+        """Name of each step that only some graphs have -> whether it is wanted."""
+        return {"pretraining": self.pretraining.enabled, "generation": self.generation.enabled}
 
     def compile_time_settings(self, form: Settings) -> Settings:
         """What of the settings shapes the compiled pipeline; everything else is an input of its runs.
@@ -188,6 +193,7 @@ class Settings(SettingsModel):
         groups["mining"]["rounds"] = rounds
         if not self.pretraining.enabled:
             del groups["pretraining"]
+        groups |= {"generation": self.generation.decisive()} if self.generation.enabled else {}
         roles = [parse_sources(text) for text in (self.train_data, self.eval_data)]
         if any(not source.is_plain for role in roles for source in role):
             groups["sources"] = [[source.as_json() for source in role] for role in roles]
@@ -204,7 +210,7 @@ _LENGTHS = ("query_max_len", "passage_max_len")
 # What of a group the graph alone needs, and no step.
 _OF_THE_GRAPH = {"mining": {"rounds"}, "pretraining": {"enabled"}}
 # Groups, and settings of a group, that decide how and when a run computes, not what comes out of it.
-_NO_RESULT = ("retraining", "notification", "job", "pods")
+_NO_RESULT = ("retraining", "notification", "job", "pods", "generation")
 _SPEED_OF_ENCODING = ("vector_cache", "vector_cache_gib", "encoding_processes")
 
 GROUPS = tuple(

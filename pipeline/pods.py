@@ -15,6 +15,7 @@ from pipeline.parameters import Settings
 from pipeline.resources import ResourceRequest, resource_requests
 from pipeline.settings import PodSettings
 from sharpen import http_api
+from sharpen.generation.settings import KEY_VARIABLE
 from sharpen.jobs.settings import JobSettings
 from sharpen.notifications import WEBHOOK_VARIABLE
 from sharpen.run_context import RUN_ID_VARIABLE, STORE_VARIABLE
@@ -27,6 +28,9 @@ STORE_KEYS = {"accesskey": "AWS_ACCESS_KEY_ID", "secretkey": "AWS_SECRET_ACCESS_
 # The address of a webhook; optional. Only the step that sends it sees it.
 WEBHOOK_SECRET, WEBHOOK_KEYS = "sharpen-webhook", {"url": WEBHOOK_VARIABLE}
 NOTIFYING = ("finish", "decide-approval")
+# The key of a language model's endpoint; optional. Only the step that asks it sees it.
+GENERATION_SECRET, GENERATION_KEYS = "sharpen-generation", {"api_key": KEY_VARIABLE}
+GENERATING = "query-generation"
 STORE_CONFIG = "sharpen-store"
 STORE_PLACES = (
     "AWS_ENDPOINT_URL_S3",
@@ -54,6 +58,8 @@ def configure_pods(settings: Settings) -> None:
         configure_pod(task)
         if task.component_spec.name in NOTIFYING:
             kubernetes.use_secret_as_env(task, WEBHOOK_SECRET, WEBHOOK_KEYS, optional=True)
+        if task.component_spec.name == GENERATING:
+            kubernetes.use_secret_as_env(task, GENERATION_SECRET, GENERATION_KEYS, optional=True)
         apply_resources(task, needs[task.component_spec.name], settings.job.gpu_resource)
 
 

@@ -69,6 +69,8 @@ def resource_requests(pods: PodSettings, job: JobSettings) -> dict[str, Resource
     return {
         # looks at what others may have changed: the registry, local files, the listing of remote ones
         "plan": ResourceRequest(cached=False, retries=retries, seconds=6 * _HOUR, cpu=_CPU, memory="1Gi"),
+        # passages and their vectors; the language model is elsewhere, or computes on the processors
+        "query-generation": computing,
         # the whole data set in memory, in Python's objects; nothing of it uses a GPU or more than a core or two
         "data-prep": replace(computing, gpus=0),
         # passages, and the vectors of the corpus

@@ -189,15 +189,16 @@ def _flat(overrides: Mapping[str, Any]) -> list[tuple[str, Any]]:
     return found
 
 
-def compiled_json(rounds: int, cluster: Settings | None, pretraining: bool = False) -> str:
+def compiled_json(rounds: int, cluster: Settings | None, pretraining: bool = False, generation: bool = False) -> str:
     """What the first task must know of how the pipeline was compiled, as JSON.
 
     Args:
         rounds: of mining and fine-tuning.
         cluster: settings that were built in for pods of a cluster; None: on one machine.
-        pretraining: whether there is a step of it.
+        pretraining, generation: whether there is a step of it.
     """
-    built: dict[str, Any] = {"rounds": rounds, **({"pretraining": True} if pretraining else {})}
+    optional = {"pretraining": pretraining, "generation": generation}
+    built: dict[str, Any] = {"rounds": rounds, **{name: True for name, has in optional.items() if has}}
     if cluster:
         built["pods"] = cluster.compiled_pod_settings()
         built["defaults"] = {name: getattr(cluster, name) for name in AS_COMPILED}

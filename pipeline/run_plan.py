@@ -59,8 +59,7 @@ def make_plan(inputs: Mapping[str, Any], compiled: str) -> tuple[tuple[str, ...]
     from sharpen.retraining.change_detection import SKIP, KnownExamples, plan_run
     from sharpen.retraining.fingerprint import fingerprint_inputs
 
-    built = json.loads(compiled)
-    settings = checked_settings(inputs, built)
+    settings = checked_settings(inputs, built := json.loads(compiled))
     store, name, again = settings.store, settings.model_name, settings.retraining
     running.begin(store, run_id())
     last, champion = last_run.read(store, name), champion_address(store, name)
@@ -71,6 +70,7 @@ def make_plan(inputs: Mapping[str, Any], compiled: str) -> tuple[tuple[str, ...]
         *(settings.train_data, settings.eval_data, settings.base_model, mined_with, model.start, settings.data.corpus),
         evaluated_with=settings.evaluation.addresses,
         judgements=settings.data.judgements,
+        generated_from=settings.generation.inputs,
     )
     identity = content.identity(settings.results_hash(built["rounds"]), pretrained=settings.pretraining.enabled)
     decided = plan_run(store, name, last, identity, content.sources, again.min_new_examples, force=again.force)
@@ -93,7 +93,8 @@ def make_plan(inputs: Mapping[str, Any], compiled: str) -> tuple[tuple[str, ...]
         sources = (settings.train_data, settings.eval_data, known, planned.plan.as_json())
         record |= {"data_plan": sources[-1], "data_key": planned.key}
     if skipped:
-        groups["data"], fingerprints["data"] = "{}", ""
+        groups |= {"data": "{}", "generation": "{}"}
+        fingerprints |= {"data": "", "generation": ""}
     outputs = (
         *(decided.decision, decided.reason, name, store, *sources),
         *(settings.base_model, model.start, model.champion, model.trained_queries),
@@ -118,8 +119,10 @@ def checked_settings(inputs: Mapping[str, Any], built: Mapping[str, Any]) -> Set
     settings = settings_of(inputs, built.get("defaults"))
     settings.retraining.check(parse_sources(settings.train_data), "retraining.")
     pods = built.get("pods", {})
-    graph = {"mining.rounds": built["rounds"], "pretraining.enabled": built.get("pretraining", False)}
+    optional = {f"{name}.enabled": built.get(name, False) for name in settings.optional_steps()}
+    graph = {"mining.rounds": built["rounds"], **optional}
     settings.check_compiled(graph, pods, FORM)
+    settings.generation.check_documents()
     if pods:
         settings = settings.model_copy(update={"store": store_of(settings.store)})
         if not settings.store:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -10,6 +11,8 @@ from sharpen.data.preparation.settings import SelectionSettings
 from sharpen.jobs.settings import Quantity
 from sharpen.mining.settings import StepSettings
 from sharpen.settings import SettingsModel
+
+_TRUE = ("true", "1", "on", "yes", "y", "t")
 
 
 class RoundsOfMining(StepSettings):
@@ -59,16 +62,16 @@ class PodSettings(SettingsModel):
 
     memory: Quantity = Field(
         "8Gi",
-        description="Memory of each pod of data_prep, hard_negatives, evaluation and indexing, requested and at most; "
-        "they hold passages, and vectors in 4 bytes a dimension.",
+        description="Memory of each pod of query_generation, data_prep, hard_negatives, evaluation and indexing, "
+        "requested and at most; they hold passages, and vectors in 4 bytes a dimension.",
     )
     cpu: Quantity = Field("2", description="Cores that each of these pods requests; as many threads compute.")
     gpus: int = Field(
         0,
         ge=0,
         le=16,
-        description="GPUs (job.gpu_resource) of each pod of hard_negatives, evaluation and indexing; a node's taint of "
-        "that name is tolerated.",
+        description="GPUs (job.gpu_resource) of each pod of query_generation, hard_negatives, evaluation and indexing; "
+        "a node's taint of that name is tolerated.",
     )
     timeout_seconds: int = Field(
         86_400,
@@ -83,3 +86,12 @@ class PodSettings(SettingsModel):
         description="How often a step is started again whose pod was deleted, evicted or lost with its node. A step "
         "that ends with an error is not: Kubeflow's controller leaves it at that (retryPolicy OnError).",
     )
+
+
+def without_default_data(values: Any) -> Any:
+    """The values of settings; queries that are written for the user's documents are not mixed with the default data."""
+    if not isinstance(values, dict) or "train_data" in values:
+        return values
+    group = values.get("generation")
+    enabled = group.get("enabled") if isinstance(group, Mapping) else getattr(group, "enabled", False)
+    return {**values, "train_data": ""} if str(enabled).lower() in _TRUE else values

@@ -47,7 +47,7 @@ def compile_pipeline(
     if approval:
         sharpen = approval_pipeline.make_approval_pipeline(settings)
     else:
-        sharpen = make_pipeline(settings.mining.rounds, settings, pretraining=settings.pretraining.enabled)
+        sharpen = make_pipeline(settings.mining.rounds, settings, **settings.optional_steps())
     put_images(sharpen, images, jobs_elsewhere=settings.job.backend != "local")
     if output.suffix not in (".yaml", ".yml"):
         raise InputError(f"--output {output}: the name must end with .yaml")

@@ -149,7 +149,7 @@ def _pipeline(settings: Settings, images: Mapping[str, str]) -> Any:
     # kfp takes a third of a second to import; the other commands do not need it.
     from pipeline.graph import make_pipeline
 
-    pipeline = make_pipeline(settings.mining.rounds, pretraining=settings.pretraining.enabled)
+    pipeline = make_pipeline(settings.mining.rounds, **settings.optional_steps())
     put_images(pipeline, images)
     return pipeline
 
@@ -161,7 +161,8 @@ def _runner(folder: Path, settings: Settings, variables: Mapping[str, str], *, i
         mined_with = [address.removeprefix("file:") for address in settings.mining.addresses]
         measured = [address.removeprefix("data:") for address in settings.evaluation.addresses]
         inputs = [settings.train_data, settings.eval_data, settings.data.judgements, settings.base_model]
-        inputs += [*mined_with, *measured]
+        generated_from = [one.removeprefix("model:") for one in settings.generation.inputs]
+        inputs += [*mined_with, *measured, *generated_from]
         with steps_in_containers(folder, inputs, variables) as runner:
             yield runner
         return

@@ -32,6 +32,17 @@ def is_generated(queries: pl.DataFrame) -> pl.Series:
     return pl.Series("generated", [marked(text or "") for text in queries["fields"]], dtype=pl.Boolean)
 
 
+def of_people(queries: pl.DataFrame) -> pl.DataFrame:
+    """The queries that people wrote, of which dev and test are cut; all where no person wrote any."""
+    marks = is_generated(queries)
+    return queries if marks.all() else queries.filter(~marks)
+
+
+def generated_by_split(queries: pl.DataFrame) -> dict[str, int]:
+    """Split -> how many of its queries are generated; splits without any are left out."""
+    return dict(queries.filter(is_generated(queries)).group_by("split").len().sort("split").iter_rows())
+
+
 def without_repeats_of_people(data: DataSet) -> DataSet:
     """The data without generated queries that a person has asked, too: theirs stays, in its split."""
     marks = is_generated(data.queries)

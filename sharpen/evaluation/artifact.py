@@ -30,6 +30,8 @@ TASKS, TASK_OUTPUTS = "tasks.json", "task_outputs.parquet"
 # What the marker says too: the gate reads no more than that.
 MARKED = ("model", "model_hash", "data_fingerprint", "split", "relevance_level", "ignore_identical_ids", "encoding")
 COUNTED = ("groups", "queries_left_out")
+SYNTHETIC = "synthetic_evaluation"
+"""What must be said of a split with queries that a language model wrote; only there."""
 
 PROTOCOL = {
     "data_fingerprint": "data",

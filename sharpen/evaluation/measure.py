@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from sharpen.data.generated import warning
 from sharpen.embeddings import LazyEncoder
 from sharpen.evaluation import artifact
 from sharpen.evaluation.analysis.guard import write_guard
 from sharpen.evaluation.analysis.judging import CANDIDATE, write_judging_list
 from sharpen.evaluation.analysis.slices import measure_slices, with_tokens
 from sharpen.evaluation.analysis.variants import check_dimensions, measure_variants
-from sharpen.evaluation.artifact import COUNTED, MARKED, EvaluationArtifact, write_json, write_scores
+from sharpen.evaluation.artifact import COUNTED, MARKED, SYNTHETIC, EvaluationArtifact, write_json, write_scores
 from sharpen.evaluation.comparison import compare
 from sharpen.evaluation.dev import DEV, joined, write_dev
 from sharpen.evaluation.facts import software, unjudged_facts
@@ -77,11 +78,13 @@ def measure_model(
         facts = {"model": model, "model_hash": loaded.weights_hash, "device": str(loaded.device), **inputs.protocol}
         facts |= {"encoding": described(loaded, usage, searched, instructions), **timings, **software()}
         facts |= unjudged_facts(inputs.eval_set, rankings)
+        if synthetic := warning(split, facts.get("generated_queries", 0), facts["queries"]):
+            facts[SYNTHETIC] = synthetic
         if inputs.guard:
             facts["guard"] = inputs.guard.facts
         on_tasks = measure_tasks(folder, inputs.tasks, loaded, usage, others, settings)
         write_scores(folder, inputs.dataset, inputs.eval_set, rankings, values, facts, on_tasks)
-        marked |= {key: facts[key] for key in (*MARKED, *COUNTED)}
+        marked |= {key: facts[key] for key in (*MARKED, *COUNTED, SYNTHETIC) if key in facts}
         marked |= {name: float(values[name].mean()) for name in settings.headline_metrics} | on_tasks
         dev_values = score(inputs.dev_set, rankings, settings) if inputs.dev_set else {}
         on_dev = write_dev(folder, inputs.dev_set, dev_values, others, settings)

@@ -9,6 +9,7 @@ import polars as pl
 
 from sharpen.data import trec
 from sharpen.data.dataset import DataSet, with_groups
+from sharpen.data.generated import is_generated
 from sharpen.data.relevance import left_out, searched_part
 from sharpen.errors import InputError
 from sharpen.metrics import Qrels
@@ -74,8 +75,7 @@ def select_split(
         )
     texts = pl.Series(dataset.passage_texts(), dtype=pl.String)
     corpus = dataset.corpus.with_columns(encoded=texts).sort("passage_id", descending=True)
-    query_ids = measured["query_id"].to_list()
-    selected = {query_id: qrels[query_id] for query_id in query_ids}
+    query_ids: list[str] = measured["query_id"].to_list()
     for kind, ids in (("query", query_ids), ("passage", corpus["passage_id"].to_list())):
         if len({trec.field(name) for name in ids}) < len(ids):
             raise InputError(f"{data}: two {kind} ids differ only in how white space is written; rename one")
@@ -89,16 +89,23 @@ def select_split(
         sources=measured["source"].fill_null("").to_list(),
         passage_ids=corpus["passage_id"].to_list(),
         passage_texts=corpus["encoded"].to_list(),
-        qrels=selected,
+        qrels={query_id: qrels[query_id] for query_id in query_ids},
         facts={
             "queries": len(query_ids),
             "groups": measured["group"].n_unique(),
             "passages": corpus.height,
-            "judgements": sum(map(len, selected.values())),
-            "queries_without_relevant": sum(max(grades.values()) < relevance_level for grades in selected.values()),
+            "judgements": sum(len(qrels[query_id]) for query_id in query_ids),
+            "queries_without_relevant": sum(max(qrels[one].values()) < relevance_level for one in query_ids),
             "queries_without_judgement": queries.height - found,
             "queries_left_out": found - measured.height,
             "passages_with_the_query_text_left_out": sum(map(len, query_texts_left_out.values())),
+            **_generated(measured),
         },
         left_out=query_texts_left_out,
     )
+
+
+def _generated(queries: pl.DataFrame) -> dict[str, int]:
+    """How many of the queries a language model wrote; nothing where people wrote all."""
+    count = int(is_generated(queries).sum())
+    return {"generated_queries": count} if count else {}

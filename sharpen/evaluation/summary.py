@@ -21,6 +21,8 @@ def evaluation_lines(address: str, settings: EvaluationSettings) -> Iterator[str
     """Headline metrics of a finished evaluation, differences if there are any, and where the report is."""
     found, against = EvaluationArtifact.open(address), _against(address)
     yield f"{found.facts['queries']:,} queries of {found.facts['split']}, {found.facts['passages']:,} passages"
+    if synthetic := found.facts.get(artifact.SYNTHETIC):
+        yield synthetic
     if not against:
         yield _table(("metric", "score"), [(name, number(found.metrics[name])) for name in settings.headline_metrics])
     if others := {name: other for name, other in against.items() if name not in DETAILED}:

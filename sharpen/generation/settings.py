@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from sharpen.errors import InputError
 from sharpen.settings import SettingsModel
-from sharpen.uri import SCHEMES, check_endpoint, scheme_of
+from sharpen.uri import SCHEMES, check_endpoint, scheme_of, split_addresses
 
 LOCAL = "local"
 KEY_VARIABLE = "SHARPEN_GENERATION_API_KEY"
@@ -196,15 +196,24 @@ class StepSettings(GenerationSettings):
         "should be a test query.",
     )
 
-    @model_validator(mode="after")
-    def _has_documents(self) -> Self:
+    def check_documents(self) -> None:
+        """Raise InputError where there are documents without `enabled`, or the other way round.
+
+        A compiled pipeline has only one of the two built in, so that this is no rule of the model.
+        """
         if self.enabled and not self.documents:
-            raise ValueError("enabled needs documents: name files, a folder or passages")
+            raise InputError("generation.documents: is empty; name files, a folder or passages to write queries for")
         if self.documents and not self.enabled:
-            raise ValueError("documents have no effect without enabled: true")
-        return self
+            raise InputError("generation.documents: has no effect without generation.enabled=true; set it")
+
+    def decisive(self) -> dict[str, Any]:
+        """The settings that the queries depend on."""
+        return self.model_dump(mode="json", exclude={"concurrency", "request_seconds", "patience_seconds", "journal"})
 
     @property
-    def addresses(self) -> list[str]:
-        """What is read: documents and examples."""
-        return [address for address in (self.documents, self.examples) if address]
+    def inputs(self) -> list[str]:
+        """What is read where queries are written: documents, examples, and after ``model:`` the cross-encoder."""
+        if not self.enabled:
+            return []
+        models = [f"model:{self.cross_encoder}"] if self.cross_encoder else []
+        return [*split_addresses(self.documents), *split_addresses(self.examples), *models]

@@ -17,9 +17,10 @@ from sharpen.store.local_store import sha256_of
 from sharpen.typed_json import sha256_json
 from sharpen.version import code_version
 
-FILE, DATA = "file:", "data:"
+FILE, DATA, MODEL = "file:", "data:", "model:"
 # The code that the result of each cached step comes from, by the group of the step's settings.
 STEP_MODULES = {
+    "generation": ("components.query_generation.step", "sharpen.generation.generate"),
     "data": ("components.data_prep.step", "sharpen.data.preparation.prepare", "sharpen.retraining.change_detection"),
     "pretraining": ("components.pretraining.launch", "sharpen.pretraining.pretrain"),
     "mining": ("components.hard_negatives.step", "sharpen.mining.mine"),
@@ -40,6 +41,7 @@ class InputFingerprints:
         mining: other models, and files, that mining reads.
         corpus: passages beside those of the sources.
         evaluation: other models and data that evaluation reads.
+        documents: what queries are written for, and examples of queries.
     """
 
     train: str
@@ -49,21 +51,22 @@ class InputFingerprints:
     mining: str
     corpus: str = "[]"
     evaluation: str = "[]"
+    documents: str = "[]"
 
     @property
     def sources(self) -> str:
         """SHA-256 (hex) of the data of both roles."""
-        return sha256_json([self.train, self.eval, *self._corpus])
+        return sha256_json([self.train, self.eval, *self._further])
 
     @property
-    def _corpus(self) -> list[str]:
-        """Nothing where there is none, so that runs without one are what they were."""
-        return [self.corpus] if self.corpus != "[]" else []
+    def _further(self) -> list[str]:
+        """Corpus and documents; nothing where there are none, so that runs without them are what they were."""
+        return [part for part in (self.corpus, self.documents) if part != "[]"]
 
     def fingerprint(self, code: str) -> str:
         """SHA-256 (hex) of all that a model comes from, and of the code's version."""
-        others = [value for name, value in asdict(self).items() if name not in ("corpus", "evaluation")]
-        return sha256_json([*others, *self._corpus, code])
+        others = [value for name, value in asdict(self).items() if name not in ("corpus", "evaluation", "documents")]
+        return sha256_json([*others, *self._further, code])
 
     def of_steps(self) -> dict[str, str]:
         """`fingerprint` with the code of each step alone: a change in one step's leaves the others' cached results.
@@ -85,7 +88,8 @@ class InputFingerprints:
             settings_hash: of what decides the result.
             pretrained: whether there is a step of pre-training.
         """
-        without = {"indexing"} if pretrained else {"indexing", "pretraining"}
+        without = {"indexing"} | (set() if pretrained else {"pretraining"})
+        without |= {"generation"} if self.documents == "[]" else set()
         decisive = [module for step, modules in STEP_MODULES.items() if step not in without for module in modules]
         return {
             "settings": settings_hash,
@@ -104,6 +108,7 @@ def fingerprint_inputs(
     corpus: str = "",
     evaluated_with: Sequence[str] = (),
     judgements: str = "",
+    generated_from: Sequence[str] = (),
 ) -> InputFingerprints:
     """Find out what stands behind the addresses of a run.
 
@@ -120,6 +125,7 @@ def fingerprint_inputs(
         corpus: address of more passages; empty: there are none.
         evaluated_with: other models that evaluation measures or uses, and after ``data:`` the data.
         judgements: file that data preparation merges into the data; empty for none.
+        generated_from: documents for queries, and what else writing them takes; then there may be no training data.
 
     Raises:
         InputError: something is missing, empty or of no known kind, no access, store unreachable. All faults come
@@ -127,7 +133,7 @@ def fingerprint_inputs(
     """
     faults: list[str] = []
     trained = parse_sources(train_data, "train_data")
-    if not trained:
+    if not trained and not generated_from:
         faults.append("train_data: no address given; name a file, a folder or python-source:stdlib")
 
     def known(role: str, named: Sequence[Any], content: Callable[[Any], list[object]]) -> str:
@@ -139,20 +145,26 @@ def fingerprint_inputs(
                 faults.extend(f"{role}: {line}" for line in error.faults)
         return json.dumps(sorted(parts))
 
-    other_start = [start_model] if start_model and start_model != base_model else []
     found = InputFingerprints(
         train=known("train_data", trained, content_of),
         eval=known("eval_data", parse_sources(eval_data, "eval_data"), content_of)
         + (known("data.judgements", [judgements], content_of_files) if judgements else ""),
         corpus=known("data.corpus", [corpus] if corpus else [], content_of_files),
+        documents=known("generation", generated_from, _documents),
         base_model=known("base_model", [base_model], _model),
-        start_model=known("start model", other_start, _model),
+        start_model=known("start model", [start_model] if start_model not in ("", base_model) else [], _model),
         mining=known("mining", mined_with, _model_or_file),
         evaluation=known("evaluation", evaluated_with, _model_or_data),
     )
     if faults:
         raise InputError(faults)
     return found
+
+
+def _documents(address: str) -> list[object]:
+    if address.startswith(MODEL):
+        return _model(address.removeprefix(MODEL))
+    return content_of(address) if address.startswith("python-source:") else content_of_files(address)
 
 
 def _model_or_file(address: str) -> list[object]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from sharpen.data.dataset import OF_PAIRS, DataSet
+from sharpen.data.generated import without_repeats_of_people
 from sharpen.data.preparation.working_set import WorkingSet
 from sharpen.data.readers.tables import best_of_pair, without_positives
 from sharpen.data.task_type import TaskType
@@ -20,15 +21,18 @@ def merge(data: DataSet) -> WorkingSet:
     Of several ids for one text, the smallest that the user gave is kept; an id that is a hash of the text only where
     there is no other. Queries that several sources share are merged too, because the positives of one would be false
     negatives of the other; the merged query belongs to the first source and the first group by name,
-    and has the latest of the times. Only queries of retrieval and reranking are merged across sources: a label means
-    something within its source, and each source of similarity labels has its own scale.
+    and has the latest of the times. A generated query that is a person's, too, is dropped. Only queries of retrieval
+    and reranking are merged across sources: a label means something within its source, and each source of similarity
+    labels has its own scale.
     """
+    read, data = data.queries.height, without_repeats_of_people(data)
+    dropped = {"generated_queries_of_people_too": n} if (n := read - data.queries.height) else {}
     by_source = pl.when(pl.col("task_type").is_in(_BY_SOURCE)).then("source").otherwise(pl.lit(""))
     same = ["text_key", "split", "instruction", "task_type", "label", "by_source"]
     passage_ids = _replaced(data.corpus, ["text_key"], "passage_id")
     query_ids = _replaced(data.queries.with_columns(by_source=by_source), same, "query_id")
     if passage_ids.is_empty() and query_ids.is_empty():
-        return WorkingSet(data, dict.fromkeys(_COUNTS, 0))
+        return WorkingSet(data, dict.fromkeys(_COUNTS, 0) | dropped)
     renamed = {name: _renamed(getattr(data, name), passage_ids, query_ids) for name in OF_PAIRS}
     qrels = best_of_pair(renamed["qrels"], "grade", ["query_id", "passage_id", "split"])
     negatives = renamed["given_negatives"].unique()
@@ -48,7 +52,7 @@ def merge(data: DataSet) -> WorkingSet:
         data.qrels.height - qrels.height,
         negatives.height - true_negatives.height,
     )
-    return WorkingSet(merged, dict(zip(_COUNTS, fewer, strict=True)))
+    return WorkingSet(merged, dict(zip(_COUNTS, fewer, strict=True)) | dropped)
 
 
 def _replaced(table: pl.DataFrame, same: list[str], id_name: str) -> pl.DataFrame:

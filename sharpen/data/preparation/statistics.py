@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from sharpen.data.dataset import SPLITS, DataSet
+from sharpen.data.generated import generated_by_split, warning
 from sharpen.data.preparation.sources import Sources
 from sharpen.data.preparation.splits.leaks import Leaks
 from sharpen.data.preparation.splits.notes import split_notes
@@ -54,6 +55,7 @@ def statistics(working_set: WorkingSet, sources: Sources, report: ReadReport, le
         "dropped": dict(sorted({**sources.counts, **working_set.counts}.items())),
         "leaks": leaks.counts,
         "splitting": working_set.splitting,
+        **({"generated": generated} if (generated := generated_by_split(data.queries)) else {}),
         "shared_positives_kept": leaks.shared,
         "notices": dict(sorted(report.notices.items())),
         "words": {"query": _words(data.queries["text"]), "passage": _words(data.corpus["text"])},
@@ -109,7 +111,11 @@ def summary(stats: dict[str, Any], output: str) -> list[str]:
 
 def notes(stats: Mapping[str, Any]) -> list[str]:
     """What was quarantined, left out, merged or changed, and what is missing, a line each."""
-    lines = []
+    lines = [
+        warning(split, stats.get("generated", {}).get(split, 0), stats["splits"][split]["queries"])
+        for split in ("test", "dev")
+    ]
+    lines = [line for line in lines if line]
     quarantine = stats["quarantine"]
     if quarantine["rows"]:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in quarantine["by_reason"].items())

@@ -62,7 +62,7 @@ class Endpoint:
             try:
                 record = self._ask(request, form)
             except ApiError as error:
-                if error.status in _UNKNOWN_FORM and self._next_form(form):
+                if _is_unknown_form(error) and self._next_form(form):
                     continue
                 return self._refused(request, error)
             with self._lock:
@@ -100,7 +100,7 @@ class Endpoint:
                 seconds=limit,
                 whole_seconds=limit,
             ),
-            lambda error: error.passing,
+            lambda error: error.passing and not _is_unknown_form(error),
         )
         return _record(request, answer)
 
@@ -121,6 +121,11 @@ class Endpoint:
                 "run again to go on"
             )
         return Record(request=request.key, status="refused", message=f"{error.status} {message}")
+
+
+def _is_unknown_form(error: ApiError) -> bool:
+    """Whether the endpoint seems not to know the `response_format`; llama.cpp's server for Python answers 500 then."""
+    return error.status in _UNKNOWN_FORM or (error.status == 500 and "response_format" in str(error))
 
 
 def _is_near(address: str) -> bool:

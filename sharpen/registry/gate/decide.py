@@ -62,7 +62,7 @@ def decide(measured: EvaluationSummary, settings: PromotionSettings) -> Decision
     main = reference.metrics[settings.metric]
     return Decision(
         verdict=verdict,
-        reasons=reasons,
+        reasons=[*reasons, *filter(None, [measured.facts.get("synthetic_evaluation")])],
         facts={
             "against": name,
             "reference": reference.model,

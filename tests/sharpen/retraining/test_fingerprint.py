@@ -56,13 +56,14 @@ def test_a_change_in_one_steps_code_changes_its_fingerprint_alone(
     assert changed("data/preparation/splits/leaks.py") == {"data", "run"}
     assert changed("index/build.py") == {"indexing"}
     assert changed("evaluation/comparison.py") == {"evaluation", "run"}
-    assert changed("models/pooling.py") == {"mining", "training", "evaluation", "indexing", "run"}
+    assert changed("models/pooling.py") == {*("generation", "mining", "training", "evaluation", "indexing", "run")}
+    assert changed("generation/filters/round_trip.py") == {"generation"}
     assert changed("registry/promote.py") == changed("jobs/run.py") == set()
     assert changed("components/data_prep/step.py") == {"data", "run"}
     assert changed("components/finetuning/launch.py") == {"training", "run"}
     assert changed("components/indexing/step.py") == {"indexing"}
     assert changed("components/promotion/step.py") == set()
-    assert changed("components/step_result.py") == {"data", "mining", "evaluation", "indexing", "run"}
+    assert changed("components/step_result.py") == {"generation", "data", "mining", "evaluation", "indexing", "run"}
     version.code_version.cache_clear()
 
 

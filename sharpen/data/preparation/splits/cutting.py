@@ -8,6 +8,7 @@ from dataclasses import replace
 import polars as pl
 
 from sharpen.data.dataset import with_groups
+from sharpen.data.generated import of_people
 from sharpen.data.preparation.data_plan import DataPlan
 from sharpen.data.preparation.settings import DataSettings
 from sharpen.data.preparation.splits.assignment import TRAIN, Slice, assign, lot
@@ -71,7 +72,7 @@ def _cut(work: WorkingSet, groups: pl.DataFrame, settings: DataSettings, plan: D
         Slice("dev", settings.dev_share, settings.max_dev_queries),
     ]
     slices = [part for part in slices if part.share and part.split not in work.brought_splits]
-    train = work.data.queries.filter(pl.col("split") == TRAIN)
+    train = of_people(work.data.queries.filter(pl.col("split") == TRAIN))
     if train.is_empty() or not slices:
         return
     earlier = earlier_splits(train, plan if settings.freeze_splits else replace(plan, held_out=""))

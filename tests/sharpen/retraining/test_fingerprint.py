@@ -52,11 +52,13 @@ def test_a_change_in_one_steps_code_changes_its_fingerprint_alone(
         return {step for step in before if before[step] != last[step]}
 
     assert changed("mining/rules.py") == {"mining", "run"}
-    assert changed("training/loop.py") == {"training", "run"}
+    assert changed("training/loop.py") == {"pretraining", "training", "run"}
     assert changed("data/preparation/splits/leaks.py") == {"data", "run"}
     assert changed("index/build.py") == {"indexing"}
     assert changed("evaluation/comparison.py") == {"evaluation", "run"}
-    assert changed("models/pooling.py") == {*("generation", "mining", "training", "evaluation", "indexing", "run")}
+    assert changed("models/pooling.py") == {
+        *("generation", "pretraining", "mining", "training", "evaluation", "indexing", "run")
+    }
     assert changed("generation/filters/round_trip.py") == {"generation"}
     assert changed("registry/promote.py") == changed("jobs/run.py") == set()
     assert changed("components/data_prep/step.py") == {"data", "run"}

@@ -149,7 +149,7 @@ def _pipeline(settings: Settings, images: Mapping[str, str]) -> Any:
     # kfp takes a third of a second to import; the other commands do not need it.
     from pipeline.graph import make_pipeline
 
-    pipeline = make_pipeline(settings.mining.rounds, **settings.optional_steps())
+    pipeline = make_pipeline(settings.mining.rounds, None, **settings.optional_steps())
     put_images(pipeline, images)
     return pipeline
 

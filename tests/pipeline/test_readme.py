@@ -18,6 +18,7 @@ import sharpen
 from pipeline import docs
 from pipeline.cli import app
 from pipeline.parameters import GROUPS, TOP_LEVEL, every_setting, load
+from sharpen.data.preparation.contract import read_contract
 
 ROOT = docs.ROOT
 README = ROOT / "README.md"
@@ -66,7 +67,7 @@ def test_every_sharpen_command_exists() -> None:
     assert {"models list", "models show", "models pull", "models promote", "models rollback"} <= known
     assert {"store up", "store down", "store env"} <= known
     groups = {name.partition(" ")[0] for name in known if " " in name}
-    mentioned = re.findall(r"(?:^|`|\()sharpen ([a-z]+)(?: ([a-z]+))?", TEXT, re.MULTILINE)
+    mentioned = re.findall(r"(?:^|`|\()sharpen ([a-z-]+)(?: ([a-z]+))?", TEXT, re.MULTILINE)
     assert len(mentioned) > 20
     for word, second in mentioned:
         assert word in groups | known, f"sharpen {word}"
@@ -90,6 +91,9 @@ def test_every_example_of_settings_holds(page: str, text: str, tmp_path: Path) -
     if set(yaml.safe_load(text)) & {*GROUPS, *TOP_LEVEL}:
         (tmp_path / "my.yaml").write_text(text)
         load(tmp_path / "my.yaml", [])
+    elif text.startswith("# contract.yaml"):
+        (tmp_path / "contract.yaml").write_text(text)
+        read_contract(str(tmp_path / "contract.yaml"))
     else:
         assert {"schedules", "experiment"} <= set(yaml.safe_load(text)), page
 
@@ -98,7 +102,7 @@ def test_every_setting_that_is_named_exists() -> None:
     known = {name for name, _ in every_setting()}
     named = set(re.findall(rf"`((?:{'|'.join(GROUPS)})\.[a-z_]+)[`=]", TEXT))
     assert len(named) > 20
-    assert named - {"training.json"} <= known
+    assert named - {"training.json", "pretraining.json"} <= known
 
 
 def test_every_option_of_a_flagembedding_command_is_an_argument() -> None:

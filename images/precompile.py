@@ -2,7 +2,7 @@
 
 A container with a read-only root cannot write byte code, and byte code for every module of every package would be a
 fifth of the image. A name that ends with ``.*`` means the package's modules, all of them, but for the faces (a
-``component.py`` needs the whole of kfp). That a module cannot be imported ends the build.
+``component.py`` and ``task_config.py`` need the whole of kfp). That a module cannot be imported ends the build.
 
     python precompile.py sharpen.* torch.distributed.run
 """
@@ -22,7 +22,7 @@ def main(names: list[str]) -> None:
             continue
         package = importlib.import_module(name[:-2])
         for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-            if found.name.rpartition(".")[2] not in ("__main__", "component"):
+            if found.name.rpartition(".")[2] not in ("__main__", "component", "task_config"):
                 importlib.import_module(found.name)
 
 

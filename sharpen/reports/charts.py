@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from sharpen.reports.formatting import number, plain, signed
+from sharpen.reports.formatting import number, percent, plain, signed
 from sharpen.reports.svg import Scale, axis, canvas, curve, el, frame, nice_ticks, spread
 
 
@@ -250,7 +250,7 @@ def count_table(rows: Sequence[tuple[str, int | None, float]], what: str = "") -
             "tr",
             el("th", name, scope="row"),
             el("td", f"{count:,}", class_="num") if count is not None else "",
-            el("td", f"{100 * share:.1f} % {what}".rstrip(), class_="num"),
+            el("td", f"{percent(share)} {what}".rstrip(), class_="num"),
             el("td", el("span", el("i", style=f"width:{100 * share:.2f}%", class_="tuned"), class_="track")),
         )
         for name, count, share in rows

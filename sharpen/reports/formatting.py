@@ -51,6 +51,11 @@ def interval(low: float, high: float, digits: int = 3) -> str:
     return f"{signed(low, digits)} … {signed(high, digits)}"
 
 
+def percent(share: float, digits: int = 1) -> str:
+    """A share of 1 with so many `digits`: 12.5 %."""
+    return f"{100 * share:.{digits}f} %"
+
+
 def p_text(p: float) -> str:
     """A p-value: .034, or < .001."""
     return "< .001" if p < 0.001 else number(p, 3)

@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from sharpen.data.preparation.checks.language import main_languages
 from sharpen.reports.charts import Figure, count_table
+from sharpen.reports.formatting import percent
 
 PLURAL = {"query": "queries", "passage": "passages"}
 _LANGUAGES_SHOWN = 8
@@ -38,8 +39,8 @@ def _faults(checks: Mapping[str, Any]) -> Iterator[str]:
     for split, leaks in checks["duplicates"]["query"]["near"]["leaks"].items():
         if leaks["share"] > _SMALLEST_SHARES["leak"]:
             yield (
-                f"{leaks['share']:.1%} of the {split} queries nearly repeat one that is trained on: {split} results "
-                "are better than they will be on new questions."
+                f"{percent(leaks['share'])} of the {split} queries nearly repeat one that is trained on: {split} "
+                "results are better than they will be on new questions."
             )
 
 
@@ -47,14 +48,14 @@ def _shares(checks: Mapping[str, Any]) -> Iterator[str]:
     for kind, tokens in checks["tokens"].items():
         if tokens["cut_share"] > _SMALLEST_SHARES["cut"]:
             yield (
-                f"{tokens['cut_share']:.1%} of the {PLURAL[kind]} are longer than {tokens['limit']} tokens; "
-                f"{tokens['tokens_cut_share']:.1%} of all their text is never seen by the model."
+                f"{percent(tokens['cut_share'])} of the {PLURAL[kind]} are longer than {tokens['limit']} tokens; "
+                f"{percent(tokens['tokens_cut_share'])} of all their text is never seen by the model."
             )
     for kind, found in checks["duplicates"].items():
         if found["near"]["share"] > _SMALLEST_SHARES["near"]:
-            yield f"{found['near']['share']:.1%} of the {PLURAL[kind]} nearly repeat another one."
+            yield f"{percent(found['near']['share'])} of the {PLURAL[kind]} nearly repeat another one."
     for kind, found in checks.get("languages", {}).items():
-        shares = [f"{code} {count / found['counted']:.1%}" for code, count in main_languages(found).items()]
+        shares = [f"{code} {percent(count / found['counted'])}" for code, count in main_languages(found).items()]
         if len(shares) > 1:
             yield f"The {PLURAL[kind]} are in several languages: {', '.join(shares[:_LANGUAGES_SHOWN])}."
 
@@ -91,8 +92,8 @@ def tokens(checks: Mapping[str, Any]) -> Table:
             PLURAL[kind],
             [
                 *(f"{one[name]:,}" for name in ("limit", "p50", "p95", "max")),
-                f"{one['cut']:,} ({one['cut_share']:.1%})",
-                f"{one['tokens_cut_share']:.1%}",
+                f"{one['cut']:,} ({percent(one['cut_share'])})",
+                percent(one["tokens_cut_share"]),
             ],
         )
         for kind, one in checks["tokens"].items()
@@ -109,7 +110,7 @@ def repeats(checks: Mapping[str, Any]) -> Table:
             [
                 f"{one['exact']:,}",
                 f"{one['normalised']:,}",
-                f"{one['near']['near_duplicates']:,} ({one['near']['share']:.1%})",
+                f"{one['near']['near_duplicates']:,} ({percent(one['near']['share'])})",
                 of_how_many(one["near"]),
             ],
         )
@@ -121,7 +122,7 @@ def repeats(checks: Mapping[str, Any]) -> Table:
 def leaks(checks: Mapping[str, Any]) -> Table:
     """Head and rows: what is held out and nearly repeated in training."""
     rows = [
-        (f"{split} {PLURAL[kind]}", [f"{found['near_leaks']:,}", f"{found['share']:.1%}", f"{found['counted']:,}"])
+        (f"{split} {PLURAL[kind]}", [f"{found['near_leaks']:,}", percent(found["share"]), f"{found['counted']:,}"])
         for kind, one in checks["duplicates"].items()
         for split, found in one["near"]["leaks"].items()
     ]
@@ -193,5 +194,5 @@ def _pairs(found: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     rows = []
     for one in found:
         sides = " and ".join(dict.fromkeys(side or "neither" for side in one["splits"]))
-        rows.append((f"{one['similarity']:.0%}, {sides}", f"{one['first']}\n{one['second']}"))
+        rows.append((f"{percent(one['similarity'], 0)}, {sides}", f"{one['first']}\n{one['second']}"))
     return rows

@@ -10,8 +10,12 @@ import pytest
 
 from sharpen.data.dataset import DataSet
 from sharpen.data.generated import generated_by_split, generated_fields, is_generated, warning
+from sharpen.data.preparation.page import read_page
 from sharpen.data.preparation.prepare import prepare
 from sharpen.data.preparation.settings import DataSettings
+from sharpen.evaluation.evaluate import evaluate
+from sharpen.store import storage
+from tests.sharpen.evaluation.test_evaluate import FAST, SHORT
 
 SETTINGS = DataSettings.checked({"test_share": 0.3, "dev_share": 0.2})
 
@@ -45,10 +49,19 @@ def test_people_are_held_out_and_their_queries_stay_theirs(tmp_path: Path, capsy
     assert marker.facts["metrics"]["train_queries"] > 60
 
 
-def test_test_set_without_people_says_so_loudly(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_test_set_without_people_says_so_loudly(
+    tmp_path: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     written = _rows(tmp_path / "generated.jsonl", 60, generated=True, word="model")
     prepare([written], [], str(tmp_path / "out"), SETTINGS)
-    assert "SYNTHETIC EVALUATION: a language model wrote all" in capsys.readouterr().out
+    loud = "SYNTHETIC EVALUATION: a language model wrote all"
+    assert loud in capsys.readouterr().out
+    page = read_page(str(tmp_path / "out"))
+    assert page.index(f'<p class="notice">{loud}') < page.index("Worth a look")
+    measured = str(tmp_path / "evaluation")
+    evaluate(str(tiny_model), str(tmp_path / "out"), "test", measured, FAST, SHORT)
+    assert storage.read_manifest(measured).facts["synthetic_evaluation"].startswith(loud)
+    assert loud in (tmp_path / "evaluation" / "report.html").read_text()
     assert set(generated_by_split(DataSet.open(str(tmp_path / "out")).queries)) == {"train", "dev", "test"}
     # with evaluation data of people nothing is said of test
     human = _rows(tmp_path / "human.jsonl", 10, generated=False, word="human")

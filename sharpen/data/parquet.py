@@ -29,8 +29,11 @@ def read_parquet(path: Path, shown: str) -> pl.DataFrame:
 
 def read_users_parquet(path: Path, shown: str) -> pl.DataFrame:
     """The table in a Parquet file of a user's. Raises InputError, which names `shown`, when it cannot be read."""
-    with arrow_faults(shown), parquet.ParquetFile(path) as file:
-        return pl.DataFrame(file.read())
+    with parquet_faults(shown), arrow_faults(shown), parquet.ParquetFile(path) as file:
+        table = file.read()
+        # polars takes texts for UTF-8 unseen
+        table.validate(full=True)
+        return pl.DataFrame(table)
 
 
 @contextmanager

@@ -56,7 +56,7 @@ def _units(text: str, size: int) -> list[str]:
     for found in _UNIT.finditer(text):
         unit = found[0]
         while len(unit.rstrip()) > size:
-            cut = unit.rfind(" ", 1, size) + 1 or size
+            cut = next((end for end in range(size, 1, -1) if unit[end - 1].isspace()), size)
             units.append(unit[:cut])
             unit = unit[cut:]
         units.append(unit)

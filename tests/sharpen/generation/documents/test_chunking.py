@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sharpen.generation.documents.chunking import chunk
@@ -15,6 +15,7 @@ _ENDS = st.lists(st.sampled_from([" ", ". ", "! ", "\n\n", "\n", "。", "...  "]
 
 @settings(max_examples=100, deadline=None)
 @given(_ENDS, st.integers(10, 120), st.integers(0, 60))
+@example(["\n", "\n", " "], 11, 0)
 def test_no_passage_is_too_long_and_no_word_is_lost_or_cut(ends: list[str], size: int, overlap: int) -> None:
     words = [f"w{number:03}" for number in range(len(ends))]
     text = "".join(word + end for word, end in zip(words, ends, strict=True))

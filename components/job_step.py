@@ -4,33 +4,40 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from sharpen.errors import InputError
 from sharpen.jobs import JobSettings, run_job
-from sharpen.settings import SettingsModel
+from sharpen.settings import EncoderSettings, SettingsModel
 from sharpen.store import storage
 
+Step = TypeVar("Step", bound=SettingsModel)
 
-def parse_all(texts: Sequence[tuple[str, type[SettingsModel], str]]) -> list[Any]:
-    """The settings in the JSON texts that a pipeline passes.
+
+def parse_all(
+    settings: str, kind: type[Step], where: str, encoder: str, job: str
+) -> tuple[Step, EncoderSettings, JobSettings]:
+    """The settings in the JSON texts that a pipeline passes to such a step.
 
     Args:
-        texts: (text, model, prefix of the settings' names in messages) of each.
+        settings, encoder, job: the texts.
+        kind, where: model of the step's own settings, and the prefix of their names in messages.
 
     Raises:
         InputError: with the faults of all of them.
     """
+    texts = ((settings, kind, where), (encoder, EncoderSettings, "encoder."), (job, JobSettings, "job."))
     parsed: list[Any] = []
     faults: list[str] = []
-    for text, kind, where in texts:
+    for text, model, prefix in texts:
         try:
-            parsed.append(kind.from_json(text, where=where))
+            parsed.append(model.from_json(text, where=prefix))
         except InputError as error:
             faults += error.faults
     if faults:
         raise InputError(faults)
-    return parsed
+    chosen, encoding, of_job = parsed
+    return chosen, encoding, of_job
 
 
 def run_step(

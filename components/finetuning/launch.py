@@ -61,13 +61,7 @@ def launch_from_json(
     manifest: str = "",
 ) -> dict[str, Any]:
     """`launch` with the settings as the JSON texts that a pipeline passes; every fault of theirs is told at once."""
-    parsed = parse_all(
-        [
-            (settings, TrainingSettings, "training."),
-            (encoder, EncoderSettings, "encoder."),
-            (job, JobSettings, "job."),
-        ]
-    )
+    parsed = parse_all(settings, TrainingSettings, "training.", encoder, job)
     return launch(data, negatives, base_model, output, *parsed, task_config=task_config, manifest=manifest)
 
 

@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from components.job_step import parse_all, run_step
-from sharpen.jobs import JobSettings
 from sharpen.pretraining.settings import PretrainingSettings
-from sharpen.settings import EncoderSettings
 
 
 def launch_from_json(
@@ -37,13 +35,7 @@ def launch_from_json(
         InputError: something that the user gave cannot be used; every fault of the settings at once.
         StepFailed: the training failed.
     """
-    pretraining, encoding, of_job = parse_all(
-        [
-            (settings, PretrainingSettings, "pretraining."),
-            (encoder, EncoderSettings, "encoder."),
-            (job, JobSettings, "job."),
-        ]
-    )
+    pretraining, encoding, of_job = parse_all(settings, PretrainingSettings, "pretraining.", encoder, job)
     addresses = {"data": data, "model": base_model, "output": output}
     options = (addresses, (pretraining, encoding), of_job, "pretraining.json")
     return run_step("components.pretraining", *options, task_config=task_config, manifest=manifest)

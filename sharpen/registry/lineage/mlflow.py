@@ -20,7 +20,6 @@ from sharpen.registry.lineage.lineage import Lineage, read_lineage
 from sharpen.registry.registry import CHAMPION
 from sharpen.store import storage
 
-URI_VARIABLE = "MLFLOW_TRACKING_URI"
 EXPERIMENT = "sharpen"
 CONTENT = "sharpen.content"
 """Tag of runs and versions that hold a model of this content, by which a repeated call knows them."""

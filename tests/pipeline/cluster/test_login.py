@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -13,6 +12,7 @@ from pipeline.cluster.api import connection
 from pipeline.cluster.api.settings import ConnectionSettings
 from tests.pipeline.cluster.conftest import Sharpen, only_line
 from tests.pipeline.cluster.fake_kfp import LOGIN_PAGE
+from tests.sharpen.http_recorder import serving
 
 
 class Gateway(BaseHTTPRequestHandler):
@@ -89,12 +89,8 @@ def gateway() -> Iterator[type[Gateway]]:
         """Its state is of this test only."""
 
     Fresh.sessions, Fresh.signed_in = set(), []
-    with ThreadingHTTPServer(("127.0.0.1", 0), Fresh) as server:
-        server.daemon_threads = True
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        Fresh.url = f"http://127.0.0.1:{server.server_address[1]}"
+    with serving(Fresh) as Fresh.url:
         yield Fresh
-        server.shutdown()
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import http.server
 import json
 import re
 import ssl
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import pytest
 from pipeline.store import seaweedfs
 from pipeline.store.server import BUCKET, EmbeddedStore
 from tests.browser import BROWSER, answer, dom
+from tests.sharpen.http_recorder import serving
 
 pytestmark = [pytest.mark.store, pytest.mark.processes]
 
@@ -165,10 +165,8 @@ def test_a_page_in_a_browser_cannot_read_overwrite_or_delete(store: EmbeddedStor
         def log_message(self, format: str, *args: object) -> None:
             """Nothing on the screen."""
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        shown = dom(f"http://127.0.0.1:{server.server_port}/", tmp_path)
-        server.shutdown()
+    with serving(Handler) as address:
+        shown = dom(f"{address}/", tmp_path)
     for url, method, status, body in answer(shown):
         assert HARMLESS.search(body), (url, method, body)
         assert status >= 400, (url, method)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from typing import Any
 
 from sharpen.errors import InputError
@@ -46,9 +47,14 @@ def make_loss(name: str, arguments: dict[str, Any]) -> Loss:
     return loss
 
 
+def loss_parameters(name: str) -> frozenset[str]:
+    """The arguments of a loss of `LOSSES`, by its name; none for a user's class, which is not imported."""
+    return frozenset(inspect.signature(LOSSES[name]).parameters) if name in LOSSES else frozenset()
+
+
 def _imported(name: str) -> Any:
     module, _, attribute = name.partition(":")
     return getattr(importlib.import_module(module), attribute)
 
 
-__all__ = ["LOSSES", "Loss", "ScoreBlock", "make_loss"]
+__all__ = ["LOSSES", "Loss", "ScoreBlock", "loss_parameters", "make_loss"]

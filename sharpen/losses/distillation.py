@@ -16,31 +16,42 @@ class KLDistillation(Loss):
 
     Args:
         kd_weight: of the divergence; it means the same with `symmetric`.
+        infonce_weight: of InfoNCE; 0: the teacher alone is learned from.
+        teacher_temperature: the teacher's scores are divided by it.
     """
 
     distills = "always"
 
-    def __init__(self, kd_weight: float = 1.0) -> None:
-        self.kd_weight = kd_weight
+    def __init__(self, kd_weight: float = 1.0, infonce_weight: float = 1.0, teacher_temperature: float = 1.0) -> None:
+        self.kd_weight, self.infonce_weight = kd_weight, infonce_weight
+        self.teacher_temperature = teacher_temperature
 
     def __call__(self, block: ScoreBlock) -> Tensor:
         """See `info_nce` and `kl_divergence`."""
-        loss = info_nce(block.scores, block.groups[:, 0])
+        loss = self.infonce_weight * info_nce(block.scores, block.groups[:, 0])
         if block.teacher is None:
             return loss
-        return loss + self.kd_weight / block.weight * kl_divergence(block.group_scores, block.teacher)
+        teacher = block.teacher / self.teacher_temperature
+        return loss + self.kd_weight / block.weight * kl_divergence(block.group_scores, teacher)
 
 
 class M3Distillation(Loss):
-    """BGE-M3's distillation in place of InfoNCE (FlagEmbedding's ``m3_kd_loss``)."""
+    """BGE-M3's distillation in place of InfoNCE (FlagEmbedding's ``m3_kd_loss``).
+
+    Args:
+        teacher_temperature: the teacher's scores are divided by it.
+    """
 
     distills = "always"
+
+    def __init__(self, teacher_temperature: float = 1.0) -> None:
+        self.teacher_temperature = teacher_temperature
 
     def __call__(self, block: ScoreBlock) -> Tensor:
         """See `m3_distillation`; rows without teacher scores have InfoNCE."""
         if block.teacher is None:
             return info_nce(block.scores, block.groups[:, 0])
-        return m3_distillation(block.scores, block.groups, block.teacher)
+        return m3_distillation(block.scores, block.groups, block.teacher / self.teacher_temperature)
 
 
 def kl_divergence(scores: Tensor, teacher: Tensor) -> Tensor:

@@ -8,21 +8,21 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from sharpen.losses import LOSSES, Loss, make_loss
+from sharpen.losses import LOSSES, Loss, loss_parameters, make_loss
 from sharpen.losses.contrastive import LossConfig
 from sharpen.training import temperature_increase
 from sharpen.training.gradient.activation_budget import ActivationBudget
 from sharpen.training.gradient.micro_batch import MicroBatchConfig
 from sharpen.training.optimization.loop_settings import LoopSettings
-from sharpen.training.settings import TrainingSettings
+from sharpen.training.settings import OF_DISTILLATION, TrainingSettings
 from sharpen.training.temperature_increase import TemperatureIncrease
 
 
 def loss_of(settings: TrainingSettings) -> Loss:
     """The loss of the settings. Raises InputError if it is a class of the user's that cannot be used."""
     arguments = dict(settings.loss_arguments)
-    if settings.loss_name == "kl_div":
-        arguments.setdefault("kd_weight", settings.kd_weight)
+    for name in loss_parameters(settings.loss_name) & {*OF_DISTILLATION}:
+        arguments.setdefault(name, getattr(settings, name))
     return make_loss(settings.loss_name, arguments)
 
 

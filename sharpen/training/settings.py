@@ -6,11 +6,14 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from sharpen.losses import LOSSES
+from sharpen.losses import LOSSES, loss_parameters
 from sharpen.settings import RelevanceLevel
 from sharpen.training.data.mixing_settings import MixingSettings
 from sharpen.training.model_card.cost import CostSettings
 from sharpen.training.optimization.loop_settings import LoopSettings
+
+OF_DISTILLATION = ("kd_weight", "infonce_weight", "teacher_temperature")
+"""Settings that are arguments of those losses that take them."""
 
 _OF_LORA = ("lora_alpha", "lora_dropout", "lora_target_modules")
 
@@ -79,7 +82,13 @@ class TrainingSettings(CostSettings, MixingSettings, LoopSettings):
     kd_loss_type: Literal["kl_div", "m3_kd_loss"] = Field(
         "kl_div", description="kl_div: added to the contrastive loss; m3_kd_loss: replaces it."
     )
-    kd_weight: float = Field(1.0, gt=0, le=1000, description="Weight of kl_div against the contrastive loss.")
+    kd_weight: float = Field(1.0, gt=0, le=1000, description="Weight of kl_div's distillation.")
+    infonce_weight: float = Field(
+        1.0, ge=0, le=1000, description="Weight of InfoNCE beside it in kl_div; 0: the teacher's scores alone."
+    )
+    teacher_temperature: float = Field(
+        1.0, gt=0, le=1000, description="The teacher's scores are divided by it; above 1 softens what it says."
+    )
 
     # memory
     gradient_cache: Literal["auto", "on", "off"] = Field(
@@ -179,11 +188,13 @@ class TrainingSettings(CostSettings, MixingSettings, LoopSettings):
     def _check_loss(self) -> None:
         """Nothing is set that the loss does not heed; of a class of the user's own only its name is checked."""
         name = self.loss_name
-        if self.knowledge_distillation and name == "m3_kd_loss" and self.kd_weight != 1.0:
-            raise ValueError("kd_weight has no effect with m3_kd_loss, which replaces the contrastive loss")
+        if name not in LOSSES and ":" not in name:
+            raise ValueError(f"loss: one of {', '.join(LOSSES)}, or package.module:Name, not {name}")
+        taken = loss_parameters(name)
+        for setting in OF_DISTILLATION:
+            if getattr(self, setting) != type(self).model_fields[setting].default and setting not in taken:
+                raise ValueError(f"{setting} has no effect with {name}, which does not take it")
         if name not in LOSSES:
-            if ":" not in name:
-                raise ValueError(f"loss: one of {', '.join(LOSSES)}, or package.module:Name, not {name}")
             return
         loss = LOSSES[name]
         if loss.distills == "always" and not self.knowledge_distillation:

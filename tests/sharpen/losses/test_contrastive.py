@@ -37,6 +37,22 @@ VARIANTS = {
     "matryoshka, full size not named": {"matryoshka_dims": [4, 8]},
     "kl_div": {"knowledge_distillation": True, "kd_weight": 0.7},
     "m3_kd_loss": {"knowledge_distillation": True, "kd_loss_type": "m3_kd_loss"},
+    "kl_div beside a little InfoNCE": {
+        "knowledge_distillation": True,
+        "infonce_weight": 0.1,
+        "teacher_temperature": 2.5,
+    },
+    "kl_div alone, symmetric": {
+        "symmetric": True,
+        "knowledge_distillation": True,
+        "infonce_weight": 0.0,
+        "teacher_temperature": 0.5,
+    },
+    "m3_kd_loss, softened": {
+        "knowledge_distillation": True,
+        "kd_loss_type": "m3_kd_loss",
+        "teacher_temperature": 3.0,
+    },
     "in-batch off": {"use_inbatch_neg": False},
     "in-batch off, kl_div": {"use_inbatch_neg": False, "knowledge_distillation": True},
     "in-batch off, m3": {"use_inbatch_neg": False, "knowledge_distillation": True, "kd_loss_type": "m3_kd_loss"},

@@ -76,13 +76,13 @@ def reference(name: str, vectors: Tensor, guide: Tensor, teacher: Tensor) -> Ten
         return theirs.MultipleNegativesRankingLoss(model, scale=1 / TEMPERATURE)(features(vectors), None)
     if name == "kl_div":
         kl = theirs.DistillKLDivLoss(
-            model, similarity_fct=_dot, temperature=1.0, student_temperature=TEMPERATURE, teacher_temperature=1.0
+            model, similarity_fct=_dot, temperature=1.0, student_temperature=TEMPERATURE, teacher_temperature=2.0
         )(features(vectors), teacher)
         # theirs is scaled by the squared temperature, and has the teacher's entropy, a constant
-        entropy = torch.special.entr(teacher.softmax(dim=1)).sum(dim=1).mean()
-        return reference("infonce", vectors, guide, teacher) + 0.7 * (kl / TEMPERATURE**2 + entropy)
+        entropy = torch.special.entr((teacher / 2).softmax(dim=1)).sum(dim=1).mean()
+        return 0.3 * reference("infonce", vectors, guide, teacher) + 0.7 * (kl / TEMPERATURE**2 + entropy)
     if name == "margin_mse":
-        return theirs.MarginMSELoss(model, similarity_fct=_dot)(features(vectors), teacher)
+        return theirs.MarginMSELoss(model, similarity_fct=_dot)(features(vectors), teacher / 4)
     if name == "cosent":
         columns = vectors.split(ROWS)
         pairs = [{"x": columns[0].repeat(GROUP, 1)}, {"x": torch.cat(columns[1:])}]
@@ -99,7 +99,12 @@ def tangent(gradient: Tensor, vectors: Tensor) -> Tensor:
     return gradient - (gradient * vectors).sum(dim=1, keepdim=True) * vectors
 
 
-ARGUMENTS = {"kl_div": {"kd_weight": 0.7}, "gist_embed": {"margin": 0.05}}
+ARGUMENTS = {
+    "kl_div": {"kd_weight": 0.7, "infonce_weight": 0.3, "teacher_temperature": 2.0},
+    "m3_kd_loss": {"teacher_temperature": 2.0},
+    "margin_mse": {"teacher_temperature": 4.0},
+    "gist_embed": {"margin": 0.05},
+}
 
 
 @pytest.mark.parametrize("name", ["infonce", "kl_div", "margin_mse", "cosent"])

@@ -44,9 +44,18 @@ VARIANTS: dict[str, tuple[dict[str, Any], int]] = {
     "group of one": ({"train_group_size": 1}, 0),
     "symmetric, kl_div": ({"symmetric": True, "knowledge_distillation": True}, 0),
     "matryoshka, full size not named": ({"matryoshka_dims": [8]}, 0),
-    "kl_div": ({"knowledge_distillation": True, "kd_weight": 2.0}, 0),
-    "m3_kd_loss": ({"knowledge_distillation": True, "kd_loss_type": "m3_kd_loss"}, 0),
-    "margin_mse": ({"loss": "margin_mse", "knowledge_distillation": True, "temperature": 1.0}, 0),
+    "kl_div": (
+        {"knowledge_distillation": True, "kd_weight": 2.0, "infonce_weight": 0.3, "teacher_temperature": 1.5},
+        0,
+    ),
+    "m3_kd_loss": (
+        {"knowledge_distillation": True, "kd_loss_type": "m3_kd_loss", "teacher_temperature": 1.5},
+        0,
+    ),
+    "margin_mse": (
+        {"loss": "margin_mse", "knowledge_distillation": True, "temperature": 1.0, "teacher_temperature": 10.0},
+        0,
+    ),
     "cosent": ({"loss": "cosent", "knowledge_distillation": True}, 0),
     "cosent, fewer queries than processes": ({"loss": "cosent", "train_batch_size": 1}, 1),
     "gist_embed": ({"loss": "gist_embed", "guide_model": "random", "symmetric": True}, 0),

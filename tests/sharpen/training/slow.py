@@ -61,7 +61,7 @@ def slow_loss(batch: Batch, data: DataSet, examples: Examples, vectors: Vectors,
             loss, distilled = _row(row, batch, never, examples, cut, settings)
             if settings.symmetric and not _alone(query, examples, settings):
                 loss = (loss + _back(row, batch, never, examples, cut, settings)) / 2
-            loss = loss + distilled
+            loss = settings.infonce_weight * loss + distilled
             total = total + loss / (len(batch.queries) * len(dims))
     return total
 
@@ -99,7 +99,7 @@ def _row(
         return _cross_entropy(own[0], own + others), nothing
     scores = dict(zip(examples.scored[query].tolist(), examples.scores[query].tolist(), strict=True))
     teacher = [scores.get(text, float("-inf")) for text in group]
-    weights = torch.softmax(torch.tensor(teacher, dtype=torch.float64), dim=0)
+    weights = torch.softmax(torch.tensor(teacher, dtype=torch.float64) / settings.teacher_temperature, dim=0)
     if settings.kd_loss_type == "kl_div":
         distilled = sum(weight * _cross_entropy(one, own) for weight, one in zip(weights, own, strict=True))
         return _cross_entropy(own[0], own + others), settings.kd_weight * torch.as_tensor(distilled)

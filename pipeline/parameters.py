@@ -42,8 +42,8 @@ class Settings(SettingsModel):
     train_data: SourcesText = Field(
         "python-source:stdlib",
         description="Addresses of training data, comma-separated: files of rows (JSONL, CSV, Parquet), folders, globs, "
-        "hf://<id>, python-source:stdlib|<package>|<folder>; local or s3://. Or a list of addresses and of objects "
-        "with settings of a source. With generation.enabled it may be empty, and is where it is not set.",
+        "hf://<id>, mteb://<task>, python-source:stdlib|<package>|<folder>; local or s3://. Or a list of addresses and "
+        "of objects with settings of a source. May be empty with generation.enabled, and is where it is not set.",
     )
     eval_data: SourcesText = Field(
         "", description="Data to evaluate on, named as train_data. Empty: a part of train_data is held out."

@@ -10,7 +10,7 @@ from pipeline.cluster.api.errors import KfpError
 from pipeline.cluster.versions import Version
 from pipeline.parameters import Settings
 from pipeline.run_form import run_inputs
-from sharpen.data.source_settings import HUB_SCHEME, addresses_in
+from sharpen.data.source_settings import HUB_SCHEMES, addresses_in
 from sharpen.errors import InputError, StepFailed
 from sharpen.models.model_hub import PACKAGE_SCHEME, is_hub_id
 from sharpen.uri import is_remote
@@ -42,7 +42,7 @@ def _on_this_machine(settings: Settings) -> Iterator[tuple[str, str]]:
     for field in ("train_data", "eval_data"):
         for address in addresses_in(getattr(settings, field)):
             source = address.removeprefix(PYTHON_SOURCE)
-            is_here = not is_remote(address) and not address.startswith(HUB_SCHEME)
+            is_here = not is_remote(address) and not address.startswith(HUB_SCHEMES)
             if is_here and (source == address or "/" in source):
                 yield field, address
     models = [("base_model", settings.base_model)]

@@ -20,6 +20,9 @@ from sharpen.terminal import one_line
 from sharpen.uri import redacted, split_addresses
 
 HUB_SCHEME = "hf://"
+MTEB_SCHEME = "mteb://"
+HUB_SCHEMES = (HUB_SCHEME, MTEB_SCHEME)
+"""What addresses begin with whose data the Hugging Face hub, or its cache on this machine, has."""
 
 POOL_COLUMNS = ("passage_id", "title", "text")
 """What columns of a source's candidate pool are, where it has one."""
@@ -71,7 +74,9 @@ class ClickSettings(SettingsModel):
 class SourceSettings(SettingsModel):
     """A source of training or evaluation data: with settings it is one source, whatever its files."""
 
-    address: str = Field(min_length=1, description="A path, s3:// address, hf:// id or python-source:; may be a glob.")
+    address: str = Field(
+        min_length=1, description="A path, s3:// address, hf:// id, mteb:// task or python-source:; may be a glob."
+    )
     name: str = Field("", max_length=200, description="Name in reports and settings; empty: the end of the address.")
     format: Literal["auto", "rows", "clicks"] = Field(
         "auto",
@@ -84,7 +89,9 @@ class SourceSettings(SettingsModel):
     fields: list[str] = Field(
         [], max_length=100, description="Columns that become fields of the query, by which results can be sliced."
     )
-    split: str = Field("", description="Split of a Hugging Face data set; empty: all, by their names.")
+    split: str = Field(
+        "", description="Split of a data set of Hugging Face or a task of MTEB; empty: all, by their names."
+    )
     weight: float = Field(
         1.0, gt=0, le=1e6, description="How often its queries come, beside a source of as many queries and weight 1."
     )

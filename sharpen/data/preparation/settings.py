@@ -18,9 +18,9 @@ class DataAddresses(SettingsModel):
     """What the step reads and where it writes, when it is run by itself."""
 
     train_data: SourcesText = Field(
-        description="Training data: files of rows (*.jsonl, *.csv, *.parquet), a BEIR folder, hf://ID, a data set of "
-        "ours, or python-source:stdlib|PACKAGE|FOLDER. Local or s3://, a folder or a glob; several separated by "
-        "commas, or a JSON list of addresses and of objects with settings of a source."
+        description="Training data: files of rows (*.jsonl, *.csv, *.parquet), a BEIR folder, hf://ID, mteb://TASK, a "
+        "data set of ours, or python-source:stdlib|PACKAGE|FOLDER. Local or s3://, a folder or a glob; several "
+        "separated by commas, or a JSON list of addresses and of objects with settings of a source."
     )
     eval_data: SourcesText = Field(
         "", description="Evaluation data in the same forms; its queries are the test set. Empty: cut from train_data."

@@ -9,7 +9,7 @@ from pathlib import Path
 from sharpen.data.readers.detect import format_of_folder
 from sharpen.data.readers.formats import FORMATS
 from sharpen.data.readers.globs import WILDCARD, expand, is_glob, remote_files
-from sharpen.data.source_settings import HUB_SCHEME
+from sharpen.data.source_settings import HUB_SCHEMES
 from sharpen.data.window import Window, end_of_period
 from sharpen.store import object_store, storage
 from sharpen.uri import local_path, parse_remote, scheme_of
@@ -78,7 +78,7 @@ def _files(address: str) -> list[tuple[str, str, datetime | None]] | None:
         first = WILDCARD.search(address)
         folder = local_path(address[: first.start()].rpartition("/")[0] or ".") if first else Path()
         return [(path, Path(path).relative_to(folder).as_posix(), None) for path in expand(address)]
-    if address.startswith(HUB_SCHEME) or any(known.find(address) for known in FORMATS):
+    if address.startswith(HUB_SCHEMES) or any(known.find(address) for known in FORMATS):
         return None
     if storage.is_remote(address):
         if not address.partition("?")[0].endswith("/") and object_store.head(parse_remote(address)):

@@ -30,7 +30,7 @@ from sharpen.data.readers.rows import (
     text_field,
 )
 from sharpen.data.readers.tables import DataSetBuilder
-from sharpen.data.source_settings import HUB_SCHEME
+from sharpen.data.source_settings import HUB_SCHEMES
 from sharpen.data.text import passage_text
 from sharpen.errors import InputError
 from sharpen.store import storage
@@ -78,7 +78,7 @@ def passages_alone(address: str) -> Path | None:
     A folder holds passages alone if there is a corpus.jsonl and neither queries.jsonl nor qrels/; a file if its first
     row has an ``_id`` and a ``text`` and no ``query``.
     """
-    if address.startswith(HUB_SCHEME) or any(
+    if address.startswith(HUB_SCHEMES) or any(
         known(address) for known in (is_glob, is_python_source, storage.is_complete)
     ):
         return None

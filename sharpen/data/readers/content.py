@@ -8,7 +8,7 @@ from pathlib import Path
 from sharpen.data.readers.data_format import InputFile, last_part
 from sharpen.data.readers.detect import detect_inputs, format_of_file, format_of_folder, input_name, refuse_empty
 from sharpen.data.readers.globs import expand, is_glob, remote_files
-from sharpen.data.source_settings import HUB_SCHEME, SourceSettings
+from sharpen.data.source_settings import HUB_SCHEMES, SourceSettings
 from sharpen.errors import InputError
 from sharpen.store import object_store, storage
 from sharpen.store.local_store import sha256_of
@@ -35,7 +35,7 @@ def content_of(source: str | SourceSettings) -> list[object]:
 
 
 def _content_of_address(address: str) -> list[object]:
-    if address.startswith(HUB_SCHEME):
+    if address.startswith(HUB_SCHEMES):
         return [_content_of_input(item) for item in detect_inputs(address)]
     if is_glob(address) and storage.is_remote(address):
         files = remote_files(address)
@@ -54,7 +54,7 @@ def content_of_files(address: str) -> list[object]:
     Raises:
         InputError: nothing there.
     """
-    if address.startswith(HUB_SCHEME):
+    if address.startswith(HUB_SCHEMES):
         return _content_of_address(address)
     if storage.is_remote(address):
         single = None if is_glob(address) else object_store.head(parse_remote(address))
@@ -72,7 +72,7 @@ def _files_at(path: Path) -> list[Path]:
 
 def content_hash(item: InputFile) -> str:
     """SHA-256 (hex) of one input's content."""
-    if not item.address.startswith(HUB_SCHEME) and storage.is_complete(item.address):
+    if not item.address.startswith(HUB_SCHEMES) and storage.is_complete(item.address):
         return digest_rows(manifest_rows(item.address))
     return sha256_json(_content_of_input(item))
 

@@ -12,17 +12,18 @@ from pathlib import Path
 
 from sharpen.data.dataset import QRELS, QUERIES, DataSet, empty
 from sharpen.data.readers import beir
-from sharpen.data.readers.columns import delimited, huggingface, jsonl, parquet
+from sharpen.data.readers.columns import delimited, jsonl, parquet
 from sharpen.data.readers.columns.names import match
 from sharpen.data.readers.columns.table import Record, shown_row
 from sharpen.data.readers.data_format import InputFile
 from sharpen.data.readers.detect import format_of_file, format_of_folder
 from sharpen.data.readers.globs import expand
+from sharpen.data.readers.hub import huggingface
 from sharpen.data.readers.json_rows import read_objects
 from sharpen.data.readers.lines import uncompressed_name
 from sharpen.data.readers.rows import ReadReport, RowError
 from sharpen.data.readers.tables import DataSetBuilder
-from sharpen.data.source_settings import HUB_SCHEME, SourceSettings, source_at
+from sharpen.data.source_settings import HUB_SCHEMES, MTEB_SCHEME, SourceSettings, source_at
 from sharpen.data.text import key_id, passage_text
 from sharpen.errors import InputError
 from sharpen.store import storage
@@ -39,7 +40,7 @@ def read_pool(settings: SourceSettings, report: ReadReport) -> DataSet:
         InputError: nothing there, or no passage in it.
     """
     address, pool = settings.address, _Pool(settings, report)
-    if not address.startswith(HUB_SCHEME) and storage.is_complete(address):
+    if not address.startswith(HUB_SCHEMES) and storage.is_complete(address):
         return DataSet(DataSet.open(address).corpus, empty(QUERIES), empty(QRELS))
     for one in expand(address):
         pool.read(one)
@@ -57,8 +58,10 @@ def holds_passages_only(address: str) -> bool:
     """
     if beir.passages_alone(address):
         return True
+    if address.startswith(MTEB_SCHEME):
+        return False
     settings, report = source_at(address), ReadReport()
-    if not address.startswith(HUB_SCHEME) and (storage.is_complete(address) or address.startswith("python-source:")):
+    if not address.startswith(HUB_SCHEMES) and (storage.is_complete(address) or address.startswith("python-source:")):
         return False
     try:
         first = expand(address)[0]

@@ -13,7 +13,7 @@ import polars as pl
 from sharpen.data.dataset import CORPUS
 from sharpen.data.readers import read_corpus, split_addresses
 from sharpen.data.readers.globs import expand
-from sharpen.data.source_settings import HUB_SCHEME
+from sharpen.data.source_settings import HUB_SCHEMES
 from sharpen.data.text import passage_texts, text_keys
 from sharpen.errors import InputError
 from sharpen.generation.documents.chunking import chunk
@@ -77,7 +77,7 @@ def read_passages(addresses: str, settings: GenerationSettings) -> Passages:
 
 def _documents_at(address: str) -> list[tuple[str, Path]]:
     """(name, local file) of the documents at an address; none where it holds passages."""
-    if address.startswith((HUB_SCHEME, "python-source:")) or storage.is_complete(address):
+    if address.startswith((*HUB_SCHEMES, "python-source:")) or storage.is_complete(address):
         return []
     found: list[tuple[str, Path]] = []
     for one in expand(address):

@@ -41,7 +41,7 @@ def find(address: str) -> InputFile | None:
     if not address.startswith(HUB_SCHEME):
         return None
     name, config, revision = parse_hub_address(address)
-    with _hub_faults(address), without_bars():
+    with hub_faults(address), without_bars():
         import datasets
 
         builder = datasets.load_dataset_builder(name, config, revision=revision)
@@ -91,7 +91,7 @@ def splits_of(item: InputFile) -> dict[str, tuple[list[str], Iterator[Record]]]:
         if item.source.split not in parts:
             raise InputError(f"{item.address}: no split {item.source.split}; it has {', '.join(parts) or 'no splits'}")
         parts = {item.source.split: parts[item.source.split]}
-    return {name: (part.column_names, _records(part, item.address)) for name, part in parts.items()}
+    return {name: (part.column_names, rows_of(part, item.address)) for name, part in parts.items()}
 
 
 def _load(item: InputFile) -> datasets.DatasetDict | datasets.Dataset:
@@ -100,14 +100,15 @@ def _load(item: InputFile) -> datasets.DatasetDict | datasets.Dataset:
 
         if item.format is HUB_FORMAT:
             name, config, revision = parse_hub_address(item.address)
-            with _hub_faults(item.address):
+            with hub_faults(item.address):
                 return datasets.load_dataset(name, config, revision=revision)  # type: ignore[return-value]
         folder = item.files[_SPLITS if _SPLITS in item.files else _STATE].parent
         with arrow_faults(item.address), _other_faults(item.address):
             return datasets.load_from_disk(str(folder))
 
 
-def _records(part: datasets.Dataset, shown: str) -> Iterator[Record]:
+def rows_of(part: datasets.Dataset, shown: str) -> Iterator[Record]:
+    """The rows of a split, classes by their names. Raises InputError: damaged; the message begins with `shown`."""
     import datasets
 
     classes = {name: kind for name, kind in part.features.items() if isinstance(kind, datasets.ClassLabel)}
@@ -126,7 +127,8 @@ def _class_name(kind: datasets.ClassLabel, value: int | None) -> int | str | Non
 
 
 @contextmanager
-def _hub_faults(address: str) -> Iterator[None]:
+def hub_faults(address: str) -> Iterator[None]:
+    """Raise InputError, which names the address, for what the client of the hub raises."""
     try:
         yield
     except Exception as error:  # the client has a dozen classes for "not found" and "no network"

@@ -62,8 +62,13 @@ class _Lines:
         tail = f"in {clock(elapsed)}" if final else f"{clock(left)} left"
         share = 100 * self.done / self.total if self.total else 100.0
         note = f" · {self.note}" if self.note else ""
-        done = f"{self.done:,.0f}/{self.total:,.0f} {self.unit}"
+        done = f"{_counted(self.done, self.total)}/{_counted(self.total, self.total)} {self.unit}"
         logger.info(f"{self.what}: {share:3.0f} % · {done} · {speed(rate, self.unit)} · {tail}{note}")
+
+
+def _counted(value: float, total: float) -> str:
+    """A count as a whole number; with two digits where there is less than one unit in all, such as of megabytes."""
+    return f"{value:,.0f}" if total >= 1 or not total else f"{value:.2g}"
 
 
 def speed(rate: float, unit: str) -> str:

@@ -52,3 +52,12 @@ def test_a_total_that_is_known_only_later(capsys: pytest.CaptureFixture[str], mo
         "Encoding: 100 % · 200/200 tokens · 10.0 tokens/s · 0:00 left",
         "Encoding: 100 % · 200/200 tokens · 10.0 tokens/s · in 0:20",
     ]
+
+
+def test_less_than_a_unit_in_all(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    with progress("reading", 0.0213, "MB") as reporter:
+        now[0] += 0.001
+        reporter.advance(0.0213)
+    assert capsys.readouterr().out == "reading: 100 % · 0.021/0.021 MB · 21.3 MB/s · in 0:00\n"

@@ -159,8 +159,15 @@ def _options(model: type[SettingsModel], values: Mapping[str, Any]) -> list[str]
 
 
 def _result_rows(facts: dict[str, Any]) -> dict[str, Any]:
-    names = ("steps", "epochs", "first_loss", "last_loss", "dev_ndcg_at_10_base", "dev_ndcg_at_10")
-    rows = {name: facts[name] for name in names if facts.get(name) is not None}
+    names = {
+        "steps": "steps",
+        "epochs": "epochs",
+        "first_loss": "first loss",
+        "last_loss": "last loss",
+        "dev_ndcg_at_10_base": "nDCG@10 on dev before",
+        "dev_ndcg_at_10": "nDCG@10 on dev after",
+    }
+    rows = {shown: facts[name] for name, shown in names.items() if facts.get(name) is not None}
     return rows | {
         "negatives per query": facts["negatives_per_query"],
         "processes": facts["world_size"],

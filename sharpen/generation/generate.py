@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,19 +15,18 @@ from sharpen.data.dataset import QRELS, QUERIES, DataSet
 from sharpen.data.generated import generated_fields
 from sharpen.data.text import key_id, passage_texts
 from sharpen.errors import InputError, StepFailed
-from sharpen.generation.asking.ask import Answers, Ask, Asking
-from sharpen.generation.asking.budget import Budget
-from sharpen.generation.asking.endpoint import Endpoint
-from sharpen.generation.asking.journal import Record, open_journal
-from sharpen.generation.asking.local_server import local_endpoint
 from sharpen.generation.documents.read import Passages, read_passages
 from sharpen.generation.filters.candidates import Candidate, candidates_of, good, mark_repeats
 from sharpen.generation.page import render_page
+from sharpen.generation.prompting.answers import Answer, parse_answer
 from sharpen.generation.prompting.checks import REASONS, addresses_model
-from sharpen.generation.prompting.prompt import PromptRequest, prompt_hash
+from sharpen.generation.prompting.prompt import prompt_hash
 from sharpen.generation.requests import Requests, read_examples, sampled
-from sharpen.generation.settings import LOCAL, GenerationSettings
+from sharpen.generation.settings import GenerationSettings
 from sharpen.generation.statistics import statistics, summary
+from sharpen.language_model.ask import Answers
+from sharpen.language_model.ask_all import ask_all
+from sharpen.language_model.budget import Budget
 from sharpen.run_context import run_id
 from sharpen.settings import EncoderSettings
 from sharpen.store import storage
@@ -86,8 +83,7 @@ def generate_queries(
     texts = passage_texts(passages.table).to_list()
     view = _view(base_model, texts, encoder) if base_model and settings.round_trip_top else None
     requests = Requests(passages.table, rows, shown, settings, view)
-    budget = Budget(settings)
-    answers = _ask(requests, settings, budget)
+    answers, budget = _ask(requests, settings)
 
     candidates = _candidates(requests, answers, settings)
     mark_repeats(candidates, [example.query for example in shown], near=settings.near_duplicates)
@@ -111,32 +107,15 @@ def _view(base_model: str, texts: Sequence[str], encoder: EncoderSettings) -> Ro
     return RoundTrip(base_model, texts, encoder)
 
 
-def _ask(requests: Requests, settings: GenerationSettings, budget: Budget) -> Answers:
-    # llama.cpp's server works on one request at a time; the others would only wait
-    concurrency = 1 if settings.endpoint == LOCAL else settings.concurrency
-    with open_journal(settings.journal, settings.model).opened() as journal, _endpoint(settings) as ask:
-        return Asking(ask, journal, budget, requests.make, settings.attempts).run(range(len(requests)), concurrency)
+def _ask(requests: Requests, settings: GenerationSettings) -> tuple[Answers[Answer], Budget]:
+    return ask_all(
+        *(settings, range(len(requests)), requests.make, lambda record: parse_answer(record.content)),
+        what="writing queries",
+        characters=2 * settings.chunk_characters,
+    )
 
 
-@contextmanager
-def _endpoint(settings: GenerationSettings) -> Iterator[Ask]:
-    """What asks the endpoint of the settings; the local one is started for the first request, if there is any."""
-    lock, made = threading.Lock(), []
-
-    with ExitStack() as stack:
-
-        def ask(request: PromptRequest) -> Record:
-            with lock:
-                if not made:
-                    is_local = settings.endpoint == LOCAL
-                    address = stack.enter_context(local_endpoint(settings)) if is_local else settings.endpoint
-                    made.append(Endpoint(address, settings, is_known=is_local))
-            return made[0].ask(request)
-
-        yield ask
-
-
-def _candidates(requests: Requests, answers: Answers, settings: GenerationSettings) -> list[Candidate]:
+def _candidates(requests: Requests, answers: Answers[Answer], settings: GenerationSettings) -> list[Candidate]:
     """The queries of all valid answers, in the order of the requests."""
     return [
         one

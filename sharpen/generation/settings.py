@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from sharpen.errors import InputError
+from sharpen.language_model.settings import LOCAL, OF_ASKING, LanguageModelSettings
 from sharpen.settings import SettingsModel
-from sharpen.uri import SCHEMES, check_endpoint, scheme_of, split_addresses
+from sharpen.uri import split_addresses
 
-LOCAL = "local"
 KEY_VARIABLE = "SHARPEN_GENERATION_API_KEY"
 """Where the endpoint's key is, and nowhere else: no setting, log or artifact holds it."""
 
@@ -37,8 +36,11 @@ class GenerationAddresses(SettingsModel):
     )
 
 
-class GenerationSettings(SettingsModel):
+class GenerationSettings(LanguageModelSettings):
     """How queries are written and which are accepted."""
+
+    group: ClassVar[str] = "generation"
+    key_variable: ClassVar[str] = KEY_VARIABLE
 
     # who writes
     endpoint: str = Field(
@@ -56,12 +58,6 @@ class GenerationSettings(SettingsModel):
         "python-package:<package>/<file>.",
     )
     temperature: float = Field(0.7, ge=0, le=2, description="Randomness of the language model.")
-    max_output_tokens: int = Field(512, ge=16, le=32768, description="Longest answer in tokens.")
-    structured_output: Literal["auto", "json_schema", "json_object", "off"] = Field(
-        "auto",
-        description="How the endpoint is made to answer in JSON (response_format). auto: json_schema, or what it takes "
-        "of json_object and nothing. Answers are validated in any case.",
-    )
 
     # what is written
     styles: list[str] = Field(
@@ -80,26 +76,6 @@ class GenerationSettings(SettingsModel):
     min_passage_characters: int = Field(60, ge=1, le=100_000, description="Shorter passages get no queries.")
     max_bad_documents: float = Field(
         0.01, ge=0, le=1, description="Largest share of unreadable documents that is let pass; one always is."
-    )
-
-    # how it is requested
-    concurrency: int = Field(8, ge=1, le=1000, description="Requests at the same time.")
-    request_seconds: float = Field(120, gt=0, le=3600, description="Time that the endpoint has for an answer.")
-    patience_seconds: float = Field(
-        600, ge=0, le=86_400, description="How long an endpoint that is away or overloaded is waited for."
-    )
-    attempts: int = Field(2, ge=1, le=10, description="How often is asked until an answer is valid.")
-    max_tokens: int | None = Field(
-        None, ge=1, description="Budget in tokens, input and output; the step then ends with what is there."
-    )
-    max_cost: float | None = Field(None, gt=0, le=1e9, description="Budget in money, in the currency of the prices.")
-    input_price: float = Field(0, ge=0, le=1e6, description="Price of a million tokens of input.")
-    output_price: float = Field(0, ge=0, le=1e6, description="Price of a million tokens of output.")
-    journal: str = Field(
-        "auto",
-        min_length=1,
-        description="Folder of answers that were given, so that nothing is asked twice, even after a kill; local or "
-        "s3://. auto: in $SHARPEN_CACHE, in a pipeline on a cluster in generation/ of its store.",
     )
 
     # what is accepted
@@ -137,41 +113,12 @@ class GenerationSettings(SettingsModel):
             raise ValueError("a style is named twice")
         return value
 
-    @field_validator("endpoint")
-    @classmethod
-    def _address(cls, value: str) -> str:
-        if value == LOCAL:
-            return value
-        try:
-            check_endpoint(value, "the endpoint")
-        except InputError as error:
-            raise ValueError(error.faults[0]) from None
-        if "?" in value or "#" in value:
-            raise ValueError("is the beginning of an API's addresses, such as http://vllm:8000/v1, without ? and #")
-        return value.rstrip("/")
-
-    @field_validator("model")
-    @classmethod
-    def _no_key(cls, value: str) -> str:
-        if re.match(r"sk-[\w-]{16,}$", value):
-            raise ValueError(f"looks like a key; name a model, and put the key into {KEY_VARIABLE}")
-        return value
-
-    @field_validator("journal")
-    @classmethod
-    def _check_journal(cls, value: str) -> str:
-        if scheme_of(value) not in ("", *SCHEMES):
-            raise ValueError("must be auto, a folder or an s3:// address")
-        return value
-
     @model_validator(mode="after")
     def _agree(self) -> Self:
         if self.chunk_overlap > self.chunk_characters // 2:
             raise ValueError(
                 f"chunk_overlap {self.chunk_overlap} is more than half of chunk_characters {self.chunk_characters}"
             )
-        if self.max_cost is not None and not (self.input_price or self.output_price):
-            raise ValueError("max_cost needs input_price and output_price, else nothing costs anything")
         if self.cross_encoder and not self.round_trip_top:
             raise ValueError("cross_encoder ranks what round_trip_top finds; set both")
         return self
@@ -208,7 +155,7 @@ class StepSettings(GenerationSettings):
 
     def decisive(self) -> dict[str, Any]:
         """The settings that the queries depend on."""
-        return self.model_dump(mode="json", exclude={"concurrency", "request_seconds", "patience_seconds", "journal"})
+        return self.model_dump(mode="json", exclude=set(OF_ASKING))
 
     @property
     def inputs(self) -> list[str]:

@@ -12,17 +12,20 @@ import numpy as np
 import polars as pl
 
 from sharpen.data.text import normalize
-from sharpen.generation.asking.ask import Answers
-from sharpen.generation.asking.budget import Budget
 from sharpen.generation.filters.candidates import Candidate, good
+from sharpen.generation.prompting.answers import Answer
 from sharpen.generation.prompting.checks import REASONS
 from sharpen.generation.settings import STYLES
+from sharpen.language_model.ask import Answers
+from sharpen.language_model.budget import Budget
 
 OPENINGS_SHOWN = 12
 REFUSALS_SHOWN = 5
 
 
-def statistics(candidates: Sequence[Candidate], answers: Answers, budget: Budget, passages: pl.DataFrame) -> dict:
+def statistics(
+    candidates: Sequence[Candidate], answers: Answers[Answer], budget: Budget, passages: pl.DataFrame
+) -> dict:
     """What `report.json` says of the queries.
 
     Args:

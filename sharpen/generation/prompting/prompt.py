@@ -1,21 +1,19 @@
 """The messages that ask for queries: instructions, then examples and passages between delimiters, as data.
 
-A passage may hold instructions of its own. It stands between tags whose name nobody can know before who writes it (a
-hash of the passage and the seed), any such tag inside is taken out, and the instructions say what stands there is data.
-What comes back is checked (`checks`), and is never anything but the text of a query.
+A passage may hold instructions of its own: see `language_model.request`. Ours say that what stands there is data. What
+comes back is checked (`checks`), and is never anything but the text of a query.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from sharpen.generation.settings import MULTI_PASSAGE, GenerationSettings
+from sharpen.language_model.request import ChatRequest, delimited, nonce
 from sharpen.typed_json import sha256_json
 
 INSTRUCTIONS = """\
@@ -58,23 +56,19 @@ class Source:
 
 
 @dataclass(frozen=True)
-class PromptRequest:
+class PromptRequest(ChatRequest):
     """What is asked once.
 
     Attributes:
         sources: the passages; a query is for all of them.
         styles: wanted kinds of queries.
         count: queries of each style.
-        messages: as the API takes them.
-        parameters: model, temperature, longest answer and seed.
         tag: name of the delimiters.
     """
 
     sources: tuple[Source, ...]
     styles: tuple[str, ...]
     count: int
-    messages: list[dict[str, str]]
-    parameters: dict[str, Any]
     tag: str
 
     @cached_property
@@ -83,9 +77,9 @@ class PromptRequest:
         return sha256_json([self.messages, self.parameters, self.styles, self.count])
 
     @property
-    def characters(self) -> int:
-        """Length of the messages."""
-        return sum(len(message["content"]) for message in self.messages)
+    def schema(self) -> tuple[str, dict[str, Any]]:
+        """Name and JSON schema of the answer."""
+        return "queries", answer_schema(self.styles)
 
 
 def prompt_hash() -> str:
@@ -125,18 +119,19 @@ def make_request(
         settings: model, temperature, queries of each style, seed.
         attempt: 0, and one more each time that an answer was not valid; it changes the seed.
     """
-    tag = f"passage-{_nonce(sources, settings.seed)}"
+    texts = [f"{one.title}\n{one.text}" for one in sources]
+    tag = f"passage-{nonce(texts, settings.seed)}"
     parts = []
     if examples:
         parts.append("Queries of real users of this search engine, as examples of how they write:")
         parts += [
-            _delimited(tag, f"example of a passage: {_short(one.passage)}\nexample of a query: {_short(one.query)}")
+            delimited(tag, f"example of a passage: {_short(one.passage)}\nexample of a query: {_short(one.query)}")
             for one in examples
         ]
         parts.append("Take their manner, never their subject or words.")
     shape = json.dumps({"queries": [{"style": style, "text": "..."} for style in styles]})
     wanted = "\n".join(f"- {style}: {DESCRIPTIONS[style]}" for style in styles)
-    parts += [_delimited(tag, f"{one.title}\n{one.text}".strip()) for one in sources]
+    parts += [delimited(tag, text.strip()) for text in texts]
     parts.append(_TASK.format(count=settings.queries_per_style, styles=wanted, shape=shape))
     parameters = {
         "model": settings.model,
@@ -145,17 +140,7 @@ def make_request(
         "seed": settings.seed + attempt,
     }
     messages = [{"role": "system", "content": INSTRUCTIONS}, {"role": "user", "content": "\n\n".join(parts)}]
-    return PromptRequest(tuple(sources), tuple(styles), settings.queries_per_style, messages, parameters, tag)
-
-
-def _nonce(sources: Sequence[Source], seed: int) -> str:
-    text = "\n".join([str(seed), *(f"{one.title}\n{one.text}" for one in sources)])
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
-
-
-def _delimited(tag: str, text: str) -> str:
-    inside = re.sub(r"</?\s*passage-[^>]*>|<\|[^|>]*\|>", " ", text, flags=re.IGNORECASE)
-    return f"<{tag}>\n{inside}\n</{tag}>"
+    return PromptRequest(messages, parameters, tuple(sources), tuple(styles), settings.queries_per_style, tag)
 
 
 def _short(text: str) -> str:

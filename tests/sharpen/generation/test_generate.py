@@ -19,10 +19,10 @@ import pytest
 from sharpen.data.dataset import DataSet
 from sharpen.data.generated import is_generated
 from sharpen.errors import InputError, StepFailed
-from sharpen.generation.asking import ask
 from sharpen.generation.generate import generate_queries
 from sharpen.generation.prompting.prompt import prompt_hash
 from sharpen.generation.settings import GenerationSettings
+from sharpen.language_model import ask
 from sharpen.settings import EncoderSettings
 from tests.sharpen.generation.conftest import TOPICS
 from tests.sharpen.generation.language_model import LanguageModel, Reply, completion, honest, passages_in, styles_in

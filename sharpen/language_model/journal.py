@@ -19,6 +19,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sharpen.errors import InputError, SharpenError
+from sharpen.language_model.settings import LanguageModelSettings
 from sharpen.store import local_store, storage
 from sharpen.store.download_cache import cache_folder
 from sharpen.typed_json import sha256_json
@@ -33,9 +34,10 @@ class Record(BaseModel):
     """An answer.
 
     Attributes:
-        request: `PromptRequest.key`.
+        request: `ChatRequest.key`.
         status: ``answered``, or ``refused``: the endpoint does not take this request.
         content: what the model wrote, unchecked.
+        tokens: each token of it with log probabilities of the likeliest ones, where they were asked for and given.
         model: as the endpoint names it.
         input_tokens, output_tokens: of the request.
         estimated: the endpoint did not count; the numbers are from the lengths of the texts.
@@ -47,6 +49,7 @@ class Record(BaseModel):
     request: str
     status: str = Field(pattern="^(answered|refused)$")
     content: str | None = None
+    tokens: list[tuple[str, dict[str, float]]] | None = None
     model: str = ""
     input_tokens: int = Field(default=0, ge=0)
     output_tokens: int = Field(default=0, ge=0)
@@ -115,8 +118,7 @@ class Journal:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise InputError(
-                    f"{self.path}: another process writes queries with this language model now; wait for it, or name "
-                    "another journal"
+                    f"{self.path}: another process asks this language model now; wait for it, or name another journal"
                 ) from None
             self._begin()
             yield self
@@ -141,17 +143,13 @@ class Journal:
                 os.write(self._file, line.encode())
 
 
-def open_journal(setting: str, model: str) -> Journal:
-    """The journal of a language model.
-
-    Args:
-        setting: `GenerationSettings.journal`.
-        model: name of the language model; each has a file.
-    """
-    name = f"{sha256_json(model)[:16]}.jsonl"
+def open_journal(settings: LanguageModelSettings) -> Journal:
+    """The journal of the settings' language model; each model has a file."""
+    setting, group = settings.journal, settings.group
+    name = f"{sha256_json(settings.model)[:16]}.jsonl"
     if setting == "auto":
-        return Journal(cache_folder() / "generation" / name)
+        return Journal(cache_folder() / group / name)
     if not storage.is_remote(setting):
         return Journal(Path(setting).expanduser() / name)
     remote = storage.join(setting, name)
-    return Journal(cache_folder() / "generation" / f"{sha256_json(remote)[:16]}.jsonl", remote)
+    return Journal(cache_folder() / group / f"{sha256_json(remote)[:16]}.jsonl", remote)

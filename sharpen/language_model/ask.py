@@ -6,30 +6,32 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 from sharpen import retry
 from sharpen.errors import StepFailed
-from sharpen.generation.asking.budget import Budget
-from sharpen.generation.asking.journal import Journal, Record
-from sharpen.generation.prompting.answers import Answer, parse_answer
-from sharpen.generation.prompting.prompt import PromptRequest
+from sharpen.language_model.budget import Budget
+from sharpen.language_model.journal import Journal, Record
+from sharpen.language_model.request import ChatRequest
 from sharpen.progress import progress
 
 # so many requests in a row that are refused, before any is answered, are a fault of all
 REFUSED_IN_A_ROW = 10
 
-Ask = Callable[[PromptRequest], Record]
+Ask = Callable[[ChatRequest], Record]
+
+Answer = TypeVar("Answer")
 
 
 @dataclass
-class Answers:
+class Answers(Generic[Answer]):
     """What came of the requests.
 
     Attributes:
         valid: request's number -> the answer, and the model that gave it.
         requests: made now; answers from the journal are not among them.
         from_journal: answers of earlier runs.
-        invalid: answers that were no valid JSON of queries.
+        invalid: answers that were not what was asked for.
         refused: requests that the endpoint refused, and its words for the first of them.
         open: requests that were not made, as the budget was spent.
     """
@@ -43,7 +45,7 @@ class Answers:
     open: int = 0
 
 
-class Asking:
+class Asking(Generic[Answer]):
     """One round of requests.
 
     Args:
@@ -51,6 +53,7 @@ class Asking:
         journal: open.
         budget: what may be spent.
         repeated: request's number and attempt, from 0 -> the request.
+        parse: an answer -> what it says; None: it is not what was asked for.
         attempts: most of them for each request.
     """
 
@@ -59,17 +62,18 @@ class Asking:
         ask: Ask,
         journal: Journal,
         budget: Budget,
-        repeated: Callable[[int, int], PromptRequest],
+        repeated: Callable[[int, int], ChatRequest],
+        parse: Callable[[Record], Answer | None],
         attempts: int,
     ) -> None:
         self.ask, self.journal, self.budget, self.attempts = ask, journal, budget, attempts
-        self.repeated = repeated
-        self.answers = Answers()
+        self.repeated, self.parse = repeated, parse
+        self.answers: Answers[Answer] = Answers()
         self._lock = threading.Lock()
         self._ended = threading.Event()
 
-    def run(self, numbers: Sequence[int], concurrency: int) -> Answers:
-        """Ask for all requests of these `numbers`, so many at once.
+    def run(self, numbers: Sequence[int], concurrency: int, what: str) -> Answers[Answer]:
+        """Ask for all requests of these `numbers`, `concurrency` at once; `what` is done is said with the progress.
 
         Raises:
             InputError, StepFailed: the endpoint cannot be used, or not for now; all that was answered is in the
@@ -77,8 +81,8 @@ class Asking:
         """
         pending: set[Future[None]] = set()
         with (
-            progress("writing queries", len(numbers), "requests") as reporter,
-            ThreadPoolExecutor(concurrency, thread_name_prefix="generation") as pool,
+            progress(what, len(numbers), "requests") as reporter,
+            ThreadPoolExecutor(concurrency, thread_name_prefix="asking") as pool,
         ):
             try:
                 for number in numbers:
@@ -109,7 +113,7 @@ class Asking:
                 self._ended.set()
                 return
             self._count_refusal(record)
-            answer = parse_answer(record.content) if record.status == "answered" else None
+            answer = self.parse(record) if record.status == "answered" else None
             with self._lock:
                 if answer is not None:
                     self.answers.valid[number] = answer, record.model
@@ -120,7 +124,7 @@ class Asking:
         with self._lock:
             self._given_up += 1
 
-    def _record(self, request: PromptRequest) -> Record | None:
+    def _record(self, request: ChatRequest) -> Record | None:
         """The answer to a request; None where the budget does not allow it."""
         record = self.journal.get(request.key)
         if record is not None:

@@ -1,4 +1,4 @@
-"""A llama.cpp server on this machine, for as long as queries are written; it ends with this process."""
+"""A llama.cpp server on this machine, for as long as it is asked; it ends with this process."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sharpen.errors import InputError, StepFailed
-from sharpen.generation.settings import GenerationSettings
 from sharpen.http_api import ApiError
 from sharpen.http_api.json_api import request
+from sharpen.language_model.settings import LanguageModelSettings
 from sharpen.processes.cores import available_cores
 from sharpen.processes.parent_death import dies_with_parent
 from sharpen.store import storage
@@ -29,8 +29,12 @@ _ROOM = 1024
 
 
 @contextmanager
-def local_endpoint(settings: GenerationSettings) -> Iterator[str]:
+def local_endpoint(settings: LanguageModelSettings, characters: int) -> Iterator[str]:
     """The address of a server that has the model of the settings.
+
+    Args:
+        settings: the model, and its longest answer.
+        characters: of the longest data in a request.
 
     Raises:
         InputError: llama-cpp-python is not installed, or there is no such model.
@@ -38,11 +42,11 @@ def local_endpoint(settings: GenerationSettings) -> Iterator[str]:
     """
     if importlib.util.find_spec(MODULE.partition(".")[0]) is None:
         raise InputError(
-            "generation.endpoint: local needs llama.cpp; pip install 'sharpen[generation]', or name an "
+            f"{settings.group}.endpoint: local needs llama.cpp; pip install 'sharpen[generation]', or name an "
             "OpenAI-compatible endpoint such as http://vllm:8000/v1"
         )
-    file, port = model_file(settings.model), _free_port()
-    tokens = 2 * settings.chunk_characters + settings.max_output_tokens + _ROOM
+    file, port = model_file(settings.model, f"{settings.group}.model"), _free_port()
+    tokens = characters + settings.max_output_tokens + _ROOM
     options = ["--model", str(file), "--host", "127.0.0.1", "--port", str(port)]
     options += ["--n_ctx", str(tokens), "--n_threads", str(available_cores()), "--interrupt_requests", "false"]
     with tempfile.TemporaryFile() as log:
@@ -65,24 +69,24 @@ def local_endpoint(settings: GenerationSettings) -> Iterator[str]:
                 server.wait()
 
 
-def model_file(model: str) -> Path:
-    """The GGUF file that a setting names. Raises InputError: it is not there, or no such file."""
+def model_file(model: str, setting: str) -> Path:
+    """The GGUF file that a `setting` names. Raises InputError: it is not there, or no such file."""
     if model.startswith(PACKAGE_SCHEME):
         name, _, inside = model.removeprefix(PACKAGE_SCHEME).partition("/")
         found = importlib.util.find_spec(name) if name.isidentifier() else None
         if found is None or not found.submodule_search_locations:
             raise InputError(
-                f"generation.model: the package {name} is not installed; pip install {name.replace('_', '-')}, or "
+                f"{setting}: the package {name} is not installed; pip install {name.replace('_', '-')}, or "
                 "name a GGUF file"
             )
         path = Path(next(iter(found.submodule_search_locations))) / inside
     else:
         path = storage.localize(model)
     if not path.is_file():
-        raise InputError(f"generation.model: {model} is no file; with endpoint local name a GGUF file")
+        raise InputError(f"{setting}: {model} is no file; with endpoint local name a GGUF file")
     with path.open("rb") as file:
         if file.read(4) != b"GGUF":
-            raise InputError(f"generation.model: {model} is no GGUF file, which llama.cpp needs")
+            raise InputError(f"{setting}: {model} is no GGUF file, which llama.cpp needs")
     return path
 
 

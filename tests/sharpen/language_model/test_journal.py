@@ -8,8 +8,13 @@ from pathlib import Path
 import pytest
 
 from sharpen.errors import InputError
-from sharpen.generation.asking.journal import Journal, Record, open_journal
+from sharpen.generation.settings import GenerationSettings
+from sharpen.language_model.journal import Journal, Record, open_journal
 from sharpen.store import storage
+
+
+def _settings(journal: str, model: str) -> GenerationSettings:
+    return GenerationSettings.checked({"journal": journal, "model": model})
 
 
 def _record(key: str) -> Record:
@@ -61,11 +66,11 @@ def test_store_has_a_copy_that_another_machine_goes_on_from(
 ) -> None:
     address = storage.join(s3, "generation")
     monkeypatch.setenv("SHARPEN_CACHE", str(tmp_path / "one"))
-    with open_journal(address, "m").opened() as journal:
+    with open_journal(_settings(address, "m")).opened() as journal:
         journal.add(_record("a"))
     monkeypatch.setenv("SHARPEN_CACHE", str(tmp_path / "two"))
-    with open_journal(address, "m").opened() as journal:
+    with open_journal(_settings(address, "m")).opened() as journal:
         assert journal.get("a") == _record("a")
         journal.add(_record("b"))
     assert len(storage.read_bytes(journal.remote).splitlines()) == 2
-    assert open_journal(address, "other").remote != journal.remote
+    assert open_journal(_settings(address, "other")).remote != journal.remote

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from sharpen.errors import InputError, StepFailed
-from sharpen.generation.asking import local_server
 from sharpen.generation.settings import GenerationSettings
 from sharpen.http_api import ApiError
 from sharpen.http_api.json_api import request
+from sharpen.language_model import local_server
 
 _SERVER = """
 import http.server, os, sys
@@ -56,7 +56,7 @@ def _settings(model: Path | str) -> GenerationSettings:
 @pytest.mark.usefixtures("installed")
 def test_server_lives_as_long_as_the_block(gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    with local_server.local_endpoint(_settings(gguf)) as address:
+    with local_server.local_endpoint(_settings(gguf), 2400) as address:
         answer = request("GET", f"{address}/models", seconds=5).decode()
     assert "--model" in answer and "--n_ctx" in answer and answer.endswith("False")
     with pytest.raises(ApiError):
@@ -69,7 +69,7 @@ def test_server_that_ends_says_why(gguf: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("BROKEN", "1")
     with (
         pytest.raises(StepFailed, match="exit code 1: error: the model does not fit"),
-        local_server.local_endpoint(_settings(gguf)),
+        local_server.local_endpoint(_settings(gguf), 2400),
     ):
         pass
 
@@ -83,11 +83,11 @@ def test_what_is_missing_is_named(gguf: Path, tmp_path: Path, find_nothing: Call
         ("python-package:no_such_package/x.gguf", "pip install no-such-package"),
     ):
         with pytest.raises(InputError, match=reason):
-            local_server.model_file(str(model))
+            local_server.model_file(str(model), "generation.model")
     find_nothing()
     with (
         pytest.raises(InputError, match=r"pip install 'sharpen\[generation\]'"),
-        local_server.local_endpoint(_settings(gguf)),
+        local_server.local_endpoint(_settings(gguf), 2400),
     ):
         pass
 

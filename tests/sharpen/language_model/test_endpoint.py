@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from sharpen.errors import InputError, StepFailed
-from sharpen.generation.asking.endpoint import Endpoint
 from sharpen.generation.prompting.answers import parse_answer
 from sharpen.generation.prompting.prompt import Source, make_request
 from sharpen.generation.settings import KEY_VARIABLE, GenerationSettings
 from sharpen.http_api import parse_refusal
+from sharpen.language_model.endpoint import Endpoint
 from tests.sharpen.generation.language_model import LanguageModel, Reply, completion
 
 Make = Callable[..., GenerationSettings]
@@ -133,3 +133,34 @@ def test_lies_are_no_answers_and_are_counted(model: LanguageModel, settings: Mak
     record = _ask(model, settings())
     assert (record.status, record.content, record.estimated) == ("answered", None, True)
     assert record.input_tokens > 100
+
+
+@pytest.mark.parametrize("refused", [(), ("logprobs",), ("logprobs", "response_format")])
+def test_probabilities_are_asked_for_where_the_endpoint_gives_them(
+    model: LanguageModel, settings: Make, refused: tuple[str, ...]
+) -> None:
+    def behave(body: dict[str, Any], number: int) -> Reply:
+        if named := [name for name in refused if name in body]:
+            return Reply({"error": {"message": f"unknown field {named[0]}"}}, 400)
+        answer = completion({"queries": []})
+        if "logprobs" in body:
+            likeliest = [{"token": "{", "logprob": -0.1}, {"token": "a", "logprob": 0.2}]
+            answer["choices"][0]["logprobs"] = {"content": [{"token": "{", "logprob": -0.1, "top_logprobs": likeliest}]}
+        return Reply(answer)
+
+    model.behave = behave
+    checked = settings()
+    endpoint = Endpoint(model.url, checked, logprobs=True)
+    request = make_request([Source(0, "p", "T", "Fish live in rivers.")], ("question",), [], checked)
+    record = endpoint.ask(request)
+    # what is no log probability is no news
+    assert record.tokens == (None if refused else [("{", {"{": -0.1})])
+    assert ("response_format" in model.bodies[-1]) == ("response_format" not in refused)
+
+
+@pytest.mark.parametrize("content", [3, [3], [{"token": "a"}], [{"token": "a", "top_logprobs": [{"token": "a"}]}]])
+def test_probabilities_that_are_none_are_ignored(model: LanguageModel, settings: Make, content: Any) -> None:
+    answer = completion({"queries": []})
+    answer["choices"][0]["logprobs"] = {"content": content}
+    model.behave = lambda body, number: Reply(answer)
+    assert _ask(model, settings()).tokens is None

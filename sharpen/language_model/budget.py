@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field
 
-from sharpen.generation.asking.journal import Record
-from sharpen.generation.prompting.prompt import PromptRequest
-from sharpen.generation.settings import GenerationSettings
+from sharpen.language_model.journal import Record
+from sharpen.language_model.request import ChatRequest
+from sharpen.language_model.settings import LanguageModelSettings
 
 # A token of English is about four characters, of other languages and code fewer: rather too many than too few.
 CHARACTERS_A_TOKEN = 2.5
@@ -20,7 +20,7 @@ def estimated_tokens(characters: int) -> int:
 
 @dataclass
 class Budget:
-    """What the queries cost, answers of earlier runs that are used again included; safe between threads.
+    """What the answers cost, answers of earlier runs that are used again included; safe between threads.
 
     Every request reserves the most that it may cost before it is made, so that the budget is not exceeded by what is
     under way.
@@ -30,7 +30,7 @@ class Budget:
         estimated: answers whose tokens the endpoint did not count.
     """
 
-    settings: GenerationSettings
+    settings: LanguageModelSettings
     input_tokens: int = 0
     output_tokens: int = 0
     estimated: int = 0
@@ -45,7 +45,7 @@ class Budget:
     def _price(self, given: int, written: int) -> float:
         return (given * self.settings.input_price + written * self.settings.output_price) / 1e6
 
-    def reserve(self, request: PromptRequest) -> bool:
+    def reserve(self, request: ChatRequest) -> bool:
         """Whether the request fits into the budget; if so, what it may cost is set aside until `spend` or `release`.
 
         Where it fits only if those under way cost less than they may, this waits for them.
@@ -66,7 +66,7 @@ class Budget:
         within = limit is None or given + written <= limit
         return within and (money is None or self._price(given, written) <= money)
 
-    def release(self, request: PromptRequest) -> None:
+    def release(self, request: ChatRequest) -> None:
         """Give back what was set aside for a request that came to nothing."""
         with self._changed:
             self._reserved.pop(request.key, None)

@@ -1,1 +1,0 @@
-"""Requests to an endpoint: concurrent, repeated, within a budget, never the same one twice."""

@@ -15,7 +15,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sharpen.api.comparison import compare
     from sharpen.api.generation import generate_queries
-    from sharpen.api.results import Evaluation, FinetunedModel, GeneratedQueries, Index, Negatives, PretrainedModel
+    from sharpen.api.merging import merge_models
+    from sharpen.api.results import (
+        Evaluation,
+        FinetunedModel,
+        GeneratedQueries,
+        Index,
+        MergedModel,
+        Negatives,
+        PretrainedModel,
+    )
     from sharpen.api.search import build_index, embed, load_model, search
     from sharpen.api.training import evaluate, finetune, load_dataset, mine_hard_negatives, pretrain
     from sharpen.console import enable_logging
@@ -25,6 +34,7 @@ if TYPE_CHECKING:
     from sharpen.evaluation.settings import EvaluationSettings
     from sharpen.generation.settings import GenerationSettings
     from sharpen.index.settings import IndexSettings
+    from sharpen.merging.settings import MergingSettings
     from sharpen.mining.settings import MiningSettings
     from sharpen.models.bi_encoder import BiEncoderModel
     from sharpen.models.encoder import Encoder
@@ -43,6 +53,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "sharpen.api.comparison": ("compare",),
     "sharpen.api.generation": ("generate_queries",),
+    "sharpen.api.merging": ("merge_models",),
     "sharpen.api.search": ("build_index", "embed", "load_model", "search"),
     "sharpen.api.training": ("evaluate", "finetune", "load_dataset", "mine_hard_negatives", "pretrain"),
     "sharpen.console": ("enable_logging",),
@@ -52,6 +63,7 @@ _MODULES = {
     "sharpen.evaluation.settings": ("EvaluationSettings",),
     "sharpen.generation.settings": ("GenerationSettings",),
     "sharpen.index.settings": ("IndexSettings",),
+    "sharpen.merging.settings": ("MergingSettings",),
     "sharpen.mining.settings": ("MiningSettings",),
     "sharpen.pretraining.settings": ("PretrainingSettings",),
     "sharpen.models.bi_encoder": ("BiEncoderModel",),
@@ -61,6 +73,7 @@ _MODULES = {
         "FinetunedModel",
         "GeneratedQueries",
         "Index",
+        "MergedModel",
         "Negatives",
         "PretrainedModel",
     ),
@@ -91,6 +104,8 @@ __all__ = [
     "Index",
     "IndexSettings",
     "InputError",
+    "MergedModel",
+    "MergingSettings",
     "MiningSettings",
     "ModelArguments",
     "Negatives",
@@ -109,6 +124,7 @@ __all__ = [
     "generate_queries",
     "load_dataset",
     "load_model",
+    "merge_models",
     "mine_hard_negatives",
     "pretrain",
     "search",

@@ -103,6 +103,11 @@ class PretrainedModel(FinetunedModel):
 
 
 @dataclass(frozen=True)
+class MergedModel(FinetunedModel):
+    """A model whose weights are a sum of those of others; ``training`` is its merging.json."""
+
+
+@dataclass(frozen=True)
 class Evaluation(Result):
     """How good a model is on a split.
 

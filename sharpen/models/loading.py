@@ -67,7 +67,20 @@ def embedding_size(folder: Path, source: str) -> int:
         return AutoConfig.from_pretrained(folder, trust_remote_code=False).hidden_size
 
 
-def _load(folder: Path, implementation: str) -> Any:
+def weight_names(folder: Path, source: str) -> list[str]:
+    """Names of the weights that embeddings of a transformers folder depend on, as `load_transformer` saves them.
+
+    Raises:
+        InputError: as `load_transformer`, as far as the configuration says it.
+    """
+    model_check.check_transformer(source, folder)
+    with readable(source), torch.device("meta"):
+        config, options = _configuration(folder)
+        return list(AutoModel.from_config(config, trust_remote_code=False, **options).state_dict())
+
+
+def _configuration(folder: Path) -> tuple[Any, dict[str, Any]]:
+    """The configuration of a transformer, and what its class is made with."""
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     if config.is_encoder_decoder:
         raise ValueError(f"{config.model_type} is an encoder with a decoder; use one of the two alone")
@@ -79,6 +92,11 @@ def _load(folder: Path, implementation: str) -> Any:
     if kind is not None and "add_pooling_layer" in inspect.signature(kind.__init__).parameters:
         # The pooler's weights are never used by an embedding: they would be trained by nothing.
         options["add_pooling_layer"] = False
+    return config, options
+
+
+def _load(folder: Path, implementation: str) -> Any:
+    config, options = _configuration(folder)
     with quiet():
         model, found = AutoModel.from_pretrained(
             folder,

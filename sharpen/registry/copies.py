@@ -15,7 +15,7 @@ from sharpen.store import local_store, storage
 GIT_ATTRIBUTES = "".join(
     f"*.{kind} filter=lfs diff=lfs merge=lfs -text\n" for kind in ("safetensors", "bin", "model", "onnx")
 )
-INTERNAL = (PROVENANCE, "training.json")
+INTERNAL = (PROVENANCE, "training.json", "merging.json")
 
 
 def pull(root: str, name: str, version: str, target: Path) -> Path:

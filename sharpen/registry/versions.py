@@ -27,7 +27,7 @@ from sharpen.store import storage
 
 PROVENANCE = "provenance.json"
 # What tells of a model's making, not of its embeddings: two runs that make the same weights make the same model.
-_TOLD_ABOUT = ("README.md", "training.json", PROVENANCE)
+_TOLD_ABOUT = ("README.md", "training.json", "merging.json", PROVENANCE)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What a version was made of: data, parents, code, settings and figures, from its provenance.json and training.json."""
+"""What a version was made of: data, parents, code, settings and figures, from the files in its folder that say it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sharpen.registry import registry
 from sharpen.registry.versions import PROVENANCE, Version
 from sharpen.store import storage
 
-TRAINING = "training.json"
+TRAINING, MERGING = "training.json", "merging.json"
 
 
 @dataclass(frozen=True)
@@ -19,12 +19,13 @@ class Lineage:
 
     Attributes:
         version: number, address, content, run, time and metrics.
-        parents: what -> address: ``model`` that training started from, ``data``, ``negatives``, ``evaluation``, and
-            the models that it was compared with, as ``compared with base``.
+        parents: what -> address: ``model`` that training started from, ``data``, ``negatives``, ``evaluation``, of a
+            merged model those that it was merged from, as ``merged 0.4 x base``, and the models that it was compared
+            with, as ``compared with base``.
         data_fingerprint: of the training data.
         code_version: of Sharpen.
         counts: queries, passages and pairs that it was trained with.
-        settings: group -> name -> value: ``training``, ``encoder`` and ``promotion``.
+        settings: group -> name -> value: ``training``, ``encoder``, ``merging`` and ``promotion``.
         verdict, reasons: the gate's.
     """
 
@@ -51,19 +52,21 @@ def read_lineage(root: str, name: str, version: str) -> Lineage:
     entry = registry.show(root, name, version)
     made = _object(entry.address, PROVENANCE)
     names = {file["name"] for file in storage.read_manifest(entry.address).files}
-    training = _object(entry.address, TRAINING) if TRAINING in names else {}
+    training, merging = (_object(entry.address, file) if file in names else {} for file in (TRAINING, MERGING))
     compared = made.get("comparison", {})
     parents = {
         "model": training.get("base_model"),
         "data": training.get("data"),
         "negatives": training.get("negatives"),
         "evaluation": made.get("evaluation"),
+        **_merged(merging.get("models", [])),
         **{f"compared with {other}": reference.get("model") for other, reference in compared.items()},
     }
     gate = made.get("gate", {})
     groups = {
         "training": training.get("settings"),
         "encoder": training.get("encoder"),
+        "merging": {name: merging[name] for name in ("method", "weight", "reason") if name in merging},
         "promotion": made.get("settings"),
     }
     return Lineage(
@@ -76,6 +79,16 @@ def read_lineage(root: str, name: str, version: str) -> Lineage:
         str(gate.get("verdict", "")),
         [str(reason) for reason in gate.get("reasons", [])],
     )
+
+
+def _merged(models: list[dict[str, Any]]) -> dict[str, Any]:
+    """``merged 0.4 x base`` -> address; of several with one role each has its number."""
+    roles = [str(model["role"]) for model in models]
+    found = {}
+    for number, (role, model) in enumerate(zip(roles, models, strict=True)):
+        which = f"{role} {1 + roles[:number].count(role)}" if roles.count(role) > 1 else role
+        found[f"merged {model['coefficient']:.4g} x {which}"] = model["address"]
+    return found
 
 
 def _object(folder: str, file: str) -> dict[str, Any]:

@@ -15,7 +15,15 @@ from typing import Any
 from sharpen.errors import StepFailed
 from sharpen.store import storage
 
-NAMING = ("provenance.json", "training.json", "facts.json", "comparison.json", "report.json", "manifest.json")
+NAMING = (
+    "provenance.json",
+    "training.json",
+    "merging.json",
+    "facts.json",
+    "comparison.json",
+    "report.json",
+    "manifest.json",
+)
 """Files of finished folders that name others, besides the marker's facts."""
 
 

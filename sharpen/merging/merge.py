@@ -1,0 +1,233 @@
+"""Merging: models of one architecture -> one model, whose weights are a weighted sum of theirs."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from sharpen.errors import InputError
+from sharpen.evaluation.settings import EvaluationSettings
+from sharpen.merging import model_card
+from sharpen.merging.search import SearchData, choose, table_of
+from sharpen.merging.settings import MergingSettings
+from sharpen.merging.sources import Source, check_compatible
+from sharpen.merging.weights import WeightFiles, check_same, write_merged
+from sharpen.models import architecture, loading, model_check, model_hub
+from sharpen.progress import progress
+from sharpen.run_context import run_id
+from sharpen.settings import EncoderSettings
+from sharpen.store import local_store, storage
+from sharpen.version import code_version
+
+logger = logging.getLogger(__name__)
+
+FACTS = "merging.json"
+# What a merged model takes of the first tuned one besides its weights.
+_TAKEN = {".json", ".txt", ".model", ".codes", ".md"}
+_NOT_TAKEN = {storage.MARKER, FACTS, "provenance.json"}
+
+
+def merge(
+    tuned: Sequence[str],
+    output: str,
+    settings: MergingSettings,
+    *,
+    base: str = "",
+    data: str = "",
+    evaluation: EvaluationSettings | None = None,
+    encoder: EncoderSettings | None = None,
+) -> dict[str, Any]:
+    """Merge models and write the result as a finished folder, which is used as the first tuned one.
+
+    Args:
+        tuned: addresses of tuned models.
+        output: address of the new model.
+        settings: how; without weights, except for an average, one is searched.
+        base: address of the model that they were tuned from; an average needs none.
+        data: address of the data set whose dev queries a search measures; its test queries are not looked at.
+        evaluation: metric and guard set of a search.
+        encoder: how embeddings of a search are computed.
+
+    Returns:
+        What was written to ``merging.json``.
+
+    Raises:
+        InputError: models that do not fit together, no base, no data for a search, or a wrong number of weights.
+        StepFailed: an embedding of a merged model is no number.
+    """
+    started = time.monotonic()
+    _check(tuned, settings, base, data)
+    storage.check_access(output, write=True)
+    searched = (
+        SearchData.read(data, settings, evaluation or EvaluationSettings.checked({})) if settings.searches else None
+    )
+    with TemporaryDirectory(prefix="sharpen-") as scratch:
+        mixture = Mixture.open(tuned, base if settings.method != "average" else "", Path(scratch))
+        facts = mixture.facts() | {"method": settings.method, "settings": settings.model_dump(mode="json")}
+        facts |= {"data": data, "code_version": code_version(), "run": run_id()}
+        table, weight, reason = [], None, "as set"
+        if searched is not None:
+            metric = searched.settings.primary_metric
+            table = _measured(mixture, searched, settings, encoder or EncoderSettings.checked({}), Path(scratch))
+            weight, reason = choose(table, settings, metric)
+            facts |= {"metric": metric, "guard": searched.guard.facts}
+            facts["notes"] += [searched.note] if searched.note else []
+        coefficients = mixture.coefficients(settings, weight)
+        facts |= {"searched": table, "weight": weight, "reason": reason}
+        for model, coefficient in zip(facts["models"], coefficients, strict=True):
+            model["coefficient"] = coefficient
+        logger.info(f"merging: {reason}; {', '.join(model_card.terms(facts))}")
+        summary = {"method": settings.method, "base_model": base, "weight": weight}
+        rows = {"weights": sum(map(len, mixture.names.values()))}
+        with storage.publish(output, producer="merging", run_id=facts["run"], rows=rows, facts=summary) as folder:
+            mixture.write(folder, coefficients)
+            facts["seconds"] = time.monotonic() - started
+            (folder / FACTS).write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            model_card.write(folder, facts)
+    logger.info(f"merging: model written to {output}")
+    return facts
+
+
+def _check(tuned: Sequence[str], settings: MergingSettings, base: str, data: str) -> None:
+    faults = []
+    if not tuned or (settings.method == "average" and len(tuned) < 2):
+        faults.append(f"merging: {settings.method} needs {'two tuned models' if tuned else 'a tuned model'} or more")
+    if settings.method == "interpolation" and len(tuned) > 1:
+        faults.append("merging.method: interpolation has one tuned model; set average or task_arithmetic")
+    if settings.method != "average" and not base:
+        faults.append(f"merging: {settings.method} needs the base model that the others were tuned from; name it")
+    if settings.weights and len(settings.weights) != len(tuned):
+        faults.append(f"merging.weights: {len(settings.weights)} for {len(tuned)} tuned models; give one for each")
+    if settings.searches and not data:
+        faults.append("merging: to find a weight, name data with dev queries; or set merging.weights")
+    if faults:
+        raise InputError(faults)
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Models that fit together.
+
+    Attributes:
+        base: where it takes part.
+        tuned: the others; the first decides how the merged model is used.
+        names: kind of text -> names of the weights of its tower.
+        weights: kind of text -> the weight files of base, if there is one, and tuned models.
+        notes: sentences for the user.
+    """
+
+    base: Source | None
+    tuned: list[Source]
+    names: Mapping[str, list[str]]
+    weights: Mapping[str, list[WeightFiles]]
+    notes: list[str]
+
+    @classmethod
+    def open(cls, tuned: Sequence[str], base: str, scratch: Path) -> Mixture:
+        """Read and check models; `tuned` and `base` as for `merge`, and a `scratch` folder.
+
+        Raises:
+            InputError: as `merge`.
+        """
+        sources = [Source.open(address) for address in tuned]
+        start = Source.open(base) if base else None
+        notes = check_compatible(start, sources)
+        names, weights = {}, {}
+        for kind in sources[0].towers:
+            names[kind] = loading.weight_names(sources[0].tower(kind), sources[0].address)
+            opened = [one.weights(kind, names[kind], scratch) for one in [*([start] if start else []), *sources]]
+            # what is written is called as in the tuned model
+            check_same(names[kind], [*opened[-len(sources) :], *opened[: -len(sources)]])
+            weights[kind] = opened
+        return cls(start, sources, names, weights, notes)
+
+    def facts(self) -> dict[str, Any]:
+        """What is merged."""
+        named = [*([("base", self.base)] if self.base else []), *(("tuned", one) for one in self.tuned)]
+        return {
+            "models": [
+                {"role": role, "address": one.address, "weights_sha256": _hashes(one)} for role, one in named if one
+            ],
+            "usages": {one.address: one.usage for _, one in named if one},
+            "notes": list(self.notes),
+        }
+
+    def coefficients(self, settings: MergingSettings, weight: float | None = None) -> list[float]:
+        """Of base, if there is one, and tuned models.
+
+        Args:
+            settings: the method, and its weights.
+            weight: the one of all tuned models; None: those of the settings.
+        """
+        count = len(self.tuned)
+        if settings.method == "average":
+            given = settings.weights or (1.0,) * count
+            return [value / sum(given) for value in given]
+        given = settings.weights if weight is None else (weight,) * count
+        return [1 - sum(given), *given]
+
+    def write(self, folder: Path, coefficients: Sequence[float]) -> None:
+        """Write a model: the first tuned one's files, other weights.
+
+        Args:
+            folder: where to.
+            coefficients: as `coefficients` gives them.
+        """
+        first = self.tuned[0]
+        for name, path in model_hub.files_of(first.folder).items():
+            if path.suffix in _TAKEN and name not in _NOT_TAKEN and not name.endswith(model_check.INDEX):
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, folder / name)
+        towers = architecture.read_architecture(first.folder).towers
+        total = sum(map(len, self.names.values()))
+        with progress("Merging", total, "weights") as reporter:
+            for kind, names in self.names.items():
+                target = folder / towers[kind]
+                write_merged(target / model_check.WEIGHTS, names, self.weights[kind], coefficients, reporter.advance)
+                _say_float32(target / "config.json")
+
+
+def _measured(
+    mixture: Mixture, searched: SearchData, settings: MergingSettings, encoder: EncoderSettings, scratch: Path
+) -> list[dict[str, Any]]:
+    """`table_of` all weights that are tried; a merged model lies in `scratch` while it is measured.
+
+    Args:
+        mixture: of the models.
+        searched: what they are measured on.
+        settings, encoder: as for `merge`.
+        scratch: a folder.
+    """
+    figures = {}
+    with progress("Trying weights", len(settings.search_weights), "models") as reporter:
+        for weight in settings.search_weights:
+            folder = scratch / f"weight-{weight:g}"
+            folder.mkdir()
+            mixture.write(folder, mixture.coefficients(settings, weight))
+            figures[weight] = searched.figures(str(folder), encoder)
+            shutil.rmtree(folder)
+            found = figures[weight]
+            reporter.advance(1, f"weight {weight:g}: dev {found['dev'].mean():.4f}, guard {found['guard'].mean():.4f}")
+    return table_of(figures, searched)
+
+
+def _hashes(source: Source) -> list[str]:
+    """SHA-256 (hex) of each weight file of a model."""
+    names = {kind: model_check.weight_files(source.address, folder) for kind, folder in source.towers.items()}
+    return [local_store.sha256_of(source.towers[kind] / name) for kind, found in names.items() for name in found]
+
+
+def _say_float32(config: Path) -> None:
+    """Name the type of the written weights in a configuration, where it names another."""
+    values = json.loads(config.read_text(encoding="utf-8"))
+    wrong = [name for name in ("dtype", "torch_dtype") if values.get(name) not in (None, "float32")]
+    if wrong:
+        values |= dict.fromkeys(wrong, "float32")
+        config.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,72 @@
+"""What was merged and why so: merging.json as one HTML page, with gain against forgetting by weight. Needs no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sharpen.models.model_usage import usage_rows
+from sharpen.progress import clock
+from sharpen.reports import charts
+from sharpen.reports.charts import Figure, Series
+from sharpen.reports.formatting import flat, interval, label, number, signed
+from sharpen.reports.html_page import templates
+
+TITLES = {"interpolation": "Interpolation", "average": "Average", "task_arithmetic": "Task arithmetic"}
+
+
+def render_page(facts: Mapping[str, Any]) -> str:
+    """The page for the contents of merging.json."""
+    table, models = facts["searched"], facts["models"]
+    usages = {f"{model['role']} {model['address']}": facts["usages"][model["address"]] for model in models}
+    return (
+        templates(Path(__file__).parent)
+        .get_template("page.html.j2")
+        .render(
+            facts=facts,
+            title=TITLES[facts["method"]],
+            took=clock(facts["seconds"]),
+            models=[(model["address"], [model["role"], f"{model['coefficient']:.4g}"]) for model in models],
+            figures=gain_and_forgetting(table, label(facts["metric"])) if table else [],
+            metric=label(facts["metric"]) if table else "",
+            weights=[(_weight(row, facts), _cells(row)) for row in table],
+            usages=(list(usages), usage_rows(usages)),
+            settings=flat(facts["settings"]),
+        )
+    )
+
+
+def gain_and_forgetting(table: Sequence[Mapping[str, Any]], metric: str) -> list[Figure]:
+    """Gain on dev and change on the guard set by weight, and one against the other."""
+    lines = [
+        Series("guard set", "base", [(row["weight"], row["guard"]["difference"]) for row in table]),
+        Series("dev", "tuned", [(row["weight"], row["dev"]["difference"]) for row in table]),
+    ]
+    by_weight = charts.line_chart(
+        f"Change of {metric} by weight", lines, text=lambda value: signed(value, 2), end_text=signed, dots=True
+    )
+    path = [(row["guard"]["difference"], row["dev"]["difference"]) for row in table]
+    against = charts.line_chart(
+        f"Gain of {metric} on dev against its change on the guard set, a point for each weight",
+        [Series("weights", "tuned", path)],
+        text=lambda value: signed(value, 2),
+        named_ends=False,
+        dots=True,
+    )
+    return [
+        Figure("Gain and forgetting by weight", f"{metric} less that of weight 0", by_weight),
+        Figure("Gain against forgetting", "up: gain on dev; right: change on the guard set", against),
+    ]
+
+
+def _weight(row: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
+    return f"{row['weight']:g}{' (taken)' if row['weight'] == facts['weight'] else ''}"
+
+
+def _cells(row: Mapping[str, Any]) -> list[str]:
+    cells = []
+    for part in ("dev", "guard"):
+        found = row[part]
+        cells += [number(found["candidate"]), signed(found["difference"]), interval(found["ci_low"], found["ci_high"])]
+    return cells

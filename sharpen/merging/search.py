@@ -1,0 +1,144 @@
+"""Which weight: each is measured on dev and guard set, never on test, and one is chosen by a rule."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from sharpen.data.readers import read_dataset
+from sharpen.embeddings import LazyEncoder
+from sharpen.errors import InputError
+from sharpen.evaluation.analysis.guard import GuardSet, open_guard
+from sharpen.evaluation.analysis.names import GENERAL
+from sharpen.evaluation.dev import DEV
+from sharpen.evaluation.model_settings import resolve_usage
+from sharpen.evaluation.retrieval import score, search
+from sharpen.evaluation.settings import EvaluationSettings
+from sharpen.evaluation.significance import paired
+from sharpen.evaluation.split import EvaluationSplit, select_split
+from sharpen.merging.settings import MergingSettings
+from sharpen.reports.formatting import label, number, signed
+from sharpen.settings import EncoderSettings
+from sharpen.training.dev_score import DevSet
+
+DEV_SET, GUARD_SET = "dev", "guard"
+
+
+@dataclass(frozen=True)
+class SearchData:
+    """What weights are measured on.
+
+    Attributes:
+        dev: the dev queries and the passages that they are searched in.
+        guard: the guard set.
+        settings: how is measured; a guard set is among them.
+        note: a sentence where not the whole corpus is searched; else empty.
+    """
+
+    dev: EvaluationSplit
+    guard: GuardSet
+    settings: EvaluationSettings
+    note: str
+
+    @classmethod
+    def read(cls, data: str, merging: MergingSettings, settings: EvaluationSettings) -> SearchData:
+        """Read dev and guard set.
+
+        Args:
+            data: address of the data set.
+            merging: how many passages are searched.
+            settings: metric and guard set; where they name none, the sample that comes with Sharpen.
+
+        Raises:
+            InputError: there is no such data, or no dev query with a relevant passage.
+        """
+        dataset = read_dataset(data, DEV)
+        if not dataset.qrels_of(DEV):
+            raise InputError(
+                f"{data}: has no dev queries, by which a weight could be found; set merging.weights, or data.dev_share"
+            )
+        if not settings.guard_data:
+            settings = settings.model_copy(update={"guard_data": GENERAL})
+        guard = open_guard(settings)
+        assert guard is not None
+        cut = DevSet.cut(dataset, merging.search_passages, settings.seed)
+        dev = select_split(cut.data, DEV, data, settings.relevance_level)
+        note = f"while weights are tried, {cut.note}" if cut.note else ""
+        return cls(dev, guard, settings, note)
+
+    def figures(self, model: str, encoder: EncoderSettings) -> dict[str, np.ndarray]:
+        """``dev`` and ``guard`` -> the primary metric of each query of a model that is used as its folder says.
+
+        Args:
+            model: its address.
+            encoder: how embeddings are computed; they are not stored, for nobody asks for them again.
+
+        Raises:
+            StepFailed: an embedding is no number.
+        """
+        usage = resolve_usage(model, encoder.model_copy(update={"vector_cache": "off"}))
+        loaded: LazyEncoder | None = None
+        found = {}
+        for name, split in ((DEV_SET, self.dev), (GUARD_SET, self.guard.split)):
+            opened, instructions = usage.load(model, split)
+            # one loading serves both where their prompts are the same
+            loaded = loaded if loaded is not None and loaded.settings == opened.settings else opened
+            rankings, *_ = search(loaded, split, self.settings, instructions)
+            found[name] = score(split, rankings, self.settings)[self.settings.primary_metric]
+        return found
+
+
+def table_of(figures: Mapping[float, Mapping[str, np.ndarray]], data: SearchData) -> list[dict[str, Any]]:
+    """What each weight gains on dev and loses on the guard set, against weight 0.
+
+    Args:
+        figures: weight -> what `SearchData.figures` gave; 0 is among them.
+        data: what was measured.
+
+    Returns:
+        ``{"weight", "dev": figures, "guard": figures}`` by ascending weight, figures as in comparison.json
+        (``reference`` is that of weight 0, ``candidate``, ``difference``, ``ci_low``, ``ci_high``, ``p_value`` ...).
+    """
+    settings, rows = data.settings, []
+    groups = {DEV_SET: data.dev.groups, GUARD_SET: data.guard.split.groups}
+    for weight in sorted(figures):
+        row: dict[str, Any] = {"weight": weight}
+        for name in (DEV_SET, GUARD_SET):
+            (compared,) = paired(
+                figures[0.0][name][:, None],
+                figures[weight][name][:, None],
+                groups[name],
+                resamples=settings.resamples,
+                confidence_level=settings.confidence_level,
+                seed=settings.seed,
+            )
+            row[name] = asdict(compared)
+        rows.append(row)
+    return rows
+
+
+def choose(table: Sequence[Mapping[str, Any]], settings: MergingSettings, metric: str) -> tuple[float, str]:
+    """The weight that the rule takes, and why, in a sentence; of equal ones the largest.
+
+    Args:
+        table: of `table_of`.
+        settings: the rule.
+        metric: that was measured.
+    """
+    mean = {row["weight"]: (row[DEV_SET]["candidate"] + row[GUARD_SET]["candidate"]) / 2 for row in table}
+    dev = {row["weight"]: row[DEV_SET]["candidate"] for row in table}
+    loss = {row["weight"]: -row[GUARD_SET]["difference"] for row in table}
+    if settings.rule == "mean":
+        chosen = max(mean, key=lambda weight: (mean[weight], weight))
+        why = f"the best mean of dev and guard set ({number(mean[chosen])} {label(metric)})"
+    else:
+        allowed = [weight for weight in dev if loss[weight] <= settings.max_guard_loss + 1e-12]
+        chosen = max(allowed, key=lambda weight: (dev[weight], weight))
+        why = (
+            f"the best {label(metric)} on dev ({number(dev[chosen])}) of the {len(allowed)} of {len(dev)} weights that "
+            f"lose at most {number(settings.max_guard_loss)} on the guard set ({signed(-loss[chosen])})"
+        )
+    return chosen, f"weight {chosen:g}: {why}"

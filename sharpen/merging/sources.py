@@ -1,0 +1,149 @@
+"""Models that are merged: their files, and whether they are of one kind."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+from transformers import AutoConfig, AutoTokenizer
+
+from sharpen.errors import InputError
+from sharpen.merging.weights import WeightFiles
+from sharpen.models import architecture, loading, model_config, model_hub, model_usage
+
+logger = logging.getLogger(__name__)
+
+# What of a configuration decides no embedding.
+_NO_PART = {"_name_or_path", "transformers_version", "dtype", "torch_dtype", "architectures", "use_cache"}
+_NO_PART |= {"id2label", "label2id", "gradient_checkpointing", "problem_type", "return_dict", "tie_word_embeddings"}
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model that is merged.
+
+    Attributes:
+        address: as the user named it.
+        folder: where its files are here.
+        towers: kind of text -> folder of its transformer.
+        usage: how it embeds texts, in the form of `model_usage`; what its folder does not say is not there.
+    """
+
+    address: str
+    folder: Path
+    towers: Mapping[str, Path]
+    usage: Mapping[str, Any]
+
+    @classmethod
+    def open(cls, address: str) -> Source:
+        """Bring a model here, and read what its folder says.
+
+        Raises:
+            InputError: there is none, or its files cannot be read.
+        """
+        folder = model_hub.resolve_model(address)
+        facts = architecture.read_architecture(folder)
+        towers = {kind: folder / path for kind, path in facts.towers.items()}
+        dimension = loading.embedding_size(towers["passage"], address)
+        return cls(address, folder, towers, _usage(address, facts, dimension))
+
+    def tower(self, kind: str) -> Path:
+        """The transformer of a kind of text; where one serves all, that one."""
+        return self.towers.get(kind, self.towers["passage"])
+
+    def weights(self, kind: str, names: Sequence[str], scratch: Path) -> WeightFiles:
+        """The weights of a tower under the names that Sharpen saves them by.
+
+        Args:
+            kind: of the tower.
+            names: that are needed.
+            scratch: folder for a copy of a model whose files call its weights otherwise, which is loaded whole.
+        """
+        found = WeightFiles.of_folder(self.address, self.tower(kind))
+        if set(names) <= found.files.keys():
+            return found
+        copy = Path(mkdtemp(dir=scratch))
+        with loading.quiet():
+            loading.load_transformer(self.tower(kind), self.address, ["sdpa", "eager"]).save_pretrained(copy)
+        return WeightFiles.of_folder(self.address, copy)
+
+
+def check_compatible(base: Source | None, tuned: Sequence[Source]) -> list[str]:
+    """Whether models can be merged: one architecture, one tokenizer, one pooling; tuned ones also in how they are used.
+
+    Args:
+        base: that they were tuned from; None: it takes no part.
+        tuned: the models; the merged one is used as the first of them.
+
+    Returns:
+        A sentence for each way in which the base is used otherwise than the tuned models.
+
+    Raises:
+        InputError: a line for each that does not fit the first.
+    """
+    first, faults, notes = tuned[0], [], []
+    for other in [*tuned[1:], *([base] if base else [])]:
+        same = f"{first.address} and {other.address}"
+        if other.towers.keys() != first.towers.keys() and other is not base:
+            faults.append(f"{same}: one has two towers and the other one; merge models of the same form")
+            continue
+        faults += [f"{same}: {line}" for kind in first.towers for line in _differences(first, other, kind)]
+        for name in model_usage.DECISIVE:
+            values = [one.usage.get(name) for one in (first, other)]
+            if None in values or values[0] == values[1]:
+                continue
+            differs = f"{name.replace('_', ' ')} {values[0]} and {values[1]}"
+            if other is base and name != "pooling":
+                notes.append(f"the base model is used otherwise ({differs}); the merged model as the tuned one")
+            else:
+                faults.append(f"{same}: {differs}; merge models that are used alike")
+    if faults:
+        raise InputError(faults)
+    return notes
+
+
+def _differences(first: Source, other: Source, kind: str) -> list[str]:
+    """What of two towers cannot be merged."""
+    configs, vocabularies = [], []
+    for source in (first, other):
+        with loading.readable(source.address):
+            folder = source.tower(kind)
+            configs.append(AutoConfig.from_pretrained(folder, trust_remote_code=False).to_dict())
+            vocabularies.append(AutoTokenizer.from_pretrained(folder, trust_remote_code=False).get_vocab())
+    one, two = configs
+    # what only one of two writers states is no difference
+    decisive = {name for name in one.keys() & two.keys() if name not in _NO_PART and "dropout" not in name}
+    differing = sorted(name for name in decisive if one[name] != two[name])
+    lines = [
+        f"{name} of their configurations is {one[name]} and {two[name]}; merge models that were tuned from one base"
+        for name in differing[:3]
+    ]
+    if vocabularies[0] != vocabularies[1]:
+        lines.append("their tokenizers have different vocabularies; merge models that share one")
+    return lines
+
+
+def _usage(address: str, facts: architecture.Architecture, dimension: int) -> dict[str, Any]:
+    """How a model of a `dimension` embeds texts, as far as its folder says."""
+    of_sharpen = model_config.read(address)
+    if of_sharpen is not None:
+        return {
+            "prompts": {"query": of_sharpen.query_prompt, "passage": of_sharpen.passage_prompt},
+            "query_prompts": of_sharpen.source_prompts,
+            "max_lengths": {"query": of_sharpen.query_max_len, "passage": of_sharpen.passage_max_len},
+            "pooling": of_sharpen.pooling,
+            "normalize": of_sharpen.normalize,
+            "dimension": of_sharpen.dimension,
+        }
+    if not facts.embedder:
+        return {"dimension": dimension}
+    return {
+        "prompts": {kind: facts.prompts.get(kind, "") for kind in ("query", "passage")},
+        "pooling": facts.pooling,
+        "normalize": facts.normalize,
+        "dimension": dimension,
+    }

@@ -1,0 +1,76 @@
+"""The weight that is found: measured as an evaluation measures, chosen by the rule, test never looked at."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+import sharpen
+from sharpen.data.dataset import DataSet
+from sharpen.errors import InputError
+from sharpen.merging.report import render_page
+from sharpen.merging.search import choose
+from sharpen.merging.settings import MergingSettings
+
+
+def row(weight: float, dev: float, guard: float) -> dict[str, Any]:
+    return {
+        "weight": weight,
+        "dev": {"candidate": dev, "difference": dev - 0.5},
+        "guard": {"candidate": guard, "difference": guard - 0.8},
+    }
+
+
+TABLE = [row(0, 0.5, 0.8), row(0.4, 0.6, 0.795), row(0.6, 0.6, 0.79), row(0.8, 0.68, 0.75), row(1, 0.69, 0.7)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "weight"),
+    [
+        ({}, 0.6),  # the best on dev that loses at most .01; of equal ones the larger
+        ({"max_guard_loss": 0.0}, 0),
+        ({"max_guard_loss": 0.05}, 0.8),
+        ({"max_guard_loss": 1}, 1),
+        ({"rule": "mean"}, 0.8),
+    ],
+)
+def test_the_rule(settings: dict[str, Any], weight: float) -> None:
+    chosen, why = choose(TABLE, MergingSettings.checked(settings), "ndcg_at_10")
+    assert chosen == weight and why.startswith(f"weight {weight:g}: the best ")
+
+
+@pytest.mark.model
+def test_figures_are_those_of_an_evaluation(
+    tiny_model: Path, tuned_from: Callable[..., Path], data: Path, tmp_path: Path
+) -> None:
+    tuned = tuned_from(tiny_model, 5)
+    measured = {"resamples": 100, "guard_data": "general"}
+    merged = sharpen.merge_models(tuned, base=tiny_model, data=data, search_weights="0.5", **measured)
+    facts = merged.training
+    assert [row["weight"] for row in facts["searched"]] == [0, 0.5, 1]
+    for weight, row in zip((0.0, 0.5), facts["searched"], strict=False):
+        sharpen.merge_models(tuned, base=tiny_model, weights=[weight], output=tmp_path / f"{weight}")
+        found = sharpen.evaluate(tmp_path / f"{weight}", data, split="dev", **measured)
+        assert row["dev"]["candidate"] == pytest.approx(found.metrics["ndcg_at_10"], abs=1e-9)
+        guard = json.loads((Path(found.folder) / "guard.json").read_text())
+        assert row["guard"]["candidate"] == pytest.approx(guard["metrics"]["ndcg_at_10"], abs=1e-9)
+    chosen = next(row for row in facts["searched"] if row["weight"] == facts["weight"])
+    assert facts["models"][1]["coefficient"] == facts["weight"] and chosen["dev"]["queries"] == 4
+    page = render_page(facts)
+    for text in ("Gain and forgetting by weight", "(taken)", "guard set general", "Test queries were not looked at"):
+        assert text in page
+    # of the test split nothing is needed: there is none in these data
+    assert "test" not in set(DataSet.load(data).qrels["split"])
+
+
+@pytest.mark.model
+def test_without_dev_queries_a_weight_is_refused_before_any_work(tiny_model: Path, data: Path) -> None:
+    rows = DataSet.load(data)
+    queries, qrels = (table.filter(pl.col("split") == "train") for table in (rows.queries, rows.qrels))
+    with pytest.raises(InputError, match=r"no dev queries.*set merging\.weights"):
+        sharpen.merge_models(tiny_model, base=tiny_model, data=DataSet(rows.corpus, queries, qrels))

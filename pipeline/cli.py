@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,6 +14,7 @@ from pipeline.cluster import commands
 from pipeline.cluster.options import Assignments, Config, LauncherImage
 from pipeline.cluster.schedule_commands import schedule
 from pipeline.doctor.command import doctor
+from pipeline.explanation.command import explain
 from pipeline.local.interruption import end_steps_when_interrupted
 from pipeline.models.commands import models
 from pipeline.models.gc_command import gc
@@ -31,6 +33,7 @@ app = typer.Typer(
 runs = typer.Typer(help="Finished runs, to compare them.", no_args_is_help=True)
 store = typer.Typer(help="The embedded S3 store of this folder.", no_args_is_help=True)
 app.command()(doctor)
+app.command()(explain)
 app.command()(gc)
 app.add_typer(models, name="models")
 app.add_typer(runs, name="runs")
@@ -59,7 +62,9 @@ def run(
         finished = local.run(settings, fresh=fresh, image=image, launcher_image=launcher_image)
         summary.show(finished, settings)
     if finished.verdict == "reject":
-        raise GateRejected(f"the gate did not promote the model: {'; '.join(finished.reasons)}")
+        where = f" --store {shlex.quote(settings.store)}" if settings.store else ""
+        why = f"likely causes: sharpen explain {finished.name}{where}"
+        raise GateRejected(f"the gate did not promote the model: {'; '.join(finished.reasons)}; {why}")
     if finished.verdict == "overtaken":
         raise Overtaken(f"the model was not promoted: {'; '.join(finished.reasons)}")
 
@@ -228,8 +233,6 @@ def down(
 @store.command()
 def env() -> None:
     """Print the variables that an S3 client needs for the store, as shell exports."""
-    import shlex
-
     from pipeline.local.run import WORK
     from pipeline.store.server import EmbeddedStore
 

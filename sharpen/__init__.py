@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sharpen.api.comparison import compare
+    from sharpen.api.diagnosis import explain
     from sharpen.api.generation import generate_queries
     from sharpen.api.merging import merge_models
     from sharpen.api.results import (
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "sharpen.api.comparison": ("compare",),
+    "sharpen.api.diagnosis": ("explain",),
     "sharpen.api.generation": ("generate_queries",),
     "sharpen.api.merging": ("merge_models",),
     "sharpen.api.search": ("build_index", "embed", "load_model", "search"),
@@ -120,6 +122,7 @@ __all__ = [
     "embed",
     "enable_logging",
     "evaluate",
+    "explain",
     "finetune",
     "generate_queries",
     "load_dataset",

@@ -35,6 +35,7 @@ def show_runs(records: Sequence[Record]) -> None:
     table = Table(box=None, pad_edge=False, padding=(0, 2))
     for column, justify in (
         ("model", "left"),
+        ("run", "left"),
         ("decided", "left"),
         ("verdict", "left"),
         ("metric", "left"),
@@ -50,7 +51,7 @@ def show_runs(records: Sequence[Record]) -> None:
         figures = [
             f"{record.dev[side]:.3f}" if side in record.dev else "" for side in ("base", "champion", "candidate")
         ]
-        row = (record.model, when, record.verdict, record.metric, *figures, settings)
+        row = (record.model, record.run_id, when, record.verdict, record.metric, *figures, settings)
         table.add_row(*map(printable, row))
     console.print(table)
     if any(not record.dev for record in records):

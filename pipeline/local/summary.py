@@ -11,6 +11,7 @@ from pathlib import Path
 from pipeline.local import run as local
 from pipeline.parameters import Settings
 from sharpen.progress import clock
+from sharpen.registry.gate import REJECT
 from sharpen.registry.last_run import SKIP
 from sharpen.registry.outcome import Outcome, measured_outcome, skipped_outcome
 from sharpen.terminal import plain_console
@@ -25,7 +26,9 @@ def show(run: local.LocalRun, settings: Settings) -> None:
     if ended.verdict == SKIP:
         commands.append("run ... --fresh")
     else:
-        commands.append("run --set train_data=YOUR.jsonl --set model_name=YOUR-NAME")
+        # what explains a refusal stays the last line
+        last = -1 if ended.verdict == REJECT else len(commands)
+        commands.insert(last, "run --set train_data=YOUR.jsonl --set model_name=YOUR-NAME")
     several = f", {rounds} rounds; the model is that of round {rounds}" if rounds > 1 and ended.gains else ""
     console.print(f"\nFinished in {clock(run.seconds)}{several}\n", style="bold")
     for line in ended.lines([f"{_program()} {command}" for command in commands]):

@@ -59,6 +59,7 @@ class Outcome:
         notes: how the figures are to be read: the score on dev, how worn the test set is.
         indexed: the promoted version gets a search index.
         logs: address of what the training pods wrote; empty where no pods trained.
+        run: the run's id; empty in outcomes of earlier versions.
         at: when it was known, UTC, ISO 8601.
     """
 
@@ -75,6 +76,7 @@ class Outcome:
     notes: list[str] = field(default_factory=list)
     indexed: bool = False
     logs: str = ""
+    run: str = ""
     at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
     @property
@@ -140,7 +142,8 @@ class Outcome:
             return [*search, f"models show {name}{where}", f"models pull {name} --to ./{name}{where}"]
         if self.verdict == SKIP:
             return [f"models show {name}{where}", f"{start} ... --set retraining.force=true"]
-        return [f"models show {name}{where}" if self.champion else f"models list{where}", "settings"]
+        look = f"models show {name}{where}" if self.champion else f"models list{where}"
+        return [look, "settings", *([f"explain {self.run or name}{where}"] if self.verdict == REJECT else [])]
 
     def save(self, root: str, run: str) -> None:
         """Keep it in the registry, where the exit task of the run finds it (`find_outcome`)."""
@@ -200,6 +203,7 @@ def measured_outcome(
         notes=_notes(measured, settings.metric, decisions.earlier(root, measured, settings)),
         indexed=indexed,
         logs=logs,
+        run=run,
     )
 
 

@@ -29,7 +29,7 @@ def statistics(working_set: WorkingSet, sources: Sources, report: ReadReport, le
 
     Returns:
         JSON-ready: fingerprint, passages, splits, inputs, queries_by_source, quarantine, dropped, leaks,
-        shared_positives_kept, notices, words, characters.
+        shared_positives_kept, notices, words, query_words_by_split, characters.
     """
     data = working_set.data
     bad = sum(report.counts.values())
@@ -59,6 +59,7 @@ def statistics(working_set: WorkingSet, sources: Sources, report: ReadReport, le
         "shared_positives_kept": leaks.shared,
         "notices": dict(sorted(report.notices.items())),
         "words": {"query": _words(data.queries["text"]), "passage": _words(data.corpus["text"])},
+        "query_words_by_split": {split: _words_of_split(data, split) for split in SPLITS},
         "characters": {"query": _characters(data.queries["text"]), "passage": _characters(data.corpus["text"])},
     }
 
@@ -85,6 +86,11 @@ def _words(texts: pl.Series) -> dict[str, float]:
     lengths = lengths if lengths.size else np.zeros(1, np.int64)
     shown = {f"p{percent}": float(lengths[ceil(percent / 100 * len(lengths)) - 1]) for percent in PERCENTILES}
     return {**shown, "mean": round(float(lengths.mean()), 2), "max": float(lengths[-1])}
+
+
+def _words_of_split(data: DataSet, split: str) -> dict[str, float]:
+    texts = data.queries.filter(pl.col("split") == split)["text"]
+    return {"queries": len(texts), **_words(texts)}
 
 
 def _characters(texts: pl.Series) -> dict[str, list[int]]:

@@ -55,6 +55,6 @@ def test_the_list_has_verdict_dev_and_differing_settings(tmp_path: Path, capsys:
     asked("runs", "list", "a", "--store", str(root))
     told = capsys.readouterr().out
     first, second = (line for line in told.splitlines() if line.startswith("a "))
-    assert first.split() == "a 2026-01-01 10:00 promote ndcg_at_10 0.400 0.512 training.max_steps=0".split()
+    assert first.split() == "a run-0 2026-01-01 10:00 promote ndcg_at_10 0.400 0.512 training.max_steps=0".split()
     assert "cannot tell" in second and "training.max_steps=1" in second
     assert "have no dev split" in told and "reject" not in told

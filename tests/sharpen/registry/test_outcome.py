@@ -106,6 +106,7 @@ def test_a_rejection_gives_its_reasons_and_the_champion_that_stays(
     assert any(line.startswith("  - nDCG@10 0.5000 (champion) -> 0.4000: gain -0.1000, less than") for line in lines)
     assert "Verdict: not promoted" in lines
     assert f"Model:  the champion stays {champion}" in lines
+    assert lines[-1].startswith("  sharpen explain second --store ")
 
 
 @on_a_disk

@@ -50,10 +50,18 @@ def with_languages(table: pl.DataFrame, key: str, most: int) -> pl.DataFrame:
 
 
 def language_mix(table: pl.DataFrame, most: int) -> dict[str, Any]:
-    """Of a table and a number as in `with_languages`: counted (texts looked at), of (all), and languages (code ->
-    texts, the most frequent first; empty: cannot be said)."""
-    counts = Counter(sorted(_looked_at(table, most)["language"]))
-    return {"counted": counts.total(), "of": table.height, "languages": dict(counts.most_common())}
+    """Of a table and a number as in `with_languages`: counted (texts looked at), of (all), languages (code -> texts,
+    the most frequent first; empty: cannot be said) and, where the texts have splits, by_split (split -> languages)."""
+    looked = _looked_at(table, most)
+    found = {"counted": looked.height, "of": table.height, "languages": _counted(looked["language"])}
+    if "split" in table.columns:
+        splits = sorted(set(looked["split"]))
+        found["by_split"] = {one: _counted(looked.filter(pl.col("split") == one)["language"]) for one in splits}
+    return found
+
+
+def _counted(codes: pl.Series) -> dict[str, int]:
+    return dict(Counter(sorted(codes)).most_common())
 
 
 def main_languages(mix: Mapping[str, Any]) -> dict[str, int]:

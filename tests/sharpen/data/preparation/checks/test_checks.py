@@ -57,7 +57,8 @@ def test_of_many_texts_a_sample_is_looked_at_with_those_of_test_first() -> None:
     found = with_languages(table(texts, split=split), "id", 100)
     assert found.filter(pl.col("language") == "de").height == 100
     assert set(found.filter(pl.col("split") == "test")["language"]) == {"de"}
-    assert language_mix(found, 100) == {"counted": 100, "of": 300, "languages": {"de": 100}}
+    by_split = {"test": {"de": 30}, "train": {"de": 70}}
+    assert language_mix(found, 100) == {"counted": 100, "of": 300, "languages": {"de": 100}, "by_split": by_split}
 
 
 def test_languages_that_hardly_any_text_has_are_not_the_main_ones() -> None:

@@ -1,0 +1,1 @@
+"""`sharpen explain`: which run, and what is printed of its causes."""

@@ -9,7 +9,7 @@ them too, so that Kubeflow's lineage knows what a model was made of. On a cluste
 pods of its own, which takes longer than most steps work; so what belongs together is one step, and conditions are few.
 
 With `pretraining.enabled` a step before mining trains the model on the corpus; mining and fine-tuning start from what
-comes out.
+comes out. With `merging.enabled` the last round's model is merged with the base model, and what comes out is evaluated.
 
 A run that would train with what the last finished run had is skipped by `plan`; where only the sources are others,
 data_prep counts the new examples and decides.
@@ -26,6 +26,7 @@ al. 2021, arXiv 2007.00808) would train for longer with every round and keep wha
 
 # No `from __future__ import annotations`: kfp reads the annotations as objects.
 
+from collections.abc import Mapping
 from functools import partial
 
 from kfp import dsl
@@ -38,6 +39,7 @@ from components.evaluation.component import evaluation, evaluation_before
 from components.finetuning.component import finetuning
 from components.hard_negatives.component import hard_negatives
 from components.indexing.component import indexing
+from components.merging.component import merging as merging_step
 from components.pretraining.component import pretraining as pretraining_step
 from components.promotion.component import promotion
 from components.query_generation.component import query_generation
@@ -53,7 +55,12 @@ Channels = dict[str, PipelineChannel]
 
 
 def make_pipeline(
-    rounds: int = 1, cluster: Settings | None = None, *, pretraining: bool = False, generation: bool = False
+    rounds: int = 1,
+    cluster: Settings | None = None,
+    *,
+    pretraining: bool = False,
+    generation: bool = False,
+    merging: bool = False,
 ) -> GraphComponent:
     """The pipeline with so many rounds of mining and fine-tuning.
 
@@ -63,15 +70,17 @@ def make_pipeline(
             machine.
         pretraining: whether there is a step of it before mining.
         generation: whether queries are written for documents before data preparation.
+        merging: whether the tuned model is merged with the base model before it is evaluated.
     """
     form = signature(cluster or Settings())
-    compiled = compiled_json(rounds, cluster, pretraining, generation)
+    optional = {"pretraining": pretraining, "generation": generation, "merging": merging}
+    compiled = compiled_json(rounds, cluster, **optional)
 
     def graph(*values: PipelineChannel) -> None:
         inputs = dict(zip(form.parameters, values, strict=True))
         ended = {name: inputs[name] for name in ("model_name", "store", "overrides")}
         with dsl.ExitHandler(finish(compiled=compiled, **ended), name="run"):
-            _steps(plan(compiled=compiled, **inputs).outputs, rounds, pretraining, generation)
+            _steps(plan(compiled=compiled, **inputs).outputs, rounds, optional)
         cache_all()
         if cluster:
             configure_pods(cluster)
@@ -81,9 +90,9 @@ def make_pipeline(
     return add_choices(dsl.pipeline(name=PIPELINE_NAME)(graph))
 
 
-def _steps(planned: Channels, rounds: int, pretrains: bool, generates: bool) -> None:
+def _steps(planned: Channels, rounds: int, optional: Mapping[str, bool]) -> None:
     train_data = planned["train_data"]
-    if generates:
+    if optional["generation"]:
         given = {name: planned[name] for name in ("eval_data", "base_model", "encoder")}
         written = query_generation(train_data=train_data, **given, **_inputs_of("generation", planned))
         train_data = written.outputs["Output"]
@@ -97,7 +106,7 @@ def _steps(planned: Channels, rounds: int, pretrains: bool, generates: bool) -> 
     # kfp.local 2.17 finds an output that a condition looks at only under the name Output. No if with an else: Kubeflow
     # would put the two a level deeper, and each level starts a pod of its own.
     with dsl.If(prepared.outputs["Output"] == "train", name="train"):
-        _train(planned, prepared.outputs, rounds, pretrains)
+        _train(planned, prepared.outputs, rounds, optional)
 
 
 def _inputs_of(step: str, planned: Channels) -> Channels:
@@ -105,25 +114,31 @@ def _inputs_of(step: str, planned: Channels) -> Channels:
     return {"settings": planned[step], "fingerprint": planned[f"{step}_fingerprint"]}
 
 
-def _train(planned: Channels, prepared: Channels, rounds: int, pretrains: bool) -> None:
+def _train(planned: Channels, prepared: Channels, rounds: int, optional: Mapping[str, bool]) -> None:
     shared = {"data": prepared["data"], "encoder": planned["encoder"]}
     measured = {"split": "test", **_inputs_of("evaluation", planned), **shared}
     before = evaluation_before(base_model=planned["base_model"], champion_model=planned["champion"], **measured)
     before.set_display_name("evaluation before")
     start = planned["start_model"]
-    if pretrains:
+    if optional["pretraining"]:
         known = {"prepared_data": prepared["prepared_data"], **_inputs_of("pretraining", planned), **shared}
         start = pretraining_step(base_model=start, job=planned["job"], **known).outputs["Output"]
     negatives, tuned = _rounds(rounds, start, planned, prepared, shared)
+    model, card = tuned.outputs["Output"], tuned.outputs["tuned_model"]
+    if optional["merging"]:
+        known = {"prepared_data": prepared["prepared_data"], **_inputs_of("merging", planned), **shared}
+        models = {"model": model, "tuned_model": card, "base_model": planned["base_model"]}
+        merged = merging_step(evaluation=planned["evaluation"], **models, **known)
+        model, card = merged.outputs["Output"], merged.outputs["merged_model"]
     compared = {
-        "model": tuned.outputs["Output"],
+        "model": model,
         "base": before.outputs["base"],
         "systems": before.outputs["systems"],
         "negatives": negatives.outputs["Output"],
         "without": planned["trained_queries"],
         **measured,
     }
-    compare = partial(_compare, planned, prepared, compared, tuned.outputs["tuned_model"])
+    compare = partial(_compare, planned, prepared, compared, card)
     index = partial(indexing, **_inputs_of("indexing", planned), **shared)
 
     first = compare("evaluation-tuned", champion=before.outputs["champion"], again=True)

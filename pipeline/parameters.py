@@ -26,6 +26,7 @@ from sharpen.evaluation.settings import EvaluationSettings
 from sharpen.generation.settings import StepSettings as GenerationSettings
 from sharpen.index.settings import StepSettings as IndexingSettings
 from sharpen.jobs.settings import OF_ONE_POD, JobSettings
+from sharpen.merging.settings import StepSettings as MergingStepSettings
 from sharpen.notifications import NotificationSettings
 from sharpen.pretraining.settings import StepSettings as PretrainingStepSettings
 from sharpen.registry.settings import NAME_PATTERN, NAME_RULE, PromotionSettings
@@ -67,6 +68,7 @@ class Settings(SettingsModel):
     pretraining: PretrainingStepSettings = PretrainingStepSettings()  # type: ignore[call-arg]
     mining: RoundsOfMining = RoundsOfMining()  # type: ignore[call-arg]
     training: TrainingSettings = TrainingSettings()  # type: ignore[call-arg]
+    merging: MergingStepSettings = MergingStepSettings()  # type: ignore[call-arg]
     evaluation: EvaluationSettings = EvaluationSettings()  # type: ignore[call-arg]
     promotion: PromotionSettings = PromotionSettings()  # type: ignore[call-arg]
     indexing: IndexingSettings = IndexingSettings()  # type: ignore[call-arg]
@@ -130,7 +132,7 @@ class Settings(SettingsModel):
 
     def optional_steps(self) -> dict[str, bool]:
         """Name of each step that only some graphs have -> whether it is wanted."""
-        return {"pretraining": self.pretraining.enabled, "generation": self.generation.enabled}
+        return {name: getattr(self, name).enabled for name in ("generation", "merging", "pretraining")}
 
     def compile_time_settings(self, form: Settings) -> Settings:
         """What of the settings shapes the compiled pipeline; everything else is an input of its runs.
@@ -191,8 +193,7 @@ class Settings(SettingsModel):
         groups = {name: getattr(self, name).model_dump(mode="json") for name in GROUPS if name not in _NO_RESULT}
         groups["encoder"] = {name: v for name, v in groups["encoder"].items() if name not in _SPEED_OF_ENCODING}
         groups["mining"]["rounds"] = rounds
-        if not self.pretraining.enabled:
-            del groups["pretraining"]
+        groups = {name: values for name, values in groups.items() if self.optional_steps().get(name, True)}
         groups |= {"generation": self.generation.decisive()} if self.generation.enabled else {}
         roles = [parse_sources(text) for text in (self.train_data, self.eval_data)]
         if any(not source.is_plain for role in roles for source in role):
@@ -202,13 +203,12 @@ class Settings(SettingsModel):
 
     def given_json(self) -> str:
         """What the user set in all groups, as JSON, for the list of runs."""
-        given = self.model_dump(mode="json", include=set(GROUPS), exclude_unset=True)
-        return json.dumps(given, sort_keys=True)
+        return json.dumps(self.model_dump(mode="json", include=set(GROUPS), exclude_unset=True), sort_keys=True)
 
 
 _LENGTHS = ("query_max_len", "passage_max_len")
 # What of a group the graph alone needs, and no step.
-_OF_THE_GRAPH = {"mining": {"rounds"}, "pretraining": {"enabled"}}
+_OF_THE_GRAPH = {"mining": {"rounds"}, "pretraining": {"enabled"}, "merging": {"enabled"}}
 # Groups, and settings of a group, that decide how and when a run computes, not what comes out of it.
 _NO_RESULT = ("retraining", "notification", "job", "pods", "generation")
 _SPEED_OF_ENCODING = ("vector_cache", "vector_cache_gib", "encoding_processes")

@@ -75,6 +75,7 @@ def resource_requests(pods: PodSettings, job: JobSettings) -> dict[str, Resource
         "data-prep": replace(computing, gpus=0),
         # passages, and the vectors of the corpus
         "hard-negatives": computing,
+        "merging": computing,
         "evaluation-before": computing,
         "evaluation": computing,
         "indexing": computing,

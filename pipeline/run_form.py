@@ -189,15 +189,14 @@ def _flat(overrides: Mapping[str, Any]) -> list[tuple[str, Any]]:
     return found
 
 
-def compiled_json(rounds: int, cluster: Settings | None, pretraining: bool = False, generation: bool = False) -> str:
+def compiled_json(rounds: int, cluster: Settings | None, **optional: bool) -> str:
     """What the first task must know of how the pipeline was compiled, as JSON.
 
     Args:
         rounds: of mining and fine-tuning.
         cluster: settings that were built in for pods of a cluster; None: on one machine.
-        pretraining, generation: whether there is a step of it.
+        optional: of `Settings.optional_steps`, whether there is a step of it.
     """
-    optional = {"pretraining": pretraining, "generation": generation}
     built: dict[str, Any] = {"rounds": rounds, **{name: True for name, has in optional.items() if has}}
     if cluster:
         built["pods"] = cluster.compiled_pod_settings()

@@ -71,17 +71,17 @@ def make_plan(inputs: Mapping[str, Any], compiled: str) -> tuple[tuple[str, ...]
         evaluated_with=settings.evaluation.addresses,
         judgements=settings.data.judgements,
         generated_from=settings.generation.inputs,
+        merged_with=settings.merging.models if settings.merging.enabled else (),
     )
-    identity = content.identity(settings.results_hash(built["rounds"]), pretrained=settings.pretraining.enabled)
+    optional = [name for name, wanted in settings.optional_steps().items() if wanted]
+    identity = content.identity(settings.results_hash(built["rounds"]), optional)
     decided = plan_run(store, name, last, identity, content.sources, again.min_new_examples, force=again.force)
-    skipped = decided.decision == SKIP
-    if skipped:
+    if skipped := decided.decision == SKIP:
         last_run.record_skip(store, name, reason=decided.reason, sources=content.sources, least=again.min_new_examples)
     print(printable(f"champion: {champion or 'none yet'}; training starts from {model.start}"))
     print(skipped_outcome(name, store, decided.reason).block(store) if skipped else printable(decided.reason))
     # a skipped run prepares nothing; the same empty inputs let the cache answer for it
-    sources, fingerprints = ("", "", "", ""), content.of_steps()
-    record = {"identity": identity, "sources": content.sources}
+    sources, fingerprints, record = ("",) * 4, content.of_steps(), {"identity": identity, "sources": content.sources}
     groups = {group: settings.group_json(group, on_cluster=bool(built.get("pods"))) for group in STEP_GROUPS}
     if not skipped:
         compared = decided.known
@@ -123,6 +123,11 @@ def checked_settings(inputs: Mapping[str, Any], built: Mapping[str, Any]) -> Set
     graph = {"mining.rounds": built["rounds"], **optional}
     settings.check_compiled(graph, pods, FORM)
     settings.generation.check_documents()
+    if settings.merging.enabled and settings.pretraining.enabled and settings.merging.method != "average":
+        raise InputError(
+            "merging.enabled: between the base model and one that was fine-tuned after pre-training no weight is good; "
+            "set merging.enabled or pretraining.enabled to false"
+        )
     if pods:
         settings = settings.model_copy(update={"store": store_of(settings.store)})
         if not settings.store:

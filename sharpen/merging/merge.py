@@ -6,7 +6,7 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -87,7 +87,8 @@ def merge(
         summary = {"method": settings.method, "base_model": base, "weight": weight}
         rows = {"weights": sum(map(len, mixture.names.values()))}
         with storage.publish(output, producer="merging", run_id=facts["run"], rows=rows, facts=summary) as folder:
-            mixture.write(folder, coefficients)
+            with progress("Merging", rows["weights"], "weights") as reporter:
+                mixture.write(folder, coefficients, reporter.advance)
             facts["seconds"] = time.monotonic() - started
             (folder / FACTS).write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
             model_card.write(folder, facts)
@@ -173,12 +174,15 @@ class Mixture:
         given = settings.weights if weight is None else (weight,) * count
         return [1 - sum(given), *given]
 
-    def write(self, folder: Path, coefficients: Sequence[float]) -> None:
+    def write(
+        self, folder: Path, coefficients: Sequence[float], advance: Callable[[int], Any] = lambda count: None
+    ) -> None:
         """Write a model: the first tuned one's files, other weights.
 
         Args:
             folder: where to.
             coefficients: as `coefficients` gives them.
+            advance: told of each weight that is written.
         """
         first = self.tuned[0]
         for name, path in model_hub.files_of(first.folder).items():
@@ -186,12 +190,10 @@ class Mixture:
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, folder / name)
         towers = architecture.read_architecture(first.folder).towers
-        total = sum(map(len, self.names.values()))
-        with progress("Merging", total, "weights") as reporter:
-            for kind, names in self.names.items():
-                target = folder / towers[kind]
-                write_merged(target / model_check.WEIGHTS, names, self.weights[kind], coefficients, reporter.advance)
-                _say_float32(target / "config.json")
+        for kind, names in self.names.items():
+            target = folder / towers[kind]
+            write_merged(target / model_check.WEIGHTS, names, self.weights[kind], coefficients, advance)
+            _say_float32(target / "config.json")
 
 
 def _measured(

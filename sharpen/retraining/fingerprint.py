@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,9 +25,13 @@ STEP_MODULES = {
     "pretraining": ("components.pretraining.launch", "sharpen.pretraining.pretrain"),
     "mining": ("components.hard_negatives.step", "sharpen.mining.mine"),
     "training": ("components.finetuning.launch", "sharpen.training.train"),
+    "merging": ("components.merging.step", "sharpen.merging.merge"),
     "evaluation": ("components.evaluation.step", "sharpen.evaluation.evaluate"),
     "indexing": ("components.indexing.step", "sharpen.index.build"),
 }
+
+# Inputs that what is trained does not depend on, or that count only where there are any.
+_LATER = ("corpus", "evaluation", "documents", "merging")
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,7 @@ class InputFingerprints:
         corpus: passages beside those of the sources.
         evaluation: other models and data that evaluation reads.
         documents: what queries are written for, and examples of queries.
+        merging: other models that the tuned one is merged with.
     """
 
     train: str
@@ -52,6 +57,7 @@ class InputFingerprints:
     corpus: str = "[]"
     evaluation: str = "[]"
     documents: str = "[]"
+    merging: str = "[]"
 
     @property
     def sources(self) -> str:
@@ -65,7 +71,7 @@ class InputFingerprints:
 
     def fingerprint(self, code: str) -> str:
         """SHA-256 (hex) of all that a model comes from, and of the code's version."""
-        others = [value for name, value in asdict(self).items() if name not in ("corpus", "evaluation", "documents")]
+        others = [value for name, value in asdict(self).items() if name not in _LATER]
         return sha256_json([*others, *self._further, code])
 
     def of_steps(self) -> dict[str, str]:
@@ -76,9 +82,10 @@ class InputFingerprints:
         codes = {step: code_version(*modules) for step, modules in STEP_MODULES.items()}
         found = {step: self.fingerprint(code) for step, code in codes.items()}
         found["evaluation"] = sha256_json([found["evaluation"], self.evaluation])
+        found["merging"] = sha256_json([found["merging"], self.evaluation, self.merging])
         return found | {"data": sha256_json([self.sources, codes["data"]])}
 
-    def identity(self, settings_hash: str, *, pretrained: bool = False) -> dict[str, str]:
+    def identity(self, settings_hash: str, optional: Collection[str] = ()) -> dict[str, str]:
         """`TrainingInputs.identity`: what makes a run worth repeating on the same data.
 
         The model that training starts from is none of it: a champion that comes of these data makes them no newer. Of
@@ -86,16 +93,16 @@ class InputFingerprints:
 
         Args:
             settings_hash: of what decides the result.
-            pretrained: whether there is a step of pre-training.
+            optional: names of the steps that only some graphs have and this one has.
         """
-        without = {"indexing"} | (set() if pretrained else {"pretraining"})
-        without |= {"generation"} if self.documents == "[]" else set()
+        without = {"indexing", *({"generation", "merging", "pretraining"} - set(optional))}
         decisive = [module for step, modules in STEP_MODULES.items() if step not in without for module in modules]
         return {
             "settings": settings_hash,
             "code": code_version(*decisive),
             "base_model": sha256_json(self.base_model),
             "mining": sha256_json(self.mining),
+            **({"merging": sha256_json(self.merging)} if "merging" in optional else {}),
         }
 
 
@@ -109,27 +116,26 @@ def fingerprint_inputs(
     evaluated_with: Sequence[str] = (),
     judgements: str = "",
     generated_from: Sequence[str] = (),
+    merged_with: Sequence[str] = (),
 ) -> InputFingerprints:
-    """Find out what stands behind the addresses of a run.
+    """Find out what stands behind the addresses of a run, whatever their order.
 
-    Local files count by name and content, remote ones by name, size and ETag (nothing is downloaded), Python code by
-    content and interpreter, a model of the hub by its id and revision. Neither the order of the addresses nor the
-    place of a local folder matters.
+    Local files count by name below their folder and content, remote ones by name, size and ETag (nothing is
+    downloaded), Python code by content and interpreter, a model of the hub by its id and revision.
 
     Args:
-        train_data: sources as `parse_sources` takes them.
-        eval_data: the same; may be empty.
+        train_data, eval_data: sources as `parse_sources` takes them; the latter may be empty.
         base_model: what `Encoder.load` takes.
         mined_with: other models that mining uses, and after ``file:`` the files that it reads.
         start_model: model that training starts from; empty: the base model.
         corpus: address of more passages; empty: there are none.
         evaluated_with: other models that evaluation measures or uses, and after ``data:`` the data.
         judgements: file that data preparation merges into the data; empty for none.
+        merged_with: other models that the tuned one is merged with.
         generated_from: documents for queries, and what else writing them takes; then there may be no training data.
 
     Raises:
-        InputError: something is missing, empty or of no known kind, no access, store unreachable. All faults come
-            together, so that all can be repaired at once.
+        InputError: something is missing, empty or of no known kind, no access, store unreachable; all faults at once.
     """
     faults: list[str] = []
     trained = parse_sources(train_data, "train_data")
@@ -155,6 +161,7 @@ def fingerprint_inputs(
         start_model=known("start model", [start_model] if start_model not in ("", base_model) else [], _model),
         mining=known("mining", mined_with, _model_or_file),
         evaluation=known("evaluation", evaluated_with, _model_or_data),
+        merging=known("merging.models", merged_with, _model),
     )
     if faults:
         raise InputError(faults)

@@ -102,7 +102,7 @@ def test_every_setting_that_is_named_exists() -> None:
     known = {name for name, _ in every_setting()}
     named = set(re.findall(rf"`((?:{'|'.join(GROUPS)})\.[a-z_]+)[`=]", TEXT))
     assert len(named) > 20
-    assert named - {"training.json", "pretraining.json"} <= known
+    assert named - {"training.json", "pretraining.json", "merging.json"} <= known
 
 
 def test_every_option_of_a_flagembedding_command_is_an_argument() -> None:

@@ -55,9 +55,9 @@ def test_a_change_in_one_steps_code_changes_its_fingerprint_alone(
     assert changed("training/loop.py") == {"pretraining", "training", "run"}
     assert changed("data/preparation/splits/leaks.py") == {"data", "run"}
     assert changed("index/build.py") == {"indexing"}
-    assert changed("evaluation/comparison.py") == {"evaluation", "run"}
+    assert changed("evaluation/comparison.py") == {"merging", "evaluation", "run"}
     assert changed("models/pooling.py") == {
-        *("generation", "pretraining", "mining", "training", "evaluation", "indexing", "run")
+        *("generation", "pretraining", "mining", "training", "merging", "evaluation", "indexing", "run")
     }
     assert changed("generation/filters/round_trip.py") == {"generation"}
     assert changed("registry/promote.py") == changed("jobs/run.py") == set()
@@ -65,7 +65,9 @@ def test_a_change_in_one_steps_code_changes_its_fingerprint_alone(
     assert changed("components/finetuning/launch.py") == {"training", "run"}
     assert changed("components/indexing/step.py") == {"indexing"}
     assert changed("components/promotion/step.py") == set()
-    assert changed("components/step_result.py") == {"generation", "data", "mining", "evaluation", "indexing", "run"}
+    assert changed("components/step_result.py") == {
+        *("generation", "data", "mining", "merging", "evaluation", "indexing", "run")
+    }
     version.code_version.cache_clear()
 
 
@@ -180,10 +182,10 @@ def test_what_evaluation_reads_counts_for_evaluation_alone_and_judgements_for_th
     before = steps()
     assert changed(before) == set()
     (peer / "model.safetensors").write_bytes(b"other weights")
-    assert changed(before) == {"evaluation"}
+    assert changed(before) == {"merging", "evaluation"}
     before = steps()
     write_rows(guard, [pair(3)])
-    assert changed(before) == {"evaluation"}
+    assert changed(before) == {"merging", "evaluation"}
     before = steps()
     sheet.write_text("query_id,passage_id,grade\nq,p,1\n")
     assert changed(before) == set(before)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         PretrainedModel,
     )
     from sharpen.api.search import build_index, embed, load_model, search
+    from sharpen.api.teachers import score_by_teachers
     from sharpen.api.training import evaluate, finetune, load_dataset, mine_hard_negatives, pretrain
     from sharpen.console import enable_logging
     from sharpen.data.dataset import DataSet
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from sharpen.models.encoder import Encoder
     from sharpen.pretraining.settings import PretrainingSettings
     from sharpen.settings import EncoderSettings
+    from sharpen.teachers.settings import TeacherSettings
     from sharpen.training.flagembedding.arguments import (
         AbsEmbedderDataArguments,
         AbsEmbedderModelArguments,
@@ -57,6 +59,7 @@ _MODULES = {
     "sharpen.api.generation": ("generate_queries",),
     "sharpen.api.merging": ("merge_models",),
     "sharpen.api.search": ("build_index", "embed", "load_model", "search"),
+    "sharpen.api.teachers": ("score_by_teachers",),
     "sharpen.api.training": ("evaluate", "finetune", "load_dataset", "mine_hard_negatives", "pretrain"),
     "sharpen.console": ("enable_logging",),
     "sharpen.data.dataset": ("DataSet",),
@@ -80,6 +83,7 @@ _MODULES = {
         "PretrainedModel",
     ),
     "sharpen.settings": ("EncoderSettings",),
+    "sharpen.teachers.settings": ("TeacherSettings",),
     "sharpen.training.flagembedding.arguments": (
         *("AbsEmbedderDataArguments", "AbsEmbedderModelArguments", "AbsEmbedderTrainingArguments"),
         *("DataArguments", "ModelArguments", "TrainingArguments"),
@@ -115,6 +119,7 @@ __all__ = [
     "PretrainingSettings",
     "SharpenError",
     "StepFailed",
+    "TeacherSettings",
     "TrainingArguments",
     "TrainingSettings",
     "build_index",
@@ -130,6 +135,7 @@ __all__ = [
     "merge_models",
     "mine_hard_negatives",
     "pretrain",
+    "score_by_teachers",
     "search",
 ]
 

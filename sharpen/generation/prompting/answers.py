@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import re
-
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-_FENCE = re.compile(r"```(?:json)?\s*(.*?)```", re.DOTALL)
-_THOUGHT = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)
+from sharpen.language_model.answers import json_object
 
 
 class WrittenQuery(BaseModel):
@@ -29,16 +25,8 @@ class Answer(BaseModel):
 
 
 def parse_answer(content: object) -> Answer | None:
-    """The queries in an answer's content: a JSON object, alone, in a code block or among words; None for none."""
-    if not isinstance(content, str):
-        return None
-    text = _THOUGHT.sub("", content)
-    fenced = _FENCE.search(text)
-    start = (text := fenced[1] if fenced else text).find("{")
-    if start < 0:
-        return None
+    """The queries in an answer's content; None for none."""
     try:
-        value, _ = json.JSONDecoder().raw_decode(text[start:])
-        return Answer.model_validate(value)
-    except (ValueError, RecursionError, ValidationError):
+        return Answer.model_validate(json_object(content))
+    except ValidationError:
         return None

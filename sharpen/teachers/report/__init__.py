@@ -1,0 +1,1 @@
+"""What a page and report.json say of the scores."""

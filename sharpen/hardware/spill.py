@@ -37,17 +37,28 @@ class Rows:
     def __init__(self, schema: Mapping[str, Any]) -> None:
         self.schema = dict(schema)
         self._rows: list[tuple[Any, ...]] = []
+        self._tables: list[pl.DataFrame] = []
+        self._in_memory = self._written = 0
         self._folder: tempfile.TemporaryDirectory[str] | None = None
-        self._written = 0
 
     def add(self, *row: Any) -> None:
         """Add one row; the values of its columns in their order."""
         self._rows.append(row)
-        if len(self._rows) >= ROWS_IN_MEMORY:
+        self._in_memory += 1
+        if self._in_memory >= ROWS_IN_MEMORY:
             self._write()
 
+    def extend(self, table: pl.DataFrame) -> None:
+        """Add the rows of a `table` with the columns of the schema."""
+        if not table.is_empty():
+            self._tables += [self._frame(), table]
+            self._rows = []
+            self._in_memory += table.height
+            if self._in_memory >= ROWS_IN_MEMORY:
+                self._write()
+
     def __len__(self) -> int:
-        return self._written + len(self._rows)
+        return self._written + self._in_memory
 
     @property
     def on_disk(self) -> bool:
@@ -57,17 +68,20 @@ class Rows:
     def lazy(self) -> pl.LazyFrame:
         """All rows, in the order in which they came; the files live as long as this object."""
         if not self._folder:
-            return self._frame().lazy()
-        if self._rows:
+            return self._all_in_memory().lazy()
+        if self._in_memory:
             self._write()
         return pl.scan_ipc(Path(self._folder.name) / "*.arrow")
 
     def _write(self) -> None:
         if not self._folder:
             self._folder = tempfile.TemporaryDirectory(prefix="sharpen-rows-")
-        self._frame().write_ipc(Path(self._folder.name) / f"{self._written:012d}.arrow")
-        self._written += len(self._rows)
-        self._rows = []
+        self._all_in_memory().write_ipc(Path(self._folder.name) / f"{self._written:012d}.arrow")
+        self._written += self._in_memory
+        self._rows, self._tables, self._in_memory = [], [], 0
+
+    def _all_in_memory(self) -> pl.DataFrame:
+        return pl.concat([*self._tables, self._frame()])
 
     def _frame(self) -> pl.DataFrame:
         columns = [list(column) for column in zip(*self._rows, strict=True)] or [[] for _ in self.schema]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,11 +56,23 @@ def read_objects(path: Path, shown: str, report: ReadReport) -> Iterator[tuple[i
         InputError: as `read_lines`; an array that is not valid JSON from its first to its last character, which would
             else be used up to its fault only; an array in a file of lines.
     """
-    if uncompressed_name(path.name).endswith(".json") and _starts_with_bracket(path, shown):
+    if is_array(path, shown):
         yield from _read_array(path, shown, report)
         return
+    yield from objects_of(read_lines(path, shown, report.on_bytes), shown, report)
+
+
+def is_array(path: Path, shown: str) -> bool:
+    """Whether a file is read as one array of objects."""
+    return uncompressed_name(path.name).endswith(".json") and _starts_with_bracket(path, shown)
+
+
+def objects_of(
+    lines: Iterable[tuple[int, bytes]], shown: str, report: ReadReport
+) -> Iterator[tuple[int, dict[str, Any], bytes]]:
+    """As `read_objects`, of `lines` with their numbers; `shown` and `report` as there."""
     before = report.rows
-    for number, line in read_lines(path, shown, report.on_bytes):
+    for number, line in lines:
         report.rows += 1
         try:
             value = parse_json(line)

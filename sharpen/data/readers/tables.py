@@ -147,6 +147,12 @@ class DataSetBuilder:
         """Add how alike a pair (sts) is, in a `split`; the highest `label` of `query_id`, `passage_id` counts."""
         self._similarities.add(query_id, passage_id, label, split)
 
+    def extend(self, **tables: pl.DataFrame) -> None:
+        """Add whole tables, by their name: passages, queries, groups, qrels, negatives, scores or types."""
+        for name, table in tables.items():
+            rows: Rows = getattr(self, f"_{name}")
+            rows.extend(table.select(*rows.schema))
+
     def data_set(self, report: ReadReport, shown: str) -> DataSet:
         """The tables, each sorted by its ids, pairs once; notices name `shown`."""
         triple = ["query_id", "passage_id", "split"]

@@ -15,7 +15,7 @@ import torch
 import transformers
 from transformers import HfArgumentParser
 
-from sharpen.data.preparation.splits.assignment import lot
+from sharpen.data.preparation.splits.assignment import lots
 from sharpen.data.preparation.working_set import of_queries
 from sharpen.data.readers import detect_inputs, distinct_names, input_name, read_dataset
 from sharpen.data.readers.content import content_of
@@ -290,9 +290,8 @@ def limited(addresses: list[str], most: int, seed: int) -> str:
 
     def fill(folder: Path) -> None:
         data = read_dataset(json.dumps(addresses))
-        lots = pl.Series("lot", [lot(seed, query) for query in data.queries["query_id"]], dtype=pl.Float64)
-        order = pl.int_range(pl.len()).over("source")
-        drawn = data.queries.with_columns(lots).sort("lot", "query_id").filter(order < most).drop("lot")
+        drawn = data.queries.with_columns(lots(seed, data.queries["query_id"])).sort("lot", "query_id")
+        drawn = drawn.filter(pl.int_range(pl.len()).over("source") < most).drop("lot")
         with storage.publish(str(folder / "data"), producer="finetuning") as target:
             of_queries(data, drawn.sort("query_id")).save(target)
 

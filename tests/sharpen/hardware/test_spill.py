@@ -21,6 +21,17 @@ def test_rows_come_back_in_their_order_from_files_and_memory(monkeypatch: pytest
     assert rows.lazy().collect().rows() == [(str(number), number) for number in range(8)]
 
 
+def test_tables_and_rows_come_back_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spill, "ROWS_IN_MEMORY", 5)
+    rows = spill.Rows({"number": pl.Int64})
+    for start in (0, 3, 6, 9):
+        rows.add(start)
+        rows.extend(pl.DataFrame({"number": [start + 1, start + 2]}))
+    rows.extend(pl.DataFrame({"number": []}, schema={"number": pl.Int64}))
+    assert len(rows) == 12 and rows.on_disk
+    assert rows.lazy().collect()["number"].to_list() == list(range(12))
+
+
 def test_a_mapped_table_outlives_its_file() -> None:
     table = spill.mapped(pl.LazyFrame({"number": range(1000)}).filter(pl.col("number") % 2 == 0))
     assert table["number"].sum() == sum(range(0, 1000, 2))

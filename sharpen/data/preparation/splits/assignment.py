@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
 
 LEAST_OF_TARGET, MOST_OF_TARGET = 0.9, 1.1
 TRAIN = "train"
+# names that are Python strings at once
+_SLICE = 20_000
 
 
 @dataclass(frozen=True)
@@ -38,66 +43,91 @@ def lot(seed: int, name: str) -> float:
     return (int.from_bytes(digest, "big") >> 11) / 2**53
 
 
+def lots(seed: int, names: pl.Series) -> pl.Series:
+    """The `lot` of each of the `names`, as a column named lot."""
+    parts = [
+        pl.Series([lot(seed, name) for name in names.slice(start, _SLICE)], dtype=pl.Float64)
+        for start in range(0, len(names), _SLICE)
+    ]
+    return pl.concat([pl.Series("lot", [], pl.Float64), *parts])
+
+
 def assign(
-    sizes: Mapping[str, int],
+    units: pl.DataFrame,
     slices: list[Slice],
     seed: int,
     *,
     fixed: Mapping[str, int] | None = None,
-    newest: Mapping[str, int] | None = None,
+    by_time: bool = False,
 ) -> dict[str, str]:
-    """Component -> split for the components that are cut out; all others stay in train.
+    """Unit -> split for the units that are cut out; all others stay in train.
 
-    By hash: every component draws a lot in [0, 1), and every slice owns an interval as wide as its share. A slice takes
-    the components in its interval, up to `MOST_OF_TARGET` of its share, and goes on behind the interval while it has
-    less than `LEAST_OF_TARGET`. So with many components a query keeps its split when data are added, and with few the
-    splits still have about their sizes. By time: a slice takes the newest components until it has its share; of equally
+    By hash: every unit draws a lot in [0, 1), and every slice owns an interval as wide as its share. A slice takes
+    the units in its interval, up to `MOST_OF_TARGET` of its share, and goes on behind the interval while it has
+    less than `LEAST_OF_TARGET`. So with many units a query keeps its split when data are added, and with few the
+    splits still have about their sizes. By time: a slice takes the newest units until it has its share; of equally
     new ones the lot decides.
 
-    A component larger than `Slice.largest` is not taken. A slice that would stay empty gets the smallest component, by
+    A unit larger than `Slice.largest` is not taken. A slice that would stay empty gets the smallest unit, by
     time the newest, and train keeps one always.
 
     Args:
-        sizes: component -> number of queries.
+        units: unit (its name) and size, its number of queries; for a cut by time newest, the time of its newest query
+            as a number, null where it is not known: then it stays in train.
         slices: what to cut out; their intervals lie one behind the other from 0.
         seed: seed of the lots.
-        fixed: split -> queries that are in it already, whatever is drawn; none of them is in `sizes`.
-        newest: component -> time of its newest query, for a cut by time; a component that is not in it stays in train.
+        fixed: split -> queries that are in it already, whatever is drawn; none of them is in `units`.
+        by_time: whether the newest units are cut out.
     """
     fixed = fixed or {}
-    queries = sum(sizes.values()) + sum(fixed.values())
-    lots = {name: lot(seed, name) for name in sizes}
-    taken: dict[str, str] = {}
+    queries = int(units["size"].sum()) + sum(fixed.values())
+    table = units.with_columns(lots(seed, units["unit"])).with_row_index("row")
+    if by_time:
+        table = table.drop_nulls("newest")
+    sizes = units["size"].to_numpy()
+    taken: dict[int, str] = {}
     start = 0.0
     for part in slices:
-        left = [name for name in sizes if name not in taken and (newest is None or name in newest)]
-        if newest is None:
-            left.sort(key=lambda name: ((lots[name] - start) % 1, name))
-            inside = {name for name in left if (lots[name] - start) % 1 < part.share}
-        else:
-            left.sort(key=lambda name: (-newest[name], lots[name], name))
-            inside = set()
-        least = LEAST_OF_TARGET if newest is None else 1.0
+        left = table.filter(~pl.col("row").is_in(list(taken)))
+        # numpy's remainder is that of Python
+        left = left.with_columns(behind=pl.Series((left["lot"].to_numpy() - start) % 1))
+        order = ["behind", "unit"]
+        if by_time:
+            left = left.with_columns(behind=-pl.col("newest"))
+            order = ["behind", "lot", "unit"]
+        inside = left.filter(pl.lit(not by_time) & (pl.col("behind") < part.share))
         before = fixed.get(part.split, 0)
-        chosen = _fill(part, {name: sizes[name] for name in left}, inside, queries, before, least)
-        spare = len(sizes) - len(taken) - (0 if fixed.get(TRAIN) else 1)
-        if not chosen and not before and part.share and left and spare > 0:
-            first = left[0] if newest else min(left, key=lambda name: (sizes[name], lots[name]))
-            chosen = [first] if sizes[first] <= part.most else []
+        chosen = _fill(
+            part, sizes, _in_order(left, inside, order), queries, before, 1.0 if by_time else LEAST_OF_TARGET
+        )
+        spare = units.height - len(taken) - (0 if fixed.get(TRAIN) else 1)
+        if not chosen and not before and part.share and not left.is_empty() and spare > 0:
+            first = left.sort(order if by_time else ["size", "lot", *order]).row(0, named=True)
+            chosen = [first["row"]] if first["size"] <= part.most else []
         taken |= dict.fromkeys(chosen[: max(0, spare)], part.split)
         start += part.share
-    return taken
+    return dict(zip(units["unit"].gather(list(taken)), taken.values(), strict=True))
+
+
+def _in_order(left: pl.DataFrame, inside: pl.DataFrame, order: list[str]) -> Iterator[tuple[int, bool]]:
+    """Row, and whether it is inside, in the `order` of columns: the `inside` ones, then all others that are `left`.
+
+    The others are sorted only where they are asked for.
+    """
+    yield from ((row, True) for row in inside.sort(order)["row"])
+    others = left.filter(~pl.col("row").is_in(inside["row"].implode()))
+    yield from ((row, False) for row in others.sort(order)["row"])
 
 
 def _fill(
-    part: Slice, sizes: Mapping[str, int], inside: set[str], queries: int, before: int, least: float
-) -> list[str]:
-    """The components that a slice takes, of those in `sizes`, in this order.
+    part: Slice, sizes: np.ndarray, rows: Iterable[tuple[int, bool]], queries: int, before: int, least: float
+) -> list[int]:
+    """The rows of the units that a slice takes.
 
     Args:
         part: the slice.
-        sizes: component -> number of queries.
-        inside: components that are in its interval.
+        sizes: (n,) number of queries of each unit.
+        rows: rows that it may take, in this order, and whether they are in its interval.
         queries: of all splits.
         before: queries that the slice has already.
         least: share of its target with which it looks no further than its interval.
@@ -105,10 +135,11 @@ def _fill(
     target = part.target(queries)
     most = min(math.ceil(MOST_OF_TARGET * target), part.most)
     chosen, total = [], before
-    for name, size in sizes.items():
-        if name not in inside and total >= least * target:
+    for row, inside in rows:
+        if total >= most or (not inside and total >= least * target):
             break
+        size = int(sizes[row])
         if size <= part.largest(queries) and total + size <= most:
-            chosen.append(name)
+            chosen.append(row)
             total += size
     return chosen

@@ -7,13 +7,15 @@ import polars as pl
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from sharpen.data.text import key_id
+from sharpen.data.text import key_ids
 
 GROUPS = {"text_key": pl.UInt64, "group": pl.String}
 
 
 def components_of(queries: pl.DataFrame, positives: pl.DataFrame, groups: pl.DataFrame) -> pl.Series:
     """The component of each query, as a name.
+
+    Passages and groups are told apart by 64-bit hashes, as texts are by their keys.
 
     Args:
         queries: query_id, text_key (the same for texts that are the same).
@@ -24,31 +26,39 @@ def components_of(queries: pl.DataFrame, positives: pl.DataFrame, groups: pl.Dat
         One name per row of `queries`: the smallest group or, without groups, the smallest text key of the component.
         It depends neither on ids nor on the order of rows.
     """
-    text_ids = pl.Series("text_id", map(key_id, queries["text_key"]), dtype=pl.String)
-    queries = queries.select("query_id", "text_key", text_ids)
-    grouped = queries.join(groups, on="text_key", how="left")
-    links = pl.concat(
-        [
-            positives.select("query_id", node=pl.lit("p:") + pl.col("passage_id")),
-            queries.select("query_id", node=pl.lit("t:") + pl.col("text_id")),
-            grouped.drop_nulls("group").select("query_id", node=pl.lit("g:") + pl.col("group")),
-        ]
-    )
-    position = queries.select("query_id").with_row_index("row")
-    edges = links.join(position, on="query_id").with_columns(node=pl.col("node").rank("dense") - 1)
-    rows = edges["row"].to_numpy().astype(np.int64)
-    nodes = edges["node"].to_numpy().astype(np.int64) + queries.height
-    size = int(nodes.max()) + 1 if len(nodes) else queries.height
-    graph = coo_array((np.ones(len(rows), np.int8), (rows, nodes)), shape=(size, size))
-    _, labels = connected_components(graph, directed=False)
+    rows = queries.select("text_key").with_row_index("row")
+    grouped = rows.join(groups, on="text_key")
+    links = [rows.select("row", node="text_key"), grouped.select("row", node=pl.col("group").hash())]
+    if not positives.is_empty():
+        shared = positives.select("query_id", node=pl.col("passage_id").hash()).filter(pl.col("node").is_duplicated())
+        of_query = queries.select("query_id").with_row_index("row").join(shared, on="query_id")
+        links.append(of_query.select("row", "node"))
+    # what one query has alone connects nothing
+    edges = [one.filter(pl.col("node").is_duplicated()) for one in links]
+    labels = _labels(edges, queries.height)
+    smallest = grouped.group_by("row").agg(pl.col("group").min())
+    named = rows.with_columns(label=pl.Series(labels)).join(smallest, on="row", how="left", maintain_order="left")
+    named = named.select(pl.col("group", "text_key").min().over("label"))
     # a leading 0 sorts groups before texts: files keep their names when their functions change
-    names = grouped.group_by("query_id").agg(
-        name=pl.min_horizontal(pl.lit("0") + pl.col("group").min(), pl.lit("1") + pl.col("text_id").min())
-    )
-    labelled = queries.select("query_id").with_columns(label=pl.Series(labels[: queries.height]))
-    return labelled.join(names, on="query_id", how="left", maintain_order="left").select(
-        pl.col("name").min().over("label")
-    )["name"]
+    by_text = pl.lit("1") + pl.lit(key_ids(named["text_key"]))
+    return named.select(name=pl.coalesce(pl.lit("0") + pl.col("group"), by_text))["name"]
+
+
+def _labels(edges: list[pl.DataFrame], queries: int) -> np.ndarray:
+    """The number of the component of each of so many queries (n,).
+
+    Args:
+        edges: of each kind of what connects queries: row of the query, node.
+        queries: their number.
+    """
+    rows, nodes, size = [], [], queries
+    for one in edges:
+        rows.append(one["row"].to_numpy())
+        nodes.append(one["node"].rank("dense").to_numpy().astype(np.int64) + size - 1)
+        size += one["node"].n_unique()
+    ends = np.concatenate(rows), np.concatenate(nodes)
+    graph = coo_array((np.ones(len(ends[0]), np.int8), ends), shape=(size, size))
+    return connected_components(graph, directed=False)[1][:queries]
 
 
 def add_units(queries: pl.DataFrame, positives: pl.DataFrame, groups: pl.DataFrame, rule: str) -> pl.DataFrame:

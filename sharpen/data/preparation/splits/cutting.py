@@ -11,14 +11,14 @@ from sharpen.data.dataset import with_groups
 from sharpen.data.generated import of_people
 from sharpen.data.preparation.data_plan import DataPlan
 from sharpen.data.preparation.settings import DataSettings
-from sharpen.data.preparation.splits.assignment import TRAIN, Slice, assign, lot
+from sharpen.data.preparation.splits.assignment import TRAIN, Slice, assign, lots
 from sharpen.data.preparation.splits.components import add_units, components_of, cut_large
 from sharpen.data.preparation.splits.earlier import earlier_splits, join_earlier
 from sharpen.data.preparation.splits.leaks import HELD_OUT, Leaks, describe, find_leaks, leak_rules, refuse
 from sharpen.data.preparation.splits.selection import Selection
 from sharpen.data.preparation.working_set import WorkingSet
 from sharpen.data.relevance import MASKED
-from sharpen.data.text import key_id
+from sharpen.data.text import key_ids
 from sharpen.data.window import Window
 from sharpen.errors import InputError
 
@@ -120,16 +120,13 @@ def _splits_of_units(units: pl.DataFrame, slices: list[Slice], settings: DataSet
     for unit, new in table.filter(pl.col("unit").is_in(list(joined))).select("unit", "new").iter_rows():
         fixed[joined[unit]] = fixed.get(joined[unit], 0) + new
     free = table.filter(pl.col("new") == pl.col("size"))
-    times = None
-    if settings.split_by == "time":
-        times = dict(free.drop_nulls("newest").select("unit", "newest").iter_rows())
-        if table["newest"].null_count() == table.height:
-            raise InputError(
-                "data.split_by is time, but no training query has a time; name the column (columns: {...: time}) or "
-                "split by group"
-            )
-    sizes = dict(free.select("unit", "size").iter_rows())
-    drawn = joined | assign(sizes, slices, settings.seed, fixed=fixed, newest=times)
+    by_time = settings.split_by == "time"
+    if by_time and table["newest"].null_count() == table.height:
+        raise InputError(
+            "data.split_by is time, but no training query has a time; name the column (columns: {...: time}) or "
+            "split by group"
+        )
+    drawn = joined | assign(free, slices, settings.seed, fixed=fixed, by_time=by_time)
     schema = {"unit": pl.String, "drawn": pl.String}
     return pl.DataFrame({"unit": list(drawn), "drawn": list(drawn.values())}, schema=schema)
 
@@ -204,10 +201,11 @@ def _limit(work: WorkingSet, settings: DataSettings) -> None:
     ]
     for split, within, most in limits:
         queries = work.data.queries
-        lots = pl.Series("lot", [lot(settings.seed, key_id(key)) for key in queries["text_key"]], dtype=pl.Float64)
-        drawn = queries.with_columns(lots).sort("lot", "query_id")
-        order = pl.int_range(1, pl.len() + 1).over(within)
-        work.filter(drawn.filter((pl.col("split") != split) | (order <= most)), f"{split}_queries_over_the_limit")
+        many = queries.select("query_id", "text_key", *within).filter(pl.col("split") == split)
+        many = many.filter(pl.len().over(within) > most)
+        drawn = many.with_columns(lots(settings.seed, key_ids(many["text_key"]))).sort("lot", "query_id")
+        excess = drawn.filter(pl.int_range(1, pl.len() + 1).over(within) > most)
+        work.filter(queries.join(excess, on="query_id", how="anti"), f"{split}_queries_over_the_limit")
 
 
 def _check(work: WorkingSet, leaks: Leaks, settings: DataSettings) -> None:

@@ -11,7 +11,7 @@ import polars as pl
 from sharpen.data import query_keys
 from sharpen.data.examples import example_hashes, examples_of
 from sharpen.data.preparation.data_plan import DataPlan, NothingNew
-from sharpen.data.preparation.splits.assignment import TRAIN, lot
+from sharpen.data.preparation.splits.assignment import TRAIN, lots
 from sharpen.data.preparation.working_set import WorkingSet
 from sharpen.data.window import Window
 
@@ -103,8 +103,8 @@ class Selection:
 
     def _draw(self, examples: pl.Series, wanted: int, seed: int) -> pl.DataFrame:
         salt = f"{self.plan.today} {self.plan.since} {self.plan.trained_examples.rpartition('/')[2]}"
-        lots = pl.Series("lot", [lot(seed, f"{salt} {example:x}") for example in examples], dtype=pl.Float64)
-        return pl.DataFrame([examples, lots]).sort("lot", "example").head(wanted).select("example")
+        names = pl.Series([f"{salt} {example:x}" for example in examples], dtype=pl.String)
+        return pl.DataFrame([examples, lots(seed, names)]).sort("lot", "example").head(wanted).select("example")
 
 
 def _older(train: pl.DataFrame, windows: Mapping[str, Window]) -> pl.DataFrame:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from typing import Any
 
 from sharpen.data.dataset import DataSet
+from sharpen.data.readers.columns.blocks import BlockReader, Line, kinds_of_fields
 from sharpen.data.readers.columns.names import columns_of
 from sharpen.data.readers.columns.table import TableReader
 from sharpen.data.readers.data_format import DataFormat, InputFile
 from sharpen.data.readers.flagembedding import FIELDS, add_row, parse
-from sharpen.data.readers.json_rows import read_objects
+from sharpen.data.readers.json_rows import is_array, objects_of, read_objects
+from sharpen.data.readers.lines import read_lines
 from sharpen.data.readers.query_facts import FactsReader, QueryFacts
 from sharpen.data.readers.rows import ReadReport, RowError
 from sharpen.errors import InputError
@@ -38,11 +40,12 @@ def read(item: InputFile, source: str, split: str, report: ReadReport) -> DataSe
     table = TableReader(item, source, split, report)
     for name, path in item.files.items():
         shown = item.shown(name)
-        rows = read_objects(path, shown, report)
+        lines = None if is_array(path, shown) else read_lines(path, shown, report.on_bytes)
+        rows = read_objects(path, shown, report) if lines is None else objects_of(lines, shown, report)
         first = list(islice(rows, LOOKED_AT))
         names = names_in(first)
         if _is_flagembedding(names, item):
-            _read_flagembedding(chain(first, rows), table, shown)
+            _read_flagembedding(first, rows, lines, table, shown)
         else:
             table.read(shown, names, chain(first, rows), counted=True)
     return table.data_set()
@@ -66,19 +69,49 @@ def _is_flagembedding(names: list[str], item: InputFile) -> bool:
     return False
 
 
-def _read_flagembedding(rows: Iterator[Row], table: TableReader, shown: str) -> None:
-    tables, report, unused = table.tables, table.report, Counter[str]()
+def _read_flagembedding(
+    first: list[Row], rows: Iterator[Row], lines: Iterator[Line] | None, table: TableReader, shown: str
+) -> None:
+    """Read a file, in blocks where that can be.
+
+    Args:
+        first: its first rows.
+        rows: all others.
+        lines: on which they stand; None: they are elements of an array.
+        table: takes them.
+        shown: address of the file.
+    """
+    unused, report = Counter[str](), table.report
     facts = FactsReader(table.item.source, shown, report)
     known = FIELDS | facts.used
-    for line, values, raw in rows:
-        try:
-            row = parse(values, tables.key)
-            of_query = _NO_FACTS if facts.used.isdisjoint(values) else facts.read(values)
-            add_row(row, of_query, tables, table.source, table.split)
-        except RowError as fault:
-            report.add(shown, line, fault, raw)
-            continue
-        unused.update(values.keys() - known)
+
+    def one_by_one(some: Iterable[Row]) -> None:
+        for line, values, raw in some:
+            try:
+                row = parse(values, table.tables.key)
+                of_query = _NO_FACTS if facts.used.isdisjoint(values) else facts.read(values)
+                add_row(row, of_query, table.tables, table.source, table.split)
+            except RowError as fault:
+                report.add(shown, line, fault, raw)
+                continue
+            unused.update(values.keys() - known)
+
+    one_by_one(first)
+    kinds = kinds_of_fields([values for _, values, _ in first], facts) if lines else None
+    if lines is None or kinds is None:
+        one_by_one(rows)
+    else:
+        blocks = BlockReader(
+            table.tables,
+            kinds,
+            facts,
+            table.source,
+            table.split,
+            unused,
+            lambda some: one_by_one(objects_of(some, shown, report)),
+        )
+        blocks.read(lines)
+        report.rows += blocks.in_blocks
     _notice_unused(unused, shown, report)
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sharpen.data.preparation.splits.assignment import Slice, assign, lot
+from sharpen.data.preparation.splits.assignment import LEAST_OF_TARGET, MOST_OF_TARGET, TRAIN, Slice, assign, lot
 from sharpen.data.preparation.splits.components import GROUPS, components_of
 
 KEYS = {"text_key": pl.UInt64}
@@ -81,10 +84,62 @@ def test_lots_are_even_and_depend_on_the_seed() -> None:
 SLICES = [Slice("test", 0.1, 10**6), Slice("dev", 0.05, 10**6)]
 
 
+def assigned(sizes: Mapping[str, int], slices: list[Slice], seed: int, **more) -> dict[str, str]:
+    newest = more.pop("newest", None)
+    times = [(newest or {}).get(name) for name in sizes]
+    schema = {"unit": pl.String, "size": pl.UInt32, "newest": pl.Int64}
+    units = pl.DataFrame([list(sizes), list(sizes.values()), times], schema=schema)
+    return assign(units, slices, seed, by_time=newest is not None, **more)
+
+
+def assigned_by_definition(
+    sizes: Mapping[str, int], slices: list[Slice], seed: int, fixed: Mapping[str, int], newest: Mapping[str, int] | None
+) -> dict[str, str]:
+    """What `assign` says, by plain loops over all units, as an independent reference."""
+    queries, taken, start = sum(sizes.values()) + sum(fixed.values()), {}, 0.0
+    lots = {name: lot(seed, name) for name in sizes}
+    for part in slices:
+        left = [name for name in sizes if name not in taken and (newest is None or name in newest)]
+        behind = {name: (lots[name] - start) % 1 for name in left}
+        inside = {name for name in left if newest is None and behind[name] < part.share}
+        left.sort(key=lambda name: (behind[name], name) if newest is None else (-newest[name], lots[name], name))
+        least = (LEAST_OF_TARGET if newest is None else 1) * part.target(queries)
+        most = min(math.ceil(MOST_OF_TARGET * part.target(queries)), part.most)
+        chosen, total = [], fixed.get(part.split, 0)
+        for name in left:
+            if name not in inside and total >= least:
+                break
+            if sizes[name] <= part.largest(queries) and total + sizes[name] <= most:
+                chosen.append(name)
+                total += sizes[name]
+        spare = len(sizes) - len(taken) - (0 if fixed.get(TRAIN) else 1)
+        if not chosen and not fixed.get(part.split) and part.share and left and spare > 0:
+            first = left[0] if newest else min(left, key=lambda name: (sizes[name], lots[name]))
+            chosen = [first] if sizes[first] <= part.most else []
+        taken |= dict.fromkeys(chosen[: max(0, spare)], part.split)
+        start += part.share
+    return taken
+
+
+@given(
+    sizes=st.dictionaries(st.integers(0, 10**6).map(str), st.sampled_from([1, 1, 1, 2, 3, 10, 50]), max_size=60),
+    shares=st.tuples(st.sampled_from([0.0, 0.05, 0.1, 0.5]), st.sampled_from([0.0, 0.05, 0.3])),
+    most=st.tuples(st.sampled_from([1, 5, 30, 10**6]), st.sampled_from([1, 7, 10**6])),
+    fixed=st.dictionaries(st.sampled_from(["train", "dev", "test"]), st.integers(0, 20)),
+    time_of=st.none() | st.integers(1, 5),
+    seed=st.integers(0, 3),
+)
+def test_what_is_held_out_is_what_the_definition_says(sizes, shares, most, fixed, time_of, seed) -> None:
+    slices = [Slice("test", shares[0], most[0]), Slice("dev", shares[1], most[1])]
+    newest = time_of and {name: int(name) % time_of for name in sizes if int(name) % 5}
+    expected = assigned_by_definition(sizes, slices, seed, fixed, newest)
+    assert assigned(sizes, slices, seed, fixed=fixed, newest=newest) == expected
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_shares_are_kept(seed: int) -> None:
     sizes = {f"file{number}": 1 + number % 40 for number in range(300)}
-    taken = assign(sizes, SLICES, seed)
+    taken = assigned(sizes, SLICES, seed)
     for part in SLICES:
         share = sum(sizes[name] for name, split in taken.items() if split == part.split) / sum(sizes.values())
         assert 0.9 * part.share <= share <= 1.1 * part.share + 0.005
@@ -93,7 +148,7 @@ def test_shares_are_kept(seed: int) -> None:
 def test_a_query_keeps_its_split_when_many_components_are_added() -> None:
     small = {f"c{number}": 1 for number in range(5000)}
     large = small | {f"new{number}": 1 for number in range(5000)}
-    before, after = assign(small, SLICES, 3), assign(large, SLICES, 3)
+    before, after = assigned(small, SLICES, 3), assigned(large, SLICES, 3)
     moved = [name for name in small if before.get(name) != after.get(name)]
     assert len(moved) < 0.01 * len(small)
 
@@ -101,7 +156,7 @@ def test_a_query_keeps_its_split_when_many_components_are_added() -> None:
 def test_limits_and_huge_components() -> None:
     sizes = {"huge": 900, **{f"c{number}": 1 for number in range(100)}}
     for seed in range(20):
-        taken = assign(sizes, [Slice("test", 0.1, 30), Slice("dev", 0.05, 10**6)], seed)
+        taken = assigned(sizes, [Slice("test", 0.1, 30), Slice("dev", 0.05, 10**6)], seed)
         assert "huge" not in taken
         assert sum(sizes[name] for name, split in taken.items() if split == "test") in range(27, 31)
 
@@ -113,11 +168,11 @@ def test_limits_and_huge_components() -> None:
     st.integers(0, 5),
 )
 def test_train_keeps_something_and_test_gets_something(sizes, test_share, dev_share, seed) -> None:
-    taken = assign(sizes, [Slice("test", test_share, 10**6), Slice("dev", dev_share, 10**6)], seed)
+    taken = assigned(sizes, [Slice("test", test_share, 10**6), Slice("dev", dev_share, 10**6)], seed)
     assert set(taken) <= set(sizes)
     if sizes:
         assert len(taken) < len(sizes)
     assert ("test" in taken.values()) == (test_share > 0 and len(sizes) > 1)
-    assert taken == assign(
+    assert taken == assigned(
         dict(reversed(sizes.items())), [Slice("test", test_share, 10**6), Slice("dev", dev_share, 10**6)], seed
     )

@@ -158,14 +158,22 @@ def register(
     mlflow: Annotated[
         str, typer.Option("--mlflow", envvar="MLFLOW_TRACKING_URI", help="Address of the MLflow server.")
     ] = "",
+    kubeflow: Annotated[
+        str, typer.Option("--kubeflow", envvar="MODEL_REGISTRY_URL", help="Address of Kubeflow's Model Registry.")
+    ] = "",
     root: Root = "",
 ) -> None:
-    """Register a version in MLflow too: address, lineage, settings and figures; the weights stay where they are."""
+    """Register a version in MLflow or Kubeflow's Model Registry too; the weights stay where they are."""
     from pipeline.local.run import opened_store
     from sharpen.errors import InputError
-    from sharpen.registry.lineage.mlflow import register as register_in
+    from sharpen.registry.lineage import kubeflow as model_registry
+    from sharpen.registry.lineage import mlflow as mlflow_registry
 
-    if not mlflow:
-        raise InputError("--mlflow: name the MLflow server, or set MLFLOW_TRACKING_URI")
+    if not (mlflow or kubeflow):
+        raise InputError("name a server: --mlflow (or MLFLOW_TRACKING_URI) or --kubeflow (or MODEL_REGISTRY_URL)")
     with opened_store(root, write=False) as address:
-        typer.echo(f"{name}: version {register_in(address, name, version, mlflow)} in MLflow")
+        if mlflow:
+            typer.echo(f"{name}: version {mlflow_registry.register(address, name, version, mlflow)} in MLflow")
+        if kubeflow:
+            made = model_registry.register(address, name, version, kubeflow)
+            typer.echo(f"{name}: id {made} in {model_registry.SERVER}")

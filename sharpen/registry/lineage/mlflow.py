@@ -12,18 +12,19 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from sharpen.errors import InputError, StepFailed
-from sharpen.http_api import ApiError, Server
+from sharpen.http_api import ApiError
 from sharpen.http_api.json_api import JsonApi
-from sharpen.registry import aliases, registry
-from sharpen.registry.lineage.lineage import Lineage, read_lineage
-from sharpen.registry.registry import CHAMPION
-from sharpen.store import storage
+from sharpen.registry.lineage.elsewhere import (
+    CONTENT,
+    facts_of,
+    names_of,
+    one_line_faults,
+    readable_lineage,
+    server_api,
+)
+from sharpen.registry.lineage.lineage import Lineage
 
 EXPERIMENT = "sharpen"
-CONTENT = "sharpen.content"
-"""Tag of runs and versions that hold a model of this content, by which a repeated call knows them."""
-
 # what servers from version 2 on take of a value, and of values at once
 _VALUE_LENGTH, _VALUES = 500, 100
 
@@ -44,21 +45,12 @@ def register(root: str, name: str, version: str, server: str) -> str:
         InputError: no such version, a registry on a local disk, or a server that refuses.
         StepFailed: the server does not answer.
     """
-    lineage = read_lineage(root, name, version)
-    if not storage.is_remote(lineage.version.address):
-        raise InputError(
-            f"{lineage.version.address}: is on this machine, where MLflow's users cannot read it; only versions in an "
-            "s3:// registry can be registered there"
-        )
-    api = JsonApi(Server("MLflow", False, None, 0.5, 10.0), f"{server.rstrip('/')}/api/2.0/mlflow", _headers())
-    try:
+    lineage = readable_lineage(root, name, version, "MLflow")
+    with one_line_faults("MLflow"):
+        api = server_api("MLflow", f"{server.rstrip('/')}/api/2.0/mlflow", _headers())
         number = _version(api, name, lineage)
-        for alias in _aliases(root, name, lineage.version.version):
+        for alias in names_of(root, name, lineage.version.version):
             api.call("POST", "/registered-models/alias", {"name": name, "alias": alias, "version": number})
-    except ApiError as error:
-        if error.passing:
-            raise StepFailed(f"MLflow: no answer: {error.message}") from None
-        raise InputError(f"MLflow refuses: {error.message}") from None
     return number
 
 
@@ -82,7 +74,7 @@ def _version(api: JsonApi, name: str, lineage: Lineage) -> str:
         "source": lineage.version.address,
         "run_id": _run(api, name, lineage),
         "description": "; ".join(lineage.reasons),
-        "tags": _pairs(_tags(lineage)),
+        "tags": _pairs(facts_of(lineage)),
     }
     return str(api.call("POST", "/model-versions/create", body)["model_version"]["version"])
 
@@ -98,7 +90,7 @@ def _run(api: JsonApi, name: str, lineage: Lineage) -> str:
         run = runs[0]["info"]["run_id"]
     else:
         title = f"{name}-{lineage.version.version}"
-        body = {"experiment_id": experiment, "run_name": title, "start_time": now, "tags": _pairs(_tags(lineage))}
+        body = {"experiment_id": experiment, "run_name": title, "start_time": now, "tags": _pairs(facts_of(lineage))}
         run = api.call("POST", "/runs/create", body)["run"]["info"]["run_id"]
     parameters = _pairs(dict(_parameters(lineage)))
     for first in range(0, len(parameters), _VALUES):
@@ -118,21 +110,6 @@ def _created(api: JsonApi, path: str, body: dict[str, Any]) -> None:
             raise
 
 
-def _tags(lineage: Lineage) -> dict[str, str]:
-    version = lineage.version
-    facts = {
-        "content": version.content,
-        "version": version.version,
-        "run": version.run_id,
-        "created_at": version.created_at,
-        "code_version": lineage.code_version,
-        "data_fingerprint": lineage.data_fingerprint,
-        "verdict": lineage.verdict,
-        **{what.replace(" ", "_"): address for what, address in lineage.parents.items()},
-    }
-    return {f"sharpen.{name}": value for name, value in facts.items() if value}
-
-
 def _parameters(lineage: Lineage) -> Iterator[tuple[str, str]]:
     for group, values in {"counts": lineage.counts, **lineage.settings}.items():
         for name, value in values.items():
@@ -141,10 +118,3 @@ def _parameters(lineage: Lineage) -> Iterator[tuple[str, str]]:
 
 def _pairs(values: dict[str, str]) -> list[dict[str, str]]:
     return [{"key": key, "value": value[:_VALUE_LENGTH]} for key, value in values.items()]
-
-
-def _aliases(root: str, name: str, version: str) -> list[str]:
-    """Names of the version besides its number."""
-    champion = registry.read_champion(root, name)
-    named = [alias for alias, other in aliases.list_aliases(root, name).items() if other == version]
-    return [*([CHAMPION] if champion and champion.version == version else []), *named]

@@ -9,7 +9,8 @@ them too, so that Kubeflow's lineage knows what a model was made of. On a cluste
 pods of its own, which takes longer than most steps work; so what belongs together is one step, and conditions are few.
 
 With `pretraining.enabled` a step before mining trains the model on the corpus; mining and fine-tuning start from what
-comes out. With `merging.enabled` the last round's model is merged with the base model, and what comes out is evaluated.
+comes out. With `teachers.enabled` a step after mining scores positives and negatives, and fine-tuning learns from that.
+With `merging.enabled` the last round's model is merged with the base model, and what comes out is evaluated.
 
 A run that would train with what the last finished run had is skipped by `plan`; where only the sources are others,
 data_prep counts the new examples and decides.
@@ -43,6 +44,7 @@ from components.merging.component import merging as merging_step
 from components.pretraining.component import pretraining as pretraining_step
 from components.promotion.component import promotion
 from components.query_generation.component import query_generation
+from components.teachers.component import teachers as teachers_step
 from pipeline.exit_handler import finish
 from pipeline.parameters import Settings
 from pipeline.plan import plan
@@ -61,6 +63,7 @@ def make_pipeline(
     pretraining: bool = False,
     generation: bool = False,
     merging: bool = False,
+    teachers: bool = False,
 ) -> GraphComponent:
     """The pipeline with so many rounds of mining and fine-tuning.
 
@@ -71,9 +74,10 @@ def make_pipeline(
         pretraining: whether there is a step of it before mining.
         generation: whether queries are written for documents before data preparation.
         merging: whether the tuned model is merged with the base model before it is evaluated.
+        teachers: whether positives and negatives are scored by teachers before fine-tuning.
     """
     form = signature(cluster or Settings())
-    optional = {"pretraining": pretraining, "generation": generation, "merging": merging}
+    optional = {"pretraining": pretraining, "generation": generation, "merging": merging, "teachers": teachers}
     compiled = compiled_json(rounds, cluster, **optional)
 
     def graph(*values: PipelineChannel) -> None:
@@ -123,7 +127,7 @@ def _train(planned: Channels, prepared: Channels, rounds: int, optional: Mapping
     if optional["pretraining"]:
         known = {"prepared_data": prepared["prepared_data"], **_inputs_of("pretraining", planned), **shared}
         start = pretraining_step(base_model=start, job=planned["job"], **known).outputs["Output"]
-    negatives, tuned = _rounds(rounds, start, planned, prepared, shared)
+    negatives, tuned = _rounds(rounds, start, planned, prepared, shared, teaches=optional["teachers"])
     model, card = tuned.outputs["Output"], tuned.outputs["tuned_model"]
     if optional["merging"]:
         known = {"prepared_data": prepared["prepared_data"], **_inputs_of("merging", planned), **shared}
@@ -174,9 +178,17 @@ def _compare(
 
 
 def _rounds(
-    rounds: int, start: PipelineChannel, planned: Channels, prepared: Channels, shared: Channels
+    rounds: int,
+    start: PipelineChannel,
+    planned: Channels,
+    prepared: Channels,
+    shared: Channels,
+    *,
+    teaches: bool,
 ) -> tuple[PipelineTask, PipelineTask]:
-    """Mining and fine-tuning, each as often as there are rounds; the tasks of the last round.
+    """Mining, teachers' scores where they are wanted, and fine-tuning, each as often as there are rounds.
+
+    Returns the tasks of mining and fine-tuning of the last round.
 
     The first round is named as in a pipeline of one, so that one more round takes the others from the cache.
     """
@@ -187,9 +199,12 @@ def _rounds(
         negatives = hard_negatives(
             model=miner, name=f"hard_negatives{suffix}", **_inputs_of("mining", planned), **taken
         )
+        mined = {"negatives": negatives.outputs["Output"], "mined_negatives": negatives.outputs["mined_negatives"]}
+        if teaches:
+            scored = teachers_step(name=f"teachers{suffix}", **_inputs_of("teachers", planned), **mined, **taken)
+            mined = {"negatives": scored.outputs["Output"], "mined_negatives": scored.outputs["scored_negatives"]}
         tuned = finetuning(
-            negatives=negatives.outputs["Output"],
-            mined_negatives=negatives.outputs["mined_negatives"],
+            **mined,
             base_model=start,
             job=planned["job"],
             name=f"finetuning{suffix}",

@@ -32,6 +32,7 @@ from sharpen.pretraining.settings import StepSettings as PretrainingStepSettings
 from sharpen.registry.settings import NAME_PATTERN, NAME_RULE, PromotionSettings
 from sharpen.settings import EncoderSettings, SettingsModel
 from sharpen.store.yaml_file import read_yaml
+from sharpen.teachers.settings import StepSettings as TeachersStepSettings
 from sharpen.terminal import one_line
 from sharpen.training.settings import TrainingSettings
 from sharpen.uri import is_remote, join
@@ -67,6 +68,7 @@ class Settings(SettingsModel):
     data: DataSettings = DataSettings()  # type: ignore[call-arg]
     pretraining: PretrainingStepSettings = PretrainingStepSettings()  # type: ignore[call-arg]
     mining: RoundsOfMining = RoundsOfMining()  # type: ignore[call-arg]
+    teachers: TeachersStepSettings = TeachersStepSettings()  # type: ignore[call-arg]
     training: TrainingSettings = TrainingSettings()  # type: ignore[call-arg]
     merging: MergingStepSettings = MergingStepSettings()  # type: ignore[call-arg]
     evaluation: EvaluationSettings = EvaluationSettings()  # type: ignore[call-arg]
@@ -98,20 +100,18 @@ class Settings(SettingsModel):
             name: of the group.
             on_cluster: whether every step has a machine of its own, which is empty when the step begins.
         """
-        group: SettingsModel = getattr(self, name)
-        values = group.model_dump(mode="json", exclude_unset=True, exclude=_OF_THE_GRAPH.get(name))
+        values = getattr(self, name).model_dump(mode="json", exclude_unset=True, exclude=_OF_THE_GRAPH.get(name))
         if name == "data":
             # how much of the texts is cut depends on the model that is improved
-            of_model = {"tokenizer": self.base_model, **{of: getattr(self.encoder, of) for of in _LENGTHS}}
-            values = of_model | values
+            values = {"tokenizer": self.base_model, **{of: getattr(self.encoder, of) for of in _LENGTHS}} | values
         if name == "encoder" and self.job.processes:
             # the steps that encode have no other part of the job's settings to depend on
             values.setdefault("encoding_processes", self.job.processes)
         if name == "encoder" and on_cluster and self.encoder.vector_cache == "auto":
             # else each step, and each retry of one, would encode again what another has encoded
             values["vector_cache"] = join(self.store, "vectors")
-        if name == "generation" and on_cluster and self.generation.journal == "auto" and values:
-            values["journal"] = join(self.store, "generation")
+        if name in _ASKING and on_cluster and values and values.get("journal", "auto") == "auto":
+            values["journal"] = join(self.store, name)
         return json.dumps(values, sort_keys=True)
 
     def compiled_pod_settings(self) -> dict[str, object]:
@@ -132,7 +132,7 @@ class Settings(SettingsModel):
 
     def optional_steps(self) -> dict[str, bool]:
         """Name of each step that only some graphs have -> whether it is wanted."""
-        return {name: getattr(self, name).enabled for name in ("generation", "merging", "pretraining")}
+        return {name: getattr(self, name).enabled for name in ("generation", "merging", "pretraining", "teachers")}
 
     def compile_time_settings(self, form: Settings) -> Settings:
         """What of the settings shapes the compiled pipeline; everything else is an input of its runs.
@@ -194,7 +194,7 @@ class Settings(SettingsModel):
         groups["encoder"] = {name: v for name, v in groups["encoder"].items() if name not in _SPEED_OF_ENCODING}
         groups["mining"]["rounds"] = rounds
         groups = {name: values for name, values in groups.items() if self.optional_steps().get(name, True)}
-        groups |= {"generation": self.generation.decisive()} if self.generation.enabled else {}
+        groups |= {name: getattr(self, name).decisive() for name in _ASKING if getattr(self, name).enabled}
         roles = [parse_sources(text) for text in (self.train_data, self.eval_data)]
         if any(not source.is_plain for role in roles for source in role):
             groups["sources"] = [[source.as_json() for source in role] for role in roles]
@@ -208,9 +208,11 @@ class Settings(SettingsModel):
 
 _LENGTHS = ("query_max_len", "passage_max_len")
 # What of a group the graph alone needs, and no step.
-_OF_THE_GRAPH = {"mining": {"rounds"}, "pretraining": {"enabled"}, "merging": {"enabled"}}
+_OF_THE_GRAPH = {"mining": {"rounds"}, **{name: {"enabled"} for name in ("pretraining", "teachers", "merging")}}
+# Groups of steps that may ask a language model.
+_ASKING = ("generation", "teachers")
 # Groups, and settings of a group, that decide how and when a run computes, not what comes out of it.
-_NO_RESULT = ("retraining", "notification", "job", "pods", "generation")
+_NO_RESULT = ("retraining", "notification", "job", "pods", *_ASKING)
 _SPEED_OF_ENCODING = ("vector_cache", "vector_cache_gib", "encoding_processes")
 
 GROUPS = tuple(
@@ -239,15 +241,13 @@ def load(
         InputError: one line per fault: an unknown setting, a value out of bounds, a file that is no YAML mapping.
     """
     values: dict[str, Any] = {}
-    if config is not None:
-        _merge(values, read_yaml(config))
+    _merge(values, {} if config is None else read_yaml(config))
     _merge(values, dict(over or {}))
     faults = []
     for assignment in assignments:
         name, sign, text = assignment.partition("=")
         if not sign:
-            shown_text = one_line(assignment, 100)
-            faults.append(f"--set {shown_text}: write name=value, for example training.temperature=0.05")
+            faults.append(f"--set {one_line(assignment, 100)}: write name=value, for example training.temperature=0.05")
             continue
         assign(values, name.strip(), parse_value(text, setting_field(name.strip())))
     if faults:

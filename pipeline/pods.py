@@ -15,12 +15,13 @@ from pipeline.parameters import Settings
 from pipeline.resources import ResourceRequest, resource_requests
 from pipeline.settings import PodSettings
 from sharpen import http_api
-from sharpen.generation.settings import KEY_VARIABLE
+from sharpen.generation.settings import GenerationSettings
 from sharpen.jobs.settings import JobSettings
 from sharpen.notifications import WEBHOOK_VARIABLE
 from sharpen.run_context import RUN_ID_VARIABLE, STORE_VARIABLE
 from sharpen.store.checksums import ETAGS_VARIABLE
 from sharpen.store.retry import TIMEOUT_VARIABLE
+from sharpen.teachers.settings import TeacherSettings
 
 # The secret that Kubeflow Pipelines makes for its own store; optional, since a cloud's identity needs none.
 STORE_SECRET = "mlpipeline-minio-artifact"  # noqa: S105 - its name
@@ -28,9 +29,11 @@ STORE_KEYS = {"accesskey": "AWS_ACCESS_KEY_ID", "secretkey": "AWS_SECRET_ACCESS_
 # The address of a webhook; optional. Only the step that sends it sees it.
 WEBHOOK_SECRET, WEBHOOK_KEYS = "sharpen-webhook", {"url": WEBHOOK_VARIABLE}
 NOTIFYING = ("finish", "decide-approval")
-# The key of a language model's endpoint; optional. Only the step that asks it sees it.
-GENERATION_SECRET, GENERATION_KEYS = "sharpen-generation", {"api_key": KEY_VARIABLE}
-GENERATING = "query-generation"
+# The key of a language model's endpoint, by the component that asks it; optional. Only that step sees it.
+ENDPOINT_KEYS = {
+    "query-generation": ("sharpen-generation", {"api_key": GenerationSettings.key_variable}),
+    "teachers": ("sharpen-teachers", {"api_key": TeacherSettings.key_variable}),
+}
 STORE_CONFIG = "sharpen-store"
 STORE_PLACES = (
     "AWS_ENDPOINT_URL_S3",
@@ -58,8 +61,9 @@ def configure_pods(settings: Settings) -> None:
         configure_pod(task)
         if task.component_spec.name in NOTIFYING:
             kubernetes.use_secret_as_env(task, WEBHOOK_SECRET, WEBHOOK_KEYS, optional=True)
-        if task.component_spec.name == GENERATING:
-            kubernetes.use_secret_as_env(task, GENERATION_SECRET, GENERATION_KEYS, optional=True)
+        if task.component_spec.name in ENDPOINT_KEYS:
+            secret, keys = ENDPOINT_KEYS[task.component_spec.name]
+            kubernetes.use_secret_as_env(task, secret, keys, optional=True)
         apply_resources(task, needs[task.component_spec.name], settings.job.gpu_resource)
 
 

@@ -75,6 +75,8 @@ def resource_requests(pods: PodSettings, job: JobSettings) -> dict[str, Resource
         "data-prep": replace(computing, gpus=0),
         # passages, and the vectors of the corpus
         "hard-negatives": computing,
+        # models as large as the cluster has, or requests to one elsewhere
+        "teachers": computing,
         "merging": computing,
         "evaluation-before": computing,
         "evaluation": computing,

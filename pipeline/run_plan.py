@@ -68,10 +68,10 @@ def make_plan(inputs: Mapping[str, Any], compiled: str) -> tuple[tuple[str, ...]
     mined_with = settings.mining.addresses if settings.mining.enabled else []
     content = fingerprint_inputs(
         *(settings.train_data, settings.eval_data, settings.base_model, mined_with, model.start, settings.data.corpus),
-        evaluated_with=settings.evaluation.addresses,
-        judgements=settings.data.judgements,
+        *(settings.evaluation.addresses, settings.data.judgements),
         generated_from=settings.generation.inputs,
         merged_with=settings.merging.models if settings.merging.enabled else (),
+        taught_by=settings.teachers.addresses,
     )
     optional = [name for name, wanted in settings.optional_steps().items() if wanted]
     identity = content.identity(settings.results_hash(built["rounds"]), optional)
@@ -123,11 +123,7 @@ def checked_settings(inputs: Mapping[str, Any], built: Mapping[str, Any]) -> Set
     graph = {"mining.rounds": built["rounds"], **optional}
     settings.check_compiled(graph, pods, FORM)
     settings.generation.check_documents()
-    if settings.merging.enabled and settings.pretraining.enabled and settings.merging.method != "average":
-        raise InputError(
-            "merging.enabled: between the base model and one that was fine-tuned after pre-training no weight is good; "
-            "set merging.enabled or pretraining.enabled to false"
-        )
+    _check_steps(settings)
     if pods:
         settings = settings.model_copy(update={"store": store_of(settings.store)})
         if not settings.store:
@@ -138,6 +134,22 @@ def checked_settings(inputs: Mapping[str, Any], built: Mapping[str, Any]) -> Set
         settings.check_on_cluster()
     check_job(settings.job)
     return settings
+
+
+def _check_steps(settings: Settings) -> None:
+    """Raise InputError where a step that was asked for cannot serve another, or comes to nothing."""
+    if settings.merging.enabled and settings.pretraining.enabled and settings.merging.method != "average":
+        raise InputError(
+            "merging.enabled: between the base model and one that was fine-tuned after pre-training no weight is good; "
+            "set merging.enabled or pretraining.enabled to false"
+        )
+    if settings.teachers.enabled:
+        settings.teachers.check_teachers("teachers.")
+        if not settings.training.knowledge_distillation and settings.teachers.margin is None:
+            raise InputError(
+                "teachers.enabled: nobody uses the scores; set training.knowledge_distillation=true to learn from "
+                "them, or teachers.margin to leave out negatives by them"
+            )
 
 
 def store_of(store: str) -> str:

@@ -62,16 +62,16 @@ class PodSettings(SettingsModel):
 
     memory: Quantity = Field(
         "8Gi",
-        description="Memory of each pod of query_generation, data_prep, hard_negatives, merging, evaluation and "
-        "indexing, requested and at most; they hold passages, and vectors in 4 bytes a dimension.",
+        description="Memory of each pod of query_generation, data_prep, hard_negatives, teachers, merging, evaluation "
+        "and indexing, requested and at most; they hold passages, and vectors in 4 bytes a dimension.",
     )
     cpu: Quantity = Field("2", description="Cores that each of these pods requests; as many threads compute.")
     gpus: int = Field(
         0,
         ge=0,
         le=16,
-        description="GPUs (job.gpu_resource) of each pod of query_generation, hard_negatives, merging, evaluation and "
-        "indexing; a node's taint of that name is tolerated.",
+        description="GPUs (job.gpu_resource) of each pod of query_generation, hard_negatives, teachers, merging, "
+        "evaluation and indexing; a node's taint of that name is tolerated.",
     )
     timeout_seconds: int = Field(
         86_400,

@@ -162,7 +162,7 @@ def _runner(folder: Path, settings: Settings, variables: Mapping[str, str], *, i
         measured = [address.removeprefix("data:") for address in settings.evaluation.addresses]
         inputs = [settings.train_data, settings.eval_data, settings.data.judgements, settings.base_model]
         generated_from = [one.removeprefix("model:") for one in settings.generation.inputs]
-        inputs += [*mined_with, *measured, *generated_from, *settings.merging.models]
+        inputs += [*mined_with, *measured, *generated_from, *settings.merging.models, *settings.teachers.addresses]
         with steps_in_containers(folder, inputs, variables) as runner:
             yield runner
         return

@@ -24,6 +24,7 @@ STEP_MODULES = {
     "data": ("components.data_prep.step", "sharpen.data.preparation.prepare", "sharpen.retraining.change_detection"),
     "pretraining": ("components.pretraining.launch", "sharpen.pretraining.pretrain"),
     "mining": ("components.hard_negatives.step", "sharpen.mining.mine"),
+    "teachers": ("components.teachers.step", "sharpen.teachers.score"),
     "training": ("components.finetuning.launch", "sharpen.training.train"),
     "merging": ("components.merging.step", "sharpen.merging.merge"),
     "evaluation": ("components.evaluation.step", "sharpen.evaluation.evaluate"),
@@ -31,7 +32,7 @@ STEP_MODULES = {
 }
 
 # Inputs that what is trained does not depend on, or that count only where there are any.
-_LATER = ("corpus", "evaluation", "documents", "merging")
+_LATER = ("corpus", "evaluation", "documents", "merging", "teachers")
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class InputFingerprints:
         evaluation: other models and data that evaluation reads.
         documents: what queries are written for, and examples of queries.
         merging: other models that the tuned one is merged with.
+        teachers: models that score positives and negatives.
     """
 
     train: str
@@ -58,6 +60,7 @@ class InputFingerprints:
     evaluation: str = "[]"
     documents: str = "[]"
     merging: str = "[]"
+    teachers: str = "[]"
 
     @property
     def sources(self) -> str:
@@ -83,6 +86,7 @@ class InputFingerprints:
         found = {step: self.fingerprint(code) for step, code in codes.items()}
         found["evaluation"] = sha256_json([found["evaluation"], self.evaluation])
         found["merging"] = sha256_json([found["merging"], self.evaluation, self.merging])
+        found["teachers"] = sha256_json([found["teachers"], self.teachers])
         return found | {"data": sha256_json([self.sources, codes["data"]])}
 
     def identity(self, settings_hash: str, optional: Collection[str] = ()) -> dict[str, str]:
@@ -95,14 +99,14 @@ class InputFingerprints:
             settings_hash: of what decides the result.
             optional: names of the steps that only some graphs have and this one has.
         """
-        without = {"indexing", *({"generation", "merging", "pretraining"} - set(optional))}
+        without = {"indexing", *({"generation", "merging", "pretraining", "teachers"} - set(optional))}
         decisive = [module for step, modules in STEP_MODULES.items() if step not in without for module in modules]
         return {
             "settings": settings_hash,
             "code": code_version(*decisive),
             "base_model": sha256_json(self.base_model),
             "mining": sha256_json(self.mining),
-            **({"merging": sha256_json(self.merging)} if "merging" in optional else {}),
+            **{name: sha256_json(getattr(self, name)) for name in ("merging", "teachers") if name in optional},
         }
 
 
@@ -117,21 +121,20 @@ def fingerprint_inputs(
     judgements: str = "",
     generated_from: Sequence[str] = (),
     merged_with: Sequence[str] = (),
+    taught_by: Sequence[str] = (),
 ) -> InputFingerprints:
     """Find out what stands behind the addresses of a run, whatever their order.
 
-    Local files count by name below their folder and content, remote ones by name, size and ETag (nothing is
-    downloaded), Python code by content and interpreter, a model of the hub by its id and revision.
+    Local files count by name below their folder and content, remote ones (never downloaded) by name, size and ETag,
+    code by content and interpreter, a model of the hub by id and revision.
 
     Args:
         train_data, eval_data: sources as `parse_sources` takes them; the latter may be empty.
-        base_model: what `Encoder.load` takes.
+        base_model, start_model: what `Encoder.load` takes; of where training starts, empty: the base model.
         mined_with: other models that mining uses, and after ``file:`` the files that it reads.
-        start_model: model that training starts from; empty: the base model.
-        corpus: address of more passages; empty: there are none.
+        corpus, judgements: addresses of more passages, and of judgements merged into the data; empty: there are none.
         evaluated_with: other models that evaluation measures or uses, and after ``data:`` the data.
-        judgements: file that data preparation merges into the data; empty for none.
-        merged_with: other models that the tuned one is merged with.
+        merged_with, taught_by: models that the tuned one is merged with, and that score positives and negatives.
         generated_from: documents for queries, and what else writing them takes; then there may be no training data.
 
     Raises:
@@ -162,6 +165,7 @@ def fingerprint_inputs(
         mining=known("mining", mined_with, _model_or_file),
         evaluation=known("evaluation", evaluated_with, _model_or_data),
         merging=known("merging.models", merged_with, _model),
+        teachers=known("teachers", taught_by, _model),
     )
     if faults:
         raise InputError(faults)

@@ -68,7 +68,7 @@ def test_a_first_run_trains_and_every_step_gets_its_own_settings(tmp_path: Path,
     assert (json.loads(found["data"]), found["training"], found["known"]) == (of_data, "{}", "")
     assert found["train_data"] == inputs["train_data"] and found["start_model"] == inputs["base_model"]
     fingerprints = [value for name, value in found.items() if name.endswith("_fingerprint")]
-    assert len({*fingerprints}) == 8
+    assert len({*fingerprints}) == 9
     page = (tmp_path / "page.md").read_text()
     assert "no earlier run of this model has finished" in page and "data.seed" in page
     # other settings of the training are no other data

@@ -57,7 +57,7 @@ def test_a_change_in_one_steps_code_changes_its_fingerprint_alone(
     assert changed("index/build.py") == {"indexing"}
     assert changed("evaluation/comparison.py") == {"merging", "evaluation", "run"}
     assert changed("models/pooling.py") == {
-        *("generation", "pretraining", "mining", "training", "merging", "evaluation", "indexing", "run")
+        *("generation", "pretraining", "mining", "teachers", "training", "merging", "evaluation", "indexing", "run")
     }
     assert changed("generation/filters/round_trip.py") == {"generation"}
     assert changed("registry/promote.py") == changed("jobs/run.py") == set()
@@ -66,7 +66,7 @@ def test_a_change_in_one_steps_code_changes_its_fingerprint_alone(
     assert changed("components/indexing/step.py") == {"indexing"}
     assert changed("components/promotion/step.py") == set()
     assert changed("components/step_result.py") == {
-        *("generation", "data", "mining", "merging", "evaluation", "indexing", "run")
+        *("generation", "data", "mining", "teachers", "merging", "evaluation", "indexing", "run")
     }
     version.code_version.cache_clear()
 

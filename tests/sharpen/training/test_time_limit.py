@@ -62,7 +62,8 @@ def let_steps_take(monkeypatch: pytest.MonkeyPatch, step: Slow) -> None:
 def test_the_steps_and_their_schedule_fit_and_a_second_start_keeps_them(
     data: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    minutes = 6 / 60
+    # so much that five steps fit on a machine with other work too
+    minutes = 0.3
     let_steps_take(monkeypatch, Slow(0.3, fails_after=4 + 5))
     with pytest.raises(StepFailed, match="taken away"):
         run(data, tiny_model, tmp_path, "out", max_steps=500, max_train_minutes=minutes)
@@ -70,7 +71,7 @@ def test_the_steps_and_their_schedule_fit_and_a_second_start_keeps_them(
     (checkpoint,) = tmp_path.glob("checkpoints/*/checkpoint-4")
     decided = json.loads((checkpoint / time_limit.FILE).read_text())
     assert decided["steps_requested"] == 500 and decided["seconds_a_step"] >= 0.3
-    assert 5 <= decided["steps"] <= 16
+    assert 5 <= decided["steps"] <= 60
     assert f"{decided['steps']:,} of 500 steps are trained" in told
 
     # now the machine is fast, and nothing is measured again
@@ -80,7 +81,7 @@ def test_the_steps_and_their_schedule_fit_and_a_second_start_keeps_them(
     assert facts["time_limit"]["steps"] == facts["steps"] == decided["steps"]
     rates = [point["learning_rate"] for point in facts["log"] if "loss" in point]
     assert rates[-1] <= 2 * max(rates) / decided["steps"], "the schedule is over with the last step"
-    assert f"max_train_minutes 0.1: a step takes {decided['seconds_a_step']:.2f} s" in render_page(facts)
+    assert f"max_train_minutes 0.3: a step takes {decided['seconds_a_step']:.2f} s" in render_page(facts)
 
     # as many steps without a limit give the same model: the trial changed nothing
     run(data, tiny_model, tmp_path, "same", max_steps=decided["steps"])

@@ -10,7 +10,7 @@ from rich.table import Table
 from sharpen.evaluation import artifact
 from sharpen.evaluation.artifact import EvaluationArtifact
 from sharpen.evaluation.settings import MEASURES, EvaluationSettings
-from sharpen.reports.formatting import interval, number, p_text, signed
+from sharpen.reports.formatting import interval, label, number, p_text, signed
 from sharpen.store import storage
 
 DETAILED = ("base", "champion")
@@ -30,13 +30,8 @@ def evaluation_lines(address: str, settings: EvaluationSettings) -> Iterator[str
     for name, other in against.items():
         if name not in DETAILED:
             continue
-        rows = []
-        for metric in settings.headline_metrics:
-            r = other["metrics"][metric]
-            scores = (number(r["reference"]), number(r["candidate"]), signed(r["difference"]))
-            rows.append((metric, *scores, interval(r["ci_low"], r["ci_high"]), p_text(r["p_value"])))
-        yield _table(("metric", name, "score", "change", f"{100 * settings.confidence_level:g} % interval", "p"), rows)
-    yield from _task_tables(address)
+        yield _against_table(name, {metric: other["metrics"][metric] for metric in settings.headline_metrics}, settings)
+    yield from _task_lines(address, settings)
     yield f"report  {storage.join(address, artifact.REPORT)}"
 
 
@@ -76,22 +71,26 @@ def comparison_lines(
     yield systems_table(found.metrics, compared["against"], settings)
 
 
-def _task_tables(address: str) -> Iterator[Table]:
-    """Figures of other tasks than retrieval, a table for each model that they are compared with."""
+def _task_lines(address: str, settings: EvaluationSettings) -> Iterator[str | Table]:
+    """Figures of other tasks than retrieval, a line and a table for each task and model that it is compared with."""
     where = storage.join(address, artifact.TASKS)
-    tasks = storage.read_json(where)["tasks"] if storage.exists(where) else []
-    for name in sorted({name for task in tasks for name in task["against"]}) or [""]:
-        lines = []
-        for task in tasks:
-            for metric, value in task["metrics"].items():
-                cells = (f"{task['task_type']} {metric}", task["name"], f"{task['texts']:,}", number(value))
-                if found := task["against"].get(name, {}).get(metric):
-                    change = (number(found["reference"]), signed(found["difference"]))
-                    cells += (*change, interval(found["ci_low"], found["ci_high"]), p_text(found["p_value"]))
-                lines.append(cells)
-        compared = (name, "change", "interval", "p") if name else ()
-        if lines:
-            yield _table(("task", "source", "texts", "score", *compared), lines)
+    for task in storage.read_json(where)["tasks"] if storage.exists(where) else []:
+        named = dict.fromkeys([task["task_type"], task["name"]])
+        yield f"{' '.join(named)}, {task['texts']:,} texts"
+        if not task["against"]:
+            yield _table(("metric", "score"), [(label(name), number(value)) for name, value in task["metrics"].items()])
+        for reference, figures in task["against"].items():
+            yield _against_table(reference, {label(name): figure for name, figure in figures.items()}, settings)
+
+
+def _against_table(reference: str, figures: Mapping[str, Mapping[str, float]], settings: EvaluationSettings) -> Table:
+    """Metric -> its comparison with a reference, as a table."""
+    rows = []
+    for name, r in figures.items():
+        scores = (number(r["reference"]), number(r["candidate"]), signed(r["difference"]))
+        rows.append((name, *scores, interval(r["ci_low"], r["ci_high"]), p_text(r["p_value"])))
+    level = f"{100 * settings.confidence_level:g} % interval"
+    return _table(("metric", reference, "score", "change", level, "p"), rows)
 
 
 def score_lines(result: dict[str, Any]) -> Iterator[str | Table]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -122,12 +123,15 @@ def test_the_report_shows_them(evaluations: tuple[Path, Path]) -> None:
 
 
 def test_the_summary_shows_them(evaluations: tuple[Path, Path]) -> None:
-    console = Console(width=140, record=True, file=io.StringIO())
+    console = Console(width=80, record=True, file=io.StringIO())
     for line in evaluation_lines(str(evaluations[1]), FAST):
         console.print(line)
     text = console.export_text()
-    assert "classification accuracy" in text
-    assert "clustering v_measure" in text
+    lines = text.splitlines()
+    (start,) = [number for number, line in enumerate(lines) if line.startswith("classification topics, ")]
+    assert re.fullmatch(r"metric +base +score +change +95 % interval +p *", lines[start + 1])
+    assert re.match(r"Accuracy +\S+ +\S+ +\S+ +\S+ \S+ \S+ +\S+", lines[start + 2])
+    assert re.search(r"^V-measure +", text, re.MULTILINE)
 
 
 def test_a_reference_that_was_measured_otherwise_is_refused(

@@ -28,7 +28,7 @@ DOCS := .venv-docs/bin
 .PHONY: help demo test axe fuzz test-images test-cluster test-two-hosts test-outages test-newest-client test-minimum lint lint-workflows
 .PHONY: lint-types lint-style lint-layers
 .PHONY: settings docs release image-locks tool-locks pin-base
-.PHONY: bench-data bench-finetuning bench-mining bench-quality kind kind-run kind-down store-down clean
+.PHONY: bench-data bench-finetuning bench-merging bench-mining bench-quality kind kind-run kind-down store-down clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
@@ -225,6 +225,9 @@ bench-data: $(VENV)/dev.done  ## data preparation beside datasets (20 minutes), 
 
 bench-quality: $(VENV)/dev.done $(PEER)  ## quality beside the peers (an hour), into tests/peers/RESULTS.md
 	@$(BIN)/python -m tests.peers.bench_quality $(BENCH)
+
+bench-merging: $(VENV)/dev.done  ## gain and forgetting by weight on three data sets (an hour), into tests/peers/RESULTS.md
+	@$(BIN)/python -m tests.peers.bench_merging $(BENCH)
 
 store-down: $(VENV)/demo.done  ## stop the embedded S3 store
 	@$(BIN)/sharpen store down

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from sharpen.evaluation.analysis.names import FULL
 from sharpen.evaluation.settings import EvaluationSettings, metric_names
+from sharpen.index.sizes import FULL
 from sharpen.registry.settings import PromotionSettings
 
 

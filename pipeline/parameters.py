@@ -18,12 +18,13 @@ from pydantic.fields import FieldInfo
 from components.command_line import parse_value
 from pipeline.gate_rules import missing_figures
 from pipeline.images import check_job_image
-from pipeline.settings import SELECTION, PodSettings, RetrainingSettings, RoundsOfMining, without_default_data
+from pipeline.settings import SELECTION, PodSettings, RetrainingSettings, RoundsOfMining, completed
 from sharpen.data.preparation.settings import DataSettings
 from sharpen.data.source_settings import SourcesText, parse_sources
 from sharpen.errors import InputError
 from sharpen.evaluation.settings import EvaluationSettings
 from sharpen.generation.settings import StepSettings as GenerationSettings
+from sharpen.index.settings import ServingSettings
 from sharpen.index.settings import StepSettings as IndexingSettings
 from sharpen.jobs.settings import OF_ONE_POD, JobSettings
 from sharpen.merging.settings import StepSettings as MergingStepSettings
@@ -64,6 +65,7 @@ class Settings(SettingsModel):
         "embedded S3 store, or on a cluster that of its ConfigMap sharpen-store.",
     )
     encoder: EncoderSettings = EncoderSettings()  # type: ignore[call-arg]
+    serving: ServingSettings = ServingSettings()  # type: ignore[call-arg]
     generation: GenerationSettings = GenerationSettings()  # type: ignore[call-arg]
     data: DataSettings = DataSettings()  # type: ignore[call-arg]
     pretraining: PretrainingStepSettings = PretrainingStepSettings()  # type: ignore[call-arg]
@@ -81,8 +83,8 @@ class Settings(SettingsModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _generated_alone(cls, values: Any) -> Any:
-        return without_default_data(values)
+    def _completed(cls, values: Any) -> Any:
+        return completed(values)
 
     @model_validator(mode="after")
     def _nothing_is_missing(self) -> Self:
@@ -127,8 +129,7 @@ class Settings(SettingsModel):
 
     def graph_settings(self) -> dict[str, object]:
         """Settings that decide which steps the graph has: full name -> value."""
-        optional = {f"{name}.enabled": has for name, has in self.optional_steps().items()}
-        return {"mining.rounds": self.mining.rounds, **optional}
+        return {"mining.rounds": self.mining.rounds} | {f"{n}.enabled": on for n, on in self.optional_steps().items()}
 
     def optional_steps(self) -> dict[str, bool]:
         """Name of each step that only some graphs have -> whether it is wanted."""
@@ -178,8 +179,7 @@ class Settings(SettingsModel):
         faults = []
         for full, value in built.items():
             group_name, name = full.split(".")
-            group = getattr(self, group_name)
-            wanted = getattr(group, name)
+            wanted = getattr(group := getattr(self, group_name), name)
             if (full in always_given or name in group.model_fields_set) and wanted != value:
                 faults.append(
                     f"{full}: {wanted} wanted, but this pipeline was compiled with {value}; "
@@ -212,7 +212,7 @@ _OF_THE_GRAPH = {"mining": {"rounds"}, **{name: {"enabled"} for name in ("pretra
 # Groups of steps that may ask a language model.
 _ASKING = ("generation", "teachers")
 # Groups, and settings of a group, that decide how and when a run computes, not what comes out of it.
-_NO_RESULT = ("retraining", "notification", "job", "pods", *_ASKING)
+_NO_RESULT = ("retraining", "notification", "job", "pods", "serving", *_ASKING)
 _SPEED_OF_ENCODING = ("vector_cache", "vector_cache_gib", "encoding_processes")
 
 GROUPS = tuple(
@@ -221,7 +221,7 @@ GROUPS = tuple(
     if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
 )
 # those that steps receive; what the graph's first and last step alone need is not among them
-STEP_GROUPS = tuple(name for name in GROUPS if name not in ("retraining", "notification", "pods"))
+STEP_GROUPS = tuple(name for name in GROUPS if name not in ("retraining", "notification", "pods", "serving"))
 TOP_LEVEL = tuple(name for name in Settings.model_fields if name not in GROUPS)
 
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from sharpen.data.preparation.settings import SelectionSettings
+from sharpen.index.sizes import Variant, parse_variants
 from sharpen.jobs.settings import Quantity
 from sharpen.mining.settings import StepSettings
 from sharpen.settings import SettingsModel
@@ -88,10 +89,57 @@ class PodSettings(SettingsModel):
     )
 
 
-def without_default_data(values: Any) -> Any:
+def completed(values: Any) -> Any:
+    """The values of settings with those that follow from others. Raises ValueError: some contradict each other."""
+    return _with_served_size(_without_default_data(values))
+
+
+def _without_default_data(values: Any) -> Any:
     """The values of settings; queries that are written for the user's documents are not mixed with the default data."""
     if not isinstance(values, dict) or "train_data" in values:
         return values
     group = values.get("generation")
     enabled = group.get("enabled") if isinstance(group, Mapping) else getattr(group, "enabled", False)
     return {**values, "train_data": ""} if str(enabled).lower() in _TRUE else values
+
+
+def _with_served_size(values: Any) -> Any:
+    """The values of settings with those that follow from `serving.size`; unchanged where it is not set.
+
+    Who sets one of them as well must mean the same, but for `training.served_size`, which may be empty: then the model
+    is stored so without having been trained for it.
+
+    Raises:
+        ValueError: the size is none, or a line for each setting that says something else.
+    """
+    serving = values.get("serving") if isinstance(values, dict) else None
+    name = serving.get("size") if isinstance(serving, Mapping) else getattr(serving, "size", "")
+    if not isinstance(name, str) or not name:
+        return values
+    (size,) = parse_variants([name])
+    found, faults = dict(values), []
+    for full, wanted in _following(size).items():
+        group, setting = full.split(".")
+        given = found.get(group) or {}
+        given = dict(given) if isinstance(given, Mapping) else given.model_dump(mode="json", exclude_unset=True)
+        known = given.get(setting, wanted)
+        if setting == "variants":
+            listed = [part.strip() for part in known.split(",")] if isinstance(known, str) else list(known)
+            known = wanted = [*filter(None, dict.fromkeys([*listed, name]))]
+        if str(known) != str(wanted) and not (full == "training.served_size" and known == ""):
+            faults.append(f"{full}: {known}, but serving.size {name} means {wanted}; leave one of the two out")
+        found[group] = {**given, setting: known}
+    if faults:
+        raise ValueError("; ".join(faults))
+    return found
+
+
+def _following(size: Variant) -> dict[str, Any]:
+    """Full name of a setting -> its value."""
+    return {
+        "training.served_size": size.name,
+        "evaluation.variants": [size.name],
+        "promotion.variant": size.name,
+        "indexing.vector_precision": size.precision,
+        **({"indexing.truncate_dim": size.dimension} if size.dimension else {}),
+    }

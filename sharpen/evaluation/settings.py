@@ -6,9 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
-from sharpen.evaluation.analysis.names import GENERAL, check_slices, parse_variants
+from sharpen.evaluation.analysis.names import GENERAL, check_slices
 from sharpen.evaluation.systems.names import parse_references, parse_systems
 from sharpen.index.settings import Bm25Language
+from sharpen.index.sizes import parse_variants
 from sharpen.settings import RelevanceLevel, SettingsModel
 
 MEASURES = ("ndcg", "recall", "mrr", "map", "precision", "hit_rate")

@@ -93,6 +93,19 @@ class StepSettings(IndexSettings):
     )
 
 
+class ServingSettings(SettingsModel):
+    """The size in which embeddings will be served, from which settings of the steps follow."""
+
+    size: str = Field(
+        "",
+        max_length=40,
+        description="Size of stored vectors, set once: dim:N (the first N dimensions), fp16, int8, binary, or both as "
+        "dim:128+int8. Training learns for it, evaluation measures it, the gate judges it, the index is made so: "
+        "training.served_size, evaluation.variants, promotion.variant, indexing.truncate_dim and vector_precision. "
+        "Empty: whole vectors.",
+    )
+
+
 class SearchAddresses(SettingsModel):
     """What is searched."""
 

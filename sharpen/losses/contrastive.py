@@ -9,6 +9,7 @@ Scores are made in blocks of rows, so that the matrix of all queries and passage
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -61,6 +62,20 @@ class ContrastiveRows:
 
 
 @dataclass(frozen=True)
+class StoredSize:
+    """The size in which passages will be stored and searched, by queries that stay what they are.
+
+    Attributes:
+        dimension: how many of the first dimensions stay; 0: all.
+        store: (m, d) passages -> (m, d) as they are read back from storage. Its gradient is taken as that of the
+            identity (straight-through, Bengio et al. 2013, arXiv 1308.3432).
+    """
+
+    dimension: int
+    store: Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
 class LossConfig:
     """What is minimised; the fields are those of `TrainingSettings`.
 
@@ -69,6 +84,7 @@ class LossConfig:
         margin: in-batch negatives that score more than this above the positive are left out; None: none.
         dims: Matryoshka dimensions besides all of them, which always count; empty: all dimensions alone.
         normalize: scale each Matryoshka prefix to length 1.
+        stored: a size for which there is one more loss; None: none.
     """
 
     temperature: float
@@ -76,6 +92,7 @@ class LossConfig:
     margin: float | None = None
     dims: tuple[int, ...] = ()
     normalize: bool = True
+    stored: StoredSize | None = None
 
 
 @dataclass(frozen=True)
@@ -85,7 +102,7 @@ class LossOutput:
     Attributes:
         loss: sum over the rows, divided by the rows of the global batch.
         gradient: (n, d) d loss / d embeddings, for every text.
-        negatives: negatives that a row was contrasted with, summed over the rows (mean over Matryoshka dimensions).
+        negatives: negatives that a row was contrasted with, summed over the rows (mean over the sizes).
     """
 
     loss: float
@@ -99,6 +116,7 @@ def loss_and_gradient(
     objective: LossConfig,
     total_rows: int,
     guide: Tensor | None = None,
+    first_passage: int = 0,
 ) -> LossOutput:
     """The loss of some rows of a global batch and its gradient with respect to all embeddings.
 
@@ -108,23 +126,31 @@ def loss_and_gradient(
         objective: what is minimised.
         total_rows: rows of the global batch over all processes.
         guide: (n, g) a guide model's embeddings of the texts, or None.
+        first_passage: where passages begin among the embeddings; before it are queries.
     """
     gradient = torch.zeros_like(embeddings)
     loss = negatives = 0.0
     # without the full size the dimensions above the largest prefix would have no gradient, and be served all the same
     dims = (*(dim for dim in objective.dims if dim != embeddings.shape[1]), embeddings.shape[1])
-    weight = 1.0 / (len(dims) * total_rows)
-    for dim in dims:
+    stored = objective.stored
+    sizes = [(dim, None) for dim in dims]
+    sizes += [(stored.dimension or embeddings.shape[1], stored.store)] if stored else []
+    weight = 1.0 / (len(sizes) * total_rows)
+    for dim, store in sizes:
         whole = dim == embeddings.shape[1]
         with torch.enable_grad():
             leaf = embeddings.detach() if whole else embeddings.detach()[:, :dim].clone().requires_grad_()
             vectors = functional.normalize(leaf, dim=-1) if objective.normalize and not whole else leaf
+        seen = vectors.detach()
+        if store is not None:
+            # straight-through: what these get as gradient, the vectors get
+            seen = torch.cat([seen[:first_passage], store(seen[first_passage:])])
         for contrast in contrasts:
             part_loss, part_gradient, counted = _one_contrast(
-                vectors.detach(), contrast, objective, weight * contrast.weight, guide
+                seen, contrast, objective, weight * contrast.weight, guide
             )
             loss += part_loss
-            negatives += counted / len(dims) if contrast.counted else 0.0
+            negatives += counted / len(sizes) if contrast.counted else 0.0
             if whole:
                 gradient += part_gradient
             else:

@@ -36,6 +36,7 @@ from sharpen.training.data.guide import (
 from sharpen.training.data.prepared import prepare, prepared_folder
 from sharpen.training.data.tokens import Tokens, tokenizer_facts, write_tokens
 from sharpen.training.dev_score import DevSet
+from sharpen.training.model import stored_size
 from sharpen.training.model.encoder_setup import check_fits
 from sharpen.training.processes import local_rank_zero_first
 from sharpen.training.settings import TrainingSettings
@@ -106,6 +107,7 @@ def read_inputs(
         check_fits(encoder, settings, model)
         if too_long := [dim for dim in settings.matryoshka_dims if dim > encoder.dimension]:
             raise InputError(f"matryoshka_dims: {too_long} but {model} has only {encoder.dimension} dimensions")
+        stored_size.check(settings.served_size, encoder.dimension, model)
         local = _make(data, negatives, settings, encoder) if first else None
     made = exchange.broadcast_object(local)
     if made is None or (local is not None and local != made):

@@ -13,6 +13,7 @@ from sharpen.losses.contrastive import LossConfig
 from sharpen.training import temperature_increase
 from sharpen.training.gradient.activation_budget import ActivationBudget
 from sharpen.training.gradient.micro_batch import MicroBatchConfig
+from sharpen.training.model.stored_size import size_of, stored_size
 from sharpen.training.optimization.loop_settings import LoopSettings
 from sharpen.training.settings import OF_DISTILLATION, TrainingSettings
 from sharpen.training.temperature_increase import TemperatureIncrease
@@ -41,12 +42,15 @@ def objective_of(
         increases: how divergences raised the temperature.
         loss: of the caller's own; None: the one of the settings.
     """
+    size = size_of(settings.served_size)
+    served = [size.dimension] if size and size.dimension not in (0, *settings.matryoshka_dims) else []
     return LossConfig(
         temperature=temperature_increase.temperature_of(settings, increases),
         loss=loss or loss_of(settings),
         margin=settings.false_negative_margin,
-        dims=tuple(settings.matryoshka_dims),
+        dims=(*settings.matryoshka_dims, *served),
         normalize=normalize,
+        stored=stored_size(settings.served_size),
     )
 
 

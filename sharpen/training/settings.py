@@ -6,6 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from sharpen.index.sizes import parse_variants
 from sharpen.losses import LOSSES, loss_parameters
 from sharpen.settings import RelevanceLevel
 from sharpen.training.data.mixing_settings import MixingSettings
@@ -63,6 +64,12 @@ class TrainingSettings(CostSettings, MixingSettings, LoopSettings):
         [],
         max_length=32,
         description="Train the first n dimensions for each n here as well as all of them; unset: all only.",
+    )
+    served_size: str = Field(
+        "",
+        description="Size in which passages will be stored, as evaluation.variants names it (dim:128, int8, binary, "
+        "dim:128+int8): the loss has one more term of passages that are cut and stored so. Empty: none. In a pipeline "
+        "serving.size sets it.",
     )
     loss: str = Field(
         "auto",
@@ -162,6 +169,8 @@ class TrainingSettings(CostSettings, MixingSettings, LoopSettings):
             raise ValueError("early_stopping_patience needs eval_steps: set how often dev is evaluated")
         if any(dim < 1 for dim in self.matryoshka_dims) or len(set(self.matryoshka_dims)) != len(self.matryoshka_dims):
             raise ValueError("matryoshka_dims: every dimension once and at least 1")
+        if self.served_size:
+            parse_variants([self.served_size])
         self._check_loss()
         if self.train_group_size == 1:
             self._check_that_there_are_negatives()

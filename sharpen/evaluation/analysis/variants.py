@@ -16,7 +16,6 @@ import numpy as np
 
 from sharpen.embeddings import LazyEncoder
 from sharpen.errors import InputError
-from sharpen.evaluation.analysis.names import FULL, Variant, parse_variants
 from sharpen.evaluation.comparison import correct
 from sharpen.evaluation.retrieval import Embedded, rank, score
 from sharpen.evaluation.settings import EvaluationSettings, metric_names
@@ -27,6 +26,7 @@ from sharpen.index import faiss_file
 from sharpen.index.ann import EXACT
 from sharpen.index.faiss_file import EXACT_EFFORT, Searchable
 from sharpen.index.quantization import BLOCK, codec_for, computed, cut, largest_value
+from sharpen.index.sizes import FULL, Variant, parse_variants
 from sharpen.metrics import means
 
 TOP = 10

@@ -233,8 +233,9 @@ def loss_for(task: TrainingTask, loss: Loss) -> Loss:
 def objective_for(task: TrainingTask, objective: LossConfig) -> LossConfig:
     """What is minimised in a batch of a task, by the `objective` of the search for passages.
 
-    In-batch negatives of labelled texts are known by their labels; a margin would take the hardest ones away.
+    In-batch negatives of labelled texts are known by their labels; a margin would take the hardest ones away. What is
+    stored are passages that are searched.
     """
     if task.learns == "search":
         return objective
-    return replace(objective, loss=loss_for(task, objective.loss), margin=None)
+    return replace(objective, loss=loss_for(task, objective.loss), margin=None, stored=None)

@@ -65,8 +65,9 @@ def gradient_step(
     guide = None if layout.guide is None else layout.guide.to(embeddings.device)
     scores = sum(len(contrast.rows) * len(contrast.columns) for contrast in contrasts)
     with all_threads() if scores * embeddings.shape[1] > _ONE_THREAD else nullcontext():
+        minimised = objective_for(layout.task, objective)
         outcome = loss_and_gradient(
-            embeddings, contrasts, objective_for(layout.task, objective), layout.total_rows, guide
+            embeddings, contrasts, minimised, layout.total_rows, guide, first_passage=len(layout.queries)
         )
     encoding.backward(exchange.reduce_scatter(outcome.gradient, layout.shares))
     trained = [parameter for parameter in encoder.parameters() if parameter.requires_grad]

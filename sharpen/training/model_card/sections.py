@@ -15,7 +15,7 @@ from sharpen.markdown import code_span, escaped, table, with_front_matter
 from sharpen.models.encoder import Encoder
 from sharpen.settings import EncoderSettings, SettingsModel
 from sharpen.training.model_card.cost import CostSettings, card_emissions, cost_lines, training_cost
-from sharpen.training.model_card.usage import usage
+from sharpen.training.model_card.usage import served_usage, usage
 from sharpen.training.settings import TrainingSettings
 from sharpen.training.temperature_increase import TemperatureIncrease
 
@@ -44,7 +44,7 @@ def model_card(encoder: Encoder, facts: dict[str, Any]) -> str:
     }
     sections = {
         "Intended use": intended_use(),
-        "How to use it": [usage(encoder)],
+        "How to use it": [usage(encoder), *served_usage(settings.get("served_size") or "")],
         "Training data": data_section(facts),
         "Training": [*table(_result_rows(facts)), *_divergences(facts)],
         "Limits": limits(encoder, facts),

@@ -8,6 +8,7 @@ from sharpen.data.task_type import TaskType
 from sharpen.markdown import code_span
 from sharpen.models.encoder import Encoder
 from sharpen.models.model_config import prompt_names
+from sharpen.training.model.stored_size import size_of
 
 
 def usage(encoder: Encoder) -> str:
@@ -38,6 +39,31 @@ def usage(encoder: Encoder) -> str:
             lengths,
         ]
     )
+
+
+def served_usage(name: str) -> list[str]:
+    """How passages are stored in the size (`served_size`) that the model was trained for; nothing for an empty one."""
+    size = size_of(name)
+    if size is None:
+        return []
+    cut = f"`truncate_dim={size.dimension}`" if size.dimension else ""
+    options = [f"--truncate_dim {size.dimension}"] if size.dimension else []
+    options += [f"--vector_precision {size.precision}"] if size.precision != "fp32" else []
+    how = {
+        "fp32": "",
+        "fp16": "Numbers are halves.",
+        "int8": "A number x is stored as round(127 x / m), m the largest |x| over all passages; queries stay floats.",
+        "binary": '`sentence_transformers.quantization.quantize_embeddings(passages, precision="ubinary")` gives the '
+        "bits; queries stay floats, and a bit counts as +1 or -1.",
+    }[size.precision]
+    return [
+        "",
+        f"It was trained to be served as {code_span(size.name)}; of other sizes its figures say nothing.",
+        "",
+        *([f"- Only the first {size.dimension} dimensions are stored ({cut}, which this folder says)."] if cut else []),
+        *([f"- {how}"] if how else []),
+        f"- An index: {code_span(' '.join(['python -m components.indexing', *options, '...']))}.",
+    ]
 
 
 def _code(library: str, text: str) -> list[str]:

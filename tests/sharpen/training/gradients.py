@@ -44,6 +44,8 @@ VARIANTS: dict[str, tuple[dict[str, Any], int]] = {
     "group of one": ({"train_group_size": 1}, 0),
     "symmetric, kl_div": ({"symmetric": True, "knowledge_distillation": True}, 0),
     "matryoshka, full size not named": ({"matryoshka_dims": [8]}, 0),
+    "served as int8": ({"served_size": "dim:16+int8", "no_inbatch_sources": ["b"], "symmetric": True}, 0),
+    "served as bits, cached": ({"served_size": "binary", "gradient_cache": "on", "micro_batch_tokens": 40}, 0),
     "kl_div": (
         {"knowledge_distillation": True, "kd_weight": 2.0, "infonce_weight": 0.3, "teacher_temperature": 1.5},
         0,

@@ -52,11 +52,18 @@ def slow_loss(batch: Batch, data: DataSet, examples: Examples, vectors: Vectors,
         vectors: ("query", number) and ("text", number) -> embedding.
         settings: what is minimised.
     """
-    dims = sorted({*settings.matryoshka_dims, next(iter(vectors.values())).shape[0]})
+    whole = next(iter(vectors.values())).shape[0]
+    of_size, _, precision = settings.served_size.removeprefix("dim:").partition("+")
+    served = int(of_size) if of_size.isdecimal() else 0
+    precision = precision or ("" if served else of_size)
+    dims: list[tuple[int, str]] = [(dim, "") for dim in {*settings.matryoshka_dims, whole, served or whole}]
+    dims += [(served or whole, precision)] if precision else []
     total = torch.zeros((), dtype=torch.float64)
     never = never_negative(data, examples)
-    for dim in dims:
+    for dim, stored in dims:
         cut = {key: vector[:dim] / vector[:dim].norm() for key, vector in vectors.items()}
+        if stored:
+            cut = _stored(cut, stored)
         for row, query in enumerate(batch.queries.tolist()):
             loss, distilled = _row(row, batch, never, examples, cut, settings)
             if settings.symmetric and not _alone(query, examples, settings):
@@ -64,6 +71,21 @@ def slow_loss(batch: Batch, data: DataSet, examples: Examples, vectors: Vectors,
             loss = settings.infonce_weight * loss + distilled
             total = total + loss / (len(batch.queries) * len(dims))
     return total
+
+
+def _stored(vectors: Vectors, precision: str) -> Vectors:
+    """Passages as they are stored, with the gradient that they would have if they were not."""
+    largest = max(abs(x) for (kind, _), vector in vectors.items() if kind == "text" for x in vector.tolist())
+    found = dict(vectors)
+    for (kind, number), vector in vectors.items():
+        if kind == "text" and precision == "int8":
+            values = [round(127 * x / largest) * largest / 127 for x in vector.tolist()]
+        elif kind == "text":
+            values = [(1 if x > 0 else -1) / len(vector) ** 0.5 for x in vector.tolist()]
+        else:
+            continue
+        found[kind, number] = vector + (torch.tensor(values, dtype=torch.float64) - vector).detach()
+    return found
 
 
 def _alone(query: int, examples: Examples, settings: TrainingSettings) -> bool:

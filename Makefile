@@ -28,7 +28,7 @@ DOCS := .venv-docs/bin
 .PHONY: help demo test axe fuzz test-images test-cluster test-two-hosts test-outages test-newest-client test-minimum lint lint-workflows
 .PHONY: lint-types lint-style lint-layers
 .PHONY: settings docs release image-locks tool-locks pin-base
-.PHONY: bench-data bench-finetuning bench-merging bench-mining bench-quality kind kind-run kind-down store-down clean
+.PHONY: bench-data bench-finetuning bench-merging bench-mining bench-quality bench-teachers kind kind-run kind-down store-down clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
@@ -228,6 +228,9 @@ bench-quality: $(VENV)/dev.done $(PEER)  ## quality beside the peers (an hour), 
 
 bench-merging: $(VENV)/dev.done  ## gain and forgetting by weight on three data sets (an hour), into tests/peers/RESULTS.md
 	@$(BIN)/python -m tests.peers.bench_merging $(BENCH)
+
+bench-teachers: $(VENV)/dev.done  ## teachers, a margin and a guide model after the same training (an hour), into tests/peers/RESULTS.md
+	@$(BIN)/python -m tests.peers.bench_teachers $(BENCH)
 
 store-down: $(VENV)/demo.done  ## stop the embedded S3 store
 	@$(BIN)/sharpen store down

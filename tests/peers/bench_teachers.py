@@ -1,0 +1,227 @@
+"""Do teachers, a margin for in-batch negatives or a guide model help? nDCG@10 after the same training, three seeds.
+
+``python -m tests.peers.bench_teachers --help``; what is measured is said in README.md. Every finished training stays in
+the work folder, so that an interrupted benchmark goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+
+import sharpen
+from sharpen.data.dataset import OF_PAIRS, DataSet
+from sharpen.evaluation.significance import Paired, paired
+from sharpen.store import storage
+from sharpen.version import code_version
+from tests.peers import machine
+from tests.peers.results import command, table, write_section
+from tests.peers.rounds import Schedule
+from tests.peers.rows import ROOT, minilm
+from tests.peers.teacher_work import train_cross_encoder
+
+METRIC, RESAMPLES = "ndcg_at_10", 10_000
+PLAIN = "InfoNCE alone"
+
+
+def main() -> None:
+    given = arguments()
+    torch.set_num_threads(given.threads)
+    sharpen.enable_logging()
+    work = Work(given)
+    print("data, teacher, negatives and their scores", flush=True)
+    ways = {name: way for name, way in work.ways().items() if not given.ways or name in (PLAIN, *given.ways)}
+    base = work.base()
+    cells: dict[str, list[np.ndarray]] = {name: [] for name in ways}
+    schedule = Schedule("trainings", list(ways), given.seeds)
+    for seed in range(42, 42 + given.seeds):
+        for name, way in ways.items():
+            cells[name].append(work.trained(name, way, seed))
+            schedule.ended(name, f"seed {seed}, nDCG@10 {cells[name][-1].mean():.4f}")
+        write_section(
+            f"Teachers and false negatives, {given.steps} steps of {given.queries}", report(cells, base, work)
+        )
+
+
+def arguments() -> argparse.Namespace:
+    """The options, checked."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.peers.bench_teachers", formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--data", default="python-source:stdlib", help="as train_data; with test queries or without")
+    parser.add_argument("--train_queries", type=int, default=2000, help="half of them teach the cross-encoder")
+    parser.add_argument("--test_queries", type=int, default=1000, help="most of them")
+    parser.add_argument("--queries", type=int, default=32, help="queries per step")
+    parser.add_argument("--group", type=int, default=4, help="passages per query, but for the listwise recipe's 20")
+    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--teacher_steps", type=int, default=150, help="steps of the cross-encoder, of 32 pairs")
+    parser.add_argument("--passage_max_len", type=int, default=128)
+    parser.add_argument("--learning_rate", type=float, default=5e-5)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--ways", nargs="+", default=[], help="only these, beside InfoNCE alone")
+    parser.add_argument("--cross_encoder", default="", help="a ready one; empty: one is trained from the base model")
+    parser.add_argument("--guide", default="", help="guide model; empty: the base model")
+    parser.add_argument("--threads", type=int, default=machine.cores())
+    parser.add_argument(
+        "--work", type=Path, default=ROOT / ".sharpen" / "bench-teachers", help="keeps what is finished"
+    )
+    given = parser.parse_args()
+    given.work = given.work.absolute()
+    least = {"train_queries": 20, "test_queries": 10, "queries": 2, "group": 2, "steps": 1, "seeds": 1, "threads": 1}
+    if faults := [f"--{name} must be at least {low}" for name, low in least.items() if getattr(given, name) < low]:
+        parser.error("; ".join(faults))
+    return given
+
+
+class Work:
+    """Makes what is asked for, or finds it finished."""
+
+    def __init__(self, given: argparse.Namespace) -> None:
+        self.given, self.model = given, str(minilm())
+        self.lengths = {"query_max_len": 32, "passage_max_len": given.passage_max_len}
+        keys = ("data", "train_queries", "test_queries", "teacher_steps", "passage_max_len", "cross_encoder")
+        facts = [[getattr(given, name) for name in keys], code_version()]
+        folder = given.work / hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        whole = sharpen.load_dataset(given.data, output=None if storage.is_complete(given.data) else folder / "whole")
+        for_teacher, for_students = halves(whole, given.train_queries, given.test_queries)
+        self.data = for_students
+        self.teacher = given.cross_encoder or str(
+            train_cross_encoder(self.model, self._mined(for_teacher, "teacher"), for_teacher, folder, given)
+        )
+        self.mined = self._mined(for_students, "students")
+        self.scored = self._scored("scored", self.mined)
+        self.filtered = self._scored("filtered", self.mined, margin=0.0)
+
+    def _mined(self, data: DataSet, name: str) -> str:
+        folder = self.folder / f"mined-{name}"
+        if not storage.is_complete(str(folder)):
+            sharpen.mine_hard_negatives(data, self.model, output=folder, negative_number=19, **self.lengths)
+        return str(folder)
+
+    def _scored(self, name: str, negatives: str, **settings: Any) -> str:
+        folder = self.folder / name
+        if not storage.is_complete(str(folder)):
+            longest = self.given.passage_max_len + 32
+            teacher = {"cross_encoder": self.teacher, "cross_encoder_max_len": longest}
+            sharpen.score_by_teachers(self.data, negatives, output=folder, **teacher, **settings)
+        return str(folder)
+
+    def ways(self) -> dict[str, dict[str, Any]]:
+        """Name -> settings of the training, and under ``negatives`` the folder that it has."""
+        learns = {"knowledge_distillation": True, "negatives": self.scored}
+        guide = {"loss": "gist_embed", "guide_model": self.given.guide or self.model}
+        return {
+            PLAIN: {},
+            "false_negative_margin 0": {"false_negative_margin": 0.0},
+            "false_negative_margin 0.1": {"false_negative_margin": 0.1},
+            "guide model": guide,
+            "teachers.margin 0": {"negatives": self.filtered},
+            "kl_div": learns,
+            "kl_div, softer teacher": {**learns, "teacher_temperature": 3.0},
+            "m3_kd_loss": {**learns, "kd_loss_type": "m3_kd_loss"},
+            "margin_mse": {**learns, "loss": "margin_mse", "teacher_temperature": 10.0},
+            "listwise: 1 + 19, InfoNCE 0.1": {**learns, "train_group_size": 20, "infonce_weight": 0.1},
+        }
+
+    def base(self) -> np.ndarray:
+        """nDCG@10 of each test query by the base model."""
+        return self._measured("base", self.model)
+
+    def trained(self, name: str, way: dict[str, Any], seed: int) -> np.ndarray:
+        """The same by a model that was trained in a way."""
+        given = self.given
+        settings: dict[str, Any] = {
+            "train_batch_size": given.queries,
+            "train_group_size": given.group,
+            "max_steps": given.steps,
+            "learning_rate": given.learning_rate,
+            "seed": seed,
+            "save_steps": 0,
+            **self.lengths,
+            **way,
+        }
+        negatives = settings.pop("negatives", self.mined)
+        key = hashlib.sha256(json.dumps([name, settings, negatives], sort_keys=True).encode()).hexdigest()[:12]
+        if not storage.is_complete(str(self.folder / f"evaluation-{key}")):
+            folder = self.folder / f"model-{key}"
+            sharpen.finetune(self.model, self.data, negatives, output=folder, **settings)
+            self._measured(key, str(folder))
+        return self._measured(key, "")
+
+    def _measured(self, key: str, model: str) -> np.ndarray:
+        folder = self.folder / f"evaluation-{key}"
+        if not storage.is_complete(str(folder)):
+            sharpen.evaluate(model, self.data, output=folder, **self.lengths)
+        return pl.read_parquet(folder / "per_query.parquet").sort("query_id")[METRIC].to_numpy()
+
+    def teacher_facts(self) -> dict[str, Any]:
+        """What the teacher says of the students' negatives."""
+        return storage.read_json(f"{self.filtered}/report.json")["teachers"]
+
+
+def halves(data: DataSet, train: int, test: int) -> tuple[DataSet, DataSet]:
+    """Two data sets of different training queries, drawn by the hash of their ids, and the same test queries."""
+    order = data.queries.with_columns(order=pl.col("query_id").hash(seed=7)).sort("order", "query_id")
+    kinds = {split: order.filter(pl.col("split") == split)["query_id"].to_list() for split in ("train", "test")}
+    taught, tested = kinds["train"][:train], kinds["test"][:test]
+
+    def part(queries: list[str]) -> DataSet:
+        wanted = pl.col("query_id").is_in([*queries, *tested])
+        return replace(data, **{name: getattr(data, name).filter(wanted) for name in ("queries", *OF_PAIRS)})
+
+    return part(taught[::2]), part(taught[1::2])
+
+
+def report(cells: dict[str, list[np.ndarray]], base: np.ndarray, work: Work) -> str:
+    """The table, and what it says of the defaults."""
+    given, pairs = work.given, work.teacher_facts()["pairs"]
+    rows = [["base model, not trained", f"{base.mean():.4f}", "", told(versus([base], cells[PLAIN]))]]
+    for name, runs in cells.items():
+        seeds = ", ".join(f"{run.mean():.4f}" for run in runs)
+        against = "" if name == PLAIN else told(versus(runs, cells[PLAIN]))
+        rows.append([name, f"{np.mean(runs):.4f}", seeds, against])
+    better = [name for name, runs in cells.items() if name != PLAIN and versus(runs, cells[PLAIN]).ci_low > 0]
+    worse = [name for name, runs in cells.items() if name != PLAIN and versus(runs, cells[PLAIN]).ci_high < 0]
+    teacher = given.cross_encoder or (
+        f"a cross-encoder trained from the base model, {given.teacher_steps} steps of 32 pairs of other queries"
+    )
+    runs, told_better, told_worse = len(cells[PLAIN]), ", ".join(better) or "none", ", ".join(worse) or "none"
+    return "\n\n".join(
+        [
+            f"Machine: {machine.describe(given.threads)}.",
+            f"Command: `{command('tests.peers.bench_teachers')}`.",
+            table(["training", "nDCG@10", "by seed", f"minus {PLAIN} (95 % interval)"], rows),
+            f"Better than {PLAIN} beyond the interval: {told_better}; worse: {told_worse}.",
+            f"Data {Path(given.data).name}: {pairs['queries']:,} training queries, {len(base):,} test queries, all "
+            f"passages searched. all-MiniLM-L6-v2, {given.steps} steps of {given.queries} queries x group "
+            f"{given.group}, learning rate {given.learning_rate:g}. Teacher: {teacher}; it finds {pairs['dropped']:,} "
+            f"of {pairs['negatives']:,} mined negatives more relevant than the positive. Guide: "
+            f"{given.guide or 'the base model'}. Intervals: paired bootstrap over the queries ({RESAMPLES:,} "
+            f"resamples) of the means over {runs} seeds.",
+        ]
+    )
+
+
+def versus(candidate: list[np.ndarray], reference: list[np.ndarray]) -> Paired:
+    """The paired difference over the queries, each query's scores averaged over the seeds first."""
+    columns = [np.mean(runs, axis=0)[:, None] for runs in (reference, candidate)]
+    return paired(*columns, resamples=RESAMPLES, confidence_level=0.95, seed=42)[0]
+
+
+def told(found: Paired) -> str:
+    """A difference with its interval."""
+    return f"{found.difference:+.4f} ({found.ci_low:+.4f} to {found.ci_high:+.4f})"
+
+
+if __name__ == "__main__":
+    main()

@@ -67,9 +67,8 @@ class TrainingSettings(CostSettings, MixingSettings, LoopSettings):
     )
     served_size: str = Field(
         "",
-        description="Size in which passages will be stored, as evaluation.variants names it (dim:128, int8, binary, "
-        "dim:128+int8): the loss has one more term of passages that are cut and stored so. Empty: none. In a pipeline "
-        "serving.size sets it.",
+        description="Size in which passages will be stored (dim:128, int8, binary, dim:128+int8), for which the loss "
+        "has one more term. Empty: none.",
     )
     loss: str = Field(
         "auto",
@@ -147,6 +146,13 @@ class TrainingSettings(CostSettings, MixingSettings, LoopSettings):
         description="Steps between two dev evaluations (nDCG@10) and checkpoints; the best model, the base included, "
         "is kept. 0: none.",
     )
+    average_checkpoints: int = Field(
+        0,
+        ge=0,
+        le=100,
+        description="The model is the mean of this many last checkpoints (each save_steps, and the last step's). 0: "
+        "the last or best one.",
+    )
     eval_corpus_size: int = Field(
         20_000,
         ge=1,
@@ -167,6 +173,10 @@ class TrainingSettings(CostSettings, MixingSettings, LoopSettings):
     def _agree(self) -> Self:
         if self.early_stopping_patience and not self.eval_steps:
             raise ValueError("early_stopping_patience needs eval_steps: set how often dev is evaluated")
+        if self.average_checkpoints and self.eval_steps:
+            raise ValueError("average_checkpoints needs eval_steps 0, by which the best checkpoint is taken alone")
+        if self.average_checkpoints > (self.save_total_limit if self.save_steps else 0):
+            raise ValueError("average_checkpoints needs save_steps, and a save_total_limit at least as large")
         if any(dim < 1 for dim in self.matryoshka_dims) or len(set(self.matryoshka_dims)) != len(self.matryoshka_dims):
             raise ValueError("matryoshka_dims: every dimension once and at least 1")
         if self.served_size:

@@ -19,6 +19,7 @@ from sharpen.store import storage
 from sharpen.training import trackers
 from sharpen.training.attempts import run
 from sharpen.training.checkpoints import arithmetic
+from sharpen.training.checkpoints.averaging import average
 from sharpen.training.checkpoints.checkpoints import Checkpoints
 from sharpen.training.checkpoints.run_checkpoints import check_address, checkpoints_for
 from sharpen.training.data.sampler import BatchSampler
@@ -86,6 +87,7 @@ def train(
         started = time.monotonic()
         loop, objective = run(inputs, batches, settings, run_checkpoints, logs, exchange, loss)
         facts |= facts_after(loop, objective, time.monotonic() - started)
+        facts |= average(inputs.encoder, run_checkpoints, settings.average_checkpoints, exchange)
         finish(inputs.encoder, settings)
         query_prompts.save_with(inputs.encoder, inputs.examples)
         if exchange.rank == 0:

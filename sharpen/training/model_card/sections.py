@@ -166,6 +166,7 @@ def _result_rows(facts: dict[str, Any]) -> dict[str, Any]:
         "last_loss": "last loss",
         "dev_ndcg_at_10_base": "nDCG@10 on dev before",
         "dev_ndcg_at_10": "nDCG@10 on dev after",
+        "averaged_steps": "mean of the weights after steps",
     }
     rows = {shown: facts[name] for name, shown in names.items() if facts.get(name) is not None}
     return rows | {

@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.torch import load_file
 
 from sharpen.distributed import ProcessGroup
 from sharpen.store import storage
@@ -161,3 +163,23 @@ def test_a_damaged_checkpoint_counts_as_absent(tmp_path: Path, capsys: pytest.Ca
     alone = Checkpoints(tmp_path / "local", None)
     assert alone.restore(ProcessGroup()) == kept.path(2)
     assert not kept.path(4).exists()
+
+
+@pytest.mark.model
+def test_the_mean_of_the_last_checkpoints(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with storage.publish(str(tmp_path / "set"), producer="test") as place:
+        small_data().save(place)
+    monkeypatch.setattr(Checkpoints, "remove", lambda self: None)
+    values = {"train_batch_size": 4, "train_group_size": 2, "learning_rate": 1e-2, "max_steps": 7, "save_steps": 2}
+    values |= {"save_total_limit": 4, "average_checkpoints": 3, "checkpoint_folder": str(tmp_path / "local")}
+    given = (str(tmp_path / "set"), None, str(tiny_model), str(tmp_path / "out"), TrainingSettings.checked(values))
+    assert train(*given, ENCODER)["averaged_steps"] == [4, 6, 7]
+    (folder,) = (tmp_path / "local").iterdir()
+    states = [load_file(folder / f"checkpoint-{step}" / "model.safetensors") for step in (4, 6, 7)]
+    found = load_file(tmp_path / "out" / "model.safetensors")
+    for name, weight in found.items():
+        mean = np.mean([state[f"model.{name}"].double().numpy() for state in states], axis=0)
+        np.testing.assert_allclose(weight.numpy(), mean, rtol=1e-6, atol=1e-9)
+    words = "embeddings.word_embeddings.weight"
+    assert not np.array_equal(found[words], states[-1][f"model.{words}"])
+    assert "mean of the weights after steps" in (tmp_path / "out" / "README.md").read_text()

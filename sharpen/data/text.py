@@ -80,5 +80,7 @@ def passage_text(title: str, text: str) -> str:
 def passage_texts(corpus: pl.DataFrame) -> pl.Series:
     """`passage_text` of each row of a table with the columns title and text; a text without a title is not copied."""
     titled = pl.col("title").fill_null("") != ""
+    if not corpus.select(titled.any()).item():
+        return corpus["text"]
     joined = pl.concat_str("title", "text", separator=" ").str.strip_chars(SPACE)
     return corpus.select(pl.when(titled).then(joined).otherwise("text").alias("text")).to_series()

@@ -1,13 +1,18 @@
 """Tables that need not fit into memory: rows are written to files as they come, results are mapped from files.
 
-The work in between is polars' streaming engine, which writes to disk what exceeds its budget of memory.
+What is done to all rows at once is done by polars' streaming engine, which writes to disk what exceeds its budget of
+memory; what is done to the rows of one key, to ranges of keys one after another.
 """
 
 from __future__ import annotations
 
+import mmap
 import os
 import tempfile
-from collections.abc import Mapping
+import threading
+import weakref
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +22,11 @@ import pyarrow.ipc
 
 ROWS_IN_MEMORY = 50_000
 BUDGET_MB = 256
+RANGE_BYTES = 2**26
+# pages of files in memory, a process's libraries included, beyond which they are given back; how often it is looked at
+_PAGES_BYTES, _SECONDS = 2**28, 0.05
+# of so many keys one is looked at where ranges are made
+_SAMPLED = 20
 _BUDGET = "POLARS_OOC_MEMORY_BUDGET_MB"
 
 
@@ -28,7 +38,7 @@ def limit_memory() -> None:
 
 
 class Rows:
-    """Rows of a table that come one by one: the last ones in memory, those before them in files.
+    """Rows of a table that come one by one or in tables: the last ones in memory, those before them in files.
 
     Args:
         schema: the columns.
@@ -67,11 +77,38 @@ class Rows:
 
     def lazy(self) -> pl.LazyFrame:
         """All rows, in the order in which they came; the files live as long as this object."""
-        if not self._folder:
-            return self._all_in_memory().lazy()
-        if self._in_memory:
+        files = self._files()
+        return pl.scan_ipc(files) if files else self._all_in_memory().lazy()
+
+    def by_ranges(self, key: str, finish: Callable[[pl.DataFrame], pl.DataFrame]) -> pl.DataFrame:
+        """What `finish` makes of the rows, mapped where there are files.
+
+        It is given ranges of the texts in the column `key`, one after another in their order, and of each all rows.
+        """
+        files = self._files()
+        if not files:
+            return finish(self._all_in_memory())
+        parts = sum(file.stat().st_size for file in files) // RANGE_BYTES + 1
+        keys = pl.concat(pl.scan_ipc(file).select(pl.col(key).gather_every(_SAMPLED)).collect() for file in files)
+        sampled = keys[key].sort()
+        bounds = sampled.gather([len(sampled) * part // parts for part in range(1, parts)]).unique(maintain_order=True)
+        with tempfile.TemporaryDirectory(prefix="sharpen-ranges-") as name:
+            ranges: dict[int, list[Path]] = defaultdict(list)
+            for number, file in enumerate(files):
+                table = pl.read_ipc(file)
+                of_row = bounds.search_sorted(table[key], side="right")
+                for part in of_row.unique():
+                    path = Path(name) / f"{part}-{number}.arrow"
+                    table.filter(of_row == part).write_ipc(path)
+                    ranges[part].append(path)
+            return _mapped_tables(
+                finish(pl.concat([pl.read_ipc(path) for path in ranges.pop(part)])) for part in sorted(ranges)
+            )
+
+    def _files(self) -> list[Path]:
+        if self._folder and self._in_memory:
             self._write()
-        return pl.scan_ipc(Path(self._folder.name) / "*.arrow")
+        return sorted(Path(self._folder.name).iterdir()) if self._folder else []
 
     def _write(self) -> None:
         if not self._folder:
@@ -93,6 +130,78 @@ def mapped(query: pl.LazyFrame) -> pl.DataFrame:
     with tempfile.TemporaryDirectory(prefix="sharpen-table-") as folder:
         path = Path(folder) / "table.arrow"
         query.sink_ipc(path, engine="streaming")
-        table = pl.from_arrow(pyarrow.ipc.open_file(pa.memory_map(str(path))).read_all())
+        return _map(path)
+
+
+def on_disk(table: pl.DataFrame) -> pl.DataFrame:
+    """The table, mapped from a file where it has more rows than are held in memory elsewhere."""
+    return mapped(table.lazy()) if table.height > ROWS_IN_MEMORY else table
+
+
+def _mapped_tables(tables: Iterable[pl.DataFrame]) -> pl.DataFrame:
+    """The tables, of which only one is in memory at a time, below each other."""
+    with tempfile.TemporaryDirectory(prefix="sharpen-table-") as folder:
+        parts = []
+        for number, table in enumerate(tables):
+            path = Path(folder) / f"{number}.arrow"
+            table.write_ipc(path)
+            parts.append(_map(path))
+        return pl.concat(parts, rechunk=False)
+
+
+def _map(path: Path) -> pl.DataFrame:
+    with path.open("rb") as file:
+        mapping = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+    _PAGES.add(mapping)
+    table = pl.from_arrow(pyarrow.ipc.open_file(pa.BufferReader(pa.py_buffer(mapping))).read_all())
     assert isinstance(table, pl.DataFrame)
     return table
+
+
+class _Pages:
+    """The pages of mapped files: while there are mapped files, a thread gives them back when they become many.
+
+    They stay in the system's cache, from where they are read again; but they no longer count as this process's.
+    """
+
+    def __init__(self) -> None:
+        self._files: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def add(self, file: mmap.mmap) -> None:
+        """Watch a mapped `file`, as long as anybody uses it."""
+        with self._lock:
+            self._files.add(file)
+            if not self._thread:
+                self._thread = threading.Thread(target=self._watch, daemon=True, name="pages-of-mapped-files")
+                self._thread.start()
+
+    def _watch(self) -> None:
+        wait = threading.Event().wait
+        while True:
+            wait(_SECONDS)
+            with self._lock:
+                files = list(self._files)
+                if not files:
+                    self._thread = None
+                    return
+            if _bytes_of_files() > _PAGES_BYTES:
+                _release(files)
+            files.clear()
+
+
+def _release(files: list[mmap.mmap]) -> None:
+    for file in files:
+        file.madvise(mmap.MADV_DONTNEED)
+
+
+def _bytes_of_files() -> int:
+    """Pages of files in this process's memory, its libraries included; 0 where the system does not say."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[2]) * mmap.PAGESIZE
+    except (OSError, IndexError, ValueError):
+        return 0
+
+
+_PAGES = _Pages()

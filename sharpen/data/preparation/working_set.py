@@ -66,15 +66,15 @@ class WorkingSet:
     def reassign(self, split_of: pl.DataFrame) -> None:
         """Give queries another split; `split_of` has query_id and split."""
         moved = split_of.rename({"split": "moved"})
+
+        def with_splits(table: pl.DataFrame) -> pl.DataFrame:
+            # the other columns are not copied
+            joined = table.select("query_id", "split").join(moved, on="query_id", how="left", maintain_order="left")
+            return table.with_columns(joined.select(split=pl.coalesce("moved", "split")))
+
         self.data = replace(
             self.data,
-            **{
-                name: getattr(self.data, name)
-                .join(moved, on="query_id", how="left", maintain_order="left")
-                .with_columns(split=pl.coalesce("moved", "split"))
-                .drop("moved")
-                for name in ("queries", "qrels", "similarity_labels")
-            },
+            **{name: with_splits(getattr(self.data, name)) for name in ("queries", "qrels", "similarity_labels")},
         )
 
 

@@ -156,7 +156,7 @@ class DataSetBuilder:
     def data_set(self, report: ReadReport, shown: str) -> DataSet:
         """The tables, each sorted by its ids, pairs once; notices name `shown`."""
         triple = ["query_id", "passage_id", "split"]
-        qrels = self._table(best_of_pair(self._qrels.lazy(), "grade", triple))
+        qrels = self._qrels.by_ranges("query_id", lambda rows: best_of_pair(rows, "grade", triple))
         report.notice(f"{shown}: judged pair repeated", len(self._qrels) - qrels.height)
         given = self._table(self._negatives.lazy().unique())
         negatives = self._table(without_positives(given.lazy(), qrels.lazy()))
@@ -164,10 +164,9 @@ class DataSetBuilder:
         report.repeats["negative is a positive"] += given.height - negatives.height
         for kind, rows in (("query", self._queries), ("passage", self._passages)):
             _count_repeats(kind, rows, report)
-        corpus = self._passages.lazy().group_by("passage_id").agg(pl.col("title", "text", "text_key").min())
         data = DataSet(
-            corpus=self._table(corpus.sort("passage_id")),
-            queries=self._table(self._query_rows()),
+            corpus=self._passages.by_ranges("passage_id", lambda rows: _smallest(rows, "passage_id")),
+            queries=self._query_rows(),
             qrels=qrels,
             given_negatives=negatives,
             teacher_scores=self._table(best_of_pair(self._scores.lazy(), "score", triple[:2])),
@@ -186,12 +185,16 @@ class DataSetBuilder:
         is_large = any(rows.on_disk for rows in vars(self).values() if isinstance(rows, Rows))
         return mapped(query) if is_large else query.collect()
 
-    def _query_rows(self) -> pl.LazyFrame:
-        groups = self._groups.lazy().group_by("query_id").agg(pl.col("group").min())
-        rows = _first_of_each(self._queries.lazy(), "query_id").join(groups, on="query_id", how="left")
+    def _query_rows(self) -> pl.DataFrame:
+        first = self._queries.by_ranges("query_id", lambda rows: _first_of_each(rows, "query_id"))
         columns = [*QUERIES, *TEXT_KEY]
+        if not any(map(len, (self._groups, self._types, self._facts))):
+            return first.with_columns(group=pl.lit(None, pl.String)).select(columns)
+        groups = self._groups.lazy().group_by("query_id").agg(pl.col("group").min())
+        rows = first.lazy().join(groups, on="query_id", how="left")
         if len(self._types):
-            rows = rows.join(_first_of_each(self._types.lazy(), "query_id"), on="query_id", how="left")
+            types = self._types.by_ranges("query_id", lambda rows: _first_of_each(rows, "query_id"))
+            rows = rows.join(types.lazy(), on="query_id", how="left")
             columns += ["task_type", "label"]
         if len(self._facts):
             facts = self._facts.lazy().group_by("query_id").agg(pl.col("fields", "time").max())
@@ -199,17 +202,22 @@ class DataSetBuilder:
             columns += ["fields", "time"]
         defaults = {name: default for name, (_, default) in OPTIONAL_COLUMNS["queries"].items() if default is not None}
         rows = rows.with_columns(pl.col(name).fill_null(defaults[name]) for name in columns if name in defaults)
-        return rows.select(columns).sort("query_id")
+        return self._table(rows.select(columns).sort("query_id"))
 
 
 def _count_repeats(kind: str, rows: Rows, report: ReadReport) -> None:
     """Count the rows whose text came before, to the letter or as another spelling of the same."""
     columns = [name for name in ("title", "text") if name in rows.schema]
-    text = pl.concat_str(columns, separator="\n").hash().n_unique()
-    counted = rows.lazy().select(text=text, key=pl.col("text_key").n_unique())
-    texts, keys = counted.collect(engine="streaming" if rows.on_disk else "auto").row(0)
+    hashes = rows.lazy().select(pl.concat_str(columns, separator="\n").hash().alias("text"), "text_key")
+    texts, keys = map(_distinct, hashes.collect(engine="streaming" if rows.on_disk else "auto"))
     report.repeats[f"{kind} exact"] += len(rows) - texts
     report.repeats[f"{kind} normalised"] += texts - keys
+
+
+def _distinct(numbers: pl.Series) -> int:
+    """How many values there are; by sorting them, which takes less memory than a table of them."""
+    ordered = numbers.sort()
+    return int((ordered != ordered.shift(1)).sum()) + (len(ordered) > 0)
 
 
 def label_values(qrels: Frame, similarity_labels: Frame) -> dict[str, Frame]:
@@ -242,10 +250,19 @@ def contradictions(pairs: pl.LazyFrame, same: list[str], data: DataSet) -> pl.Da
     return shown.select("text", passage="passage_text", values=pl.concat_str("low", "high", separator=" and "))
 
 
-def _first_of_each(rows: pl.LazyFrame, key: str) -> pl.LazyFrame:
-    """Of the rows with one `key` the smallest, by the columns in their order."""
-    ordered = rows.sort(rows.collect_schema().names())
-    return ordered.filter(pl.col(key).ne_missing(pl.col(key).shift(1)))
+def _first_of_each(rows: pl.DataFrame, key: str) -> pl.DataFrame:
+    """Of the rows with one `key` the smallest, by the columns in their order; sorted by the key."""
+    repeated = pl.col(key).is_duplicated()
+    ordered = rows.filter(repeated).sort(rows.columns)
+    first = ordered.filter(pl.col(key).ne_missing(pl.col(key).shift(1)))
+    return pl.concat([rows.filter(~repeated), first]).sort(key)
+
+
+def _smallest(rows: pl.DataFrame, key: str) -> pl.DataFrame:
+    """One row for each `key`, with the smallest value of every other column; sorted by the key."""
+    repeated = pl.col(key).is_duplicated()
+    smallest = rows.filter(repeated).group_by(key).agg(pl.all().min())
+    return pl.concat([rows.filter(~repeated), smallest.select(rows.columns)]).sort(key)
 
 
 def best_of_pair(table: Frame, value: str, keys: list[str]) -> Frame:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sharpen.data.readers import read_dataset
 from sharpen.hardware import spill
@@ -37,11 +40,59 @@ def test_a_mapped_table_outlives_its_file() -> None:
     assert table["number"].sum() == sum(range(0, 1000, 2))
 
 
+@settings(deadline=None, max_examples=20)
+@given(
+    keys=st.lists(st.sampled_from(["", "a", "ab", "b", "é", "z", "zz"]), max_size=40),
+    at_once=st.integers(1, 9),
+    bytes_=st.sampled_from([1, 3000, 10**6]),
+)
+def test_ranges_of_keys_are_whole_and_in_order(keys: list[str], at_once: int, bytes_: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(spill, "ROWS_IN_MEMORY", at_once)
+        patch.setattr(spill, "RANGE_BYTES", bytes_)
+        patch.setattr(spill, "_SAMPLED", 2)
+        rows = spill.Rows({"key": pl.String, "number": pl.Int64})
+        for number, key in enumerate(keys):
+            rows.add(key, number)
+        seen = []
+
+        def finish(part: pl.DataFrame) -> pl.DataFrame:
+            seen.append(set(part["key"]))
+            return part.group_by("key").agg(pl.col("number").sum()).sort("key")
+
+        found = rows.by_ranges("key", finish)
+    expected = {key: sum(number for number, other in enumerate(keys) if other == key) for key in sorted(set(keys))}
+    assert dict(found.rows()) == expected and found["key"].to_list() == list(expected)
+    assert sum(map(len, seen)) == len(expected)
+
+
+def test_pages_of_mapped_files_are_given_back_while_the_table_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    released = threading.Event()
+    release = spill._release
+
+    def released_now(files: list) -> None:
+        release(files)
+        released.set()
+
+    monkeypatch.setattr(spill, "_PAGES_BYTES", 0)
+    monkeypatch.setattr(spill, "_release", released_now)
+    table = spill.mapped(pl.LazyFrame({"text": [f"a text that is not short, number {n}" for n in range(100_000)]}))
+    before = table["text"].str.len_bytes().sum()
+    assert released.wait(10)
+    assert table["text"].str.len_bytes().sum() == before
+    del table
+    threads = [thread for thread in threading.enumerate() if thread.name == "pages-of-mapped-files"]
+    for thread in threads:
+        thread.join(10)
+        assert not thread.is_alive()
+
+
 def test_a_data_set_is_the_same_from_files_and_from_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [pair(n % 50, pos=[f"p {n}", f"p {n % 55}"], neg=[f"n {n}"], group=f"g{n % 7}") for n in range(120)]
     path = str(write_rows(tmp_path / "a.jsonl", rows))
     in_memory = read_dataset(path)
     monkeypatch.setattr(spill, "ROWS_IN_MEMORY", 10)
+    monkeypatch.setattr(spill, "RANGE_BYTES", 4000)
     in_files = read_dataset(path)
     assert in_files.fingerprint() == in_memory.fingerprint()
     assert in_files.corpus.equals(in_memory.corpus) and in_files.queries.equals(in_memory.queries)

@@ -111,9 +111,10 @@ def _passage_texts(data: DataSet) -> pl.DataFrame:
         .then(pl.lit("train"))
         .otherwise(pl.col("held_out").fill_null(""))
     )
-    table = data.corpus.with_columns(passage_texts(data.corpus))
-    table = table.join(of_passage, on="passage_id", how="left", maintain_order="left").with_columns(split=split)
-    return table.select("passage_id", "text", "text_key", "split")
+    found = data.corpus.select("passage_id").join(of_passage, on="passage_id", how="left", maintain_order="left")
+    return data.corpus.select("passage_id", passage_texts(data.corpus), "text_key").with_columns(
+        found.select(split=split)
+    )
 
 
 def _encoded(data: DataSet) -> dict[str, pl.DataFrame]:

@@ -45,8 +45,8 @@ def with_languages(table: pl.DataFrame, key: str, most: int) -> pl.DataFrame:
     unknown = _looked_at(table, most).filter(pl.col("language") == "").select(key, "text")
     codes = pl.Series("detected", [language_of(text) for text in unknown["text"]], dtype=pl.String)
     detected = unknown.select(key).with_columns(codes).filter(pl.col("detected") != "")
-    joined = table.join(detected, on=key, how="left", maintain_order="left")
-    return joined.with_columns(language=pl.coalesce("detected", "language")).drop("detected")
+    joined = table.select(key, "language").join(detected, on=key, how="left", maintain_order="left")
+    return table.with_columns(joined.select(language=pl.coalesce("detected", "language")))
 
 
 def language_mix(table: pl.DataFrame, most: int) -> dict[str, Any]:

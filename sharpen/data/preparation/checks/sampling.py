@@ -11,14 +11,20 @@ EXAMPLES = 5
 
 def sample(table: pl.DataFrame, most: int) -> pl.DataFrame:
     """At most so many rows of a table with text_key: those with the smallest keys, which are hashes and so a lot."""
-    return table if table.height <= most else table.bottom_k(most, by="text_key")
+    return table if table.height <= most else table[_smallest_keys(table.select("text_key"), most)]
 
 
 def sample_of_splits(table: pl.DataFrame, most: int) -> pl.DataFrame:
     """`sample` of a table with text_key and split, up to half of it from dev and test."""
-    is_held_out = pl.col("split").is_in(HELD_OUT)
-    held_out = sample(table.filter(is_held_out), most // 2)
-    return pl.concat([held_out, sample(table.filter(~is_held_out), most - held_out.height)])
+    keys = table.select("text_key", held_out=pl.col("split").is_in(HELD_OUT)).with_row_index("row")
+    held_out = _smallest_keys(keys.filter("held_out"), most // 2)
+    return table[pl.concat([held_out, _smallest_keys(keys.filter(~pl.col("held_out")), most - len(held_out))])]
+
+
+def _smallest_keys(keys: pl.DataFrame, most: int) -> pl.Series:
+    """The column row (else the number) of at most so many rows, so that others than these are not copied."""
+    rows = keys if "row" in keys.columns else keys.with_row_index("row")
+    return (rows if rows.height <= most else rows.bottom_k(most, by="text_key"))["row"]
 
 
 def shortened(text: str) -> str:

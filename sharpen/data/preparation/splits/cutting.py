@@ -72,7 +72,8 @@ def _cut(work: WorkingSet, groups: pl.DataFrame, settings: DataSettings, plan: D
         Slice("dev", settings.dev_share, settings.max_dev_queries),
     ]
     slices = [part for part in slices if part.share and part.split not in work.brought_splits]
-    train = of_people(work.data.queries.filter(pl.col("split") == TRAIN))
+    columns = [name for name in ("query_id", "text_key", "time", "fields") if name in work.data.queries.columns]
+    train = of_people(work.data.queries.filter(pl.col("split") == TRAIN).select(columns))
     if train.is_empty() or not slices:
         return
     earlier = earlier_splits(train, plan if settings.freeze_splits else replace(plan, held_out=""))
@@ -98,10 +99,11 @@ def _cut(work: WorkingSet, groups: pl.DataFrame, settings: DataSettings, plan: D
     named = _independent_groups(named, work.positives, grouped) if cut or settings.split_by != "group" else named
     # what is never split is the group of queries that bring none; the first character only says what names it
     component = named.select("query_id", component=pl.col("component").str.slice(1))
-    joined = work.data.queries.join(component, on="query_id", how="left", maintain_order="left")
-    work.data = replace(
-        work.data, queries=joined.with_columns(group=pl.coalesce("group", "component")).drop("component")
+    joined = work.data.queries.select("query_id", "group").join(
+        component, on="query_id", how="left", maintain_order="left"
     )
+    group = joined.select(pl.coalesce("group", "component").alias("group"))
+    work.data = replace(work.data, queries=work.data.queries.with_columns(group))
     work.reassign(moved.filter(pl.col("split") != TRAIN))
     work.splitting |= _facts(named, settings, large)
 
@@ -182,7 +184,11 @@ def _one_split_each(work: WorkingSet, leaks: Leaks) -> set[str]:
     A query of a BEIR folder may be judged in several splits; it belongs to the last of them, where it is held out.
     """
     split_of_query = work.data.queries.select("query_id", query_split="split")
-    other = work.data.qrels.join(split_of_query, on="query_id").filter(
+    splits, qrels = work.data.queries["split"].unique(), work.data.qrels
+    if len(splits) == 1:
+        # nothing is joined with the pairs of the only split, which may be all
+        qrels = qrels.filter(pl.col("split") != splits[0])
+    other = qrels.join(split_of_query, on="query_id").filter(
         (pl.col("split") != pl.col("query_split")) & (pl.col("split") != MASKED)
     )
     for split, count in other.unique(["query_id", "split"]).group_by("split").len().iter_rows():

@@ -80,7 +80,8 @@ def find_leaks(queries: pl.DataFrame, qrels: pl.DataFrame, leaks: Leaks, rules: 
         leaks: what was found before.
         rules: what counts besides the same query.
     """
-    positives = relevant(qrels).filter(pl.col("split") != MASKED)
+    positives = relevant(qrels).filter(pl.col("split") != MASKED).select("query_id", "passage_id")
+    queries = queries.select("query_id", "text", "text_key", "split")
     for split, held_out in (("dev", ["test"]), ("train", ["test", "dev"])):
         others = queries.filter(pl.col("split").is_in(held_out) & ~pl.col("query_id").is_in(list(leaks.query_ids)))
         suspects = queries.filter(pl.col("split") == split)
@@ -109,8 +110,9 @@ def find_leaks(queries: pl.DataFrame, qrels: pl.DataFrame, leaks: Leaks, rules: 
 def _sharing(suspects: pl.DataFrame, positives: pl.DataFrame, others: pl.DataFrame) -> pl.DataFrame:
     """query_id and passage_id of the suspects' positives that are a positive of one of the others."""
     answers = positives.join(others, on="query_id", how="semi")
-    pairs = positives.join(answers, on="passage_id", how="semi").join(suspects, on="query_id", how="semi")
-    return pairs.select("query_id", "passage_id")
+    pairs = positives.join(answers, on="passage_id", how="semi")
+    # the table that is joined with is the smaller one
+    return pairs.join(suspects.select("query_id").join(pairs, on="query_id", how="semi"), on="query_id", how="semi")
 
 
 def _mask(sharing: pl.DataFrame, suspects: pl.DataFrame, positives: pl.DataFrame, leaks: Leaks) -> pl.DataFrame:

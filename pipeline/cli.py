@@ -11,7 +11,7 @@ import typer
 from components.command_line import run as run_with_exit_code
 from components.kfp_context import IMAGE, LAUNCHER_IMAGE
 from pipeline.cluster import commands
-from pipeline.cluster.options import Assignments, Config, LauncherImage
+from pipeline.cluster.options import Assignments, Config, LauncherImage, Preset, show_preset
 from pipeline.cluster.schedule_commands import schedule
 from pipeline.doctor.command import doctor
 from pipeline.explanation.command import explain
@@ -19,6 +19,7 @@ from pipeline.local.interruption import end_steps_when_interrupted
 from pipeline.models.commands import models
 from pipeline.models.gc_command import gc
 from pipeline.models.options import Root
+from pipeline.presets.commands import presets
 from sharpen.errors import GateRejected, InputError, Overtaken
 
 app = typer.Typer(
@@ -36,6 +37,7 @@ app.command()(doctor)
 app.command()(explain)
 app.command()(gc)
 app.add_typer(models, name="models")
+app.add_typer(presets, name="presets")
 app.add_typer(runs, name="runs")
 app.add_typer(store, name="store")
 app.add_typer(schedule, name="schedule")
@@ -50,13 +52,15 @@ def run(
         str, typer.Option("--image", help="Run the steps in containers of this image, as a cluster does.")
     ] = "",
     launcher_image: LauncherImage = "",
+    preset: Preset = "",
 ) -> None:
     """Run the whole pipeline on this machine."""
     from pipeline import parameters
     from pipeline.local import run as local
     from pipeline.local import summary
 
-    settings = parameters.load(config, assignments or [])
+    settings = parameters.load(config, assignments or [], preset=preset)
+    show_preset(settings)
     # one user of the store until all is shown, so that it is started and stopped once
     with local.opened_store(settings.store):
         finished = local.run(settings, fresh=fresh, image=image, launcher_image=launcher_image)
@@ -87,12 +91,14 @@ def compile(
     ] = False,
     config: Config = None,
     assignments: Assignments = None,
+    preset: Preset = "",
 ) -> None:
     """Write the pipeline for a cluster; settings given here become the defaults of its run form."""
     from pipeline import parameters
     from pipeline.cluster.compiling import compile_pipeline
 
-    settings = parameters.load(config, assignments or [])
+    settings = parameters.load(config, assignments or [], preset=preset, on_cluster=True)
+    show_preset(settings)
     compile_pipeline(
         settings,
         output,

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, PrivateAttr, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
 from components.command_line import parse_value
 from pipeline.gate_rules import missing_figures
-from pipeline.images import check_job_image
+from pipeline.presets.catalog import AUTO, NAMES, read_preset
 from pipeline.settings import SELECTION, PodSettings, RetrainingSettings, RoundsOfMining, completed
 from sharpen.data.preparation.settings import DataSettings
 from sharpen.data.source_settings import SourcesText, parse_sources
@@ -26,7 +26,7 @@ from sharpen.evaluation.settings import EvaluationSettings
 from sharpen.generation.settings import StepSettings as GenerationSettings
 from sharpen.index.settings import ServingSettings
 from sharpen.index.settings import StepSettings as IndexingSettings
-from sharpen.jobs.settings import OF_ONE_POD, JobSettings
+from sharpen.jobs.settings import JobSettings
 from sharpen.merging.settings import StepSettings as MergingStepSettings
 from sharpen.notifications import NotificationSettings
 from sharpen.pretraining.settings import StepSettings as PretrainingStepSettings
@@ -36,12 +36,17 @@ from sharpen.store.yaml_file import read_yaml
 from sharpen.teachers.settings import StepSettings as TeachersStepSettings
 from sharpen.terminal import one_line
 from sharpen.training.settings import TrainingSettings
-from sharpen.uri import is_remote, join
+from sharpen.uri import join
 
 
 class Settings(SettingsModel):
     """All settings of a run."""
 
+    preset: str = Field(
+        "",
+        description=f"Settings to begin with, over which all others stand: {', '.join(NAMES)}, or auto, which chooses "
+        "by data and machine (sharpen presets). In a run its settings count, this is its name.",
+    )
     train_data: SourcesText = Field(
         "python-source:stdlib",
         description="Addresses of training data, comma-separated: files of rows (JSONL, CSV, Parquet), folders, globs, "
@@ -80,6 +85,14 @@ class Settings(SettingsModel):
     notification: NotificationSettings = NotificationSettings()  # type: ignore[call-arg]
     job: JobSettings = JobSettings()  # type: ignore[call-arg]
     pods: PodSettings = PodSettings()  # type: ignore[call-arg]
+    _preset_reason: str = PrivateAttr("")
+
+    @field_validator("preset")
+    @classmethod
+    def _known_preset(cls, value: str) -> str:
+        if value not in ("", *NAMES):
+            raise ValueError(f"unknown; known: auto, {', '.join(NAMES)}")
+        return value
 
     @model_validator(mode="before")
     @classmethod
@@ -116,17 +129,6 @@ class Settings(SettingsModel):
             values["journal"] = join(self.store, name)
         return json.dumps(values, sort_keys=True)
 
-    def compiled_pod_settings(self) -> dict[str, object]:
-        """Settings that compiling for a cluster builds into its pods: full name -> value, as in JSON."""
-        built = {f"pods.{name}": value for name, value in self.pods.model_dump(mode="json").items()}
-        built["job.backend"] = self.job.backend
-        if self.pods.gpus:
-            built["job.gpu_resource"] = self.job.gpu_resource
-        if self.job.backend == "local":
-            job = self.job.model_dump(mode="json", include=set(OF_ONE_POD))
-            built |= {f"job.{name}": value for name, value in job.items()}
-        return built
-
     def graph_settings(self) -> dict[str, object]:
         """Settings that decide which steps the graph has: full name -> value."""
         return {"mining.rounds": self.mining.rounds} | {f"{n}.enabled": on for n, on in self.optional_steps().items()}
@@ -134,59 +136,6 @@ class Settings(SettingsModel):
     def optional_steps(self) -> dict[str, bool]:
         """Name of each step that only some graphs have -> whether it is wanted."""
         return {name: getattr(self, name).enabled for name in ("generation", "merging", "pretraining", "teachers")}
-
-    def compile_time_settings(self, form: Settings) -> Settings:
-        """What of the settings shapes the compiled pipeline; everything else is an input of its runs.
-
-        Args:
-            form: settings whose other values become the defaults of the run form.
-        """
-        values = form.model_dump(mode="json", exclude_unset=True)
-        for full, value in {**self.graph_settings(), **self.compiled_pod_settings()}.items():
-            group, name = full.split(".")
-            field = setting_field(full)
-            assert field is not None
-            values.get(group, {}).pop(name, None)
-            if value != field.get_default(call_default_factory=True):
-                assign(values, full, value)
-        return Settings.checked(values)
-
-    def check_on_cluster(self) -> None:
-        """Raise InputError when pods cannot reach the store, or when the job's image can change behind its name."""
-        faults = []
-        if self.store and not is_remote(self.store):
-            faults.append(f"store: {self.store} is on this machine; write the cluster's, s3://bucket/key")
-        try:
-            check_job_image(self.job.image)
-        except InputError as error:
-            faults += error.faults
-        if faults:
-            raise InputError(faults)
-
-    def check_compiled(self, graph: Mapping[str, Any], pods: Mapping[str, Any], always_given: Collection[str]) -> None:
-        """Raise InputError when the user set something else than what was built into the pipeline.
-
-        Args:
-            graph: `graph_settings`.
-            pods: `compiled_pod_settings`; empty on one machine, where they mean nothing.
-            always_given: settings that every run gives, so that their value is what is wanted even where it is the
-                default.
-        """
-        built = {**graph, **pods}
-        if "local" not in (self.job.backend, built.get("job.backend")):
-            # any other backend finds the same pod, which launches
-            built.pop("job.backend", None)
-        faults = []
-        for full, value in built.items():
-            group_name, name = full.split(".")
-            wanted = getattr(group := getattr(self, group_name), name)
-            if (full in always_given or name in group.model_fields_set) and wanted != value:
-                faults.append(
-                    f"{full}: {wanted} wanted, but this pipeline was compiled with {value}; "
-                    f"compile it again with --set {full}={wanted}"
-                )
-        if faults:
-            raise InputError(faults)
 
     def results_hash(self, rounds: int) -> str:
         """SHA-256 (hex) of every setting that a run's result depends on, given or not; equal results, equal hash."""
@@ -201,9 +150,18 @@ class Settings(SettingsModel):
         groups["retraining"] = self.retraining.model_dump(mode="json", include=SELECTION)
         return hashlib.sha256(json.dumps(groups, sort_keys=True).encode()).hexdigest()
 
+    @property
+    def preset_note(self) -> str:
+        """What a user should know of the preset, in a line or two: which, and why where it was chosen; empty: none."""
+        if not self.preset:
+            return ""
+        why = f": {self._preset_reason}" if self._preset_reason else ""
+        return f"preset {self.preset}{why} (its settings: sharpen presets show {self.preset})"
+
     def given_json(self) -> str:
         """What the user set in all groups, as JSON, for the list of runs."""
-        return json.dumps(self.model_dump(mode="json", include=set(GROUPS), exclude_unset=True), sort_keys=True)
+        given = self.model_dump(mode="json", include=set(GROUPS), exclude_unset=True)
+        return json.dumps({**given, **({"preset": self.preset} if self.preset else {})}, sort_keys=True)
 
 
 _LENGTHS = ("query_max_len", "passage_max_len")
@@ -229,17 +187,43 @@ def load(
     config: Path | None = None,
     assignments: Sequence[str] = (),
     over: Mapping[str, Any] | None = None,
+    preset: str = "",
+    on_cluster: bool = False,
 ) -> Settings:
-    """Settings from a YAML file and ``name=value`` assignments; the later wins.
+    """Settings from a preset, a YAML file and ``name=value`` assignments; the later wins.
 
     Args:
         config: YAML file with top-level settings and groups.
         assignments: for example ``training.temperature=0.05``.
         over: values above the file and below the assignments, as the file holds them.
+        preset: name of a preset, or ``auto``; empty: that of the file or the assignments, if there is one.
+        on_cluster: whether the run will be on a cluster, which ``auto`` must know.
 
     Raises:
-        InputError: one line per fault: an unknown setting, a value out of bounds, a file that is no YAML mapping.
+        InputError: one line per fault: an unknown setting or preset, a value out of bounds, a file that is no YAML
+            mapping.
     """
+    values = _given_values(config, assignments, over)
+    name = preset or values.get("preset") or ""
+    if not name:
+        return Settings.checked(values)
+    chosen = None
+    if name == AUTO:
+        from pipeline.presets.choose import choose
+
+        chosen = choose(Settings.checked({**values, "preset": ""}), on_cluster=on_cluster)
+    below = {**read_preset(chosen.name if chosen else str(name)), "preset": chosen.name if chosen else name}
+    if chosen:
+        _merge(below, chosen.settings)
+        values = chosen.without_moved(values)
+    _merge(below, {name: value for name, value in values.items() if name != "preset"})
+    settings = Settings.checked(below)
+    settings._preset_reason = chosen.reason if chosen else ""
+    return settings
+
+
+def _given_values(config: Path | None, assignments: Sequence[str], over: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What a user set, as a file holds it; arguments as for `load`."""
     values: dict[str, Any] = {}
     _merge(values, {} if config is None else read_yaml(config))
     _merge(values, dict(over or {}))
@@ -252,7 +236,7 @@ def load(
         assign(values, name.strip(), parse_value(text, setting_field(name.strip())))
     if faults:
         raise InputError(faults)
-    return Settings.checked(values)
+    return values
 
 
 def _merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:

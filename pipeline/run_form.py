@@ -13,12 +13,14 @@ from collections.abc import Mapping
 from typing import Any, Literal, get_args, get_origin
 
 from components.command_line import parse_value
+from pipeline.cluster.compiled_settings import compiled_pod_settings
 from pipeline.parameters import GROUPS, TOP_LEVEL, Settings, assign, every_setting, setting_field
+from pipeline.presets.catalog import NAMES, flat, read_preset
 from sharpen.errors import InputError
 from sharpen.settings import load_json, shown_value
 
 FORM = (
-    *TOP_LEVEL,
+    *(name for name in TOP_LEVEL if name != "preset"),
     "job.gpus_per_node",
     "job.nodes",
     "mining.enabled",
@@ -59,7 +61,8 @@ def run_inputs(settings: Settings) -> dict[str, Any]:
         group, _, name = setting.rpartition(".")
         inputs[input_name(setting)] = getattr(getattr(settings, group) if group else settings, name)
         given.get(group, {}).pop(name, None)
-    return inputs | {_OVERRIDES: {group: _without_null(values) for group, values in given.items() if values}}
+    named = {"preset": settings.preset} if settings.preset else {}
+    return inputs | {_OVERRIDES: {group: _without_null(values) for group, values in given.items() if values} | named}
 
 
 def settings_of(inputs: Mapping[str, Any], compiled: Mapping[str, Any] | None = None) -> Settings:
@@ -97,9 +100,24 @@ def settings_of(inputs: Mapping[str, Any], compiled: Mapping[str, Any] | None = 
                 f"{shown_value(fields[setting])}; set the field, and leave {setting} out of overrides"
             )
         assign(values, setting, parse_value(value, setting_field(setting)) if isinstance(value, str) else value)
-    if faults:
+    if faults := faults + _preset_faults(values):
         raise InputError(faults)
     return Settings.checked(values)
+
+
+def _preset_faults(values: Mapping[str, Any]) -> list[str]:
+    """A name without its settings has no effect in a run: presets are taken where a run is made."""
+    name = str(values.get("preset") or "")
+    if name not in NAMES:
+        return []
+    given = dict(_flat(values))
+    lacking = [setting for setting in flat(read_preset(name)) if setting not in given and setting not in FORM]
+    if not lacking:
+        return []
+    return [
+        f"overrides: preset {name} is a name only, {', '.join(lacking[:3])} ... are not set; take it where the run is "
+        f"made (sharpen submit --preset {name}), or write its settings here (sharpen presets show {name})"
+    ]
 
 
 def settings_at_the_end(overrides: Mapping[str, Any] | str) -> Settings:
@@ -199,6 +217,6 @@ def compiled_json(rounds: int, cluster: Settings | None, **optional: bool) -> st
     """
     built: dict[str, Any] = {"rounds": rounds, **{name: True for name, has in optional.items() if has}}
     if cluster:
-        built["pods"] = cluster.compiled_pod_settings()
+        built["pods"] = compiled_pod_settings(cluster)
         built["defaults"] = {name: getattr(cluster, name) for name in AS_COMPILED}
     return json.dumps(built, sort_keys=True)

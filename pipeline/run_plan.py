@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from pipeline.cluster.compiled_settings import check_compiled, check_on_cluster
 from pipeline.parameters import STEP_GROUPS, Settings
+from pipeline.presets.catalog import flat
 from pipeline.run_form import FORM, settings_of
 from sharpen.data.source_settings import parse_sources
 from sharpen.errors import InputError
@@ -121,7 +123,7 @@ def checked_settings(inputs: Mapping[str, Any], built: Mapping[str, Any]) -> Set
     pods = built.get("pods", {})
     optional = {f"{name}.enabled": built.get(name, False) for name in settings.optional_steps()}
     graph = {"mining.rounds": built["rounds"], **optional}
-    settings.check_compiled(graph, pods, FORM)
+    check_compiled(settings, graph, pods, FORM)
     settings.generation.check_documents()
     _check_steps(settings)
     if pods:
@@ -131,7 +133,7 @@ def checked_settings(inputs: Mapping[str, Any], built: Mapping[str, Any]) -> Set
                 f"store: is empty, and so is {STORE_VARIABLE} in the ConfigMap sharpen-store; set one of them to "
                 "s3://bucket/key"
             )
-        settings.check_on_cluster()
+        check_on_cluster(settings)
     check_job(settings.job)
     return settings
 
@@ -167,5 +169,5 @@ def _page(settings: Settings, model: _Model, decision: str) -> str:
         "store": settings.store,
     }
     given = json.loads(settings.given_json())
-    rows |= {f"{group}.{name}": json.dumps(value) for group, values in given.items() for name, value in values.items()}
+    rows |= {name: json.dumps(value) if "." in name else value for name, value in flat(given).items()}
     return message_page(settings.model_name, decision, list(rows.items()))

@@ -15,7 +15,9 @@ from pipeline.cluster.options import (
     Image,
     LauncherImage,
     PipelineName,
+    Preset,
     ServiceAccount,
+    show_preset,
     with_backend,
 )
 from sharpen.errors import InputError
@@ -35,6 +37,7 @@ def submit(
     pipeline_name: PipelineName = PIPELINE,
     service_account: ServiceAccount = "",
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the run's end and tell its steps.")] = False,
+    preset: Preset = "",
 ) -> None:
     """Run the pipeline on a cluster; a version is uploaded only if there is none of its content yet."""
     from pipeline import parameters
@@ -42,14 +45,15 @@ def submit(
     from pipeline.cluster.submitting import check_submittable, create_run
     from pipeline.cluster.versions import version_of
 
-    settings = parameters.load(config, assignments or [])
+    settings = parameters.load(config, assignments or [], preset=preset, on_cluster=True)
+    show_preset(settings)
     check_submittable(settings)
     if not image:
         raise InputError("--image: name the image of the steps, which the cluster can pull; images/README.md makes it")
     api = backend.open()
     images = {"image": image, "launcher_image": launcher_image}
     # a file's settings become the form's defaults; those of --set are this run's alone, so a sweep stays one version
-    form = parameters.load(config) if config else None
+    form = parameters.load(config, on_cluster=True) if config else None
     version = version_of(api, settings, form=form, pipeline_name=pipeline_name, **images)
     show.line(f"version:  {version.name}{' (uploaded)' if version.uploaded else ' (was there)'}", "")
     group = experiments.find_or_create(api, experiment)

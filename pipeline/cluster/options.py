@@ -15,11 +15,15 @@ from pipeline.cluster.api.settings import OPTIONS, ConnectionSettings, variable
 
 if typing.TYPE_CHECKING:
     from pipeline.cluster.api.client import Api
+    from pipeline.parameters import Settings
 
 Config = Annotated[Path | None, typer.Option("--config", "-c", help="YAML file with settings.")]
 Assignments = Annotated[
     list[str] | None,
     typer.Option("--set", "-s", help="One setting, name=value; may be repeated.", metavar="NAME=VALUE"),
+]
+Preset = Annotated[
+    str, typer.Option("--preset", help="Settings to begin with (`sharpen presets`), or auto, which chooses.")
 ]
 Image = Annotated[str, typer.Option("--image", help="Image of the steps, with a digest or a tag that never moves.")]
 LauncherImage = Annotated[
@@ -30,6 +34,12 @@ PipelineName = Annotated[str, typer.Option("--pipeline-name", help="Name of the 
 ServiceAccount = Annotated[
     str, typer.Option("--service-account", help="Account of the steps' pods. Empty: the server's default.")
 ]
+
+
+def show_preset(settings: Settings) -> None:
+    """Say on stderr which preset the settings began with, and why."""
+    if settings.preset_note:
+        typer.echo(settings.preset_note, err=True)
 
 
 class Backend:

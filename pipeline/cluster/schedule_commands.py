@@ -16,7 +16,9 @@ from pipeline.cluster.options import (
     Image,
     LauncherImage,
     PipelineName,
+    Preset,
     ServiceAccount,
+    show_preset,
     with_backend,
 )
 from sharpen.errors import InputError
@@ -59,6 +61,7 @@ def create(
     pipeline_name: PipelineName = PIPELINE,
     service_account: ServiceAccount = "",
     zone: Zone = "UTC",
+    preset: Preset = "",
 ) -> None:
     """Create a schedule; one of the same content is left as it is."""
     from pipeline import parameters
@@ -84,7 +87,8 @@ def create(
             "schedules": [one],
         }
     )
-    settings = parameters.load(config, assignments or [])
+    settings = parameters.load(config, assignments or [], preset=preset, on_cluster=True)
+    show_preset(settings)
     _make(backend, wanted, [settings], zone, replace=False)
 
 
@@ -184,7 +188,8 @@ def _read(file: Path, image: str, launcher_image: str) -> tuple[ScheduleFile, li
     for one in wanted.schedules:
         try:
             config = file.parent / one.config if one.config else None
-            settings.append(parameters.load(config, over=one.settings))
+            settings.append(parameters.load(config, over=one.settings, on_cluster=True))
+            show_preset(settings[-1])
         except InputError as error:
             faults += [f"{file}: {one.name}: {line}" for line in error.faults]
     if faults:
@@ -224,6 +229,7 @@ def _make(backend: Backend, wanted: ScheduleFile, settings: list[Settings], zone
 
 def _complete(api: Api, wanted: ScheduleFile, settings: list[Settings], experiment: str) -> list[DesiredSchedule]:
     """The schedules with their pipeline's version, compiled once for each shape of the graph."""
+    from pipeline.cluster.compiled_settings import compile_time_settings
     from pipeline.cluster.schedules import DesiredSchedule
     from pipeline.cluster.versions import version_of
     from pipeline.parameters import Settings
@@ -231,7 +237,7 @@ def _complete(api: Api, wanted: ScheduleFile, settings: list[Settings], experime
     versions = {}
     complete = []
     for one, chosen in zip(wanted.schedules, settings, strict=True):
-        shape = chosen.compile_time_settings(Settings.checked({})).model_dump_json()
+        shape = compile_time_settings(chosen, Settings.checked({})).model_dump_json()
         if shape not in versions:
             versions[shape] = version_of(
                 api,

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from pipeline.cluster.api.client import Api, Object
 from pipeline.cluster.api.errors import KfpError
+from pipeline.cluster.compiled_settings import check_on_cluster
 from pipeline.cluster.versions import Version
 from pipeline.parameters import Settings
 from pipeline.run_form import run_inputs
@@ -30,7 +31,7 @@ def check_submittable(settings: Settings) -> None:
         for field, address in _on_this_machine(settings)
     ]
     try:
-        settings.check_on_cluster()
+        check_on_cluster(settings)
     except InputError as error:
         faults += error.faults
     if faults:

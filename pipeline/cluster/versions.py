@@ -9,6 +9,7 @@ from pathlib import Path
 from pipeline.cluster.api import named
 from pipeline.cluster.api.client import Api, Object, equals_filter
 from pipeline.cluster.api.errors import KfpError
+from pipeline.cluster.compiled_settings import compile_time_settings
 from pipeline.cluster.compiling import compile_pipeline, version_name
 from pipeline.parameters import Settings
 from pipeline.run_form import description
@@ -48,8 +49,8 @@ def version_of(
 ) -> Version:
     """The version for these settings and images; uploaded unless the server has it.
 
-    Only what shapes the graph is compiled in (`Settings.compile_time_settings`, images), and the defaults of the run
-    form. All other settings are inputs of the run, so that runs with different settings are runs of one version.
+    Only what shapes the graph is compiled in (`compile_time_settings`, images), and the defaults of the run form. All
+    other settings are inputs of the run, so that runs with different settings are runs of one version.
 
     Args:
         api: the API.
@@ -65,7 +66,7 @@ def version_of(
     """
     with tempfile.TemporaryDirectory(prefix="sharpen-") as folder:
         package = Path(folder) / "pipeline.yaml"
-        compiled = settings.compile_time_settings(form or Settings.checked({}))
+        compiled = compile_time_settings(settings, form or Settings.checked({}))
         compile_pipeline(compiled, package, image=image, launcher_image=launcher_image)
         name = version_name(pipeline_name, package)
         fields = {"name": pipeline_name, "description": description()}

@@ -50,7 +50,7 @@ def doctor(
     from sharpen.terminal import plain_console
 
     context = context_for(
-        parameters.load(config, assignments or []),
+        parameters.load(config, assignments or [], on_cluster=True),
         namespace=namespace,
         endpoint=endpoint,
         account=account,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import logging
 import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Tokenizer
 
@@ -20,7 +22,7 @@ from sharpen.terminal import one_line
 logger = logging.getLogger(__name__)
 
 PACKAGE_SCHEME = "python-package:"
-_TOKENIZER = "tokenizer.json"
+_TOKENIZER, _CONFIG = "tokenizer.json", "config.json"
 _MODEL_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.codes"]
 TOKENIZER_FILES = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "merges.txt")
 TOKENIZER_FILES += model_check.VOCABULARIES
@@ -54,6 +56,36 @@ def find_tokenizer(model: str) -> Tokenizer | None:
     except Exception as error:  # tokenizers raises bare Exception for a file that is missing or damaged
         logger.warning(f"{model}: no tokenizer.json that can be read ({one_line(str(error), 200)})")
         return None
+
+
+def read_config(model: str) -> dict[str, Any]:
+    """The configuration of a model, in the forms of `resolve_model`, without its weights. Raises InputError: none."""
+    if storage.is_remote(model):
+        return storage.read_json(storage.join(model, _CONFIG))
+    path = _locate(model, [_CONFIG], None, None) / _CONFIG
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: no configuration that can be read ({one_line(str(error), 200)})") from None
+
+
+def is_decoder_only(model: str) -> bool | None:
+    """Whether a model's tokens see only what stands before them, by its kind; None: its configuration is not there.
+
+    Args:
+        model: in the forms of `model_hub.resolve_model`; its weights are not fetched.
+    """
+    try:
+        config = read_config(model)
+    except InputError:
+        return None
+    # a mapping of names, which loads no model
+    from transformers.models.auto import modeling_auto
+
+    kind = config.get("model_type", "")
+    known = modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    encoders = modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    return kind in known and kind not in encoders and not config.get("is_encoder_decoder", False)
 
 
 def assemble_model(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import parameters
+from pipeline.cluster.compiled_settings import compiled_pod_settings
 from pipeline.parameters import GROUPS, Settings, load
 from pipeline.run_form import run_inputs
 from pipeline.run_plan import checked_settings
@@ -108,7 +109,7 @@ def checked(overrides: str, compiled: int, pods: Settings | None = None, store: 
     """The settings of a run, as the graph's first step checks them."""
     fields = {**run_inputs(pods or Settings()), "train_data": "a", "base_model": "b", "model_name": "m", "store": store}
     given = {**json.loads(overrides)}
-    built = {"rounds": compiled, "pods": pods.compiled_pod_settings() if pods else {}}
+    built = {"rounds": compiled, "pods": compiled_pod_settings(pods) if pods else {}}
     return checked_settings({**fields, "overrides": given}, built)
 
 
@@ -162,7 +163,7 @@ def test_gpus_of_the_form_are_compared_with_those_that_were_built_in() -> None:
     assert checked("{}", 1, pods).job.gpus_per_node == 2
     fields = {**run_inputs(pods), "store": "s3://s", "job_gpus_per_node": 0}
     with pytest.raises(InputError, match=r"job\.gpus_per_node: 0 wanted, but this pipeline was compiled with 2"):
-        checked_settings(fields, {"rounds": 1, "pods": pods.compiled_pod_settings()})
+        checked_settings(fields, {"rounds": 1, "pods": compiled_pod_settings(pods)})
 
 
 @pytest.mark.parametrize("store", ["", "/data/store"])

@@ -59,6 +59,7 @@ def blocks(language: str) -> list[tuple[str, str]]:
 
 def test_what_is_made_from_code_is_up_to_date() -> None:
     assert docs.SETTINGS.read_text(encoding="utf-8") == docs.settings_page(), "run `make settings`"
+    assert docs.PRESETS.read_text(encoding="utf-8") == docs.presets_page(), "run `make settings`"
     assert docs.ROOMS.read_text(encoding="utf-8") == docs.rooms_svg(), "run `make settings`"
 
 

@@ -118,7 +118,7 @@ def few_training_queries(run: RunArtifacts) -> Finding | None:
         "likely",
         0.5,
         "limit",
-        (Change("training.eval_steps", str(max(1, run.training.get("steps", 10) // 10)), "dev says when to stop"),),
+        (Change("preset", "hundreds"),),
         {"training_queries": queries},
         "label more, or let queries be written for your passages (generation.enabled)",
     )
@@ -147,6 +147,7 @@ def other_language(run: RunArtifacts) -> Finding | None:
         min(0.9, 0.4 + share / 2),
         "harm",
         figures={"share_of_test": share, "languages": sorted(unseen)},
+        changes=(Change("preset", "multilingual"),),
         advice="add training data in these languages, and start from a multilingual base model",
     )
 

@@ -59,7 +59,7 @@ def forgetting(run: RunArtifacts) -> Finding | None:
             *((Change("training.lora_rank", "16", "trains adapters, needs sharpen[lora]"),) if lora else ()),
         ),
         {"difference": found["difference"], "ci_high": found["ci_high"], "queries": int(found["queries"])},
-        "mix general data in as a second source of train_data, with a weight",
+        "mix general data in as a second source of train_data, or merge the model with its base (docs/merging.md)",
     )
 
 

@@ -1,0 +1,1 @@
+"""Presets: settings for a kind of data or model, a YAML file each, and the choice among them."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from random import Random
 from typing import Any
 
 import numpy as np
@@ -63,15 +62,16 @@ def _histogram(scores: np.ndarray, all_scores: np.ndarray) -> dict[str, Any]:
 
 
 def examples(scored: Scored, seed: int) -> list[dict[str, Any]]:
-    """Negatives to look at: those that were dropped, drawn by lot, else those that stand highest above a positive."""
+    """Negatives to look at, one a query: some that were dropped, drawn by lot, else those highest above a positive."""
     pairs, lowest = scored.pairs, scored.pairs.lowest_positive(scored.scores)
     above = scored.scores - lowest[pairs.query]
-    rows = np.flatnonzero(scored.dropped).tolist()
-    if rows:
-        rows = sorted(Random(seed).sample(rows, min(SHOWN, len(rows))))
+    rows = np.flatnonzero(scored.dropped)
+    if len(rows):
+        rows = np.random.default_rng(seed).permutation(rows)
     else:
         candidates = np.flatnonzero((pairs.role == NEGATIVE) & np.isfinite(above))
-        rows = candidates[np.argsort(-above[candidates], kind="stable")][:SHOWN].tolist()
+        rows = candidates[np.argsort(-above[candidates], kind="stable")]
+    first = np.sort(np.unique(pairs.query[rows], return_index=True)[1])[:SHOWN]
     of_query = {int(pairs.query[row]): row for row in np.flatnonzero(_lowest_rows(scored, lowest)).tolist()[::-1]}
     return [
         {
@@ -82,7 +82,7 @@ def examples(scored: Scored, seed: int) -> list[dict[str, Any]]:
             "positive": _short(pairs.passages[pairs.passage[of_query[int(pairs.query[row])]]]),
             "positive_score": round(float(lowest[pairs.query[row]]), 4),
         }
-        for row in rows
+        for row in rows[first].tolist()
     ]
 
 

@@ -87,7 +87,7 @@ def test_margin_leaves_out_what_the_teacher_takes_for_relevant(cross_encoder: Pa
     left = {(query, passage) for query, passage, *_ in _table(tmp_path / "left").iter_rows()}
     assert left == {pair for pair, difference in above.items() if difference <= -margin} and len(left) < len(above)
     report = json.loads((tmp_path / "left" / "report.json").read_text())["teachers"]
-    assert report["pairs"]["dropped"] == len(above) - len(left) == len(report["examples"])
+    assert report["pairs"]["dropped"] == len(above) - len(left) >= len(report["examples"]) > 0
     assert all(one["dropped"] and one["negative_score"] > one["positive_score"] - margin for one in report["examples"])
     page = (tmp_path / "left" / "report.html").read_text()
     assert "Some that were left out" in page and report["examples"][0]["query"] in page

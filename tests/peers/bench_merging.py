@@ -113,7 +113,8 @@ class Work:
     def cell(self, name: str, seed: int, weight: float) -> Cell:
         """The figures of the model of a weight."""
         # the base model is the same for all seeds
-        file = self.path(name, "base" if weight == 0 else f"{seed}-{weight:g}").with_suffix(".json")
+        run = "base" if weight == 0 else f"{seed}-{weight:g}"
+        file = self.path(name, f"{run}.json")
         if not file.is_file():
             merged = sharpen.merge_models(self.tuned(name, seed), base=str(minilm()), weights=[weight])
             found = sharpen.evaluate(

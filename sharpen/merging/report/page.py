@@ -19,7 +19,7 @@ TITLES = {"interpolation": "Interpolation", "average": "Average", "task_arithmet
 def render_page(facts: Mapping[str, Any]) -> str:
     """The page for the contents of merging.json."""
     table, models = facts["searched"], facts["models"]
-    usages = {f"{model['role']} {model['address']}": facts["usages"][model["address"]] for model in models}
+    usages = {f"{model['role']} {model['address']}": _usage(facts["usages"][model["address"]]) for model in models}
     return (
         templates(Path(__file__).parent)
         .get_template("page.html.j2")
@@ -31,7 +31,8 @@ def render_page(facts: Mapping[str, Any]) -> str:
             figures=gain_and_forgetting(table, label(facts["metric"])) if table else [],
             metric=label(facts["metric"]) if table else "",
             weights=[(_weight(row, facts), _cells(row)) for row in table],
-            usages=(list(usages), usage_rows(usages)),
+            # what no folder says of itself needs no row
+            usages=(list(usages), [row for row in usage_rows(usages) if set(row[1]) != {"not recorded"}]),
             settings=flat(facts["settings"]),
         )
     )
@@ -43,14 +44,12 @@ def gain_and_forgetting(table: Sequence[Mapping[str, Any]], metric: str) -> list
         Series("guard set", "base", [(row["weight"], row["guard"]["difference"]) for row in table]),
         Series("dev", "tuned", [(row["weight"], row["dev"]["difference"]) for row in table]),
     ]
-    by_weight = charts.line_chart(
-        f"Change of {metric} by weight", lines, text=lambda value: signed(value, 2), end_text=signed, dots=True
-    )
+    by_weight = charts.line_chart(f"Change of {metric} by weight", lines, text=signed, end_text=signed, dots=True)
     path = [(row["guard"]["difference"], row["dev"]["difference"]) for row in table]
     against = charts.line_chart(
         f"Gain of {metric} on dev against its change on the guard set, a point for each weight",
         [Series("weights", "tuned", path)],
-        text=lambda value: signed(value, 2),
+        text=signed,
         named_ends=False,
         dots=True,
     )
@@ -58,6 +57,12 @@ def gain_and_forgetting(table: Sequence[Mapping[str, Any]], metric: str) -> list
         Figure("Gain and forgetting by weight", f"{metric} less that of weight 0", by_weight),
         Figure("Gain against forgetting", "up: gain on dev; right: change on the guard set", against),
     ]
+
+
+def _usage(usage: Mapping[str, Any]) -> dict[str, Any]:
+    """A usage with its default prompt of queries alone, as tables show it."""
+    prompts = usage.get("prompts")
+    return {**usage, "query_prompts": {prompts["query"]: 1} if prompts else None}
 
 
 def _weight(row: Mapping[str, Any], facts: Mapping[str, Any]) -> str:

@@ -18,7 +18,8 @@ from pathlib import Path
 from pipeline.parameters import GROUPS, TOP_LEVEL, Settings, every_setting, load
 from pipeline.run_form import run_inputs, settings_of
 from sharpen.errors import InputError
-from tests.fuzz_readers import limited, mutated
+from tests.fuzz_readers import limited
+from tests.mutations import mutated
 
 NAMES = [name for name, _ in every_setting()]
 ODD_NAMES = [

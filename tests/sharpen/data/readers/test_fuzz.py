@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.fuzz_readers import FORMATS, fuzz
+from tests.fuzz_inputs import FORMATS
+from tests.fuzz_readers import fuzz
 
 
 @pytest.mark.parametrize("name", FORMATS)

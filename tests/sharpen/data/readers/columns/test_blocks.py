@@ -14,7 +14,7 @@ from polars.testing import assert_frame_equal
 from sharpen.data.dataset import TABLES, DataSet
 from sharpen.data.readers import ReadReport, detect_inputs, read_input
 from sharpen.data.readers.columns import blocks, jsonl
-from tests.fuzz_readers import mutated
+from tests.mutations import mutated
 
 WORDS = [
     "brake",

@@ -209,13 +209,13 @@ def check_source_names(examples: Examples, settings: TrainingSettings) -> None:
 
 
 def with_teacher(data: DataSet, negatives: Path) -> DataSet:
-    """The data set with the scores of mining's cross-encoder as its teacher scores, if mining had one.
+    """The data set with the teacher scores of the negatives' folder, if mining's cross-encoder or teachers gave some.
 
     They replace those of the data: scores of two teachers for one query are not on the same scale.
 
     Args:
         data: the data set that was mined.
-        negatives: local folder that mining wrote.
+        negatives: local folder that mining or the teachers wrote.
     """
     if not (negatives / "teacher_scores").is_dir():
         return data

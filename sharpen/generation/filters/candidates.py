@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from sharpen.data.text import normalize, text_key
+from sharpen.data.preparation.checks.near_duplicates import clusters, near_duplicates
+from sharpen.data.text import text_key
 from sharpen.generation.prompting.answers import Answer
 from sharpen.generation.prompting.checks import fault_of
 from sharpen.generation.prompting.prompt import PromptRequest
@@ -67,21 +68,24 @@ def mark_repeats(candidates: Iterable[Candidate], known: Iterable[str], *, near:
     Args:
         candidates: of which those without a fault are looked at.
         known: the user's queries.
-        near: mark those with the same words, too, whatever their order.
+        near: mark those that are nearly the same, too, as `near_duplicates` says it of all texts: of each cluster of
+            them one stays, a query of the user's or the first.
     """
+    known = list(known)
     seen = {text_key(text) for text in known}
     for one in good(candidates):
         if one.key in seen:
             one.fault = "equal_query"
         seen.add(one.key)
-    words_seen = {_words(text) for text in known}
-    for one in good(candidates) if near else ():
-        words = _words(one.text)
-        if words in words_seen:
+    if near:
+        _mark_near(good(candidates), known)
+
+
+def _mark_near(candidates: list[Candidate], known: list[str]) -> None:
+    texts = [*known, *(one.text for one in candidates)]
+    labels = clusters(near_duplicates(texts), len(texts)).tolist()
+    seen = set(labels[: len(known)])
+    for one, label in zip(candidates, labels[len(known) :], strict=True):
+        if label in seen:
             one.fault = "near_duplicate"
-        words_seen.add(words)
-
-
-def _words(text: str) -> frozenset[str]:
-    plain = "".join(letter if letter.isalnum() else " " for letter in normalize(text))
-    return frozenset(plain.split())
+        seen.add(label)

@@ -1,4 +1,4 @@
-"""What a generated text must be to pass for a query: one line, in the passage's script, of words of its own.
+"""What a generated text must be to pass for a query: one line, in the passage's script and language.
 
 A document may tell the language model what to write. So what repeats the instructions, holds an address or markup, or
 is copied from the passage is refused, whoever it came from.
@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections import Counter
 
+from sharpen.data.preparation.checks.language import SURE, language_of
 from sharpen.data.text import normalize
 from sharpen.generation.prompting.prompt import DESCRIPTIONS, INSTRUCTIONS, PromptRequest
 
@@ -26,6 +27,7 @@ REASONS = {
     "refers_to_passage": "refers to the passage",
     "copies_passage": "copied from the passage",
     "other_script": "another script than the passage's",
+    "other_language": "another language than the passage's",
     "equal_query": "the same as another query",
     "near_duplicate": "nearly the same as another query",
     "not_found": "the base model does not find the passage with it",
@@ -84,6 +86,7 @@ def fault_of(text: str, style: str, request: PromptRequest, most: int) -> str:
         "refers_to_passage": bool(_PASSAGE.search(text)),
         "copies_passage": _copies(text, passage),
         "other_script": not _same_script(text, passage),
+        "other_language": not _same_language(text, passage),
     }
     return next((reason for reason, holds in rules.items() if holds), "")
 
@@ -122,8 +125,14 @@ def _same_script(text: str, passage: str) -> bool:
     return script(text) in (wanted, "") or not wanted or (script(text) == "LATIN" and _has_names(text, passage))
 
 
+def _same_language(text: str, passage: str) -> bool:
+    """False where both texts are long enough to say that they are in two languages."""
+    language = language_of(text, SURE)
+    return not language or language_of(passage, SURE) in (language, "") or _has_names(text, passage)
+
+
 def _has_names(text: str, passage: str) -> bool:
-    """Whether all Latin words of a query stand in a passage of another script, as names and terms do."""
+    """Whether all Latin words of a query stand in its passage, as names and terms do."""
     known = set(_words(passage))
     return all(word in known for word in _words(text) if script(word) == "LATIN")
 

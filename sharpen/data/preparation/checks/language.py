@@ -15,14 +15,17 @@ from sharpen.data.preparation.checks.sampling import sample, sample_of_splits
 _BYTES = 200
 # below it the answer is wrong more often than right: single words, code, numbers
 LEAST_CONFIDENCE = 0.35
+# with which none of 4,500 English questions was taken for another language, and 8 of 10 German and French ones of 40 to
+# 60 characters were known; shorter texts rarely reach it
+SURE = 0.9
 # what fewer texts have is mostly mistaken
 LEAST_SHARE = 0.01
 
 
-def language_of(text: str) -> str:
-    """The ISO 639-1 code of a text's language; empty where it cannot be said."""
-    code, confidence = _identifier().classify(text.encode()[:_BYTES])
-    return code if len(code) == 2 and confidence >= LEAST_CONFIDENCE else ""
+def language_of(text: str, confidence: float = LEAST_CONFIDENCE) -> str:
+    """The ISO 639-1 code of a text's language; empty where it cannot be said with this `confidence` at least."""
+    code, found = _identifier().classify(text.encode("utf-8", "replace")[:_BYTES])
+    return code if len(code) == 2 and found >= confidence else ""
 
 
 @cache

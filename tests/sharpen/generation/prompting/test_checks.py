@@ -62,6 +62,17 @@ def test_language_follows_the_passage() -> None:
     assert script("42") == ""
 
 
+def test_another_language_in_the_same_script_is_a_fault_where_it_is_certain() -> None:
+    in_german = "wie überlebt der Lungenfisch die lange Trockenzeit unter der Erde?"
+    in_english = "how does the lungfish survive the long dry season below the ground?"
+    assert fault_of(in_german, "question", _request(), 300) == "other_language"
+    assert fault_of("wie atmet er?", "question", _request(), 300) == ""
+    assert fault_of("Mallory lungfish cocoon mucus", "keyword", _request(), 300) == ""
+    german = _request("Der Fisch atmet Luft und überlebt die Trockenzeit in einem Kokon aus Schleim.", "Lungenfisch")
+    assert fault_of(in_german, "question", german, 300) == ""
+    assert fault_of(in_english, "question", german, 300) == "other_language"
+
+
 def test_a_copied_passage_without_spaces_is_seen() -> None:
     text = "肺魚は空気を呼吸し、乾季を粘液の繭の中で過ごすことができる魚であり、四億年前から生きている。"
     assert fault_of(text, "question", _request(text, ""), 300) == "copies_passage"

@@ -35,4 +35,5 @@ def find_run(run: str, records: Sequence[Record]) -> Record:
             return found[-1]
     latest = ", ".join(one.run_id for one in records[: -_SHOWN - 1 : -1] if one.run_id)
     known = f"the latest are {latest}" if latest else "none has ended yet; `sharpen run` makes one"
-    raise InputError(f"{one_line(run)}: no such run; {known} (sharpen runs list)")
+    named = f"{one_line(run)}: no such run; " if run else ""
+    raise InputError(f"{named}{known} (sharpen runs list)")

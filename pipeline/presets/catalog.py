@@ -14,7 +14,16 @@ from sharpen.terminal import one_line
 AUTO = "auto"
 """Not a preset: the one that fits data and machine is chosen."""
 
-NAMES = (*("hundreds", "tens-of-thousands", "millions", "multilingual", "code", "decoder-lora", "no-labels"),)
+NAMES = (
+    "hundreds",
+    "tens-of-thousands",
+    "millions",
+    "multilingual",
+    "code",
+    "decoder-lora",
+    "no-labels",
+    "strong-base",
+)
 """All presets, in the order of the guide."""
 
 _FOLDER = Path(__file__).parent

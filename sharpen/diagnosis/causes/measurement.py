@@ -46,7 +46,6 @@ def forgetting(run: RunArtifacts) -> Finding | None:
     found = run.guard.get("against", {}).get(BASE, {}).get(run.metric)
     if not found or found["ci_high"] >= 0:
         return None
-    lora = not run.settings.get("lora_rank")
     return Finding(
         "it forgets general search",
         f"on the guard set {run.guard['name']} ({int(found['queries']):,} queries) {label(run.metric)} fell by "
@@ -56,10 +55,10 @@ def forgetting(run: RunArtifacts) -> Finding | None:
         "harm",
         (
             Change("training.learning_rate", f"{run.settings.get('learning_rate', 2e-5) / 2:g}"),
-            *((Change("training.lora_rank", "16", "trains adapters, needs sharpen[lora]"),) if lora else ()),
+            Change("merging.enabled", "true", "takes some of the way back to the base"),
         ),
         {"difference": found["difference"], "ci_high": found["ci_high"], "queries": int(found["queries"])},
-        "mix general data in as a second source of train_data, or merge the model with its base (docs/merging.md)",
+        "mix general data in as a second source of train_data; adapters (training.lora_rank) forget less",
     )
 
 

@@ -239,6 +239,8 @@ def nights(workshop: Path, store: str) -> None:
     assert re.search(r"tiny: not promoted; nDCG@10 .*: gain ", third.stdout)
     assert f"Model:  the champion stays {champion.address}" in third.stdout
     assert third.stderr.startswith("error: the gate did not promote")
+    assert "explain tiny-" in third.stdout.rstrip().splitlines()[-1]
+    assert "likely causes: sharpen explain tiny-" in third.stderr
     # its second round mines with the model of the first, and trains from the same weights
     assert re.search(r"Finished in .*, 2 rounds; the model is that of round 2", third.stdout)
     assert storage.read_json(f"{run}/hard_negatives-2/report.json")["model"] == f"{run}/finetuning"

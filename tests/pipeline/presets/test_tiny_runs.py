@@ -20,8 +20,11 @@ from sharpen.mining.settings import StepSettings
 from sharpen.models.model_config import computing_part
 from sharpen.settings import EncoderSettings
 from sharpen.store import storage
+from sharpen.teachers.score import score_by_teachers
+from sharpen.teachers.settings import StepSettings as TeachersSettings
 from sharpen.training.settings import TrainingSettings
 from sharpen.training.train import train
+from tests.sharpen.conftest import make_cross_encoder
 from tests.sharpen.diagnosis.runs import make_rows, write
 
 pytestmark = pytest.mark.model
@@ -61,14 +64,21 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_a_preset_trains_a_tiny_model(name: str, data: str, tiny_model: Path, decoder: Path, tmp_path: Path) -> None:
     model = str(decoder if name == "decoder-lora" else tiny_model)
     assignments = [f"{setting}={value}" for setting, value in TINY.items()]
+    if name == "strong-base":
+        assignments.append(f"teachers.cross_encoder={make_cross_encoder(tmp_path / 'teacher', tiny_model, 1)}")
     settings = load(None, [*assignments, f"base_model={model}"], preset=name)
 
     def group(kind: Any, of: str) -> Any:
         return kind.from_json(settings.group_json(of), where=f"{of}.")
 
     encoder, training = group(EncoderSettings, "encoder"), group(TrainingSettings, "training")
-    mine(data, model, str(tmp_path / "negatives"), group(StepSettings, "mining"), encoder)
-    facts = train(data, str(tmp_path / "negatives"), model, str(tmp_path / "model"), training, encoder)
+    negatives = str(tmp_path / "negatives")
+    mine(data, model, negatives, group(StepSettings, "mining"), encoder)
+    if settings.teachers.enabled:
+        mined, negatives = negatives, str(tmp_path / "scored")
+        score_by_teachers(data, mined, negatives, group(TeachersSettings, "teachers"), encoder)
+    facts = train(data, negatives, model, str(tmp_path / "model"), training, encoder)
+    assert facts["settings"]["knowledge_distillation"] == (name == "strong-base")
     assert facts["steps"] == 2 and facts["dev_ndcg_at_10_base"] is not None
     assert bool(facts["adapters"]) == (name == "decoder-lora")
     tuned = str(tmp_path / "model")

@@ -89,6 +89,7 @@ def test_causes_of_measuring(sound: Sound) -> None:
     forgot = edited(run, guard={**guard, "against": {"base": guard["against"]}})
     found = named(measurement.forgetting(forgot), "it forgets general search", "harm")
     assert found.figures["difference"] == -0.08 and "0.080" in found.evidence
+    assert found.changes[1].assignment == "merging.enabled=true"
     precision = {**run.against(metric="precision_at_10"), "difference": -0.02}
     comparison = copy.deepcopy(run.comparison)
     comparison["against"]["base"]["metrics"]["precision_at_10"] = precision

@@ -25,7 +25,7 @@ from sharpen.version import code_version
 from tests.peers import machine
 from tests.peers.results import command, table, write_section
 from tests.peers.rounds import Schedule
-from tests.peers.rows import ROOT, minilm
+from tests.peers.rows import ROOT, collection, minilm
 from tests.peers.teacher_work import train_cross_encoder
 
 METRIC, RESAMPLES = "ndcg_at_10", 10_000
@@ -56,7 +56,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m tests.peers.bench_teachers", formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument("--data", default="python-source:stdlib", help="as train_data; with test queries or without")
+    parser.add_argument("--data", default="squad-small", help="a folder of $SHARPEN_TEST_DATA, or as train_data")
     parser.add_argument("--train_queries", type=int, default=2000, help="half of them teach the cross-encoder")
     parser.add_argument("--test_queries", type=int, default=1000, help="most of them")
     parser.add_argument("--queries", type=int, default=32, help="queries per step")
@@ -92,7 +92,10 @@ class Work:
         folder = given.work / hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        whole = sharpen.load_dataset(given.data, output=None if storage.is_complete(given.data) else folder / "whole")
+        named = collection(given.data)
+        if not storage.is_complete(str(folder / "whole")):
+            sharpen.load_dataset(str(named) if named.is_dir() else given.data, output=folder / "whole")
+        whole = DataSet.open(str(folder / "whole"))
         for_teacher, for_students = halves(whole, given.train_queries, given.test_queries)
         self.data = for_students
         self.teacher = given.cross_encoder or str(

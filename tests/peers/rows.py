@@ -57,10 +57,14 @@ def stop(message: str, code: int = 2) -> NoReturn:
     sys.exit(code)
 
 
+def collection(name: str) -> Path:
+    """Where the collection of this name lies, if it is there."""
+    return Path(os.environ.get("SHARPEN_TEST_DATA") or ROOT.parent / "shared" / "data") / name
+
+
 def medquad() -> Path:
     """The folder of the collection; ends the process with exit code 2 where it is absent."""
-    data = Path(os.environ.get("SHARPEN_TEST_DATA") or ROOT.parent / "shared" / "data")
-    folder = data / "medquad"
+    folder = collection("medquad")
     if not (folder / "train.jsonl").is_file() or not (folder / "corpus.jsonl").is_file():
         stop(
             f"no MedQuAD data in {folder}; set SHARPEN_TEST_DATA to the folder that holds medquad/train.jsonl and "

@@ -20,6 +20,7 @@ from pipeline.models.commands import models
 from pipeline.models.gc_command import gc
 from pipeline.models.options import Root
 from pipeline.presets.commands import presets
+from pipeline.tuning.command import tune
 from sharpen.errors import GateRejected, InputError, Overtaken
 
 app = typer.Typer(
@@ -116,6 +117,7 @@ def compile(
     typer.echo(f"{output}: upload it in the Kubeflow UI; `sharpen submit` compiles, uploads and runs in one go")
 
 
+app.command()(tune)
 app.command()(commands.submit)
 app.command()(commands.status)
 app.command()(commands.cancel)

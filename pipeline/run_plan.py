@@ -91,7 +91,7 @@ def make_plan(inputs: Mapping[str, Any], compiled: str) -> tuple[tuple[str, ...]
             # data_prep may find nothing to train on whatever the last run had
             compared = KnownExamples(store, name, "", "", again.min_new_examples, content.sources)
         known = compared.as_json() if compared else ""
-        planned = _planned_data(settings, last, groups["data"], content.sources)
+        planned = planned_data(settings, last, groups["data"], content.sources)
         sources = (settings.train_data, settings.eval_data, known, planned.plan.as_json())
         record |= {"data_plan": sources[-1], "data_key": planned.key}
     if skipped:
@@ -105,7 +105,7 @@ def make_plan(inputs: Mapping[str, Any], compiled: str) -> tuple[tuple[str, ...]
     return outputs, _page(settings, model, f"{decided.decision}: {decided.reason}")
 
 
-def _planned_data(settings: Settings, last: LastRun | None, of_data: str, sources: str) -> PlannedData:
+def planned_data(settings: Settings, last: LastRun | None, of_data: str, sources: str) -> PlannedData:
     """What earlier runs and windows say about the run's data."""
     from sharpen.data.preparation.data_plan import DataPlan
     from sharpen.registry.earlier_runs.run_day import run_day

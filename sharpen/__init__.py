@@ -25,10 +25,12 @@ if TYPE_CHECKING:
         MergedModel,
         Negatives,
         PretrainedModel,
+        TuningResult,
     )
     from sharpen.api.search import build_index, embed, load_model, search
     from sharpen.api.teachers import score_by_teachers
     from sharpen.api.training import evaluate, finetune, load_dataset, mine_hard_negatives, pretrain
+    from sharpen.api.tuning import tune
     from sharpen.console import enable_logging
     from sharpen.data.dataset import DataSet
     from sharpen.data.preparation.settings import DataSettings
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
         TrainingArguments,
     )
     from sharpen.training.settings import TrainingSettings
+    from sharpen.tuning.settings import TuningSettings
 
 _MODULES = {
     "sharpen.api.comparison": ("compare",),
@@ -61,6 +64,7 @@ _MODULES = {
     "sharpen.api.search": ("build_index", "embed", "load_model", "search"),
     "sharpen.api.teachers": ("score_by_teachers",),
     "sharpen.api.training": ("evaluate", "finetune", "load_dataset", "mine_hard_negatives", "pretrain"),
+    "sharpen.api.tuning": ("tune",),
     "sharpen.console": ("enable_logging",),
     "sharpen.data.dataset": ("DataSet",),
     "sharpen.data.preparation.settings": ("DataSettings",),
@@ -81,6 +85,7 @@ _MODULES = {
         "MergedModel",
         "Negatives",
         "PretrainedModel",
+        "TuningResult",
     ),
     "sharpen.settings": ("EncoderSettings",),
     "sharpen.teachers.settings": ("TeacherSettings",),
@@ -89,6 +94,7 @@ _MODULES = {
         *("DataArguments", "ModelArguments", "TrainingArguments"),
     ),
     "sharpen.training.settings": ("TrainingSettings",),
+    "sharpen.tuning.settings": ("TuningSettings",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
@@ -122,6 +128,8 @@ __all__ = [
     "TeacherSettings",
     "TrainingArguments",
     "TrainingSettings",
+    "TuningResult",
+    "TuningSettings",
     "build_index",
     "compare",
     "embed",
@@ -137,6 +145,7 @@ __all__ = [
     "pretrain",
     "score_by_teachers",
     "search",
+    "tune",
 ]
 
 

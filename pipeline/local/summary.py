@@ -31,7 +31,7 @@ def show(run: local.LocalRun, settings: Settings) -> None:
         commands.insert(last, "run --set train_data=YOUR.jsonl --set model_name=YOUR-NAME")
     several = f", {rounds} rounds; the model is that of round {rounds}" if rounds > 1 and ended.gains else ""
     console.print(f"\nFinished in {clock(run.seconds)}{several}\n", style="bold")
-    for line in ended.lines([f"{_program()} {command}" for command in commands]):
+    for line in ended.lines([f"{program()} {command}" for command in commands]):
         console.print(line, style="bold" if line.startswith(("Gain", "Verdict")) else "", soft_wrap=True)
 
 
@@ -53,7 +53,7 @@ def _outcome(run: local.LocalRun, settings: Settings, root: str) -> Outcome:
     return replace(measured, report=str(run.report))
 
 
-def _program() -> str:
+def program() -> str:
     """How the user can call this command again: by its name, or by its path where the environment is not activated."""
     installed = Path(sys.executable).with_name("sharpen")
     if shutil.which("sharpen") or not installed.exists():

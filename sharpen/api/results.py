@@ -98,6 +98,23 @@ class FinetunedModel(Result):
 
 
 @dataclass(frozen=True)
+class TuningResult(Result):
+    """What a search found.
+
+    Attributes:
+        best: the searched settings of the best trial, by groups: ``{"training": {"learning_rate": ...}}``.
+        score: its nDCG@10 on dev, which is too high on average, since it is the best of several.
+        trials: of each its number, its values by full name, and what came of it.
+        report: address of the page.
+    """
+
+    best: dict[str, dict[str, Any]]
+    score: float
+    trials: list[dict[str, Any]] = field(repr=False)
+    report: str
+
+
+@dataclass(frozen=True)
 class PretrainedModel(FinetunedModel):
     """A model to start fine-tuning from; ``training`` is its pretraining.json."""
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from sharpen.errors import InputError
 from sharpen.jobs.job import Job, JobResult
-from sharpen.jobs.settings import OF_ONE_POD
+from sharpen.jobs.settings import OF_ONE_POD, JobSettings
 from sharpen.processes.local import LocalProcesses, cancelled_on_signals, raise_failure
 from sharpen.run_context import JOB_IMAGE_VARIABLE
 
@@ -33,8 +33,7 @@ class LocalBackend:
                 "with job.backend=local, or without --launcher-image"
             )
         self._settings = settings = job.settings
-        processes = settings.processes or _gpus() or 1
-        self._program = LocalProcesses(job.module, job.options, processes, settings.threads or 0)
+        self._program = LocalProcesses(job.module, job.options, process_count(settings), settings.threads or 0)
 
     def build(self) -> dict[str, Any]:
         """The command and the variables that it gets besides those of this process."""
@@ -64,6 +63,11 @@ class LocalBackend:
         """Raise what a process said, or that it failed."""
         if ending.state != "succeeded":
             raise_failure(ending.outcome, ending.reasons)
+
+
+def process_count(settings: JobSettings) -> int:
+    """Processes of a job on this machine: those of the settings, else one a GPU, else one."""
+    return settings.processes or _gpus() or 1
 
 
 def _gpus() -> int:

@@ -24,7 +24,6 @@ from sharpen.pretraining.settings import PretrainingSettings
 from sharpen.run_context import run_id
 from sharpen.settings import EncoderSettings
 from sharpen.store import storage
-from sharpen.training import trackers
 from sharpen.training.checkpoints import arithmetic
 from sharpen.training.checkpoints.checkpoints import Checkpoints
 from sharpen.training.checkpoints.run_checkpoints import check_address, checkpoints_for
@@ -34,6 +33,7 @@ from sharpen.training.model.encoder_setup import checkpoint_activations, set_dro
 from sharpen.training.objective import steps_of
 from sharpen.training.optimization.arguments import argument_faults, training_arguments
 from sharpen.training.processes import process_group
+from sharpen.training.watching import trackers
 from sharpen.version import code_version
 
 logger = logging.getLogger(__name__)

@@ -33,14 +33,22 @@ class LocalProcesses:
         options: its command line.
         processes: how many; 1 is a plain process.
         threads: of each; 0: its share of the cores, of which a single process takes those that are fast.
+        output: takes each line that it writes.
 
     Attributes:
         command: what is started.
         environment: the variables that it gets besides those of this process.
     """
 
-    def __init__(self, module: str, options: Sequence[str], processes: int, threads: int = 0) -> None:
-        self.processes = processes
+    def __init__(
+        self,
+        module: str,
+        options: Sequence[str],
+        processes: int,
+        threads: int = 0,
+        output: Callable[[str], object] = logger.info,
+    ) -> None:
+        self.processes, self._output = processes, output
         # -P: the working folder may hold a folder `components` that is not ours
         python = [sys.executable, "-P", "-m"]
         self.command = [*python, module, *options]
@@ -81,7 +89,7 @@ class LocalProcesses:
             for line in lines:
                 # Once a process has reported why it fails, torchrun's own traceback adds nothing.
                 if not self._status_file.exists():
-                    logger.info(line.removesuffix("\n"))
+                    self._output(line.removesuffix("\n"))
         code = self._running.wait()
         status = exit_status.read_exit_status(self._status_file)
         self._clean_up()
@@ -97,7 +105,7 @@ class LocalProcesses:
                 self._running.kill()
                 rest, _ = self._running.communicate()
             if rest:
-                logger.info(rest.removesuffix("\n"))
+                self._output(rest.removesuffix("\n"))
         self._clean_up()
 
     def failure(self, code: int) -> str:

@@ -21,6 +21,8 @@ from sharpen.training.objective import memory_of, objective_of, steps_of
 from sharpen.training.optimization.arguments import training_arguments
 from sharpen.training.settings import TrainingSettings
 from sharpen.training.temperature_increase import TemperatureIncrease
+from sharpen.training.watching import dev_watch
+from sharpen.training.watching.dev_watch import DevWatch
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +35,7 @@ def run(
     logs: Path | None,
     exchange: ProcessGroup,
     loss: Loss,
+    watch: DevWatch | None = None,
 ) -> tuple[TrainingLoop, ContrastiveObjective]:
     """Train, from the newest complete checkpoint if there is one; the encoder is then trained, adapters not yet merged.
 
@@ -40,9 +43,8 @@ def run(
 
     Args:
         inputs, batches, settings, loss: what is trained, on what, how.
-        checkpoints: where to go on from.
-        logs: folder of trackers; None: they write none.
-        exchange: the processes.
+        checkpoints, logs: where to go on from; folder of trackers, or None: they write none.
+        exchange, watch: the processes; what sees the dev scores.
     """
     steps = steps_of(settings, batches.per_epoch)
     fit: time_limit.Fit | None = None
@@ -68,8 +70,8 @@ def run(
         objective = ContrastiveObjective(inputs.encoder, dataset, settings, increases, fit)
         loop = TrainingLoop(
             *(inputs.encoder, inputs.encoder, objective, dataset, settings, arguments, exchange, checkpoints),
-            evaluate=None if inputs.dev is None else objective.dev_score_of(inputs.dev, exchange),
-            patience=settings.early_stopping_patience,
+            evaluate=dev_watch.evaluation(inputs.dev, objective, exchange, None if resumed else watch),
+            watchers=dev_watch.callbacks(settings, exchange, watch),
             logs=logs,
         )
         try:

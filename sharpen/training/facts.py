@@ -38,7 +38,9 @@ logger = logging.getLogger(__name__)
 def announce(
     inputs: Inputs, batches: BatchSampler, settings: TrainingSettings, exchange: ProcessGroup, logs: Path | None
 ) -> None:
-    """Log what is about to happen, and what a user may not expect; arguments as for `attempts.run`."""
+    """The first process logs what is about to happen, and what a user may not expect; arguments as for `run`."""
+    if exchange.rank != 0:
+        return
     steps = steps_of(settings, batches.per_epoch)
     logger.info(
         f"fine-tuning: {len(inputs.examples):,} queries, {len(inputs.examples.texts):,} texts, {steps:,} steps of "

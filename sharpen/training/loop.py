@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from statistics import fmean
@@ -18,7 +18,7 @@ from typing import Any, NoReturn, Protocol, cast
 import torch
 from safetensors.torch import load_file
 from torch.utils.data import DataLoader, Dataset
-from transformers import DefaultFlowCallback, EarlyStoppingCallback, TrainerState, TrainingArguments, set_seed
+from transformers import DefaultFlowCallback, TrainerCallback, TrainerState, TrainingArguments, set_seed
 from transformers.integrations.integration_utils import get_reporting_integration_callbacks
 from transformers.trainer_callback import CallbackHandler, TrainerControl
 from transformers.trainer_utils import TrainerMemoryTracker, enable_full_determinism, speed_metrics
@@ -28,7 +28,6 @@ from sharpen.errors import Interrupted
 from sharpen.hardware.thread_pool import one_thread
 from sharpen.models.encoder import Encoder
 from sharpen.progress import Reporter, Silent, progress
-from sharpen.training import trackers
 from sharpen.training.checkpoints import loop_state
 from sharpen.training.checkpoints.checkpoints import Checkpoints
 from sharpen.training.checkpoints.loop_state import StepMetrics
@@ -38,6 +37,7 @@ from sharpen.training.optimization.loop_settings import LoopSettings
 from sharpen.training.optimization.optimizer import make_optimizer, make_schedule
 from sharpen.training.processes import StopRequest
 from sharpen.training.step_result import StepResult
+from sharpen.training.watching import trackers
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ class TrainingLoop:
         exchange: the processes.
         checkpoints: the run's checkpoints.
         evaluate: gives nDCG@10 on dev, every `eval_steps`; None: there is no dev split.
-        patience, logs, title: `early_stopping_patience`; folder of trackers or None; name of the progress.
+        watchers, logs, title: further callbacks; folder of trackers or None; name of the progress.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class TrainingLoop:
         checkpoints: Checkpoints,
         *,
         evaluate: Callable[[], float] | None = None,
-        patience: int = 0,
+        watchers: Sequence[TrainerCallback] = (),
         logs: Path | None = None,
         title: str = "Training",
     ) -> None:
@@ -112,12 +112,11 @@ class TrainingLoop:
         (enable_full_determinism if arguments.full_determinism else set_seed)(settings.seed)
         self.optimizer = make_optimizer(model, arguments)
         self.schedule = make_schedule(self.optimizer, arguments)
-        callbacks = [
+        callbacks: list[TrainerCallback] = [
             DefaultFlowCallback(),
             *(kind() for kind in get_reporting_integration_callbacks(arguments.report_to)),
+            *watchers,
         ]
-        if patience:
-            callbacks.append(EarlyStoppingCallback(patience))
         if logs is not None:
             trackers.direct(callbacks, logs)
         self.callbacks = CallbackHandler(callbacks, model, None, self.optimizer, self.schedule)

@@ -139,12 +139,12 @@ class TrainingSettings(CostSettings, MixingSettings, LoopSettings):
         description="As many steps as fit into it are trained, as the first show; the model depends on the machine.",
     )
     # watching
-    eval_steps: int = Field(
+    eval_steps: float = Field(
         0,
         ge=0,
         le=100_000_000,
         description="Steps between two dev evaluations (nDCG@10) and checkpoints; the best model, the base included, "
-        "is kept. 0: none.",
+        "is kept. Below 1: share of steps; 0: none.",
     )
     average_checkpoints: int = Field(
         0,
@@ -177,6 +177,8 @@ class TrainingSettings(CostSettings, MixingSettings, LoopSettings):
             raise ValueError("average_checkpoints needs eval_steps 0, by which the best checkpoint is taken alone")
         if self.average_checkpoints > (self.save_total_limit if self.save_steps else 0):
             raise ValueError("average_checkpoints needs save_steps, and a save_total_limit at least as large")
+        if self.eval_steps > 1 and not self.eval_steps.is_integer():
+            raise ValueError("eval_steps: a whole number of steps, or below 1 a share of them")
         if any(dim < 1 for dim in self.matryoshka_dims) or len(set(self.matryoshka_dims)) != len(self.matryoshka_dims):
             raise ValueError("matryoshka_dims: every dimension once and at least 1")
         if self.served_size:

@@ -11,12 +11,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+from sharpen.distributed import ProcessGroup
 from sharpen.errors import InputError
 from sharpen.losses import Loss
 from sharpen.models.encoder import Encoder
 from sharpen.settings import EncoderSettings
 from sharpen.store import storage
-from sharpen.training import trackers
 from sharpen.training.attempts import run
 from sharpen.training.checkpoints import arithmetic
 from sharpen.training.checkpoints.averaging import average
@@ -33,6 +33,8 @@ from sharpen.training.objective import identity_of, loss_of
 from sharpen.training.optimization.arguments import argument_faults, training_arguments
 from sharpen.training.processes import process_group
 from sharpen.training.settings import TrainingSettings
+from sharpen.training.watching import trackers
+from sharpen.training.watching.dev_watch import DevWatch
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +48,7 @@ def train(
     encoder: EncoderSettings,
     *,
     loss: Loss | None = None,
+    watch: DevWatch | None = None,
 ) -> dict[str, Any]:
     """Train a model and write it as a finished folder.
 
@@ -57,6 +60,7 @@ def train(
         settings: how to train.
         encoder: how texts become embeddings.
         loss: of the caller's own; None: the one of the settings.
+        watch: sees the dev scores and may end the training, which then writes no model.
 
     Returns:
         What was written to ``training.json``.
@@ -69,9 +73,7 @@ def train(
         settings = with_temperature_rule(settings, encoder)
         check_settings(settings)
         loss = loss or loss_of(settings)
-        if exchange.rank == 0:
-            storage.check_access(output, write=True)
-            check_address(settings)
+        check_addresses(output, settings, exchange)
         arithmetic.agree(exchange)
         inputs = read_inputs(data, negatives, model, settings, encoder, exchange)
         exchange.broadcast_weights(inputs.encoder)
@@ -80,18 +82,18 @@ def train(
         facts["loss"] = identity_of(loss) or settings.loss_name
         run_checkpoints = checkpoints_of(facts, settings, output)
         logs = trackers.log_folder(settings, output, run_checkpoints.folder.name)
-        if exchange.rank == 0:
-            announce(inputs, batches, settings, exchange, logs)
+        announce(inputs, batches, settings, exchange, logs)
         set_up(inputs.encoder, settings)
         facts |= trained(inputs.encoder, settings)
         started = time.monotonic()
-        loop, objective = run(inputs, batches, settings, run_checkpoints, logs, exchange, loss)
+        loop, objective = run(inputs, batches, settings, run_checkpoints, logs, exchange, loss, watch)
         facts |= facts_after(loop, objective, time.monotonic() - started)
         facts |= average(inputs.encoder, run_checkpoints, settings.average_checkpoints, exchange)
         finish(inputs.encoder, settings)
         query_prompts.save_with(inputs.encoder, inputs.examples)
         if exchange.rank == 0:
-            write(output, inputs.encoder, facts)
+            if watch is None or not watch.stopped:
+                write(output, inputs.encoder, facts)
             if logs is not None:
                 trackers.keep_files(run_checkpoints.folder, logs)
             run_checkpoints.remove()
@@ -123,6 +125,13 @@ def check_settings(settings: TrainingSettings) -> None:
         raise InputError(faults)
     # transformers looks at the values.
     training_arguments(settings, Path(os.curdir), 1, eval_steps=settings.eval_steps)
+
+
+def check_addresses(output: str, settings: TrainingSettings, exchange: ProcessGroup) -> None:
+    """The first of the `exchange` raises InputError where `output`, or where `settings` copy to, cannot be written."""
+    if exchange.rank == 0:
+        storage.check_access(output, write=True)
+        check_address(settings)
 
 
 def checkpoints_of(facts: dict[str, Any], settings: TrainingSettings, output: str) -> Checkpoints:

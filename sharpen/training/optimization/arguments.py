@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import os
 from pathlib import Path
 
@@ -78,7 +79,7 @@ def argument_faults(settings: LoopSettings) -> list[str]:
 
 
 def training_arguments(
-    settings: LoopSettings, folder: Path, steps: int, *, eval_steps: int = 0, resumed: bool = False
+    settings: LoopSettings, folder: Path, steps: int, *, eval_steps: float = 0, resumed: bool = False
 ) -> TrainingArguments:
     """transformers' arguments for these settings.
 
@@ -86,13 +87,15 @@ def training_arguments(
         settings: of the training.
         folder: where trackers write.
         steps: of the whole training.
-        eval_steps: steps between two evaluations on dev, each followed by a checkpoint; 0: there is none.
+        eval_steps: steps between two evaluations on dev, each followed by a checkpoint; below 1: share of all steps;
+            0: there is none.
         resumed: whether it goes on from a checkpoint.
 
     Raises:
         InputError: transformers refuses a value of `training_arguments`.
     """
-    evaluate, save_steps = eval_steps > 0, eval_steps or settings.save_steps
+    interval = math.ceil(eval_steps * steps) if eval_steps < 1 else int(eval_steps)
+    evaluate, save_steps = interval > 0, interval or settings.save_steps
     try:
         return TrainingArguments(
             output_dir=os.fspath(folder),
@@ -109,7 +112,7 @@ def training_arguments(
             save_strategy="steps" if save_steps else "no",
             save_steps=save_steps or 1,
             eval_strategy="steps" if evaluate else "no",
-            eval_steps=eval_steps or None,
+            eval_steps=interval or None,
             # What a broken run had evaluated counts once, for early stopping too.
             eval_on_start=evaluate and not resumed,
             load_best_model_at_end=evaluate,

@@ -16,9 +16,9 @@ from transformers.trainer_callback import TrainerCallback
 
 from sharpen.errors import InputError
 from sharpen.store import storage
-from sharpen.training import trackers
 from sharpen.training.settings import TrainingSettings
 from sharpen.training.train import check_settings, train
+from sharpen.training.watching import trackers
 from tests.sharpen.training.small_data import ENCODER, small_data
 
 

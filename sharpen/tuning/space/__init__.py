@@ -1,0 +1,1 @@
+"""What is searched: settings with the values that they may take."""

@@ -95,14 +95,14 @@ def _cut(work: WorkingSet, groups: pl.DataFrame, settings: DataSettings, plan: D
     moved = units.join(split_of, on="unit", how="left", maintain_order="left").select(
         "query_id", split=pl.coalesce("earlier", "drawn").fill_null(TRAIN)
     )
-    named = units.join(moved.rename({"split": "now"}), on="query_id", maintain_order="left")
+    named = units.with_columns(moved["split"].alias("now"))
     named = _independent_groups(named, work.positives, grouped) if cut or settings.split_by != "group" else named
     # what is never split is the group of queries that bring none; the first character only says what names it
     component = named.select("query_id", component=pl.col("component").str.slice(1))
-    joined = work.data.queries.select("query_id", "group").join(
-        component, on="query_id", how="left", maintain_order="left"
-    )
-    group = joined.select(pl.coalesce("group", "component").alias("group"))
+    ids = work.data.queries.select("query_id")
+    if not ids.equals(component.select("query_id")):
+        component = ids.join(component, on="query_id", how="left", maintain_order="left")
+    group = pl.coalesce("group", pl.lit(component["component"])).alias("group")
     work.data = replace(work.data, queries=work.data.queries.with_columns(group))
     work.reassign(moved.filter(pl.col("split") != TRAIN))
     work.splitting |= _facts(named, settings, large)
@@ -155,7 +155,7 @@ def _facts(named: pl.DataFrame, settings: DataSettings, large: pl.DataFrame) -> 
         large: the queries of components that no split takes whole, with their component.
     """
     from_earlier = named.drop_nulls("earlier").group_by("earlier").len()
-    new = named.filter(pl.col("earlier").is_null()).group_by("now").len()
+    new = named.select("earlier", "now").filter(pl.col("earlier").is_null()).group_by("now").len()
     facts: dict[str, object] = {
         "split_by": settings.split_by,
         "earlier": dict(from_earlier.sort("earlier").iter_rows()),

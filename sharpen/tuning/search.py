@@ -39,7 +39,7 @@ class Trials(Protocol):
         """Begin a trial; returns what names it there. It ends early after a time (seconds since the epoch)."""
         ...
 
-    def wait(self, until: float | None = None) -> tuple[Proposal, Result]:
+    def wait(self) -> tuple[Proposal, Result]:
         """The next trial that ends."""
         ...
 

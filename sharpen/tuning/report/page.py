@@ -118,7 +118,10 @@ def _rows(trials: Sequence[Trial], second: str, study: Study) -> list[tuple[str,
     for trial in ranked:
         result = trial.result
         score = "–" if result.score is None else number(result.score, 4)
-        ended = {"complete": "trained to the end", "pruned": f"after {_share(trial)}: {result.reason}"}
+        ended = {
+            "complete": "trained to the end",
+            "pruned": ": ".join(filter(None, (f"after {_share(trial)}", result.reason))),
+        }
         state = ended.get(result.state, f"failed: {result.reason}" if result.state == "failed" else "running")
         guard = second_value(trial, "guard")
         cost = [clock(result.training_seconds)] + (

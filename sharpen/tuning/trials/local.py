@@ -60,7 +60,7 @@ class LocalTrials:
         self._started[proposal.number] = proposal, ends_at
         return ""
 
-    def wait(self, until: float | None = None) -> tuple[Proposal, Result]:
+    def wait(self) -> tuple[Proposal, Result]:
         """Do the trial that was started."""
         proposal, ends_at = self._started.pop(next(iter(self._started)))
         groups = self._groups.with_values(_changed(proposal.values, self._groups))

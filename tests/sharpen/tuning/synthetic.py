@@ -58,7 +58,7 @@ class Synthetic:
         self.started.append((proposal, ends_at))
         return ""
 
-    def wait(self, until: float | None = None) -> tuple[Proposal, Result]:
+    def wait(self) -> tuple[Proposal, Result]:
         proposal, _ = self.started.pop()
         self.in_trial(proposal.number)
         reporter = TrialReporter(self.study.folder, proposal.trial, self.study.settings)

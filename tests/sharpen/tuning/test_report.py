@@ -25,7 +25,7 @@ COMPARED |= {"p_value": 0.21, "queries": 100}
 class Failing(Synthetic):
     """Trial 2 fails, with a foreign text as its reason."""
 
-    def wait(self, until: float | None = None) -> tuple[Any, Result]:
+    def wait(self) -> tuple[Any, Result]:
         proposal, result = super().wait()
         failed = Result(state="failed", reason=HOSTILE) if proposal.number == 2 else result
         return proposal, dataclasses.replace(failed, base_score=0.3)

@@ -137,7 +137,7 @@ def test_no_trial_begins_after_the_minutes_are_over_and_some_are_left_for_repeat
 
 def test_a_trial_that_fails_is_recorded_and_three_at_the_start_end_the_search(tmp_path: Path) -> None:
     class Failing(Synthetic):
-        def wait(self, until: float | None = None) -> tuple[Any, Result]:
+        def wait(self) -> tuple[Any, Result]:
             proposal, _ = self.started[-1]
             if proposal.number in fails:
                 self.started.pop()

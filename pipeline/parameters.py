@@ -131,7 +131,7 @@ class Settings(SettingsModel):
 
     def graph_settings(self) -> dict[str, object]:
         """Settings that decide which steps the graph has: full name -> value."""
-        return {"mining.rounds": self.mining.rounds} | {f"{n}.enabled": on for n, on in self.optional_steps().items()}
+        return {"mining.rounds": self.mining.rounds, **{f"{n}.enabled": on for n, on in self.optional_steps().items()}}
 
     def optional_steps(self) -> dict[str, bool]:
         """Name of each step that only some graphs have -> whether it is wanted."""

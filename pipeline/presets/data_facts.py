@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from sharpen.data.source_settings import SourceSettings, parse_sources
+from sharpen.data.source_settings import HUB_SCHEMES, SourceSettings, parse_sources
 from sharpen.errors import InputError
 from sharpen.store import storage
 
@@ -71,7 +71,7 @@ def _look(source: SourceSettings, facts: DataFacts) -> list[str]:
         facts.code = True
         facts.read.append(f"{address}: Python code")
         return []
-    if address.partition("://")[0] in ("hf", "mteb"):
+    if address.startswith(HUB_SCHEMES):
         facts.exact = False
         facts.read.append(f"{address}: not counted")
         return []

@@ -72,8 +72,12 @@ $(VENV)/dev.done: pyproject.toml requirements.lock $(LOCKS)/dev.txt
 demo: $(VENV)/demo.done  ## the whole pipeline on real data, here
 	@$(BIN)/sharpen run --config pipeline/demo.yaml
 
-test: lint  ## lint, types, layer rules and all tests
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not images and not cluster"
+# Types are checked beside the tests, many of which wait for processes of their own.
+test: $(VENV)/dev.done  ## lint, types, layer rules and all tests
+	@$(MAKE) --no-print-directory lint > $(VENV)/lint.log 2>&1 & lint=$$!; status=0; \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder -m "not images and not cluster" \
+		|| status=$$?; \
+	wait $$lint || status=$$?; cat $(VENV)/lint.log; exit $$status
 
 fuzz: $(VENV)/dev.done  ## mutated input for every reader, odd settings (half an hour; INPUTS of a kind)
 	@$(BIN)/python -m tests.fuzz_readers --inputs $(INPUTS)

@@ -14,6 +14,8 @@ for package in joblib networkx numpy pandas pyarrow scipy sklearn sympy; do
     find "$package" -type d -name tests -prune -exec rm -r {} +
 done
 rm -rf pyarrow/include torch/include torch/test
+# what tests of torch's operators are made from
+rm -rf torch/testing/_internal/generated torch/testing/_internal/opinfo torch/testing/_internal/common_methods_invocations.py
 rm -f torch/lib/libtorchbind_test.so torch/lib/libaoti_custom_ops.so torch/lib/libbackend_with_compiler.so torch/lib/libjitbackend_test.so
 # data sets of scikit-learn's examples
 rm -rf sklearn/datasets/data sklearn/datasets/descr sklearn/datasets/images

@@ -62,7 +62,7 @@ def judged_runs(draw):
     return qrels, run
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(judged_runs(), st.integers(1, 3))
 def test_equal_to_trec_eval_on_random_runs_with_ties(judged_run, level):
     qrels, run = judged_run

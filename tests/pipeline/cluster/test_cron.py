@@ -80,7 +80,7 @@ def expressions() -> st.SearchStrategy[str]:
     return st.tuples(field(0, 59), field(0, 23), days).map(lambda made: " ".join([made[0], made[1], *made[2]]))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(expressions(), st.datetimes(datetime.datetime(2024, 1, 1), datetime.datetime(2032, 1, 1)))
 def test_what_is_sent_fires_when_cron_would(five: str, after: datetime.datetime) -> None:
     start = after.replace(tzinfo=UTC, microsecond=0)

@@ -43,7 +43,7 @@ def test_the_exit_code_says_how_a_run_ended(
     ended = local.LocalRun("run", "", verdict, ["the \x1b[31mreason"], "", "store", None, tmp_path / "log", 1.0)
     monkeypatch.setattr(local, "run", lambda *_, **__: ended)
     monkeypatch.setattr(summary, "show", lambda *_: None)
-    monkeypatch.setattr(parameters, "load", lambda *_: parameters.Settings())
+    monkeypatch.setattr(parameters, "load", lambda *_, **__: parameters.Settings())
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("SHARPEN_OUTCOME", raising=False)
     try:

@@ -39,7 +39,7 @@ spellings = st.lists(st.integers(0, len(TEXTS) - 1), min_size=1, max_size=6)
 judgements = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5), st.integers(-1, 3)), max_size=10)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(spellings, spellings, judgements, st.integers(1, 3))
 def test_equals_the_definition(
     asked: list[int], written: list[int], judged: list[tuple[int, int, int]], level: int

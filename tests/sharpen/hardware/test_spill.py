@@ -40,7 +40,7 @@ def test_a_mapped_table_outlives_its_file() -> None:
     assert table["number"].sum() == sum(range(0, 1000, 2))
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(
     keys=st.lists(st.sampled_from(["", "a", "ab", "b", "é", "z", "zz"]), max_size=40),
     at_once=st.integers(1, 9),

@@ -68,7 +68,7 @@ def test_one_passage_that_is_much_longer_slows_its_own_block_only(place: int, mo
     np.testing.assert_array_equal(scores, np.take_along_axis(expected.reshape(20, 1600), order, axis=1))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 10**6), st.integers(1, 30), st.integers(1, 40), st.integers(1, 45), st.integers(1, 50))
 def test_any_small_case_equals_brute_force(seed: int, n: int, m: int, k: int, block: int) -> None:
     generator = np.random.default_rng(seed)

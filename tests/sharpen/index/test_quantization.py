@@ -76,7 +76,7 @@ def test_codes_go_through_a_parquet_column(precision: str, tmp_path) -> None:
     assert size == codec.bytes_per_vector
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 10**6), st.floats(1e-6, 1e4))
 def test_int8_is_off_by_half_a_step_at_most(seed: int, size: float) -> None:
     drawn = vectors(20, 16, seed) * np.float32(size)

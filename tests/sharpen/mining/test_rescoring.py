@@ -42,7 +42,7 @@ def few_scores(seed: int, query: str, passage: str) -> float:
     return hashlib.sha256(f"{seed} {query} {passage}".encode()).digest()[0] % 7 - 3.0
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(worlds, mining, st.integers(0, 10**6))
 def test_equals_the_slow_choice_and_emits_nothing_filtered(made: World, rules: MiningSettings, seed: int) -> None:
     others = random_rankings(made, rules.candidate_sources, seed)

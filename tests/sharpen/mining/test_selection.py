@@ -73,7 +73,7 @@ def run(
     return found, figures
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(worlds, mining, st.integers(0, 10**6))
 def test_equals_the_slow_choice(made: World, rules: MiningSettings, seed: int) -> None:
     others = random_rankings(made, rules.candidate_sources, seed)
@@ -131,7 +131,7 @@ def test_every_rule_and_every_way_of_topping_up_is_counted(second: Second | None
     assert [name for name, count in total.items() if not count] == ([] if second else ["rescoring_max_score"])
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(worlds, mining, st.integers(0, 10**6))
 def test_no_positive_copy_or_filtered_passage_is_ever_emitted(made: World, rules: MiningSettings, seed: int) -> None:
     others = random_rankings(made, rules.candidate_sources, seed)
@@ -152,7 +152,7 @@ def test_no_positive_copy_or_filtered_passage_is_ever_emitted(made: World, rules
                 assert slow.passes(query_id, row["passage_id"], rules)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(worlds, mining, st.integers(1, 4), st.integers(1, 9))
 def test_blocks_and_the_order_of_the_input_do_not_matter(
     made: World, rules: MiningSettings, query_block: int, passage_block: int

@@ -42,9 +42,9 @@ def test_a_guide_masks_false_negatives(tiny_model: Path, tmp_path: Path, monkeyp
     seen: list[np.ndarray] = []
     real = contrastive.loss_and_gradient
 
-    def recorded(*arguments: Any) -> Any:
+    def recorded(*arguments: Any, **named: Any) -> Any:
         seen.append(arguments[4].numpy())
-        return real(*arguments)
+        return real(*arguments, **named)
 
     monkeypatch.setattr("sharpen.training.gradient.step.loss_and_gradient", recorded)
     facts = run(tiny_model, tmp_path, "gist", loss="gist_embed", guide_model=str(tiny_model))

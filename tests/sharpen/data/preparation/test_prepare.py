@@ -96,7 +96,7 @@ ROWS = st.lists(
 
 
 @given(rows=ROWS, files=st.integers(1, 3), order=st.randoms(use_true_random=False), seed=st.integers(0, 3))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_split_shares_anything_and_order_does_not_matter(
     tmp_path: Path, rows: list[dict], files: int, order: random.Random, seed: int
 ) -> None:

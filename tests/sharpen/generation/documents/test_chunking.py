@@ -13,7 +13,7 @@ from sharpen.generation.documents.chunking import chunk
 _ENDS = st.lists(st.sampled_from([" ", ". ", "! ", "\n\n", "\n", "。", "...  "]), min_size=1, max_size=60)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(_ENDS, st.integers(10, 120), st.integers(0, 60))
 @example(["\n", "\n", " "], 11, 0)
 def test_no_passage_is_too_long_and_no_word_is_lost_or_cut(ends: list[str], size: int, overlap: int) -> None:

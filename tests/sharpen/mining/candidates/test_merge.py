@@ -37,7 +37,7 @@ rankings = st.integers(1, 8).flatmap(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(rankings, st.integers(0, 3))
 def test_equals_the_definition(found: list[list[list[int]]], spare: int) -> None:
     depth = 1 + spare + max(len(row) for rows in found for row in rows)

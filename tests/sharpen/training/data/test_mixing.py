@@ -31,7 +31,7 @@ def test_shares_by_hand() -> None:
     assert source_quota(np.array([5, 10, 1]), 1.0, 3, [1000, 1, 1e-9]).tolist() == [14, 1, 1]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     counts=COUNTS,
     repeats=st.none() | st.integers(1, 50),
@@ -47,7 +47,7 @@ def test_weighted_shares_are_whole_bounded_and_sum_to_the_data(
         assert (found <= given_counts * repeats).all()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(counts=COUNTS, temperature=st.floats(1, 1000), repeats=st.none() | st.integers(1, 50))
 def test_shares_are_whole_bounded_and_sum_to_the_data(
     counts: list[int], temperature: float, repeats: int | None
@@ -78,7 +78,7 @@ def test_walk_shows_every_query_equally_often_over_the_epochs() -> None:
     assert all(len(set(epoch_queries(rows, 4, epoch, [1, 2]).tolist())) == 4 for epoch in range(5))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(times=st.lists(st.integers(1, 6), min_size=1, max_size=40), size=st.integers(1, 12), seed=st.integers(0, 10))
 def test_cut_has_no_query_twice_in_a_batch(times: list[int], size: int, seed: int) -> None:
     draw = np.random.default_rng(seed)

@@ -274,6 +274,8 @@ def with_groups(queries: pl.DataFrame) -> pl.DataFrame:
     """The queries, each without a group as a group of its own, called by its id; the column may be missing."""
     if "group" not in queries.columns:
         return queries.with_columns(group="query_id")
+    if not queries["group"].null_count():
+        return queries
     return queries.with_columns(group=pl.coalesce("group", "query_id"))
 
 

@@ -24,7 +24,11 @@ ROWS_IN_MEMORY = 50_000
 BUDGET_MB = 256
 RANGE_BYTES = 2**26
 # pages of files in memory, a process's libraries included, beyond which they are given back; how often it is looked at
-_PAGES_BYTES, _SECONDS = 2**28, 0.05
+_PAGES_BYTES, _SECONDS = 2**28, 0.02
+# rows of a table that is made in slices
+_SLICE = 500_000
+# texts that are read at once where each may stand in another part of a file
+_SCATTERED = 500
 # of so many keys one is looked at where ranges are made
 _SAMPLED = 20
 _BUDGET = "POLARS_OOC_MEMORY_BUDGET_MB"
@@ -138,6 +142,27 @@ def on_disk(table: pl.DataFrame) -> pl.DataFrame:
     return mapped(table.lazy()) if table.height > ROWS_IN_MEMORY else table
 
 
+def collected(query: pl.LazyFrame, rows: int) -> pl.DataFrame:
+    """The result of a query with at most so many `rows`: mapped where those are more than are held in memory."""
+    return mapped(query) if rows > ROWS_IN_MEMORY else query.collect(engine="streaming")
+
+
+def in_slices(rows: int, make: Callable[[int, int], pl.DataFrame]) -> pl.DataFrame:
+    """A table of so many `rows`, of which `make` gives those from a row on, and so many; mapped where it is large."""
+    if rows <= ROWS_IN_MEMORY:
+        return make(0, rows)
+    return _mapped_tables(make(start, min(_SLICE, rows - start)) for start in range(0, rows, _SLICE))
+
+
+def in_memory(texts: pl.Series) -> list[str]:
+    """Texts that may be scattered over mapped files: each maps pages around it, which are given back meanwhile."""
+    found: list[str] = []
+    for start in range(0, len(texts), _SCATTERED):
+        found.extend(texts.slice(start, _SCATTERED))
+        _PAGES.give_back()
+    return found
+
+
 def _mapped_tables(tables: Iterable[pl.DataFrame]) -> pl.DataFrame:
     """The tables, of which only one is in memory at a time, below each other."""
     with tempfile.TemporaryDirectory(prefix="sharpen-table-") as folder:
@@ -161,7 +186,10 @@ def _map(path: Path) -> pl.DataFrame:
 class _Pages:
     """The pages of mapped files: while there are mapped files, a thread gives them back when they become many.
 
-    They stay in the system's cache, from where they are read again; but they no longer count as this process's.
+    They stay in the system's cache, from where they are read again; but they no longer count as this process's. The
+    system can take such pages by itself when memory is short, so that they end no process; but while they are mapped
+    they count in its resident memory and in a container's working set, by which Kubernetes evicts pods and people
+    choose limits: without this, all tables of the data count, which for ten million rows is more than 4 GiB.
     """
 
     def __init__(self) -> None:
@@ -182,13 +210,17 @@ class _Pages:
         while True:
             wait(_SECONDS)
             with self._lock:
-                files = list(self._files)
-                if not files:
+                if not self._files:
                     self._thread = None
                     return
-            if _bytes_of_files() > _PAGES_BYTES:
-                _release(files)
-            files.clear()
+            self.give_back()
+
+    def give_back(self) -> None:
+        """Give pages back if they are many."""
+        if _bytes_of_files() > _PAGES_BYTES:
+            with self._lock:
+                files = list(self._files)
+            _release(files)
 
 
 def _release(files: list[mmap.mmap]) -> None:

@@ -10,6 +10,8 @@ from sharpen.data.preparation.working_set import WorkingSet
 from sharpen.data.readers.tables import best_of_pair, without_positives
 from sharpen.data.task_type import TaskType
 from sharpen.data.text import key_ids
+from sharpen.hardware.sorted_keys import repeated
+from sharpen.hardware.spill import on_disk
 
 _COUNTS = ("passages_merged", "queries_merged", "pairs_merged", "given_negatives_that_are_positives")
 _BY_SOURCE = [kind.value for kind in TaskType if not kind.has_instruction]
@@ -30,7 +32,7 @@ def merge(data: DataSet) -> WorkingSet:
     by_source = pl.when(pl.col("task_type").is_in(_BY_SOURCE)).then("source").otherwise(pl.lit(""))
     same = ["text_key", "split", "instruction", "task_type", "label", "by_source"]
     passage_ids = _replaced(data.corpus, ["text_key"], "passage_id")
-    query_ids = _replaced(data.queries.with_columns(by_source=by_source), same, "query_id")
+    query_ids = _replaced(data.queries, same, "query_id", by_source=by_source)
     if passage_ids.is_empty() and query_ids.is_empty():
         return WorkingSet(data, dict.fromkeys(_COUNTS, 0) | dropped)
     renamed = {name: _renamed(getattr(data, name), passage_ids, query_ids) for name in OF_PAIRS}
@@ -38,10 +40,10 @@ def merge(data: DataSet) -> WorkingSet:
     negatives = renamed["given_negatives"].unique()
     true_negatives = without_positives(negatives, qrels)
     merged = DataSet(
-        corpus=data.corpus.join(passage_ids, on="passage_id", how="anti").sort("passage_id"),
-        queries=_merged_queries(data.queries, query_ids),
-        qrels=qrels,
-        given_negatives=true_negatives,
+        corpus=on_disk(data.corpus.join(passage_ids, on="passage_id", how="anti").sort("passage_id")),
+        queries=on_disk(_merged_queries(data.queries, query_ids)),
+        qrels=on_disk(qrels),
+        given_negatives=on_disk(true_negatives),
         teacher_scores=best_of_pair(renamed["teacher_scores"], "score", ["query_id", "passage_id"]),
         similarity_labels=best_of_pair(renamed["similarity_labels"], "label", ["query_id", "passage_id", "split"]),
         sources=data.sources,
@@ -55,11 +57,22 @@ def merge(data: DataSet) -> WorkingSet:
     return WorkingSet(merged, dict(zip(_COUNTS, fewer, strict=True)) | dropped)
 
 
-def _replaced(table: pl.DataFrame, same: list[str], id_name: str) -> pl.DataFrame:
-    """Ids for which another one (`survivor`) stands: among rows equal in `same`, of which text_key is one."""
-    repeated = table.select(id_name, *same).filter(pl.col("text_key").is_duplicated())
-    made_up = pl.col(id_name) == key_ids(repeated["text_key"])
-    survivors = repeated.sort(made_up, id_name).select(id_name, survivor=pl.col(id_name).first().over(same))
+def _replaced(table: pl.DataFrame, same: list[str], id_name: str, **more: pl.Expr) -> pl.DataFrame:
+    """Ids for which another one (`survivor`) stands: among rows equal in `same`, of which text_key is one.
+
+    Args:
+        table: with the columns text_key and `id_name`.
+        same: columns of the table, or `more` ones.
+        id_name: column of the ids.
+        more: columns that the table lacks.
+    """
+    again = repeated(table["text_key"])
+    if again.is_empty():
+        return pl.DataFrame(schema={id_name: pl.String, "survivor": pl.String})
+    repeats = table.lazy().filter(pl.col("text_key").is_in(again.implode())).with_columns(**more)
+    repeats = repeats.select(id_name, *same).collect(engine="streaming")
+    made_up = pl.col(id_name) == key_ids(repeats["text_key"])
+    survivors = repeats.sort(made_up, id_name).select(id_name, survivor=pl.col(id_name).first().over(same))
     return survivors.filter(pl.col(id_name) != pl.col("survivor"))
 
 

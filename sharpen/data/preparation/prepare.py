@@ -6,13 +6,12 @@ import json
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 from tokenizers import Tokenizer
 
 from sharpen.data import examples
-from sharpen.data.dataset import OF_PAIRS, DataSet
 from sharpen.data.judgements import merge_judgements, read_judgements
 from sharpen.data.preparation.checks import conflicting_labels, main_languages, run_checks, with_language_columns
 from sharpen.data.preparation.contract import DataContract, check_contract, read_contract
@@ -28,7 +27,7 @@ from sharpen.data.readers.rows import BadRow
 from sharpen.data.source_settings import Given
 from sharpen.data.window import is_relative
 from sharpen.errors import InputError
-from sharpen.hardware.spill import limit_memory, on_disk
+from sharpen.hardware.spill import limit_memory
 from sharpen.run_context import run_id
 from sharpen.store import storage
 
@@ -48,7 +47,8 @@ def prepare(
 ) -> storage.Manifest:
     """Read, check, merge and split the input, and write the data set with `quarantine.jsonl` and `stats.json`.
 
-    The result depends on the content of the input and on the settings, not on the order of files or rows.
+    The result depends on the content of the input and on the settings, not on the order of files or rows. Large tables
+    are mapped from files on the way, so that memory grows by a few numbers a row.
 
     Args:
         train_data: training data as `parse_sources` takes them; splits that they bring are kept.
@@ -82,7 +82,6 @@ def prepare(
     working_set.splitting["files"] = sources.files
     with _with_bad_rows(report, output):
         leaks = make_splits(working_set, sources.groups, settings, plan, sources.windows)
-    working_set.data = _on_disk(working_set.data)
     working_set.data = with_language_columns(working_set.data, settings)
     stats = statistics(working_set, sources, report, leaks)
     checked = run_checks(working_set.data, report, settings, tokenizer)
@@ -94,11 +93,6 @@ def prepare(
     _write(output, working_set, report, {**stats, "settings": settings.model_dump()}, moving)
     logger.info("\n".join(summary(stats, output)))
     return storage.read_manifest(output)
-
-
-def _on_disk(data: DataSet) -> DataSet:
-    """The data set, the tables of its pairs and queries out of memory where they are large."""
-    return replace(data, **{name: on_disk(getattr(data, name)) for name in ("queries", *OF_PAIRS)})
 
 
 def _write(output: str, working_set: WorkingSet, report: ReadReport, stats: dict[str, Any], moving: bool) -> None:

@@ -12,7 +12,7 @@ from sharpen.data.dataset import DataSet, with_optional
 from sharpen.data.preparation.data_plan import DataPlan
 from sharpen.data.preparation.inputs import Input, Role, find_inputs
 from sharpen.data.preparation.splits.components import GROUPS
-from sharpen.data.preparation.working_set import of_queries
+from sharpen.data.preparation.working_set import without_queries
 from sharpen.data.readers import InputFile, ReadReport, combine, distinct_names, read_input, read_pool
 from sharpen.data.readers.content import content_hash, content_of_files
 from sharpen.data.source_settings import Given, source_at
@@ -192,7 +192,7 @@ def _apply_roles(parts: dict[Role, dict[str, DataSet]]) -> dict[str, int]:
 
 
 def _without_splits(part: DataSet, splits: set[str]) -> DataSet:
-    remaining = of_queries(part, part.queries.filter(~pl.col("split").is_in(list(splits))))
+    remaining = without_queries(part, part.queries.filter(pl.col("split").is_in(list(splits))))
     others = ~pl.col("split").is_in(list(splits))
     labels = remaining.similarity_labels.filter(others)
     return replace(remaining, qrels=remaining.qrels.filter(others), similarity_labels=labels)

@@ -18,6 +18,7 @@ from sharpen.data.preparation.working_set import WorkingSet
 from sharpen.data.readers import ReadReport
 from sharpen.data.readers.rows import SHOWN_FAULTS
 from sharpen.data.relevance import relevant
+from sharpen.hardware.sorted_keys import repeated
 
 PERCENTILES = (5, 50, 95, 99)
 NOTICES_SHOWN = 30
@@ -41,8 +42,8 @@ def statistics(working_set: WorkingSet, sources: Sources, report: ReadReport, le
         "splits": {split: _split(data, split) for split in SPLITS},
         "inputs": sources.facts,
         "queries_by_source": {
-            source: _by_split(data.queries.filter(pl.col("source") == source))
-            for source in sorted(set(data.queries["source"]))
+            source: _by_split(data.queries.lazy().filter(pl.col("source") == source))
+            for source in sorted(data.queries["source"].unique())
         },
         "quarantine": {
             "rows_read": report.rows,
@@ -58,39 +59,43 @@ def statistics(working_set: WorkingSet, sources: Sources, report: ReadReport, le
         **({"generated": generated} if (generated := generated_by_split(data.queries)) else {}),
         "shared_positives_kept": leaks.shared,
         "notices": dict(sorted(report.notices.items())),
-        "words": {"query": _words(data.queries["text"]), "passage": _words(data.corpus["text"])},
-        "query_words_by_split": {split: _words_of_split(data, split) for split in SPLITS},
+        "words": {"query": _words(data.queries.lazy()), "passage": _words(data.corpus.lazy())},
+        "query_words_by_split": {split: _words_of_split(data.queries, split) for split in SPLITS},
         "characters": {"query": _characters(data.queries["text"]), "passage": _characters(data.corpus["text"])},
     }
 
 
 def _split(data: DataSet, split: str) -> dict[str, int]:
-    qrels = data.qrels.filter(pl.col("split") == split)
-    positives = relevant(qrels)
+    qrels = data.qrels.lazy().filter(pl.col("split") == split)
+    positives = relevant(qrels).select(pl.col("query_id").hash()).collect(engine="streaming")["query_id"]
     return {
-        "queries": data.queries.filter(pl.col("split") == split).height,
-        "pairs": qrels.height,
-        "positive_pairs": positives.height,
-        "queries_with_several_positives": positives.group_by("query_id").len().filter(pl.col("len") > 1).height,
+        "queries": int((data.queries["split"] == split).sum()),
+        "pairs": int((data.qrels["split"] == split).sum()),
+        "positive_pairs": len(positives),
+        "queries_with_several_positives": len(repeated(positives)),
     }
 
 
-def _by_split(queries: pl.DataFrame) -> dict[str, int]:
-    found = dict(queries.group_by("split").len().iter_rows())
+def _by_split(queries: pl.LazyFrame) -> dict[str, int]:
+    found = dict(queries.group_by("split").len().collect(engine="streaming").iter_rows())
     return {split: found.get(split, 0) for split in SPLITS}
 
 
-def _words(texts: pl.Series) -> dict[str, float]:
-    """Percentiles (nearest rank), mean and maximum of the number of words, split at white space."""
-    lengths = texts.str.count_matches(r"\S+").sort().to_numpy()
+def _words(texts: pl.LazyFrame) -> dict[str, float]:
+    """Percentiles (nearest rank), mean and maximum of the number of words of column text, split at white space."""
+    counted = texts.select(pl.col("text").str.count_matches(r"\S+")).collect(engine="streaming")["text"]
+    lengths = np.sort(counted.to_numpy())
     lengths = lengths if lengths.size else np.zeros(1, np.int64)
     shown = {f"p{percent}": float(lengths[ceil(percent / 100 * len(lengths)) - 1]) for percent in PERCENTILES}
     return {**shown, "mean": round(float(lengths.mean()), 2), "max": float(lengths[-1])}
 
 
-def _words_of_split(data: DataSet, split: str) -> dict[str, float]:
-    texts = data.queries.filter(pl.col("split") == split)["text"]
-    return {"queries": len(texts), **_words(texts)}
+def _words_of_split(queries: pl.DataFrame, split: str) -> dict[str, float]:
+    is_of_split = pl.col("split") == split
+    return {
+        "queries": queries.lazy().select(is_of_split.sum()).collect(engine="streaming").item(),
+        **_words(queries.lazy().filter(is_of_split)),
+    }
 
 
 def _characters(texts: pl.Series) -> dict[str, list[int]]:

@@ -21,6 +21,7 @@ from sharpen.data.readers.rows import ReadReport
 from sharpen.data.relevance import Frame, relevant
 from sharpen.data.task_type import TaskType
 from sharpen.data.text import key_id, passage_text, passage_texts, text_key
+from sharpen.hardware.sorted_keys import distinct
 from sharpen.hardware.spill import Rows, mapped
 
 _GROUPS = {"query_id": pl.String, "group": pl.String}
@@ -159,7 +160,7 @@ class DataSetBuilder:
         qrels = self._qrels.by_ranges("query_id", lambda rows: best_of_pair(rows, "grade", triple))
         report.notice(f"{shown}: judged pair repeated", len(self._qrels) - qrels.height)
         given = self._table(self._negatives.lazy().unique())
-        negatives = self._table(without_positives(given.lazy(), qrels.lazy()))
+        negatives = given if given.is_empty() else self._table(without_positives(given.lazy(), qrels.lazy()))
         report.notice(f"{shown}: given negative is a positive of its query", given.height - negatives.height)
         report.repeats["negative is a positive"] += given.height - negatives.height
         for kind, rows in (("query", self._queries), ("passage", self._passages)):
@@ -175,9 +176,10 @@ class DataSetBuilder:
         for kind, pairs in label_values(self._qrels.lazy(), self._similarities.lazy()).items():
             if not (found := contradictions(pairs, ["query_id", "passage_id"], data)).is_empty():
                 report.conflicts.setdefault(kind, []).append(found)
-        several = self._groups.lazy().unique().filter(pl.len().over("query_id") > 1)
-        named = several.join(data.queries.lazy().select("query_id", "text_key"), on="query_id")
-        report.groups |= set(named.select("text_key", "group").collect().iter_rows())
+        several = self._groups.lazy().unique().filter(pl.len().over("query_id") > 1).collect()
+        if not several.is_empty():
+            named = several.lazy().join(data.queries.lazy().select("query_id", "text_key"), on="query_id")
+            report.groups |= set(named.select("text_key", "group").collect().iter_rows())
         return data
 
     def _table(self, query: pl.LazyFrame) -> pl.DataFrame:
@@ -209,15 +211,10 @@ def _count_repeats(kind: str, rows: Rows, report: ReadReport) -> None:
     """Count the rows whose text came before, to the letter or as another spelling of the same."""
     columns = [name for name in ("title", "text") if name in rows.schema]
     hashes = rows.lazy().select(pl.concat_str(columns, separator="\n").hash().alias("text"), "text_key")
-    texts, keys = map(_distinct, hashes.collect(engine="streaming" if rows.on_disk else "auto"))
+    # one after the other, so that only one is in memory
+    texts, keys = (distinct(hashes.select(name).collect(engine="streaming")[name]) for name in ("text", "text_key"))
     report.repeats[f"{kind} exact"] += len(rows) - texts
     report.repeats[f"{kind} normalised"] += texts - keys
-
-
-def _distinct(numbers: pl.Series) -> int:
-    """How many values there are; by sorting them, which takes less memory than a table of them."""
-    ordered = numbers.sort()
-    return int((ordered != ordered.shift(1)).sum()) + (len(ordered) > 0)
 
 
 def label_values(qrels: Frame, similarity_labels: Frame) -> dict[str, Frame]:
@@ -226,6 +223,12 @@ def label_values(qrels: Frame, similarity_labels: Frame) -> dict[str, Frame]:
         "relevance": qrels.select("query_id", "passage_id", value=(pl.col("grade") > 0).cast(pl.Float64)),
         "similarity": similarity_labels.select("query_id", "passage_id", value="label"),
     }
+
+
+def one_value(pairs: pl.LazyFrame) -> bool:
+    """Whether all of the pairs have the same value."""
+    value = pl.col("value")
+    return pairs.select(value.min() == value.max()).collect(engine="streaming").item() is not False
 
 
 def contradictions(pairs: pl.LazyFrame, same: list[str], data: DataSet) -> pl.DataFrame:
@@ -237,7 +240,7 @@ def contradictions(pairs: pl.LazyFrame, same: list[str], data: DataSet) -> pl.Da
         data: where the texts stand.
     """
     value = pl.col("value")
-    if pairs.select(value.min() == value.max()).collect().item() is not False:
+    if one_value(pairs):
         return pl.DataFrame(schema=dict.fromkeys(("text", "passage", "values"), pl.String))
     several = pairs.group_by(same).agg(
         query=pl.col("query_id").min(), passage=pl.col("passage_id").min(), low=value.min(), high=value.max()

@@ -16,7 +16,7 @@ import transformers
 from transformers import HfArgumentParser
 
 from sharpen.data.preparation.splits.assignment import lots
-from sharpen.data.preparation.working_set import of_queries
+from sharpen.data.preparation.working_set import without_queries
 from sharpen.data.readers import detect_inputs, distinct_names, input_name, read_dataset
 from sharpen.data.readers.content import content_of
 from sharpen.errors import InputError
@@ -291,9 +291,9 @@ def limited(addresses: list[str], most: int, seed: int) -> str:
     def fill(folder: Path) -> None:
         data = read_dataset(json.dumps(addresses))
         drawn = data.queries.with_columns(lots(seed, data.queries["query_id"])).sort("lot", "query_id")
-        drawn = drawn.filter(pl.int_range(pl.len()).over("source") < most).drop("lot")
+        excess = drawn.filter(pl.int_range(pl.len()).over("source") >= most)
         with storage.publish(str(folder / "data"), producer="finetuning") as target:
-            of_queries(data, drawn.sort("query_id")).save(target)
+            without_queries(data, excess).save(target)
 
     key = json.dumps(["limited", [content_of(address) for address in addresses], most, seed])
     return str(get_or_create(key, fill) / "data")

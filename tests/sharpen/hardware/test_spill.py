@@ -96,3 +96,17 @@ def test_a_data_set_is_the_same_from_files_and_from_memory(tmp_path: Path, monke
     in_files = read_dataset(path)
     assert in_files.fingerprint() == in_memory.fingerprint()
     assert in_files.corpus.equals(in_memory.corpus) and in_files.queries.equals(in_memory.queries)
+
+
+def test_a_table_made_in_slices_is_whole_and_scattered_texts_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spill, "ROWS_IN_MEMORY", 10)
+    monkeypatch.setattr(spill, "_SLICE", 7)
+    monkeypatch.setattr(spill, "_SCATTERED", 3)
+    texts = [f"text {number}" for number in range(25)]
+
+    def part(start: int, length: int) -> pl.DataFrame:
+        return pl.DataFrame({"text": texts[start : start + length]})
+
+    for rows in (5, 25):
+        table = spill.in_slices(rows, part)
+        assert table["text"].to_list() == spill.in_memory(table["text"]) == texts[:rows]

@@ -13,6 +13,7 @@ from sharpen.data.preparation.checks.labels import positives_equal_to_queries, p
 from sharpen.data.preparation.checks.language import language_mix, with_languages
 from sharpen.data.preparation.checks.lengths import cut_texts
 from sharpen.data.preparation.checks.near_texts import near_texts
+from sharpen.data.preparation.checks.sampling import HELD_OUT, sample, sample_of_splits
 from sharpen.data.preparation.checks.secrets import find_secrets
 from sharpen.data.preparation.settings import DataSettings
 from sharpen.data.readers import ReadReport
@@ -28,8 +29,8 @@ def with_language_columns(data: DataSet, settings: DataSettings) -> DataSet:
     """The data set with the column language of queries and passages, of more than `check_sample` for a sample."""
     if not settings.detect_language:
         return data
-    queries = with_languages(data.queries, "query_id", settings.check_sample)
-    return replace(data, queries=queries, corpus=with_languages(data.corpus, "passage_id", settings.check_sample))
+    queries, corpus = (with_languages(table, settings.check_sample) for table in (data.queries, data.corpus))
+    return replace(data, queries=queries, corpus=corpus)
 
 
 def run_checks(
@@ -48,25 +49,24 @@ def run_checks(
         request, secrets.
     """
     most = settings.check_sample
-    kinds = {"query": _query_texts(data), "passage": _passage_texts(data)}
-    limits = {kind: _limit(settings, kind) for kind in kinds}
+    tables = {"query": data.queries, "passage": data.corpus}
+    limits = {kind: _limit(settings, kind) for kind in tables}
     found: dict[str, Any] = {}
     with progress("checking", 5 if settings.find_secrets else 4, "checks") as reporter:
         if settings.detect_language:
-            tables = {"query": data.queries, "passage": data.corpus}
             found["languages"] = {kind: language_mix(table, most) for kind, table in tables.items()}
         reporter.advance()
         found["tokens"] = {
-            kind: cut_texts(table, limits[kind], tokenizer, most) for kind, table in _encoded(data).items()
+            kind: cut_texts(table, limits[kind], tokenizer) for kind, table in _encoded(data, most).items()
         }
         reporter.advance()
         found["duplicates"] = {
             kind: {
                 "exact": report.repeats[f"{kind} exact"],
                 "normalised": report.repeats[f"{kind} normalised"],
-                "near": near_texts(table, most),
+                "near": near_texts(table, tables[kind].height),
             }
-            for kind, table in kinds.items()
+            for kind, table in (("query", _query_texts(data, most)), ("passage", _passage_texts(data, most)))
         }
         reporter.advance()
         found |= {
@@ -78,7 +78,7 @@ def run_checks(
         if settings.find_secrets:
             found["secrets"] = {
                 "query": find_secrets(data.queries, "query_id"),
-                "passage": find_secrets(kinds["passage"], "passage_id"),
+                "passage": find_secrets(data.corpus.select("passage_id", passage_texts(data.corpus)), "passage_id"),
             }
             reporter.advance()
     return found
@@ -91,36 +91,48 @@ def _limit(settings: DataSettings, kind: str) -> int:
     return EncoderSettings.model_fields[name].default if limit is None else limit
 
 
-def _query_texts(data: DataSet) -> pl.DataFrame:
-    return data.queries.select("text", "text_key", "split")
+def _query_texts(data: DataSet, most: int) -> pl.DataFrame:
+    """text, text_key, split of a sample of the queries."""
+    return data.queries.select("text", "text_key", "split")[sample_of_splits(data.queries, most)]
 
 
-def _passage_texts(data: DataSet) -> pl.DataFrame:
-    """Passages; split is that of the queries which they answer, `SHARED` or, of no query, empty."""
-    of_passage = (
-        relevant(data.qrels)
-        .group_by("passage_id")
-        .agg(
-            train=(pl.col("split") == "train").any(), held_out=pl.col("split").filter(pl.col("split") != "train").max()
-        )
+def _passage_texts(data: DataSet, most: int) -> pl.DataFrame:
+    """text, text_key, split of a sample of the passages.
+
+    split is that of the queries which they answer, `SHARED` or, of no query, empty.
+    """
+    positives = relevant(data.qrels.lazy())
+    answers = positives.filter(pl.col("split") != "train").select("passage_id").collect(engine="streaming")
+    of_answers = _split_of_passages(positives, answers)
+    held_out = of_answers.filter(pl.col("split").is_in(HELD_OUT))["passage_id"]
+    rows = sample_of_splits(data.corpus, most, is_held_out=pl.col("passage_id").is_in(held_out.implode()))
+    looked = data.corpus.select("passage_id", "title", "text", "text_key")[rows]
+    splits = _split_of_passages(positives, looked)
+    found = looked.select("passage_id").join(splits, on="passage_id", how="left", maintain_order="left")
+    return looked.select(passage_texts(looked), "text_key").with_columns(found.select(pl.col("split").fill_null("")))
+
+
+def _split_of_passages(positives: pl.LazyFrame, passages: pl.DataFrame) -> pl.DataFrame:
+    """passage_id, split of those `passages` that answer a query in `positives`."""
+    pairs = positives.join(passages.lazy().select("passage_id"), on="passage_id", how="semi").collect(
+        engine="streaming"
     )
-    split = (
-        pl.when(pl.col("train") & pl.col("held_out").is_not_null())
-        .then(pl.lit(SHARED))
-        .when(pl.col("train"))
-        .then(pl.lit("train"))
-        .otherwise(pl.col("held_out").fill_null(""))
+    of_passage = pairs.group_by("passage_id").agg(
+        train=(pl.col("split") == "train").any(), held_out=pl.col("split").filter(pl.col("split") != "train").max()
     )
-    found = data.corpus.select("passage_id").join(of_passage, on="passage_id", how="left", maintain_order="left")
-    return data.corpus.select("passage_id", passage_texts(data.corpus), "text_key").with_columns(
-        found.select(split=split)
-    )
+    both = pl.col("train") & pl.col("held_out").is_not_null()
+    split = pl.when(both).then(pl.lit(SHARED)).when("train").then(pl.lit("train")).otherwise("held_out")
+    return of_passage.select("passage_id", split=split)
 
 
-def _encoded(data: DataSet) -> dict[str, pl.DataFrame]:
-    """Texts as a model gets them: queries with their own instructions, passages with their titles."""
-    queries = data.queries.select(pl.concat_str("instruction", "text").alias("text"), "text_key")
-    return {"query": queries, "passage": data.corpus.select(passage_texts(data.corpus), "text_key")}
+def _encoded(data: DataSet, most: int) -> dict[str, pl.DataFrame]:
+    """Samples of texts as a model gets them: queries with their own instructions, passages with their titles."""
+    queries = data.queries.select("instruction", "text", "text_key")[sample(data.queries["text_key"], most)]
+    passages = data.corpus.select("title", "text", "text_key")[sample(data.corpus["text_key"], most)]
+    return {
+        "query": queries.select(pl.concat_str("instruction", "text").alias("text"), "text_key"),
+        "passage": passages.select(passage_texts(passages), "text_key"),
+    }
 
 
 def _negatives(data: DataSet, report: ReadReport) -> dict[str, Any]:

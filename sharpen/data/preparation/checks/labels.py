@@ -4,30 +4,34 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from sharpen.data.dataset import DataSet
 from sharpen.data.preparation.checks.sampling import EXAMPLES, shortened
 from sharpen.data.readers import ReadReport
-from sharpen.data.readers.tables import contradictions, label_values
+from sharpen.data.readers.tables import contradictions, label_values, one_value
 from sharpen.data.relevance import relevant
+from sharpen.hardware.sorted_keys import common, frequencies
 
 _BINS = ((1, 1, "1"), (2, 2, "2"), (3, 5, "3 to 5"), (6, 10, "6 to 10"), (11, None, "11 or more"))
 
 
 def positives_per_query(data: DataSet) -> dict[str, int]:
     """Queries by their number of positive passages; those without one (labelled texts) are left out."""
-    counts = relevant(data.qrels).group_by("query_id").len()["len"]
-    upper = int(counts.max() or 0)  # type: ignore[arg-type]
-    return {name: int(counts.is_between(low, upper if high is None else high).sum()) for low, high, name in _BINS}
+    queries = relevant(data.qrels.lazy()).select(pl.col("query_id").hash()).collect(engine="streaming")
+    counts = frequencies(queries["query_id"])
+    return {name: int(((counts >= low) & (counts <= (high or np.inf))).sum()) for low, high, name in _BINS}
 
 
 def positives_equal_to_queries(data: DataSet) -> dict[str, Any]:
     """Positive pairs whose passage says the same as the query: of test data only, training rows are in quarantine."""
-    positives = relevant(data.qrels).select("query_id", "passage_id", "split")
-    keys = data.queries.select("query_id", "text", key="text_key")
-    same = data.corpus.select("passage_id", key="text_key").join(keys, on="key")
-    found = positives.join(same, on=["query_id", "passage_id"]).sort("query_id", "passage_id")
+    both = pl.col("text_key").is_in(common(data.queries["text_key"], data.corpus["text_key"]).implode())
+    keys = data.queries.lazy().filter(both).select("query_id", "text", key="text_key")
+    same = data.corpus.lazy().filter(both).select("passage_id", key="text_key").join(keys, on="key")
+    positives = relevant(data.qrels.lazy()).select("query_id", "passage_id")
+    found = positives.join(same, on=["query_id", "passage_id"]).collect(engine="streaming")
+    found = found.sort("query_id", "passage_id")
     return {"pairs": found.height, "examples": [shortened(text) for text in found["text"].head(EXAMPLES)]}
 
 
@@ -45,7 +49,10 @@ def conflicting_labels(data: DataSet, report: ReadReport) -> dict[str, dict[str,
     passages = data.corpus.select("passage_id", passage_key="text_key").lazy()
     found = {"classification": _of_labelled_texts(data)}
     for kind, pairs in label_values(data.qrels, data.similarity_labels).items():
-        keyed = pairs.lazy().join(keys, on="query_id").join(passages, on="passage_id")
+        keyed = pairs.lazy()
+        # nothing is joined where nothing can contradict
+        if not one_value(keyed):
+            keyed = keyed.join(keys, on="query_id").join(passages, on="passage_id")
         # each source has its own scale of similarity
         same = ["query_key", "passage_key", *(["source"] if kind == "similarity" else [])]
         found[kind] = pl.concat([*report.conflicts.get(kind, ()), contradictions(keyed, same, data)])

@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from sharpen.data.preparation.checks.sampling import sample, sample_of_splits
+from sharpen.hardware.spill import in_slices
 
 # more of a text does not change the answer, and takes longer
 _BYTES = 200
@@ -35,27 +36,33 @@ def _identifier() -> Any:
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
 
 
-def with_languages(table: pl.DataFrame, key: str, most: int) -> pl.DataFrame:
+def with_languages(table: pl.DataFrame, most: int) -> pl.DataFrame:
     """The table with the column language, empty where it is not known.
 
     Args:
-        table: with the columns text, text_key, `key` and perhaps split; a language that it knows already stays.
-        key: the column with its ids.
+        table: with the columns text, text_key and perhaps split; a language that it knows already stays.
         most: texts that are looked at; of more, a sample, up to half of it from dev and test.
     """
     if "language" not in table.columns:
         table = table.with_columns(language=pl.lit(""))
-    unknown = _looked_at(table, most).filter(pl.col("language") == "").select(key, "text")
+    rows = _looked_at(table, most)
+    unknown = table.select("text", "language")[rows].with_columns(row=rows).filter(pl.col("language") == "")
     codes = pl.Series("detected", [language_of(text) for text in unknown["text"]], dtype=pl.String)
-    detected = unknown.select(key).with_columns(codes).filter(pl.col("detected") != "")
-    joined = table.select(key, "language").join(detected, on=key, how="left", maintain_order="left")
-    return table.with_columns(joined.select(language=pl.coalesce("detected", "language")))
+    detected = unknown.select("row").with_columns(codes).filter(pl.col("detected") != "")
+
+    def languages(start: int, length: int) -> pl.DataFrame:
+        known = table.select("language").slice(start, length).with_row_index("row", start)
+        joined = known.join(detected, on="row", how="left", maintain_order="left")
+        return joined.select(language=pl.coalesce("detected", "language"))
+
+    return table.with_columns(in_slices(table.height, languages)["language"])
 
 
 def language_mix(table: pl.DataFrame, most: int) -> dict[str, Any]:
     """Of a table and a number as in `with_languages`: counted (texts looked at), of (all), languages (code -> texts,
     the most frequent first; empty: cannot be said) and, where the texts have splits, by_split (split -> languages)."""
-    looked = _looked_at(table, most)
+    columns = [name for name in ("language", "split") if name in table.columns]
+    looked = table.select(columns)[_looked_at(table, most)]
     found = {"counted": looked.height, "of": table.height, "languages": _counted(looked["language"])}
     if "split" in table.columns:
         splits = sorted(set(looked["split"]))
@@ -73,5 +80,5 @@ def main_languages(mix: Mapping[str, Any]) -> dict[str, int]:
     return {code: count for code, count in known.items() if count >= LEAST_SHARE * sum(known.values())}
 
 
-def _looked_at(table: pl.DataFrame, most: int) -> pl.DataFrame:
-    return sample_of_splits(table, most) if "split" in table.columns else sample(table, most)
+def _looked_at(table: pl.DataFrame, most: int) -> pl.Series:
+    return sample_of_splits(table, most) if "split" in table.columns else sample(table["text_key"], most)

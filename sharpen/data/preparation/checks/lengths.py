@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 from tokenizers import Tokenizer
 
-from sharpen.data.preparation.checks.sampling import EXAMPLES, sample, shortened
+from sharpen.data.preparation.checks.sampling import EXAMPLES, shortened
 
 # One token each: a character of a script without spaces; up to six letters or digits of a word; any other sign.
 _NO_SPACES = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
@@ -27,17 +27,15 @@ def token_counts(texts: pl.Series, tokenizer: Tokenizer | None) -> pl.Series:
     return pl.Series("tokens", counts, dtype=pl.Int64)
 
 
-def cut_texts(table: pl.DataFrame, limit: int, tokenizer: Tokenizer | None, most: int) -> dict[str, object]:
+def cut_texts(table: pl.DataFrame, limit: int, tokenizer: Tokenizer | None) -> dict[str, object]:
     """How many texts are longer than a limit, and what share of all tokens that cuts off.
 
     Args:
-        table: with the columns text (as it is encoded) and text_key.
+        table: with the columns text (as it is encoded) and text_key; all are looked at.
         limit: tokens of a text that a model sees.
         tokenizer: the model's; None: tokens are estimated.
-        most: texts that are looked at; of more, a sample.
     """
-    looked = sample(table, most)
-    looked = looked.with_columns(token_counts(looked["text"], tokenizer))
+    looked = table.with_columns(token_counts(table["text"], tokenizer))
     longer = looked.filter(pl.col("tokens") > limit).sort("tokens", "text_key", descending=[True, False])
     tokens = looked["tokens"]
     return {

@@ -8,27 +8,29 @@ import numpy as np
 import polars as pl
 
 from sharpen.data.preparation.checks.near_duplicates import clusters, near_duplicates
-from sharpen.data.preparation.checks.sampling import EXAMPLES, HELD_OUT, sample_of_splits, shortened
+from sharpen.data.preparation.checks.sampling import EXAMPLES, HELD_OUT, shortened
+from sharpen.hardware.spill import in_memory
 
 _PAIR = ("first", "second", "similarity")
 
 
-def near_texts(texts: pl.DataFrame, most: int) -> dict[str, Any]:
+def near_texts(texts: pl.DataFrame, of: int) -> dict[str, Any]:
     """Counts and examples of near duplicates and near leaks.
 
     A text leaks nearly when its split is dev or test and it is connected by near duplicates with one of train, or if it
     is of dev, with one of test.
 
     Args:
-        texts: text, text_key, split; a split other than train, dev and test neither leaks nor is leaked into.
-        most: texts that are looked at; of more, a sample, half of it from dev and test.
+        texts: text, text_key, split; a split other than train, dev and test neither leaks nor is leaked into. All are
+            looked at.
+        of: texts of which they are a sample.
 
     Returns:
         counted, of: texts looked at, and all; near_duplicates: those that could go, one of each cluster staying; share:
         of those looked at; examples; leaks: split -> counted, near_leaks, share; leak_examples.
     """
-    looked = sample_of_splits(texts, most).sort("text_key", "split")
-    pairs = near_duplicates(looked["text"].to_list())
+    looked = texts.sort("text_key", "split")
+    pairs = near_duplicates(in_memory(looked["text"]))
     labels = clusters(pairs, looked.height)
     splits = looked.select("split", cluster=pl.Series(labels))
     within = splits.group_by("cluster").agg(
@@ -46,7 +48,7 @@ def near_texts(texts: pl.DataFrame, most: int) -> dict[str, Any]:
     )
     return {
         "counted": looked.height,
-        "of": texts.height,
+        "of": of,
         "near_duplicates": spare,
         "share": spare / max(1, looked.height),
         "examples": _examples(named, looked["text"]),

@@ -10,6 +10,7 @@ import hashlib
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import polars as pl
@@ -59,8 +60,8 @@ def assign(
     *,
     fixed: Mapping[str, int] | None = None,
     by_time: bool = False,
-) -> dict[str, str]:
-    """Unit -> split for the units that are cut out; all others stay in train.
+) -> dict[int, str]:
+    """Row of `units` -> split for the units that are cut out; all others stay in train.
 
     By hash: every unit draws a lot in [0, 1), and every slice owns an interval as wide as its share. A slice takes
     the units in its interval, up to `MOST_OF_TARGET` of its share, and goes on behind the interval while it has
@@ -81,42 +82,40 @@ def assign(
     """
     fixed = fixed or {}
     queries = int(units["size"].sum()) + sum(fixed.values())
-    table = units.with_columns(lots(seed, units["unit"])).with_row_index("row")
-    if by_time:
-        table = table.drop_nulls("newest")
+    drawn = lots(seed, units["unit"]).to_numpy()
+    left = units["newest"].is_not_null().to_numpy().copy() if by_time else np.ones(units.height, bool)
     sizes = units["size"].to_numpy()
     taken: dict[int, str] = {}
     start = 0.0
     for part in slices:
-        left = table.filter(~pl.col("row").is_in(list(taken)))
         # numpy's remainder is that of Python
-        left = left.with_columns(behind=pl.Series((left["lot"].to_numpy() - start) % 1))
-        order = ["behind", "unit"]
-        if by_time:
-            left = left.with_columns(behind=-pl.col("newest"))
-            order = ["behind", "lot", "unit"]
-        inside = left.filter(pl.lit(not by_time) & (pl.col("behind") < part.share))
+        behind = -units["newest"].fill_null(0).to_numpy() if by_time else (drawn - start) % 1
+        keys = {"behind": behind, **({"lot": drawn} if by_time else {})}
+        inside = left & (behind < part.share) if not by_time else np.zeros_like(left)
+        rows = chain(((row, True) for row in _in_order(units, inside, keys)), _others(units, left & ~inside, keys))
         before = fixed.get(part.split, 0)
-        chosen = _fill(
-            part, sizes, _in_order(left, inside, order), queries, before, 1.0 if by_time else LEAST_OF_TARGET
-        )
+        chosen = _fill(part, sizes, rows, queries, before, 1.0 if by_time else LEAST_OF_TARGET)
         spare = units.height - len(taken) - (0 if fixed.get(TRAIN) else 1)
-        if not chosen and not before and part.share and not left.is_empty() and spare > 0:
-            first = left.sort(order if by_time else ["size", "lot", *order]).row(0, named=True)
-            chosen = [first["row"]] if first["size"] <= part.most else []
+        if not chosen and not before and part.share and left.any() and spare > 0:
+            first = _in_order(units, left, keys if by_time else {"size": sizes, "lot": drawn, **keys})[0]
+            chosen = [first] if sizes[first] <= part.most else []
         taken |= dict.fromkeys(chosen[: max(0, spare)], part.split)
+        left[list(taken)] = False
         start += part.share
-    return dict(zip(units["unit"].gather(list(taken)), taken.values(), strict=True))
+    return taken
 
 
-def _in_order(left: pl.DataFrame, inside: pl.DataFrame, order: list[str]) -> Iterator[tuple[int, bool]]:
-    """Row, and whether it is inside, in the `order` of columns: the `inside` ones, then all others that are `left`.
+def _in_order(units: pl.DataFrame, mask: np.ndarray, keys: Mapping[str, np.ndarray]) -> pl.Series:
+    """The rows where a mask (n,) holds, in the order of these keys (n,) and then of the names of the units."""
+    rows = np.flatnonzero(mask)
+    table = pl.DataFrame({name: key[rows] for name, key in keys.items()})
+    table = table.with_columns(units["unit"].gather(rows), row=pl.Series(rows))
+    return table.sort(*keys, "unit")["row"]
 
-    The others are sorted only where they are asked for.
-    """
-    yield from ((row, True) for row in inside.sort(order)["row"])
-    others = left.filter(~pl.col("row").is_in(inside["row"].implode()))
-    yield from ((row, False) for row in others.sort(order)["row"])
+
+def _others(units: pl.DataFrame, mask: np.ndarray, keys: Mapping[str, np.ndarray]) -> Iterator[tuple[int, bool]]:
+    """The rows of `_in_order`, which are not inside; sorted only where they are asked for."""
+    yield from ((row, False) for row in _in_order(units, mask, keys))
 
 
 def _fill(

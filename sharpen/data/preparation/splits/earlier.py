@@ -12,17 +12,18 @@ from sharpen.data import query_keys
 from sharpen.data.preparation.data_plan import DataPlan
 from sharpen.data.preparation.splits.assignment import MOST_OF_TARGET, TRAIN, Slice
 
-EARLIER = {"query_id": pl.String, "earlier": pl.String}
+EARLIER = {"row": pl.UInt32, "earlier": pl.String}
 
 
-def earlier_splits(queries: pl.DataFrame, plan: DataPlan) -> pl.DataFrame:
-    """query_id and earlier (train, dev or test) of the queries that earlier runs know, by text or else by id.
+def earlier_splits(queries: pl.DataFrame, ids: pl.Series, plan: DataPlan) -> pl.DataFrame:
+    """row and earlier (train, dev or test) of the queries that earlier runs know, by text or else by id.
 
     What a champion was trained on is train, whatever else it was; a query that was dev in one run and test in another
     is test.
 
     Args:
-        queries: query_id, text_key.
+        queries: row, text_key.
+        ids: query_id of each row.
         plan: names the files of the registry.
 
     Raises:
@@ -35,34 +36,37 @@ def earlier_splits(queries: pl.DataFrame, plan: DataPlan) -> pl.DataFrame:
     if not tables:
         return pl.DataFrame(schema=EARLIER)
     table = pl.concat(tables).unique("key", keep="first", maintain_order=True)
-    ids = pl.Series("id_key", map(query_keys.id_key, queries["query_id"]), dtype=pl.UInt64)
-    keyed = queries.select("query_id", "text_key").with_columns(ids)
+    id_keys = pl.Series("id_key", map(query_keys.id_key, ids.gather(queries["row"])), dtype=pl.UInt64)
+    keyed = queries.select("row", "text_key").with_columns(id_keys)
     for name, key in (("by_text", "text_key"), ("by_id", "id_key")):
         keyed = keyed.join(table.rename({"earlier": name}), left_on=key, right_on="key", how="left")
-    return keyed.select("query_id", earlier=pl.coalesce("by_text", "by_id")).drop_nulls("earlier")
+    return keyed.select("row", earlier=pl.coalesce("by_text", "by_id")).drop_nulls("earlier")
 
 
-def join_earlier(units: pl.DataFrame, slices: Sequence[Slice], fixed: Mapping[str, int]) -> dict[str, str]:
-    """Unit -> split of the new queries in units that hold queries of earlier runs.
+def join_earlier(
+    mixed: pl.DataFrame, queries: int, slices: Sequence[Slice], fixed: Mapping[str, int]
+) -> dict[int, str]:
+    """Label of a unit -> split of the new queries in units that hold queries of earlier runs.
 
     They join a unit that was held out whole, as long as its split does not outgrow its share by that. Else, and where
     a unit holds queries of several splits, they are trained on, and what leaks is found by the leak check.
 
     Args:
-        units: unit, size, new (queries that no earlier run knows), train, dev, test (those that one knows).
+        mixed: these units: label, unit (its name), new (queries that no earlier run knows), train, dev, test (those
+            that one knows).
+        queries: how many there are.
         slices: the splits that are cut.
         fixed: split -> queries that earlier runs put there.
     """
-    queries, total = int(units["size"].sum()), dict(fixed)
+    total = dict(fixed)
     parts = {part.split: part for part in slices}
     found = {}
-    mixed = units.filter((pl.col("new") > 0) & (pl.col("new") < pl.col("size"))).sort("unit")
-    for row in mixed.iter_rows(named=True):
+    for row in mixed.sort("unit").iter_rows(named=True):
         held_by = [split for split in (TRAIN, *parts) if row[split]]
         split, new = held_by[0], row["new"]
         if len(held_by) > 1 or split == TRAIN or not _fits(parts[split], queries, total.get(split, 0), new):
             split = TRAIN
-        found[row["unit"]] = split
+        found[row["label"]] = split
         total[split] = total.get(split, 0) + new
     return found
 

@@ -80,53 +80,58 @@ def find_leaks(queries: pl.DataFrame, qrels: pl.DataFrame, leaks: Leaks, rules: 
         leaks: what was found before.
         rules: what counts besides the same query.
     """
-    positives = relevant(qrels).filter(pl.col("split") != MASKED).select("query_id", "passage_id")
-    queries = queries.select("query_id", "text", "text_key", "split")
+    positives = relevant(qrels.lazy()).filter(pl.col("split") != MASKED).select("query_id", "passage_id")
+    texts = queries.lazy().select("query_id", "text", "text_key", "split")
     for split, held_out in (("dev", ["test"]), ("train", ["test", "dev"])):
-        others = queries.filter(pl.col("split").is_in(held_out) & ~pl.col("query_id").is_in(list(leaks.query_ids)))
-        suspects = queries.filter(pl.col("split") == split)
+        others = _result(
+            texts.filter(pl.col("split").is_in(held_out) & ~pl.col("query_id").is_in(list(leaks.query_ids)))
+        )
+        suspects = texts.filter(pl.col("split") == split)
+        shared = _sharing(suspects, positives, others)
         strict = others.filter(pl.col("split").is_in(list(rules.passages)))
-        sharing = _sharing(suspects, positives, strict)
+        sharing = shared if strict.height == others.height else _sharing(suspects, positives, strict)
         if split == "train" and rules.mask:
-            sharing = _mask(sharing, suspects, positives, leaks)
+            sharing = _mask(sharing, positives, leaks)
+        of_groups = others.filter(pl.col("split").is_in(list(rules.grouped)))
         reasons = {
-            "same_text": suspects.join(others, on="text", how="semi"),
-            "same_normalised_text": suspects.join(others, on="text_key", how="semi"),
-            "shared_positive": suspects.join(sharing, on="query_id", how="semi"),
-            "same_group": _same_group(
-                suspects, others.filter(pl.col("split").is_in(list(rules.grouped))), rules.groups
-            ),
+            "same_text": suspects.join(others.lazy(), on="text", how="semi"),
+            "same_normalised_text": suspects.join(others.lazy(), on="text_key", how="semi"),
+            "shared_positive": sharing.lazy(),
+            "same_group": suspects.join(_of_groups(of_groups, rules.groups).lazy(), on="text_key", how="semi"),
         }
         counts = leaks.counts.setdefault(split, {})
         for reason, found in reasons.items():
-            new = set(found["query_id"]) - leaks.query_ids
+            new = set(_result(found.select("query_id"))["query_id"]) - leaks.query_ids
             counts[reason] = len(new)
             leaks.query_ids |= new
-        shared = _sharing(suspects, positives, others).join(leaks.masked, on=["query_id", "passage_id"], how="anti")
-        leaks.shared[split] = len(set(shared["query_id"]) - leaks.query_ids)
+        unmasked = shared.join(leaks.masked, on=["query_id", "passage_id"], how="anti")
+        leaks.shared[split] = len(set(unmasked["query_id"]) - leaks.query_ids)
     leaks.masked = leaks.masked.filter(~pl.col("query_id").is_in(list(leaks.query_ids)))
 
 
-def _sharing(suspects: pl.DataFrame, positives: pl.DataFrame, others: pl.DataFrame) -> pl.DataFrame:
+def _result(query: pl.LazyFrame) -> pl.DataFrame:
+    """The result, which is small; what it is made of is read piece by piece."""
+    return query.collect(engine="streaming")
+
+
+def _sharing(suspects: pl.LazyFrame, positives: pl.LazyFrame, others: pl.DataFrame) -> pl.DataFrame:
     """query_id and passage_id of the suspects' positives that are a positive of one of the others."""
-    answers = positives.join(others, on="query_id", how="semi")
-    pairs = positives.join(answers, on="passage_id", how="semi")
-    # the table that is joined with is the smaller one
-    return pairs.join(suspects.select("query_id").join(pairs, on="query_id", how="semi"), on="query_id", how="semi")
+    answers = _result(positives.join(others.lazy(), on="query_id", how="semi"))
+    pairs = _result(positives.join(answers.lazy(), on="passage_id", how="semi"))
+    return pairs.join(_result(suspects.join(pairs.lazy(), on="query_id", how="semi")), on="query_id", how="semi")
 
 
-def _mask(sharing: pl.DataFrame, suspects: pl.DataFrame, positives: pl.DataFrame, leaks: Leaks) -> pl.DataFrame:
+def _mask(sharing: pl.DataFrame, positives: pl.LazyFrame, leaks: Leaks) -> pl.DataFrame:
     """The pairs of queries that have no other positive; those of all others become `leaks.masked`."""
-    remaining = positives.join(suspects, on="query_id", how="semi")
+    remaining = _result(positives.join(sharing.lazy(), on="query_id", how="semi"))
     remaining = remaining.join(sharing, on=["query_id", "passage_id"], how="anti")
     leaks.masked = sharing.join(remaining, on="query_id", how="semi")
     return sharing.join(remaining, on="query_id", how="anti")
 
 
-def _same_group(suspects: pl.DataFrame, others: pl.DataFrame, groups: pl.DataFrame) -> pl.DataFrame:
-    """The suspects of a group of one of the others."""
-    of_others = groups.join(others, on="text_key", how="semi")
-    return suspects.join(groups.join(of_others, on="group", how="semi"), on="text_key", how="semi")
+def _of_groups(others: pl.DataFrame, groups: pl.DataFrame) -> pl.DataFrame:
+    """text_key, group of all queries of a group of one of the others."""
+    return groups.join(groups.join(others, on="text_key", how="semi"), on="group", how="semi")
 
 
 def refuse(leaks: Leaks, queries: pl.DataFrame, in_several_splits: set[str]) -> None:

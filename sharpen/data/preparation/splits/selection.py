@@ -42,23 +42,47 @@ class Selection:
         """
         if windows or plan.only_new:
             work.read_examples = example_hashes(work.data, work.brought_splits)
-        train = work.data.queries.filter(pl.col("split") == TRAIN)
-        older = _older(train, windows)
-        if not train.is_empty() and older.height == train.height:
-            starts = ", ".join(sorted({f"{window.start:%Y-%m-%d}" for window in windows.values()}))
-            raise NothingNew(f"no training query is as new as {starts}; bring newer data, or change retraining.since")
+        older = pl.DataFrame(schema={"query_id": pl.String})
         if windows:
+            columns = [name for name in ("query_id", "source", "time") if name in work.data.queries.columns]
+            train = work.data.queries.lazy().filter(pl.col("split") == TRAIN).select(columns).collect()
+            older = _older(train, windows)
+            if not train.is_empty() and older.height == train.height:
+                starts = ", ".join(sorted({f"{window.start:%Y-%m-%d}" for window in windows.values()}))
+                raise NothingNew(
+                    f"no training query is as new as {starts}; bring newer data, or change retraining.since"
+                )
             work.splitting["windows"] = _window_facts(train, older, windows)
         if not plan.replay_share:
-            work.filter(work.data.queries.join(older, on="query_id", how="anti"), "queries_before_since")
+            work.leave_out(older, "queries_before_since")
             older = older.clear()
         return cls(plan, older)
 
-    def drop_held_out(self, work: WorkingSet, held_out: pl.DataFrame) -> None:
-        """Leave out the older queries that were `held_out` (query_id) before: they are not trained on either."""
-        if not self.older.is_empty():
-            dropped = self.older.join(held_out, on="query_id", how="semi")
-            work.filter(work.data.queries.join(dropped, on="query_id", how="anti"), "held_out_queries_before_since")
+    def without_older(
+        self, work: WorkingSet, train: pl.DataFrame, earlier: pl.DataFrame
+    ) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """The training queries of which splits are cut, and those that earlier runs know, without the older ones.
+
+        Older queries that were held out before are left out of the data: they are not trained on either.
+
+        Args:
+            work: the data; changed in place.
+            train, earlier: with row, the number of the query in the data.
+        """
+        if self.older.is_empty():
+            return train, earlier
+        ids = work.data.queries.select("query_id").with_row_index("row")
+        older = ids.join(self.older, on="query_id", how="semi", maintain_order="left")
+        dropped = older.join(earlier.filter(pl.col("earlier") != TRAIN), on="row", how="semi", maintain_order="left")
+        work.leave_out(dropped, "held_out_queries_before_since")
+        dropped_rows = dropped["row"].to_numpy()
+
+        def rest(table: pl.DataFrame) -> pl.DataFrame:
+            left = table.join(older, on="row", how="anti", maintain_order="left")
+            fewer = np.searchsorted(dropped_rows, left["row"].to_numpy()).astype(np.uint32)
+            return left.with_columns(pl.col("row") - pl.lit(pl.Series(fewer)))
+
+        return rest(train), rest(earlier)
 
     def apply(self, work: WorkingSet, seed: int) -> None:
         """Leave out what is not trained on, but for what is drawn of it again.
@@ -99,7 +123,8 @@ class Selection:
         work.mask(pairs.drop_nulls("passage_id").join(used, on=columns, how="anti"))
         others = work.data.queries.filter(pl.col("split") != TRAIN).select("query_id")
         remaining = pl.concat([others, used.select("query_id")])
-        work.filter(work.data.queries.join(remaining, on="query_id", how="semi"), "queries_not_selected")
+        rest = work.data.queries.select("query_id").join(remaining, on="query_id", how="anti")
+        work.leave_out(rest, "queries_not_selected")
 
     def _draw(self, examples: pl.Series, wanted: int, seed: int) -> pl.DataFrame:
         salt = f"{self.plan.today} {self.plan.since} {self.plan.trained_examples.rpartition('/')[2]}"

@@ -45,7 +45,7 @@ def test_of_a_text_without_words_no_language_is_said(text: str) -> None:
 def test_languages_of_a_table_are_counted_and_known_ones_stay() -> None:
     texts = [*SENTENCES.values(), "404", SENTENCES["en"] + " Please say."]
     known = ["nl", *[""] * (len(texts) - 1)]
-    found = with_languages(table(texts, language=known), "id", 1000)
+    found = with_languages(table(texts, language=known), 1000)
     assert found["language"].to_list() == ["nl", *list(SENTENCES)[1:], "", "en"]
     mix = language_mix(found, 1000)
     assert mix["counted"] == mix["of"] == 9 and mix["languages"]["en"] == 1 and mix["languages"][""] == 1
@@ -54,7 +54,7 @@ def test_languages_of_a_table_are_counted_and_known_ones_stay() -> None:
 def test_of_many_texts_a_sample_is_looked_at_with_those_of_test_first() -> None:
     texts = [f"{SENTENCES['de']} Nummer {n}" for n in range(300)]
     split = ["test" if n % 10 == 0 else "train" for n in range(300)]
-    found = with_languages(table(texts, split=split), "id", 100)
+    found = with_languages(table(texts, split=split), 100)
     assert found.filter(pl.col("language") == "de").height == 100
     assert set(found.filter(pl.col("split") == "test")["language"]) == {"de"}
     by_split = {"test": {"de": 30}, "train": {"de": 70}}
@@ -76,7 +76,7 @@ def test_what_the_limit_cuts_is_counted(tiny_model: Path) -> None:
     tokenizer = Tokenizer.from_file(str(tiny_model / "tokenizer.json"))
     texts = ["few", "some more words", "very many words " * 90]
     counts = [len(tokenizer.encode(text).ids) for text in texts]
-    found = cut_texts(table(texts), 64, tokenizer, 1000)
+    found = cut_texts(table(texts), 64, tokenizer)
     assert found["cut"] == 1 and found["cut_share"] == pytest.approx(1 / 3) and not found["estimated"]
     assert found["tokens_cut_share"] == pytest.approx((counts[2] - 64) / sum(counts))
     assert (found["p50"], found["max"]) == (sorted(counts)[1], counts[2])
@@ -87,7 +87,7 @@ def test_what_the_limit_cuts_is_counted(tiny_model: Path) -> None:
 def test_without_a_tokenizer_tokens_are_estimated_as_most_models_cut() -> None:
     counts = token_counts(pl.Series(["two words", "internationalisation", "漢字です", "a-b", ""]), None)
     assert counts.to_list() == [4, 6, 6, 5, 2]
-    assert cut_texts(table(["a"]), 8, None, 10)["estimated"] is True
+    assert cut_texts(table(["a"]), 8, None)["estimated"] is True
 
 
 SECRETS = {

@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sharpen.data.dataset import CORPUS, DataSet
 from sharpen.data.preparation.splits.assignment import LEAST_OF_TARGET, MOST_OF_TARGET, TRAIN, Slice, assign, lot
 from sharpen.data.preparation.splits.components import GROUPS, components_of
+from sharpen.data.preparation.working_set import WorkingSet
 
 KEYS = {"text_key": pl.UInt64}
 NO_GROUPS = pl.DataFrame(schema=GROUPS)
@@ -38,6 +40,17 @@ def components_by_search(
     return found
 
 
+def names_of(queries: pl.DataFrame, positives: pl.DataFrame, groups: pl.DataFrame = NO_GROUPS) -> list[str]:
+    passages = pl.DataFrame(schema=CORPUS)
+    data = DataSet(passages, queries.with_columns(text=pl.lit(""), split=pl.lit("train")), in_train(positives))
+    components = components_of(queries["text_key"], WorkingSet(data).shared_positives(), groups)
+    return components.names(components.labels).to_list()
+
+
+def in_train(positives: pl.DataFrame) -> pl.DataFrame:
+    return positives.with_columns(grade=pl.lit(1, pl.Int32), split=pl.lit("train"))
+
+
 @given(
     pairs=st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12)), max_size=20),
     texts=st.lists(st.integers(0, 10), min_size=13, max_size=13),
@@ -49,7 +62,7 @@ def test_components_equal_a_plain_search(pairs, texts, groups) -> None:
     group_rows = sorted({(text, f"file{group}") for text, group in groups})
     queries = pl.DataFrame({"query_id": list(text_of), "text_key": list(text_of.values())}, schema_overrides=KEYS)
     positives = pl.DataFrame(edges, schema={"query_id": pl.String, "passage_id": pl.String}, orient="row")
-    names = components_of(queries, positives, pl.DataFrame(group_rows, schema=GROUPS, orient="row"))
+    names = names_of(queries, positives, pl.DataFrame(group_rows, schema=GROUPS, orient="row"))
     found: dict[str, set[str]] = {}
     for query, name in zip(text_of, names, strict=True):
         found.setdefault(name, set()).add(query)
@@ -63,14 +76,13 @@ def test_components_equal_a_plain_search(pairs, texts, groups) -> None:
 def test_the_name_of_a_component_does_not_depend_on_ids_or_order() -> None:
     queries = pl.DataFrame({"query_id": ["a", "b", "c"], "text_key": [3, 1, 2]}, schema_overrides=KEYS)
     positives = pl.DataFrame({"query_id": ["a", "b", "c"], "passage_id": ["x", "x", "y"]})
-    names = components_of(queries, positives, NO_GROUPS).to_list()
+    names = names_of(queries, positives)
     assert names[0] == names[1] != names[2]
     renamed = queries.with_columns(query_id=pl.Series(["z", "y", "x"]))[::-1]
     moved = positives.with_columns(query_id=pl.Series(["z", "y", "x"]), passage_id=pl.Series(["2", "2", "1"]))
-    assert components_of(renamed, moved, NO_GROUPS).to_list() == names[::-1]
+    assert names_of(renamed, moved) == names[::-1]
     files = pl.DataFrame({"text_key": [1, 2], "group": ["b.py", "a.py"]}, schema_overrides=KEYS)
-    grouped = components_of(queries, positives, files).to_list()
-    assert grouped == ["0b.py", "0b.py", "0a.py"]
+    assert names_of(queries, positives, files) == ["0b.py", "0b.py", "0a.py"]
 
 
 def test_lots_are_even_and_depend_on_the_seed() -> None:
@@ -89,7 +101,8 @@ def assigned(sizes: Mapping[str, int], slices: list[Slice], seed: int, **more) -
     times = [(newest or {}).get(name) for name in sizes]
     schema = {"unit": pl.String, "size": pl.UInt32, "newest": pl.Int64}
     units = pl.DataFrame([list(sizes), list(sizes.values()), times], schema=schema)
-    return assign(units, slices, seed, by_time=newest is not None, **more)
+    taken = assign(units, slices, seed, by_time=newest is not None, **more)
+    return {units["unit"][row]: split for row, split in taken.items()}
 
 
 def assigned_by_definition(

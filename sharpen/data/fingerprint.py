@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 # Rows that are in memory a second time at once; the fingerprint does not depend on it.
-_SLICE = 100_000
+_SLICE = 20_000
 _FREE_TEXT = ("title", "text")
 
 
@@ -29,8 +29,8 @@ def fingerprint(tables: Mapping[str, pl.DataFrame]) -> str:
         by = [column for column in table.columns if column not in _FREE_TEXT]
         ordered = table if _is_ordered(table, by) else table.sort(by)
         digest.update(f"{name} {table.height}\n".encode())
-        for column in ordered.iter_columns():
-            digest.update(f"{column.name} {_of_column(column)}\n".encode())
+        for column in ordered.columns:
+            digest.update(f"{column} {_of_column(ordered.select(column))}\n".encode())
     return digest.hexdigest()
 
 
@@ -55,10 +55,10 @@ def _is_slice_ordered(table: pl.DataFrame) -> bool:
     return not equal.any()
 
 
-def _of_column(column: pl.Series) -> str:
+def _of_column(column: pl.DataFrame) -> str:
     empty, numbers, texts = hashlib.sha256(), hashlib.sha256(), hashlib.sha256()
-    for start in range(0, len(column), _SLICE):
-        part = column.slice(start, _SLICE)
+    for start in range(0, column.height, _SLICE):
+        part = column.slice(start, _SLICE).to_series()
         empty.update(part.is_null().to_numpy().astype(np.uint8).tobytes())
         if part.dtype == pl.String:
             part = part.fill_null("")

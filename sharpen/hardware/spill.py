@@ -31,6 +31,8 @@ _SLICE = 500_000
 _SCATTERED = 500
 # of so many keys one is looked at where ranges are made
 _SAMPLED = 20
+# no column of a table is called so
+_PART = "number of the range"
 _BUDGET = "POLARS_OOC_MEMORY_BUDGET_MB"
 
 
@@ -100,10 +102,11 @@ class Rows:
             ranges: dict[int, list[Path]] = defaultdict(list)
             for number, file in enumerate(files):
                 table = pl.read_ipc(file)
-                of_row = bounds.search_sorted(table[key], side="right")
-                for part in of_row.unique():
+                of_row = bounds.search_sorted(table[key], side="right").alias(_PART)
+                divided = table.with_columns(of_row).partition_by(_PART, include_key=False, as_dict=True)
+                for (part,), rows in divided.items():
                     path = Path(name) / f"{part}-{number}.arrow"
-                    table.filter(of_row == part).write_ipc(path)
+                    rows.write_ipc(path)
                     ranges[part].append(path)
             return _mapped_tables(
                 finish(pl.concat([pl.read_ipc(path) for path in ranges.pop(part)])) for part in sorted(ranges)
@@ -152,6 +155,19 @@ def in_slices(rows: int, make: Callable[[int, int], pl.DataFrame]) -> pl.DataFra
     if rows <= ROWS_IN_MEMORY:
         return make(0, rows)
     return _mapped_tables(make(start, min(_SLICE, rows - start)) for start in range(0, rows, _SLICE))
+
+
+def rows_of(table: pl.DataFrame, rows: pl.Series) -> pl.DataFrame:
+    """Some rows of a table, by their numbers, which ascend.
+
+    Taken slice by slice: of a column in many parts polars makes one part first, which is another column in memory.
+    """
+    parts = [table.clear()]
+    for start in range(0, table.height, _SLICE):
+        first, last = rows.search_sorted(start), rows.search_sorted(start + _SLICE)
+        if first < last:
+            parts.append(table.slice(start, _SLICE)[rows.slice(first, last - first) - start])
+    return pl.concat(parts)
 
 
 def in_memory(texts: pl.Series) -> list[str]:

@@ -110,3 +110,6 @@ def test_a_table_made_in_slices_is_whole_and_scattered_texts_are_read(monkeypatc
     for rows in (5, 25):
         table = spill.in_slices(rows, part)
         assert table["text"].to_list() == spill.in_memory(table["text"]) == texts[:rows]
+        numbers = [number for number in (0, 3, 6, 7, 13, 24) if number < rows]
+        some = spill.rows_of(table, pl.Series(numbers, dtype=pl.UInt32))
+        assert some["text"].to_list() == [texts[number] for number in numbers]

@@ -19,6 +19,7 @@ from sharpen.data.preparation.settings import DataSettings
 from sharpen.data.readers import ReadReport
 from sharpen.data.relevance import relevant
 from sharpen.data.text import passage_texts
+from sharpen.hardware.spill import rows_of
 from sharpen.progress import progress
 from sharpen.settings import EncoderSettings
 
@@ -93,7 +94,7 @@ def _limit(settings: DataSettings, kind: str) -> int:
 
 def _query_texts(data: DataSet, most: int) -> pl.DataFrame:
     """text, text_key, split of a sample of the queries."""
-    return data.queries.select("text", "text_key", "split")[sample_of_splits(data.queries, most)]
+    return rows_of(data.queries.select("text", "text_key", "split"), sample_of_splits(data.queries, most))
 
 
 def _passage_texts(data: DataSet, most: int) -> pl.DataFrame:
@@ -106,7 +107,7 @@ def _passage_texts(data: DataSet, most: int) -> pl.DataFrame:
     of_answers = _split_of_passages(positives, answers)
     held_out = of_answers.filter(pl.col("split").is_in(HELD_OUT))["passage_id"]
     rows = sample_of_splits(data.corpus, most, is_held_out=pl.col("passage_id").is_in(held_out.implode()))
-    looked = data.corpus.select("passage_id", "title", "text", "text_key")[rows]
+    looked = rows_of(data.corpus.select("passage_id", "title", "text", "text_key"), rows)
     splits = _split_of_passages(positives, looked)
     found = looked.select("passage_id").join(splits, on="passage_id", how="left", maintain_order="left")
     return looked.select(passage_texts(looked), "text_key").with_columns(found.select(pl.col("split").fill_null("")))
@@ -127,8 +128,8 @@ def _split_of_passages(positives: pl.LazyFrame, passages: pl.DataFrame) -> pl.Da
 
 def _encoded(data: DataSet, most: int) -> dict[str, pl.DataFrame]:
     """Samples of texts as a model gets them: queries with their own instructions, passages with their titles."""
-    queries = data.queries.select("instruction", "text", "text_key")[sample(data.queries["text_key"], most)]
-    passages = data.corpus.select("title", "text", "text_key")[sample(data.corpus["text_key"], most)]
+    queries = rows_of(data.queries.select("instruction", "text", "text_key"), sample(data.queries, most))
+    passages = rows_of(data.corpus.select("title", "text", "text_key"), sample(data.corpus, most))
     return {
         "query": queries.select(pl.concat_str("instruction", "text").alias("text"), "text_key"),
         "passage": passages.select(passage_texts(passages), "text_key"),

@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from sharpen.data.preparation.checks.sampling import sample, sample_of_splits
-from sharpen.hardware.spill import in_slices
+from sharpen.hardware.spill import in_slices, rows_of
 
 # more of a text does not change the answer, and takes longer
 _BYTES = 200
@@ -46,7 +46,7 @@ def with_languages(table: pl.DataFrame, most: int) -> pl.DataFrame:
     if "language" not in table.columns:
         table = table.with_columns(language=pl.lit(""))
     rows = _looked_at(table, most)
-    unknown = table.select("text", "language")[rows].with_columns(row=rows).filter(pl.col("language") == "")
+    unknown = rows_of(table.select("text", "language"), rows).with_columns(row=rows).filter(pl.col("language") == "")
     codes = pl.Series("detected", [language_of(text) for text in unknown["text"]], dtype=pl.String)
     detected = unknown.select("row").with_columns(codes).filter(pl.col("detected") != "")
 
@@ -62,7 +62,7 @@ def language_mix(table: pl.DataFrame, most: int) -> dict[str, Any]:
     """Of a table and a number as in `with_languages`: counted (texts looked at), of (all), languages (code -> texts,
     the most frequent first; empty: cannot be said) and, where the texts have splits, by_split (split -> languages)."""
     columns = [name for name in ("language", "split") if name in table.columns]
-    looked = table.select(columns)[_looked_at(table, most)]
+    looked = rows_of(table.select(columns), _looked_at(table, most))
     found = {"counted": looked.height, "of": table.height, "languages": _counted(looked["language"])}
     if "split" in table.columns:
         splits = sorted(set(looked["split"]))
@@ -81,4 +81,4 @@ def main_languages(mix: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _looked_at(table: pl.DataFrame, most: int) -> pl.Series:
-    return sample_of_splits(table, most) if "split" in table.columns else sample(table["text_key"], most)
+    return sample_of_splits(table, most) if "split" in table.columns else sample(table, most)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import polars as pl
 
 HELD_OUT = ("dev", "test")
+# rows that are looked at together
+_SLICE = 500_000
 _IN_HELD_OUT = pl.col("split").is_in(HELD_OUT)
 SHOWN_CHARACTERS = 160
 EXAMPLES = 5
 
 
-def sample(keys: pl.Series, most: int) -> pl.Series:
-    """The column row: of the rows with these text keys at most so many, those with the smallest, which are hashes and
-    so a lot; all in their order, a part in none that means anything."""
-    rows = pl.int_range(len(keys), dtype=pl.UInt32, eager=True).alias("row")
-    return rows if len(keys) <= most else _smallest(pl.DataFrame({"row": rows, "text_key": keys}), most)
+def sample(table: pl.DataFrame, most: int) -> pl.Series:
+    """At most so many rows of a table with text_key, ascending: those with the smallest keys, which are hashes and so
+    a lot."""
+    return _smallest(table, pl.lit(True), most).sort()
 
 
 def sample_of_splits(table: pl.DataFrame, most: int, *, is_held_out: pl.Expr = _IN_HELD_OUT) -> pl.Series:
@@ -25,18 +26,18 @@ def sample_of_splits(table: pl.DataFrame, most: int, *, is_held_out: pl.Expr = _
         most: so many rows.
         is_held_out: which of them are of dev and test.
     """
-    keys = table.lazy().with_row_index("row").select("row", "text_key", held_out=is_held_out)
-    held_out, others = (
-        keys.filter(wanted).select("row", "text_key").collect(engine="streaming")
-        for wanted in (pl.col("held_out"), ~pl.col("held_out"))
-    )
-    chosen = _smallest(held_out, most // 2)
-    return pl.concat([chosen, _smallest(others, most - len(chosen))])
+    held_out = _smallest(table, is_held_out, most // 2)
+    return pl.concat([held_out, _smallest(table, ~is_held_out, most - len(held_out))]).sort()
 
 
-def _smallest(rows: pl.DataFrame, most: int) -> pl.Series:
-    """The column row of at most so many rows, those with the smallest text_key."""
-    return (rows if rows.height <= most else rows.bottom_k(most, by="text_key"))["row"]
+def _smallest(table: pl.DataFrame, wanted: pl.Expr, most: int) -> pl.Series:
+    """At most so many of the wanted rows, those with the smallest text_key."""
+    found = pl.DataFrame(schema={"row": pl.UInt32, "text_key": pl.UInt64})
+    for start in range(0, table.height, _SLICE):
+        part = table.slice(start, _SLICE).select("text_key", wanted=wanted).with_row_index("row", start)
+        rows = pl.concat([found, part.filter("wanted").drop("wanted")])
+        found = rows if rows.height <= most else rows.bottom_k(most, by="text_key")
+    return found["row"]
 
 
 def shortened(text: str) -> str:

@@ -15,6 +15,8 @@ from itertools import chain
 import numpy as np
 import polars as pl
 
+from sharpen.hardware.spill import rows_of
+
 LEAST_OF_TARGET, MOST_OF_TARGET = 0.9, 1.1
 TRAIN = "train"
 # names that are Python strings at once
@@ -109,7 +111,7 @@ def _in_order(units: pl.DataFrame, mask: np.ndarray, keys: Mapping[str, np.ndarr
     """The rows where a mask (n,) holds, in the order of these keys (n,) and then of the names of the units."""
     rows = np.flatnonzero(mask)
     table = pl.DataFrame({name: key[rows] for name, key in keys.items()})
-    table = table.with_columns(units["unit"].gather(rows), row=pl.Series(rows))
+    table = table.with_columns(rows_of(units.select("unit"), pl.Series(rows))["unit"], row=pl.Series(rows))
     return table.sort(*keys, "unit")["row"]
 
 

@@ -23,7 +23,7 @@ from sharpen.data.relevance import MASKED
 from sharpen.data.text import key_ids
 from sharpen.data.window import Window
 from sharpen.errors import InputError
-from sharpen.hardware.spill import in_slices
+from sharpen.hardware.spill import in_slices, rows_of
 
 
 def make_splits(
@@ -97,7 +97,7 @@ def _cut(work: WorkingSet, groups: pl.DataFrame, settings: DataSettings, plan: D
     work.splitting |= facts(queries, units, now, settings, of_large)
     work.data = replace(work.data, queries=_with_components(work.data.queries, queries, components, anew))
     moved = now > SPLIT_CODES[TRAIN]
-    ids = work.data.queries["query_id"].gather(queries.rows[moved])
+    ids = rows_of(work.data.queries.select("query_id"), pl.Series(queries.rows[moved]))["query_id"]
     names = {code: split for split, code in SPLIT_CODES.items()}
     work.reassign(pl.DataFrame([ids, pl.Series("split", [names[code] for code in now[moved]], pl.String)]))
 

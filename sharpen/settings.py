@@ -53,6 +53,11 @@ class SettingsModel(BaseModel):
         return cls.checked(values, where=where)
 
 
+def split_list(value: Any) -> Any:
+    """The parts of a comma-separated text, empty ones left out; any other value as it is, for its field to judge."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
 def load_json(text: str) -> Any:
     """The value in a JSON text. Raises ValueError, in words: not JSON, nested too deep, or a name that stands twice."""
     try:

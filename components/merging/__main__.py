@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 from components.command_line import main, step_command
 from sharpen.evaluation.settings import EvaluationSettings
 from sharpen.merging.settings import MergingSettings
-from sharpen.settings import EncoderSettings, SettingsModel
+from sharpen.settings import EncoderSettings, SettingsModel, split_list
 from sharpen.terminal import plain_console
 
 
@@ -27,7 +27,7 @@ class Addresses(SettingsModel):
     @field_validator("models", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
-        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+        return split_list(value)
 
 
 def call(

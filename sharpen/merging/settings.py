@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from sharpen.settings import SettingsModel
+from sharpen.settings import SettingsModel, split_list
 
 Method = Literal["interpolation", "average", "task_arithmetic"]
 
@@ -51,7 +51,7 @@ class MergingSettings(SettingsModel):
     @field_validator("weights", "search_weights", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
-        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+        return split_list(value)
 
     @field_validator("search_weights")
     @classmethod
@@ -94,7 +94,7 @@ class StepSettings(MergingSettings):
     @field_validator("models", mode="before")
     @classmethod
     def _split_models(cls, value: Any) -> Any:
-        return cls._split(value)
+        return split_list(value)
 
     @model_validator(mode="after")
     def _models_fit(self) -> Self:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from sharpen.settings import SettingsModel
+from sharpen.settings import SettingsModel, split_list
 
 Kind = Literal["promoted", "refused", "waiting", "failed"]
 
@@ -28,4 +28,4 @@ class NotificationSettings(SettingsModel):
     @field_validator("on", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
-        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+        return split_list(value)

@@ -11,7 +11,7 @@ import json
 import reprlib
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from sharpen.errors import InputError
 from sharpen.terminal import one_line
@@ -133,11 +133,26 @@ RelevanceLevel = Annotated[
 """What a grade means (`data.relevance`), for all settings that need to know."""
 
 
+PassageWindows = Literal["none", "mean"]
+"""What becomes of a passage that is longer than the encoder reads, where passages are searched."""
+
+
 class EncoderSettings(SettingsModel):
     """How texts become embeddings. Mining, fine-tuning and evaluation must agree on it, so it is stated once."""
 
     query_max_len: int = Field(64, ge=1, le=LONGEST_TEXT, description="Longest query in tokens, instruction included.")
     passage_max_len: int = Field(256, ge=1, le=LONGEST_TEXT, description="Longest passage in tokens, title included.")
+    passage_windows: PassageWindows = Field(
+        "none",
+        description="Passages longer than passage_max_len where they are searched: mining, evaluation, index (training "
+        "cuts them). none: cut; mean: one vector, the mean of those of overlapping windows of passage_max_len tokens.",
+    )
+    window_overlap: int = Field(
+        32,
+        ge=0,
+        le=LONGEST_TEXT // 2,
+        description="Tokens that a window shares at least with the next one; at most half of passage_max_len.",
+    )
     sentence_pooling_method: Literal["auto", "cls", "mean", "last_token"] = Field(
         "auto",
         description="How token vectors become one vector. auto: what the model's own folder says, else last_token for "
@@ -198,6 +213,16 @@ class EncoderSettings(SettingsModel):
         description="Processes of one machine that encode a large corpus together, at most one a GPU or core. "
         "0: one a GPU, else one; in a pipeline what job.processes says.",
     )
+
+    @model_validator(mode="after")
+    def _windows_advance(self) -> Self:
+        # a model may bring its own length, which its encoder checks
+        given, overlap, longest = "passage_max_len" in self.model_fields_set, self.window_overlap, self.passage_max_len
+        if self.passage_windows != "none" and given and 2 * overlap > longest:
+            raise ValueError(
+                f"window_overlap {overlap} is more than half of passage_max_len {longest}; set at most {longest // 2}"
+            )
+        return self
 
     @field_validator("vector_cache")
     @classmethod

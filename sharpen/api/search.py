@@ -61,7 +61,8 @@ def embed(
     instructions: Sequence[str | None] | None = None,
     **settings: Any,
 ) -> np.ndarray:
-    """Embeddings (n, d, float32) of n texts, in their order; of many texts kept in the vector cache.
+    """Embeddings (n, d, float32) of n texts, in their order, long passages by the model's ``passage_windows``; of many
+    texts kept in the vector cache.
 
     Args:
         texts: what to embed.
@@ -79,7 +80,7 @@ def embed(
         vectors @ vectors.T
         ```
     """
-    from sharpen.embeddings import embed_texts
+    from sharpen.embeddings import embed_passages, embed_texts
 
     if kind not in ("query", "passage"):
         raise InputError(f"kind: must be query or passage, not {kind!r}")
@@ -89,6 +90,8 @@ def embed(
         raise InputError(f"{min(settings)}: a loaded model has its settings; load it again with others")
     else:
         encoder = encoder_of(model)
+    if kind == "passage" and instructions is None:
+        return embed_passages(encoder, texts)
     return embed_texts(encoder, texts, kind, instructions)
 
 

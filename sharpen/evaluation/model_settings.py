@@ -17,6 +17,7 @@ from sharpen.embeddings import LazyEncoder
 from sharpen.evaluation.split import EvaluationSplit
 from sharpen.models import model_config
 from sharpen.models.model_config import ModelConfig
+from sharpen.models.model_usage import describe_windows
 from sharpen.settings import EncoderSettings
 
 _ROWS = 1 << 12
@@ -168,6 +169,7 @@ def described(
         "normalize": config.normalize,
         "dimension": config.dimension,
         "precision": config.precision,
+        "windows": describe_windows(config.passage_windows, config.window_overlap, config.passage_max_len),
         "settings_of": usage.source,
         "reason": usage.reason,
         "set_by_user": list(usage.given),
@@ -183,7 +185,9 @@ def _agree(
 ) -> bool:
     """Whether two encoders of one model give the same tokens, and vectors, for all texts."""
     first, second = one.config, other.config
-    if (first.pooling, first.normalize, first.precision) != (second.pooling, second.normalize, second.precision):
+    if any(getattr(first, name) != getattr(second, name) for name in ("pooling", "normalize", "precision")):
+        return False
+    if "none" in (first.passage_windows, second.passage_windows) and first.passage_windows != second.passage_windows:
         return False
     format_of_rows = {"query_instruction_format": ""}
     if first.model_copy(update=format_of_rows) == second.model_copy(update=format_of_rows) and not any(

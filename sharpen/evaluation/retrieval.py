@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sharpen.embeddings import LazyEncoder, embed_texts, not_finite
+from sharpen.embeddings import LazyEncoder, embed_passages, embed_texts, not_finite
 from sharpen.errors import StepFailed
 from sharpen.evaluation.settings import EvaluationSettings, metric_names
 from sharpen.evaluation.split import EvaluationSplit
@@ -56,7 +56,8 @@ def embed(encoder: LazyEncoder, eval_set: EvaluationSplit, instructions: Sequenc
     queries = checked_finite(
         embed_texts(encoder, eval_set.query_texts, "query", instructions), "query", eval_set.query_ids
     )
-    passages = checked_finite(embed_texts(encoder, eval_set.passage_texts, "passage"), "passage", eval_set.passage_ids)
+    passages = embed_passages(encoder, eval_set.passage_texts, eval_set.passage_titles)
+    passages = checked_finite(passages, "passage", eval_set.passage_ids)
     return Embedded(queries, passages)
 
 

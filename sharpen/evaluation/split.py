@@ -28,6 +28,7 @@ class EvaluationSplit:
         qrels: query id -> passage id -> grade.
         facts: counts.
         left_out: query id -> passages that are not ranked for it (`data.relevance.left_out`).
+        passage_titles: of the corpus, with which its texts begin; None: it has none.
     """
 
     query_ids: list[str]
@@ -41,6 +42,7 @@ class EvaluationSplit:
     qrels: Qrels
     facts: dict[str, int]
     left_out: dict[str, frozenset[str]] = field(default_factory=dict)
+    passage_titles: list[str] | None = None
 
 
 def select_split(
@@ -73,8 +75,7 @@ def select_split(
             f"{data}: earlier champions were trained on all {found:,} judged queries of {split}, so nothing can be "
             "measured with them; bring new ones as eval_data"
         )
-    texts = pl.Series(dataset.passage_texts(), dtype=pl.String)
-    corpus = dataset.corpus.with_columns(encoded=texts).sort("passage_id", descending=True)
+    corpus = _corpus(dataset)
     query_ids: list[str] = measured["query_id"].to_list()
     for kind, ids in (("query", query_ids), ("passage", corpus["passage_id"].to_list())):
         if len({trec.field(name) for name in ids}) < len(ids):
@@ -102,7 +103,15 @@ def select_split(
             **_generated(measured),
         },
         left_out=query_texts_left_out,
+        passage_titles=corpus["title"].to_list(),
     )
+
+
+def _corpus(dataset: DataSet) -> pl.DataFrame:
+    """The corpus by id descending, with what is encoded for each passage; no title is an empty one."""
+    texts = pl.Series(dataset.passage_texts(), dtype=pl.String)
+    titled = dataset.corpus.with_columns(pl.col("title").fill_null(""), encoded=texts)
+    return titled.sort("passage_id", descending=True)
 
 
 def _generated(queries: pl.DataFrame) -> dict[str, int]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from sharpen.embeddings import LazyEncoder, embed_texts
+from sharpen.embeddings import LazyEncoder, embed_passages, embed_texts
 from sharpen.errors import InputError
 from sharpen.index import ann, faiss_file, manifest, quality, shards
 from sharpen.index.ann import EXACT
@@ -113,7 +113,7 @@ def chosen_factory(settings: IndexSettings, dimension: int, passages: int) -> st
 
 def embed(encoder: LazyEncoder, corpus: Corpus, dimension: int, settings: IndexSettings) -> Embedded:
     """Embeddings by `encoder` of the `corpus`, cut to `dimension`, and of queries that `settings` measure with."""
-    passages = embed_texts(encoder, corpus.texts, "passage")
+    passages = embed_passages(encoder, corpus.texts, corpus.titles)
     if corpus.queries:
         queries = embed_texts(encoder, corpus.queries, "query", corpus.instructions)
         described = f"{corpus.split} queries"

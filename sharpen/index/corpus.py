@@ -10,7 +10,7 @@ import polars as pl
 from sharpen.data.dataset import DataSet
 from sharpen.data.readers import read_corpus
 from sharpen.data.relevance import searched_part
-from sharpen.data.text import passage_text
+from sharpen.data.text import passage_texts
 from sharpen.errors import InputError
 
 # Queries that no model was trained on say most about the answers to come.
@@ -42,7 +42,12 @@ class Corpus:
     @property
     def texts(self) -> list[str]:
         """What is encoded for each passage: title and text."""
-        return [passage_text(title, text) for title, text in self.passages.select("title", "text").iter_rows()]
+        return passage_texts(self.passages).to_list()
+
+    @property
+    def titles(self) -> list[str]:
+        """The title of each passage, empty where it has none."""
+        return self.passages["title"].fill_null("").to_list()
 
 
 def read(address: str, queries: int, seed: int) -> Corpus:

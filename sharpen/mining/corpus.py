@@ -25,7 +25,7 @@ class MiningCorpus:
 
     Attributes:
         query_ids, queries, instructions: the queries to mine for, sorted by id; an empty instruction means none.
-        passage_ids, passages: the corpus, sorted by id; title and text joined.
+        passage_ids, passages, titles: the corpus, sorted by id; title and text joined; the title alone.
         text_of: (passages) the number of each passage's text.
         text_count: how many distinct texts there are.
         query_text_number: (queries) the number of the query's own text where it is a passage, else -1.
@@ -51,6 +51,7 @@ class MiningCorpus:
     given: PairSet
     given_texts: PairSet
     counts: dict[str, int]
+    titles: list[str] | None = None
 
 
 def build_corpus(data: DataSet, address: str, relevance_level: int = 1) -> MiningCorpus:
@@ -62,8 +63,7 @@ def build_corpus(data: DataSet, address: str, relevance_level: int = 1) -> Minin
         relevance_level: smallest grade of a positive.
 
     Raises:
-        InputError: no passage, no training query, none with a positive, ids that the data set lacks, or a corpus in
-            which every passage is a positive of every query.
+        InputError: no passage, no training query with a positive, ids that the data lacks, or nothing but positives.
     """
     data = searched_part(data)
     if data.corpus.is_empty():
@@ -72,7 +72,7 @@ def build_corpus(data: DataSet, address: str, relevance_level: int = 1) -> Minin
     if queries.is_empty():
         raise InputError(f"{address}: no query is in the split {SPLIT}; there is nothing to mine for")
     check_ids(data, address=address)
-    data = replace(data, corpus=data.corpus.sort("passage_id"))
+    data = replace(data, corpus=data.corpus.sort("passage_id").with_columns(pl.col("title").fill_null("")))
     relevance = Relevance.of(data, relevance_level)
     numbered = relevance.passages.with_row_index("passage")
     # numbered in the order in which the texts first occur
@@ -99,6 +99,7 @@ def build_corpus(data: DataSet, address: str, relevance_level: int = 1) -> Minin
         instructions=labelled["instruction"].fill_null("").to_list(),
         passage_ids=data.corpus["passage_id"].to_list(),
         passages=data.passage_texts(),
+        titles=data.corpus["title"].to_list(),
         text_of=text_of,
         text_count=texts.height,
         query_text_number=with_texts["number"].cast(pl.Int64).fill_null(-1).to_numpy(),

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sharpen.embeddings import LazyEncoder, embed_texts, not_finite
+from sharpen.embeddings import LazyEncoder, embed_passages, embed_texts, not_finite
 from sharpen.errors import InputError
 from sharpen.index import ann
 from sharpen.index.ann import Effort
@@ -36,7 +36,7 @@ def embed(
         InputError: an embedding is not a number.
     """
     queries = embed_texts(encoder, pool.queries, "query", instructions)
-    passages = embed_texts(encoder, pool.passages, "passage")
+    passages = embed_passages(encoder, pool.passages, pool.titles)
     for kind, vectors, ids in (("query", queries, pool.query_ids), ("passage", passages, pool.passage_ids)):
         faulty = not_finite(vectors)
         if len(faulty):

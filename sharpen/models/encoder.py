@@ -85,7 +85,7 @@ class Encoder(nn.Module):
             "query": tokenizing.longest(settings.query_max_len, self.model, tokenizer),
             "passage": tokenizing.longest(settings.passage_max_len, self.model, tokenizer),
         }
-        tokenizing.check_prompt_lengths(tokenizer, self.max_lengths)
+        tokenizing.check_lengths(tokenizer, self.max_lengths, settings, self.prompts["passage"])
         self.dimension: int = self.model.config.hidden_size
 
     @classmethod
@@ -267,6 +267,7 @@ class Encoder(nn.Module):
                 "passage_prompt": self.prompts["passage"],
                 "query_instruction_format": self.settings.query_instruction_format,
                 "source_prompts": self.source_prompts,
+                **{name: getattr(self.settings, name) for name in model_config.WINDOW_FIELDS},
             }
         )
 

@@ -18,16 +18,19 @@ from pydantic import Field
 from sharpen.data.task_type import TaskType
 from sharpen.errors import InputError
 from sharpen.models import architecture, model_hub
-from sharpen.settings import LONGEST_TEXT, EncoderSettings, SettingsModel
+from sharpen.settings import LONGEST_TEXT, EncoderSettings, PassageWindows, SettingsModel
 from sharpen.store import storage
 
 NAME = "config_sharpen.json"
 
+# How long passages are embedded for search.
+WINDOW_FIELDS = ("passage_windows", "window_overlap")
 # What decides an embedding; the other encoder settings only say how and where it is computed.
 EMBEDDING_FIELDS = (
     *("query_max_len", "passage_max_len", "sentence_pooling_method", "add_eos_token", "normalize_embeddings"),
     *("query_instruction_for_retrieval", "query_instruction_format"),
     *("passage_instruction_for_retrieval", "passage_instruction_format", "precision"),
+    *WINDOW_FIELDS,
 )
 
 
@@ -47,6 +50,10 @@ class ModelConfig(SettingsModel):
     passage_prompt: str = Field("", description="Text before every passage.")
     query_instruction_format: str = Field(
         "{}{}", description="How a row's own instruction was joined with its query in training."
+    )
+    passage_windows: PassageWindows = Field("none", description="How passages that are longer are embedded for search.")
+    window_overlap: int = Field(
+        32, ge=0, le=LONGEST_TEXT, description="Tokens that a window of them shares with the next one."
     )
     source_prompts: dict[str, list[str]] = Field(
         {},
@@ -68,6 +75,8 @@ class ModelConfig(SettingsModel):
                 "query_instruction_for_retrieval": self.query_prompt,
                 "passage_instruction_for_retrieval": self.passage_prompt,
                 "precision": self.precision,
+                "passage_windows": self.passage_windows,
+                "window_overlap": self.window_overlap,
             }
         )
 

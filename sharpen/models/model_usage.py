@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 # What decides the embeddings; equal values and equal weights mean equal figures.
-DECISIVE = ("prompts", "query_prompts", "max_lengths", "pooling", "normalize", "dimension", "precision")
+DECISIVE = ("prompts", "query_prompts", "max_lengths", "pooling", "normalize", "dimension", "precision", "windows")
 SHOWN_PROMPTS = 3
 
 
@@ -30,6 +30,7 @@ def usage_rows(usages: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[
         "passage prompt": lambda usage: _quoted(usage.get("prompts", {}).get("passage")),
         "longest query (tokens)": lambda usage: _value(usage.get("max_lengths", {}).get("query")),
         "longest passage (tokens)": lambda usage: _value(usage.get("max_lengths", {}).get("passage")),
+        "longer passages": lambda usage: _windows(usage),
         "pooling": lambda usage: _value(usage.get("pooling")),
         "length 1": lambda usage: _value(usage.get("normalize")),
         "dimensions": lambda usage: _value(usage.get("dimension")),
@@ -48,6 +49,18 @@ def _prompts(counts: Mapping[str, int] | None) -> str:
     shown = [f"{_quoted(prompt)} ({count:,})" for prompt, count in list(counts.items())[:SHOWN_PROMPTS]]
     more = len(counts) - len(shown)
     return ", ".join(shown) + (f" and {more:,} more" if more else "")
+
+
+def describe_windows(windows: str, overlap: int, longest: int) -> str | None:
+    """In words, how passages longer than `longest` tokens are embedded, by `windows` with `overlap`; None: cut."""
+    return None if windows == "none" else f"{windows} of windows of {longest:,} tokens that share {overlap:,}"
+
+
+def _windows(usage: Mapping[str, Any]) -> str:
+    if not usage:
+        return "not recorded"
+    vectors = usage.get("vectors_a_passage")
+    return (usage.get("windows") or "cut") + (f"; {vectors:,.2f} vectors a passage" if vectors else "")
 
 
 def _quoted(prompt: str | None) -> str:

@@ -12,6 +12,7 @@ from tokenizers import processors
 from torch import nn
 
 from sharpen.errors import InputError
+from sharpen.settings import EncoderSettings
 from sharpen.store.local_store import sha256_of
 from sharpen.typed_json import sha256_json
 
@@ -88,8 +89,15 @@ def longest(wanted: int, model: nn.Module, tokenizer: Any) -> int:
     return min(limits)
 
 
-def check_prompt_lengths(tokenizer: Any, max_lengths: Mapping[str, int]) -> None:
-    """Raise InputError where a longest text has no room for a token of the text; the tokenizer would not cut it."""
+def check_lengths(tokenizer: Any, max_lengths: Mapping[str, int], settings: EncoderSettings, prompt: str) -> None:
+    """Raise InputError where a longest text has no room for a token of the text, or a window for half a window more.
+
+    Args:
+        tokenizer: of the encoder; it would not cut the special tokens.
+        max_lengths: tokens of a longest text by kind.
+        settings: whether long passages are read in windows.
+        prompt: before every passage and window.
+    """
     special = tokenizer.num_special_tokens_to_add()
     faults = [
         f"encoder.{kind}_max_len: {longest} leaves no room next to the {special} special tokens of every text; set at "
@@ -97,6 +105,15 @@ def check_prompt_lengths(tokenizer: Any, max_lengths: Mapping[str, int]) -> None
         for kind, longest in max_lengths.items()
         if longest <= special
     ]
+    if not faults and settings.passage_windows != "none":
+        longest = max_lengths["passage"]
+        room = longest - special - len(tokenizer(prompt, add_special_tokens=False)["input_ids"])
+        if 2 * settings.window_overlap > room or room < 1:
+            most = max(0, room // 2)
+            faults.append(
+                f"encoder.window_overlap: {settings.window_overlap} tokens are more than half of what a window "
+                f"of {longest} has for text, next to prompt and special tokens; set at most {most}"
+            )
     if faults:
         raise InputError(faults)
 

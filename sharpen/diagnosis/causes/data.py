@@ -7,6 +7,7 @@ from typing import Any
 from sharpen.diagnosis.artifacts import BASE, RunArtifacts
 from sharpen.diagnosis.finding import Change, Finding
 from sharpen.reports.formatting import percent
+from sharpen.settings import EncoderSettings
 
 # a test set with a few near copies is usual (the demo's has 0.2 %); a twentieth moves a metric
 _NEAR_LEAKS = 0.05
@@ -94,12 +95,23 @@ def _cut_finding(run: RunArtifacts, kind: str, cut: dict[str, float], *, harmful
         "likely" if harmful else "possible",
         min(0.9, 0.3 + cut["tokens"] / 2 + cut["texts"] / 4),
         "harm" if harmful else "limit",
-        (Change(f"encoder.{kind}_max_len", str(max(wanted, limit)), "costs time in proportion"),)
-        if wanted > limit
-        else (),
+        _longer(kind, wanted, limit) + (_windows(run, limit) if kind == "passage" else ()),
         {f"share_of_{plural}_cut": cut["texts"], "share_of_tokens_cut": cut["tokens"], "limit": limit},
         f"long passages are better cut into parts of their own before the run{longer}" if kind == "passage" else "",
     )
+
+
+def _longer(kind: str, wanted: int, limit: int) -> tuple[Change, ...]:
+    change = Change(f"encoder.{kind}_max_len", str(wanted), "costs time in proportion")
+    return (change,) if wanted > limit else ()
+
+
+def _windows(run: RunArtifacts, limit: int) -> tuple[Change, ...]:
+    """Windows, where passages are searched without and the limit has room for two overlaps."""
+    overlap = run.encoder.get("window_overlap", EncoderSettings.model_fields["window_overlap"].default)
+    if run.encoder.get("passage_windows", "none") != "none" or 2 * overlap >= limit:
+        return ()
+    return (Change("encoder.passage_windows", "mean", "all of a passage is searched; training still cuts it"),)
 
 
 def _rounded(tokens: float) -> int:

@@ -17,6 +17,9 @@ from tests.sharpen.diagnosis.conftest import Sound
 pytestmark = pytest.mark.model
 
 
+WINDOWS = ["encoder.passage_max_len=320", "encoder.passage_windows=mean"]
+
+
 def edited(run: RunArtifacts, **changes: Any) -> RunArtifacts:
     """A deep copy of the run with values at dotted addresses replaced, the artifact first: ``training__steps``."""
     made = replace(run, **{one.name: copy.deepcopy(getattr(run, one.name)) for one in fields(run)})
@@ -157,6 +160,14 @@ def test_causes_of_labels_and_negatives(sound: Sound) -> None:
     named(data.other_lengths(edited(run, data__query_words_by_split=words)), "test queries of another length", "harm")
     tokens = {**run.checks["tokens"]["query"], "limit": 16, "cut_share": 0.3, "tokens_cut_share": 0.1}
     named(data.cut_queries(edited(run, data__checks__tokens__query=tokens)), "queries are cut", "harm")
+    tokens = {**run.checks["tokens"]["passage"], "limit": 128, "p95": 300, "cut_share": 0.6, "tokens_cut_share": 0.4}
+    cut = edited(run, data__checks__tokens__passage=tokens, training__encoder__passage_max_len=128)
+    found = named(data.cut_passages(cut), "passages are cut", "limit")
+    assert [change.assignment for change in found.changes] == WINDOWS
+    windows = edited(cut, training__encoder__passage_windows="mean")
+    assert [
+        change.assignment for change in named(data.cut_passages(windows), "passages are cut", "limit").changes
+    ] == WINDOWS[:1]
 
 
 def test_harm_comes_before_limits_and_by_weight_and_certainty(sound: Sound) -> None:

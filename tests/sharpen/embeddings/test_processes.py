@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from sharpen.embeddings import LazyEncoder, embed, embed_texts
+from sharpen.embeddings import LazyEncoder, embed, embed_passages, embed_texts
 from sharpen.embeddings.cache import open_cache
 from sharpen.embeddings.encoding import encode
 from sharpen.embeddings.sharding import Shard
@@ -23,6 +23,7 @@ from sharpen.embeddings.workers.request import Request
 from sharpen.embeddings.workers.worker import work
 from sharpen.errors import StepFailed
 from sharpen.settings import EncoderSettings
+from tests.sharpen.embeddings.by_hand import words
 from tests.sharpen.embeddings.test_embed import Counted
 
 pytestmark = [pytest.mark.model]
@@ -67,15 +68,18 @@ def test_two_processes_give_bit_for_bit_what_one_gives(
 def test_without_a_cache_several_processes_encode_too_and_leave_nothing(
     tiny_model: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(processes, "MIN_TOKENS_PER_PROCESS", {"cpu": 10, "cuda": 10})
+    monkeypatch.setattr(processes, "MIN_TOKENS_PER_PROCESS", {"cpu": 2_000, "cuda": 2_000})
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     (tmp_path / "temporary files").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary files"))
-    counted = Counted(tiny_model, vector_cache="off", encoding_processes=2)
-    texts = [*TEXTS[:100], *TEXTS[:50]]
-    found = embed_texts(counted.encoder, texts, "passage")
-    assert counted.texts == 0 and "Encoding passages on 2 processes: 100 %" in capsys.readouterr().out
-    np.testing.assert_allclose(found, encode(counted.encoder, texts, "passage"), atol=1e-6)
+    counted = Counted(tiny_model, vector_cache="off", encoding_processes=2, passage_windows="mean", window_overlap=8)
+    # two hundred windows for two processes; the texts, the long one cut, are too little for two
+    texts = [*TEXTS[:100], *TEXTS[:50], words(4_800, 1)]
+    found = embed_passages(counted.encoder, texts)
+    assert counted.texts == 101 and "Encoding passages on 2 processes: 100 %" in capsys.readouterr().out
+    alone = Counted(tiny_model, vector_cache="off", passage_windows="mean", window_overlap=8)
+    np.testing.assert_array_equal(found, embed_passages(alone.encoder, texts))
+    np.testing.assert_allclose(found[:-1], encode(counted.encoder, texts[:-1], "passage"), atol=1e-6)
     assert not cache.exists() and not list((tmp_path / "temporary files").iterdir())
 
 

@@ -14,6 +14,7 @@ from sharpen.data.parquet import parquet_faults, read_parquet
 from sharpen.data.task_type import TaskType
 from sharpen.data.text import passage_texts, text_keys
 from sharpen.errors import InputError
+from sharpen.hardware.spill import with_constant
 from sharpen.store import storage
 
 SPLITS = ("train", "dev", "test")
@@ -126,7 +127,7 @@ class DataSet:
 
     def __post_init__(self) -> None:
         if "group" not in self.queries.columns:
-            self.queries = self.queries.with_columns(group=pl.lit(None, dtype=pl.String))
+            self.queries = with_constant(self.queries, "group", None, pl.String)
         if "text_key" not in self.corpus.columns:
             self.corpus = self.corpus.with_columns(text_keys(passage_texts(self.corpus)))
         if "text_key" not in self.queries.columns:
@@ -221,11 +222,11 @@ def with_optional(name: str, table: pl.DataFrame, columns: Iterable[str]) -> pl.
         table: its rows.
         columns: of `OPTIONAL_COLUMNS`.
     """
-    missing = [column for column in columns if column not in table.columns]
-    optional = OPTIONAL_COLUMNS[name]
-    return table.with_columns(
-        pl.lit(optional[column][1], dtype=optional[column][0]).alias(column) for column in missing
-    )
+    for column in columns:
+        if column not in table.columns:
+            kind, default = OPTIONAL_COLUMNS[name][column]
+            table = with_constant(table, column, default, kind)
+    return table
 
 
 def stack(name: str, tables: Sequence[pl.DataFrame]) -> pl.DataFrame:

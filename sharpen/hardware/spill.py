@@ -13,6 +13,7 @@ import threading
 import weakref
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +169,29 @@ def rows_of(table: pl.DataFrame, rows: pl.Series) -> pl.DataFrame:
         if first < last:
             parts.append(table.slice(start, _SLICE)[rows.slice(first, last - first) - start])
     return pl.concat(parts)
+
+
+def with_column(table: pl.DataFrame, column: pl.Series) -> pl.DataFrame:
+    """The table with another column, the parts of all columns cut at the same rows.
+
+    Where they differ, polars makes one part of every column that goes through an expression, all of it in memory.
+    """
+    whole = table.with_columns(column)
+    ends = sorted({end for one in whole for end in accumulate(one.chunk_lengths())})
+    return pl.concat([whole.slice(start, end - start) for start, end in pairwise([0, *ends])], rechunk=False)
+
+
+def with_constant(table: pl.DataFrame, name: str, value: Any, kind: Any) -> pl.DataFrame:
+    """The table with a column that holds one value.
+
+    Args:
+        table: of any number of rows, for most of which the column takes no memory.
+        name: of the column.
+        value, kind: what it holds, and its type.
+    """
+    part = pl.repeat(value, min(_SLICE, table.height), dtype=kind, eager=True).alias(name)
+    parts = [part.slice(0, min(_SLICE, table.height - start)) for start in range(0, table.height, _SLICE)]
+    return with_column(table, pl.concat([part.clear(), *parts], rechunk=False))
 
 
 def in_memory(texts: pl.Series) -> list[str]:

@@ -11,7 +11,7 @@ import polars as pl
 from sharpen.data.dataset import OF_PAIRS, DataSet
 from sharpen.data.relevance import MASKED, relevant
 from sharpen.hardware.sorted_keys import repeated
-from sharpen.hardware.spill import collected
+from sharpen.hardware.spill import collected, with_column
 
 
 @dataclass
@@ -91,7 +91,7 @@ class WorkingSet:
             # the other columns are not copied
             joined = table.lazy().select("query_id", "split").join(moved, "query_id", how="left", maintain_order="left")
             split = collected(joined.select(split=pl.coalesce("moved", "split")), table.height)
-            return table.with_columns(split["split"])
+            return with_column(table, split["split"])
 
         self.data = replace(
             self.data,

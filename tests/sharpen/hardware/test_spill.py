@@ -113,3 +113,15 @@ def test_a_table_made_in_slices_is_whole_and_scattered_texts_are_read(monkeypatc
         numbers = [number for number in (0, 3, 6, 7, 13, 24) if number < rows]
         some = spill.rows_of(table, pl.Series(numbers, dtype=pl.UInt32))
         assert some["text"].to_list() == [texts[number] for number in numbers]
+
+
+def test_all_columns_of_a_table_have_their_parts_at_the_same_rows() -> None:
+    parts = [pl.DataFrame({"number": range(start, start + 3)}) for start in (0, 3, 6)]
+    table = pl.concat(parts, rechunk=False)
+    other = pl.concat([pl.Series("other", range(5)), pl.Series("other", range(5, 9))], rechunk=False)
+    both = spill.with_constant(spill.with_column(table, other), "empty", "", pl.String)
+    assert [column.chunk_lengths() for column in both] == [[3, 2, 1, 3]] * 3
+    assert both.rows() == [(number, number, "") for number in range(9)]
+    assert spill.with_constant(table.clear(), "time", None, pl.Datetime("us", "UTC")).schema["time"] == pl.Datetime(
+        "us", "UTC"
+    )

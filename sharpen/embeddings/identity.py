@@ -19,7 +19,7 @@ LAYOUT = 2
 _LIBRARIES = ("torch", "transformers", "tokenizers")
 _LIBRARY = Path(__file__).parents[1]
 # What computes a vector from a text: two rooms whole, and of others these files.
-_CODE = ("hardware/*.py", "models/*.py", "data/dedup.py", "embeddings/encoding.py", "embeddings/sharding.py")
+_CODE = ("hardware/*.py", "models/**/*.py", "data/dedup.py", "embeddings/encoding.py", "embeddings/sharding.py")
 # What a configuration says of where the model lies and who wrote it.
 _NOT_THE_MODEL = ("_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version")
 

@@ -119,8 +119,8 @@ class Mixture:
     Attributes:
         base: where it takes part.
         tuned: the others; the first decides how the merged model is used.
-        names: kind of text -> names of the weights of its tower.
-        weights: kind of text -> the weight files of base, if there is one, and tuned models.
+        names: a tower or Dense module, by its folder in the first tuned model -> names of its weights.
+        weights: the same -> the weight files of base, if there is one, and tuned models.
         notes: sentences for the user.
     """
 
@@ -140,13 +140,20 @@ class Mixture:
         sources = [Source.open(address) for address in tuned]
         start = Source.open(base) if base else None
         notes = check_compatible(start, sources)
+        first, everyone = sources[0], [*([start] if start else []), *sources]
         names, weights = {}, {}
-        for kind in sources[0].towers:
-            names[kind] = loading.weight_names(sources[0].tower(kind), sources[0].address)
-            opened = [one.weights(kind, names[kind], scratch) for one in [*([start] if start else []), *sources]]
+        for kind, path in architecture.read_architecture(first.folder).towers.items():
+            names[path] = loading.weight_names(first.tower(kind), first.address)
+            weights[path] = [one.weights(kind, names[path], scratch) for one in everyone]
+            for number, module in enumerate(first.dense_modules(kind)):
+                names[module.path] = list(module.shapes)
+                folders = [one.folder / one.dense_modules(kind)[number].path for one in everyone]
+                weights[module.path] = [
+                    WeightFiles.of_folder(one.address, folder) for one, folder in zip(everyone, folders, strict=True)
+                ]
+        for path, opened in weights.items():
             # what is written is called as in the tuned model
-            check_same(names[kind], [*opened[-len(sources) :], *opened[: -len(sources)]])
-            weights[kind] = opened
+            check_same(names[path], [*opened[-len(sources) :], *opened[: -len(sources)]])
         return cls(start, sources, names, weights, notes)
 
     def facts(self) -> dict[str, Any]:
@@ -189,10 +196,9 @@ class Mixture:
             if path.suffix in _TAKEN and name not in _NOT_TAKEN and not name.endswith(model_check.INDEX):
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, folder / name)
-        towers = architecture.read_architecture(first.folder).towers
-        for kind, names in self.names.items():
-            target = folder / towers[kind]
-            write_merged(target / model_check.WEIGHTS, names, self.weights[kind], coefficients, advance)
+        for path, names in self.names.items():
+            target = folder / path
+            write_merged(target / model_check.WEIGHTS, names, self.weights[path], coefficients, advance)
             _say_float32(target / "config.json")
 
 
@@ -222,8 +228,7 @@ def _measured(
 
 def _hashes(source: Source) -> list[str]:
     """SHA-256 (hex) of each weight file of a model."""
-    names = {kind: model_check.weight_files(source.address, folder) for kind, folder in source.towers.items()}
-    return [local_store.sha256_of(source.towers[kind] / name) for kind, found in names.items() for name in found]
+    return [local_store.sha256_of(path) for path in source.weight_files]
 
 
 def _say_float32(config: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoTokenizer
 
 from sharpen.errors import InputError
 from sharpen.merging.weights import WeightFiles
-from sharpen.models import architecture, loading, model_config, model_hub, model_usage
+from sharpen.models import architecture, loading, model_check, model_config, model_hub, model_usage
 
 logger = logging.getLogger(__name__)
 
@@ -30,12 +30,14 @@ class Source:
         address: as the user named it.
         folder: where its files are here.
         towers: kind of text -> folder of its transformer.
+        dense: kind of text -> what follows its pooling.
         usage: how it embeds texts, in the form of `model_usage`; what its folder does not say is not there.
     """
 
     address: str
     folder: Path
     towers: Mapping[str, Path]
+    dense: Mapping[str, tuple[architecture.DenseConfig, ...]]
     usage: Mapping[str, Any]
 
     @classmethod
@@ -48,12 +50,25 @@ class Source:
         folder = model_hub.resolve_model(address)
         facts = architecture.read_architecture(folder)
         towers = {kind: folder / path for kind, path in facts.towers.items()}
-        dimension = loading.embedding_size(towers["passage"], address)
-        return cls(address, folder, towers, _usage(address, facts, dimension))
+        dimension = loading.embedding_size(folder, address)
+        return cls(address, folder, towers, facts.dense, _usage(address, facts, dimension))
 
     def tower(self, kind: str) -> Path:
         """The transformer of a kind of text; where one serves all, that one."""
         return self.towers.get(kind, self.towers["passage"])
+
+    def dense_modules(self, kind: str) -> tuple[architecture.DenseConfig, ...]:
+        """What follows the pooling of a kind of text."""
+        return self.dense.get(kind if kind in self.towers else "passage", ())
+
+    @property
+    def weight_files(self) -> list[Path]:
+        """All files with weights."""
+        towers = [(tower, model_check.weight_files(self.address, tower)) for tower in self.towers.values()]
+        dense = [
+            self.folder / module.path / model_check.WEIGHTS for modules in self.dense.values() for module in modules
+        ]
+        return [*(tower / name for tower, names in towers for name in names), *dense]
 
     def weights(self, kind: str, names: Sequence[str], scratch: Path) -> WeightFiles:
         """The weights of a tower under the names that Sharpen saves them by.
@@ -122,6 +137,9 @@ def _differences(first: Source, other: Source, kind: str) -> list[str]:
         f"{name} of their configurations is {one[name]} and {two[name]}; merge models that were tuned from one base"
         for name in differing[:3]
     ]
+    forms = [[replace(module, path="") for module in one.dense_modules(kind)] for one in (first, other)]
+    if forms[0] != forms[1]:
+        lines.append("their Dense modules differ in number or form; merge models that were tuned from one base")
     if vocabularies[0] != vocabularies[1]:
         lines.append("their tokenizers have different vocabularies; merge models that share one")
     return lines

@@ -8,8 +8,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers.utils.import_utils import is_flash_attn_2_available
 
 from sharpen.errors import InputError
+from sharpen.hardware import measurement
+from sharpen.hardware.device import use_bf16
+from sharpen.settings import EncoderSettings
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +50,25 @@ def implementations_to_try(wanted: str, *, device: str, half: bool, flash: bool,
         # Never flash, nor lengths instead of a mask: on a CPU models ignore the lengths and return wrong embeddings.
         return list(dict.fromkeys([fast(), "sdpa", "eager"]))
     return [FLASH, "sdpa", "eager"] if device == "cuda" and flash and half else ["sdpa", "eager"]
+
+
+def suitable_implementations(settings: EncoderSettings, device: torch.device, *, training: bool) -> list[str]:
+    """`implementations_to_try` for an encoder on a `device` of this machine.
+
+    Args:
+        settings: of the encoder.
+        device: where it runs.
+        training: whether it will be trained.
+    """
+    half = use_bf16(settings.precision, device)
+    longest = max(settings.query_max_len, settings.passage_max_len)
+    return implementations_to_try(
+        settings.attn_implementation,
+        device=device.type,
+        half=half,
+        flash=is_flash_attn_2_available(),
+        fast=lambda: measurement.fast_attention("bf16" if half else "fp32", longest, training=training),
+    )
 
 
 def _missing_for_flash(device: str, half: bool, flash: bool) -> str:

@@ -15,14 +15,14 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from transformers.utils.import_utils import is_flash_attn_2_available
 
 from sharpen.data.text_type import TextType
-from sharpen.hardware import measurement
+from sharpen.errors import InputError
 from sharpen.hardware.device import default_device, use_bf16
 from sharpen.models import architecture, attention, model_config, model_hub, tokenizing
+from sharpen.models.dense import DenseLayers
 from sharpen.models.loading import load_transformer, quiet, shared_tokenizer
-from sharpen.models.micro_batches import padded_length
+from sharpen.models.micro_batches import padded
 from sharpen.models.pooling import chosen_pooling, is_causal, pool
 from sharpen.models.prompts import prompts
 from sharpen.settings import EncoderSettings
@@ -35,6 +35,7 @@ class Encoder(nn.Module):
 
     Args:
         towers: transformers models by kind; ``passage`` alone serves both.
+        dense: the Dense modules of each tower.
         tokenizer, settings: of both towers.
         facts: what the model's folder says of its pooling, prompts and lengths.
         source: its address, for messages.
@@ -42,6 +43,7 @@ class Encoder(nn.Module):
     Attributes:
         model: the transformers encoder or decoder, in float32; with two towers that of passages.
         query_model: the tower of queries, or None: queries go through `model` too.
+        dense: what follows the pooling in each tower, by kind.
         tokenizer: the tokenizer of both.
         pooling: ``cls``, ``mean`` or ``last_token``.
         normalize: whether embeddings have length 1.
@@ -58,6 +60,7 @@ class Encoder(nn.Module):
     def __init__(
         self,
         towers: Mapping[str, Any],
+        dense: Mapping[str, DenseLayers],
         tokenizer: Any,
         settings: EncoderSettings,
         facts: architecture.Architecture,
@@ -66,6 +69,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.model: Any = towers["passage"]
         self.query_model: Any = towers.get("query")
+        self.dense: Any = nn.ModuleDict(dense)
         self.tokenizer = tokenizer
         self.settings = settings
         causal = is_causal(self.model)
@@ -86,7 +90,10 @@ class Encoder(nn.Module):
             "passage": tokenizing.longest(settings.passage_max_len, self.model, tokenizer),
         }
         tokenizing.check_lengths(tokenizer, self.max_lengths, settings, self.prompts["passage"])
-        self.dimension: int = self.model.config.hidden_size
+        sizes = {facts.dimension(kind, tower.config.hidden_size, source) for kind, tower in towers.items()}
+        if len(sizes) > 1:
+            raise InputError(f"{source}: its towers give embeddings of {sorted(sizes)} dimensions; they must be equal")
+        self.dimension: int = sizes.pop()
 
     @classmethod
     def load(
@@ -113,19 +120,11 @@ class Encoder(nn.Module):
         folder = model_hub.resolve_model(model)
         facts = architecture.read_architecture(folder, settings.sentence_pooling_method)
         chosen = torch.device(device or default_device())
-        half = use_bf16(settings.precision, chosen)
-        implementations = attention.implementations_to_try(
-            settings.attn_implementation,
-            device=chosen.type,
-            half=half,
-            flash=is_flash_attn_2_available(),
-            fast=lambda: measurement.fast_attention(
-                "bf16" if half else "fp32", max(settings.query_max_len, settings.passage_max_len), training=training
-            ),
-        )
+        implementations = attention.suitable_implementations(settings, chosen, training=training)
         towers = {kind: load_transformer(folder / path, model, implementations) for kind, path in facts.towers.items()}
         tokenizer = shared_tokenizer([folder / path for path in facts.towers.values()], model)
-        encoder = cls(towers, tokenizer, settings, facts, model).to(chosen).eval()
+        dense = {kind: DenseLayers.load(folder, facts.dense.get(kind, ())) for kind in towers}
+        encoder = cls(towers, dense, tokenizer, settings, facts, model).to(chosen).eval()
         encoder.address = model
         encoder._verify_attention()
         return encoder
@@ -144,6 +143,7 @@ class Encoder(nn.Module):
     def untie(self) -> None:
         """Give queries a tower of their own, equal to that of passages so far."""
         self.set_tower("query", copy.deepcopy(self.model))
+        self.dense["query"] = copy.deepcopy(self.dense["passage"])
 
     @property
     def attention(self) -> str:
@@ -198,15 +198,7 @@ class Encoder(nn.Module):
         The right side is right for every model: a causal model's real tokens do not see padding after them, and
         absolute positions begin with the text. Padding on the left is right for models with relative positions.
         """
-        longest = max(len(row) for row in rows)
-        # no wider than the model's positions
-        longest = max(longest, min(padded_length(longest), max(self.max_lengths.values())))
-        ids = torch.full((len(rows), longest), self.tokenizer.pad_token_id, dtype=torch.long)
-        mask = torch.zeros((len(rows), longest), dtype=torch.long)
-        for index, row in enumerate(rows):
-            filled = slice(len(row)) if side == "right" else slice(longest - len(row), longest)
-            ids[index, filled] = torch.tensor(row, dtype=torch.long)
-            mask[index, filled] = 1
+        ids, mask = padded(rows, self.tokenizer.pad_token_id, max(self.max_lengths.values()), side)
         return {"input_ids": ids.to(self.device), "attention_mask": mask.to(self.device)}
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, kind: TextType | None = None) -> Tensor:
@@ -218,25 +210,29 @@ class Encoder(nn.Module):
         """
         if kind is None and self.query_model is not None:
             raise ValueError("an encoder of two towers must know the kind of its texts")
-        model = self.towers.get(kind or "passage", self.model)
+        tower: TextType = kind if kind is not None and kind in self.towers else "passage"
         # a mask that hides nothing takes time; to look at it on a GPU would take more
         mask = None if self.device.type == "cpu" and bool(attention_mask.all()) else attention_mask
         with self.autocast():
-            states = model(input_ids=input_ids, attention_mask=mask).last_hidden_state
+            states = self.towers[tower](input_ids=input_ids, attention_mask=mask).last_hidden_state
         states = states if states.dtype == torch.float64 else states.float()
-        embeddings = pool(states, attention_mask, self.pooling)
+        # Dense modules compute as in sentence-transformers, whatever precision surrounds this
+        with torch.autocast(self.device.type, enabled=False):
+            embeddings = self.dense[tower](pool(states, attention_mask, self.pooling))
         return nn.functional.normalize(embeddings, dim=-1) if self.normalize else embeddings
 
     def save(self, folder: Path) -> None:
         """Write a sentence-transformers folder that gives the same embeddings in sentence-transformers."""
         config = self.as_config()
+        towers, dense = architecture.module_folders({kind: self.dense[kind].configs for kind in self.towers})
         facts = architecture.Architecture(
             self.pooling,
             True,
             self.normalize,
             self.prompts,
-            architecture.tower_folders(list(self.towers)),
+            towers,
             self.named_prompts | model_config.prompt_names(config) | model_config.task_prompts(config.query_prompt),
+            dense=dense,
         )
         side = self._padding_side()
         for kind, tower in self.towers.items():
@@ -245,7 +241,9 @@ class Encoder(nn.Module):
             with quiet():
                 tower.save_pretrained(tower_folder)
             tokenizing.save(self.tokenizer, tower_folder, padding_side=side)
-        architecture.write_architecture(folder, facts, dimension=self.dimension, max_lengths=self.max_lengths)
+            self.dense[kind].save(folder, dense[kind])
+        token_size = self.model.config.hidden_size
+        architecture.write_architecture(folder, facts, token_size=token_size, max_lengths=self.max_lengths)
         config.write(folder)
 
     @property

@@ -14,7 +14,7 @@ from transformers.utils import logging
 
 from sharpen.errors import InputError, SharpenError
 from sharpen.hardware import allocator, cpu_attention
-from sharpen.models import model_check
+from sharpen.models import architecture, model_check
 
 
 def load_transformer(folder: Path, source: str, implementations: Sequence[str]) -> Any:
@@ -57,14 +57,21 @@ def shared_tokenizer(folders: Sequence[Path], source: str) -> Any:
 
 
 def embedding_size(folder: Path, source: str) -> int:
-    """Length of the embeddings of a transformers model, from its configuration alone.
+    """Length of the embeddings of a model, from its configuration alone.
+
+    Args:
+        folder: the local folder of the whole model.
+        source: its address, for messages.
 
     Raises:
         InputError: there is none that can be read.
     """
-    model_check.check_transformer(source, folder)
+    facts = architecture.read_architecture(folder)
+    tower = folder / facts.towers["passage"]
+    model_check.check_transformer(source, tower)
     with readable(source):
-        return AutoConfig.from_pretrained(folder, trust_remote_code=False).hidden_size
+        token_size = AutoConfig.from_pretrained(tower, trust_remote_code=False).hidden_size
+    return facts.dimension("passage", token_size, source)
 
 
 def weight_names(folder: Path, source: str) -> list[str]:

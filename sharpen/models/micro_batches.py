@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 # Widths are multiples of this. Each other shape of a matrix product is compiled anew on a CPU, and its code is never
 # given up: 4,000 passages of MedQuAD in widths of their own took 0.3 GiB more. GPUs too like multiples of 8.
@@ -35,6 +36,26 @@ def suitable_token_budget(device: torch.device, tokens: int) -> int:
 def padded_length(longest: int) -> int:
     """Tokens to which the rows of a micro-batch are padded."""
     return -(-longest // PAD_MULTIPLE) * PAD_MULTIPLE
+
+
+def padded(rows: Sequence[Sequence[int]], pad_id: int, most: int, side: str) -> tuple[Tensor, Tensor]:
+    """Token ids and attention mask (both n x width) of rows, padded on a side.
+
+    Args:
+        rows: token ids of n texts.
+        pad_id: of the padding token.
+        most: tokens that the model's positions allow; the width is no larger, unless a row is.
+        side: ``right`` or ``left``.
+    """
+    longest = max(len(row) for row in rows)
+    width = max(longest, min(padded_length(longest), most))
+    ids = torch.full((len(rows), width), pad_id, dtype=torch.long)
+    mask = torch.zeros((len(rows), width), dtype=torch.long)
+    for index, row in enumerate(rows):
+        filled = slice(len(row)) if side == "right" else slice(width - len(row), width)
+        ids[index, filled] = torch.tensor(row, dtype=torch.long)
+        mask[index, filled] = 1
+    return ids, mask
 
 
 def micro_batches(lengths: Sequence[int], budget: int) -> list[tuple[int, int]]:

@@ -7,6 +7,7 @@ it holds: a configuration of 10^9 layers would otherwise be built layer by layer
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,20 +102,28 @@ def check_sizes(model: str, config: dict[str, Any], tensors: Tensors) -> None:
 
 def read_tensors(model: str, folder: Path) -> Tensors:
     """The sizes of the weights, from the headers of all their files; raises InputError where one is damaged."""
+    shapes = read_shapes(model, folder, weight_files(model, folder))
+    if not shapes:
+        raise InputError(f"{model}: its weights hold no tensor; copy them again")
+    return Tensors(len(shapes), max((size for shape in shapes.values() for size in shape), default=0))
+
+
+def read_shapes(model: str, folder: Path, names: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """Name of each weight -> its shape, from the headers of files (`names`) in a folder of the `model`.
+
+    Raises:
+        InputError: a file is damaged.
+    """
     from safetensors import SafetensorError, safe_open
 
-    count, largest = 0, 0
-    for name in weight_files(model, folder):
+    found = {}
+    for name in names:
         try:
             with safe_open(folder / name, framework="numpy") as file:
-                for key in file.keys():  # noqa: SIM118 - it is no mapping
-                    count += 1
-                    largest = max(largest, *file.get_slice(key).get_shape(), 0)
+                found |= {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118 - no mapping
         except (SafetensorError, OSError, ValueError) as error:
             raise InputError(f"{model}: {name} is damaged or cut off ({_short(error)}); copy it again") from None
-    if not count:
-        raise InputError(f"{model}: its weights hold no tensor; copy them again")
-    return Tensors(count, largest)
+    return found
 
 
 def weight_files(model: str, folder: Path) -> list[str]:

@@ -31,6 +31,8 @@ class PretrainingModel(nn.Module):
     def __init__(self, encoder: Encoder, head: MaskedLMHead, decoder: EnhancedDecoder | None) -> None:
         super().__init__()
         self.encoder, self.head, self.decoder = encoder, head, decoder
+        # they follow the vector that is learned here, and stay as they are
+        encoder.dense.requires_grad_(False)
         self.adds_positions = not has_position_embeddings(encoder)
 
     def forward(self, texts: MaskedTexts) -> tuple[Tensor, Tensor]:

@@ -23,7 +23,7 @@ from sharpen.mining.candidates.files import RankedFile
 from sharpen.mining.corpus import MiningCorpus
 from sharpen.mining.rankings import MinerEmbeddings, approximated, embed, search_facts
 from sharpen.mining.settings import BM25, FILE, MODEL, MiningSettings
-from sharpen.models import architecture, model_hub
+from sharpen.models import model_hub
 from sharpen.progress import progress
 from sharpen.settings import EncoderSettings
 
@@ -107,9 +107,7 @@ def _check_model(address: str, settings: MiningSettings, pool: MiningCorpus) -> 
     """Whether there is a model, and its vectors fit into the index of the settings."""
     from sharpen.models.loading import embedding_size  # and with it transformers
 
-    folder = model_hub.resolve_model(address)
-    tower = architecture.read_architecture(folder).towers["passage"]
-    dimension = embedding_size(folder / tower, address)
+    dimension = embedding_size(model_hub.resolve_model(address), address)
     try:
         chosen_factory(settings.index, settings.exact_up_to, len(pool.passages), dimension)
     except InputError as error:

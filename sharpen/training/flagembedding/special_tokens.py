@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from sharpen.errors import InputError
-from sharpen.models import model_hub
+from sharpen.models import model_check, model_hub
 from sharpen.models.architecture import read_architecture
 from sharpen.models.loading import load_transformer, quiet, shared_tokenizer
 
@@ -27,7 +27,8 @@ def with_special_tokens(model: str, tokens: Sequence[str], seed: int) -> Path:
         InputError: as `resolve_model`, or the transformer is in a subfolder of the model, such as one of two towers.
     """
     folder = model_hub.resolve_model(model)
-    if dict(read_architecture(folder).towers) != {"passage": ""}:
+    facts = read_architecture(folder)
+    if dict(facts.towers) != {"passage": ""}:
         raise InputError(f"--additional_special_tokens: {model} is no plain transformers folder; add them to it first")
     tokenizer = shared_tokenizer([folder], model)
     if set(tokens) <= tokenizer.get_vocab().keys():
@@ -45,4 +46,6 @@ def with_special_tokens(model: str, tokens: Sequence[str], seed: int) -> Path:
         tokenizer.save_pretrained(target)
 
     others = model_hub.files_of(folder, without=("*.safetensors*", "config.json", *model_hub.TOKENIZER_FILES))
+    dense = [f"{module.path}/{model_check.WEIGHTS}" for module in facts.dense.get("passage", ())]
+    others |= {name: folder / name for name in dense}
     return model_hub.derived_model(folder, others, f"{[*tokens]} {seed}", save)

@@ -64,9 +64,11 @@ def _is_hub_id(model: str) -> bool:
 
 def _summary(encoder: Encoder, facts: dict[str, Any]) -> str:
     towers = " by two towers, one for each," if encoder.query_model is not None else ""
+    dense = "".join(f"Dense {one.in_features} x {one.out_features}, " for one in encoder.dense["passage"].configs)
+    length = "length 1" if encoder.normalize else "not normalised"
     return (
         f"Maps queries and passages{towers} to vectors of {encoder.dimension} dimensions ({encoder.pooling} pooling, "
-        f"{'length 1' if encoder.normalize else 'not normalised'}); the inner product ranks passages for a query. "
+        f"{dense}{length}); the inner product ranks passages for a query. "
         f"Trained from {code_span(facts['base_model'])} with Sharpen {escaped(facts['code_version'])}."
     )
 

@@ -34,7 +34,7 @@ def usage(encoder: Encoder) -> str:
     return "\n".join(
         [
             *_code("sentence-transformers", _SENTENCE_TRANSFORMERS + _by_name(names)),
-            *([] if encoder.query_model is not None else _other_libraries(encoder)),
+            *([] if encoder.query_model is not None or encoder.dense["passage"].configs else _other_libraries(encoder)),
             *(prompts or ["No prompt is needed."]),
             lengths,
         ]

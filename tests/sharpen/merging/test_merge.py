@@ -20,7 +20,7 @@ from sharpen.merging.weights import WeightFiles, check_same, write_merged
 from sharpen.models.encoder import Encoder
 from sharpen.settings import EncoderSettings
 from sharpen.store import storage
-from tests.sharpen.models.tiny_models import make_model
+from tests.sharpen.models.tiny_models import add_dense, make_model
 
 pytestmark = pytest.mark.model
 Tune = Callable[..., Path]
@@ -209,3 +209,23 @@ def test_settings_that_contradict_each_other() -> None:
         with pytest.raises(InputError, match=fault):
             MergingSettings.checked(given)
     assert MergingSettings.checked({"search_weights": "0.5"}).search_weights == (0.0, 0.5, 1.0)
+
+
+def test_dense_modules_are_merged_too(tmp_path: Path, tuned_from: Tune) -> None:
+    plain = make_model(tmp_path / "plain", "bert")
+    base = add_dense(plain, {"in_features": 32, "out_features": 24}, {"in_features": 24, "out_features": 8})
+    tuned = tuned_from(base, 5)
+    facts = run([tuned], tmp_path / "merged", base, weights=[0.25])
+    for module in ("2_Dense", "3_Dense"):
+        found = weights(tmp_path / "merged" / module)
+        expected = lm_cocktail([base / module, tuned / module], [0.75, 0.25])
+        assert found.keys() == expected.keys() == {"linear.weight", "linear.bias"}
+        for name, value in expected.items():
+            np.testing.assert_allclose(found[name].numpy(), value, rtol=1e-5, atol=1e-7)
+    assert [len(model["weights_sha256"]) for model in facts["models"]] == [3, 3]
+    merged = Encoder.load(str(tmp_path / "merged"), EncoderSettings.checked({}))
+    assert merged.dimension == 8
+    config = tuned / "3_Dense" / "config.json"
+    config.write_text(config.read_text().replace("Tanh", "GELU"))
+    with pytest.raises(InputError, match="their Dense modules differ"):
+        run([tuned], tmp_path / "no", base, weights=[0.25])

@@ -133,6 +133,33 @@ def router(**values: Any) -> Change:
     return both(written("modules.json", json.dumps(ROUTER)), edited("router_config.json", **(plain | values)))
 
 
+def dense(after: Change | None = None, **values: Any) -> Change:
+    """A Dense module from 32 to 8 dimensions at the end, with these values in its configuration; then a change."""
+
+    def change(folder: Path) -> None:
+        found = json.loads((folder / "modules.json").read_text())
+        found[2:2] = [{"idx": 2, "name": "2", "path": "2_Dense", "type": "sentence_transformers.models.Dense"}]
+        (folder / "modules.json").write_text(json.dumps(found))
+        config = {"in_features": 32, "out_features": 8, "bias": True, "activation_function": "torch.nn.Tanh"}
+        edited("2_Dense/config.json", **(config | values))(folder)
+        tensors = {"linear.weight": torch.zeros(8, 32), "linear.bias": torch.zeros(8)}
+        save_file(tensors, folder / "2_Dense" / "model.safetensors")
+        if after is not None:
+            after(folder)
+
+    return change
+
+
+def modules(*numbers: int) -> Change:
+    """The modules of these numbers alone, in this order."""
+
+    def change(folder: Path) -> None:
+        found = json.loads((folder / "modules.json").read_text())
+        (folder / "modules.json").write_text(json.dumps([found[number] for number in numbers]))
+
+    return change
+
+
 HOSTILE: dict[str, tuple[Change, str]] = {
     # no tokenizer
     "no tokenizer files": (removed(*VOCABULARY, "tokenizer_config.json", "special_tokens_map.json"), "no tokenizer"),
@@ -287,6 +314,52 @@ HOSTILE: dict[str, tuple[Change, str]] = {
     "router to missing towers": (
         router(structure={"query": ["a"], "document": ["a"]}),
         "config.json is missing",
+    ),
+    # Dense modules
+    "Dense without a configuration": (dense(removed("2_Dense/config.json")), "config.json: is missing"),
+    "Dense without weights": (dense(removed("2_Dense/model.safetensors")), "model.safetensors: is missing"),
+    "Dense with a pickle": (
+        dense(both(removed("2_Dense/model.safetensors"), pickled("2_Dense/pytorch_model.bin"))),
+        "only pytorch_model.bin is there, a pickle, which is not read; load the model in sentence-transformers",
+    ),
+    "Dense cut off": (dense(cut("2_Dense/model.safetensors", -4)), "damaged or cut off"),
+    "Dense of code": (dense(activation_function="os.system"), "activation_function is os.system; those"),
+    "Dense of other code of torch": (dense(activation_function="torch.nn.Linear"), "activation_function is torch.nn"),
+    "Dense without a name": (dense(activation_function=None), "activation_function is None"),
+    "Dense of other sizes": (dense(out_features=9), "linear.weight is 8 x 32, but 9 x 32 by config.json"),
+    "Dense of 10^12": (dense(out_features=10**12), "linear.weight is 8 x 32, but 1000000000000 x 32"),
+    "Dense of no size": (dense(in_features=0), "in_features must be a whole number above 0"),
+    "Dense without a size": (dense(in_features=...), "in_features must be a whole number above 0, not None"),
+    "Dense for another model": (
+        dense(
+            lambda folder: save_file(
+                {"linear.weight": torch.zeros(8, 64), "linear.bias": torch.zeros(8)},
+                folder / "2_Dense" / "model.safetensors",
+            ),
+            in_features=64,
+        ),
+        "takes vectors of 64 dimensions, but its transformer gives 32",
+    ),
+    "Dense with a bias too many": (dense(bias=False), "has linear.bias, which"),
+    "Dense with half a residual": (dense(use_residual=True), "lacks residual.weight"),
+    "Dense with an odd bias": (dense(bias="yes"), "bias must be true or false"),
+    "Dense of tokens": (dense(module_input_name="token_embeddings"), "module_input_name is token_embeddings"),
+    "Dense into another vector": (dense(module_output_name="other"), "module_output_name is other"),
+    "Dense with more": (dense(scale=2), "scale is not known here"),
+    "Dense after Normalize": (
+        dense(modules(0, 1, 3, 2)),
+        "they must follow each other as",
+    ),
+    "Dense twice, which do not fit": (
+        dense(modules(0, 1, 2, 2, 3)),
+        "in_features is 32, but 2_Dense before it gives 8",
+    ),
+    "Dense after a router": (
+        both(
+            router(),
+            written("modules.json", json.dumps([*ROUTER, {"path": "2_Dense", "type": "x.Dense"}])),
+        ),
+        "put one into each route",
     ),
     # our own file
     "our settings are a list": (written("config_sharpen.json", "[]"), "must hold a JSON object"),

@@ -158,8 +158,8 @@ def test_pooling_is_read_in_old_and_new_spelling(tmp_path: Path, config: dict[st
 
 
 def test_a_module_that_would_be_left_out_is_told(tmp_path: Path) -> None:
-    write_pooling(tmp_path, {"pooling_mode_mean_tokens": True}, "Dense")
-    with pytest.raises(InputError, match="has the module Dense"):
+    write_pooling(tmp_path, {"pooling_mode_mean_tokens": True}, "LayerNorm")
+    with pytest.raises(InputError, match="has the module LayerNorm"):
         read_architecture(tmp_path)
 
 

@@ -103,6 +103,28 @@ def make_model(
     return folder
 
 
+def add_dense(folder: Path, *modules: dict[str, Any], pooling: Any = "mean", normalize: bool = True) -> Path:
+    """Let a plain folder become one of sentence-transformers with Dense modules; that library writes it.
+
+    Args:
+        folder: of the transformer; the new one is ``dense`` in it.
+        modules: what each is made with; None for an activation is none.
+        pooling, normalize: what is before and after them.
+    """
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.modules import Dense, Transformer
+    from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(8)
+        dense = [Dense(**module) for module in modules]
+    parts = [Transformer(str(folder)), Pooling(COMMON["hidden_size"], pooling_mode=pooling), *dense]
+    SentenceTransformer(modules=[*parts, *([Normalize()] if normalize else [])], device="cpu").save(
+        str(folder / "dense"), create_model_card=False
+    )
+    return folder / "dense"
+
+
 def save_as_qwen2(folder: Path) -> None:
     """Replace the tokenizer of a folder by one of transformers' own class for Qwen2."""
     import json

@@ -20,6 +20,7 @@ from sharpen.pretraining.pretrain import pretrain
 from sharpen.pretraining.settings import PretrainingSettings
 from sharpen.settings import EncoderSettings
 from sharpen.store import storage
+from tests.sharpen.models.tiny_models import add_dense, make_model
 
 pytestmark = pytest.mark.model
 ENCODER = EncoderSettings.checked({"precision": "fp32", "query_max_len": 16, "passage_max_len": 24})
@@ -35,6 +36,14 @@ def run(corpus: Path, model: Path, output: Path, **given: Any) -> dict[str, Any]
 def trained(corpus: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     output = tmp_path_factory.mktemp("trained") / "model"
     return output, run(corpus, tiny_model, output, max_steps=12)
+
+
+def test_dense_modules_stay_as_they_are(corpus: Path, tmp_path: Path) -> None:
+    base = add_dense(make_model(tmp_path / "base", "bert"), {"in_features": 32, "out_features": 8}, pooling="cls")
+    run(corpus, base, tmp_path / "out", max_steps=2, weight_decay=0.5)
+    weights = [load_file(folder / "2_Dense" / "model.safetensors") for folder in (base, tmp_path / "out")]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0].keys() | weights[1].keys())
+    assert Encoder.load(str(tmp_path / "out"), ENCODER).dimension == 8
 
 
 def test_what_comes_out(trained: tuple[Path, dict[str, Any]], tiny_model: Path) -> None:

@@ -16,6 +16,8 @@ import torch.multiprocessing
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sharpen.distributed import ProcessGroup
+from sharpen.models.architecture import DenseConfig
+from sharpen.models.dense import Dense, DenseLayers
 from sharpen.models.encoder import Encoder
 from sharpen.settings import EncoderSettings
 from sharpen.training.data.collator import shard_batch
@@ -95,6 +97,11 @@ VARIANTS: dict[str, tuple[dict[str, Any], int]] = {
         0,
     ),
 }
+# with Dense modules after the pooling
+DENSE: dict[str, tuple[dict[str, Any], int]] = {
+    "Dense": ({"gradient_cache": "on", "micro_batch_tokens": 40}, 0),
+    "Dense, adapters, two towers, Matryoshka": ({**ADAPTERS, "share_encoder": False, "matryoshka_dims": [8]}, 0),
+}
 # of the mixed data: what is learned in the step, and settings
 MIXED: dict[str, tuple[str, dict[str, Any]]] = {
     "mixed, search": ("search", {}),
@@ -114,7 +121,7 @@ def settings_of(name: str) -> tuple[TrainingSettings, int]:
     if name in MIXED:
         values, step = MIXED[name][1], 0
     else:
-        values, step = ({**LOCAL}, 0) if name == "process's own" else VARIANTS[name]
+        values, step = ({**LOCAL}, 0) if name == "process's own" else (VARIANTS | DENSE)[name]
     base = {"train_batch_size": 8, "train_group_size": 4, "temperature": 0.05, "dropout": 0.0}
     return TrainingSettings.checked({**base, **values}), step
 
@@ -131,6 +138,20 @@ def prepared(model: str, settings: TrainingSettings, encoding: EncoderSettings =
             if "lora_B" in name or (name.startswith("query_model") and weights.requires_grad):
                 weights.add_(torch.randn(weights.shape, generator=draw), alpha=0.02)
     return encoder.train()
+
+
+def prepared_for(model: str, name: str) -> Encoder:
+    """`prepared` for a variant; where it has Dense modules, two that end with 12 dimensions."""
+    settings, _ = settings_of(name)
+    encoder = prepared(model, settings)
+    if name in DENSE:
+        configs = [DenseConfig("", encoder.dimension, 20), DenseConfig("", 20, 12, False, "GELU", True)]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(9)
+            for kind in encoder.towers:
+                encoder.dense[kind] = DenseLayers(*map(Dense, configs))
+        encoder.dimension = 12
+    return encoder
 
 
 def random_guide(examples: Examples) -> GuideEmbeddings:
@@ -150,7 +171,7 @@ def mixed_step(name: str, settings: TrainingSettings) -> tuple[Examples, Batch]:
 def one(model: str, name: str, exchange: ProcessGroup) -> dict[str, Any]:
     """Loss, negatives and gradient of one step."""
     settings, step = settings_of(name)
-    encoder = prepared(model, settings)
+    encoder = prepared_for(model, name)
     if name in MIXED:
         examples, batch = mixed_step(name, settings)
     else:
@@ -203,7 +224,7 @@ def worker(rank: int, size: int, model: str, folder: str) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet-{size}", rank=rank, world_size=size)
     exchange = ProcessGroup()
     found = {}
-    for name in [*VARIANTS, *MIXED, "process's own"]:
+    for name in [*VARIANTS, *DENSE, *MIXED, "process's own"]:
         for key, value in one(model, name, exchange).items():
             found[f"{name}/{key}"] = value
     found["collectives"] = np.array(collectives_of_a_step(model, exchange))

@@ -19,7 +19,7 @@ from sharpen.training.data.tokens import Tokens
 from sharpen.training.gradient.gradient_cache import encode
 from sharpen.training.model.encoder_setup import set_up
 from sharpen.training.objective import memory_of, objective_of
-from tests.sharpen.training.gradients import MIXED, SOURCES, VARIANTS, one, prepared, settings_of
+from tests.sharpen.training.gradients import DENSE, MIXED, SOURCES, VARIANTS, one, prepared_for, settings_of
 from tests.sharpen.training.slow import slow_loss
 from tests.sharpen.training.small_data import ENCODER, parts, small_data
 
@@ -45,7 +45,7 @@ def assert_same_gradient(found: np.ndarray, expected: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("name", [*VARIANTS, *MIXED])
+@pytest.mark.parametrize("name", [*VARIANTS, *DENSE, *MIXED])
 def test_gradient_equals_one_process(results: dict, cased_model: Path, name: str, size: int) -> None:
     alone = one(str(cased_model), name, ProcessGroup())
     for rank in range(size):
@@ -61,13 +61,13 @@ def test_gradient_equals_one_process(results: dict, cased_model: Path, name: str
     [
         *("plain", "cached", "kl_div", "m3_kd_loss", "matryoshka", "in-batch off", "symmetric", "a source apart"),
         *("a source apart, cached", "a source apart, m3_kd_loss", "sources by temperature"),
-        *("two towers", "two towers, cached", "adapters", "adapters, checkpointed, two towers"),
+        *("two towers", "two towers, cached", "adapters", "adapters, checkpointed, two towers", *DENSE),
     ],
 )
 def test_one_process_equals_the_definition(cased_model: Path, name: str) -> None:
     """Texts through the encoder one by one, the slow loss, and autograd through all of it."""
     settings, step = settings_of(name)
-    encoder = prepared(str(cased_model), settings)
+    encoder = prepared_for(str(cased_model), name)
     examples, batches = parts(settings, sources=SOURCES)
     batch = batches.batch(step)
     vectors = {}

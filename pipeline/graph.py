@@ -10,7 +10,8 @@ pods of its own, which takes longer than most steps work; so what belongs togeth
 
 With `pretraining.enabled` a step before mining trains the model on the corpus; mining and fine-tuning start from what
 comes out. With `teachers.enabled` a step after mining scores positives and negatives, and fine-tuning learns from that.
-With `merging.enabled` the last round's model is merged with the base model, and what comes out is evaluated.
+With `merging.enabled` the last round's model is merged with the base model, and what comes out is evaluated. As a trial
+of a search the pipeline ends after fine-tuning.
 
 A run that would train with what the last finished run had is skipped by `plan`; where only the sources are others,
 data_prep counts the new examples and decides.
@@ -64,6 +65,7 @@ def make_pipeline(
     generation: bool = False,
     merging: bool = False,
     teachers: bool = False,
+    trial: bool = False,
 ) -> GraphComponent:
     """The pipeline with so many rounds of mining and fine-tuning.
 
@@ -75,6 +77,7 @@ def make_pipeline(
         generation: whether queries are written for documents before data preparation.
         merging: whether the tuned model is merged with the base model before it is evaluated.
         teachers: whether positives and negatives are scored by teachers before fine-tuning.
+        trial: whether it ends after fine-tuning, as a trial of a search: nothing looks at test, nothing is promoted.
     """
     form = signature(cluster or Settings())
     optional = {"pretraining": pretraining, "generation": generation, "merging": merging, "teachers": teachers}
@@ -84,7 +87,7 @@ def make_pipeline(
         inputs = dict(zip(form.parameters, values, strict=True))
         ended = {name: inputs[name] for name in ("model_name", "store", "overrides")}
         with dsl.ExitHandler(finish(compiled=compiled, **ended), name="run"):
-            _steps(plan(compiled=compiled, **inputs).outputs, rounds, optional)
+            _steps(plan(compiled=compiled, **inputs).outputs, rounds, optional, trial=trial)
         cache_all()
         if cluster:
             configure_pods(cluster)
@@ -94,7 +97,7 @@ def make_pipeline(
     return add_choices(dsl.pipeline(name=PIPELINE_NAME)(graph))
 
 
-def _steps(planned: Channels, rounds: int, optional: Mapping[str, bool]) -> None:
+def _steps(planned: Channels, rounds: int, optional: Mapping[str, bool], *, trial: bool) -> None:
     train_data = planned["train_data"]
     if optional["generation"]:
         given = {name: planned[name] for name in ("eval_data", "base_model", "encoder")}
@@ -110,7 +113,7 @@ def _steps(planned: Channels, rounds: int, optional: Mapping[str, bool]) -> None
     # kfp.local 2.17 finds an output that a condition looks at only under the name Output. No if with an else: Kubeflow
     # would put the two a level deeper, and each level starts a pod of its own.
     with dsl.If(prepared.outputs["Output"] == "train", name="train"):
-        _train(planned, prepared.outputs, rounds, optional)
+        _train(planned, prepared.outputs, rounds, optional, trial=trial)
 
 
 def _inputs_of(step: str, planned: Channels) -> Channels:
@@ -118,18 +121,34 @@ def _inputs_of(step: str, planned: Channels) -> Channels:
     return {"settings": planned[step], "fingerprint": planned[f"{step}_fingerprint"]}
 
 
-def _train(planned: Channels, prepared: Channels, rounds: int, optional: Mapping[str, bool]) -> None:
+def _train(planned: Channels, prepared: Channels, rounds: int, optional: Mapping[str, bool], *, trial: bool) -> None:
     shared = {"data": prepared["data"], "encoder": planned["encoder"]}
     measured = {"split": "test", **_inputs_of("evaluation", planned), **shared}
-    before = evaluation_before(base_model=planned["base_model"], champion_model=planned["champion"], **measured)
-    before.set_display_name("evaluation before")
+    models = {"base_model": planned["base_model"], "champion_model": planned["champion"]}
+    before = None if trial else evaluation_before(**models, **measured).set_display_name("evaluation before")
     start = planned["start_model"]
     if optional["pretraining"]:
         known = {"prepared_data": prepared["prepared_data"], **_inputs_of("pretraining", planned), **shared}
         start = pretraining_step(base_model=start, job=planned["job"], **known).outputs["Output"]
     negatives, tuned = _rounds(rounds, start, planned, prepared, shared, teaches=optional["teachers"])
+    if before:
+        _judge(planned, prepared, measured, before, negatives, tuned, merges=optional["merging"])
+
+
+def _judge(
+    planned: Channels,
+    prepared: Channels,
+    measured: Channels,
+    before: PipelineTask,
+    negatives: PipelineTask,
+    tuned: PipelineTask,
+    *,
+    merges: bool,
+) -> None:
+    """Merge the tuned model where that is wanted, compare it with base model and champion, promote and index it."""
+    shared = {name: measured[name] for name in ("data", "encoder")}
     model, card = tuned.outputs["Output"], tuned.outputs["tuned_model"]
-    if optional["merging"]:
+    if merges:
         known = {"prepared_data": prepared["prepared_data"], **_inputs_of("merging", planned), **shared}
         models = {"model": model, "tuned_model": card, "base_model": planned["base_model"]}
         merged = merging_step(evaluation=planned["evaluation"], **models, **known)

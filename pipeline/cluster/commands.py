@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import Annotated
 
 import typer
@@ -64,7 +63,7 @@ def submit(
     if wait:
         _wait(backend, identity)
     else:
-        show.line(f"next:     sharpen status {identity}{_same_backend(backend)}", "")
+        show.line(f"next:     sharpen status {identity}{backend.options}", "")
 
 
 @with_backend
@@ -139,7 +138,7 @@ def retry(
     runs.retry(api, found)
     show.line(f"{found.get('display_name')}: goes on", "RUNNING")
     if not wait:
-        show.line(f"next:     sharpen status {identity}{_same_backend(backend)}", "")
+        show.line(f"next:     sharpen status {identity}{backend.options}", "")
         return
     waiting.until_it_goes_on(api, identity)
     _wait(backend, identity)
@@ -152,24 +151,10 @@ def _wait(backend: Backend, identity: str) -> None:
         waiting.wait(backend.open(), identity, show.line, retry=_retry(backend, identity))
     except KeyboardInterrupt:
         show.line("\nno longer waiting; the run goes on", "")
-        show.line(f"  cancel it: sharpen cancel {identity}{_same_backend(backend)}", "")
-        show.line(f"  wait on:   sharpen status {identity} --wait{_same_backend(backend)}", "")
+        show.line(f"  cancel it: sharpen cancel {identity}{backend.options}", "")
+        show.line(f"  wait on:   sharpen status {identity} --wait{backend.options}", "")
         raise typer.Exit(130) from None
 
 
 def _retry(backend: Backend, identity: str) -> str:
-    return f"sharpen retry {identity}{_same_backend(backend)}"
-
-
-def _same_backend(backend: Backend) -> str:
-    """The connection's options for another command, but for what the environment says anyway."""
-    import os
-
-    from pipeline.cluster.api.settings import OPTIONS, ConnectionSettings, variable
-
-    told = ""
-    for name in OPTIONS:
-        value = getattr(backend.settings, name)
-        if value and os.environ.get(variable(ConnectionSettings.model_fields[name])) != value:
-            told += f" --{name.replace('_', '-')} {shlex.quote(value)}"
-    return told
+    return f"sharpen retry {identity}{backend.options}"

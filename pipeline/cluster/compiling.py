@@ -20,6 +20,7 @@ def compile_pipeline(
     launcher_image: str = "",
     kubernetes: bool = False,
     approval: bool = False,
+    trial: bool = False,
 ) -> None:
     """Write the pipeline's YAML.
 
@@ -31,6 +32,7 @@ def compile_pipeline(
         kubernetes: write `Pipeline` and `PipelineVersion` objects (pipelines.kubeflow.org/v2beta1). The version is
             named by its content, so that after any change another one is applied beside it.
         approval: write the pipeline that approves or rejects a version instead.
+        trial: leave out what follows fine-tuning, for a trial of a search.
 
     Raises:
         InputError: an image has no fixed tag, or the file cannot be written.
@@ -47,7 +49,7 @@ def compile_pipeline(
     if approval:
         sharpen = approval_pipeline.make_approval_pipeline(settings)
     else:
-        sharpen = make_pipeline(settings.mining.rounds, settings, **settings.optional_steps())
+        sharpen = make_pipeline(settings.mining.rounds, settings, **settings.optional_steps(), trial=trial)
     put_images(sharpen, images, jobs_elsewhere=settings.job.backend != "local")
     if output.suffix not in (".yaml", ".yml"):
         raise InputError(f"--output {output}: the name must end with .yaml")

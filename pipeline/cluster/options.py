@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
+import shlex
 import typing
 from collections.abc import Callable
 from pathlib import Path
@@ -57,6 +59,16 @@ class Backend:
 
             self.opened = connect(self.settings)
         return self.opened
+
+    @property
+    def options(self) -> str:
+        """The connection's options for another command, a space before them, but for what the environment says."""
+        given = ""
+        for name in OPTIONS:
+            value = getattr(self.settings, name)
+            if value and os.environ.get(variable(ConnectionSettings.model_fields[name])) != value:
+                given += f" --{name.replace('_', '-')} {shlex.quote(value)}"
+        return given
 
 
 def with_backend(command: Callable[..., None]) -> Callable[..., None]:

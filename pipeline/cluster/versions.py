@@ -46,6 +46,7 @@ def version_of(
     launcher_image: str,
     pipeline_name: str,
     form: Settings | None = None,
+    trial: bool = False,
 ) -> Version:
     """The version for these settings and images; uploaded unless the server has it.
 
@@ -59,6 +60,7 @@ def version_of(
         launcher_image: image of the steps that compute nothing; empty: `image`.
         pipeline_name: name of the pipeline on the server.
         form: settings that the run form shows until somebody changes them; None: Sharpen's defaults.
+        trial: whether it ends after fine-tuning.
 
     Raises:
         InputError: an image without a fixed tag; or the server refuses.
@@ -67,7 +69,7 @@ def version_of(
     with tempfile.TemporaryDirectory(prefix="sharpen-") as folder:
         package = Path(folder) / "pipeline.yaml"
         compiled = compile_time_settings(settings, form or Settings.checked({}))
-        compile_pipeline(compiled, package, image=image, launcher_image=launcher_image)
+        compile_pipeline(compiled, package, image=image, launcher_image=launcher_image, trial=trial)
         name = version_name(pipeline_name, package)
         fields = {"name": pipeline_name, "description": description()}
         pipeline = named.find_or_create(api, "pipeline", pipeline_name, fields)

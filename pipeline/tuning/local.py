@@ -3,36 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import logging
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import yaml
 
 from pipeline.local.run import WORK, opened_store
 from pipeline.local.summary import program
-from pipeline.parameters import Settings, assign
+from pipeline.parameters import Settings
+from pipeline.tuning.outcome import BEST, show, show_space, shown, write_best
+from pipeline.tuning.searched import check_searchable, groups_of, space_of
 from sharpen.data.source_settings import parse_sources
-from sharpen.errors import InputError
 from sharpen.jobs.local_backend import process_count
-from sharpen.mining.settings import StepSettings as MiningSettings
-from sharpen.reports.formatting import number
-from sharpen.store import local_store, storage
-from sharpen.terminal import plain_console
-from sharpen.tuning.report.sentences import ONCE_ON_TEST, Outcome, counted, how_sure, verdict
+from sharpen.store import storage
 from sharpen.tuning.settings import TuningSettings
-from sharpen.tuning.space.groups import Groups
-from sharpen.tuning.space.search_space import Space, default_space, kind_of_model, read_space
-
-if TYPE_CHECKING:
-    from sharpen.tuning.tune import Found
-
-logger = logging.getLogger(__name__)
-
-BEST = "best.yaml"
 
 
 def search(
@@ -56,7 +39,7 @@ def search(
     groups = groups_of(settings)
     space = space_of(settings, groups, space_file, assignments)
     folder = (folder or WORK / "tune" / settings.model_name).absolute()
-    logger.info("searched: " + "; ".join(f"{one.name} {one.described()}" for one in space))
+    show_space(space)
     with opened_store(settings.store, write=False) as root:
         data, model = prepare_data(settings, root, folder)
         command = f"{program()} run --config {shlex.quote(str(shown(folder / BEST)))}"
@@ -64,40 +47,6 @@ def search(
         found = tune(data, model, folder, groups, space, tuning, processes=processes, next_command=command)
     write_best(settings, found, folder / BEST, tuning)
     show(found, command)
-
-
-def check_searchable(settings: Settings) -> None:
-    """Raise InputError for steps that a trial does not have."""
-    instead = {
-        "generation": "write the queries once with `sharpen run`, and give them as train_data",
-        "pretraining": "pre-train once with `sharpen run`, and give the model as base_model",
-        "merging": "search without it, then merge the model of the best settings",
-        "teachers": "score once with `python -m components.teachers`, and train on what it wrote",
-    }
-    faults = [
-        f"{name}.enabled: a trial has no such step; {instead.get(name, 'search without it')}"
-        for name, enabled in settings.optional_steps().items()
-        if enabled
-    ]
-    if settings.mining.rounds > 1:
-        faults.append("mining.rounds: a trial mines and trains one round; search with 1, then run with more")
-    if faults:
-        raise InputError(faults)
-
-
-def groups_of(settings: Settings) -> Groups:
-    """What a search can change of the settings of a run."""
-    mining = settings.mining.model_dump(exclude_unset=True, exclude={"rounds"})
-    return Groups(settings.training, MiningSettings.checked(mining), settings.encoder)
-
-
-def space_of(settings: Settings, groups: Groups, file: Path | None, assignments: Sequence[str]) -> Space:
-    """What is searched: as the user says, else by the kind of model."""
-    if file is not None or assignments:
-        return read_space(file, assignments, groups)
-    from sharpen.models.model_hub import resolve_model
-
-    return default_space(kind_of_model(resolve_model(settings.base_model), groups), groups)
 
 
 def prepare_data(settings: Settings, root: str, folder: Path) -> tuple[str, str]:
@@ -135,37 +84,3 @@ def prepare_data(settings: Settings, root: str, folder: Path) -> tuple[str, str]
         tokenizer = find_tokenizer(checked.tokenizer) if checked.tokenizer else None
         prepare(*sources, address, checked, planned.plan, tokenizer)
     return address, model
-
-
-def write_best(settings: Settings, found: Found, path: Path, tuning: TuningSettings) -> None:
-    """Write the settings of the run with the best values, for ``sharpen run --config``."""
-    values = settings.model_dump(mode="json", exclude_unset=True)
-    for name, value in found.changed.items():
-        assign(values, name, value)
-    # the score is that of the best of so many evaluations, as is the model of a run with it
-    assign(values, "training.eval_steps", 1 / tuning.evaluations)
-    Settings.checked(json.loads(json.dumps(values)))
-    note = f"# Best of {len(found.trials)} trials: nDCG@10 on dev {number(found.best.score, 4)}.\n"
-    text = note + yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
-    local_store.replace(path, text.encode(), private=True)
-
-
-def show(found: Found, command: str) -> None:
-    """Print what was found, how sure it is, and what to type next."""
-    console = plain_console()
-    outcome = Outcome(found.trials, found.repeats, found.comparison, found.dev_queries)
-    _, heading, sentence = verdict(outcome)
-    console.print(f"\n{counted(found.trials)}")
-    console.print(f"{heading} {sentence}", style="bold", soft_wrap=True)
-    for name, value in found.best.values.items():
-        changed = "" if name in found.changed else " (as at the start)"
-        console.print(f"  {name}: {value}{changed}", soft_wrap=True)
-    for line in how_sure(outcome):
-        console.print(line, soft_wrap=True)
-    console.print(f"\nreport  {shown(found.page)}\n{ONCE_ON_TEST}\nnext    {command}", soft_wrap=True)
-
-
-def shown(path: Path) -> Path:
-    """The path from here where it is below, else the whole."""
-    here = Path.cwd()
-    return path.relative_to(here) if path.is_relative_to(here) else path

@@ -146,6 +146,12 @@ class TrainingSettings(CostSettings, MixingSettings, LoopSettings):
         description="Steps between two dev evaluations (nDCG@10) and checkpoints; the best model, the base included, "
         "is kept. Below 1: share of steps; 0: none.",
     )
+    dev_scores_address: str = Field(
+        "",
+        max_length=1024,
+        description="Address of a JSON file to which each dev evaluation is written as soon as it is known, for who "
+        "looks on from elsewhere. Empty: none.",
+    )
     average_checkpoints: int = Field(
         0,
         ge=0,
@@ -173,6 +179,8 @@ class TrainingSettings(CostSettings, MixingSettings, LoopSettings):
     def _agree(self) -> Self:
         if self.early_stopping_patience and not self.eval_steps:
             raise ValueError("early_stopping_patience needs eval_steps: set how often dev is evaluated")
+        if self.dev_scores_address and not self.eval_steps:
+            raise ValueError("dev_scores_address needs eval_steps: set how often dev is evaluated")
         if self.average_checkpoints and self.eval_steps:
             raise ValueError("average_checkpoints needs eval_steps 0, by which the best checkpoint is taken alone")
         if self.average_checkpoints > (self.save_total_limit if self.save_steps else 0):

@@ -25,7 +25,7 @@ from sharpen.training.checkpoints.run_checkpoints import check_address, checkpoi
 from sharpen.training.data.sampler import BatchSampler
 from sharpen.training.dev_score import METRIC
 from sharpen.training.facts import announce, facts_after, facts_before, trained
-from sharpen.training.inputs import read_inputs
+from sharpen.training.inputs import Inputs, read_inputs
 from sharpen.training.model import export, lora, query_prompts
 from sharpen.training.model.encoder_setup import finish, set_up
 from sharpen.training.model_card.cost import CostSettings
@@ -34,6 +34,7 @@ from sharpen.training.optimization.arguments import argument_faults, training_ar
 from sharpen.training.processes import process_group
 from sharpen.training.settings import TrainingSettings
 from sharpen.training.watching import trackers
+from sharpen.training.watching.dev_scores import dev_score_file
 from sharpen.training.watching.dev_watch import DevWatch
 
 logger = logging.getLogger(__name__)
@@ -85,6 +86,7 @@ def train(
         announce(inputs, batches, settings, exchange, logs)
         set_up(inputs.encoder, settings)
         facts |= trained(inputs.encoder, settings)
+        watch = watch or writer_of_dev_scores(settings, output, inputs)
         started = time.monotonic()
         loop, objective = run(inputs, batches, settings, run_checkpoints, logs, exchange, loss, watch)
         facts |= facts_after(loop, objective, time.monotonic() - started)
@@ -94,11 +96,18 @@ def train(
         if exchange.rank == 0:
             if watch is None or not watch.stopped:
                 write(output, inputs.encoder, facts)
-            if logs is not None:
-                trackers.keep_files(run_checkpoints.folder, logs)
+            trackers.keep_files(run_checkpoints.folder, logs)
             run_checkpoints.remove()
         exchange.wait()
     return facts
+
+
+def writer_of_dev_scores(settings: TrainingSettings, output: str, inputs: Inputs) -> DevWatch | None:
+    """What writes the dev scores where the settings say; None: nowhere. Arguments as in `train`."""
+    if not settings.dev_scores_address or inputs.dev is None:
+        return None
+    file = dev_score_file(settings.dev_scores_address, output, inputs.data_fingerprint, len(inputs.dev))
+    return DevWatch(file.report)
 
 
 def with_temperature_rule(settings: TrainingSettings, encoder: EncoderSettings) -> TrainingSettings:
@@ -132,6 +141,8 @@ def check_addresses(output: str, settings: TrainingSettings, exchange: ProcessGr
     if exchange.rank == 0:
         storage.check_access(output, write=True)
         check_address(settings)
+        if storage.is_remote(settings.dev_scores_address):
+            storage.check_access(settings.dev_scores_address, write=True)
 
 
 def checkpoints_of(facts: dict[str, Any], settings: TrainingSettings, output: str) -> Checkpoints:

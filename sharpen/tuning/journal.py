@@ -24,18 +24,22 @@ class TrialReporter:
         folder: of the study.
         trial: number of the trial in it.
         settings: of the search.
+
+    Attributes:
+        reported: how many scores of the trial the study knows.
     """
 
     def __init__(self, folder: Path, trial: int, settings: TuningSettings) -> None:
         optuna = import_optuna()
         study = optuna.load_study(storage=open_storage(optuna, folder), study_name=NAME, pruner=make_pruner(settings))
         self._trial = optuna.trial.Trial(study, study.get_trials(deepcopy=False)[trial]._trial_id)
-        self._reported = 0
+        # of a trial that runs elsewhere, an earlier process may have reported some
+        self.reported = len(self._trial.storage.get_trial(self._trial._trial_id).intermediate_values)
 
     def report(self, score: float) -> bool:
         """Report the score of the next evaluation; true: the trial should end."""
-        self._reported += 1
-        self._trial.report(score, self._reported)
+        self.reported += 1
+        self._trial.report(score, self.reported)
         return self._trial.should_prune()
 
 

@@ -46,11 +46,13 @@ class Trial:
         number: of the proposal, from 0: the settings that the search began with.
         values: full name of each searched setting -> its value.
         result: what came of it.
+        run: what names it where it ran, such as the id of a run; empty on this machine.
     """
 
     number: int
     values: dict[str, Any]
     result: Result
+    run: str = ""
 
     @property
     def score(self) -> float:

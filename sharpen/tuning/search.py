@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator, Sequence
 from statistics import fmean
 from typing import Any, Protocol
 
@@ -24,33 +25,43 @@ class Trials(Protocol):
     """Where trials run.
 
     Attributes:
-        slots: trials at a time.
         seed: of the trainings.
     """
 
-    slots: int
     seed: int
 
+    @property
+    def slots(self) -> int:
+        """Trials at a time, as of now."""
+        ...
+
     def goes_on(self, proposal: Proposal) -> bool:
-        """Whether a proposal of an earlier process still runs."""
+        """Whether a proposal of an earlier process still runs, or has ended since; `wait` gives its result then."""
         ...
 
-    def start(self, proposal: Proposal, ends_at: float | None) -> str:
-        """Begin a trial; returns what names it there. It ends early after a time (seconds since the epoch)."""
+    def start(self, proposal: Proposal) -> str:
+        """Begin a trial; returns what names it there, empty on this machine."""
         ...
 
-    def wait(self) -> tuple[Proposal, Result]:
-        """The next trial that ends."""
-        ...
-
-    def repeat(self, trial: Trial, seed: int, ends_at: float | None) -> Repeat:
-        """Train a trial's settings with another seed; it ends early after a time, as `start` takes it.
+    def wait(self, ends_at: float | None) -> tuple[Proposal, Result] | None:
+        """The next trial that ends; None where none has, and others may begin.
 
         Args:
-            trial: whose settings.
-            seed: of the training.
-            ends_at: seconds since the epoch; None: never.
+            ends_at: after this time (seconds since the epoch) trials end early; None: never.
         """
+        ...
+
+    def repeat(self, wanted: Sequence[tuple[Trial, int]], ends_at: float | None) -> Iterator[Repeat]:
+        """Train settings again with other seeds, each as it ends.
+
+        Args:
+            wanted: trials, whose settings, and seeds.
+            ends_at: as for `wait`.
+        """
+        ...
+
+    def end(self) -> None:
+        """End what still runs."""
         ...
 
     def keep_models(self, numbers: Collection[int]) -> None:
@@ -113,24 +124,30 @@ def _try(study: Study, trials: Trials, timer: _Clock, changed: Callable[[], None
     running = {proposal.number for proposal in study.recover(trials.goes_on)}
     ended = [one for one in study.trials() if one.result.state != "running"]
     total = study.settings.trials
+
+    def may_begin() -> bool:
+        return study.wants_more() and timer.left > _reserve(study, trials.slots)
+
     with progress("Search", total, "trials") as reporter:
         reporter.advance(len(ended), "")
-        while running or (study.wants_more() and timer.left > _reserve(study)):
-            while len(running) < trials.slots and study.wants_more() and timer.left > _reserve(study):
+        while running or may_begin():
+            while len(running) < trials.slots and may_begin():
                 proposal = study.propose()
-                external = trials.start(proposal, timer.ends_at(_reserve(study)))
-                if external:
-                    study.runs_as(proposal, external)
+                if run := trials.start(proposal):
+                    study.runs_as(proposal, run)
                 running.add(proposal.number)
-            proposal, result = trials.wait()
+            ended_one = trials.wait(timer.ends_at(_reserve(study, trials.slots)))
+            timer.save()
+            if ended_one is None:
+                continue
+            proposal, result = ended_one
             running.discard(proposal.number)
             study.finish(proposal, result)
-            timer.save()
             trials.keep_models(_models_to_keep(study.trials()))
             reporter.advance(1, _best_so_far(study))
-            logger.info(_line(study, proposal, result, timer))
+            logger.info(_line(study, proposal, result, timer, trials.slots))
             changed()
-            _check_beginning(study)
+            _check_beginning(study, trials)
     if study.wants_more():
         logger.info(f"the time of the search is over after {study.proposed()} of {total} trials")
 
@@ -140,9 +157,10 @@ def _models_to_keep(trials: list[Trial]) -> set[int]:
     return {0} | ({leader.number} if leader else set())
 
 
-def _check_beginning(study: Study) -> None:
+def _check_beginning(study: Study, trials: Trials) -> None:
     first = [trial.result for trial in study.trials()][:_FAILURES]
     if len(first) == _FAILURES and all(result.state == "failed" for result in first):
+        trials.end()
         raise StepFailed(f"the first {_FAILURES} trials failed, so the search ends: {first[-1].reason}")
 
 
@@ -158,11 +176,16 @@ def _seconds_of_full(study: Study) -> float:
     return fmean(full) if full else 0.0
 
 
-def _reserve(study: Study) -> float:
-    """Seconds for the repeats at the end, as far as is known how long they take; at most a third of the time."""
-    if study.settings.minutes is None:
+def _reserve(study: Study, slots: int) -> float:
+    """Seconds for the repeats at the end, as far as is known how long they take; at most a third of the time.
+
+    None while the settings of the start lead, which need no repeat.
+    """
+    leader = best(study.trials())
+    if study.settings.minutes is None or leader is None or leader.number == 0:
         return 0.0
-    return min(2 * study.settings.repeats * _seconds_of_full(study), 20 * study.settings.minutes)
+    rounds = math.ceil(2 * study.settings.repeats / slots)
+    return min(rounds * _seconds_of_full(study), 20 * study.settings.minutes)
 
 
 def _repeat(study: Study, trials: Trials, timer: _Clock, changed: Callable[[], None]) -> None:
@@ -172,16 +195,19 @@ def _repeat(study: Study, trials: Trials, timer: _Clock, changed: Callable[[], N
     if leader is None or start is None or leader.number == start.number:
         return
     done = {(one.trial, one.seed) for one in study.repeats()}
-    for seed in range(trials.seed + 1, trials.seed + 1 + study.settings.repeats):
-        wanted = [trial for trial in (start, leader) if (trial.number, seed) not in done]
-        if timer.left < len(wanted) * _seconds_of_full(study):
+    seeds = range(trials.seed + 1, trials.seed + 1 + study.settings.repeats)
+    step = max(1, trials.slots // 2)
+    for first in range(0, len(seeds), step):
+        together = seeds[first : first + step]
+        wanted = [(trial, seed) for seed in together for trial in (start, leader) if (trial.number, seed) not in done]
+        if timer.left < math.ceil(len(wanted) / trials.slots) * _seconds_of_full(study):
             logger.info("no time is left to train the best settings with other seeds")
             return
-        for trial in wanted:
-            repeat = trials.repeat(trial, seed, timer.ends_at())
+        for repeat in trials.repeat(wanted, timer.ends_at()):
             study.add_repeat(repeat)
-            shown = "failed" if repeat.result.score is None else f"{number(repeat.result.score, 4)} nDCG@10 on dev"
-            logger.info(f"settings of trial {trial.number} with seed {seed}: {shown}")
+            score = repeat.result.score
+            shown = "failed" if score is None else f"{number(score, 4)} nDCG@10 on dev"
+            logger.info(f"settings of trial {repeat.trial} with seed {repeat.seed}: {shown}")
             timer.save()
             changed()
 
@@ -204,7 +230,7 @@ def _start(trials: list[Trial]) -> Trial | None:
     return next((trial for trial in complete(trials) if trial.number == 0), None)
 
 
-def _line(study: Study, proposal: Proposal, result: Result, timer: _Clock) -> str:
+def _line(study: Study, proposal: Proposal, result: Result, timer: _Clock, slots: int) -> str:
     """What a person sees of a trial that has ended."""
     score = "no score" if result.score is None else f"{number(result.score, 4)} nDCG@10 on dev"
     what = {"complete": score, "pruned": f"{score}, ended early", "failed": f"failed: {result.reason}"}[result.state]
@@ -212,7 +238,7 @@ def _line(study: Study, proposal: Proposal, result: Result, timer: _Clock) -> st
         f"{name.partition('.')[2]} {plain(value) if _is_number(value) else value}"
         for name, value in proposal.values.items()
     )
-    parts = (f"{what} in {clock(result.seconds)}", _best_so_far(study), _left(study, timer))
+    parts = (f"{what} in {clock(result.seconds)}", _best_so_far(study), _left(study, timer, slots))
     return f"trial {proposal.number} ({values}): {'; '.join(filter(None, parts))}"
 
 
@@ -221,10 +247,10 @@ def _best_so_far(study: Study) -> str:
     return f"best {number(leader.score, 4)} (trial {leader.number})" if leader else ""
 
 
-def _left(study: Study, timer: _Clock) -> str:
+def _left(study: Study, timer: _Clock, slots: int) -> str:
     ended = [trial.result.seconds for trial in study.trials() if trial.result.state != "running"]
     remaining = max(0, study.settings.trials - len(ended))
-    seconds = min(remaining * fmean(ended) if ended else float("inf"), max(0.0, timer.left))
+    seconds = min(math.ceil(remaining / slots) * fmean(ended) if ended else float("inf"), max(0.0, timer.left))
     return f"{remaining} left, about {clock(seconds)}" if remaining else "the last"
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 FACTS, COMPARISON = "facts", "comparison"
 _LEAST_RANDOM = 4
 # what the trials of a study hold
-_PROPOSAL, _RESULT, _EXTERNAL = "proposal", "result", "external"
+_PROPOSAL, _RESULT, _RUN = "proposal", "result", "run"
 
 
 @dataclass(frozen=True)
@@ -38,13 +38,13 @@ class Proposal:
         number: of the proposal.
         values: full name -> value.
         trial: number of the trial in the study.
-        external: what names the trial where it runs, such as the id of a run; empty on this machine.
+        run: what names the trial where it runs, such as the id of a run; empty on this machine.
     """
 
     number: int
     values: dict[str, Any]
     trial: int
-    external: str = ""
+    run: str = ""
 
 
 class Study:
@@ -110,7 +110,7 @@ class Study:
         for trial in self._trials("RUNNING"):
             if proposed := trial.user_attrs.get(_PROPOSAL):
                 number, values = proposed
-                proposal = Proposal(number, values, trial.number, trial.user_attrs.get(_EXTERNAL, ""))
+                proposal = Proposal(number, values, trial.number, trial.user_attrs.get(_RUN, ""))
                 if goes_on(proposal):
                     running.append(proposal)
                     continue
@@ -131,6 +131,8 @@ class Study:
         """The next settings to try."""
         self._study.sampler = self._optuna.samplers.TPESampler(
             seed=(self.settings.seed * 1_000_003 + self.proposed()) % 2**32,
+            # what runs beside it counts as bad so far, so that the same is not tried twice
+            constant_liar=bool(self._trials("RUNNING")),
             n_startup_trials=max(_LEAST_RANDOM, len(self.space) + 1),
         )
         trial = self._study.ask()
@@ -144,10 +146,9 @@ class Study:
             trial.set_user_attr(_PROPOSAL, [number, values])
         return Proposal(number, values, trial.number)
 
-    def runs_as(self, proposal: Proposal, external: str) -> Proposal:
-        """The proposal with the name under which it runs elsewhere, which is kept."""
-        self._storage.set_trial_user_attr(self._id(proposal.trial), _EXTERNAL, external)
-        return dataclasses.replace(proposal, external=external)
+    def runs_as(self, proposal: Proposal, run: str) -> None:
+        """Record what names a proposal where it runs."""
+        self._storage.set_trial_user_attr(self._id(proposal.trial), _RUN, run)
 
     def finish(self, proposal: Proposal, result: Result) -> None:
         """Keep what came of a proposal."""
@@ -169,7 +170,8 @@ class Study:
                 continue
             result = one.user_attrs.get(_RESULT)
             number, values = proposed
-            found[number] = Trial(number, values, _result(result) if result else Result(state="running"))
+            ended = _result(result) if result else Result(state="running")
+            found[number] = Trial(number, values, ended, one.user_attrs.get(_RUN, ""))
         return [found[number] for number in sorted(found)]
 
     def importance(self) -> dict[str, float]:

@@ -14,7 +14,7 @@ from sharpen.version import code_version
 # Settings that change what is seen of a training, but not its result.
 _WATCHING = {
     *("logging_steps", "save_steps", "save_total_limit", "checkpoint_folder", "checkpoint_address"),
-    *("report_to", "logging_dir"),
+    *("report_to", "logging_dir", "dev_scores_address"),
 }
 
 

@@ -70,8 +70,15 @@ def direct(callbacks: list[TrainerCallback], folder: Path) -> None:
             callback.logging_dir = str(folder / Path(default_logdir()).name)
 
 
-def keep_files(checkpoints: Path, folder: Path) -> None:
-    """Bring what the other trackers wrote next to the checkpoints into a folder, before the checkpoints are deleted."""
+def keep_files(checkpoints: Path, folder: Path | None) -> None:
+    """Bring what the other trackers wrote next to the checkpoints into a folder, before the checkpoints are deleted.
+
+    Args:
+        checkpoints: folder of a run's.
+        folder: as `log_folder` says.
+    """
+    if folder is None:
+        return
     for path in checkpoints.iterdir():
         if not path.name.startswith((PREFIX_CHECKPOINT_DIR, ".")):
             folder.mkdir(parents=True, exist_ok=True)

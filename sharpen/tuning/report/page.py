@@ -107,7 +107,8 @@ def _cards(outcome: Outcome) -> list[tuple[str, str]]:
 
 def _header(study: Study, second: str) -> list[str]:
     names = [one.name.partition(".")[2].replace("_", " ") for one in study.space]
-    return ["nDCG@10 on dev", "how it ended", "training", *(["guard set"] if second == "guard" else []), *names]
+    run = ["run"] if any(trial.run for trial in study.trials()) else []
+    return ["nDCG@10 on dev", "how it ended", "training", *(["guard set"] if second == "guard" else []), *names, *run]
 
 
 def _rows(trials: Sequence[Trial], second: str, study: Study) -> list[tuple[str, list[str]]]:
@@ -128,6 +129,7 @@ def _rows(trials: Sequence[Trial], second: str, study: Study) -> list[tuple[str,
             ["–" if guard is None else number(guard, 4)] if second == "guard" else []
         )
         values = [_text(trial.values.get(one.name)) for one in study.space]
+        values += [trial.run] if any(one.run for one in trials) else []
         rows.append((f"{trial.number}{' (start)' if trial.number == 0 else ''}", [score, state, *cost, *values]))
     return rows
 
@@ -142,7 +144,7 @@ def _repeats(outcome: Outcome) -> list[tuple[str, list[str]]]:
         return []
     found: dict[int, dict[int, float]] = {}
     for one in outcome.repeats:
-        if one.result.score is not None:
+        if one.result.score is not None and one.result.state == "complete":
             found.setdefault(one.seed, {})[one.trial] = one.result.score
     rows = []
     for seed, scores in sorted(found.items()):

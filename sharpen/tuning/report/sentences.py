@@ -91,8 +91,14 @@ def how_sure(outcome: Outcome) -> list[str]:
             f"[{interval(compared['ci_low'], compared['ci_high'], 4)}], p {p_text(compared['p_value'])}. "
             "The interval knows nothing of the choice among the trials."
         )
-    again = [one for one in outcome.repeats if one.trial == leader.number and one.result.score is not None]
-    before = [one for one in outcome.repeats if start and one.trial == start.number and one.result.score is not None]
+    elif leader.run and start is not None and leader.number != start.number:
+        lines.append(
+            "Noise of the queries: a search on a cluster compares no models query by query; the run with the best "
+            "settings gives the interval, on test."
+        )
+    whole = [one for one in outcome.repeats if one.result.state == "complete" and one.result.score is not None]
+    again = [one for one in whole if one.trial == leader.number]
+    before = [one for one in whole if start and one.trial == start.number]
     if again and before:
         mean, old = fmean(_score(one) for one in again), fmean(_score(one) for one in before)
         lines.append(

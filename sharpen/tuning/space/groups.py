@@ -49,13 +49,18 @@ class Groups:
         """The settings of training, with so many looks at dev. Raises InputError: they do not go together."""
         given = self.training.model_dump(exclude_unset=True)
         return TrainingSettings.checked(
-            given | {"eval_steps": 1 / evaluations, "early_stopping_patience": 0}, where="training."
+            given | {"eval_steps": 1 / evaluations, "early_stopping_patience": 0, "dev_scores_address": ""},
+            where="training.",
         )
 
     def value(self, full: str) -> Any:
         """The value of a setting by its full name."""
         group, _, name = full.partition(".")
         return getattr(getattr(self, group), name)
+
+    def changed(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Of values by full name those that are others than here; what nobody set stays not set."""
+        return {name: value for name, value in values.items() if value != self.value(name)}
 
     def as_json(self) -> str:
         """What was set, as JSON."""
@@ -91,7 +96,7 @@ REFUSED: dict[str, str] = {
         for name in (
             *("micro_batch_tokens", "sub_batch_size", "gradient_cache", "activation_gib", "gradient_checkpointing"),
             *("logging_steps", "save_steps", "save_total_limit", "checkpoint_folder", "checkpoint_address"),
-            *("report_to", "logging_dir"),
+            *("report_to", "logging_dir", "dev_scores_address"),
         )
     },
     **{

@@ -8,7 +8,7 @@ import json
 import logging
 import shutil
 import signal
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -49,37 +49,39 @@ class LocalTrials:
     def __init__(self, study: Study, data: str, model: str, groups: Groups, processes: int = 0) -> None:
         self._study, self._data, self._model, self._groups = study, data, model, groups
         self._processes, self.seed = processes, groups.training.seed
-        self._started: dict[int, tuple[Proposal, float | None]] = {}
+        self._started: list[Proposal] = []
 
     def goes_on(self, proposal: Proposal) -> bool:
         """Whether a proposal of an earlier process still runs: never, they end with it."""
         return False
 
-    def start(self, proposal: Proposal, ends_at: float | None) -> str:
-        """Take a proposal, which ends at the next evaluation after a time (seconds since the epoch)."""
-        self._started[proposal.number] = proposal, ends_at
+    def start(self, proposal: Proposal) -> str:
+        """Take a proposal, which `wait` does."""
+        self._started.append(proposal)
         return ""
 
-    def wait(self) -> tuple[Proposal, Result]:
-        """Do the trial that was started."""
-        proposal, ends_at = self._started.pop(next(iter(self._started)))
-        groups = self._groups.with_values(_changed(proposal.values, self._groups))
+    def wait(self, ends_at: float | None) -> tuple[Proposal, Result]:
+        """Do the trial that was started; it ends at the first evaluation after a time (seconds since the epoch)."""
+        proposal = self._started.pop(0)
+        groups = self._groups.with_values(self._groups.changed(proposal.values))
         request = self._request(str(proposal.number), groups, ends_at)
         return proposal, self._done(replace(request, study=str(self._study.folder), trial=proposal.trial))
 
-    def repeat(self, trial: Trial, seed: int, ends_at: float | None) -> Repeat:
-        """Train a trial's settings with another seed; no comparison with others ends it.
+    def repeat(self, wanted: Sequence[tuple[Trial, int]], ends_at: float | None) -> Iterator[Repeat]:
+        """Train settings again with other seeds, one after another; no comparison with others ends one.
 
         Args:
-            trial: whose settings.
-            seed: of the training.
+            wanted: trials, whose settings, and seeds.
             ends_at: when the time of the search is over, in seconds since the epoch; None: never.
         """
-        groups = self._groups.with_values({**_changed(trial.values, self._groups), "training.seed": seed})
-        request = replace(self._request(f"{trial.number}-seed-{seed}", groups, ends_at), keep_model=False)
-        found = Repeat(trial.number, seed, self._done(request))
-        shutil.rmtree(request.path, ignore_errors=True)
-        return found
+        for trial, seed in wanted:
+            groups = self._groups.with_values({**self._groups.changed(trial.values), "training.seed": seed})
+            request = replace(self._request(f"{trial.number}-seed-{seed}", groups, ends_at), keep_model=False)
+            yield Repeat(trial.number, seed, self._done(request))
+            shutil.rmtree(request.path, ignore_errors=True)
+
+    def end(self) -> None:
+        """Nothing: trials end before the next begins."""
 
     def keep_models(self, numbers: Collection[int]) -> None:
         """Delete the models of all trials but these."""
@@ -90,7 +92,7 @@ class LocalTrials:
     def compare(self, best: Trial, start: Trial) -> dict[str, Any] | None:
         """`comparison.compare_models` of two trials; None where a model is not there."""
         first, second = (
-            Side(trial.result.model, self._groups.with_values(_changed(trial.values, self._groups)))
+            Side(trial.result.model, self._groups.with_values(self._groups.changed(trial.values)))
             for trial in (best, start)
         )
         if not all(side.model and Path(side.model).is_dir() for side in (first, second)):
@@ -163,11 +165,6 @@ def base_key(groups: Groups) -> str:
     training = groups.training
     parts = [groups.encoder.model_dump_json(), str(training.eval_corpus_size), str(training.seed)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
-
-
-def _changed(values: dict[str, Any], groups: Groups) -> dict[str, Any]:
-    """The values that are others than the search began with; what nobody set stays not set."""
-    return {name: value for name, value in values.items() if value != groups.value(name)}
 
 
 def _lines_into(file: Any) -> Callable[[str], object]:

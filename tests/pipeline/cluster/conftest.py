@@ -93,7 +93,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @functools.cache
-def _compiled(settings: str, image: str, launcher_image: str) -> bytes:
+def _compiled(settings: str, image: str, launcher_image: str, trial: bool) -> bytes:
     import tempfile
 
     from pipeline.parameters import Settings
@@ -104,14 +104,16 @@ def _compiled(settings: str, image: str, launcher_image: str) -> bytes:
         patch.setattr(yaml, "dump_all", written)
         target = Path(folder) / "pipeline.yaml"
         compiling.compile_pipeline(
-            Settings.model_validate_json(settings), target, image=image, launcher_image=launcher_image
+            Settings.model_validate_json(settings), target, image=image, launcher_image=launcher_image, trial=trial
         )
         return target.read_bytes()
 
 
-def _compile_once(settings: object, output: Path, *, image: str = "", launcher_image: str = "") -> None:
+def _compile_once(
+    settings: object, output: Path, *, image: str = "", launcher_image: str = "", trial: bool = False
+) -> None:
     text = settings.model_dump_json(exclude_unset=True)  # type: ignore[attr-defined]
-    output.write_bytes(_compiled(text, image, launcher_image))
+    output.write_bytes(_compiled(text, image, launcher_image, trial))
 
 
 @pytest.fixture

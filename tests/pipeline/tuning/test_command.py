@@ -57,6 +57,7 @@ def test_a_search_in_processes_of_its_own_leaves_a_report_and_settings_for_a_run
     options = ["--config", "my.yaml", "--trials", "1", "--evaluations", "2", "--folder", "my search"]
     done = CliRunner().invoke(app, ["tune", *options, "--search", "training.learning_rate=1e-5..1e-3:log"])
     assert done.exit_code == 0, done.output
+    assert "searched: training.learning_rate" in done.stdout
     assert "1 trial: 1 trained to the end" in done.stdout and "no test query" in done.stdout
     assert "next    " in done.stdout and "run --config 'my search/best.yaml'" in done.stdout
     best = parameters.load(tmp_path / "my search" / "best.yaml")

@@ -17,6 +17,7 @@ from sharpen.training import contrastive
 from sharpen.training.gradient.step import Step, gradient_step
 from sharpen.training.settings import TrainingSettings
 from sharpen.training.train import train
+from sharpen.training.watching.dev_watch import DevWatch
 from tests.forked import run_group
 from tests.sharpen.training.small_data import ENCODER
 from tests.sharpen.training.test_temperature_increase import Poison
@@ -36,7 +37,8 @@ def run_all(trainings: list[dict[str, Any]]) -> None:
     """Run each training: addresses `data`, `model`, `output`, `settings`.
 
     `diverges` has arguments of `Poison`; `seconds_a_step` makes steps long, the first of which leaves the process's id
-    in the file ``MARK-RANK``.
+    in the file ``MARK-RANK``. `stops_at`: at the first dev score from this step on the first process says to end; every
+    process leaves what it was asked and heard in ``OUTPUT-RANK.json``.
     """
     for one in trainings:
         contrastive.gradient_step = (
@@ -46,10 +48,21 @@ def run_all(trainings: list[dict[str, Any]]) -> None:
             contrastive.gradient_step = partial(
                 slow_step, Path(f"{one['mark']}-{os.environ['RANK']}"), one["seconds_a_step"]
             )
+        asked: list[int] = []
+        watch = DevWatch(partial(_ends_from, asked, one["stops_at"])) if "stops_at" in one else None
         try:
-            train(one["data"], None, one["model"], one["output"], TrainingSettings.checked(one["settings"]), ENCODER)
+            addresses = (one["data"], None, one["model"], one["output"])
+            facts = train(*addresses, TrainingSettings.checked(one["settings"]), ENCODER, watch=watch)
         finally:
             contrastive.gradient_step = gradient_step
+        if watch is not None:
+            heard = {"asked": asked, "stopped": watch.stopped, "steps": facts["steps"]}
+            Path(f"{one['output']}-{os.environ.get('RANK', 0)}.json").write_text(json.dumps(heard))
+
+
+def _ends_from(asked: list[int], at: int, step: int, steps: int, score: float) -> bool:
+    asked.append(step)
+    return step >= at
 
 
 if __name__ == "__main__":

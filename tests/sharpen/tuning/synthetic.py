@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,18 +48,18 @@ class Synthetic:
         result: Callable[[dict[str, Any]], float] = score,
     ) -> None:
         self.study, self.in_trial, self.result = study, in_trial, result
-        self.started: list[tuple[Proposal, float | None]] = []
+        self.started: list[Proposal] = []
         self.compared: list[tuple[int, int]] = []
 
     def goes_on(self, proposal: Proposal) -> bool:
         return False
 
-    def start(self, proposal: Proposal, ends_at: float | None) -> str:
-        self.started.append((proposal, ends_at))
+    def start(self, proposal: Proposal) -> str:
+        self.started.append(proposal)
         return ""
 
-    def wait(self) -> tuple[Proposal, Result]:
-        proposal, _ = self.started.pop()
+    def wait(self, ends_at: float | None) -> tuple[Proposal, Result]:
+        proposal = self.started.pop()
         self.in_trial(proposal.number)
         reporter = TrialReporter(self.study.folder, proposal.trial, self.study.settings)
         last, scores = self.study.settings.evaluations, []
@@ -69,8 +69,11 @@ class Synthetic:
                 return proposal, Result(score=scores[-1][1], scores=scores, state="pruned", seconds=at)
         return proposal, Result(score=scores[-1][1], scores=scores, seconds=last, training_seconds=last)
 
-    def repeat(self, trial: Trial, seed: int, ends_at: float | None) -> Repeat:
-        return Repeat(trial.number, seed, Result(score=self.result(trial.values) - 0.001 * (seed - self.seed)))
+    def repeat(self, wanted: Sequence[tuple[Trial, int]], ends_at: float | None) -> Iterator[Repeat]:
+        for trial, seed in wanted:
+            yield Repeat(trial.number, seed, Result(score=self.result(trial.values) - 0.001 * (seed - self.seed)))
+
+    def end(self) -> None: ...
 
     def keep_models(self, numbers: Collection[int]) -> None: ...
 

@@ -25,8 +25,8 @@ COMPARED |= {"p_value": 0.21, "queries": 100}
 class Failing(Synthetic):
     """Trial 2 fails, with a foreign text as its reason."""
 
-    def wait(self) -> tuple[Any, Result]:
-        proposal, result = super().wait()
+    def wait(self, ends_at: float | None) -> tuple[Any, Result]:
+        proposal, result = super().wait(ends_at)
         failed = Result(state="failed", reason=HOSTILE) if proposal.number == 2 else result
         return proposal, dataclasses.replace(failed, base_score=0.3)
 

@@ -16,7 +16,7 @@ from sharpen.tuning import search as search_module
 from sharpen.tuning.journal import JOURNAL
 from sharpen.tuning.records import Result, Trial, best, complete, pareto_front
 from sharpen.tuning.search import search
-from tests.sharpen.tuning.synthetic import BEST, HANGS_IN, RANGES, Synthetic, begun
+from tests.sharpen.tuning.synthetic import BEST, GROUPS, HANGS_IN, RANGES, Synthetic, begun
 
 
 def summary(trials: list[Trial]) -> list[tuple[Any, ...]]:
@@ -117,9 +117,9 @@ def test_no_trial_begins_after_the_minutes_are_over_and_some_are_left_for_repeat
         hours.now += 3600
 
     class Timed(Synthetic):
-        def start(self, proposal: Any, ends_at: float | None) -> str:
+        def wait(self, ends_at: float | None) -> tuple[Any, Result]:
             ends.append(ends_at)
-            return super().start(proposal, ends_at)
+            return super().wait(ends_at)
 
     study = begun(tmp_path, trials=50, minutes=300, repeats=0, pruning="off")
     search(study, Timed(study, hour))
@@ -135,14 +135,29 @@ def test_no_trial_begins_after_the_minutes_are_over_and_some_are_left_for_repeat
     assert len(reserved.trials()) == 4
 
 
+def test_no_time_is_kept_for_repeats_while_the_settings_of_the_start_lead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hours = Hours()
+    monkeypatch.setattr(search_module, "time", hours)
+    monkeypatch.setattr(search_module, "_seconds_of_full", lambda study: 3600.0)
+
+    def hour(number: int) -> None:
+        hours.now += 3600
+
+    study = begun(tmp_path, trials=50, minutes=360, repeats=2, pruning="off")
+    first = {one.name: GROUPS.value(one.name) for one in study.space}
+    search(study, Synthetic(study, hour, lambda values: 0.9 if values == first else 0.1))
+    assert len(study.trials()) == 6 and study.repeats() == []
+
+
 def test_a_trial_that_fails_is_recorded_and_three_at_the_start_end_the_search(tmp_path: Path) -> None:
     class Failing(Synthetic):
-        def wait(self) -> tuple[Any, Result]:
-            proposal, _ = self.started[-1]
-            if proposal.number in fails:
+        def wait(self, ends_at: float | None) -> tuple[Any, Result]:
+            if (proposal := self.started[-1]).number in fails:
                 self.started.pop()
                 return proposal, Result(state="failed", reason="CUDA out of memory")
-            return super().wait()
+            return super().wait(ends_at)
 
     fails = {1, 2}
     study = begun(tmp_path / "two", trials=5, repeats=0)

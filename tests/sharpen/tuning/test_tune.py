@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 import sharpen
@@ -13,10 +14,15 @@ from sharpen.api.inputs import data_folder
 from sharpen.data.dataset import DataSet
 from sharpen.errors import InputError, StepFailed
 from sharpen.mining import mine
+from sharpen.mining.settings import StepSettings as MiningSettings
 from sharpen.training.dev_score import DevSet
 from sharpen.training.settings import TrainingSettings
 from sharpen.training.train import train
 from sharpen.training.watching.dev_watch import DevWatch
+from sharpen.tuning.settings import TuningSettings
+from sharpen.tuning.space.groups import Groups
+from sharpen.tuning.trials.request import Request
+from sharpen.tuning.trials.trial import run_trial
 from tests.sharpen.reports.html_pages import check_page
 from tests.sharpen.training.small_data import ENCODER, small_data
 
@@ -79,7 +85,6 @@ def test_a_search_trains_each_proposal_mines_once_for_equal_settings_and_records
 def test_the_best_beside_the_start_on_all_dev_queries_is_what_an_evaluation_says(
     tiny_model: Path, tmp_path: Path, untested: None
 ) -> None:
-    from sharpen.tuning.space.groups import Groups
     from sharpen.tuning.trials.comparison import Side, compare_models
     from tests.sharpen.tuning.synthetic import GROUPS
 
@@ -123,3 +128,30 @@ def test_a_search_in_which_nothing_can_be_trained_says_why(tiny_model: Path, tmp
         StepFailed, match=r"the first 3 trials failed, so the search ends: .*no passage is left as a negative"
     ):
         sharpen.tune(str(tiny_model), small_data(), space=wrong, relative_margin=1.0, **SETTINGS)
+
+
+@pytest.mark.model
+def test_the_guard_figure_is_what_an_evaluation_of_the_model_says(tiny_model: Path, tmp_path: Path) -> None:
+    data, other = small_data(), small_data(seed=5)
+    general = DataSet(other.corpus, *_as_test(other))
+    folders = [data_folder(one) for one in (data, general)]
+    addresses = [one.address for one in folders]
+    settings = {name: value for name, value in SETTINGS.items() if name in TrainingSettings.model_fields}
+    groups = Groups(TrainingSettings.checked(settings), MiningSettings.checked({"enabled": False}), ENCODER)
+    tuning = TuningSettings.checked({"evaluations": 1, "second": "guard", "guard_data": addresses[1]})
+    request = Request(
+        data=addresses[0],
+        model=str(tiny_model),
+        groups=groups,
+        folder=str(tmp_path),
+        negatives=str(tmp_path / "negatives"),
+        tuning=tuning,
+    )
+    result = run_trial(request)
+    measured = sharpen.evaluate(result.model, addresses[1], split="test").metrics["ndcg_at_10"]
+    assert result.guard == pytest.approx(measured, abs=1e-9) and 0 < measured < 1
+    assert not (tmp_path / "guard").exists()
+
+
+def _as_test(data: DataSet) -> tuple[Any, Any]:
+    return tuple(table.with_columns(split=pl.lit("test")) for table in (data.queries, data.qrels))  # type: ignore[return-value]

@@ -42,6 +42,8 @@ SUMMARY = "Fine-tune a text-embedding model for retrieval on your own data, meas
 _FIELDS = {name: field for name, field in every_setting() if name in FORM}
 _OVERRIDES, _NONE = "overrides", "none"
 _SOURCES = ("train_data", "eval_data")
+# Settings whose default depends on another one: where that is set, their field counts whatever it holds.
+_DEFAULT_BY = {"training.learning_rate": "training.lora_rank"}
 _HELP = (
     'Any other setting, as a JSON object, for example {"training.max_steps": 500}; none that has a field of its own, '
     "but for train_data and eval_data as lists of sources with settings, where the field is as it was compiled."
@@ -83,11 +85,12 @@ def settings_of(inputs: Mapping[str, Any], compiled: Mapping[str, Any] | None = 
     fields = {setting: inputs[input_name(setting)] for setting in FORM if input_name(setting) in inputs}
     fields |= {name: value for name, value in (compiled or {}).items() if not fields.get(name)}
     values: dict[str, Any] = {}
-    for setting, value in fields.items():
-        if setting in TOP_LEVEL or value != _FIELDS[setting].default:
-            assign(values, setting, value)
     faults = []
     overrides = _object(inputs.get(_OVERRIDES) or {})
+    others = {setting for setting, _ in _flat(overrides)}
+    for setting, value in fields.items():
+        if setting in TOP_LEVEL or value != _FIELDS[setting].default or _DEFAULT_BY.get(setting) in others:
+            assign(values, setting, value)
     for setting in _SOURCES:
         # a list has no field; it stands for the form's value, unless somebody wrote another one there
         as_compiled = fields.get(setting) in ((compiled or {}).get(setting), _FIELDS[setting].default, "")

@@ -44,7 +44,8 @@ def announce(
     steps = steps_of(settings, batches.per_epoch)
     logger.info(
         f"fine-tuning: {len(inputs.examples):,} queries, {len(inputs.examples.texts):,} texts, {steps:,} steps of "
-        f"{settings.train_batch_size} x {settings.train_group_size} on {exchange.size} process(es), "
+        f"{settings.train_batch_size} x {settings.train_group_size} at a rate of {settings.learning_rate:g} on "
+        f"{exchange.size} process(es), "
         f"{inputs.encoder.device.type}, {torch.get_num_threads()} thread(s) each, {inputs.encoder.precision}, "
         f"{inputs.encoder.attention} attention"
     )

@@ -11,7 +11,7 @@ from sharpen.losses import LOSSES, loss_parameters
 from sharpen.settings import RelevanceLevel
 from sharpen.training.data.mixing_settings import MixingSettings
 from sharpen.training.model_card.cost import CostSettings
-from sharpen.training.optimization.loop_settings import LoopSettings
+from sharpen.training.optimization.loop_settings import RATE, LoopSettings, usual_rate
 
 OF_DISTILLATION = ("kd_weight", "infonce_weight", "teacher_temperature")
 """Settings that are arguments of those losses that take them."""
@@ -132,6 +132,9 @@ class TrainingSettings(CostSettings, MixingSettings, LoopSettings):
     fix_position_embedding: bool = Field(False, description="Do not train position embeddings.")
 
     # optimisation
+    learning_rate: float = Field(
+        RATE, gt=0, le=1, description="Highest learning rate; where none is set, 1e-4 for adapters (lora_rank)."
+    )
     max_train_minutes: float | None = Field(
         None,
         gt=0,
@@ -174,6 +177,13 @@ class TrainingSettings(CostSettings, MixingSettings, LoopSettings):
         description="stop: end with advice; soften: from the last checkpoint, or the start, at twice the temperature.",
     )
     max_temperature_increases: int = Field(3, ge=1, le=16, description="How often soften may double the temperature.")
+
+    @model_validator(mode="after")
+    def _set_rate(self) -> Self:
+        if "learning_rate" not in self.model_fields_set:
+            # not as a field that was given: other settings made from this one have a default of their own
+            self.__dict__["learning_rate"] = usual_rate(self.lora_rank)
+        return self
 
     @model_validator(mode="after")
     def _agree(self) -> Self:

@@ -74,6 +74,16 @@ def test_inputs_give_the_same_settings_again() -> None:
     assert json.loads(settings_of(PLAIN).given_json()) == {}
 
 
+def test_the_rate_goes_by_what_is_trained_unless_it_was_set() -> None:
+    plain, adapters = run_inputs(Settings()), run_inputs(load(None, ["training.lora_rank=8"]))
+    assert (plain["training_learning_rate"], adapters["training_learning_rate"]) == (2e-5, 1e-4)
+    assert settings_of(adapters).training.learning_rate == 1e-4
+    # the default of other trainings, set by somebody, is what they wanted
+    low = load(None, ["training.lora_rank=8", "training.learning_rate=2e-5"])
+    assert settings_of(run_inputs(low)) == low
+    assert settings_of({**PLAIN, "overrides": {"training.lora_rank": 8}}).training.learning_rate == 2e-5
+
+
 @pytest.mark.parametrize("overrides", [{"training.temperature": 0.1}, {"training": {"temperature": 0.1}}])
 def test_a_field_and_an_override_that_disagree_are_one_line(overrides: dict[str, Any]) -> None:
     with pytest.raises(InputError) as caught:

@@ -7,6 +7,7 @@ import math
 from sharpen.diagnosis.artifacts import RunArtifacts
 from sharpen.diagnosis.finding import Change, Finding
 from sharpen.diagnosis.statistics import thirds
+from sharpen.training.optimization.loop_settings import usual_rate
 
 # of the loss by chance, log(1 + negatives): all embeddings are alike
 _BY_CHANCE = 0.9
@@ -106,7 +107,7 @@ def low_rate(run: RunArtifacts) -> Finding | None:
     usual = _LOW_RATE_LORA if run.settings.get("lora_rank") else _LOW_RATE
     if rate > usual or last < _HARDLY * first or run.is_worse:
         return None
-    wanted = 1e-4 if run.settings.get("lora_rank") else 2e-5
+    wanted = usual_rate(run.settings.get("lora_rank", 0))
     return Finding(
         "learning rate too low",
         f"at a rate of {rate:g} the loss went from {first:.3f} to {last:.3f} in {run.training['steps']:,} steps",
@@ -211,7 +212,7 @@ def not_watched(run: RunArtifacts) -> Finding | None:
 
 def _lower(run: RunArtifacts) -> Change:
     """The rate that the kind of model and training usually has, or a tenth where that is not above it."""
-    rate, usual = run.settings["learning_rate"], 1e-4 if run.settings.get("lora_rank") else 2e-5
+    rate, usual = run.settings["learning_rate"], usual_rate(run.settings.get("lora_rank", 0))
     return Change("training.learning_rate", f"{min(usual, rate / 10):g}")
 
 

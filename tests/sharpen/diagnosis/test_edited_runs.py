@@ -189,3 +189,12 @@ def test_causes_survive_what_is_missing(sound: Sound) -> None:
     explained = explain(bare)
     assert (explained.findings, explained.missing) == ([], ["the data"])
     assert explained.headline == "The model was compared with no other; nDCG@10 is 0.500."
+
+
+def test_the_rate_of_adapters_is_judged_by_what_adapters_usually_have(sound: Sound) -> None:
+    flat = curve([2.0, 1.99, 1.99, 1.99, 1.98, 1.98])
+    of_adapters = {"training__settings__lora_rank": 8, "training__settings__learning_rate": 2e-5}
+    run = edited(sound.run, training__log=flat, **of_adapters)
+    found = named(training.low_rate(run), "learning rate too low", "harm")
+    assert [(one.setting, one.value) for one in found.changes] == [("training.learning_rate", "0.0001")]
+    assert training.low_rate(edited(run, training__settings__lora_rank=0)) is None

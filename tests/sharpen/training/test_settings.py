@@ -93,3 +93,16 @@ def test_loss_follows_distillation() -> None:
     assert TrainingSettings(knowledge_distillation=True).loss_name == "kl_div"
     assert TrainingSettings(knowledge_distillation=True, kd_loss_type="m3_kd_loss").loss_name == "m3_kd_loss"
     assert TrainingSettings(loss="my.module:Loss", knowledge_distillation=True).loss_name == "my.module:Loss"
+
+
+def test_the_rate_that_nobody_set_goes_by_what_is_trained() -> None:
+    plain, adapters = TrainingSettings.checked({}), TrainingSettings.checked({"lora_rank": 8})
+    assert (plain.learning_rate, adapters.learning_rate) == (2e-5, 1e-4)
+    assert TrainingSettings.checked({"lora_rank": 8, "learning_rate": 2e-5}).learning_rate == 2e-5
+    # what is recorded has it, what was given has not: settings that are made from these have a default of their own
+    assert adapters.model_dump(mode="json")["learning_rate"] == 1e-4
+    given = adapters.model_dump(exclude_unset=True)
+    assert given == {"lora_rank": 8}
+    assert TrainingSettings.checked(given | {"lora_rank": 0}).learning_rate == 2e-5
+    assert adapters.model_copy(update={"temperature": 0.1}).learning_rate == 1e-4
+    assert TrainingSettings.from_json(adapters.model_dump_json()) == adapters

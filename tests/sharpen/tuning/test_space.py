@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from sharpen.errors import InputError
+from sharpen.training.settings import TrainingSettings
 from sharpen.tuning.space.dimension import Dimension, of_yaml, parse
 from sharpen.tuning.space.groups import REFUSED, field_of, names
 from sharpen.tuning.space.search_space import default_space, kind_of_model, read_space
@@ -78,6 +79,9 @@ def test_the_default_space_goes_by_the_kind_of_model_and_leaves_out_what_has_no_
     spaces = {kind: default_space(kind, GROUPS) for kind in ("encoder", "decoder", "adapters")}
     rates = {kind: space[0].values for kind, space in spaces.items()}
     assert rates["decoder"][1] < rates["encoder"][1] < rates["adapters"][1]
+    for kind, (low, high) in rates.items():
+        # what a training has without a search is among what is searched
+        assert low < TrainingSettings.checked({"lora_rank": 8 * (kind == "adapters")}).learning_rate < high
     wanted = ["learning_rate", "temperature", "train_group_size", "num_train_epochs", "relative_margin"]
     assert [one.name.partition(".")[2] for one in spaces["encoder"]] == wanted
     scores_themselves = {"training.loss": "margin_mse", "training.knowledge_distillation": True}

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from components.kfp_context import log_metrics, write_card, write_page
+from sharpen.diagnosis.explain import explain_evaluation
+from sharpen.diagnosis.report import with_causes
 from sharpen.index.settings import StepSettings
 from sharpen.registry.decisions import decision_record
 from sharpen.registry.gate import PROMOTE
@@ -19,7 +23,9 @@ from sharpen.registry.report.decided import write_decided_report
 from sharpen.registry.run_record import OVERTAKEN, WAITING, TrainingInputs
 from sharpen.registry.settings import PromotionSettings
 from sharpen.run_context import run_id
-from sharpen.terminal import printable
+from sharpen.terminal import one_line, printable
+
+logger = logging.getLogger("sharpen.promotion")
 
 # what the pipeline does next; its conditions are named so too
 INDEX, PROMOTED, COMPARE_AGAIN, NOT_PROMOTED = "index", "promoted", "compare again", "not promoted"
@@ -137,9 +143,19 @@ def run_step(
         indexed=follows == INDEX,
         logs=logs,
     )
-    outcome = replace(outcome, report=write_decided_report(root, name, run_id(), evaluation, ended.decision))
+    page = write_decided_report(root, name, run_id(), evaluation, ended.decision, partial(_with_causes, evaluation))
+    outcome = replace(outcome, report=page)
     outcome.save(root, run_id())
     if follows != COMPARE_AGAIN:
         promoted = ended.version if ended.verdict == PROMOTE else ""
         record_run(root, name, trained_with, ended.verdict, promoted, reason)
     return PromotionResult(ended, follows, reason, outcome, read_evaluation_summary(evaluation), root)
+
+
+def _with_causes(evaluation: str, page: str) -> str:
+    """The report with what may hold the model back; a promotion that has been made does not fail for want of it."""
+    try:
+        return with_causes(page, explain_evaluation(evaluation))
+    except Exception as fault:
+        logger.warning(f"the report lacks what may hold the model back: {one_line(f'{type(fault).__name__}: {fault}')}")
+        return page

@@ -50,10 +50,11 @@ def submit(
     if not image:
         raise InputError("--image: name the image of the steps, which the cluster can pull; images/README.md makes it")
     api = backend.open()
-    images = {"image": image, "launcher_image": launcher_image}
     # a file's settings become the form's defaults; those of --set are this run's alone, so a sweep stays one version
     form = parameters.load(config, on_cluster=True) if config else None
-    version = version_of(api, settings, form=form, pipeline_name=pipeline_name, **images)
+    version = version_of(
+        api, settings, form=form, pipeline_name=pipeline_name, image=image, launcher_image=launcher_image
+    )
     show.line(f"version:  {version.name}{' (uploaded)' if version.uploaded else ' (was there)'}", "")
     group = experiments.find_or_create(api, experiment)
     run = create_run(api, settings, version, experiment=group, name=run_name, service_account=service_account)

@@ -8,15 +8,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from sharpen.diagnosis.explain import Explanation
+from sharpen.diagnosis.explain import KINDS, NOTHING, Explanation
 from sharpen.diagnosis.finding import Finding
 from sharpen.terminal import plain_console, printable
 
-_TITLES = {
-    "harm": "Likely causes",
-    "doubt": "What makes the figures doubtful",
-    "limit": "What limits it now",
-}
 _GUIDE = "docs/why-worse.md explains every cause"
 
 
@@ -31,12 +26,12 @@ def show_explanation(explained: Explanation, lines: Sequence[str] = ()) -> None:
     for line in lines:
         console.print(printable(line))
     console.print(Text(printable(explained.headline), style="bold"))
-    for kind, title in _TITLES.items():
+    for kind, title in KINDS.items():
         if found := explained.of(kind):
             console.print(f"\n{title}", style="bold")
             console.print(_table(found))
     if not explained.of("harm", "doubt"):
-        console.print("\nNothing is wrong that these artifacts could show.", style="bold")
+        console.print(f"\n{NOTHING}", style="bold")
     for line in explained.missing:
         console.print(printable(f"not looked at, as it is gone: {line}"), style="dim", soft_wrap=True)
     first = next((one for one in explained.findings if one.command), None)

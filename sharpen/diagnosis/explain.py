@@ -23,6 +23,16 @@ CAUSES = (
 )
 """Every cause that is looked for."""
 
+KINDS = {
+    "harm": "Likely causes",
+    "doubt": "What makes the figures doubtful",
+    "limit": "What limits it now",
+}
+"""Kinds of findings in the order in which they are shown -> their heading."""
+
+NOTHING = "Nothing is wrong that these artifacts could show."
+"""What is said where nothing harms the model or makes its figures doubtful."""
+
 
 @dataclass(frozen=True)
 class Explanation:

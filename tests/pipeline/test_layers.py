@@ -81,6 +81,7 @@ for module in {modules}:
 
 def test_promotion_imports_without_what_the_launchers_image_lacks() -> None:
     rooms = ["components/promotion", "sharpen/registry", "sharpen/registry/report", "sharpen/training/report"]
+    rooms += ["sharpen/diagnosis", "sharpen/diagnosis/causes", "sharpen/diagnosis/report"]
     modules = [f"{room.replace('/', '.')}.{path.stem}" for room in rooms for path in (ROOT / room).glob("*.py")]
     modules = [name for name in modules if name.rpartition(".")[2] not in ("__init__", "__main__", "component")]
     modules.append("pipeline.run_end")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,10 @@ from typing import Any
 
 import pytest
 
+from components.promotion import step as step_module
 from components.promotion.step import PromotionResult, run_step
+from sharpen.diagnosis.explain import explain_evaluation
+from sharpen.diagnosis.report.section import MARKER as CAUSES
 from sharpen.registry import last_run, registry
 from sharpen.registry.outcome import find_outcome
 from sharpen.reports.gate_section import MARKER
@@ -76,12 +80,41 @@ def test_the_report_of_the_outcome_says_what_the_gate_said(root: str, make_model
     evaluation = make_evaluation(model := make_model("w1"), entries=BAD)
     without = step(root, model, evaluation, again=False).outcome.report
     assert without == storage.join(evaluation, "report.html")
-    storage.write_bytes(without, f"<p>gains</p>{MARKER}".encode())
+    storage.write_bytes(without, f"<p>gains</p>{MARKER}{CAUSES}".encode())
+    facts = {"model": model, "data": storage.join(root, "data"), "split": "test", "queries": 30}
+    storage.write_json(storage.join(evaluation, "facts.json"), facts)
     outcome = step(root, model, evaluation, again=False).outcome
     decided = storage.read_bytes(outcome.report).decode()
     assert outcome.report.endswith(f"/{NAME}/outcomes/local.html")
     assert "<p>gains</p>" in decided and "The gate turned this model down." in decided and "✗ no" in decided
-    assert storage.read_bytes(without).decode() == f"<p>gains</p>{MARKER}"
+    assert storage.read_bytes(without).decode() == f"<p>gains</p>{MARKER}{CAUSES}"
+    # and what `sharpen explain` says of the run
+    assert "What may hold this model back" in decided
+    explained = explain_evaluation(evaluation)
+    assert [*explained.findings, *explained.missing]
+    assert all(one.cause[1:] in decided for one in explained.findings)
+    assert all(line in html.unescape(decided) for line in explained.missing)
+
+
+@disk_only
+def test_a_fault_of_the_diagnosis_ends_no_promotion(
+    root: str,
+    make_model: Make,
+    make_evaluation: Make,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    evaluation = make_evaluation(model := make_model("w1"))
+    storage.write_bytes(storage.join(evaluation, "report.html"), f"<p>gains</p>{MARKER}{CAUSES}".encode())
+
+    def broken(evaluation: str) -> None:
+        raise KeyError("queries")
+
+    monkeypatch.setattr(step_module, "explain_evaluation", broken)
+    with caplog.at_level("WARNING", logger="sharpen"):
+        outcome = step(root, model, evaluation, again=False).outcome
+    assert outcome.version and "The gate let" in storage.read_bytes(outcome.report).decode()
+    assert "the report lacks what may hold the model back: KeyError" in caplog.text
 
 
 @disk_only

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from sharpen.diagnosis.report import with_causes
 from sharpen.evaluation.report.query_list import LIST_BYTES
 from sharpen.reports.gate_section import with_gate
 from tests.browser import BROWSER
 from tests.chromium_tab import AXE, Tab, serious
+from tests.sharpen.diagnosis.findings import every_kind_of_finding
 from tests.sharpen.evaluation.report_inputs import full_report, judged_set
 from tests.sharpen.evaluation.test_report_parts import GATE, every_file
 
@@ -28,7 +30,8 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
         f"{i} " + "some words of a passage " * 12 if i > 1 else text for i, text in enumerate(judged.passage_texts)
     ]
     judged = replace(judged, passage_texts=texts)
-    return with_gate(full_report(tmp_path_factory.mktemp("report"), judged, every_file(judged), searched=12), GATE)
+    report = full_report(tmp_path_factory.mktemp("report"), judged, every_file(judged), searched=12)
+    return with_causes(with_gate(report, GATE), every_kind_of_finding())
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 # torch 2.13 renamed both; the old names still work in it and are the only ones before.
 _all_gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
@@ -84,10 +85,13 @@ class ProcessGroup:
     def sum_gradients(self, parameters: Sequence[nn.Parameter], numbers: Sequence[float]) -> list[float]:
         """Sum the gradients over all processes, in place, and some numbers with them, in one all-reduce.
 
-        A parameter without a gradient on every process keeps none, as it would on one process.
+        A parameter without a gradient on every process keeps none, as it would on one process. Gradients of shards were
+        summed when they were computed.
         """
         if self.size == 1:
             return list(numbers)
+        if any(isinstance(parameter, DTensor) for parameter in parameters):
+            return self.sum(numbers)
         device = parameters[0].device
         present = torch.tensor([p.grad is not None for p in parameters], dtype=torch.float32, device=device)
         extra = torch.tensor(list(numbers), dtype=torch.float32, device=device)
@@ -108,11 +112,26 @@ class ProcessGroup:
         dist.all_reduce(tensor)
         return tensor.tolist()
 
+    def maximum(self, numbers: Sequence[int]) -> list[int]:
+        """The largest of each number over all processes."""
+        if self.size == 1:
+            return list(numbers)
+        tensor = torch.tensor(list(numbers), dtype=torch.long, device=_device())
+        dist.all_reduce(tensor, dist.ReduceOp.MAX)
+        return tensor.tolist()
+
     def broadcast_weights(self, module: nn.Module) -> None:
         """Give every process the weights of process 0, in case a part was initialised at random."""
+        for tensor in [*module.parameters(), *module.buffers()]:
+            self.broadcast(tensor.data)
+
+    def broadcast(self, tensor: Tensor) -> None:
+        """Fill a tensor, on whichever device, with that of process 0."""
         if self.size > 1:
-            for tensor in [*module.parameters(), *module.buffers()]:
-                dist.broadcast(tensor.data, src=0)
+            sent = tensor if tensor.device.type == _device().type else tensor.to(_device())
+            dist.broadcast(sent, src=0)
+            if sent is not tensor:
+                tensor.copy_(sent)
 
     def broadcast_object(self, value: Value) -> Value:
         """What process 0 has."""
@@ -139,6 +158,24 @@ class _GatherRows(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         return ctx.group.reduce_scatter(gradients[0].contiguous(), ctx.shares), None, None
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """A tensor that is cut into shards, whole; every process must ask for it. Any other one as it is."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def shard_of(tensor: Tensor, like: Tensor) -> Tensor:
+    """This process's shard of a whole tensor, cut `like` another one; all of it where that is whole."""
+    if not isinstance(like, DTensor) or isinstance(tensor, DTensor):
+        return tensor
+    device = like.to_local().device
+    return distribute_tensor(tensor.to(device), like.device_mesh, like.placements, src_data_rank=None)
+
+
+def local_part(tensor: Tensor) -> Tensor:
+    """What of a tensor is in this process's memory."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def _placed(rows: Tensor, positions: Tensor) -> Tensor:

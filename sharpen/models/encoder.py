@@ -53,9 +53,10 @@ class Encoder(nn.Module):
         max_lengths: longest ``query`` and ``passage`` in tokens, prompt and special tokens included.
         dimension: length d of an embedding.
         address: where `load` found it; empty if it was made otherwise.
+        sharded: each process of a training has a shard of the weights; autocast must not keep whole ones.
     """
 
-    address = ""
+    address, sharded = "", False
 
     def __init__(
         self,
@@ -294,5 +295,5 @@ class Encoder(nn.Module):
     def autocast(self) -> Any:
         """The arithmetic that `forward` computes in."""
         if use_bf16(self.settings.precision, self.device):
-            return torch.autocast(self.device.type, dtype=torch.bfloat16)
+            return torch.autocast(self.device.type, dtype=torch.bfloat16, cache_enabled=not self.sharded)
         return nullcontext()

@@ -47,7 +47,7 @@ def announce(
         f"{settings.train_batch_size} x {settings.train_group_size} at a rate of {settings.learning_rate:g} on "
         f"{exchange.size} process(es), "
         f"{inputs.encoder.device.type}, {torch.get_num_threads()} thread(s) each, {inputs.encoder.precision}, "
-        f"{inputs.encoder.attention} attention"
+        f"{inputs.encoder.attention} attention{', weights in shards' if inputs.encoder.sharded else ''}"
     )
     counts = inputs.examples.counts
     left_out = ("queries_without_positive", "positives_without_teacher_score", "negatives_known_as_relevant")
@@ -60,6 +60,8 @@ def announce(
     if logs is not None:
         names = ", ".join(name for name in settings.report_to if name in WRITE_FILES)
         logger.warning(f"note: logs of {names}: {logs} (elsewhere: logging_dir)")
+    if settings.fsdp and not inputs.encoder.sharded:
+        logger.warning("note: fsdp: a single process holds all weights; start several to have them in shards")
     for line in [*batches.warnings(), *query_prompts.warnings(inputs.encoder, inputs.examples)]:
         logger.warning(line)
 

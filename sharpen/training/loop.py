@@ -23,7 +23,7 @@ from transformers.integrations.integration_utils import get_reporting_integratio
 from transformers.trainer_callback import CallbackHandler, TrainerControl
 from transformers.trainer_utils import TrainerMemoryTracker, enable_full_determinism, speed_metrics
 
-from sharpen.distributed import ProcessGroup
+from sharpen.distributed import ProcessGroup, whole
 from sharpen.errors import Interrupted
 from sharpen.hardware.thread_pool import one_thread
 from sharpen.models.encoder import Encoder
@@ -32,7 +32,7 @@ from sharpen.training.checkpoints import loop_state
 from sharpen.training.checkpoints.checkpoints import Checkpoints
 from sharpen.training.checkpoints.loop_state import StepMetrics
 from sharpen.training.dev_score import METRIC
-from sharpen.training.model.encoder_setup import restore
+from sharpen.training.model.encoder_setup import restore_on_all
 from sharpen.training.optimization.loop_settings import LoopSettings
 from sharpen.training.optimization.optimizer import make_optimizer, make_schedule
 from sharpen.training.processes import StopRequest
@@ -185,7 +185,8 @@ class TrainingLoop:
             memory_tracker.stop_and_update_metrics(summary)
             self.log(summary)
             if self.arguments.load_best_model_at_end and self.state.best_model_checkpoint is not None:
-                restore(self.model, load_file(Path(self.state.best_model_checkpoint) / loop_state.WEIGHTS))
+                best = Path(self.state.best_model_checkpoint) / loop_state.WEIGHTS
+                restore_on_all(self.model, load_file(best) if self.exchange.rank == 0 else None, self.exchange)
             self._call("on_train_end")
 
     def step(self, batch: Any) -> StepMetrics:
@@ -196,7 +197,8 @@ class TrainingLoop:
         result = self.objective.gradient(batch, self.exchange, self.stop)
         self.stopping = result.stop
         parameters = [parameter for parameter in self.model.parameters() if parameter.grad is not None]
-        norm = torch.nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        norm = whole(torch.nn.utils.get_total_norm(gradients))
         self.objective.check_finite(result, norm.item(), batch)
         if self.arguments.max_grad_norm > 0:
             torch.nn.utils.clip_grads_with_norm_(parameters, self.arguments.max_grad_norm, norm)
@@ -257,8 +259,7 @@ class TrainingLoop:
         folder = self.checkpoints.path(self.state.global_step)
         if self.state.best_global_step is not None:
             self.state.best_model_checkpoint = os.fspath(self.checkpoints.path(self.state.best_global_step))
-        if self.exchange.rank == 0:
-            loop_state.save(self, folder, owes_evaluation)
+        loop_state.save(self, folder, owes_evaluation)
         self.exchange.wait()
         if self.exchange.rank == 0:
             self.checkpoints.saved(self.state.global_step, self.state.best_global_step)

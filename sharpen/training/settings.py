@@ -112,6 +112,12 @@ class TrainingSettings(CostSettings, MixingSettings, LoopSettings):
         None, ge=1, le=1_048_576, description="Most texts that are encoded at once; unset: only tokens limit it."
     )
 
+    fsdp: bool = Field(
+        False,
+        description="Cut weights, gradients and optimiser's state into a shard a process (FSDP2), for models beyond "
+        "one GPU; no effect on one process.",
+    )
+
     # the model
     share_encoder: bool = Field(
         True,

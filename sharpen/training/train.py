@@ -26,7 +26,7 @@ from sharpen.training.data.sampler import BatchSampler
 from sharpen.training.dev_score import METRIC
 from sharpen.training.facts import announce, facts_after, facts_before, trained
 from sharpen.training.inputs import Inputs, read_inputs
-from sharpen.training.model import export, lora, query_prompts
+from sharpen.training.model import export, lora, query_prompts, sharding
 from sharpen.training.model.encoder_setup import finish, set_up
 from sharpen.training.model_card.cost import CostSettings
 from sharpen.training.objective import identity_of, loss_of
@@ -83,23 +83,37 @@ def train(
         facts["loss"] = identity_of(loss) or settings.loss_name
         run_checkpoints = checkpoints_of(facts, settings, output)
         logs = trackers.log_folder(settings, output, run_checkpoints.folder.name)
-        announce(inputs, batches, settings, exchange, logs)
         set_up(inputs.encoder, settings)
+        skeleton = sharding.shard(inputs.encoder, exchange) if sharding.is_sharded(settings, exchange) else None
+        announce(inputs, batches, settings, exchange, logs)
         facts |= trained(inputs.encoder, settings)
         watch = watch or writer_of_dev_scores(settings, output, inputs)
         started = time.monotonic()
         loop, objective = run(inputs, batches, settings, run_checkpoints, logs, exchange, loss, watch)
         facts |= facts_after(loop, objective, time.monotonic() - started)
         facts |= average(inputs.encoder, run_checkpoints, settings.average_checkpoints, exchange)
-        finish(inputs.encoder, settings)
-        query_prompts.save_with(inputs.encoder, inputs.examples)
+        whole_encoder = finished(inputs, skeleton, settings, exchange)
         if exchange.rank == 0:
             if watch is None or not watch.stopped:
-                write(output, inputs.encoder, facts)
+                write(output, whole_encoder, facts)
             trackers.keep_files(run_checkpoints.folder, logs)
             run_checkpoints.remove()
         exchange.wait()
     return facts
+
+
+def finished(inputs: Inputs, skeleton: Encoder | None, settings: TrainingSettings, exchange: ProcessGroup) -> Encoder:
+    """The trained encoder as it is saved, whole on the first process.
+
+    Args:
+        inputs: with the encoder, or this process's shards of it.
+        skeleton: what `sharding.shard` returned; None: there are no shards.
+        settings, exchange: as in `train`.
+    """
+    encoder = inputs.encoder if skeleton is None else sharding.gather(inputs.encoder, skeleton, exchange)
+    finish(encoder, settings)
+    query_prompts.save_with(encoder, inputs.examples)
+    return encoder
 
 
 def writer_of_dev_scores(settings: TrainingSettings, output: str, inputs: Inputs) -> DevWatch | None:
@@ -130,7 +144,8 @@ def with_temperature_rule(settings: TrainingSettings, encoder: EncoderSettings) 
 
 def check_settings(settings: TrainingSettings) -> None:
     """Raise InputError for what no bound of a single setting can say and no data are needed for."""
-    if faults := [*argument_faults(settings), *trackers.faults(settings), *lora.faults(settings)]:
+    faults = [*argument_faults(settings), *trackers.faults(settings), *lora.faults(settings)]
+    if faults := [*faults, *sharding.faults(settings)]:
         raise InputError(faults)
     # transformers looks at the values.
     training_arguments(settings, Path(os.curdir), 1, eval_steps=settings.eval_steps)

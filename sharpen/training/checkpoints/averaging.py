@@ -11,7 +11,7 @@ from sharpen.distributed import ProcessGroup
 from sharpen.models.encoder import Encoder
 from sharpen.training.checkpoints.checkpoints import Checkpoints
 from sharpen.training.checkpoints.loop_state import WEIGHTS
-from sharpen.training.model.encoder_setup import restore
+from sharpen.training.model.encoder_setup import restore_on_all
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +32,7 @@ def average(encoder: Encoder, checkpoints: Checkpoints, count: int, exchange: Pr
     if not count:
         return {}
     steps: list[int] = []
+    mean: dict[str, torch.Tensor] | None = None
     if exchange.rank == 0:
         steps = sorted(checkpoints.steps())[-count:]
         if len(steps) < count:
@@ -40,6 +41,6 @@ def average(encoder: Encoder, checkpoints: Checkpoints, count: int, exchange: Pr
         for step in steps:
             for name, weight in load_file(checkpoints.path(step) / WEIGHTS).items():
                 total[name] = total[name] + weight.double() if name in total else weight.double()
-        restore(encoder, {name: (weight / len(steps)).float() for name, weight in total.items()})
-    exchange.broadcast_weights(encoder)
+        mean = {name: (weight / len(steps)).float() for name, weight in total.items()}
+    restore_on_all(encoder, mean, exchange)
     return {"averaged_steps": exchange.broadcast_object(steps)}

@@ -11,13 +11,14 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from transformers import TrainerState
 from transformers.trainer_callback import ExportableState
 
 from sharpen.training.checkpoints import arithmetic
 from sharpen.training.checkpoints.checkpoints import STATE
 from sharpen.training.checkpoints.optimizer_state import load_state, save_state
+from sharpen.training.checkpoints.tensor_file import save_tensors
 from sharpen.training.model.encoder_setup import restore, trained_weights
 
 if TYPE_CHECKING:
@@ -39,17 +40,22 @@ class StepMetrics:
 
 
 def save(loop: TrainingLoop, folder: Path, owes_evaluation: bool) -> None:
-    """Write the files.
+    """Write the files: the first process does, and where weights are in shards, the others give theirs.
 
     Args:
         loop: the training.
         folder: of the checkpoint.
         owes_evaluation: its step is still to be evaluated.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    weights = {name: tensor.contiguous() for name, tensor in trained_weights(loop.model).items()}
-    save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
-    save_state(folder, loop.optimizer, loop.schedule)
+    first = loop.exchange.rank == 0
+    if first:
+        folder.mkdir(parents=True, exist_ok=True)
+    elif not loop.encoder.sharded:
+        return
+    save_tensors(trained_weights(loop.model), folder / WEIGHTS, first=first)
+    save_state(folder, loop.optimizer, loop.schedule, first=first)
+    if not first:
+        return
     loop.objective.save(folder)
     arithmetic.save(folder, loop.encoder)
     states = {type(one).__name__: one.state() for one in loop.callbacks.callbacks if isinstance(one, ExportableState)}

@@ -11,10 +11,10 @@ from sharpen.training.checkpoints.checkpoints import Checkpoints
 from sharpen.training.optimization.loop_settings import LoopSettings
 from sharpen.version import code_version
 
-# Settings that change what is seen of a training, but not its result.
-_WATCHING = {
+# Settings that change what is seen of a training, or what memory it takes, but not its result.
+_WITHOUT_EFFECT = {
     *("logging_steps", "save_steps", "save_total_limit", "checkpoint_folder", "checkpoint_address"),
-    *("report_to", "logging_dir", "dev_scores_address"),
+    *("report_to", "logging_dir", "dev_scores_address", "fsdp"),
 }
 
 
@@ -36,7 +36,7 @@ def checkpoints_for(
         producer: the step.
         package: whose code decides the result, with all that it imports.
     """
-    decisive = {name: value for name, value in identity["settings"].items() if name not in _WATCHING}
+    decisive = {name: value for name, value in identity["settings"].items() if name not in _WITHOUT_EFFECT}
     arguments = decisive["training_arguments"].items()
     decisive["training_arguments"] = {name: value for name, value in arguments if not name.startswith("dataloader_")}
     facts = {**identity, "settings": decisive, "code": code_version(package)}

@@ -50,7 +50,7 @@ _SAME_IN_TRAINING = ("learning_rate", "num_train_epochs", "max_steps", "weight_d
 _SAME_IN_TRAINING += ("logging_steps", "negatives_cross_device", "fix_position_embedding", "kd_loss_type")
 _READ = {*_SAME_IN_TRAINING, "output_dir", "per_device_train_batch_size", "gradient_accumulation_steps", "report_to"}
 _READ |= {"bf16", "fp16", "gradient_checkpointing", "activation_checkpointing", "warmup_steps", "save_strategy"}
-_READ |= {"save_steps", "save_total_limit", "do_train", "local_rank", "eval_steps", "lr_scheduler_type"}
+_READ |= {"save_steps", "save_total_limit", "do_train", "local_rank", "eval_steps", "lr_scheduler_type", "fsdp"}
 
 
 @dataclass(frozen=True)
@@ -180,6 +180,7 @@ def _batch_and_loss(training: TrainingArguments, processes: int, notes: list[str
         "sub_batch_size": training.sub_batch_size if (training.sub_batch_size or 0) > 0 else None,
         "gradient_checkpointing": bool(training.gradient_checkpointing or training.activation_checkpointing),
         "temperature": 0.02 if training.temperature is None else training.temperature,
+        "fsdp": bool(training.fsdp),
         "warmup_steps": training.warmup_steps or training.warmup_ratio,
         "lr_scheduler_type": getattr(training.lr_scheduler_type, "value", training.lr_scheduler_type),
     }

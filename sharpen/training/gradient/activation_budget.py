@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from sharpen.distributed import local_part
 from sharpen.hardware.free_memory import free_bytes
 from sharpen.models.encoder import Encoder
 
@@ -42,7 +43,7 @@ class ActivationBudget:
     def reset(self, encoder: Encoder, threads: int = 1) -> None:
         """Begin a step: nothing is taken."""
         if self._size is None:
-            weights = sum(weight.numel() for weight in encoder.parameters() if weight.requires_grad)
+            weights = sum(local_part(weight).numel() for weight in encoder.parameters() if weight.requires_grad)
             share = _SHARE.get(encoder.device.type, min(_SHARE.values()))
             self._size = max(0.0, share * free_bytes(encoder.device) - _BYTES_OF_A_WEIGHT * weights)
         self._begin(max(1, threads))
@@ -92,7 +93,8 @@ class _Measured:
         device = self.encoder.device
         self._before = torch.cuda.memory_allocated(device) if device.type == "cuda" else 0
         self._saved: dict[int, int] = {}
-        self._weights = {weight.untyped_storage().data_ptr() for weight in self.encoder.parameters()}
+        self._weights = self._weight_storages()
+        self._shapes = {tuple(sorted(weight.shape)) for weight in self.encoder.parameters()}
         # on a GPU the allocator knows better
         self._hooks = None if device.type == "cuda" else torch.autograd.graph.saved_tensors_hooks(self._pack, _same)
         if self._hooks is not None:
@@ -108,9 +110,16 @@ class _Measured:
 
     def _pack(self, tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in self._weights:
-            self._saved[storage.data_ptr()] = storage.nbytes()
+        address = storage.data_ptr()
+        if self.encoder.sharded and address not in self._weights and tuple(sorted(tensor.shape)) in self._shapes:
+            # shards are whole only while their layer computes
+            self._weights |= self._weight_storages()
+        if address not in self._weights:
+            self._saved[address] = storage.nbytes()
         return tensor
+
+    def _weight_storages(self) -> set[int]:
+        return {local_part(weight).untyped_storage().data_ptr() for weight in self.encoder.parameters()}
 
 
 def _same(tensor: Tensor) -> Tensor:

@@ -26,6 +26,7 @@ from sharpen.hardware.thread_pool import all_threads, map_in_threads, worker_cou
 from sharpen.models.encoder import Encoder
 from sharpen.training.gradient.accumulation import Gradients, accumulate, gradients_of
 from sharpen.training.gradient.activation_budget import ActivationBudget
+from sharpen.training.gradient.in_step import in_step, on_all
 from sharpen.training.gradient.micro_batch import (
     MicroBatch,
     MicroBatchConfig,
@@ -59,7 +60,7 @@ class Encoding:
 
     def store(self, micro_batch: MicroBatch, embeddings: Tensor) -> None:
         """Take over what the first pass gave for a micro-batch."""
-        self.embeddings[torch.tensor(micro_batch.rows, device=self.embeddings.device)] = embeddings.detach()
+        self.embeddings[micro_batch.index(self.embeddings.device)] = embeddings.detach()
 
     def backward(self, gradient: Tensor) -> None:
         """Add to the weights' gradients what d loss / d embeddings (n, d) gives.
@@ -91,7 +92,7 @@ class Encoding:
                 embeddings = _forward(self.encoder, self.tokens, micro_batch)
         # a gradient is computed in the types of its forward pass
         with torch.autocast(gradient.device.type, enabled=False):
-            return propagate(embeddings, gradient[torch.tensor(micro_batch.rows, device=gradient.device)])
+            return propagate(embeddings, gradient[micro_batch.index(gradient.device)])
 
 
 def encode(
@@ -112,6 +113,7 @@ def encode(
     seed = int(torch.randint(2**62, (1,)))
     for number, micro_batch in enumerate(micro_batches):
         micro_batch.seed = (seed, number)
+    micro_batches = in_step(encoder, micro_batches)
     encoding = Encoding(
         encoder, tokens, torch.empty(len(tokens), encoder.dimension, device=encoder.device), micro_batches
     )
@@ -123,6 +125,7 @@ def encode(
         except (RuntimeError, MemoryError) as error:
             if (
                 memory.cache != "auto"
+                or encoder.sharded  # the others would wait
                 or not is_out_of_memory(error)
                 or not any(p.embeddings is not None for p in micro_batches)
             ):
@@ -165,10 +168,13 @@ def _first_pass(
     """
     encoder, tokens = encoding.encoder, encoding.tokens
     threads = thread_count(encoder, len(micro_batches))
+    full = False
 
     def encoded(micro_batch: MicroBatch) -> Tensor | None:
+        nonlocal full
         size = padded_tokens(tokens, micro_batch.rows)
-        if budget is not None and not budget.fits(size):
+        full = full or (budget is not None and not on_all(encoder, budget.fits(size)))
+        if full:
             return None
         keeps = torch.is_grad_enabled()
         micro_batch.random = None if keeps or threads else RandomState(encoder)
@@ -200,11 +206,12 @@ def embed(encoder: Encoder, tokens: Sequence[TokenIds], memory: MicroBatchConfig
     """Embeddings (n, d, float32) without any gradient, as in evaluation: dropout off. Arguments as for `encode`."""
     was_training = encoder.training
     encoder.eval()
-    micro_batches = cut_micro_batches(encoder, tokens, memory, queries)
+    micro_batches = in_step(encoder, cut_micro_batches(encoder, tokens, memory, queries))
     encoding = Encoding(
         encoder, tokens, torch.empty(len(tokens), encoder.dimension, device=encoder.device), micro_batches
     )
-    _first_pass(encoding, micro_batches, None, torch.inference_mode)
+    # weights that were gathered for inference could not be trained afterwards
+    _first_pass(encoding, micro_batches, None, torch.no_grad if encoder.sharded else torch.inference_mode)
     encoder.train(was_training)
     return encoding.embeddings
 
@@ -217,7 +224,7 @@ def thread_count(encoder: Encoder, micro_batches: int, most: int | None = None) 
         micro_batches: how many there are.
         most: threads for which there is memory; None: any number.
     """
-    threads = worker_count(encoder.device, micro_batches)
+    threads = 0 if encoder.sharded else worker_count(encoder.device, micro_batches)
     if threads == 0 or (most is not None and most < 2) or _uses_torch_rng(encoder):
         return 0
     return threads if most is None else min(threads, most)
@@ -253,6 +260,7 @@ def whole_machine(encoder: Encoder) -> AbstractContextManager[None]:
 
 
 def _forward(encoder: Encoder, tokens: Sequence[TokenIds], micro_batch: MicroBatch) -> Tensor:
-    padded = encoder.pad([cast("Sequence[int]", tokens[row]) for row in micro_batch.rows])
+    texts = [cast("Sequence[int]", tokens[row]) for row in micro_batch.rows]
+    padded = encoder.pad(texts or [[encoder.tokenizer.pad_token_id]])
     with CpuOps(RandomStream(micro_batch.seed)) if encoder.device.type == "cpu" else nullcontext():
-        return encoder(**padded, kind=micro_batch.kind)
+        return encoder(**padded, kind=micro_batch.kind)[: len(texts)]

@@ -38,13 +38,20 @@ class MicroBatchConfig:
 
 @dataclass
 class MicroBatch:
-    """One micro-batch: which texts, and its embeddings with activations or the random state to make them again."""
+    """One micro-batch: which texts, and its embeddings with activations or the random state to make them again.
+
+    One without texts is computed with a token that nothing depends on, to be in step with other processes.
+    """
 
     rows: list[int]
     kind: TextType | None = None
     seed: tuple[int, ...] = (0,)
     embeddings: Tensor | None = None
     random: RandomState | None = None
+
+    def index(self, device: torch.device) -> Tensor:
+        """The texts as an index of tensors."""
+        return torch.tensor(self.rows, dtype=torch.long, device=device)
 
 
 def cut_micro_batches(
@@ -82,7 +89,7 @@ def plan(tokens: Sequence[TokenIds], memory: MicroBatchConfig, device: torch.dev
 
 def padded_tokens(tokens: Sequence[TokenIds], rows: list[int]) -> int:
     """Tokens of a micro-batch of these texts, padding included."""
-    return len(rows) * padded_length(max(len(tokens[row]) for row in rows))
+    return len(rows) * padded_length(max(len(tokens[row]) for row in rows)) if rows else 1
 
 
 class RandomState:

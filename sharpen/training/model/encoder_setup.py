@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 
+from sharpen.distributed import ProcessGroup, local_part, shard_of
 from sharpen.errors import InputError
 from sharpen.hardware.cpu_ops import for_checkpoint
 from sharpen.models.encoder import Encoder
@@ -60,8 +62,8 @@ def set_up(encoder: Encoder, settings: TrainingSettings) -> None:
 
 
 def finish(encoder: Encoder, settings: TrainingSettings) -> None:
-    """Make the trained encoder one that can be saved."""
-    if settings.lora_rank:
+    """Make the trained encoder one that can be saved; shards cannot be."""
+    if settings.lora_rank and not encoder.sharded:
         lora.merge_adapters(encoder)
     encoder.eval()
 
@@ -88,7 +90,25 @@ def trained_weights(model: nn.Module) -> dict[str, Tensor]:
 
 
 def restore(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Put back what `trained_weights` gave."""
-    if weights.keys() != trained_weights(model).keys():
+    """Put back what `trained_weights` gave, or the same as whole tensors."""
+    trained = trained_weights(model)
+    if weights.keys() != trained.keys():
         raise ValueError("these are not the weights that this training changes")
-    model.load_state_dict(weights, strict=False)
+    for name, target in trained.items():
+        local_part(target).copy_(local_part(shard_of(weights[name], target)))
+
+
+def restore_on_all(model: nn.Module, weights: Mapping[str, Tensor] | None, exchange: ProcessGroup) -> None:
+    """Put back, on every process, the whole tensors that the first one has, one by one.
+
+    Args:
+        model: what is trained.
+        weights: of the first process; the others need none.
+        exchange: the processes.
+    """
+    if weights is not None and weights.keys() != trained_weights(model).keys():
+        raise ValueError("these are not the weights that this training changes")
+    for name, target in trained_weights(model).items():
+        tensor = torch.empty(target.shape, dtype=target.dtype) if weights is None else weights[name]
+        exchange.broadcast(tensor)
+        local_part(target).copy_(local_part(shard_of(tensor, target)))

@@ -15,7 +15,7 @@ import torch.distributed as dist
 import torch.multiprocessing
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from sharpen.distributed import ProcessGroup
+from sharpen.distributed import ProcessGroup, local_part, whole
 from sharpen.models.architecture import DenseConfig
 from sharpen.models.dense import Dense, DenseLayers
 from sharpen.models.encoder import Encoder
@@ -26,6 +26,7 @@ from sharpen.training.data.guide import GuideEmbeddings
 from sharpen.training.data.sampler import Batch
 from sharpen.training.data.tokens import Tokens
 from sharpen.training.gradient.step import gradient_step
+from sharpen.training.model import sharding
 from sharpen.training.objective import memory_of, objective_of
 from sharpen.training.settings import TrainingSettings
 from tests.sharpen.training.mixed_data import mixed_parts
@@ -115,6 +116,9 @@ MIXED: dict[str, tuple[str, dict[str, Any]]] = {
     ),
 }
 LOCAL = {"negatives_cross_device": False}
+# also computed with the weights in shards
+SHARDED = ("partly cached", "ragged", "fewer queries than processes", "adapters, checkpointed, two towers")
+SHARDED += ("mixed, similarity, two towers", "Dense, adapters, two towers, Matryoshka")
 
 
 def settings_of(name: str) -> tuple[TrainingSettings, int]:
@@ -168,10 +172,12 @@ def mixed_step(name: str, settings: TrainingSettings) -> tuple[Examples, Batch]:
     return examples, next(batch for batch in made if examples.tasks[batch.task].learns == MIXED[name][0])
 
 
-def one(model: str, name: str, exchange: ProcessGroup) -> dict[str, Any]:
-    """Loss, negatives and gradient of one step."""
+def one(model: str, name: str, exchange: ProcessGroup, *, sharded: bool = False) -> dict[str, Any]:
+    """Loss, negatives and gradient of one step, and how many numbers this process's weights are."""
     settings, step = settings_of(name)
     encoder = prepared_for(model, name)
+    if sharded:
+        sharding.shard(encoder, exchange)
     if name in MIXED:
         examples, batch = mixed_step(name, settings)
     else:
@@ -184,8 +190,9 @@ def one(model: str, name: str, exchange: ProcessGroup) -> dict[str, Any]:
         guide=random_guide(examples) if settings.guide_model else None,
     )
     found = gradient_step(encoder, layout, objective, memory_of(settings), exchange)
-    gradient = [torch.zeros_like(p).reshape(-1) if p.grad is None else p.grad.reshape(-1) for p in encoder.parameters()]
-    return {"loss": found.loss, "negatives": found.negatives, "gradient": torch.cat(gradient).numpy()}
+    held = sum(local_part(weights).numel() for weights in encoder.parameters())
+    gradient = [whole(torch.zeros_like(p) if p.grad is None else p.grad).reshape(-1) for p in encoder.parameters()]
+    return {"loss": found.loss, "negatives": found.negatives, "gradient": torch.cat(gradient).numpy(), "held": held}
 
 
 class Collectives(TorchDispatchMode):
@@ -227,6 +234,9 @@ def worker(rank: int, size: int, model: str, folder: str) -> None:
     for name in [*VARIANTS, *DENSE, *MIXED, "process's own"]:
         for key, value in one(model, name, exchange).items():
             found[f"{name}/{key}"] = value
+    for name in SHARDED:
+        for key, value in one(model, name, exchange, sharded=True).items():
+            found[f"{name} in shards/{key}"] = value
     found["collectives"] = np.array(collectives_of_a_step(model, exchange))
     found["others"] = np.array(collectives_of_other_kinds(exchange))
     np.savez(Path(folder) / f"{size}-{rank}.npz", **found)

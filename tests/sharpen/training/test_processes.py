@@ -19,7 +19,7 @@ from sharpen.training.data.tokens import Tokens
 from sharpen.training.gradient.gradient_cache import encode
 from sharpen.training.model.encoder_setup import set_up
 from sharpen.training.objective import memory_of, objective_of
-from tests.sharpen.training.gradients import DENSE, MIXED, SOURCES, VARIANTS, one, prepared_for, settings_of
+from tests.sharpen.training.gradients import DENSE, MIXED, SHARDED, SOURCES, VARIANTS, one, prepared_for, settings_of
 from tests.sharpen.training.slow import slow_loss
 from tests.sharpen.training.small_data import ENCODER, parts, small_data
 
@@ -33,7 +33,7 @@ def results(cased_model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
     folder = tmp_path_factory.mktemp("gradients")
     sizes = ",".join(map(str, SIZES))
     command = [sys.executable, "-W", "ignore", "-m", "tests.sharpen.training.gradients", str(cased_model), sizes]
-    subprocess.run([*command, str(folder)], check=True, timeout=240, cwd=Path(__file__).parents[3])
+    subprocess.run([*command, str(folder)], check=True, timeout=600, cwd=Path(__file__).parents[3])
     return {(size, rank): dict(np.load(folder / f"{size}-{rank}.npz")) for size in SIZES for rank in range(size)}
 
 
@@ -54,6 +54,20 @@ def test_gradient_equals_one_process(results: dict, cased_model: Path, name: str
         assert float(found[f"{name}/negatives"]) == pytest.approx(alone["negatives"], rel=1e-6)
         assert_same_gradient(found[f"{name}/gradient"], alone["gradient"])
         assert np.array_equal(found[f"{name}/gradient"], results[size, 0][f"{name}/gradient"])
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", SHARDED)
+def test_gradient_of_shards_equals_one_process(results: dict, cased_model: Path, name: str, size: int) -> None:
+    """Though processes have different numbers of micro-batches, some none, and others keep more of them."""
+    alone = one(str(cased_model), name, ProcessGroup())
+    found = [results[size, rank] for rank in range(size)]
+    for of_rank in found:
+        assert float(of_rank[f"{name} in shards/loss"]) == pytest.approx(alone["loss"], rel=1e-5)
+        assert_same_gradient(of_rank[f"{name} in shards/gradient"], alone["gradient"])
+    held = [int(of_rank[f"{name} in shards/held"]) for of_rank in found]
+    assert sum(held) == alone["held"]
+    assert max(held) <= 1.1 * alone["held"] / size
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from sharpen.distributed import local_part, whole
 from sharpen.errors import InputError
 from sharpen.settings import EncoderSettings
 from sharpen.store import storage
@@ -34,14 +35,14 @@ class Poison:
         found = gradient_step(encoder, layout, objective, *rest)
         at = (layout.batch.step + 1, objective.temperature)
         self.seen.append(at)
-        self.weights[at] = torch.cat([p.detach().reshape(-1).clone() for p in encoder.parameters()])
+        self.weights[at] = torch.cat([whole(p.detach()).reshape(-1).clone() for p in encoder.parameters()])
         if at[0] not in self.steps or objective.temperature >= self.below:
             return found
         if self.loss:
             return Step(float("nan"), found.negatives, found.embeddings)
         parameter = next(p for p in encoder.parameters() if p.grad is not None)
         assert parameter.grad is not None
-        parameter.grad[0] = torch.inf
+        local_part(parameter.grad)[0] = torch.inf
         return found
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
+from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from typing import Any
 import torch.distributed as dist
 
 from sharpen.console import enable_logging
+from sharpen.errors import Interrupted
 from sharpen.training import contrastive
 from sharpen.training.gradient.step import Step, gradient_step
 from sharpen.training.settings import TrainingSettings
@@ -33,12 +36,19 @@ def slow_step(mark: Path, seconds: float, *arguments: Any) -> Step:
     return gradient_step(*arguments)
 
 
+def sigterm_step(step: int, encoder: Any, layout: Any, *rest: Any) -> Step:
+    if layout.batch.step + 1 == step and int(os.environ["RANK"]) == int(os.environ["WORLD_SIZE"]) - 1:
+        os.kill(os.getpid(), signal.SIGTERM)
+    return gradient_step(encoder, layout, *rest)
+
+
 def run_all(trainings: list[dict[str, Any]]) -> None:
     """Run each training: addresses `data`, `model`, `output`, `settings`.
 
     `diverges` has arguments of `Poison`; `seconds_a_step` makes steps long, the first of which leaves the process's id
     in the file ``MARK-RANK``. `stops_at`: at the first dev score from this step on the first process says to end; every
     process leaves what it was asked and heard in ``OUTPUT-RANK.json``.
+    Where `sigterm_at` names a step, the last process gets a SIGTERM in it.
     """
     for one in trainings:
         contrastive.gradient_step = (
@@ -50,9 +60,15 @@ def run_all(trainings: list[dict[str, Any]]) -> None:
             )
         asked: list[int] = []
         watch = DevWatch(partial(_ends_from, asked, one["stops_at"])) if "stops_at" in one else None
+        expected: Any = nullcontext()
+        if "sigterm_at" in one:
+            contrastive.gradient_step = partial(sigterm_step, one["sigterm_at"])
+            expected = suppress(Interrupted)
+        facts: dict[str, Any] = {}
         try:
             addresses = (one["data"], None, one["model"], one["output"])
-            facts = train(*addresses, TrainingSettings.checked(one["settings"]), ENCODER, watch=watch)
+            with expected:
+                facts = train(*addresses, TrainingSettings.checked(one["settings"]), ENCODER, watch=watch)
         finally:
             contrastive.gradient_step = gradient_step
         if watch is not None:

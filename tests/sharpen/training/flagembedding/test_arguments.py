@@ -125,6 +125,7 @@ def test_what_becomes_settings(rows: Path) -> None:
     assert settings.train_batch_size == 24 and settings.temperature == 1.0 and settings.sub_batch_size is None
     assert settings.matryoshka_dims == [8, 16] and settings.save_steps == 0 and settings.save_total_limit == 2
     assert settings.training_arguments == {"optim": "sgd", "adam_beta1": 0.8}
+    assert settings.fsdp is False and converted(rows, fsdp=True).settings.fsdp is True
     assert settings.lr_scheduler_type == "cosine" and settings.warmup_steps == 0.2
     assert training.encoder.precision == "bf16" and training.encoder.passage_instruction_format == "{}\n{}"
     assert [note.partition(":")[0] for note in training.notes[1:]] == [

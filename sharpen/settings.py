@@ -133,7 +133,7 @@ RelevanceLevel = Annotated[
 """What a grade means (`data.relevance`), for all settings that need to know."""
 
 
-PassageWindows = Literal["none", "mean"]
+PassageWindows = Literal["none", "mean", "max"]
 """What becomes of a passage that is longer than the encoder reads, where passages are searched."""
 
 
@@ -145,7 +145,8 @@ class EncoderSettings(SettingsModel):
     passage_windows: PassageWindows = Field(
         "none",
         description="Passages longer than passage_max_len where they are searched: mining, evaluation, index (training "
-        "cuts them). none: cut; mean: one vector, the mean of those of overlapping windows of passage_max_len tokens.",
+        "cuts them). none: cut; mean: one vector, the mean of those of overlapping windows of passage_max_len tokens; "
+        "max: a vector for each window, and the passage's score is that of its best one.",
     )
     window_overlap: int = Field(
         32,

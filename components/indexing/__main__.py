@@ -36,7 +36,7 @@ def _search(addresses: SearchAddresses, settings: SearchSettings) -> None:
     if opened.note:
         print(f"note: {opened.note}", file=sys.stderr)
     if not settings.json_output:
-        print(f"{len(opened.found):,} passages, ready in {time.monotonic() - started:.1f} s", file=sys.stderr)
+        print(f"{opened.manifest.passages:,} passages, ready in {time.monotonic() - started:.1f} s", file=sys.stderr)
     if not addresses.text and sys.stdin.isatty():
         print("one query a line; Ctrl-D ends", file=sys.stderr)
     for text in [addresses.text] if addresses.text else _queries(sys.stdin.buffer):

@@ -91,7 +91,13 @@ def embed(
     else:
         encoder = encoder_of(model)
     if kind == "passage" and instructions is None:
-        return embed_passages(encoder, texts)
+        found = embed_passages(encoder, texts)
+        if found.rows is not None:
+            raise InputError(
+                "encoder.passage_windows: max gives a long passage several vectors; load the model with "
+                'passage_windows="mean" or "none" to embed it, or make an index'
+            )
+        return found.vectors
     return embed_texts(encoder, texts, kind, instructions)
 
 

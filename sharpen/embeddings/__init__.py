@@ -3,6 +3,7 @@
 from sharpen.embeddings.embed import embed_texts
 from sharpen.embeddings.lazy_encoder import LazyEncoder
 from sharpen.embeddings.memmap import not_finite
-from sharpen.embeddings.passages import embed_passages
+from sharpen.embeddings.passage_rows import PassageRows
+from sharpen.embeddings.passages import PassageVectors, embed_passages
 
-__all__ = ["LazyEncoder", "embed_passages", "embed_texts", "not_finite"]
+__all__ = ["LazyEncoder", "PassageRows", "PassageVectors", "embed_passages", "embed_texts", "not_finite"]

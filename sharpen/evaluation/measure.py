@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,7 @@ def measure_model(
         rankings, embedded, timings = search(loaded, searched, settings, instructions)
         values = score(inputs.eval_set, rankings, settings)
         facts = {"model": model, "model_hash": loaded.weights_hash, "device": str(loaded.device), **inputs.protocol}
-        facts |= {"encoding": described(loaded, usage, searched, instructions), **timings, **software()}
+        facts |= {"encoding": described(loaded, usage, searched, instructions, embedded.rows), **timings, **software()}
         facts |= unjudged_facts(inputs.eval_set, rankings)
         if synthetic := warning(split, facts.get("generated_queries", 0), facts["queries"]):
             facts[SYNTHETIC] = synthetic
@@ -137,7 +137,7 @@ def _write_analyses(
         slicings = with_tokens(inputs.slicings, tokens)
         found = measure_slices(candidate, references, slicings, eval_set.query_ids, settings)
         write_json(folder / artifact.SLICES, found)
-    embedded = Embedded(measured.embedded.queries[:count], measured.embedded.passages)
+    embedded = replace(measured.embedded, queries=measured.embedded.queries[:count])
     write_vector_summaries(folder, embedded, eval_set, measured.rankings, settings.relevance_level)
     if settings.variants:
         found = measure_variants(measured.encoder, embedded, eval_set, measured.values, settings)

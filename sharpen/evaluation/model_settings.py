@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from sharpen.data.text_type import TextType
-from sharpen.embeddings import LazyEncoder
+from sharpen.embeddings import LazyEncoder, PassageRows
 from sharpen.evaluation.split import EvaluationSplit
 from sharpen.models import model_config
 from sharpen.models.model_config import ModelConfig
@@ -152,9 +152,16 @@ def better_usage(
 
 
 def described(
-    encoder: LazyEncoder, usage: Usage, eval_set: EvaluationSplit, instructions: Sequence[str] | None
+    encoder: LazyEncoder,
+    usage: Usage,
+    eval_set: EvaluationSplit,
+    instructions: Sequence[str] | None,
+    rows: PassageRows | None = None,
 ) -> dict[str, Any]:
-    """How a model was measured: by which encoder, `instructions` of `eval_set`, and whose settings (`usage`)."""
+    """How a model was measured: by which encoder, `instructions` of `eval_set`, and whose settings (`usage`).
+
+    With `rows`, which say of which passage each vector is, also how many vectors a passage has.
+    """
     config = encoder.config
     used = Counter(
         config.query_instruction_format.format(instruction, "") if instruction else config.query_prompt
@@ -173,6 +180,7 @@ def described(
         "settings_of": usage.source,
         "reason": usage.reason,
         "set_by_user": list(usage.given),
+        **({} if rows is None else {"vectors_a_passage": round(len(rows.passages) / len(rows), 4)}),
     }
 
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sharpen.embeddings import LazyEncoder, embed_passages, embed_texts, not_finite
+from sharpen.embeddings import LazyEncoder, PassageRows, embed_passages, embed_texts, not_finite
 from sharpen.errors import StepFailed
 from sharpen.evaluation.settings import EvaluationSettings, metric_names
 from sharpen.evaluation.split import EvaluationSplit
-from sharpen.index.exact import top_k
+from sharpen.index.distinct import top_passages
 from sharpen.index.exact_device import gpu_of
 from sharpen.metrics import measure
 
@@ -25,10 +25,16 @@ SHOWN_DEPTH = 100
 
 @dataclass(frozen=True)
 class Embedded:
-    """Embeddings of an `EvaluationSplit`, in its order: queries (n, d) and passages (m, d)."""
+    """Embeddings of an `EvaluationSplit`, in its order: queries (n, d) and passages (m, d).
+
+    Attributes:
+        queries, passages: the vectors.
+        rows: which passage each vector of `passages` is of; None: each passage has one.
+    """
 
     queries: np.ndarray
     passages: np.ndarray
+    rows: PassageRows | None = None
 
 
 def ranked_depth(settings: EvaluationSettings) -> int:
@@ -57,8 +63,8 @@ def embed(encoder: LazyEncoder, eval_set: EvaluationSplit, instructions: Sequenc
         embed_texts(encoder, eval_set.query_texts, "query", instructions), "query", eval_set.query_ids
     )
     passages = embed_passages(encoder, eval_set.passage_texts, eval_set.passage_titles)
-    passages = checked_finite(passages, "passage", eval_set.passage_ids)
-    return Embedded(queries, passages)
+    ids = eval_set.passage_ids if passages.rows is None else passages.rows.named(eval_set.passage_ids)
+    return Embedded(queries, checked_finite(passages.vectors, "passage", ids), passages.rows)
 
 
 def rank(
@@ -72,7 +78,8 @@ def rank(
         settings: cutoffs, and whether a query finds itself.
         device: the GPU that searches; None: the CPU.
     """
-    scores, indices = top_k(embedded.queries, embedded.passages, searched_depth(eval_set, settings), device=device)
+    depth = searched_depth(eval_set, settings)
+    scores, indices = top_passages(embedded.queries, embedded.passages, embedded.rows, depth, device=device)
     return rankings_of(zip(indices, scores, strict=True), eval_set, settings)
 
 

@@ -40,18 +40,18 @@ def write_vector_summaries(
         rankings: what was retrieved.
         relevance_level: smallest grade that is relevant.
     """
-    queries, passages = embedded.queries, embedded.passages
-    write_json(folder / MAP, embedding_map(queries, passages, eval_set), indent=None)
-    write_json(folder / SEPARATION, separation(queries, passages, eval_set, rankings, relevance_level), indent=None)
+    write_json(folder / MAP, embedding_map(embedded, eval_set), indent=None)
+    write_json(folder / SEPARATION, separation(embedded, eval_set, rankings, relevance_level), indent=None)
 
 
-def embedding_map(queries: np.ndarray, passages: np.ndarray, eval_set: EvaluationSplit) -> dict[str, Any]:
+def embedding_map(embedded: Embedded, eval_set: EvaluationSplit) -> dict[str, Any]:
     """A sample of queries and passages on the plane in which their vectors differ most.
 
-    The sample depends on the ids alone, so that the maps of several models of one data set hold the same points.
+    The sample depends on the ids alone, so that the maps of several models of one data set hold the same points. A
+    passage of several windows is where its first one is.
 
     Args:
-        queries, passages: vectors of `eval_set.query_ids` and of `eval_set.passage_ids`.
+        embedded: vectors of `eval_set`.
         eval_set: ids, judgements, sources and groups.
 
     Returns:
@@ -59,7 +59,9 @@ def embedding_map(queries: np.ndarray, passages: np.ndarray, eval_set: Evaluatio
         (``source``, ``group`` or empty); ``points``: columns ``kind`` (query, passage or rest), ``id``, ``label``,
         ``x``, ``y`` and ``pair``, the index of a query's passage or -1.
     """
-    row_of = {passage_id: row for row, passage_id in enumerate(eval_set.passage_ids)}
+    queries, passages = embedded.queries, embedded.passages
+    at = np.arange(len(passages)) if embedded.rows is None else embedded.rows.first
+    row_of = dict(zip(eval_set.passage_ids, at.tolist(), strict=True))
     labelled_by, labels = _labels(eval_set)
     kinds: list[str] = []
     ids: list[str] = []
@@ -81,7 +83,7 @@ def embedding_map(queries: np.ndarray, passages: np.ndarray, eval_set: Evaluatio
     ids += [eval_set.passage_ids[i] for i in others]
     named += [""] * len(others)
     pairs += [-1] * len(others)
-    rows += [passages[i] for i in others]
+    rows += [passages[at[i]] for i in others]
     plane, explained = principal_plane(np.asarray(rows, dtype=np.float64))
     x, y = (np.round(plane[:, axis], 4).tolist() for axis in (0, 1))
     points = {"kind": kinds, "id": ids, "label": named, "x": x, "y": y, "pair": pairs}
@@ -107,8 +109,7 @@ def principal_plane(vectors: np.ndarray) -> tuple[np.ndarray, list[float]]:
 
 
 def separation(
-    queries: np.ndarray,
-    passages: np.ndarray,
+    embedded: Embedded,
     eval_set: EvaluationSplit,
     rankings: Rankings,
     relevance_level: int,
@@ -116,7 +117,7 @@ def separation(
     """How the scores of relevant passages lie to those of the best passage that is not relevant.
 
     Args:
-        queries, passages: vectors, as for `embedding_map`.
+        embedded: vectors of `eval_set`.
         eval_set: ids and judgements.
         rankings: query id -> (passage id, score), best first.
         relevance_level: smallest grade that is relevant.
@@ -135,8 +136,9 @@ def separation(
         candidates = sorted(row_of[p] for p in relevant - out if p in row_of)
         best_other = next((score for p, score in rankings.get(query_id, ()) if p not in relevant), None)
         if candidates and best_other is not None:
-            vectors = np.asarray(passages[candidates], dtype=np.float32)
-            positive.append(float((vectors @ np.asarray(queries[i], dtype=np.float32)).max()))
+            found = candidates if embedded.rows is None else embedded.rows.vectors_of(np.array(candidates))
+            vectors = np.asarray(embedded.passages[found], dtype=np.float32)
+            positive.append(float((vectors @ np.asarray(embedded.queries[i], dtype=np.float32)).max()))
             negative.append(float(best_other))
     if not positive:
         return {}

@@ -13,14 +13,14 @@ import numpy as np
 
 from sharpen.embeddings import LazyEncoder, embed_passages, embed_texts
 from sharpen.errors import InputError
-from sharpen.index import ann, faiss_file, manifest, quality, shards
+from sharpen.index import ann, faiss_file, manifest, shards
 from sharpen.index.ann import EXACT
 from sharpen.index.corpus import Corpus, read
 from sharpen.index.faiss_file import Searchable
 from sharpen.index.manifest import Manifest, Shard
-from sharpen.index.page import render_page, summary
-from sharpen.index.quality import Embedded
 from sharpen.index.quantization import codec_for, computed, cut, largest_value
+from sharpen.index.report.page import render_page, summary
+from sharpen.index.report.quality import Embedded, measure
 from sharpen.index.settings import IndexSettings
 from sharpen.models import model_config
 from sharpen.models.model_hub import resolve_model
@@ -67,7 +67,9 @@ def index(
         factory = chosen_factory(settings, dimension, len(corpus.passages))
         embedded = embed(loaded, corpus, dimension, settings)
         encoded = time.monotonic()
-        files, found, largest = store(folder, corpus, embedded, factory, settings)
+        if embedded.rows is not None:
+            factory = chosen_factory(settings, dimension, len(embedded.passages))
+        files, found, largest = store(folder, embedded, factory, settings)
         facts["model_hash"] = loaded.weights_hash
         made = Manifest(
             format_version=manifest.FORMAT_VERSION,
@@ -75,9 +77,10 @@ def index(
             data=data,
             data_fingerprint=corpus.fingerprint,
             passages=len(corpus.passages),
+            vectors=None if embedded.rows is None else len(embedded.passages),
             embeddings=manifest.embeddings_facts(found.codec, files, shards.columns_of(folder, files[0])),
             faiss=manifest.faiss_facts(faiss_file.NAME, found.codec, factory, found.effort),
-            quality=quality.measure(embedded, largest, found) if settings.quality_queries else None,
+            quality=measure(embedded, largest, found) if settings.quality_queries else None,
             settings=settings.model_dump(mode="json"),
             code_version=code_version(),
         )
@@ -113,27 +116,28 @@ def chosen_factory(settings: IndexSettings, dimension: int, passages: int) -> st
 
 def embed(encoder: LazyEncoder, corpus: Corpus, dimension: int, settings: IndexSettings) -> Embedded:
     """Embeddings by `encoder` of the `corpus`, cut to `dimension`, and of queries that `settings` measure with."""
-    passages = embed_passages(encoder, corpus.texts, corpus.titles)
+    found = embed_passages(encoder, corpus.texts, corpus.titles)
+    passages = found.vectors
     if corpus.queries:
         queries = embed_texts(encoder, corpus.queries, "query", corpus.instructions)
         described = f"{corpus.split} queries"
     else:
         size = settings.quality_queries or ann.SAMPLED_QUERIES
         drawn = np.random.default_rng(settings.seed).permutation(len(passages))[:size]
-        queries, described = np.asarray(passages[np.sort(drawn)]), "passages"
+        queries, described = np.asarray(passages[np.sort(drawn)]), "passages" if found.rows is None else "windows"
     shorten = partial(cut, dimension=dimension, normalize=encoder.config.normalize)
-    return Embedded(passages, computed(passages, dimension, shorten), queries, shorten(queries), described)
+    short = computed(passages, dimension, shorten)
+    return Embedded(passages, short, queries, shorten(queries), described, corpus.table(found), found.rows)
 
 
 def store(
-    folder: Path, corpus: Corpus, embedded: Embedded, factory: str, settings: IndexSettings
+    folder: Path, embedded: Embedded, factory: str, settings: IndexSettings
 ) -> tuple[list[Shard], Searchable, float]:
     """Write the Parquet files and the FAISS file.
 
     Args:
         folder: of the index.
-        corpus: passages, in the order of the rows.
-        embedded: their vectors.
+        embedded: vectors and their passages.
         factory: see `chosen_factory`.
         settings: precision, seed, whether texts are stored.
 
@@ -144,9 +148,9 @@ def store(
         InputError: an embedding is not a number, or cannot be stored so.
     """
     vectors = embedded.short_passages
-    largest = largest_value(vectors, corpus.ids)
+    largest = largest_value(vectors, embedded.table[shards.ID].to_list())
     codec = codec_for(settings.vector_precision, vectors.shape[1], largest)
-    files = shards.write(folder, corpus.passages, vectors, codec, texts=settings.store_texts)
+    files = shards.write(folder, embedded.table, vectors, codec, texts=settings.store_texts)
     blocks = (shards.read_codes(folder, file, codec) for file in files)
     proposer, held = faiss_file.build(blocks, vectors, codec, factory, settings.seed)
     faiss_file.write(proposer, held, folder / faiss_file.NAME)
@@ -155,4 +159,4 @@ def store(
         effort = ann.measured_recall(
             proposer, embedded.short_queries, vectors, EFFORT_RANKS, factory=factory, seed=settings.seed
         )
-    return files, Searchable(proposer, held, codec, factory, effort), largest
+    return files, Searchable(proposer, held, codec, factory, effort, rows=embedded.rows), largest

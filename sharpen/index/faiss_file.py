@@ -1,6 +1,6 @@
 """The FAISS file of an index: made from the stored codes, so that it answers as the Parquet files would, and searched.
 
-Row i of the file is the i-th passage over the Parquet files in the order of their names. The file can be used without
+Row i of the file is the i-th row over the Parquet files in the order of their names. The file can be used without
 Sharpen too (``faiss.read_index``; binary: ``faiss.read_index_binary``). An approximate one is a FAISS `IndexRefine`:
 the index of the factory string, with the stored vectors, by which its candidates are scored.
 """
@@ -15,9 +15,11 @@ from typing import Any
 import faiss
 import numpy as np
 
+from sharpen.embeddings import PassageRows
 from sharpen.errors import InputError
 from sharpen.index import ann
 from sharpen.index.ann import EXACT, Effort
+from sharpen.index.distinct import best_vectors
 from sharpen.index.exact import best_of
 from sharpen.index.quantization import Codec, computed
 
@@ -39,6 +41,7 @@ class Searchable:
         factory: ``exact``, or the factory string of the proposer.
         effort: how hard an approximate proposer is searched.
         owner: the object that holds the memory of both, where it is neither.
+        rows: which passage each vector is of; None: each passage has one.
     """
 
     proposer: Any
@@ -47,6 +50,7 @@ class Searchable:
     factory: str
     effort: Effort
     owner: Any = None
+    rows: PassageRows | None = None
 
     def __len__(self) -> int:
         return self.store.ntotal
@@ -66,12 +70,12 @@ class Searchable:
         return raw.view({"fp32": np.float32, "fp16": np.float16, "binary": np.uint8}[self.codec.precision])
 
     def search(self, queries: np.ndarray, top: int) -> tuple[np.ndarray, np.ndarray]:
-        """The best passages of float32 queries (n, d).
+        """The best vectors of float32 queries (n, d), each of another passage.
 
         A score is the inner product of the query with the stored vector as it is read back.
 
         Returns:
-            scores, float32 (n, top), and rows, int64 (n, top); padded with -inf and -1.
+            scores, float32 (n, top), and rows of vectors, int64 (n, top); padded with -inf and -1.
 
         Raises:
             InputError: the queries have another length than the stored vectors.
@@ -81,6 +85,11 @@ class Searchable:
                 f"the query has {queries.shape[1]} dimensions, the index {self.codec.dimension}: it was made with "
                 "another model"
             )
+        if self.rows is not None:
+            return best_vectors(self._best, queries, self.rows, top)
+        return self._best(queries, top)
+
+    def _best(self, queries: np.ndarray, top: int) -> tuple[np.ndarray, np.ndarray]:
         return best_of(queries, self.vectors, self._candidates(queries, top), top)
 
     def _candidates(self, queries: np.ndarray, top: int) -> np.ndarray:
@@ -120,8 +129,8 @@ def write(proposer: Any, store: Any, path: Path) -> None:
         faiss.write_index(store if proposer is store else faiss.IndexRefine(proposer, store), str(path))
 
 
-def read(path: Path, codec: Codec, factory: str, effort: Effort) -> Searchable:
-    """Read the file of a finished index at `path`; `codec`, `factory` and `effort` are those of its manifest.
+def read(path: Path, codec: Codec, factory: str, effort: Effort, rows: PassageRows | None = None) -> Searchable:
+    """Read the file of a finished index at `path`; `codec`, `factory`, `effort` and `rows` as in `Searchable`.
 
     Raises:
         InputError: it is no FAISS index, or not one of these vectors.
@@ -129,14 +138,14 @@ def read(path: Path, codec: Codec, factory: str, effort: Effort) -> Searchable:
     try:
         if codec.precision == "binary":
             found = faiss.read_index_binary(str(path))
-            return _checked(Searchable(found, found, codec, factory, effort), path)
+            return _checked(Searchable(found, found, codec, factory, effort, rows=rows), path)
         found = faiss.read_index(str(path))
     except RuntimeError as error:
         raise InputError(f"{path}: not an index that FAISS {faiss.__version__} reads ({error}); index again") from None
     proposer = store = found
     if isinstance(found, faiss.IndexRefine):
         proposer, store = faiss.downcast_index(found.base_index), faiss.downcast_index(found.refine_index)
-    return _checked(Searchable(proposer, store, codec, factory, effort, owner=found), path)
+    return _checked(Searchable(proposer, store, codec, factory, effort, found, rows), path)
 
 
 def _checked(index: Searchable, path: Path) -> Searchable:

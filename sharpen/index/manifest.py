@@ -92,6 +92,7 @@ class Manifest(_Part):
         quality: what `quality.measure` found; None when there was no query.
         data, data_fingerprint: where the passages were, and a hash of them.
         passages: how many.
+        vectors: how many there are of them, where a passage may have several (`EncoderSettings.passage_windows` max).
     """
 
     format_version: int
@@ -99,6 +100,7 @@ class Manifest(_Part):
     data: str
     data_fingerprint: str
     passages: int
+    vectors: int | None = None
     embeddings: Embeddings
     faiss: Faiss
     quality: dict[str, Any] | None

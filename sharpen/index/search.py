@@ -21,16 +21,22 @@ from sharpen.models.encoder import Encoder
 from sharpen.models.identity import weights_hash
 from sharpen.store import storage
 
+_SHOWN = (shards.TITLE, shards.TEXT, shards.WINDOW)
+
 
 @dataclass(frozen=True)
 class Hit:
-    """A found passage; title and text are None where the index holds none."""
+    """A found passage; title and text are None where the index holds none.
+
+    Where a passage has several windows, `text` is that of the best one and `window` its number, from 1.
+    """
 
     rank: int
     score: float
     passage_id: str
     title: str | None
     text: str | None
+    window: int | None = None
 
 
 @dataclass(frozen=True)
@@ -66,11 +72,13 @@ class OpenIndex:
         self.address = address
         self.folder, self.manifest = opened(address)
         made = self.manifest
+        rows = shards.passage_rows(self.folder, made.embeddings.files)
         self.found: Searchable = faiss_file.read(
-            self.folder / made.faiss.file, made.codec, made.faiss.factory, made.faiss.effort
+            self.folder / made.faiss.file, made.codec, made.faiss.factory, made.faiss.effort, rows
         )
-        if len(self.found) != made.passages:
-            raise InputError(f"{address}: {made.faiss.file} holds {len(self.found):,} passages, not {made.passages:,}")
+        vectors = made.passages if made.vectors is None else made.vectors
+        if len(self.found) != vectors:
+            raise InputError(f"{address}: {made.faiss.file} holds {len(self.found):,} vectors, not {vectors:,}")
         inside = made.model.address == manifest.INSIDE
         stored = str(self.folder / manifest.MODEL_FOLDER) if inside else made.model.address
         self.encoder = _loaded(model or stored, made, address)
@@ -84,10 +92,10 @@ class OpenIndex:
         with progress.silent():  # a bar for one query is noise, and would spoil JSON
             whole = embed_texts(self.encoder, [text], "query")
         vector = cut(np.asarray(whole), self.manifest.embeddings.dimension, normalize=self.manifest.model.normalized)
-        scores, rows = self.found.search(vector, min(top, len(self.found)))
+        scores, rows = self.found.search(vector, min(top, self.manifest.passages))
         texts = shards.passages_at(self.folder, self.manifest.embeddings.files, rows[0].tolist())
         hits = [
-            Hit(rank, round(score, 6), passage[shards.ID], passage.get(shards.TITLE), passage.get(shards.TEXT))
+            Hit(rank, round(score, 6), passage[shards.ID], *(passage.get(name) for name in _SHOWN))
             for rank, (score, passage) in enumerate(zip(scores[0].tolist(), texts.to_dicts(), strict=True), start=1)
         ]
         return Answer(text, hits, round(time.monotonic() - started, 4))

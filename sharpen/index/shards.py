@@ -1,4 +1,4 @@
-"""The Parquet files of an index: one row a passage, in the order of the FAISS file."""
+"""The Parquet files of an index: one row a vector, in the order of the FAISS file."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from sharpen.embeddings import PassageRows
 from sharpen.index.manifest import Shard
 from sharpen.index.quantization import Codec
 from sharpen.progress import progress
 
 FOLDER = "embeddings"
-ID, VECTOR, TITLE, TEXT = "passage_id", "vector", "title", "text"
+ID, VECTOR, TITLE, TEXT, WINDOW = "passage_id", "vector", "title", "text", "window"
 
 _MOST_ROWS = 100_000
 _MOST_BYTES = 256 << 20
@@ -31,16 +32,16 @@ def write(folder: Path, passages: pl.DataFrame, vectors: np.ndarray, codec: Code
 
     Args:
         folder: of the index.
-        passages: `records.CORPUS`, one row a vector.
+        passages: one row a vector, as `Corpus.table` gives them.
         vectors: (m, d) float vectors, read block by block.
         codec: how they are stored.
         texts: whether title and text are written too.
     """
     (folder / FOLDER).mkdir()
-    columns = [ID, TITLE, TEXT] if texts else [ID]
+    columns = [name for name in (ID, WINDOW, *([TITLE, TEXT] if texts else [])) if name in passages.columns]
     size = rows_a_file(codec)
     written = []
-    with progress("Writing vectors", len(passages), "passages") as reporter:
+    with progress("Writing vectors", len(passages), "vectors") as reporter:
         for number, start in enumerate(range(0, len(passages), size)):
             part = passages[start : start + size].select(columns)
             part = part.insert_column(1, codec.column(codec.encode(vectors[start : start + size])))
@@ -66,13 +67,22 @@ def columns_of(folder: Path, shard: Shard) -> dict[str, str]:
 
 
 def passages_at(folder: Path, shards: Sequence[Shard], rows: Sequence[int]) -> pl.DataFrame:
-    """Id, and title and text where they are stored, of the passages in these `rows` of the `shards` in `folder`."""
+    """Id, window, and title and text, those that are stored, of what is in these `rows` of the `shards` in `folder`."""
     ends = np.cumsum([shard.rows for shard in shards])
     found = []
     for row in rows:
         number = int(np.searchsorted(ends, row, side="right"))
         offset = row - (int(ends[number - 1]) if number else 0)
         scan = pl.scan_parquet(folder / shards[number].name, glob=False)
-        names = [name for name in (ID, TITLE, TEXT) if name in scan.collect_schema()]
+        names = [name for name in (ID, WINDOW, TITLE, TEXT) if name in scan.collect_schema()]
         found.append(scan.select(names).slice(offset, 1).collect())
     return pl.concat(found) if found else pl.DataFrame(schema={ID: pl.String})
+
+
+def passage_rows(folder: Path, shards: Sequence[Shard]) -> PassageRows | None:
+    """Which passage each row of the `shards` in `folder` is of; None: each is of another one."""
+    if WINDOW not in columns_of(folder, shards[0]):
+        return None
+    files = [folder / shard.name for shard in shards]
+    windows = pl.concat([pl.read_parquet(file, columns=[WINDOW], glob=False) for file in files])[WINDOW].to_numpy()
+    return PassageRows(np.cumsum(windows == 1) - 1)

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from sharpen.embeddings import LazyEncoder, embed_passages, embed_texts, not_finite
+from sharpen.embeddings import LazyEncoder, PassageRows, PassageVectors, embed_passages, embed_texts, not_finite
 from sharpen.errors import InputError
 from sharpen.index import ann
 from sharpen.index.ann import Effort
+from sharpen.index.distinct import passage_blocks
 from sharpen.index.exact import Neighbours, pair_scores, top_k_blocks
 from sharpen.mining.candidates.merge import merge
 from sharpen.mining.corpus import MiningCorpus
@@ -23,8 +24,8 @@ from sharpen.progress import progress
 
 def embed(
     encoder: LazyEncoder, pool: MiningCorpus, model: str, instructions: Sequence[str] | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Embeddings (n, d) of the queries and (m, d) of the passages, in the pool's order.
+) -> tuple[np.ndarray, PassageVectors]:
+    """Embeddings (n, d) of the queries, and those of the passages, in the pool's order.
 
     Args:
         encoder: the model.
@@ -37,7 +38,8 @@ def embed(
     """
     queries = embed_texts(encoder, pool.queries, "query", instructions)
     passages = embed_passages(encoder, pool.passages, pool.titles)
-    for kind, vectors, ids in (("query", queries, pool.query_ids), ("passage", passages, pool.passage_ids)):
+    names = pool.passage_ids if passages.rows is None else passages.rows.named(pool.passage_ids)
+    for kind, vectors, ids in (("query", queries, pool.query_ids), ("passage", passages.vectors, names)):
         faulty = not_finite(vectors)
         if len(faulty):
             raise InputError(
@@ -93,22 +95,40 @@ class MinerEmbeddings:
         passages: (m, d); may be memory-mapped.
         approximate: an index of the passages; None: the search is exact.
         device: the GPU that searches exactly, if there is one.
+        rows: which passage each vector is of, where one may have several; its score is that of its best one.
     """
 
     queries: np.ndarray
     passages: np.ndarray
     approximate: Approximate | None = None
     device: str | None = None
+    rows: PassageRows | None = None
 
     def nearest(self, depth: int) -> Iterator[Neighbours]:
         """The `depth` best passages of every query, a block of consecutive queries at a time."""
+        if self.rows is not None:
+            return passage_blocks(self._best, self.queries, self.rows, depth)
+        return self._blocks(self.queries, depth)
+
+    def _blocks(self, queries: np.ndarray, depth: int) -> Iterator[Neighbours]:
         if self.approximate:
-            return self.approximate.blocks(self.queries, self.passages, depth)
-        return top_k_blocks(self.queries, self.passages, depth, device=self.device)
+            return self.approximate.blocks(queries, self.passages, depth)
+        return top_k_blocks(queries, self.passages, depth, device=self.device)
+
+    def _best(self, queries: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
+        found = list(self._blocks(queries, depth))
+        return np.concatenate([one.scores for one in found]), np.concatenate([one.indices for one in found])
 
     def score(self, query_rows: np.ndarray, passage_rows: np.ndarray) -> np.ndarray:
         """Scores of pairs, float32: the same that the search gives them."""
-        return pair_scores(self.queries, self.passages, query_rows, passage_rows)
+        if self.rows is None:
+            return pair_scores(self.queries, self.passages, query_rows, passage_rows)
+        counts = self.rows.counts[passage_rows]
+        if not len(counts):
+            return np.empty(0, dtype=np.float32)
+        vectors = self.rows.vectors_of(passage_rows)
+        scores = pair_scores(self.queries, self.passages, np.repeat(query_rows, counts), vectors)
+        return np.maximum.reduceat(scores, np.cumsum(counts) - counts)
 
 
 def candidate_blocks(

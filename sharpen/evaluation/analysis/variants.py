@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +85,7 @@ def measure_variants(
     for variant in parse_variants(settings.variants):
         short = _shortened(embedded, variant, normalize=encoder.config.normalize)
         read_back, storage = _stored(variant, short, eval_set.passage_ids)
-        found = score(eval_set, rank(Embedded(short.queries, read_back), eval_set, settings), settings)
+        found = score(eval_set, rank(replace(short, passages=read_back), eval_set, settings), settings)
         row = _row(variant, embedded, short, found, storage)
         results = paired(
             np.column_stack([values[name] for name in names]),
@@ -100,7 +100,7 @@ def measure_variants(
     correct([row["against_full"] for row in rows[1:]], names, "p_holm")
     return {
         "variants": rows,
-        "encoding": encoding_speed(encoder, eval_set.passage_texts, settings.cost_per_hour),
+        "encoding": encoding_speed(encoder, eval_set, settings.cost_per_hour),
         "measured_on": machine(encoder),
     }
 
@@ -113,7 +113,7 @@ def _row(
         "dimension": short.passages.shape[1],
         "precision": variant.precision,
         **asdict(storage),
-        "share_of_full": storage.bytes_per_passage / (4 * whole.passages.shape[1]),
+        "share_of_full": storage.bytes_per_passage / _bytes_per_passage(4 * whole.passages.shape[1], whole),
         "metrics": means(values),
         "against_full": {},
     }
@@ -126,23 +126,30 @@ def _shortened(embedded: Embedded, variant: Variant, *, normalize: bool) -> Embe
     def shorten(vectors: np.ndarray) -> np.ndarray:
         return cut(vectors, dimension, normalize=normalize)
 
-    return Embedded(shorten(embedded.queries), computed(embedded.passages, dimension, shorten))
+    passages = computed(embedded.passages, dimension, shorten)
+    return replace(embedded, queries=shorten(embedded.queries), passages=passages)
+
+
+def _bytes_per_passage(bytes_per_vector: int, embedded: Embedded) -> int:
+    vectors = 1 if embedded.rows is None else len(embedded.passages) / len(embedded.rows)
+    return round(bytes_per_vector * vectors)
 
 
 def _stored(variant: Variant, embedded: Embedded, passage_ids: list[str]) -> tuple[np.ndarray, Storage]:
     """The passages as they are read back from storage, and what that takes, measured with a FAISS file."""
     passages = embedded.passages
-    codec = codec_for(variant.precision, passages.shape[1], largest_value(passages, passage_ids))
+    ids = passage_ids if embedded.rows is None else embedded.rows.named(passage_ids)
+    codec = codec_for(variant.precision, passages.shape[1], largest_value(passages, ids))
     blocks = (codec.encode(passages[start : start + BLOCK]) for start in range(0, len(passages), BLOCK))
     proposer, held = faiss_file.build(blocks, passages, codec, EXACT, seed=0)
-    index = Searchable(proposer, held, codec, EXACT, EXACT_EFFORT)
+    index = Searchable(proposer, held, codec, EXACT, EXACT_EFFORT, rows=embedded.rows)
     with tempfile.TemporaryDirectory(prefix="sharpen-") as folder:
         file = Path(folder) / faiss_file.NAME
         faiss_file.write(proposer, held, file)
         size = file.stat().st_size
     milliseconds = _latencies(index, embedded.queries)
     storage = Storage(
-        codec.bytes_per_vector,
+        _bytes_per_passage(codec.bytes_per_vector, embedded),
         size,
         round(float(np.quantile(milliseconds, 0.5)), 4),
         round(float(np.quantile(milliseconds, 0.95)), 4),
@@ -162,21 +169,28 @@ def _latencies(index: Searchable, queries: np.ndarray) -> np.ndarray:
     return np.array(found[WARM_UP:])
 
 
-def encoding_speed(encoder: LazyEncoder, texts: list[str], cost_per_hour: float | None) -> dict[str, float | None]:
+def encoding_speed(
+    encoder: LazyEncoder, eval_set: EvaluationSplit, cost_per_hour: float | None
+) -> dict[str, float | None]:
     """How fast a sample of passages is encoded, past every cache, and what a million of them take and cost.
 
     Args:
         encoder: the model.
-        texts: passages, from which the sample is taken at equal steps.
+        eval_set: its passages, from which the sample is taken at equal steps, with their windows where they have some.
         cost_per_hour: price of the machine; None: no cost is given.
     """
     from sharpen.embeddings.encoding import encode
+    from sharpen.embeddings.windows import divide
 
-    loaded = encoder.load()
-    sample = [texts[row] for row in np.unique(np.linspace(0, len(texts) - 1, TIMED_PASSAGES).astype(int))]
+    loaded, texts, titles = encoder.load(), eval_set.passage_texts, eval_set.passage_titles
+    rows = np.unique(np.linspace(0, len(texts) - 1, TIMED_PASSAGES).astype(int)).tolist()
+    sample = [texts[row] for row in rows]
     encode(loaded, sample[: max(1, len(sample) // 8)], "passage")
     started = time.perf_counter()
-    encode(loaded, sample, "passage")
+    more: list[str] = []
+    if encoder.settings.passage_windows != "none":
+        more = divide(loaded, sample, [titles[row] for row in rows] if titles is not None else None).texts
+    encode(loaded, sample + more, "passage")
     speed = len(sample) / (time.perf_counter() - started)
     hours = 1e6 / speed / 3600
     cost = None if cost_per_hour is None else round(hours * cost_per_hour, 4)

@@ -68,9 +68,10 @@ class OtherModel:
         """Encode with the model and search."""
         encoder = LazyEncoder.open(self.address, self.encoder)
         factory = chosen_factory(self.settings.index, self.settings.exact_up_to, len(pool.passages), encoder.dimension)
-        embedded, device = embed(encoder, pool, self.address, None), gpu_of(encoder.device)
+        queries, passages = embed(encoder, pool, self.address, None)
         encoder.unload()
-        vectors = MinerEmbeddings(*embedded, approximated(*embedded, depth, factory, self.settings.seed), device)
+        index = approximated(queries, passages.vectors, depth, factory, self.settings.seed)
+        vectors = MinerEmbeddings(queries, passages.vectors, index, gpu_of(encoder.device), passages.rows)
         self.facts.update(search_facts(vectors.approximate))
         with progress(f"Searching with {self.address}", len(vectors.queries), "queries") as reporter:
             for found in vectors.nearest(depth):

@@ -75,10 +75,10 @@ def test_without_a_cache_several_processes_encode_too_and_leave_nothing(
     counted = Counted(tiny_model, vector_cache="off", encoding_processes=2, passage_windows="mean", window_overlap=8)
     # two hundred windows for two processes; the texts, the long one cut, are too little for two
     texts = [*TEXTS[:100], *TEXTS[:50], words(4_800, 1)]
-    found = embed_passages(counted.encoder, texts)
+    found = embed_passages(counted.encoder, texts).vectors
     assert counted.texts == 101 and "Encoding passages on 2 processes: 100 %" in capsys.readouterr().out
     alone = Counted(tiny_model, vector_cache="off", passage_windows="mean", window_overlap=8)
-    np.testing.assert_array_equal(found, embed_passages(alone.encoder, texts))
+    np.testing.assert_array_equal(found, embed_passages(alone.encoder, texts).vectors)
     np.testing.assert_allclose(found[:-1], encode(counted.encoder, texts[:-1], "passage"), atol=1e-6)
     assert not cache.exists() and not list((tmp_path / "temporary files").iterdir())
 

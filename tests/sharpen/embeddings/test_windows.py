@@ -48,23 +48,36 @@ def test_the_mean_is_that_of_windows_that_are_tokenised_and_encoded_by_hand(
     encoder = loaded(tiny_model, **settings)
     titles = TITLES if settings.get("window_overlap") != 15 else [""] * len(TEXTS)
     texts = [f"{title} {text}".strip() for title, text in zip(titles, TEXTS, strict=True)]
-    found = embed_passages(encoder, texts, titles)
+    found = embed_passages(encoder, texts, titles).vectors
     by_hand = [window_vectors(encoder, title, text) for title, text in zip(titles, TEXTS, strict=True)]
     assert max(map(len, by_hand)) > 60 and sum(len(one) == 1 for one in by_hand) > 20
     means = np.stack([one.mean(axis=0) for one in by_hand])
     np.testing.assert_allclose(found, means / np.linalg.norm(means, axis=1, keepdims=True), atol=1e-6)
 
 
+def test_all_windows_have_their_vectors_one_after_the_other_with_max(tiny_model: Path) -> None:
+    encoder = loaded(tiny_model, passage_windows="max")
+    found = embed_passages(encoder, PASSAGES, TITLES)
+    by_hand = [window_vectors(encoder, title, text) for title, text in zip(TITLES, TEXTS, strict=True)]
+    np.testing.assert_allclose(found.vectors, np.concatenate(by_hand), atol=1e-6)
+    assert found.rows is not None and found.spans is not None
+    np.testing.assert_array_equal(found.rows.counts, list(map(len, by_hand)))
+    for row, (start, end) in zip(found.rows.passages.tolist(), found.spans.tolist(), strict=True):
+        assert len(PASSAGES[row][start:end].split()) == min(30, len(PASSAGES[row].split())) or TITLES[row]
+    short = [passage for passage in PASSAGES if len(passage.split()) <= 30]
+    assert embed_passages(encoder, short).rows is None
+
+
 def test_without_normalising_the_mean_stays_as_long_as_it_is(tiny_model: Path) -> None:
     encoder = loaded(tiny_model, normalize_embeddings=False)
-    found = embed_passages(encoder, PASSAGES, TITLES)
+    found = embed_passages(encoder, PASSAGES, TITLES).vectors
     expected = [window_vectors(encoder, *row).mean(axis=0) for row in zip(TITLES, TEXTS, strict=True)]
     np.testing.assert_allclose(found, np.stack(expected), atol=1e-6)
 
 
 def test_a_passage_that_fits_has_its_vector_bit_for_bit_and_a_long_one_another(tiny_model: Path) -> None:
     encoder = loaded(tiny_model, vector_cache="off")
-    cut, found = embed_texts(encoder, PASSAGES, "passage"), embed_passages(encoder, PASSAGES, TITLES)
+    cut, found = embed_texts(encoder, PASSAGES, "passage"), embed_passages(encoder, PASSAGES, TITLES).vectors
     fits = np.array([len(passage.split()) <= 30 for passage in PASSAGES])
     assert 5 < (~fits).sum() < fits.sum()
     np.testing.assert_array_equal(found[fits], cut[fits])
@@ -83,11 +96,11 @@ def test_the_cache_holds_windows_so_that_another_setting_computes_only_new_ones(
     cut = computed()
     assert cut == len(set(PASSAGES))
     assert computed(**mean) == len(texts) - cut > 60
-    assert computed(**mean) == computed() == 0
+    assert computed(**mean) == computed(**mean | {"passage_windows": "max"}) == computed() == 0
     others = set(divide(loaded(tiny_model, window_overlap=4), PASSAGES, TITLES).texts) - texts
     assert computed(**mean | {"window_overlap": 4}) == len(others) > 60
     np.testing.assert_array_equal(
-        embed_passages(encoder, PASSAGES, TITLES), embed_passages(loaded(tiny_model), PASSAGES, TITLES)
+        embed_passages(encoder, PASSAGES, TITLES).vectors, embed_passages(loaded(tiny_model), PASSAGES, TITLES).vectors
     )
 
 

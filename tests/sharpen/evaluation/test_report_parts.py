@@ -12,6 +12,7 @@ import pytest
 from sharpen.evaluation.report import breakdowns, vector_figures
 from sharpen.evaluation.report.query_list import FORMS, LIST_BYTES, LIST_QUERIES, query_list
 from sharpen.evaluation.report.render import SCRIPT
+from sharpen.evaluation.retrieval import Embedded
 from sharpen.evaluation.split import EvaluationSplit
 from sharpen.evaluation.vector_summary import embedding_map, separation
 from sharpen.reports.gate_section import MARKER, with_gate
@@ -93,8 +94,8 @@ def every_file(judged: EvaluationSplit) -> dict[str, Any]:
         "slices.json": SLICES,
         "guard.json": GUARD,
         "variants.json": VARIANTS,
-        "map.json": embedding_map(queries, passages, judged),
-        "separation.json": separation(queries, passages, judged, ranking, 1),
+        "map.json": embedding_map(Embedded(queries, passages), judged),
+        "separation.json": separation(Embedded(queries, passages), judged, ranking, 1),
     }
 
 
@@ -147,7 +148,7 @@ def test_tasks_of_other_types_are_rows() -> None:
 
 def test_maps_are_turned_to_lie_alike() -> None:
     judged = split_of(60, 90)
-    one = embedding_map(unit(60, 8, 1), unit(90, 8, 2), judged)
+    one = embedding_map(Embedded(unit(60, 8, 1), unit(90, 8, 2)), judged)
     angle = np.deg2rad(70)
     mirror = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) @ np.diag([1, -1])
     plane = np.column_stack([one["points"]["x"], one["points"]["y"]]) @ mirror

@@ -9,6 +9,7 @@ import pytest
 from sklearn.decomposition import PCA
 from sklearn.metrics import roc_auc_score
 
+from sharpen.evaluation.retrieval import Embedded
 from sharpen.evaluation.split import EvaluationSplit
 from sharpen.evaluation.vector_summary import (
     MAP_PASSAGES,
@@ -62,8 +63,8 @@ def test_points_that_are_all_the_same_have_a_map() -> None:
 
 def test_maps_of_two_models_hold_the_same_points_and_are_bounded() -> None:
     judged = split_of(2000, 5000, sources=3)
-    one = embedding_map(unit(2000, 8, 1), unit(5000, 8, 2), judged)
-    other = embedding_map(unit(2000, 12, 3), unit(5000, 12, 4), judged)
+    one = embedding_map(Embedded(unit(2000, 8, 1), unit(5000, 8, 2)), judged)
+    other = embedding_map(Embedded(unit(2000, 12, 3), unit(5000, 12, 4)), judged)
     assert one["points"]["id"] == other["points"]["id"]
     kinds = one["points"]["kind"]
     assert kinds.count("query") == kinds.count("passage") == MAP_QUERIES
@@ -78,10 +79,10 @@ def test_maps_of_two_models_hold_the_same_points_and_are_bounded() -> None:
 
 def test_colours_are_sources_else_few_groups_else_none() -> None:
     queries, passages = unit(40, 4, 1), unit(60, 4, 2)
-    grouped = embedding_map(queries, passages, split_of(40, 60, groups=10))
+    grouped = embedding_map(Embedded(queries, passages), split_of(40, 60, groups=10))
     assert grouped["labels"] == "group" and len({*grouped["points"]["label"]} - {""}) == 7
     for many in (split_of(40, 60, groups=20), split_of(40, 60)):
-        found = embedding_map(queries, passages, many)
+        found = embedding_map(Embedded(queries, passages), many)
         assert found["labels"] == "" and {*found["points"]["label"]} == {""}
 
 
@@ -94,7 +95,7 @@ def test_separation_is_that_of_all_scores() -> None:
         q: [(judged.passage_ids[row], float(score)) for row, score in zip(found, values, strict=True)]
         for q, found, values in zip(judged.query_ids, rows, scores, strict=True)
     }
-    found = separation(queries, passages, judged, rankings, 1)
+    found = separation(Embedded(queries, passages), judged, rankings, 1)
     every = queries @ passages.T
     at = np.array([judged.passage_ids.index(f"p{i:05}") for i in range(300)])
     positive = every[np.arange(300), at]
@@ -114,8 +115,8 @@ def test_separation_is_that_of_all_scores() -> None:
 def test_a_query_without_relevant_passage_or_hit_is_left_out() -> None:
     judged = split_of(3, 4)
     vectors = unit(4, 4, 1)
-    assert separation(vectors[:3], vectors, judged, {}, 1) == {}
-    assert separation(vectors[:3], vectors, judged, {q: [("p00003", 0.1)] for q in judged.query_ids}, 2) == {}
+    assert separation(Embedded(vectors[:3], vectors), judged, {}, 1) == {}
+    assert separation(Embedded(vectors[:3], vectors), judged, {q: [("p00003", 0.1)] for q in judged.query_ids}, 2) == {}
 
 
 def test_ties_count_half() -> None:

@@ -10,7 +10,7 @@ from sharpen.data.preparation import page as data_page
 from sharpen.data.preparation.prepare import prepare
 from sharpen.data.preparation.settings import DataSettings
 from sharpen.index.manifest import Manifest
-from sharpen.index.page import render_page as index_page
+from sharpen.index.report.page import render_page as index_page
 from sharpen.registry.gate import decide
 from sharpen.registry.gate.gains import Gain
 from sharpen.registry.outcome import Outcome

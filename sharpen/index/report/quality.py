@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 import numpy as np
+import polars as pl
 
+from sharpen.embeddings import PassageRows
 from sharpen.errors import InputError
-from sharpen.index.exact import top_k
+from sharpen.index.distinct import top_passages
 from sharpen.index.faiss_file import Searchable
 from sharpen.index.quantization import Codec, codec_for, computed
 from sharpen.index.settings import Precision
@@ -24,6 +26,8 @@ class Embedded:
         passages, queries: (m, D) and (n, D), the model's whole embeddings.
         short_passages, short_queries: (m, d) and (n, d), cut to the stored dimensions.
         described: what the queries are, in words.
+        table: (m) id, title and text of each of the passages' vectors.
+        rows: which passage each of them is of; None: each passage has one.
     """
 
     passages: np.ndarray
@@ -31,6 +35,12 @@ class Embedded:
     queries: np.ndarray
     short_queries: np.ndarray
     described: str
+    table: pl.DataFrame
+    rows: PassageRows | None = None
+
+    def nearest(self, queries: np.ndarray, passages: np.ndarray) -> np.ndarray:
+        """The top passages (n, `RANKS`) of queries (n, .), by vectors (m, .) in the order of `passages`."""
+        return top_passages(queries, passages, self.rows, RANKS)[1]
 
 
 def measure(embedded: Embedded, largest: float, index: Searchable) -> dict[str, Any]:
@@ -49,7 +59,7 @@ def measure(embedded: Embedded, largest: float, index: Searchable) -> dict[str, 
         ``searched`` (recall of the index).
     """
     short_queries, short_passages = embedded.short_queries, embedded.short_passages
-    _, truth = top_k(embedded.queries, embedded.passages, RANKS)
+    truth = embedded.nearest(embedded.queries, embedded.passages)
     exhaustive: dict[str, float] = {}
     codes_only: dict[str, float] = {}
     for precision in get_args(Precision):
@@ -58,17 +68,19 @@ def measure(embedded: Embedded, largest: float, index: Searchable) -> dict[str, 
         except InputError:
             continue  # what cannot be stored so has no recall
         stored = _stored(short_passages, codec)
-        exhaustive[precision] = recall(truth, top_k(short_queries, stored, RANKS)[1])
+        exhaustive[precision] = recall(truth, embedded.nearest(short_queries, stored))
         if precision in ("int8", "binary"):
             coded = codec.decode(codec.encode(short_queries))
-            codes_only[precision] = recall(truth, top_k(coded, stored, RANKS)[1])
+            codes_only[precision] = recall(truth, embedded.nearest(coded, stored))
+    searched = index.search(short_queries, RANKS)[1]
+    searched = searched if embedded.rows is None else embedded.rows.passages_of(searched)
     return {
         "k": RANKS,
         "queries": len(short_queries),
         "asked": embedded.described,
         "exhaustive": exhaustive,
         "codes_only": codes_only,
-        "searched": recall(truth, index.search(short_queries, RANKS)[1]),
+        "searched": recall(truth, searched),
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sharpen.index.manifest import Manifest
+from sharpen.models.model_usage import describe_windows
 from sharpen.progress import clock
 from sharpen.reports.formatting import number
 from sharpen.reports.html_page import templates
@@ -20,13 +21,15 @@ def render_page(index: Manifest) -> str:
             index=index,
             cards=[
                 (f"{index.passages:,}", "passages"),
+                *([(f"{index.vectors:,}", "vectors, as long passages have several")] if index.vectors else []),
                 (f"{stored.dimension:,}", f"of {model.dimension:,} dimensions, stored as {stored.precision}"),
                 *([(number(quality["searched"]), f"recall@{quality['k']} as it is searched")] if quality else []),
             ],
             query=[
                 ("model", model.address),
                 ("prompt before it", repr(model.prompts["query"])),
-                ("longest (tokens)", model.max_lengths["query"]),
+                ("longest query (tokens)", model.max_lengths["query"]),
+                ("passages longer than that", _windows(index)),
                 ("pooling", model.pooling),
                 ("vector", _query_vector(index)),
                 ("score", "cosine" if model.normalized else "inner product"),
@@ -34,13 +37,16 @@ def render_page(index: Manifest) -> str:
             files=[
                 (
                     f"{stored.files[0].name} ... ({len(stored.files)})",
-                    ["one row a passage: " + ", ".join(f"{name} {kind}" for name, kind in stored.columns.items())],
+                    [
+                        f"one row a {'passage' if index.vectors is None else 'vector'}: "
+                        + ", ".join(f"{name} {kind}" for name, kind in stored.columns.items())
+                    ],
                 ),
                 (
                     faiss.file,
                     [
                         f"FAISS {faiss.version}, {faiss.factory}, {faiss.metric.replace('_', ' ')}; row i is the i-th "
-                        "passage over the Parquet files in the order of their names"
+                        "row over the Parquet files in the order of their names"
                     ],
                 ),
                 ("manifest.json", ["all of this for programs"]),
@@ -54,6 +60,12 @@ def render_page(index: Manifest) -> str:
             ],
         )
     )
+
+
+def _windows(index: Manifest) -> str:
+    encoder, longest = index.encoder, index.model.max_lengths["passage"]
+    found = describe_windows(encoder.passage_windows, encoder.window_overlap, longest)
+    return found or f"cut to {longest:,} tokens"
 
 
 def _query_vector(index: Manifest) -> str:
@@ -85,9 +97,10 @@ def _recalls(index: Manifest) -> list[tuple[str, list[str]]]:
 def summary(index: Manifest, seconds: float) -> list[str]:
     """What was made in `seconds` seconds, in a line or two."""
     stored, quality = index.embeddings, index.quality
+    several = f" with {index.vectors:,} vectors" if index.vectors else ""
     lines = [
-        f"{index.passages:,} passages in {clock(seconds)}: {stored.dimension} dimensions as {stored.precision}, "
-        f"search {index.faiss.factory}"
+        f"{index.passages:,} passages{several} in {clock(seconds)}: {stored.dimension} dimensions as "
+        f"{stored.precision}, search {index.faiss.factory}"
     ]
     if quality:
         shares = ", ".join(f"{name} {share:.3f}" for name, share in quality["exhaustive"].items())

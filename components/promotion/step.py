@@ -13,7 +13,7 @@ from sharpen.diagnosis.explain import explain_evaluation
 from sharpen.diagnosis.report import with_causes
 from sharpen.index.settings import StepSettings
 from sharpen.registry.decisions import decision_record
-from sharpen.registry.gate import PROMOTE
+from sharpen.registry.gate import PROMOTE, Decision
 from sharpen.registry.gate.evaluation_summary import EvaluationSummary, read_evaluation_summary
 from sharpen.registry.last_run import record_run
 from sharpen.registry.outcome import Outcome, measured_outcome
@@ -143,13 +143,16 @@ def run_step(
         indexed=follows == INDEX,
         logs=logs,
     )
-    page = write_decided_report(root, name, run_id(), evaluation, ended.decision, partial(_with_causes, evaluation))
-    outcome = replace(outcome, report=page)
+    outcome = replace(outcome, report=_report(root, name, evaluation, ended.decision))
     outcome.save(root, run_id())
     if follows != COMPARE_AGAIN:
         promoted = ended.version if ended.verdict == PROMOTE else ""
         record_run(root, name, trained_with, ended.verdict, promoted, reason)
     return PromotionResult(ended, follows, reason, outcome, read_evaluation_summary(evaluation), root)
+
+
+def _report(root: str, name: str, evaluation: str, decision: Decision) -> str:
+    return write_decided_report(root, name, run_id(), evaluation, decision, partial(_with_causes, evaluation))
 
 
 def _with_causes(evaluation: str, page: str) -> str:

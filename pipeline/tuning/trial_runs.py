@@ -39,7 +39,7 @@ class _Run:
     reporter: TrialReporter | None = None
     scores: DevScores | None = None
     reason: str = ""
-    watched_since: float = field(default_factory=time.time)
+    watched_since: float = field(default_factory=lambda: time.time())
 
 
 class TrialRuns:

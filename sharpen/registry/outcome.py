@@ -142,7 +142,7 @@ class Outcome:
             return [*search, f"models show {name}{where}", f"models pull {name} --to ./{name}{where}"]
         if self.verdict == SKIP:
             return [f"models show {name}{where}", f"{start} ... --set retraining.force=true"]
-        look = f"models show {name}{where}" if self.champion else f"models list{where}"
+        look = f"models show {name}{where}" if self.champion else f"runs list {name}{where}"
         return [look, "settings", *([f"explain {self.run or name}{where}"] if self.verdict == REJECT else [])]
 
     def save(self, root: str, run: str) -> None:

@@ -22,7 +22,16 @@ _ROWS = pytest.StashKey[list[results.Row]]()
 _FIGURES = pytest.StashKey[results.Figures]()
 MARKER = "cluster"
 # The first whole run finds nothing that is cached; what others find cached is its work.
-ORDER = ("test_runs", "test_security", "test_reasons", "test_schedules", "test_jobs", "test_racing", "test_survival")
+ORDER = (
+    "test_runs",
+    "test_search",
+    "test_security",
+    "test_reasons",
+    "test_schedules",
+    "test_jobs",
+    "test_racing",
+    "test_survival",
+)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -6,14 +6,19 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import yaml
 
 from pipeline import parameters
+from pipeline.graph import make_pipeline
 from pipeline.run_plan import checked_settings
+from pipeline.tuning import trial_runs
+from pipeline.tuning.searched import check_searchable
 from sharpen.store import storage
+from sharpen.tuning import search
 from tests.pipeline.cluster.conftest import IMAGE, Sharpen
 from tests.pipeline.cluster.fake_backend import FINISHED, Call, Object
 from tests.pipeline.cluster.fake_kfp import FakeKfp
@@ -89,12 +94,12 @@ def test_a_trial_cannot_look_at_test_nor_promote_nor_tell_anyone_and_has_no_secr
     assert all(len(secret) > 4 and secret not in str((run, version)) for secret in secrets)
 
 
-def test_steps_before_fine_tuning_are_part_of_a_trial(kfp: FakeKfp, on: Sharpen, root: str) -> None:
-    Played(kfp)
-    given = ("--set", "pretraining.enabled=true", "--trials", "1")
-    assert on(*command(root, *given)).code == 0
-    (version,) = kfp.state.versions.values()
-    assert "exec-pretraining" in version["pipeline_spec"]["pipeline_spec"]["deploymentSpec"]["executors"]
+def test_steps_before_fine_tuning_are_part_of_a_trial() -> None:
+    settings = parameters.load(None, ["store=s3://b", "pretraining.enabled=true", "teachers.enabled=true"])
+    check_searchable(settings, on_cluster=True)
+    spec = make_pipeline(1, settings, **settings.optional_steps(), trial=True).pipeline_spec
+    steps = {name.removeprefix("comp-") for name, one in spec.components.items() if one.executor_label}
+    assert steps == {"plan", "data-prep", "pretraining", "hard-negatives", "teachers", "finetuning", "finish"}
 
 
 def test_a_run_that_fails_or_is_cancelled_is_a_result_and_the_search_goes_on(
@@ -140,11 +145,31 @@ def test_three_failures_at_the_start_end_the_search_and_cancel_what_runs(kfp: Fa
     assert all(run["state"] in ("CANCELING", *FINISHED) for run in kfp.state.runs.values())
 
 
+class Clock:
+    """A clock that only waiting moves."""
+
+    def __init__(self) -> None:
+        self.now = self.started = time.time()
+
+    def time(self) -> float:
+        return self.now
+
+    monotonic = time
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
 def test_when_the_minutes_are_over_runs_are_cancelled_and_what_they_reached_is_recorded(
-    kfp: FakeKfp, on: Sharpen, root: str, tmp_path: Path
+    kfp: FakeKfp, on: Sharpen, root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    clock = Clock()
+    for module in (search, trial_runs):
+        monkeypatch.setattr(module, "time", clock)
+    monkeypatch.setattr(trial_runs, "POLL_SECONDS", 10.0)
     Played(kfp, looks=lambda number: 1 if number == 0 else 10_000)
-    done = on(*command(root, "--trials", "50", "--parallel", "3", "--minutes", "0.03", "--repeats", "0"))
+    done = on(*command(root, "--trials", "50", "--parallel", "3", "--minutes", "5", "--repeats", "0"))
+    assert 300 < clock.now - clock.started <= 320
     assert done.code == 0, done.err
     assert "the time of the search is over after 4 of 50 trials" in done.out
     assert [run["state"] for run in kfp.state.runs.values()] == ["SUCCEEDED"] + ["CANCELING"] * 3
@@ -173,6 +198,7 @@ def test_a_search_that_is_killed_takes_its_runs_up_again_and_submits_none_twice(
     code = f"""
 import sys
 from pipeline.tuning import trial_runs
+from pipeline.tuning.searched import check_searchable
 trial_runs.POLL_SECONDS = 0.05
 from pipeline.cli import main
 sys.argv = ["sharpen", *{[*options, "--endpoint", kfp.url]!r}]

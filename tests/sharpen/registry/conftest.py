@@ -10,11 +10,14 @@ from typing import Any
 
 import pytest
 
+from components.promotion.step import PromotionResult
 from sharpen.data import query_keys
 from sharpen.data.text import text_key
 from sharpen.registry.gate.evaluation_summary import EvaluationSummary, Reference
 from sharpen.store import storage
 
+Decide = Callable[..., PromotionResult]
+Printed = Callable[[PromotionResult], list[str]]
 _numbers = itertools.count()
 
 
@@ -139,3 +142,32 @@ def make_evaluation(root: str) -> Callable[..., str]:
 
 def _weights(model: str) -> str:
     return storage.read_bytes(storage.join(model, "model.safetensors")).decode() if storage.exists(model) else model
+
+
+@pytest.fixture
+def decide(root: str, monkeypatch: pytest.MonkeyPatch) -> Decide:
+    """Let the promotion step of a run decide about a model by its evaluation."""
+    # it imports this file
+    from tests.components.promotion.test_step import step
+
+    def decide(model: str, evaluation: str, run: str, **given: Any) -> PromotionResult:
+        monkeypatch.setenv("SHARPEN_RUN", f"{root}/runs/{run}")
+        return step(root, model, evaluation, **{"again": False, "index": True, **given})
+
+    return decide
+
+
+@pytest.fixture
+def printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Printed:
+    """The lines of the outcome that a step's log holds."""
+    from sharpen.registry.outcome import find_block
+    from tests.components.promotion.test_step import publish
+
+    def printed(result: PromotionResult) -> list[str]:
+        capsys.readouterr()
+        publish(result, tmp_path)
+        found = find_block(f"a line before\n{capsys.readouterr().out}a line after\n")
+        assert found is not None and found[0] == result.promotion.verdict
+        return found[1]
+
+    return printed

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -16,7 +15,7 @@ from sharpen.registry.last_run import read as read_last_run
 from sharpen.registry.promote import Promotion, promote
 from sharpen.registry.settings import PromotionSettings
 from sharpen.store import storage
-from tests.components.promotion.test_step import publish, step
+from tests.sharpen.registry.conftest import Decide, Printed
 
 Make = Callable[..., str]
 NAME = "code-search"
@@ -142,20 +141,13 @@ def test_what_does_not_wait_is_named(root: str, wait: Callable[..., Promotion]) 
 
 @pytest.mark.parametrize("root", ["disk"], indirect=True)
 def test_the_step_ends_well_and_says_what_to_do_next(
-    root: str,
-    make_model: Make,
-    make_evaluation: Make,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    root: str, make_model: Make, make_evaluation: Make, decide: Decide, printed: Printed
 ) -> None:
-    monkeypatch.setenv("SHARPEN_RUN", f"{root}/runs/first")
     evaluation = make_evaluation(model := make_model("w1"))
-    result = step(root, model, evaluation, again=True, index=True, settings=json.dumps({"approval": True}))
+    result = decide(model, evaluation, "first", again=True, settings=json.dumps({"approval": True}))
     assert (result.follows, result.promotion.verdict) == ("waits for approval", "waiting")
-    publish(result, tmp_path)
-    text = capsys.readouterr().out
-    assert "Verdict: waits for approval" in text
-    assert f"  sharpen models approve {NAME} v0001 --store" in text
+    lines = printed(result)
+    assert "Verdict: waits for approval" in lines
+    assert any(line.startswith(f"  sharpen models approve {NAME} v0001 --store") for line in lines)
     last = read_last_run(root, NAME)
     assert last and (last.verdict, last.version) == ("waiting", "")

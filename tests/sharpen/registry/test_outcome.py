@@ -6,47 +6,26 @@ import gzip
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
-from components.promotion.step import PromotionResult
 from sharpen.registry import outcome
 from sharpen.registry.outcome import Outcome, find_block, measured_outcome, skipped_outcome
 from sharpen.registry.settings import PromotionSettings
-from tests.components.promotion.test_step import publish, step
-from tests.sharpen.registry.conftest import GOOD, figures
+from tests.sharpen.registry.conftest import GOOD, Decide, Printed, figures
 
 NAME = "code-search"
 Make = Callable[..., str]
 on_a_disk = pytest.mark.parametrize("root", ["disk"], indirect=True)
 
 
-def promote(root: str, model: str, evaluation: str, monkeypatch: pytest.MonkeyPatch, run: str) -> PromotionResult:
-    monkeypatch.setenv("SHARPEN_RUN", f"{root}/runs/{run}")
-    return step(root, model, evaluation, again=False, index=True)
-
-
-def printed(result: PromotionResult, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
-    capsys.readouterr()
-    publish(result, tmp_path)
-    found = find_block(f"a line before\n{capsys.readouterr().out}a line after\n")
-    assert found is not None and found[0] == result.promotion.verdict
-    return found[1]
-
-
 @on_a_disk
 def test_a_promotion_ends_with_gains_verdict_addresses_and_commands(
-    root: str,
-    make_model: Make,
-    make_evaluation: Make,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    root: str, make_model: Make, make_evaluation: Make, decide: Decide, printed: Printed
 ) -> None:
     evaluation = make_evaluation(model := make_model("w1"))
-    made = promote(root, model, evaluation, monkeypatch, "first")
-    lines = printed(made, tmp_path, capsys)
+    made = decide(model, evaluation, "first")
+    lines = printed(made)
     assert lines[0].split() == ["base", "tuned", "gain", "95", "%", "interval", "better/worse"]
     assert lines[1].split() == "nDCG@10 0.500 0.580 +0.080 +0.050 ... +0.110 100/50".split()
     assert len({len(line) for line in lines[:4]}) == 1
@@ -67,18 +46,13 @@ def test_a_promotion_ends_with_gains_verdict_addresses_and_commands(
 
 @on_a_disk
 def test_a_model_that_is_the_champion_already_is_no_news(
-    root: str,
-    make_model: Make,
-    make_evaluation: Make,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    root: str, make_model: Make, make_evaluation: Make, decide: Decide, printed: Printed
 ) -> None:
     evaluation = make_evaluation(model := make_model("w1"))
-    promote(root, model, evaluation, monkeypatch, "first")
+    decide(model, evaluation, "first")
     # the same run again, as after a retry, has promoted it all the same
-    assert "Verdict: promoted" in printed(promote(root, model, evaluation, monkeypatch, "first"), tmp_path, capsys)
-    lines = printed(promote(root, model, evaluation, monkeypatch, "second"), tmp_path, capsys)
+    assert "Verdict: promoted" in printed(decide(model, evaluation, "first"))
+    lines = printed(decide(model, evaluation, "second"))
     assert "Verdict: this very model is the champion already, so nothing changed" in lines
     assert any(line.startswith("  - v0001 is the champion already: it is this very model") for line in lines)
     assert f"Model:  {root}/models/{NAME}/versions/v0001" in lines
@@ -86,18 +60,13 @@ def test_a_model_that_is_the_champion_already_is_no_news(
 
 @on_a_disk
 def test_a_rejection_gives_its_reasons_and_the_champion_that_stays(
-    root: str,
-    make_model: Make,
-    make_evaluation: Make,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    root: str, make_model: Make, make_evaluation: Make, decide: Decide, printed: Printed
 ) -> None:
-    champion = promote(root, model := make_model("w1"), make_evaluation(model), monkeypatch, "first").outputs[2]
+    champion = decide(model := make_model("w1"), make_evaluation(model), "first").outputs[2]
     bad = GOOD | {"ndcg_at_10": figures(0.5, 0.4, -0.2)}
     worse = make_model("w2")
-    ended = promote(root, worse, make_evaluation(worse, champion=champion, entries=bad), monkeypatch, "second")
-    lines = printed(ended, tmp_path, capsys)
+    ended = decide(worse, make_evaluation(worse, champion=champion, entries=bad), "second")
+    lines = printed(ended)
     assert (
         "Gain over the champion: nDCG@10 0.500 -> 0.400 (-0.100, 95 % interval -0.200 ... +0.000, 200 test queries)"
         in lines
@@ -110,18 +79,29 @@ def test_a_rejection_gives_its_reasons_and_the_champion_that_stays(
 
 
 @on_a_disk
+def test_a_refused_first_model_is_explained_beside_its_runs(
+    root: str, make_model: Make, make_evaluation: Make, decide: Decide, printed: Printed
+) -> None:
+    bad = GOOD | {"ndcg_at_10": figures(0.5, 0.4, -0.2)}
+    lines = printed(decide(model := make_model("w1"), make_evaluation(model, entries=bad), "first"))
+    assert "Model:  none was promoted yet" in lines
+    after = [line.split(" --store")[0] for line in lines[lines.index("Next:") + 1 :]]
+    assert after == [f"  sharpen runs list {NAME}", "  sharpen settings", "  sharpen explain first"]
+
+
+@on_a_disk
 def test_a_lost_race_and_a_skipped_run(
     root: str,
     make_model: Make,
     make_evaluation: Make,
-    tmp_path: Path,
+    decide: Decide,
+    printed: Printed,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert "Model:  none was promoted yet" in skipped_outcome(NAME, root, "nothing is new").lines([])
-    promote(root, model := make_model("w1"), make_evaluation(model), monkeypatch, "first")
+    decide(model := make_model("w1"), make_evaluation(model), "first")
     late = make_model("w2")
-    lines = printed(promote(root, late, make_evaluation(late), monkeypatch, "second"), tmp_path, capsys)
+    lines = printed(decide(late, make_evaluation(late), "second"))
     assert "Verdict: not promoted, as another run changed the champion" in lines
     assert any("run again, and it is compared with the champion of then" in line for line in lines)
     skipped = skipped_outcome(NAME, root, "nothing is new")

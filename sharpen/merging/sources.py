@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 # What of a configuration decides no embedding.
 _NO_PART = {"_name_or_path", "transformers_version", "dtype", "torch_dtype", "architectures", "use_cache"}
 _NO_PART |= {"id2label", "label2id", "gradient_checkpointing", "problem_type", "return_dict", "tie_word_embeddings"}
+# of T5 the encoder alone is used, and its class says so
+_NO_PART |= {"is_encoder_decoder"}
 
 
 @dataclass(frozen=True)

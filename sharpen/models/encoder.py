@@ -74,7 +74,8 @@ class Encoder(nn.Module):
         self.tokenizer = tokenizer
         self.settings = settings
         causal = is_causal(self.model)
-        self.pooling = chosen_pooling(settings.sentence_pooling_method, facts.pooling, causal=causal)
+        requested, kind = settings.sentence_pooling_method, self.model.config.model_type
+        self.pooling = chosen_pooling(requested, facts.pooling, causal=causal, model_type=kind)
         self.normalize = settings.normalize_embeddings
         self.prompts = prompts(settings, facts)
         self.named_prompts = dict(facts.named_prompts)

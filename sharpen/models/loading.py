@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import MODEL_MAPPING, AutoConfig, AutoModel, AutoTokenizer
+from transformers import MODEL_MAPPING, AutoConfig, AutoModel, AutoModelForTextEncoding, AutoTokenizer
 from transformers.utils import logging
 
 from sharpen.errors import InputError, SharpenError
 from sharpen.hardware import allocator, cpu_attention
 from sharpen.models import architecture, model_check
+from sharpen.models.pooling import T5
 
 
 def load_transformer(folder: Path, source: str, implementations: Sequence[str]) -> Any:
@@ -82,15 +83,23 @@ def weight_names(folder: Path, source: str) -> list[str]:
     """
     model_check.check_transformer(source, folder)
     with readable(source), torch.device("meta"):
-        config, options = _configuration(folder)
-        return list(AutoModel.from_config(config, trust_remote_code=False, **options).state_dict())
+        config, kind, options = _configuration(folder)
+        state = kind.from_config(config, trust_remote_code=False, **options).state_dict(keep_vars=True)
+    # of weights that are one under two names, the first is saved
+    first = {id(weight): name for name, weight in reversed(state.items())}
+    return [name for name, weight in state.items() if first[id(weight)] == name]
 
 
-def _configuration(folder: Path) -> tuple[Any, dict[str, Any]]:
-    """The configuration of a transformer, and what its class is made with."""
+def _configuration(folder: Path) -> tuple[Any, Any, dict[str, Any]]:
+    """The configuration of a transformer, the class that loads it, and what the model is made with."""
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    if config.model_type in T5:
+        # the class of its encoder, which neither reads nor needs a decoder
+        return config, AutoModelForTextEncoding, {}
     if config.is_encoder_decoder:
-        raise ValueError(f"{config.model_type} is an encoder with a decoder; use one of the two alone")
+        raise ValueError(
+            f"{config.model_type} is an encoder with a decoder; of such models the encoders of {', '.join(T5)} are read"
+        )
     if hasattr(config, "use_cache"):
         # Keys and values are kept for generating text: memory that no embedding needs.
         config.use_cache = False
@@ -99,13 +108,13 @@ def _configuration(folder: Path) -> tuple[Any, dict[str, Any]]:
     if kind is not None and "add_pooling_layer" in inspect.signature(kind.__init__).parameters:
         # The pooler's weights are never used by an embedding: they would be trained by nothing.
         options["add_pooling_layer"] = False
-    return config, options
+    return config, AutoModel, options
 
 
 def _load(folder: Path, implementation: str) -> Any:
-    config, options = _configuration(folder)
+    config, kind, options = _configuration(folder)
     with quiet():
-        model, found = AutoModel.from_pretrained(
+        model, found = kind.from_pretrained(
             folder,
             config=config,
             dtype=torch.float32,

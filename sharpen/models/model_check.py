@@ -24,6 +24,7 @@ _MOST_POSITIONS = 2**24
 # Names that configurations have for sizes: each is a dimension of one of the weights.
 _SIZES = ("hidden_size", "d_model", "n_embd", "dim", "vocab_size", "intermediate_size", "type_vocab_size")
 _SIZES += ("num_attention_heads", "num_key_value_heads", "n_head", "embedding_size", "head_dim")
+_SIZES += ("d_ff", "d_kv", "num_heads", "relative_attention_num_buckets")
 _LAYERS = ("num_hidden_layers", "num_layers", "n_layer", "n_layers")
 
 

@@ -9,6 +9,9 @@ from torch import Tensor
 
 from sharpen.errors import InputError
 
+# Model types whose encoder is used alone; their tokenizers put no special token before a text.
+T5 = ("t5", "mt5", "umt5")
+
 
 def pool(states: Tensor, attention_mask: Tensor, pooling: str) -> Tensor:
     """One vector a text (n x d) from token vectors (n x length x d); padding (mask 0) never counts, on either side.
@@ -33,18 +36,19 @@ def is_causal(model: Any) -> bool:
     return any(getattr(module, "is_causal", False) is True for module in model.modules())
 
 
-def chosen_pooling(requested: str, stored: str | None, *, causal: bool) -> str:
+def chosen_pooling(requested: str, stored: str | None, *, causal: bool, model_type: str = "") -> str:
     """The pooling to use.
 
     Args:
         requested: `EncoderSettings.sentence_pooling_method`.
         stored: what the model's folder says; None: nothing.
         causal: see `is_causal`.
+        model_type: of the model's configuration.
 
     Raises:
         InputError: the first token's vector of a causal model, which knows nothing of the text.
     """
-    default = "last_token" if causal else "cls"
+    default = "last_token" if causal else "mean" if model_type in T5 else "cls"
     pooling = (stored or default) if requested == "auto" else requested
     if causal and pooling == "cls":
         raise InputError(

@@ -188,7 +188,7 @@ class TrainingSettings(CostSettings, MixingSettings, LoopSettings):
     def _set_rate(self) -> Self:
         if "learning_rate" not in self.model_fields_set:
             # not as a field that was given: other settings made from this one have a default of their own
-            self.__dict__["learning_rate"] = usual_rate(self.lora_rank)
+            vars(self)["learning_rate"] = usual_rate(self.lora_rank)
         return self
 
     @model_validator(mode="after")

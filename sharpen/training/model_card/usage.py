@@ -8,6 +8,7 @@ from sharpen.data.task_type import TaskType
 from sharpen.markdown import code_span
 from sharpen.models.encoder import Encoder
 from sharpen.models.model_config import prompt_names
+from sharpen.models.pooling import T5
 from sharpen.training.model.stored_size import size_of
 
 
@@ -134,6 +135,9 @@ queries = model.encode_queries(["..."], max_length={encoder.max_lengths["query"]
 passages = model.encode_corpus([{passage} + text for text in ["..."]], max_length={encoder.max_lengths["passage"]})
 scores = queries @ passages.T
 """
+    if encoder.model.config.model_type in T5:
+        # FlagEmbedding would load the decoder too
+        return _code("transformers", transformers.replace("AutoModel", "AutoModelForTextEncoding"))
     return [*_code("transformers", transformers), *_code("FlagEmbedding", flag)]
 
 

@@ -247,6 +247,7 @@ HOSTILE: dict[str, tuple[Change, str]] = {
     "width as an object": (edited("config.json", hidden_size={}), "hidden_size must be a whole number"),
     "twice as wide": (edited("config.json", hidden_size=64), ""),
     "10^15 positions": (edited("config.json", max_position_embeddings=10**15), "max_position_embeddings"),
+    "10^12 wide inside": (edited("config.json", d_ff=10**12), "d_ff is 1000000000000"),
     "no heads": (edited("config.json", num_attention_heads=0), "cannot be loaded"),
     "10^9 heads": (edited("config.json", num_attention_heads=10**9), "num_attention_heads"),
     "10^18 tokens": (edited("config.json", vocab_size=10**18), "vocab_size"),

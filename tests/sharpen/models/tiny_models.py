@@ -49,6 +49,11 @@ OWN: dict[str, dict[str, Any]] = {
     "mistral": {"num_key_value_heads": 2, "attention_dropout": 0.1, "sliding_window": 16},
     "gpt2": {"n_inner": 48},
 }
+# a whole model of each, decoder included
+T5 = ("t5", "mt5", "umt5")
+_OF_T5: dict[str, Any] = {"d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_decoder_layers": 1}
+_OF_T5 |= {"relative_attention_num_buckets": 8, "relative_attention_max_distance": 16, "initializer_factor": 3.0}
+_OF_T5 |= {"num_heads": 4, "pad_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 1, "dropout_rate": 0.1}
 ENCODERS = ("bert", "roberta", "xlm-roberta", "mpnet", "modernbert")
 DECODERS = ("qwen2", "llama", "mistral", "gpt2")
 
@@ -82,13 +87,14 @@ def make_model(
 
     Args:
         folder: where to.
-        kind: one of `ENCODERS` or `DECODERS`.
-        rule: special tokens around a text; None: both ends for an encoder, none for a decoder.
+        kind: one of `ENCODERS`, `DECODERS` or `T5`.
+        rule: special tokens around a text; None: both ends for an encoder, none for a decoder, the end for T5.
         padding_side: what the tokenizer says.
         pad: its padding token, or None.
     """
     tokenizer = byte_bpe()
-    rule = ("<s> $A </s>" if kind in ENCODERS else "$A") if rule is None else rule
+    usual = "<s> $A </s>" if kind in ENCODERS else "$A </s>" if kind in T5 else "$A"
+    rule = usual if rule is None else rule
     if rule != "$A":
         tokenizer.post_processor = processors.Sequence([processors.ByteLevel(trim_offsets=False), template(rule)])
     size = tokenizer.get_vocab_size()
@@ -96,7 +102,7 @@ def make_model(
     if kind in ENCODERS:
         names |= {"cls_token": "<s>", "sep_token": "</s>", "mask_token": "<mask>"}
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, padding_side=padding_side, **names).save_pretrained(folder)
-    config = AutoConfig.for_model(kind, vocab_size=size, **{**COMMON, **OWN[kind]})
+    config = AutoConfig.for_model(kind, vocab_size=size, **(_OF_T5 if kind in T5 else {**COMMON, **OWN[kind]}))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(7)
         AutoModel.from_config(config).save_pretrained(folder)

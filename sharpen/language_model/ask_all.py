@@ -60,9 +60,12 @@ def _endpoint(settings: LanguageModelSettings, characters: int, logprobs: bool) 
         def ask(request: ChatRequest) -> Record:
             with lock:
                 if not made:
-                    local = settings.endpoint == LOCAL
-                    address = stack.enter_context(local_endpoint(settings, characters)) if local else settings.endpoint
-                    made.append(Endpoint(address, settings, is_known=local, logprobs=logprobs))
+                    if settings.endpoint == LOCAL:
+                        server = stack.enter_context(local_endpoint(settings, characters))
+                        endpoint = Endpoint(server.address, settings, check=server.check, logprobs=logprobs)
+                    else:
+                        endpoint = Endpoint(settings.endpoint, settings, logprobs=logprobs)
+                    made.append(endpoint)
             return made[0].ask(request)
 
         yield ask

@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -39,20 +39,27 @@ class Endpoint:
     Args:
         address: such as ``http://vllm:8000/v1``.
         settings: time, patience, and how answers are made JSON.
-        is_known: it has answered before.
+        check: of a server that is started here and has answered before; raises StepFailed where it has ended.
         logprobs: ask for the probabilities of tokens, unless the endpoint does not know how.
     """
 
     def __init__(
-        self, address: str, settings: LanguageModelSettings, *, is_known: bool = False, logprobs: bool = False
+        self,
+        address: str,
+        settings: LanguageModelSettings,
+        *,
+        check: Callable[[], None] | None = None,
+        logprobs: bool = False,
     ) -> None:
-        self.address, self.settings = address, settings
+        self.address, self.settings, self._check = address, settings, check
         self._key = os.environ.get(settings.key_variable, "").strip()
         if any(ord(letter) < 33 or ord(letter) > 126 for letter in self._key):
             raise InputError(f"{settings.key_variable}: holds white space or characters that no key has; set it again")
         if self._key and address.startswith("http://") and not _is_near(address):
             logger.warning(f"warning: the key ({settings.key_variable}) is sent unencrypted to {address}; use https://")
-        self._server = Server(f"the language model at {address}", is_known, settings.patience_seconds, 1.0, 60.0)
+        self._server = Server(
+            f"the language model at {address}", check is not None, settings.patience_seconds, 1.0, 60.0
+        )
         self._lock = threading.Lock()
         forms = _FORMS if settings.structured_output == "auto" else (settings.structured_output,)
         # from the most that can be asked for to the least
@@ -111,9 +118,14 @@ class Endpoint:
                 seconds=limit,
                 whole_seconds=limit,
             ),
-            lambda error: error.passing and not _is_unknown_form(error),
+            self._may_repeat,
         )
         return _record(request, answer)
+
+    def _may_repeat(self, error: ApiError) -> bool:
+        if self._check:
+            self._check()
+        return error.passing and not _is_unknown_form(error)
 
     def _refused(self, request: ChatRequest, error: ApiError) -> Record:
         details = error.body.get("error")

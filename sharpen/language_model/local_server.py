@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -11,7 +12,9 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from sharpen.errors import InputError, StepFailed
 from sharpen.http_api import ApiError
@@ -28,9 +31,35 @@ MODULE = "llama_cpp.server"
 _ROOM = 1024
 
 
+@dataclass(frozen=True)
+class LocalServer:
+    """A server that was started.
+
+    Attributes:
+        address: of its API.
+        process: itself.
+        log: what it writes.
+    """
+
+    address: str
+    process: subprocess.Popen[bytes]
+    log: BinaryIO
+
+    def check(self) -> None:
+        """Raise StepFailed where it has ended: it is not waited for."""
+        if (code := self.process.poll()) is None:
+            return
+        if code == -signal.SIGILL:
+            raise StepFailed(
+                "the llama.cpp server ended by an instruction that this processor does not know (SIGILL); install it "
+                "again with CMAKE_ARGS=-DGGML_NATIVE=OFF pip install --no-cache-dir --force-reinstall llama-cpp-python"
+            )
+        raise StepFailed(f"the llama.cpp server ended with exit code {code}: {_last_line(self.log)}")
+
+
 @contextmanager
-def local_endpoint(settings: LanguageModelSettings, characters: int) -> Iterator[str]:
-    """The address of a server that has the model of the settings.
+def local_endpoint(settings: LanguageModelSettings, characters: int) -> Iterator[LocalServer]:
+    """A server that has the model of the settings.
 
     Args:
         settings: the model, and its longest answer.
@@ -50,23 +79,23 @@ def local_endpoint(settings: LanguageModelSettings, characters: int) -> Iterator
     options = ["--model", str(file), "--host", "127.0.0.1", "--port", str(port)]
     options += ["--n_ctx", str(tokens), "--n_threads", str(available_cores()), "--interrupt_requests", "false"]
     with tempfile.TemporaryFile() as log:
-        server = subprocess.Popen(
+        process = subprocess.Popen(
             dies_with_parent([sys.executable, "-P", "-m", MODULE, *options]),
             stdout=log,
             stderr=subprocess.STDOUT,
             env={name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "SHARPEN_"))},
         )
         try:
-            address = f"http://127.0.0.1:{port}/v1"
-            _wait(server, address, log)
-            yield address
+            server = LocalServer(f"http://127.0.0.1:{port}/v1", process, log)
+            _wait(server)
+            yield server
         finally:
-            server.terminate()
+            process.terminate()
             try:
-                server.wait(10)
+                process.wait(10)
             except subprocess.TimeoutExpired:
-                server.kill()
-                server.wait()
+                process.kill()
+                process.wait()
 
 
 def model_file(model: str, setting: str) -> Path:
@@ -96,20 +125,19 @@ def _free_port() -> int:
         return bound.getsockname()[1]
 
 
-def _wait(server: subprocess.Popen[bytes], address: str, log: object) -> None:
+def _wait(server: LocalServer) -> None:
     end = time.monotonic() + START_SECONDS
     while time.monotonic() < end:
-        if server.poll() is not None:
-            raise StepFailed(f"the llama.cpp server ended with exit code {server.returncode}: {_last_line(log)}")
+        server.check()
         try:
-            request("GET", f"{address}/models", seconds=5)
+            request("GET", f"{server.address}/models", seconds=5)
             return
         except ApiError:
             time.sleep(0.2)
-    raise StepFailed(f"the llama.cpp server did not start in {START_SECONDS:.0f} s: {_last_line(log)}")
+    raise StepFailed(f"the llama.cpp server did not start in {START_SECONDS:.0f} s: {_last_line(server.log)}")
 
 
-def _last_line(log: object) -> str:
-    log.seek(0)  # type: ignore[attr-defined]
-    lines = log.read()[-5000:].decode(errors="replace").strip().splitlines()  # type: ignore[attr-defined]
+def _last_line(log: BinaryIO) -> str:
+    log.seek(0)
+    lines = log.read()[-5000:].decode(errors="replace").strip().splitlines()
     return lines[-1][:300] if lines else "it wrote nothing"

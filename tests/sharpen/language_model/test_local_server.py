@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +17,8 @@ from sharpen.generation.settings import GenerationSettings
 from sharpen.http_api import ApiError
 from sharpen.http_api.json_api import request
 from sharpen.language_model import local_server
+from sharpen.language_model.ask_all import ask_all
+from sharpen.language_model.request import ChatRequest
 
 _SERVER = """
 import http.server, os, sys
@@ -27,6 +32,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+    def do_POST(self):
+        os.kill(os.getpid(), int(os.environ["DIES_BY"]))
 http.server.HTTPServer((options["--host"], int(options["--port"])), Handler).serve_forever()
 """
 
@@ -48,6 +55,16 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(package.parent), os.environ.get("PYTHONPATH", "")]))
 
 
+class _Request(ChatRequest):
+    @cached_property
+    def key(self) -> str:
+        return "1"
+
+    @property
+    def schema(self) -> tuple[str, dict[str, Any]]:
+        return "answer", {"type": "object"}
+
+
 def _settings(model: Path | str) -> GenerationSettings:
     return GenerationSettings.checked({"model": str(model)})
 
@@ -56,11 +73,11 @@ def _settings(model: Path | str) -> GenerationSettings:
 @pytest.mark.usefixtures("installed")
 def test_server_lives_as_long_as_the_block(gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    with local_server.local_endpoint(_settings(gguf), 2400) as address:
-        answer = request("GET", f"{address}/models", seconds=5).decode()
+    with local_server.local_endpoint(_settings(gguf), 2400) as server:
+        answer = request("GET", f"{server.address}/models", seconds=5).decode()
     assert "--model" in answer and "--n_ctx" in answer and answer.endswith("False")
     with pytest.raises(ApiError):
-        request("GET", f"{address}/models", seconds=5)
+        request("GET", f"{server.address}/models", seconds=5)
 
 
 @pytest.mark.processes
@@ -72,6 +89,23 @@ def test_server_that_ends_says_why(gguf: Path, monkeypatch: pytest.MonkeyPatch) 
         local_server.local_endpoint(_settings(gguf), 2400),
     ):
         pass
+
+
+@pytest.mark.processes
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize(("number", "reason"), [(signal.SIGILL, "DGGML_NATIVE=OFF"), (signal.SIGKILL, "exit code -9")])
+def test_server_that_ends_while_it_is_asked_is_not_waited_for(
+    gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, reason: str
+) -> None:
+    monkeypatch.setenv("DIES_BY", str(int(number)))
+    given = {"model": str(gguf), "journal": str(tmp_path / "journal"), "patience_seconds": 30}
+    asked = _Request([{"role": "user", "content": "?"}], {"max_tokens": 5})
+    with pytest.raises(StepFailed, match=reason):
+        ask_all(
+            *(GenerationSettings.checked(given), [0], lambda *_: asked, lambda record: record),
+            what="asking",
+            characters=100,
+        )
 
 
 def test_what_is_missing_is_named(gguf: Path, tmp_path: Path, find_nothing: Callable[[], None]) -> None:

@@ -194,6 +194,12 @@ def with_constant(table: pl.DataFrame, name: str, value: Any, kind: Any) -> pl.D
     return with_column(table, pl.concat([part.clear(), *parts], rechunk=False))
 
 
+def same_values(one: pl.Series, other: pl.Series) -> bool:
+    """Whether two columns have the same values in the same order; looked at part by part."""
+    starts = range(0, len(one), _SLICE)
+    return len(one) == len(other) and all(one.slice(n, _SLICE).equals(other.slice(n, _SLICE)) for n in starts)
+
+
 def in_memory(texts: pl.Series) -> list[str]:
     """Texts that may be scattered over mapped files: each maps pages around it, which are given back meanwhile."""
     found: list[str] = []

@@ -22,7 +22,7 @@ from sharpen.data.relevance import Frame, relevant
 from sharpen.data.task_type import TaskType
 from sharpen.data.text import key_id, passage_text, passage_texts, text_key
 from sharpen.hardware.sorted_keys import distinct
-from sharpen.hardware.spill import Rows, mapped
+from sharpen.hardware.spill import Rows, mapped, same_values, with_column
 
 _GROUPS = {"query_id": pl.String, "group": pl.String}
 _TYPES, _FACTS = (
@@ -176,7 +176,7 @@ class DataSetBuilder:
         for kind, pairs in label_values(self._qrels.lazy(), self._similarities.lazy()).items():
             if not (found := contradictions(pairs, ["query_id", "passage_id"], data)).is_empty():
                 report.conflicts.setdefault(kind, []).append(found)
-        several = self._groups.lazy().unique().filter(pl.len().over("query_id") > 1).collect()
+        several = self._groups.by_ranges("query_id", _with_several_groups)
         if not several.is_empty():
             named = several.lazy().join(data.queries.lazy().select("query_id", "text_key"), on="query_id")
             report.groups |= set(named.select("text_key", "group").collect().iter_rows())
@@ -192,8 +192,10 @@ class DataSetBuilder:
         columns = [*QUERIES, *TEXT_KEY]
         if not any(map(len, (self._groups, self._types, self._facts))):
             return first.with_columns(group=pl.lit(None, pl.String)).select(columns)
-        groups = self._groups.lazy().group_by("query_id").agg(pl.col("group").min())
-        rows = first.lazy().join(groups, on="query_id", how="left")
+        groups = self._groups.by_ranges("query_id", lambda rows: _smallest(rows, "query_id"))
+        if not len(self._types) and not len(self._facts) and same_values(first["query_id"], groups["query_id"]):
+            return with_column(first, groups["group"]).select(columns)
+        rows = first.lazy().join(groups.lazy(), on="query_id", how="left")
         if len(self._types):
             types = self._types.by_ranges("query_id", lambda rows: _first_of_each(rows, "query_id"))
             rows = rows.join(types.lazy(), on="query_id", how="left")
@@ -259,6 +261,10 @@ def _first_of_each(rows: pl.DataFrame, key: str) -> pl.DataFrame:
     ordered = rows.filter(repeated).sort(rows.columns)
     first = ordered.filter(pl.col(key).ne_missing(pl.col(key).shift(1)))
     return pl.concat([rows.filter(~repeated), first]).sort(key)
+
+
+def _with_several_groups(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.unique(maintain_order=True).filter(pl.len().over("query_id") > 1)
 
 
 def _smallest(rows: pl.DataFrame, key: str) -> pl.DataFrame:

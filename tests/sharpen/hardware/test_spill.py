@@ -125,3 +125,11 @@ def test_all_columns_of_a_table_have_their_parts_at_the_same_rows() -> None:
     assert spill.with_constant(table.clear(), "time", None, pl.Datetime("us", "UTC")).schema["time"] == pl.Datetime(
         "us", "UTC"
     )
+
+
+def test_columns_with_the_same_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spill, "_SLICE", 3)
+    column = pl.Series(["a", None, "c", "d", "e"])
+    assert spill.same_values(column, pl.concat([column[:2], column[2:]], rechunk=False))
+    assert not spill.same_values(column, column[:4])
+    assert not spill.same_values(column, pl.Series(["a", None, "c", "d", "f"]))

@@ -44,7 +44,7 @@ class Components:
 
     def sizes(self) -> np.ndarray:
         """(n,) at a label, the number of queries of the component; elsewhere 0."""
-        return np.bincount(self.labels, minlength=len(self.labels))
+        return counted(self.labels, len(self.labels))
 
     def with_parts(self, rows: np.ndarray, parts: Components) -> Components:
         """These components, but the queries of some `rows` (m,) in `parts` of their own, which hold whole components.
@@ -56,6 +56,11 @@ class Components:
         others = self.groups.filter(~pl.col("label").is_in(pl.Series(rows, dtype=pl.UInt32).implode()))
         moved = parts.groups.with_columns(label=pl.Series(rows, dtype=pl.UInt32).gather(parts.groups["label"]))
         return Components(labels, smallest, pl.concat([others, moved]))
+
+
+def counted(labels: np.ndarray, length: int) -> np.ndarray:
+    """How often each of the labels 0, ..., `length` - 1 stands in an array."""
+    return np.bincount(labels, minlength=length).astype(np.uint32)
 
 
 def components_of(keys: pl.Series, shared: pl.DataFrame, groups: pl.DataFrame) -> Components:

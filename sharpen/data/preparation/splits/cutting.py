@@ -23,7 +23,7 @@ from sharpen.data.relevance import MASKED
 from sharpen.data.text import key_ids
 from sharpen.data.window import Window
 from sharpen.errors import InputError
-from sharpen.hardware.spill import in_slices, rows_of
+from sharpen.hardware.spill import in_slices, rows_of, with_column
 
 
 def make_splits(
@@ -132,7 +132,7 @@ def _with_components(
         # the first character only says what names it
         return rows.select(group=pl.coalesce("group", pl.col("component").str.slice(1), "query_id"))
 
-    return table.with_columns(in_slices(table.height, groups_of)["group"])
+    return with_column(table, in_slices(table.height, groups_of)["group"])
 
 
 def _one_split_each(work: WorkingSet, leaks: Leaks) -> set[str]:

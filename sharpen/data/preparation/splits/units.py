@@ -12,7 +12,7 @@ import polars as pl
 
 from sharpen.data.preparation.settings import DataSettings
 from sharpen.data.preparation.splits.assignment import TRAIN, Slice, assign
-from sharpen.data.preparation.splits.components import Components, components_of, of_rows
+from sharpen.data.preparation.splits.components import Components, components_of, counted, of_rows
 from sharpen.data.preparation.splits.earlier import join_earlier
 from sharpen.data.preparation.splits.leaks import HELD_OUT
 from sharpen.errors import InputError
@@ -101,7 +101,7 @@ def splits_of(queries: Queries, units: Components, slices: list[Slice], settings
         InputError: splits are cut by time, but no query has one.
     """
     sizes = units.sizes()
-    new = np.bincount(units.labels[queries.earlier == 0], minlength=len(sizes))
+    new = counted(units.labels[queries.earlier == 0], len(sizes))
     codes, counts = np.unique(queries.earlier, return_counts=True)
     often = dict(zip(codes.tolist(), counts.tolist(), strict=True))
     fixed = {split: often[code] for split, code in SPLIT_CODES.items() if code in often}
@@ -114,7 +114,7 @@ def splits_of(queries: Queries, units: Components, slices: list[Slice], settings
             "data.split_by is time, but no training query has a time; name the column (columns: {...: time}) or "
             "split by group"
         )
-    free = np.flatnonzero((sizes > 0) & (new == sizes))
+    free = np.flatnonzero((sizes > 0) & (new == sizes)).astype(np.uint32)
     table = in_slices(len(free), lambda start, length: units.names(free[start : start + length]).to_frame("unit"))
     table = table.with_columns(size=pl.Series(sizes[free]))
     if by_time:
@@ -138,7 +138,7 @@ def _mixed(queries: Queries, units: Components, sizes: np.ndarray, new: np.ndarr
     """
     labels = np.flatnonzero((new > 0) & (new < sizes))
     known = {
-        split: np.bincount(units.labels[queries.earlier == code], minlength=len(sizes))[labels]
+        split: counted(units.labels[queries.earlier == code], len(sizes))[labels]
         for split, code in (SPLIT_CODES if len(labels) else {}).items()
     }
     return pl.DataFrame({"label": labels, "unit": units.names(labels), "new": new[labels], **known})

@@ -60,6 +60,7 @@ class TrialRuns:
         self.seed = submission.groups.training.seed
         self._running: dict[str, _Run] = {}
         self._deleted: set[int] = set()
+        self._deletes = True
 
     @property
     def slots(self) -> int:
@@ -230,9 +231,11 @@ class TrialRuns:
         )
 
     def _delete(self, model: str) -> None:
-        if not storage.is_remote(model):
+        """Delete a model, unless the store of models cannot be reached or changed from here."""
+        if not storage.is_remote(model) or not self._deletes:
             return
         try:
             storage.delete(model)
         except SharpenError as fault:
-            show.line(f"note: the model of a trial stays at {model} ({one_line(str(fault), 300)})", "")
+            self._deletes = False
+            show.line(f"note: models of trials stay, such as {model} ({one_line(str(fault), 300)})", "")

@@ -33,6 +33,7 @@ class Played:
         looks: number of a trial -> looks for one evaluation; more make it slower.
         fate: what else becomes of a run of this name; true: nothing more of its training.
         fingerprint: number of a trial -> of its data.
+        models: root of the trained models; empty: below the store.
         together: the most runs that went on at a time.
         together_before: the most before there was a dev score.
     """
@@ -41,6 +42,7 @@ class Played:
     looks: Callable[[int], int] = lambda number: 1
     fate: Callable[[Object], bool] = lambda run: False
     fingerprint: Callable[[int], str] = lambda number: "data"
+    models: str = ""
     together: int = 0
     together_before: int = 0
     _files: dict[str, DevScoreFile] = field(default_factory=dict)
@@ -80,12 +82,13 @@ class Played:
         reached = BASE if not at else BASE + (score(settings) - BASE) * at / evaluations
         file.report(STEPS * at // evaluations, STEPS, reached)
         if at == evaluations:
-            storage.write_json(storage.join(self.model(run), "training.json"), {})
+            if not self.models:
+                storage.write_json(storage.join(self.model(run), "training.json"), {})
             self.end(run, "SUCCEEDED")
 
     def model(self, run: Object) -> str:
         """Where a run's model is."""
-        return storage.join(settings_in(run).store, "artifacts", run["run_id"], "model")
+        return storage.join(self.models or f"{settings_in(run).store}/artifacts", run["run_id"], "model")
 
     def _file(self, run: Object, settings: Settings) -> DevScoreFile:
         begun = DevScores(run["run_id"], self.model(run), self.fingerprint(number_of(run)), queries=120)

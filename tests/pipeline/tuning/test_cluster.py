@@ -217,16 +217,33 @@ main()
     assert "5 trials: 5 trained to the end" in done.out
 
 
+def test_whoever_ends_the_search_is_told_what_to_do_with_its_runs(
+    kfp: FakeKfp, on: Sharpen, root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    Played(kfp, looks=lambda number: 10_000)
+    monkeypatch.setattr(trial_runs.time, "sleep", interrupted)
+    done = on(*command(root, "--trials", "2"))
+    monkeypatch.undo()
+    assert done.code == 130
+    assert f"cancel them: sharpen cancel --all --experiment help-tune --endpoint {kfp.url}" in done.out
+    assert [run["state"] for run in kfp.state.runs.values()] == ["RUNNING"]
+
+
 def test_an_answer_that_is_lost_submits_nothing_twice(kfp: FakeKfp, on: Sharpen, root: str) -> None:
-    Played(kfp)
+    Played(kfp, models="s3://of-the-cluster-alone")
     kfp.misbehave("RunService_CreateRun", status=0, done=True)
-    done = on(*command(root, "--trials", "2", "--pruning", "off", "--repeats", "0"))
+    done = on(*command(root, "--trials", "3", "--pruning", "off", "--repeats", "0"))
     assert done.code == 0, done.err
-    assert sorted(runs_of(kfp)) == ["000", "001"]
+    assert sorted(runs_of(kfp)) == ["000", "001", "002"]
+    # models that cannot be deleted from here are told of, and end nothing
+    assert done.out.count("note: models of trials stay") == 1
     # the same command again has nothing to do, another image is another search
-    assert on(*command(root, "--trials", "2", "--pruning", "off", "--repeats", "0")).code == 0
-    assert len(kfp.state.runs) == 2
-    other = [part.replace("0" * 64, "1" * 64) for part in command(root, "--trials", "3")]
+    assert on(*command(root, "--trials", "3", "--pruning", "off", "--repeats", "0")).code == 0
+    assert len(kfp.state.runs) == 3
+    other = [part.replace("0" * 64, "1" * 64) for part in command(root, "--trials", "4")]
     done = on(*other)
     assert done.code == 2 and "holds a search with another image" in done.err
 

@@ -13,17 +13,26 @@ from sharpen.tuning.records import Repeat, Result, Trial, best
 from sharpen.tuning.report.page import best_yaml, render_page
 from sharpen.tuning.report.sentences import Outcome, how_sure, verdict
 from sharpen.tuning.search import search
-from sharpen.tuning.study import COMPARISON, Study
+from sharpen.tuning.study import COMPARISON, Proposal, Study
 from tests.browser import BROWSER, measure
 from tests.sharpen.reports.html_pages import HOSTILE, check_page
 from tests.sharpen.tuning.synthetic import RANGES, Synthetic, begun, score
+
+
+def run_of(number: int) -> str:
+    return f"3f2a9c1b-0000-4000-8000-{number:012}"
+
 
 COMPARED = {"reference": 0.5, "candidate": 0.54, "difference": 0.04, "ci_low": -0.01, "ci_high": 0.09}
 COMPARED |= {"p_value": 0.21, "queries": 100}
 
 
 class Failing(Synthetic):
-    """Trial 2 fails, with a foreign text as its reason."""
+    """Trials are runs elsewhere, of which the third fails, with a foreign text as its reason."""
+
+    def start(self, proposal: Proposal) -> str:
+        super().start(proposal)
+        return run_of(proposal.number)
 
     def wait(self, ends_at: float | None) -> tuple[Any, Result]:
         proposal, result = super().wait(ends_at)
@@ -51,6 +60,7 @@ def test_the_page_has_its_figures_all_trials_and_the_best_settings(study: Study)
     for heading in ("What a better score costs", "Score by trial", "training.train_group_size", "How sure is it?"):
         assert heading in text
     assert HOSTILE not in page and HOSTILE in text
+    assert all(run_of(trial.number) in text for trial in study.trials())
     assert page.count("<circle") >= 3 * len(study.trials()) and "sharpen run" in text
     pruned = sum(trial.result.state == "pruned" for trial in study.trials())
     assert f"14 trials: {13 - pruned} trained to the end, {pruned} ended early, 1 failed" in text

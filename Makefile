@@ -28,7 +28,8 @@ DOCS := .venv-docs/bin
 .PHONY: help demo test axe fuzz test-images test-cluster test-two-hosts test-outages test-newest-client test-minimum lint lint-workflows
 .PHONY: lint-types lint-style lint-layers
 .PHONY: settings docs release image-locks tool-locks pin-base
-.PHONY: bench-data bench-finetuning bench-merging bench-mining bench-quality bench-teachers bench-windows kind kind-run kind-down store-down clean
+.PHONY: bench-data bench-finetuning bench-merging bench-mining bench-quality bench-teachers
+.PHONY: bench-generation bench-pretraining bench-windows kind kind-run kind-down store-down clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
@@ -235,6 +236,12 @@ bench-merging: $(VENV)/dev.done  ## gain and forgetting by weight on three data 
 
 bench-teachers: $(VENV)/dev.done  ## teachers, a margin and a guide model after the same training (an hour), into tests/peers/RESULTS.md
 	@$(BIN)/python -m tests.peers.bench_teachers $(BENCH)
+
+bench-pretraining: $(VENV)/dev.done  ## RetroMAE and MLM before fine-tuning (an hour), into tests/peers/RESULTS.md
+	@$(BIN)/python -m tests.peers.bench_pretraining $(BENCH)
+
+bench-generation: $(VENV)/dev.done  ## training on generated queries and on people's (an hour and more), into tests/peers/RESULTS.md
+	@$(BIN)/python -m tests.peers.bench_generation $(BENCH)
 
 bench-windows: $(VENV)/dev.done  ## long passages cut, by the mean of windows and by the best one (10 minutes), into tests/peers/RESULTS.md
 	@$(BIN)/python -m tests.peers.bench_windows $(BENCH)

@@ -19,7 +19,7 @@ import polars as pl
 
 import sharpen
 from sharpen.data.dataset import DataSet
-from sharpen.evaluation.significance import Paired, paired
+from sharpen.evaluation.significance import Paired
 from sharpen.merging.search import choose
 from sharpen.merging.settings import MergingSettings
 from sharpen.reports.formatting import number, signed
@@ -29,10 +29,9 @@ from tests.peers import machine
 from tests.peers.medquad_data import publish
 from tests.peers.results import command, table, write_section
 from tests.peers.rows import ROOT, minilm, stop
+from tests.peers.trainings import METRIC, versus
 
 DATA = ("squad-small", "tldr", "medquad")
-METRIC = "ndcg_at_10"
-RESAMPLES = 10_000
 BOUND = 0.005
 """Most that the model of the default rule may lose on test against the tuned one, for the default to be on."""
 
@@ -204,8 +203,8 @@ def chosen(cells: Mapping[float, Sequence[Cell]], run: int, settings: MergingSet
 
 def difference(candidates: Sequence[Cell], references: Sequence[Cell], part: str) -> Paired:
     """Of the mean over the seeds, query by query."""
-    one, two = (np.mean([cell[part] for cell in cells], axis=0)[:, None] for cells in (references, candidates))
-    return paired(one, two, resamples=RESAMPLES, confidence_level=0.95, seed=42)[0]
+    one, two = ([np.asarray(cell[part]) for cell in cells] for cells in (references, candidates))
+    return versus(two, one)
 
 
 def change(found: Paired) -> str:

@@ -19,7 +19,6 @@ import torch
 
 import sharpen
 from sharpen.data.dataset import OF_PAIRS, DataSet
-from sharpen.evaluation.significance import Paired, paired
 from sharpen.store import storage
 from sharpen.version import code_version
 from tests.peers import machine
@@ -27,8 +26,8 @@ from tests.peers.results import command, table, write_section
 from tests.peers.rounds import Schedule
 from tests.peers.rows import ROOT, collection, minilm
 from tests.peers.teacher_work import train_cross_encoder
+from tests.peers.trainings import RESAMPLES, Trainings, rows, shown, versus
 
-METRIC, RESAMPLES = "ndcg_at_10", 10_000
 PLAIN = "InfoNCE alone"
 
 
@@ -64,6 +63,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--teacher_steps", type=int, default=150, help="steps of the cross-encoder, of 32 pairs")
     parser.add_argument("--passage_max_len", type=int, default=128)
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
     parser.add_argument("--learning_rate", type=float, default=5e-5)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--ways", nargs="+", default=[], help="only these, beside InfoNCE alone")
@@ -86,8 +86,16 @@ class Work:
 
     def __init__(self, given: argparse.Namespace) -> None:
         self.given, self.model = given, str(minilm())
-        self.lengths = {"query_max_len": 32, "passage_max_len": given.passage_max_len}
-        keys = ("data", "train_queries", "test_queries", "teacher_steps", "passage_max_len", "cross_encoder")
+        self.lengths = {"query_max_len": 32, "passage_max_len": given.passage_max_len, "precision": given.precision}
+        keys = (
+            "data",
+            "train_queries",
+            "test_queries",
+            "teacher_steps",
+            "passage_max_len",
+            "precision",
+            "cross_encoder",
+        )
         facts = [[getattr(given, name) for name in keys], code_version()]
         folder = given.work / hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
         self.folder = folder
@@ -98,6 +106,7 @@ class Work:
         whole = DataSet.open(str(folder / "whole"))
         for_teacher, for_students = halves(whole, given.train_queries, given.test_queries)
         self.data = for_students
+        self.trainings = Trainings(folder, for_students, self.lengths)
         self.teacher = given.cross_encoder or str(
             train_cross_encoder(self.model, self._mined(for_teacher, "teacher"), for_teacher, folder, given)
         )
@@ -138,7 +147,7 @@ class Work:
 
     def base(self) -> np.ndarray:
         """nDCG@10 of each test query by the base model."""
-        return self._measured("base", self.model)
+        return self.trainings.measured("base", self.model)
 
     def trained(self, name: str, way: dict[str, Any], seed: int) -> np.ndarray:
         """The same by a model that was trained in a way."""
@@ -149,23 +158,10 @@ class Work:
             "max_steps": given.steps,
             "learning_rate": given.learning_rate,
             "seed": seed,
-            "save_steps": 0,
-            **self.lengths,
             **way,
         }
         negatives = settings.pop("negatives", self.mined)
-        key = hashlib.sha256(json.dumps([name, settings, negatives], sort_keys=True).encode()).hexdigest()[:12]
-        if not storage.is_complete(str(self.folder / f"evaluation-{key}")):
-            folder = self.folder / f"model-{key}"
-            sharpen.finetune(self.model, self.data, negatives, output=folder, **settings)
-            self._measured(key, str(folder))
-        return self._measured(key, "")
-
-    def _measured(self, key: str, model: str) -> np.ndarray:
-        folder = self.folder / f"evaluation-{key}"
-        if not storage.is_complete(str(folder)):
-            sharpen.evaluate(model, self.data, output=folder, **self.lengths)
-        return pl.read_parquet(folder / "per_query.parquet").sort("query_id")[METRIC].to_numpy()
+        return self.trainings.trained(name, self.model, self.data, negatives, settings)
 
     def teacher_facts(self) -> dict[str, Any]:
         """What the teacher says of the students' negatives."""
@@ -188,11 +184,10 @@ def halves(data: DataSet, train: int, test: int) -> tuple[DataSet, DataSet]:
 def report(cells: dict[str, list[np.ndarray]], base: np.ndarray, work: Work) -> str:
     """The table, and what it says of the defaults."""
     given, pairs = work.given, work.teacher_facts()["pairs"]
-    rows = [["base model, not trained", f"{base.mean():.4f}", "", told(versus([base], cells[PLAIN]))]]
-    for name, runs in cells.items():
-        seeds = ", ".join(f"{run.mean():.4f}" for run in runs)
-        against = "" if name == PLAIN else told(versus(runs, cells[PLAIN]))
-        rows.append([name, f"{np.mean(runs):.4f}", seeds, against])
+    lines = [
+        ["base model, not trained", f"{base.mean():.4f}", "", shown(versus([base], cells[PLAIN]))],
+        *rows(cells, PLAIN),
+    ]
     better = [name for name, runs in cells.items() if name != PLAIN and versus(runs, cells[PLAIN]).ci_low > 0]
     worse = [name for name, runs in cells.items() if name != PLAIN and versus(runs, cells[PLAIN]).ci_high < 0]
     teacher = given.cross_encoder or (
@@ -203,7 +198,7 @@ def report(cells: dict[str, list[np.ndarray]], base: np.ndarray, work: Work) -> 
         [
             f"Machine: {machine.describe(given.threads)}.",
             f"Command: `{command('tests.peers.bench_teachers')}`.",
-            table(["training", "nDCG@10", "by seed", f"minus {PLAIN} (95 % interval)"], rows),
+            table(["training", "nDCG@10", "by seed", f"minus {PLAIN} (95 % interval)"], lines),
             f"Better than {PLAIN} beyond the interval: {told_better}; worse: {told_worse}.",
             f"Data {Path(given.data).name}: {pairs['queries']:,} training queries, {len(base):,} test queries, all "
             f"passages searched. all-MiniLM-L6-v2, {given.steps} steps of {given.queries} queries x group "
@@ -213,17 +208,6 @@ def report(cells: dict[str, list[np.ndarray]], base: np.ndarray, work: Work) -> 
             f"resamples) of the means over {runs} seeds.",
         ]
     )
-
-
-def versus(candidate: list[np.ndarray], reference: list[np.ndarray]) -> Paired:
-    """The paired difference over the queries, each query's scores averaged over the seeds first."""
-    columns = [np.mean(runs, axis=0)[:, None] for runs in (reference, candidate)]
-    return paired(*columns, resamples=RESAMPLES, confidence_level=0.95, seed=42)[0]
-
-
-def told(found: Paired) -> str:
-    """A difference with its interval."""
-    return f"{found.difference:+.4f} ({found.ci_low:+.4f} to {found.ci_high:+.4f})"
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ def train_cross_encoder(model: str, negatives: str, data: DataSet, folder: Path,
         negatives: folder of mined negatives of the data's training queries.
         data: with queries that no student sees.
         folder: to write into.
-        given: steps and length.
+        given: steps, length and precision.
     """
     output = folder / "cross-encoder"
     if (output / "model.safetensors").is_file():
@@ -58,9 +58,9 @@ def train_cross_encoder(model: str, negatives: str, data: DataSet, folder: Path,
                 padding=True,
                 return_tensors="pt",
             )
-            loss = functional.binary_cross_entropy_with_logits(
-                network(**batch).logits[:, 0], torch.tensor([labels[row] for row in rows])
-            )
+            with torch.autocast("cpu", torch.bfloat16, enabled=given.precision == "bf16"):
+                logits = network(**batch).logits[:, 0].float()
+            loss = functional.binary_cross_entropy_with_logits(logits, torch.tensor([labels[row] for row in rows]))
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)

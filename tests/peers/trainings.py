@@ -1,0 +1,88 @@
+"""Trainings and the nDCG@10 of their models, each kept once it is finished, for benchmarks that compare recipes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+import sharpen
+from sharpen.data.dataset import DataSet
+from sharpen.evaluation.significance import Paired, paired
+from sharpen.store import storage
+
+METRIC, RESAMPLES = "ndcg_at_10", 10_000
+
+
+class Trainings:
+    """Trains and measures, or finds it finished.
+
+    Args:
+        folder: what is finished stays in it.
+        tested: has the test queries and all passages that are searched.
+        lengths: settings of every encoder: lengths, precision.
+    """
+
+    def __init__(self, folder: Path, tested: DataSet, lengths: Mapping[str, Any]) -> None:
+        self.folder, self.tested, self.lengths = folder, tested, dict(lengths)
+
+    def trained(
+        self, name: str, model: str, data: DataSet, negatives: str | None, settings: Mapping[str, Any]
+    ) -> np.ndarray:
+        """nDCG@10 of each test query by a model that is trained.
+
+        Args:
+            name: of the recipe.
+            model, data, negatives: what is trained on what.
+            settings: of the training.
+        """
+        facts = [name, model, negatives, dict(settings), self.lengths]
+        key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
+        if not storage.is_complete(str(self.folder / f"evaluation-{key}")):
+            folder = self.folder / f"model-{key}"
+            sharpen.finetune(model, data, negatives, output=folder, save_steps=0, **{**settings, **self.lengths})
+            self.measured(key, str(folder))
+            shutil.rmtree(folder)
+        return self.measured(key, "")
+
+    def measured(self, key: str, model: str) -> np.ndarray:
+        """nDCG@10 of each test query, in the order of their ids.
+
+        Args:
+            key: names the evaluation.
+            model: not needed where it is finished.
+        """
+        folder = self.folder / f"evaluation-{key}"
+        if not storage.is_complete(str(folder)):
+            sharpen.evaluate(model, self.tested, output=folder, resamples=100, **self.lengths)
+        return pl.read_parquet(folder / "per_query.parquet").sort("query_id")[METRIC].to_numpy()
+
+
+def versus(candidate: Sequence[np.ndarray], reference: Sequence[np.ndarray]) -> Paired:
+    """The paired difference over the queries, each query's scores averaged over the seeds first."""
+    columns = [np.mean(runs, axis=0)[:, None] for runs in (reference, candidate)]
+    return paired(*columns, resamples=RESAMPLES, confidence_level=0.95, seed=42)[0]
+
+
+def shown(found: Paired) -> str:
+    """A difference with its interval."""
+    return f"{found.difference:+.4f} ({found.ci_low:+.4f} to {found.ci_high:+.4f})"
+
+
+def rows(cells: Mapping[str, Sequence[np.ndarray]], reference: str) -> list[list[str]]:
+    """A row of a table for each recipe: name, mean, mean of each seed, difference to the `reference`."""
+    return [
+        [
+            name,
+            f"{np.mean(runs):.4f}",
+            ", ".join(f"{run.mean():.4f}" for run in runs),
+            "" if name == reference else shown(versus(runs, cells[reference])),
+        ]
+        for name, runs in cells.items()
+    ]

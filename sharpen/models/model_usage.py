@@ -30,7 +30,7 @@ def usage_rows(usages: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[
         "passage prompt": lambda usage: _quoted(usage.get("prompts", {}).get("passage")),
         "longest query (tokens)": lambda usage: _value(usage.get("max_lengths", {}).get("query")),
         "longest passage (tokens)": lambda usage: _value(usage.get("max_lengths", {}).get("passage")),
-        "longer passages": lambda usage: _windows(usage),
+        "long passages": lambda usage: _windows(usage),
         "pooling": lambda usage: _value(usage.get("pooling")),
         "length 1": lambda usage: _value(usage.get("normalize")),
         "dimensions": lambda usage: _value(usage.get("dimension")),

@@ -29,7 +29,7 @@ def render_page(index: Manifest) -> str:
                 ("model", model.address),
                 ("prompt before it", repr(model.prompts["query"])),
                 ("longest query (tokens)", model.max_lengths["query"]),
-                ("passages longer than that", _windows(index)),
+                ("long passages", _windows(index)),
                 ("pooling", model.pooling),
                 ("vector", _query_vector(index)),
                 ("score", "cosine" if model.normalized else "inner product"),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from components.indexing import __main__ as face
 from components.indexing.component import indexing
 from components.indexing.step import run_step
 from sharpen.errors import InputError
+from sharpen.index.search import OpenIndex
 from tests.sharpen.index.corpora import passage, write_beir
 from tests.sharpen.reports.html_pages import check_page
 
@@ -38,16 +41,24 @@ def test_index_and_search_from_a_shell(
     write_beir(work / "data")
     monkeypatch.chdir(work)
     options = ["--data", "data", "--model", str(tiny_model), "--output", "out", "--vector-precision", "int8"]
+    options += ["--passage-max-len", "12", "--passage-windows", "max", "--window-overlap", "2"]
     done = command(*options, cwd=work)
     assert done.returncode == 0, done.stderr
-    assert "60 passages in" in done.stdout and "recall@10 of 10 test queries" in done.stdout
-    assert "32 of 32 dimensions, stored as int8" in check_page((work / "out" / "report.html").read_text())
+    assert (
+        re.search(r"60 passages with 1[0-9]{2} vectors in", done.stdout)
+        and "recall@10 of 10 test queries" in done.stdout
+    )
+    page = check_page((work / "out" / "report.html").read_text())
+    assert "32 of 32 dimensions, stored as int8" in page and "max of windows of 12 tokens that share 2" in page
 
     text = passage(12)["text"]
     lines = command("search", "--index", "out", "--json-output", "true", cwd=work, input=f"{text}\n\na town\n")
     answers = [json.loads(line) for line in lines.stdout.splitlines()]
     assert [answer["query"] for answer in answers] == [text, "a town"]
     assert [hit["rank"] for hit in answers[0]["hits"]] == list(range(1, 11))
+    assert len({hit["passage_id"] for hit in answers[0]["hits"]}) == 10, "each passage once, by its best window"
+    assert {1, 2} < {hit["window"] for answer in answers for hit in answer["hits"]}
+    assert [asdict(hit) for hit in OpenIndex("out").ask(text, 10).hits] == answers[0]["hits"]
 
     assert here("search", "--index", "out", "--text", text, "--top", "3") == 0
     table = capsys.readouterr().out

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 
 from sharpen.data.text_type import TextType
-from sharpen.errors import InputError
 from sharpen.hardware.device import default_device, use_bf16
 from sharpen.models import architecture, attention, model_config, model_hub, tokenizing
 from sharpen.models.dense import DenseLayers
@@ -92,10 +91,7 @@ class Encoder(nn.Module):
             "passage": tokenizing.longest(settings.passage_max_len, self.model, tokenizer),
         }
         tokenizing.check_lengths(tokenizer, self.max_lengths, settings, self.prompts["passage"])
-        sizes = {facts.dimension(kind, tower.config.hidden_size, source) for kind, tower in towers.items()}
-        if len(sizes) > 1:
-            raise InputError(f"{source}: its towers give embeddings of {sorted(sizes)} dimensions; they must be equal")
-        self.dimension: int = sizes.pop()
+        self.dimension: int = facts.dimension({kind: one.config.hidden_size for kind, one in towers.items()}, source)
 
     @classmethod
     def load(
@@ -105,6 +101,7 @@ class Encoder(nn.Module):
         *,
         device: str | torch.device | None = None,
         training: bool = False,
+        prepare: Callable[[Any], None] | None = None,
     ) -> Encoder:
         """Load a model from a folder, an ``s3://`` address or a hub id, weights in float32.
 
@@ -115,6 +112,7 @@ class Encoder(nn.Module):
             settings: lengths, pooling, instructions, precision and attention.
             device: where it runs; a GPU if there is one, by default.
             training: whether it will be trained, which decides the attention on a CPU.
+            prepare: changes each transformers model before it goes to the device.
 
         Raises:
             InputError: there is no model at the address, or it is of a kind that cannot be read safely.
@@ -123,7 +121,8 @@ class Encoder(nn.Module):
         facts = architecture.read_architecture(folder, settings.sentence_pooling_method)
         chosen = torch.device(device or default_device())
         implementations = attention.suitable_implementations(settings, chosen, training=training)
-        towers = {kind: load_transformer(folder / path, model, implementations) for kind, path in facts.towers.items()}
+        load = functools.partial(load_transformer, source=model, implementations=implementations, prepare=prepare)
+        towers = {kind: load(folder / path) for kind, path in facts.towers.items()}
         tokenizer = shared_tokenizer([folder / path for path in facts.towers.values()], model)
         dense = {kind: DenseLayers.load(folder, facts.dense.get(kind, ())) for kind in towers}
         encoder = cls(towers, dense, tokenizer, settings, facts, model).to(chosen).eval()

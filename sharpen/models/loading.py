@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,16 @@ from sharpen.models import architecture, model_check
 from sharpen.models.pooling import T5
 
 
-def load_transformer(folder: Path, source: str, implementations: Sequence[str]) -> Any:
+def load_transformer(
+    folder: Path, source: str, implementations: Sequence[str], prepare: Callable[[Any], None] | None = None
+) -> Any:
     """The model, with the first of some attention implementations that it supports.
 
     Args:
         folder: where it is.
         source: the model's address, for messages.
         implementations: as transformers names them.
+        prepare: changes the model, which is on the CPU.
 
     Raises:
         InputError: the folder has no model that can be read safely, or none that maps a text to token vectors.
@@ -32,14 +35,21 @@ def load_transformer(folder: Path, source: str, implementations: Sequence[str]) 
     model_check.check_transformer(source, folder)
     cpu_attention.register()
     allocator.retain_freed_memory()
-    *others, last = implementations
     with readable(source):
-        for implementation in others:
-            try:
-                return _load(folder, implementation)
-            except (ValueError, ImportError):
-                continue
-        return _load(folder, last)
+        model = _first(folder, implementations)
+    if prepare is not None:
+        prepare(model)
+    return model
+
+
+def _first(folder: Path, implementations: Sequence[str]) -> Any:
+    *others, last = implementations
+    for implementation in others:
+        try:
+            return _load(folder, implementation)
+        except (ValueError, ImportError):
+            continue
+    return _load(folder, last)
 
 
 def shared_tokenizer(folders: Sequence[Path], source: str) -> Any:
@@ -72,7 +82,7 @@ def embedding_size(folder: Path, source: str) -> int:
     model_check.check_transformer(source, tower)
     with readable(source):
         token_size = AutoConfig.from_pretrained(tower, trust_remote_code=False).hidden_size
-    return facts.dimension("passage", token_size, source)
+    return facts.dimension({"passage": token_size}, source)
 
 
 def weight_names(folder: Path, source: str) -> list[str]:

@@ -25,7 +25,7 @@ from sharpen.training.data.sampler import BatchSampler
 from sharpen.training.dev_score import METRIC
 from sharpen.training.inputs import Inputs
 from sharpen.training.loop import TrainingLoop
-from sharpen.training.model import lora, query_prompts
+from sharpen.training.model import lora, quantized, query_prompts
 from sharpen.training.model.encoder_setup import trained_weights
 from sharpen.training.objective import steps_of
 from sharpen.training.optimization.loop_settings import WRITE_FILES
@@ -149,7 +149,7 @@ def trained(encoder: Encoder, settings: TrainingSettings) -> dict[str, Any]:
     """What of the encoder is trained."""
     return {
         "towers": len(encoder.towers),
-        "weights": sum(weights.numel() for weights in encoder.parameters()),
+        "weights": sum(map(quantized.weight_count, encoder.parameters())),
         "trained_weights": sum(weights.numel() for weights in trained_weights(encoder).values()),
         "adapters": lora.described(encoder) if settings.lora_rank else None,
     }

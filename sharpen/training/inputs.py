@@ -36,7 +36,7 @@ from sharpen.training.data.guide import (
 from sharpen.training.data.prepared import prepare, prepared_folder
 from sharpen.training.data.tokens import Tokens, tokenizer_facts, write_tokens
 from sharpen.training.dev_score import DevSet
-from sharpen.training.model import stored_size
+from sharpen.training.model import quantized, stored_size
 from sharpen.training.model.encoder_setup import check_fits
 from sharpen.training.model.sharding import is_sharded
 from sharpen.training.processes import local_rank_zero_first
@@ -106,7 +106,8 @@ def read_inputs(
     with local_rank_zero_first(exchange) as first:
         # no GPU could hold a model of which each process shall have a shard
         device = "cpu" if is_sharded(settings, exchange) else None
-        encoder = Encoder.load(model, encoder_settings, device=device, training=True)
+        prepare = None if settings.quantize_base == "none" else quantized.quantize
+        encoder = Encoder.load(model, encoder_settings, device=device, training=True, prepare=prepare)
         check_fits(encoder, settings, model)
         if too_long := [dim for dim in settings.matryoshka_dims if dim > encoder.dimension]:
             raise InputError(f"matryoshka_dims: {too_long} but {model} has only {encoder.dimension} dimensions")

@@ -135,6 +135,11 @@ class TrainingSettings(CostSettings, MixingSettings, LoopSettings):
         max_length=64,
         description="Layers that get adapters, by the names in the model; all-linear: every linear layer.",
     )
+    quantize_base: Literal["none", "nf4"] = Field(
+        "none",
+        description="nf4: the base's linear layers in 4 bits beside adapters (QLoRA; needs lora_rank and "
+        "sharpen[qlora]).",
+    )
     fix_position_embedding: bool = Field(False, description="Do not train position embeddings.")
 
     # optimisation
@@ -219,6 +224,10 @@ class TrainingSettings(CostSettings, MixingSettings, LoopSettings):
         unused = [name for name in _OF_LORA if getattr(self, name) != type(self).model_fields[name].default]
         if unused and not self.lora_rank:
             raise ValueError(f"{unused[0]} has no effect without lora_rank; set it, for example to 16")
+        if self.quantize_base != "none" and not self.lora_rank:
+            raise ValueError("quantize_base: weights of 4 bits are not trained themselves; set lora_rank, such as 16")
+        if self.quantize_base != "none" and self.fsdp:
+            raise ValueError("quantize_base: weights of 4 bits are not sharded; set fsdp to false, or this to none")
         if self.activation_gib is not None and self.gradient_cache != "auto":
             raise ValueError(f"activation_gib has no effect with gradient_cache {self.gradient_cache}; leave it auto")
         return self

@@ -26,7 +26,7 @@ from sharpen.training.data.sampler import BatchSampler
 from sharpen.training.dev_score import METRIC
 from sharpen.training.facts import announce, facts_after, facts_before, trained
 from sharpen.training.inputs import Inputs, read_inputs
-from sharpen.training.model import export, lora, query_prompts, sharding
+from sharpen.training.model import export, lora, quantized, query_prompts, sharding
 from sharpen.training.model.encoder_setup import finish, set_up
 from sharpen.training.model_card.cost import CostSettings
 from sharpen.training.objective import identity_of, loss_of
@@ -144,7 +144,12 @@ def with_temperature_rule(settings: TrainingSettings, encoder: EncoderSettings) 
 
 def check_settings(settings: TrainingSettings) -> None:
     """Raise InputError for what no bound of a single setting can say and no data are needed for."""
-    faults = [*argument_faults(settings), *trackers.faults(settings), *lora.faults(settings)]
+    faults = [
+        *argument_faults(settings),
+        *trackers.faults(settings),
+        *lora.faults(settings),
+        *quantized.faults(settings),
+    ]
     if faults := [*faults, *sharding.faults(settings)]:
         raise InputError(faults)
     # transformers looks at the values.

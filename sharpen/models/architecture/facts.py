@@ -42,21 +42,25 @@ class Architecture:
     max_lengths: Mapping[str, int] = field(default_factory=dict)
     dense: Mapping[str, tuple[DenseConfig, ...]] = field(default_factory=dict)
 
-    def dimension(self, kind: str, token_size: int, source: str) -> int:
+    def dimension(self, token_sizes: Mapping[str, int], source: str) -> int:
         """Length of an embedding.
 
         Args:
-            kind: of text.
-            token_size: length of the token vectors of its tower.
+            token_sizes: length of the token vectors of the tower of each kind of text.
             source: the model's address, for messages.
 
         Raises:
-            InputError: its first Dense module takes vectors of another length.
+            InputError: a Dense module takes vectors of another length, or the towers differ.
         """
-        dense = self.dense.get(kind, ())
-        if dense and dense[0].in_features != token_size:
-            raise InputError(
-                f"{source}: its Dense module {dense[0].path} takes vectors of {dense[0].in_features} dimensions, but "
-                f"its transformer gives {token_size}; one of both belongs to another model"
-            )
-        return dense[-1].out_features if dense else token_size
+        found = set()
+        for kind, token_size in token_sizes.items():
+            dense = self.dense.get(kind, ())
+            if dense and dense[0].in_features != token_size:
+                raise InputError(
+                    f"{source}: its Dense module {dense[0].path} takes vectors of {dense[0].in_features} dimensions, "
+                    f"but its transformer gives {token_size}; one of both belongs to another model"
+                )
+            found.add(dense[-1].out_features if dense else token_size)
+        if len(found) > 1:
+            raise InputError(f"{source}: its towers give embeddings of {sorted(found)} dimensions; they must be equal")
+        return found.pop()

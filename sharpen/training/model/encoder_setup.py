@@ -64,7 +64,7 @@ def set_up(encoder: Encoder, settings: TrainingSettings) -> None:
 def finish(encoder: Encoder, settings: TrainingSettings) -> None:
     """Make the trained encoder one that can be saved; shards cannot be."""
     if settings.lora_rank and not encoder.sharded:
-        lora.merge_adapters(encoder)
+        lora.merge_adapters(encoder, settings.quantize_base)
     encoder.eval()
 
 

@@ -10,6 +10,7 @@ import torch
 
 from sharpen.errors import InputError
 from sharpen.models.encoder import Encoder
+from sharpen.training.model import quantized
 from sharpen.training.settings import TrainingSettings
 
 EXTRA = "sharpen[lora]"
@@ -52,9 +53,16 @@ def add_adapters(encoder: Encoder, settings: TrainingSettings) -> None:
             encoder.set_tower(kind, adapted)
 
 
-def merge_adapters(encoder: Encoder) -> None:
-    """Add the adapters to the weights that they adapt; the towers are plain transformers models again."""
+def merge_adapters(encoder: Encoder, quantize_base: str = "none") -> None:
+    """Add the adapters to the weights that they adapt; the towers are plain transformers models again.
+
+    Args:
+        encoder: with adapters.
+        quantize_base: see `TrainingSettings`.
+    """
     for kind, tower in encoder.towers.items():
+        if quantize_base != "none":
+            quantized.dequantize(tower)
         encoder.set_tower(kind, tower.merge_and_unload(safe_merge=True))
 
 

@@ -81,7 +81,13 @@ def template(single: str) -> Any:
 
 
 def make_model(
-    folder: Path, kind: str, *, rule: str | None = None, padding_side: str = "right", pad: str | None = "<pad>"
+    folder: Path,
+    kind: str,
+    *,
+    rule: str | None = None,
+    padding_side: str = "right",
+    pad: str | None = "<pad>",
+    wide: bool = False,
 ) -> Path:
     """A plain transformers folder.
 
@@ -91,6 +97,7 @@ def make_model(
         rule: special tokens around a text; None: both ends for an encoder, none for a decoder, the end for T5.
         padding_side: what the tokenizer says.
         pad: its padding token, or None.
+        wide: whether vectors have 64 dimensions, not 32.
     """
     tokenizer = byte_bpe()
     usual = "<s> $A </s>" if kind in ENCODERS else "$A </s>" if kind in T5 else "$A"
@@ -102,7 +109,11 @@ def make_model(
     if kind in ENCODERS:
         names |= {"cls_token": "<s>", "sep_token": "</s>", "mask_token": "<mask>"}
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, padding_side=padding_side, **names).save_pretrained(folder)
-    config = AutoConfig.for_model(kind, vocab_size=size, **(_OF_T5 if kind in T5 else {**COMMON, **OWN[kind]}))
+    values = _OF_T5 if kind in T5 else {**COMMON, **OWN[kind]}
+    if wide:
+        values = values | dict.fromkeys(("d_model", "d_ff") if kind in T5 else ("hidden_size", "intermediate_size"), 64)
+        values = values | ({"d_kv": 16} if kind in T5 else {})
+    config = AutoConfig.for_model(kind, vocab_size=size, **values)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(7)
         AutoModel.from_config(config).save_pretrained(folder)

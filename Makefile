@@ -28,7 +28,7 @@ DOCS := .venv-docs/bin
 .PHONY: help demo test axe fuzz test-images test-cluster test-two-hosts test-outages test-newest-client test-minimum lint lint-workflows
 .PHONY: lint-types lint-style lint-layers
 .PHONY: settings docs release image-locks tool-locks pin-base
-.PHONY: bench-data bench-finetuning bench-merging bench-mining bench-quality bench-teachers
+.PHONY: bench-data bench-finetuning bench-memory bench-merging bench-mining bench-quality bench-teachers
 .PHONY: bench-generation bench-pretraining bench-windows kind kind-run kind-down store-down clean
 
 help:  ## what can be made
@@ -230,6 +230,10 @@ bench-data: $(VENV)/dev.done  ## data preparation beside datasets (20 minutes), 
 
 bench-quality: $(VENV)/dev.done $(PEER)  ## quality beside the peers (an hour), into tests/peers/RESULTS.md
 	@$(BIN)/python -m tests.peers.bench_quality $(BENCH)
+
+bench-memory: $(VENV)/dev.done  ## memory with weights in shards and of long passages (10 minutes), into tests/peers/RESULTS.md
+	@$(BIN)/python -m tests.peers.bench_sharded_memory
+	@$(BIN)/python -m tests.peers.bench_long_passages $(BENCH)
 
 bench-merging: $(VENV)/dev.done  ## gain and forgetting by weight on three data sets (an hour), into tests/peers/RESULTS.md
 	@$(BIN)/python -m tests.peers.bench_merging $(BENCH)

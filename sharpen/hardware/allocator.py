@@ -16,6 +16,7 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 # Above it every block is a mapping of its own, which is given back when it is freed: the most that glibc allows.
 _LARGEST_ON_HEAP = 32 * 2**20
 _NEVER_TRIM = 2**31 - 1
+_SMALLEST_MAPPING = 2**20
 # Whoever set one of these knows better.
 _GLIBC_VARIABLES = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TOP_PAD_", "GLIBC_TUNABLES")
 
@@ -29,6 +30,16 @@ def retain_freed_memory() -> bool:
     if any(os.environ.get(name) for name in _GLIBC_VARIABLES):
         return False
     return _set_option(_MMAP_THRESHOLD, _LARGEST_ON_HEAP) and _set_option(_TRIM_THRESHOLD, _NEVER_TRIM)
+
+
+def return_freed_memory() -> None:
+    """From now on this process gives back what it frees, and what is free already: memory is worth more than time.
+
+    Whole weights of a layer that come and go would otherwise leave a heap with holes of the size of the model.
+    """
+    _set_option(_MMAP_THRESHOLD, _SMALLEST_MAPPING)
+    _set_option(_TRIM_THRESHOLD, _SMALLEST_MAPPING)
+    release_freed_memory()
 
 
 def limit_heaps() -> None:

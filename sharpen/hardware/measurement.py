@@ -34,6 +34,8 @@ logger = logging.getLogger(__name__)
 VARIABLE = "SHARPEN_HARDWARE"
 # Longest text of a model in tokens -> tokens of the texts that attention is measured with; most are shorter.
 LENGTHS = {512: 256, 1024: 1024}
+# Above it only attention that never has all scores of a text in memory: 8,192 tokens take 3 GiB (12 heads, a layer).
+LONGEST_WITH_SCORES = 2048
 KERNELS = {"fp32": ("eager", "sdpa"), "bf16": ("eager_bf16", "sdpa")}
 VERSION = 2
 # (tokens, hidden size) of the products: those of small and base encoders, with four times the size inside.
@@ -72,6 +74,8 @@ def adopt(chosen: dict[str, Any]) -> None:
 
 def fast_attention(precision: str, longest: int, *, training: bool) -> str:
     """The attention in `precision` for texts of at most `longest` tokens, in `training` or encoding."""
+    if longest > LONGEST_WITH_SCORES:
+        return "sdpa"
     table = choices()["attention"][f"{precision} {'training' if training else 'encoding'}"]
     return table[str(next((limit for limit in LENGTHS if limit >= longest), max(LENGTHS)))]
 

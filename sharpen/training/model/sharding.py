@@ -16,6 +16,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 
 from sharpen.distributed import ProcessGroup, whole
+from sharpen.hardware.allocator import return_freed_memory
 from sharpen.hardware.device import default_device
 from sharpen.models.encoder import Encoder
 from sharpen.training.settings import TrainingSettings
@@ -66,6 +67,7 @@ def shard(encoder: Encoder, exchange: ProcessGroup) -> Encoder:
         cut.set_gradient_divide_factor(1.0)
         # gloo cannot multiply while it reduces
         cut.set_force_sum_reduction_for_comms(True)
+    return_freed_memory()
     return skeleton
 
 

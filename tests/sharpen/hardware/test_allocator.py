@@ -25,7 +25,9 @@ def work():
         blocks = [np.ones(2**21, dtype=np.uint8) for _ in range(8)]  # 16 MiB, freed at the next turn
         del blocks
 
-kept = allocator.retain_freed_memory() if sys.argv[1] == "keep" else False
+kept = allocator.retain_freed_memory() if sys.argv[1] != "usual" else False
+if sys.argv[1] == "back":
+    allocator.return_freed_memory()
 start = resident()
 work()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -109,6 +111,10 @@ def test_freed_memory_is_kept_and_given_back_when_the_work_is_done() -> None:
     assert kept["faults"] < usual["faults"] / 20
     assert kept["held"] >= 15 * 2**20
     assert kept["after"] < 4 * 2**20
+
+
+def test_memory_goes_back_at_once_where_it_is_scarce() -> None:
+    assert run("back")["held"] < 4 * 2**20
 
 
 def test_who_sets_the_allocator_by_hand_is_heeded() -> None:

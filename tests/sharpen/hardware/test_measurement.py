@@ -72,7 +72,8 @@ def test_attention_by_length_and_use(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hardware, "_from_file", lambda: None)
     measured_as(monkeypatch, {"sdpa": 0.8, "eager": 0.5})
     assert hardware.fast_attention("bf16", 64, training=True) == "sdpa"
-    assert hardware.fast_attention("fp32", 8192, training=False) == "eager"
+    assert hardware.fast_attention("fp32", 2048, training=False) == "eager"
+    assert hardware.fast_attention("fp32", 8192, training=False) == "sdpa"
 
 
 def test_the_measurement_is_short_and_told_and_leaves_nothing(capsys: pytest.CaptureFixture) -> None:

@@ -111,7 +111,7 @@ def _windows(run: RunArtifacts, limit: int) -> tuple[Change, ...]:
     overlap = run.encoder.get("window_overlap", EncoderSettings.model_fields["window_overlap"].default)
     if run.encoder.get("passage_windows", "none") != "none" or 2 * overlap >= limit:
         return ()
-    return (Change("encoder.passage_windows", "mean", "all of a passage is searched; training still cuts it"),)
+    return (Change("encoder.passage_windows", "max", "all of a passage is searched; training still cuts it"),)
 
 
 def _rounded(tokens: float) -> int:

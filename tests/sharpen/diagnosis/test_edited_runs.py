@@ -17,7 +17,7 @@ from tests.sharpen.diagnosis.conftest import Sound
 pytestmark = pytest.mark.model
 
 
-WINDOWS = ["encoder.passage_max_len=320", "encoder.passage_windows=mean"]
+WINDOWS = ["encoder.passage_max_len=320", "encoder.passage_windows=max"]
 
 
 def edited(run: RunArtifacts, **changes: Any) -> RunArtifacts:

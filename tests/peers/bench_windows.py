@@ -170,7 +170,6 @@ def report(given: argparse.Namespace, data: Path, found: dict[str, Measured], la
         "vectors",
         "fp32 (MB)",
         "int8 (MB)",
-        "search (ms)",
     ]
     return "\n\n".join(
         [

@@ -22,14 +22,14 @@ from sharpen.data.dataset import DataSet
 from sharpen.evaluation.significance import Paired
 from sharpen.merging.search import choose
 from sharpen.merging.settings import MergingSettings
-from sharpen.reports.formatting import number, signed
+from sharpen.reports.formatting import number
 from sharpen.store import storage
 from sharpen.version import code_version
 from tests.peers import machine
 from tests.peers.medquad_data import publish
 from tests.peers.results import command, table, write_section
 from tests.peers.rows import ROOT, minilm, stop
-from tests.peers.trainings import METRIC, versus
+from tests.peers.trainings import METRIC, change, versus
 
 DATA = ("squad-small", "tldr", "medquad")
 BOUND = 0.005
@@ -205,11 +205,6 @@ def difference(candidates: Sequence[Cell], references: Sequence[Cell], part: str
     """Of the mean over the seeds, query by query."""
     one, two = ([np.asarray(cell[part]) for cell in cells] for cells in (references, candidates))
     return versus(two, one)
-
-
-def change(found: Paired) -> str:
-    """A difference with its interval."""
-    return f"{signed(found.difference)} [{signed(found.ci_low)}, {signed(found.ci_high)}]"
 
 
 if __name__ == "__main__":

@@ -19,14 +19,15 @@ import polars as pl
 import sharpen
 from sharpen.data.dataset import CORPUS, QRELS, QUERIES, DataSet
 from sharpen.embeddings.windows import divide
-from sharpen.evaluation.significance import Paired, paired
-from sharpen.reports.formatting import number, signed
+from sharpen.evaluation.significance import paired
+from sharpen.reports.formatting import number
 from sharpen.store import storage
 from sharpen.version import code_version
 from tests.peers import machine
 from tests.peers.medquad_data import cut, prepared, publish
 from tests.peers.results import command, table, write_section
 from tests.peers.rows import ROOT, minilm
+from tests.peers.trainings import change
 
 KINDS = ("none", "mean", "max")
 METRICS = ("ndcg_at_10", "recall_at_100")
@@ -192,11 +193,6 @@ def figures(reference: np.ndarray, values: np.ndarray) -> list[str]:
         number(float(value)) + ("" if values is reference else f" ({change(difference)})")
         for value, difference in zip(values.mean(axis=0), differences, strict=True)
     ]
-
-
-def change(found: Paired) -> str:
-    """A difference with its interval."""
-    return f"{signed(found.difference)} [{signed(found.ci_low)}, {signed(found.ci_high)}]"
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import polars as pl
 import sharpen
 from sharpen.data.dataset import DataSet
 from sharpen.evaluation.significance import Paired, paired
+from sharpen.reports.formatting import signed
 from sharpen.store import storage
 
 METRIC, RESAMPLES = "ndcg_at_10", 10_000
@@ -73,6 +74,11 @@ def versus(candidate: Sequence[np.ndarray], reference: Sequence[np.ndarray]) -> 
 def shown(found: Paired) -> str:
     """A difference with its interval."""
     return f"{found.difference:+.4f} ({found.ci_low:+.4f} to {found.ci_high:+.4f})"
+
+
+def change(found: Paired) -> str:
+    """The same with three digits, as reports write it."""
+    return f"{signed(found.difference)} [{signed(found.ci_low)}, {signed(found.ci_high)}]"
 
 
 def rows(cells: Mapping[str, Sequence[np.ndarray]], reference: str) -> list[list[str]]:

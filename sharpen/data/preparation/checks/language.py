@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from sharpen.data.preparation.checks.sampling import sample, sample_of_splits
-from sharpen.hardware.spill import in_slices, rows_of, with_column
+from sharpen.hardware.spill import in_slices, rows_of, with_column, with_constant
 
 # more of a text does not change the answer, and takes longer
 _BYTES = 200
@@ -43,16 +43,17 @@ def with_languages(table: pl.DataFrame, most: int) -> pl.DataFrame:
         table: with the columns text, text_key and perhaps split; a language that it knows already stays.
         most: texts that are looked at; of more, a sample, up to half of it from dev and test.
     """
-    is_new = "language" not in table.columns
+    if "language" not in table.columns:
+        table = with_constant(table, "language", "", pl.String)
     rows = _looked_at(table, most)
-    looked = rows_of(table.select("text", *([] if is_new else ["language"])), rows).with_columns(row=rows)
-    unknown = looked if is_new else looked.filter(pl.col("language") == "")
+    looked = rows_of(table.select("text", "language"), rows).with_columns(row=rows)
+    unknown = looked.filter(pl.col("language") == "")
     codes = pl.Series("detected", [language_of(text) for text in unknown["text"]], dtype=pl.String)
     detected = unknown.select("row").with_columns(codes).filter(pl.col("detected") != "")
 
     def languages(start: int, length: int) -> pl.DataFrame:
-        known = pl.DataFrame({"language": [""] * length}) if is_new else table.select("language").slice(start, length)
-        joined = known.with_row_index("row", start).join(detected, on="row", how="left", maintain_order="left")
+        known = table.select("language").slice(start, length).with_row_index("row", start)
+        joined = known.join(detected, on="row", how="left", maintain_order="left")
         return joined.select(language=pl.coalesce("detected", "language"))
 
     return with_column(table, in_slices(table.height, languages)["language"])

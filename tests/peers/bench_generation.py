@@ -28,7 +28,7 @@ from tests.peers.medquad_data import cut
 from tests.peers.results import command, table, write_section
 from tests.peers.rounds import Schedule
 from tests.peers.rows import ROOT, collection, minilm
-from tests.peers.trainings import RESAMPLES, Trainings, rows, shown, versus
+from tests.peers.trainings import RESAMPLES, Trainings, budget, rows, shown, versus
 
 GENERATED, LABELLED = "generated queries", "people's queries, as many"
 
@@ -129,13 +129,7 @@ class Work:
 
     def trained(self, name: str, data: DataSet, seed: int) -> np.ndarray:
         """nDCG@10 of each test query after training on queries of one kind, with random negatives."""
-        settings = {
-            "train_batch_size": self.given.queries,
-            "train_group_size": self.given.group,
-            "max_steps": self.steps,
-            "learning_rate": self.given.learning_rate,
-            "seed": seed,
-        }
+        settings = budget(self.given, self.steps, seed)
         return self.trainings.trained(name, self.model, data, None, settings)
 
 

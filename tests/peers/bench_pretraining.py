@@ -24,7 +24,7 @@ from tests.peers.medquad_data import cut, prepared, publish
 from tests.peers.results import command, table, write_section
 from tests.peers.rounds import Schedule
 from tests.peers.rows import ROOT, minilm
-from tests.peers.trainings import RESAMPLES, Trainings, rows, shown, versus
+from tests.peers.trainings import RESAMPLES, Trainings, budget, rows, shown, versus
 
 PLAIN = "fine-tuned only"
 METHODS = {"RetroMAE, then fine-tuned": "retromae", "MLM, then fine-tuned": "mlm"}
@@ -113,14 +113,7 @@ class Work:
 
     def finetuned(self, name: str, start: str, seed: int) -> np.ndarray:
         """nDCG@10 of each test query after fine-tuning a model with random negatives."""
-        given = self.given
-        settings = {
-            "train_batch_size": given.queries,
-            "train_group_size": given.group,
-            "max_steps": given.steps,
-            "learning_rate": given.learning_rate,
-            "seed": seed,
-        }
+        settings = budget(self.given, self.given.steps, seed)
         return self.trainings.trained(name, start, self.data, None, settings)
 
 

@@ -26,7 +26,7 @@ from tests.peers.results import command, table, write_section
 from tests.peers.rounds import Schedule
 from tests.peers.rows import ROOT, collection, minilm
 from tests.peers.teacher_work import train_cross_encoder
-from tests.peers.trainings import RESAMPLES, Trainings, rows, shown, versus
+from tests.peers.trainings import RESAMPLES, Trainings, budget, rows, shown, versus
 
 PLAIN = "InfoNCE alone"
 
@@ -151,15 +151,7 @@ class Work:
 
     def trained(self, name: str, way: dict[str, Any], seed: int) -> np.ndarray:
         """The same by a model that was trained in a way."""
-        given = self.given
-        settings: dict[str, Any] = {
-            "train_batch_size": given.queries,
-            "train_group_size": given.group,
-            "max_steps": given.steps,
-            "learning_rate": given.learning_rate,
-            "seed": seed,
-            **way,
-        }
+        settings = {**budget(self.given, self.given.steps, seed), **way}
         negatives = settings.pop("negatives", self.mined)
         return self.trainings.trained(name, self.model, self.data, negatives, settings)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import shutil
@@ -19,6 +20,17 @@ from sharpen.reports.formatting import signed
 from sharpen.store import storage
 
 METRIC, RESAMPLES = "ndcg_at_10", 10_000
+
+
+def budget(given: argparse.Namespace, steps: int, seed: int) -> dict[str, Any]:
+    """The settings of a training of so many `steps` with a `seed`; `given` are the options of a benchmark."""
+    return {
+        "train_batch_size": given.queries,
+        "train_group_size": given.group,
+        "max_steps": steps,
+        "learning_rate": given.learning_rate,
+        "seed": seed,
+    }
 
 
 class Trainings:

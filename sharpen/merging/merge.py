@@ -18,8 +18,9 @@ from sharpen.merging import model_card
 from sharpen.merging.search import SearchData, choose, table_of
 from sharpen.merging.settings import MergingSettings
 from sharpen.merging.sources import Source, check_compatible
-from sharpen.merging.weights import WeightFiles, check_same, write_merged
+from sharpen.merging.weights import check_same, write_merged
 from sharpen.models import architecture, loading, model_check, model_hub
+from sharpen.models.weights import WeightFiles
 from sharpen.progress import progress
 from sharpen.run_context import run_id
 from sharpen.settings import EncoderSettings

@@ -12,8 +12,8 @@ from typing import Any
 from transformers import AutoConfig, AutoTokenizer
 
 from sharpen.errors import InputError
-from sharpen.merging.weights import WeightFiles
 from sharpen.models import architecture, loading, model_check, model_config, model_hub, model_usage
+from sharpen.models.weights import WeightFiles
 
 logger = logging.getLogger(__name__)
 

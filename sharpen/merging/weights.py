@@ -6,68 +6,15 @@ with coefficient 1 is copied, so that interpolation with weight 0 or 1 gives one
 
 from __future__ import annotations
 
-import json
-import struct
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
 from sharpen.errors import InputError
-from sharpen.models import model_check
-
-# Names of the file format, of the dtypes that weights have here.
-_DTYPES = {
-    torch.float32: ("F32", 4),
-    torch.int64: ("I64", 8),
-    torch.int32: ("I32", 4),
-    torch.int16: ("I16", 2),
-    torch.int8: ("I8", 1),
-    torch.uint8: ("U8", 1),
-    torch.bool: ("BOOL", 1),
-}
-
-
-@dataclass(frozen=True)
-class WeightFiles:
-    """The weights of one transformer in safetensors files.
-
-    Attributes:
-        address: of the model, for messages.
-        files: name of a weight -> its file.
-    """
-
-    address: str
-    files: Mapping[str, Path]
-
-    @classmethod
-    def of_folder(cls, address: str, folder: Path) -> WeightFiles:
-        """Those of a `folder` of the model at an `address`.
-
-        Raises:
-            InputError: there are none, or a file is damaged.
-        """
-        model_check.read_tensors(address, folder)
-        files: dict[str, Path] = {}
-        for name in model_check.weight_files(address, folder):
-            with safe_open(folder / name, framework="pt") as file:
-                files |= dict.fromkeys(file.keys(), folder / name)
-        return cls(address, files)
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        """Of a weight."""
-        with safe_open(self.files[name], framework="pt") as file:
-            return tuple(file.get_slice(name).get_shape())
-
-    def tensor(self, name: str) -> Tensor:
-        """A weight, of a floating type as float32."""
-        with safe_open(self.files[name], framework="pt") as file:
-            found = file.get_tensor(name)
-        return found.float() if found.is_floating_point() else found
+from sharpen.models.weights import DTYPES, TensorForm, WeightFiles, write_tensors
 
 
 def check_same(names: Sequence[str], sources: Sequence[WeightFiles]) -> None:
@@ -128,7 +75,7 @@ def write_merged(
     coefficients: Sequence[float],
     advance: Callable[[int], Any] = lambda count: None,
 ) -> None:
-    """Write the weighted sums of weights into a safetensors file, as safetensors itself would write them.
+    """Write the weighted sums of weights into a safetensors file.
 
     Args:
         target: the file.
@@ -140,38 +87,16 @@ def write_merged(
     Raises:
         InputError: weights that are no floats differ.
     """
-    kinds = {name: _kind(sources[0], name) for name in names}
-    ordered = sorted(names, key=lambda name: (-_alignment(kinds[name]), name))
-    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
-    end = 0
-    for name in ordered:
-        dtype, shape = kinds[name]
-        kind, size = _DTYPES[dtype]
-        begin, end = end, end + size * int(torch.Size(shape).numel())
-        header[name] = {"dtype": kind, "shape": list(shape), "data_offsets": [begin, end]}
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % 8)
-    with target.open("wb") as file:
-        file.write(struct.pack("<Q", len(text)))
-        file.write(text)
-        for name in ordered:
-            merged = weighted_sum(name, sources, coefficients).contiguous()
-            file.write(merged.reshape(-1).view(torch.uint8).numpy().data)
-            advance(1)
+    forms = {name: _form(sources[0], name) for name in names}
+    write_tensors(target, forms, lambda name: weighted_sum(name, sources, coefficients), advance)
 
 
-def _kind(source: WeightFiles, name: str) -> tuple[torch.dtype, tuple[int, ...]]:
-    """The type in which a weight is written, and its shape. Raises InputError: no such type is merged."""
-    with safe_open(source.files[name], framework="pt") as file:
-        found = file.get_slice(name)
-        kind, shape = found.get_dtype(), tuple(found.get_shape())
+def _form(source: WeightFiles, name: str) -> TensorForm:
+    """In which a weight is written. Raises InputError: weights of its type are not merged."""
+    kind, shape = source.dtype(name), source.shape(name)
     if kind.startswith(("F", "BF")):
-        return torch.float32, shape
-    known = {written: dtype for dtype, (written, _) in _DTYPES.items()}
+        return TensorForm(torch.float32, shape)
+    known = {written: dtype for dtype, written in DTYPES.items()}
     if kind not in known:
         raise InputError(f"{source.address}: {name} is of type {kind}, which cannot be merged")
-    return known[kind], shape
-
-
-def _alignment(kind: tuple[torch.dtype, tuple[int, ...]]) -> int:
-    return _DTYPES[kind[0]][1]
+    return TensorForm(known[kind], shape)

@@ -15,10 +15,10 @@ from safetensors.torch import load_file
 from transformers import TrainerState
 from transformers.trainer_callback import ExportableState
 
+from sharpen.models.weights import save_tensors
 from sharpen.training.checkpoints import arithmetic
 from sharpen.training.checkpoints.checkpoints import STATE
 from sharpen.training.checkpoints.optimizer_state import load_state, save_state
-from sharpen.training.checkpoints.tensor_file import save_tensors
 from sharpen.training.model.encoder_setup import restore, trained_weights
 
 if TYPE_CHECKING:

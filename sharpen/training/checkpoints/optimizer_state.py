@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from sharpen.distributed import shard_of
-from sharpen.training.checkpoints.tensor_file import save_tensors
+from sharpen.models.weights import save_tensors
 
 TENSORS = "optimizer.safetensors"
 NUMBERS = "optimizer.json"

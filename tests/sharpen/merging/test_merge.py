@@ -16,8 +16,9 @@ from safetensors.torch import load_file, save_file
 from sharpen.errors import InputError
 from sharpen.merging.merge import merge
 from sharpen.merging.settings import MergingSettings
-from sharpen.merging.weights import WeightFiles, check_same, write_merged
+from sharpen.merging.weights import check_same, write_merged
 from sharpen.models.encoder import Encoder
+from sharpen.models.weights import WeightFiles
 from sharpen.settings import EncoderSettings
 from sharpen.store import storage
 from tests.sharpen.models.tiny_models import add_dense, make_model

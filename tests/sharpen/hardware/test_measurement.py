@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 
+from sharpen.hardware import device
 from sharpen.hardware import measurement as hardware
 from sharpen.hardware.device import use_bf16
 from sharpen.hardware.thread_pool import worker_count
@@ -54,6 +55,21 @@ def test_bf16_is_used_where_it_is_clearly_faster(bf16: float, chosen: str, monke
     assert hardware.choices()["precision"] == chosen
     assert use_bf16("auto", CPU) == (chosen == "bf16")
     assert use_bf16("bf16", CPU) and not use_bf16("fp32", CPU)
+
+
+@pytest.mark.parametrize(("bf16", "slow"), [(0.5, False), (1.0, False), (40.0, True)])
+def test_bf16_that_was_set_where_it_is_slow_is_said_once(
+    bf16: float, slow: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    measured_as(monkeypatch, {"bf16": bf16})
+    device._warn_where_slow.cache_clear()
+    assert use_bf16("bf16", CPU) and use_bf16("bf16", CPU) and not use_bf16("fp32", CPU)
+    device._warn_where_slow.cache_clear()
+    said = [record.message for record in caplog.records if "precision" in record.message]
+    assert said == slow * [
+        "note: precision: bf16 was set, but a step takes about 40.0 times as long as in fp32 on this processor; leave "
+        "it at auto to have the faster one"
+    ]
 
 
 def test_attention_by_length_and_use(monkeypatch: pytest.MonkeyPatch) -> None:

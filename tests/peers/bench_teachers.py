@@ -22,6 +22,7 @@ from sharpen.data.dataset import OF_PAIRS, DataSet
 from sharpen.store import storage
 from sharpen.version import code_version
 from tests.peers import machine
+from tests.peers.medquad_data import cut
 from tests.peers.results import command, table, write_section
 from tests.peers.rounds import Schedule
 from tests.peers.rows import ROOT, collection, minilm
@@ -38,7 +39,7 @@ def main() -> None:
     work = Work(given)
     print("data, teacher, negatives and their scores", flush=True)
     ways = {name: way for name, way in work.ways().items() if not given.ways or name in (PLAIN, *given.ways)}
-    base = work.base()
+    untrained = work.untrained()
     cells: dict[str, list[np.ndarray]] = {name: [] for name in ways}
     schedule = Schedule("trainings", list(ways), given.seeds)
     for seed in range(42, 42 + given.seeds):
@@ -46,7 +47,7 @@ def main() -> None:
             cells[name].append(work.trained(name, way, seed))
             schedule.ended(name, f"seed {seed}, nDCG@10 {cells[name][-1].mean():.4f}")
         write_section(
-            f"Teachers and false negatives, {given.steps} steps of {given.queries}", report(cells, base, work)
+            f"Teachers and false negatives, {given.steps} steps of {given.queries}", report(cells, untrained, work)
         )
 
 
@@ -57,7 +58,8 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--data", default="squad-small", help="a folder of $SHARPEN_TEST_DATA, or as train_data")
     parser.add_argument("--train_queries", type=int, default=2000, help="half of them teach the cross-encoder")
-    parser.add_argument("--test_queries", type=int, default=1000, help="most of them")
+    parser.add_argument("--test_queries", type=int, default=300)
+    parser.add_argument("--passages", type=int, default=None, help="that are searched; unset: all of the data")
     parser.add_argument("--queries", type=int, default=32, help="queries per step")
     parser.add_argument("--group", type=int, default=4, help="passages per query, but for the listwise recipe's 20")
     parser.add_argument("--steps", type=int, default=40)
@@ -68,6 +70,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--ways", nargs="+", default=[], help="only these, beside InfoNCE alone")
     parser.add_argument("--cross_encoder", default="", help="a ready one; empty: one is trained from the base model")
+    parser.add_argument("--embedding_model", default="", help="a larger one as the teacher, instead of a cross-encoder")
+    parser.add_argument("--embedding_temperature", type=float, default=0.05, help="what it was trained with")
     parser.add_argument("--guide", default="", help="guide model; empty: the base model")
     parser.add_argument("--threads", type=int, default=machine.cores())
     parser.add_argument(
@@ -91,10 +95,13 @@ class Work:
             "data",
             "train_queries",
             "test_queries",
+            "passages",
             "teacher_steps",
             "passage_max_len",
             "precision",
             "cross_encoder",
+            "embedding_model",
+            "embedding_temperature",
         )
         facts = [[getattr(given, name) for name in keys], code_version()]
         folder = given.work / hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
@@ -104,15 +111,25 @@ class Work:
         if not storage.is_complete(str(folder / "whole")):
             sharpen.load_dataset(str(named) if named.is_dir() else given.data, output=folder / "whole")
         whole = DataSet.open(str(folder / "whole"))
-        for_teacher, for_students = halves(whole, given.train_queries, given.test_queries)
+        for_teacher, for_students = halves(
+            cut(whole, train=given.train_queries, test=given.test_queries, passages=given.passages, seed=7)
+        )
         self.data = for_students
         self.trainings = Trainings(folder, for_students, self.lengths)
-        self.teacher = given.cross_encoder or str(
-            train_cross_encoder(self.model, self._mined(for_teacher, "teacher"), for_teacher, folder, given)
-        )
+        self.teacher = self._teacher(for_teacher)
         self.mined = self._mined(for_students, "students")
         self.scored = self._scored("scored", self.mined)
         self.filtered = self._scored("filtered", self.mined, margin=0.0)
+
+    def _teacher(self, data: DataSet) -> dict[str, Any]:
+        """The settings that name it; a cross-encoder is trained where none is given, on `data`."""
+        given = self.given
+        if given.embedding_model:
+            return {"embedding_model": given.embedding_model, "embedding_temperature": given.embedding_temperature}
+        model = given.cross_encoder or str(
+            train_cross_encoder(self.model, self._mined(data, "teacher"), data, self.folder, given)
+        )
+        return {"cross_encoder": model, "cross_encoder_max_len": given.passage_max_len + 32}
 
     def _mined(self, data: DataSet, name: str) -> str:
         folder = self.folder / f"mined-{name}"
@@ -123,9 +140,7 @@ class Work:
     def _scored(self, name: str, negatives: str, **settings: Any) -> str:
         folder = self.folder / name
         if not storage.is_complete(str(folder)):
-            longest = self.given.passage_max_len + 32
-            teacher = {"cross_encoder": self.teacher, "cross_encoder_max_len": longest}
-            sharpen.score_by_teachers(self.data, negatives, output=folder, **teacher, **settings)
+            sharpen.score_by_teachers(self.data, negatives, output=folder, **self.teacher, **settings)
         return str(folder)
 
     def ways(self) -> dict[str, dict[str, Any]]:
@@ -145,9 +160,12 @@ class Work:
             "listwise: 1 + 19, InfoNCE 0.1": {**learns, "train_group_size": 20, "infonce_weight": 0.1},
         }
 
-    def base(self) -> np.ndarray:
-        """nDCG@10 of each test query by the base model."""
-        return self.trainings.measured("base", self.model)
+    def untrained(self) -> dict[str, np.ndarray]:
+        """nDCG@10 of each test query by the base model, and by a teacher that can search."""
+        measured = {"base model, not trained": self.trainings.measured("base", self.model)}
+        if teacher := self.given.embedding_model:
+            measured["the teacher itself"] = self.trainings.measured("teacher", teacher)
+        return measured
 
     def trained(self, name: str, way: dict[str, Any], seed: int) -> np.ndarray:
         """The same by a model that was trained in a way."""
@@ -160,29 +178,28 @@ class Work:
         return storage.read_json(f"{self.filtered}/report.json")["teachers"]
 
 
-def halves(data: DataSet, train: int, test: int) -> tuple[DataSet, DataSet]:
-    """Two data sets of different training queries, drawn by the hash of their ids, and the same test queries."""
-    order = data.queries.with_columns(order=pl.col("query_id").hash(seed=7)).sort("order", "query_id")
-    kinds = {split: order.filter(pl.col("split") == split)["query_id"].to_list() for split in ("train", "test")}
-    taught, tested = kinds["train"][:train], kinds["test"][:test]
+def halves(data: DataSet) -> tuple[DataSet, DataSet]:
+    """Two data sets, each with every other training query, and the same test queries and passages."""
+    trained, tested = (data.queries_of(split)["query_id"].sort().to_list() for split in ("train", "test"))
 
     def part(queries: list[str]) -> DataSet:
         wanted = pl.col("query_id").is_in([*queries, *tested])
         return replace(data, **{name: getattr(data, name).filter(wanted) for name in ("queries", *OF_PAIRS)})
 
-    return part(taught[::2]), part(taught[1::2])
+    return part(trained[::2]), part(trained[1::2])
 
 
-def report(cells: dict[str, list[np.ndarray]], base: np.ndarray, work: Work) -> str:
+def report(cells: dict[str, list[np.ndarray]], untrained: dict[str, np.ndarray], work: Work) -> str:
     """The table, and what it says of the defaults."""
     given, pairs = work.given, work.teacher_facts()["pairs"]
     lines = [
-        ["base model, not trained", f"{base.mean():.4f}", "", shown(versus([base], cells[PLAIN]))],
+        *([name, f"{run.mean():.4f}", "", shown(versus([run], cells[PLAIN]))] for name, run in untrained.items()),
         *rows(cells, PLAIN),
     ]
     better = [name for name, runs in cells.items() if name != PLAIN and versus(runs, cells[PLAIN]).ci_low > 0]
     worse = [name for name, runs in cells.items() if name != PLAIN and versus(runs, cells[PLAIN]).ci_high < 0]
-    teacher = given.cross_encoder or (
+    named = given.embedding_model or given.cross_encoder
+    teacher = Path(named).name or (
         f"a cross-encoder trained from the base model, {given.teacher_steps} steps of 32 pairs of other queries"
     )
     runs, told_better, told_worse = len(cells[PLAIN]), ", ".join(better) or "none", ", ".join(worse) or "none"
@@ -192,12 +209,12 @@ def report(cells: dict[str, list[np.ndarray]], base: np.ndarray, work: Work) -> 
             f"Command: `{command('tests.peers.bench_teachers')}`.",
             table(["training", "nDCG@10", "by seed", f"minus {PLAIN} (95 % interval)"], lines),
             f"Better than {PLAIN} beyond the interval: {told_better}; worse: {told_worse}.",
-            f"Data {Path(given.data).name}: {pairs['queries']:,} training queries, {len(base):,} test queries, all "
-            f"passages searched. all-MiniLM-L6-v2, {given.steps} steps of {given.queries} queries x group "
-            f"{given.group}, learning rate {given.learning_rate:g}. Teacher: {teacher}; it finds {pairs['dropped']:,} "
-            f"of {pairs['negatives']:,} mined negatives more relevant than the positive. Guide: "
-            f"{given.guide or 'the base model'}. Intervals: paired bootstrap over the queries ({RESAMPLES:,} "
-            f"resamples) of the means over {runs} seeds.",
+            f"Data {Path(given.data).name}: {pairs['queries']:,} training queries, {len(cells[PLAIN][0]):,} test "
+            f"queries, {work.data.corpus.height:,} passages searched. all-MiniLM-L6-v2, {given.steps} steps of "
+            f"{given.queries} queries x group {given.group}, learning rate {given.learning_rate:g}. Teacher: "
+            f"{teacher}; it finds {pairs['dropped']:,} of {pairs['negatives']:,} mined negatives more relevant than "
+            f"the positive. Guide: {Path(given.guide).name or 'the base model'}. Intervals: paired bootstrap over the "
+            f"queries ({RESAMPLES:,} resamples) of the means over {runs} seeds.",
         ]
     )
 

@@ -61,5 +61,5 @@ def _sample(table: pl.DataFrame, count: int | None, draw: np.random.Generator) -
     if count is None:
         return table
     if count > table.height:
-        stop(f"MedQuAD has only {table.height:,} of what was asked for {count:,} times; lower --queries or --passages")
+        stop(f"there are only {table.height:,} of what was asked for {count:,} times; lower --queries or --passages")
     return table[np.sort(draw.permutation(table.height)[:count])]

@@ -24,7 +24,8 @@ METRICS, FACTS, PER_QUERY, RUN = "metrics.json", "facts.json", "per_query.parque
 COMPARISON, REPORT = "comparison.json", "report.html"
 DEV, DEV_PER_QUERY = "dev.json", "dev_per_query.parquet"
 GUARD, GUARD_PER_QUERY = "guard.json", "guard_per_query.parquet"
-SLICES, VARIANTS, JUDGE = "slices.json", "variants.json", "judge.csv"
+SLICES, JUDGE = "slices.json", "judge.csv"
+VARIANTS, VARIANTS_PER_QUERY = "variants.json", "variants_per_query.parquet"
 TASKS, TASK_OUTPUTS = "tasks.json", "task_outputs.parquet"
 
 # What the marker says too: the gate reads no more than that.
@@ -56,6 +57,7 @@ class EvaluationArtifact:
         run_file: local path of run.trec.
         dev: as per_query, of the dev split; None where it was not measured.
         guard: as per_query, of the guard set that ``facts["guard"]`` names; None where there was none.
+        variants: as per_query, of the vectors in each size that was measured, named in a column variant; None for none.
         tasks: what the model made of the texts of other tasks than retrieval (`tasks.measure.TASK_OUTPUTS`), or None.
     """
 
@@ -66,6 +68,7 @@ class EvaluationArtifact:
     run_file: Path
     dev: pl.DataFrame | None = None
     guard: pl.DataFrame | None = None
+    variants: pl.DataFrame | None = None
     tasks: pl.DataFrame | None = None
 
     @classmethod
@@ -86,6 +89,7 @@ class EvaluationArtifact:
             run_file=folder / RUN,
             dev=_read_table(folder / DEV_PER_QUERY) if (folder / DEV_PER_QUERY).is_file() else None,
             guard=_read_table(folder / GUARD_PER_QUERY) if (folder / GUARD_PER_QUERY).is_file() else None,
+            variants=_read_table(folder / VARIANTS_PER_QUERY) if (folder / VARIANTS_PER_QUERY).is_file() else None,
             tasks=pl.read_parquet(folder / TASK_OUTPUTS, glob=False) if (folder / TASK_OUTPUTS).is_file() else None,
         )
 
@@ -96,6 +100,13 @@ class EvaluationArtifact:
             return self
         means = {name: float(table[name].mean()) for name in self.metrics if name in table.columns}  # type: ignore[arg-type]
         return replace(self, metrics={**self.metrics, **means}, per_query=table)
+
+    def at(self, variant: str) -> pl.DataFrame | None:
+        """As per_query, of the vectors in a size, which is named as in the settings; None: not measured in it."""
+        if self.variants is None:
+            return None
+        rows = self.variants.filter(pl.col("variant") == variant).drop("variant")
+        return rows.join(self.per_query, on="query_id", how="semi").sort("query_id") if rows.height else None
 
     def rankings(self, query_ids: Sequence[str], passage_ids: Sequence[str]) -> dict[str, list[tuple[str, float]]]:
         """The hits of queries with the ids as they are, whose white space a run file percent-codes."""
@@ -148,9 +159,14 @@ def write_scores(
 
 def write_per_query(path: Path, eval_set: EvaluationSplit, values: Mapping[str, np.ndarray]) -> pl.DataFrame:
     """The table of per-query values of `eval_set`, sorted by query and written to `path`."""
-    table = pl.DataFrame({"query_id": eval_set.query_ids, "group": eval_set.groups, **values}).sort("query_id")
+    table = per_query_table(eval_set, values)
     table.write_parquet(path)
     return table
+
+
+def per_query_table(eval_set: EvaluationSplit, values: Mapping[str, np.ndarray]) -> pl.DataFrame:
+    """query_id, sorted, group, and a column for each metric of `values`, which are in the order of `eval_set`."""
+    return pl.DataFrame({"query_id": eval_set.query_ids, "group": eval_set.groups, **values}).sort("query_id")
 
 
 def write_json(path: Path, value: Any, indent: int | None = 2) -> None:

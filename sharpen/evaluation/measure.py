@@ -16,7 +16,7 @@ from sharpen.evaluation import artifact
 from sharpen.evaluation.analysis.guard import write_guard
 from sharpen.evaluation.analysis.judging import CANDIDATE, write_judging_list
 from sharpen.evaluation.analysis.slices import measure_slices, with_tokens
-from sharpen.evaluation.analysis.variants import check_dimensions, measure_variants
+from sharpen.evaluation.analysis.variants import measure_variants
 from sharpen.evaluation.artifact import COUNTED, MARKED, SYNTHETIC, EvaluationArtifact, write_json, write_scores
 from sharpen.evaluation.comparison import compare
 from sharpen.evaluation.dev import DEV, joined, write_dev
@@ -72,7 +72,8 @@ def measure_model(
     with storage.publish(output, producer="evaluation", run_id=run_id(), rows=inputs.rows, facts=marked) as folder:
         usage = _usage(model, inputs, encoder, settings_of)
         loaded, instructions = usage.load(model, searched)
-        check_dimensions(settings, loaded.dimension)
+        settings = settings.of_dimension(loaded.dimension)
+        inputs = replace(inputs, settings=settings)
         rankings, embedded, timings = search(loaded, searched, settings, instructions)
         values = score(inputs.eval_set, rankings, settings)
         facts = {"model": model, "model_hash": loaded.weights_hash, "device": str(loaded.device), **inputs.protocol}
@@ -125,7 +126,7 @@ def _write_analyses(
     inputs: Inputs,
     measured: Measured,
 ) -> None:
-    """map.json and separation.json; slices.json, variants.json and judge.csv, each where the settings want it."""
+    """map.json and separation.json; slices.json, variants.json with its table and judge.csv, where settings want it."""
     eval_set, settings = inputs.eval_set, inputs.settings
     count = len(eval_set.query_ids)
 
@@ -140,8 +141,11 @@ def _write_analyses(
     embedded = replace(measured.embedded, queries=measured.embedded.queries[:count])
     write_vector_summaries(folder, embedded, eval_set, measured.rankings, settings.relevance_level)
     if settings.variants:
-        found = measure_variants(measured.encoder, embedded, eval_set, measured.values, settings)
+        found, per_query = measure_variants(
+            *(measured.encoder, embedded, eval_set, measured.values, settings), references=references
+        )
         write_json(folder / artifact.VARIANTS, found)
+        per_query.write_parquet(folder / artifact.VARIANTS_PER_QUERY)
     if settings.judge_pairs:
         systems: dict[str, Rankings] = {CANDIDATE: measured.rankings}
         systems |= {n: one.rankings(eval_set.query_ids, eval_set.passage_ids) for n, one in references.items()}

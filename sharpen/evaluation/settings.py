@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, ValidationInfo, field_validator
 
+from sharpen.errors import InputError
 from sharpen.evaluation.analysis.names import GENERAL, check_slices
 from sharpen.evaluation.systems.names import parse_references, parse_systems
 from sharpen.index.settings import Bm25Language
@@ -141,6 +142,8 @@ class EvaluationSettings(MetricSettings, TaskSettings):
         "data.judgements reads the file back in.",
     )
 
+    _fitting_variants_only: bool = PrivateAttr(False)
+
     @property
     def addresses(self) -> list[str]:
         """What is read besides the model and its data: models, and after ``data:`` the user's guard set."""
@@ -149,9 +152,29 @@ class EvaluationSettings(MetricSettings, TaskSettings):
         return [*models, *([self.reranking_model] if self.reranking_model else []), *guard]
 
     def of_references(self) -> EvaluationSettings:
-        """The same protocol for what the model is compared with: no systems, slices, variants or judging."""
-        extras = ("systems", "reranking_model", "slices", "variants", "cost_per_hour", "judge_pairs")
-        return self.model_copy(update={name: type(self).model_fields[name].default for name in extras})
+        """The same protocol for what the model is compared with: no systems, slices or judging, variants that fit."""
+        extras = ("systems", "reranking_model", "slices", "cost_per_hour", "judge_pairs")
+        found = self.model_copy(update={name: type(self).model_fields[name].default for name in extras})
+        found._fitting_variants_only = True
+        return found
+
+    def of_dimension(self, dimension: int) -> EvaluationSettings:
+        """These settings for embeddings of a dimension.
+
+        What the model is compared with may have fewer: its variants are those that it can have.
+
+        Raises:
+            InputError: a line for each variant that such embeddings cannot have.
+        """
+        faults = {}
+        for variant in parse_variants(self.variants):
+            if variant.dimension > dimension:
+                faults[variant.name] = f"the model's embeddings have {dimension} dimensions"
+            elif variant.precision == "binary" and (variant.dimension or dimension) % 8:
+                faults[variant.name] = "bits fill bytes, so write a multiple of 8 dimensions"
+        if faults and not self._fitting_variants_only:
+            raise InputError([f"evaluation.variants: {name}: {fault}" for name, fault in faults.items()])
+        return self.model_copy(update={"variants": tuple(name for name in self.variants if name not in faults)})
 
     @field_validator("systems", "slices", "variants", mode="before")
     @classmethod

@@ -56,7 +56,8 @@ class Outcome:
         gains: ``base``, ``champion`` -> gain by metric, the one that decides first.
         confidence_level: of the intervals.
         report: address or path of the HTML report; empty for none.
-        notes: how the figures are to be read: the score on dev, how worn the test set is.
+        notes: how the figures are to be read: those of the size that is served, the score on dev, how worn the test
+            set is.
         indexed: the promoted version gets a search index.
         logs: address of what the training pods wrote; empty where no pods trained.
         run: the run's id; empty in outcomes of earlier versions.
@@ -200,7 +201,10 @@ def measured_outcome(
         gains={other: gains_over(reference, settings.metric) for other, reference in references.items()},
         confidence_level=measured.confidence_level,
         report=storage.join(evaluation, "report.html"),
-        notes=_notes(measured, settings.metric, decisions.earlier(root, measured, settings)),
+        notes=[
+            *_served(measured, settings),
+            *_notes(measured, settings.metric, decisions.earlier(root, measured, settings)),
+        ],
         indexed=indexed,
         logs=logs,
         run=run,
@@ -242,6 +246,20 @@ def is_marker(line: str) -> bool:
 
 def _address(root: str, name: str, run: str) -> str:
     return storage.join(root, "models", checked_name(name), "outcomes", f"{run}.json")
+
+
+def _served(measured: EvaluationSummary, settings: PromotionSettings) -> list[str]:
+    """A line for each reference: the gain in the size that will be served, which decides; none where that is full."""
+    name, metric = settings.variant, settings.metric
+    variant = next((one for one in measured.variants or [] if name and one["name"] == name), {})
+    return [
+        f"Served: {label(metric)} as {name}{'' if variant['against_size'][other] == name else f' ({other} in full)'} "
+        f"{found[metric]['reference']:.3f} ({other}) -> {found[metric]['candidate']:.3f} "
+        f"({found[metric]['difference']:+.3f}, interval {found[metric]['ci_low']:+.3f} ... "
+        f"{found[metric]['ci_high']:+.3f}); the gate judges this"
+        for other, found in variant.get("against", {}).items()
+        if metric in found
+    ]
 
 
 def _notes(measured: EvaluationSummary, metric: str, earlier: int) -> list[str]:

@@ -82,7 +82,7 @@ class PromotionSettings(SettingsModel):
     variant: str = Field(
         "",
         description="Size and precision that will be served, as evaluation.variants names it: gain, significance and "
-        "max_regression are judged by it, against the reference in full. Empty: the model as it is.",
+        "max_regression are judged by it, against the reference in the same size. Empty: the model as it is.",
     )
     max_latency_ms: float | None = Field(
         None,

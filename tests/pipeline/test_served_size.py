@@ -94,8 +94,16 @@ def test_from_training_to_search(tiny_model: Path, tmp_path: Path) -> None:
     summary = read_evaluation_summary(str(tmp_path / "tuned"))
     (variant,) = [one for one in summary.variants or [] if one["name"] == size]
     assert variant["metrics"]["precision_at_1"] == pytest.approx(by_hand)
+    # and it is compared with the base model in the same size, query by query
+    before, after = (
+        pl.read_parquet(tmp_path / name / "variants_per_query.parquet").sort("query_id") for name in ("base", "tuned")
+    )
+    assert before["query_id"].equals(after["query_id"]) and set(after["variant"]) == {size}
+    gain = float((after["ndcg_at_10"] - before["ndcg_at_10"]).mean())  # type: ignore[arg-type]
     decision = decide(summary, settings.promotion)
-    assert decision.facts["variant"] == size
+    assert decision.facts["variant"] == decision.facts["reference_size"] == size
+    assert decision.figures["gain"] == pytest.approx(gain)
+    assert variant["against"]["base"]["ndcg_at_10"]["reference"] == pytest.approx(before["ndcg_at_10"].mean())
     assert [opened.ask(text, 1).hits[0].passage_id for text in asked["text"]] == hits
 
     # the folder says it too

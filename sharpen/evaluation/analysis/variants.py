@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from sharpen.embeddings import LazyEncoder
-from sharpen.errors import InputError
-from sharpen.evaluation.comparison import correct
+from sharpen.evaluation.artifact import EvaluationArtifact, per_query_table
+from sharpen.evaluation.comparison import compare_tables, correct
 from sharpen.evaluation.retrieval import Embedded, rank, score
 from sharpen.evaluation.settings import EvaluationSettings, metric_names
 from sharpen.evaluation.significance import paired
@@ -28,10 +30,14 @@ from sharpen.index.faiss_file import EXACT_EFFORT, Searchable
 from sharpen.index.quantization import BLOCK, codec_for, computed, cut, largest_value
 from sharpen.index.sizes import FULL, Variant, parse_variants
 from sharpen.metrics import means
+from sharpen.progress import silent
 
 TOP = 10
+GATE_REFERENCES = ("base", "champion")
+"""References with which the gate compares a model in the size that it will be served in."""
+
 TIMED_QUERIES, WARM_UP = 200, 20
-TIMED_PASSAGES = 512
+TIMED_PASSAGES, TIMED_FIRST, TIMED_SECONDS = 512, 64, 10.0
 
 
 @dataclass(frozen=True)
@@ -44,25 +50,14 @@ class Storage:
     latency_ms_p95: float
 
 
-def check_dimensions(settings: EvaluationSettings, dimension: int) -> None:
-    """Raise InputError where a variant does not fit embeddings of `dimension`."""
-    faults = []
-    for variant in parse_variants(settings.variants):
-        if variant.dimension > dimension:
-            faults.append(f"evaluation.variants: {variant.name}: the model's embeddings have {dimension} dimensions")
-        elif variant.precision == "binary" and (variant.dimension or dimension) % 8:
-            faults.append(f"evaluation.variants: {variant.name}: bits fill bytes, so write a multiple of 8 dimensions")
-    if faults:
-        raise InputError(faults)
-
-
 def measure_variants(
     encoder: LazyEncoder,
     embedded: Embedded,
     eval_set: EvaluationSplit,
     values: dict[str, np.ndarray],
     settings: EvaluationSettings,
-) -> dict[str, Any]:
+    references: Mapping[str, EvaluationArtifact] | None = None,
+) -> tuple[dict[str, Any], pl.DataFrame]:
     """variants.json: every variant of the settings after the full vectors, and how fast passages are encoded.
 
     Args:
@@ -71,17 +66,21 @@ def measure_variants(
         eval_set: queries, corpus and judgements.
         values: metric -> (queries,) of the full vectors.
         settings: variants, price of an hour, how models are compared.
+        references: name -> evaluation of what the model is compared with; of these `GATE_REFERENCES` are, at each size.
 
     Returns:
         ``{"variants": [{"name", "dimension", "precision", "bytes_per_passage", "index_bytes", "latency_ms_p50",
-        "latency_ms_p95", "metrics", "against_full"}], "encoding": {"passages_per_second", "hours_per_million_passages",
-        "cost_per_million_passages"}, "measured_on": {...}}``. ``against_full`` holds each metric as in comparison.json
-        (``p_holm``: over the variants), for the full vectors nothing; the cost is null where no price is set.
+        "latency_ms_p95", "metrics", "against_full", "against", "against_size"}], "encoding": {"passages_per_second",
+        "hours_per_million_passages", "cost_per_million_passages"}, "measured_on": {...}}``. ``against_full`` holds each
+        metric as in comparison.json (``p_holm``: over the variants), for the full vectors nothing; ``against`` the same
+        for each reference, in the size that ``against_size`` names: this one where the reference was measured in it,
+        else in full. The cost is null where no price is set. And the rows of `artifact.per_query_table` of each variant
+        of the settings, with its name as ``variant``.
     """
     dimension = embedded.passages.shape[1]
     full = Variant(FULL, dimension, "fp32")
     rows = [_row(full, embedded, embedded, values, _stored(full, embedded, eval_set.passage_ids)[1])]
-    names = metric_names(settings.cutoffs)
+    names, tables = metric_names(settings.cutoffs), []
     for variant in parse_variants(settings.variants):
         short = _shortened(embedded, variant, normalize=encoder.config.normalize)
         read_back, storage = _stored(variant, short, eval_set.passage_ids)
@@ -97,12 +96,33 @@ def measure_variants(
         )
         row["against_full"] = {name: asdict(result) for name, result in zip(names, results, strict=True)}
         rows.append(row)
+        table = per_query_table(eval_set, found)
+        row |= _against(table, variant, references or {}, settings)
+        tables.append(table.insert_column(0, pl.lit(variant.name).alias("variant")))
     correct([row["against_full"] for row in rows[1:]], names, "p_holm")
-    return {
+    found_all = {
         "variants": rows,
         "encoding": encoding_speed(encoder, eval_set, settings.cost_per_hour),
         "measured_on": machine(encoder),
     }
+    return found_all, pl.concat(tables)
+
+
+def _against(
+    table: pl.DataFrame,
+    variant: Variant,
+    references: Mapping[str, EvaluationArtifact],
+    settings: EvaluationSettings,
+) -> dict[str, Any]:
+    """``against`` and ``against_size`` of a variant with these per-query values."""
+    against, sizes = {}, {}
+    for name in GATE_REFERENCES:
+        if one := references.get(name):
+            same = one.at(variant.name)
+            sizes[name] = FULL if same is None else variant.name
+            other = one.per_query if same is None else same
+            against[name] = compare_tables(name, one.address, table, other, settings)
+    return {"against": against, "against_size": sizes}
 
 
 def _row(
@@ -116,6 +136,8 @@ def _row(
         "share_of_full": storage.bytes_per_passage / _bytes_per_passage(4 * whole.passages.shape[1], whole),
         "metrics": means(values),
         "against_full": {},
+        "against": {},
+        "against_size": {},
     }
 
 
@@ -174,6 +196,8 @@ def encoding_speed(
 ) -> dict[str, float | None]:
     """How fast a sample of passages is encoded, past every cache, and what a million of them take and cost.
 
+    The sample is of about `TIMED_SECONDS` at most: on a slow machine more would take longer than the evaluation.
+
     Args:
         encoder: the model.
         eval_set: its passages, from which the sample is taken at equal steps, with their windows where they have some.
@@ -183,15 +207,21 @@ def encoding_speed(
     from sharpen.embeddings.windows import divide
 
     loaded, texts, titles = encoder.load(), eval_set.passage_texts, eval_set.passage_titles
-    rows = np.unique(np.linspace(0, len(texts) - 1, TIMED_PASSAGES).astype(int)).tolist()
-    sample = [texts[row] for row in rows]
-    encode(loaded, sample[: max(1, len(sample) // 8)], "passage")
-    started = time.perf_counter()
-    more: list[str] = []
-    if encoder.settings.passage_windows != "none":
-        more = divide(loaded, sample, [titles[row] for row in rows] if titles is not None else None).texts
-    encode(loaded, sample + more, "passage")
-    speed = len(sample) / (time.perf_counter() - started)
+    # at equal steps, in an order in which the first ones are as mixed as all of them
+    rows = np.unique(np.linspace(0, len(texts) - 1, TIMED_PASSAGES).astype(int))
+    rows = np.random.default_rng(0).permutation(rows).tolist()
+    with silent():
+        started = time.perf_counter()
+        encode(loaded, [texts[row] for row in rows[:TIMED_FIRST]], "passage")
+        first = time.perf_counter() - started
+        rows = rows[: max(TIMED_FIRST, int(TIMED_FIRST * TIMED_SECONDS / first))]
+        sample = [texts[row] for row in rows]
+        started = time.perf_counter()
+        more: list[str] = []
+        if encoder.settings.passage_windows != "none":
+            more = divide(loaded, sample, [titles[row] for row in rows] if titles is not None else None).texts
+        encode(loaded, sample + more, "passage")
+        speed = len(sample) / (time.perf_counter() - started)
     hours = 1e6 / speed / 3600
     cost = None if cost_per_hour is None else round(hours * cost_per_hour, 4)
     return {

@@ -127,6 +127,7 @@ def variants(found: Mapping[str, Any], metric: str) -> Variants | None:
     note = _encoding(encoding)
     if not rows:
         return Variants([], [], [], note) if note else None
+    others = list(dict.fromkeys(other for one in rows for other in one.get("against", {})))
     header = [
         "dimensions",
         "precision",
@@ -135,7 +136,8 @@ def variants(found: Mapping[str, Any], metric: str) -> Variants | None:
         "median ms",
         "95 % within ms",
         label(metric),
-        "change",
+        "against full",
+        *(f"against {other} in this size" for other in others),
     ]
     written = [
         (
@@ -149,6 +151,7 @@ def variants(found: Mapping[str, Any], metric: str) -> Variants | None:
                 _milliseconds(one.get("latency_ms_p95")),
                 number(one["metrics"][metric]) if metric in one.get("metrics", {}) else "–",
                 _against_full(one.get("against_full"), metric),
+                *(_against_other(one, other, metric) for other in others),
             ],
         )
         for one in rows
@@ -185,6 +188,13 @@ def _against_full(value: Any, metric: str) -> str:
             return change(value)
         value = value.get("difference") if isinstance(value, Mapping) else value
     return signed(value) if is_number(value) else "–"
+
+
+def _against_other(variant: Mapping[str, Any], other: str, metric: str) -> str:
+    """A variant against a reference, with a word where that was not measured in this size."""
+    found = variant.get("against", {}).get(other, {}).get(metric)
+    size = variant.get("against_size", {}).get(other)
+    return change(found) + (f" ({other} in full)" if found and size != variant["name"] else "")
 
 
 def _size_chart(rows: Sequence[Mapping[str, Any]], metric: str) -> Figure | None:

@@ -27,7 +27,7 @@ def decide(measured: EvaluationSummary, settings: PromotionSettings) -> Decision
     """Compare a candidate with the champion, or with the base model while there is no champion.
 
     The candidate is promoted when all of these hold, each about means over the same test queries; with `variant` about
-    the candidate at that size and precision:
+    both models at that size and precision (the reference in full where it was not measured so):
 
     - queries, groups: there are at least `min_queries`, from at least `min_groups`. Otherwise the verdict is that the
       gate cannot tell, unless `promote_when_undecided` leaves it to the other rules;
@@ -68,6 +68,7 @@ def decide(measured: EvaluationSummary, settings: PromotionSettings) -> Decision
             "reference": reference.model,
             "metric": settings.metric,
             "variant": settings.variant,
+            "reference_size": reference.size,
             "terms": terms,
             "usage": {"candidate": measured.facts.get("encoding"), name: reference.facts.get("encoding")},
             "rules": {rule.name: rule.as_fact() for rule in rules},
@@ -109,12 +110,13 @@ def _reference(measured: EvaluationSummary) -> tuple[str, Reference]:
 def _as_served(
     measured: EvaluationSummary, name: str, reference: Reference, settings: PromotionSettings
 ) -> tuple[EvaluationSummary, Reference]:
-    """The comparison of the candidate as it will be served, by `variant`, if one is set."""
+    """The comparison of the candidate as it will be served, by `variant`, with the reference in the same size."""
     if not settings.variant:
         return measured, reference
     variant = variant_of(measured.variants, settings.variant, measured.address)
-    metrics = variant.get("against", {}).get(name) or served_comparison(variant, reference.metrics)
-    return replace(measured, metrics=variant["metrics"]), replace(reference, metrics=metrics)
+    metrics, size = served_comparison(variant, name, reference.metrics, measured.address)
+    compared = {metric: dict(entry) for metric, entry in metrics.items()}
+    return replace(measured, metrics=variant["metrics"]), replace(reference, metrics=compared, size=size)
 
 
 def _check_same_data(measured: EvaluationSummary, name: str, reference: Reference) -> None:
@@ -154,7 +156,8 @@ def _check_figures(measured: EvaluationSummary, name: str, reference: Reference,
 def _rules(measured: EvaluationSummary, name: str, reference: Reference, settings: PromotionSettings) -> Iterator[Rule]:
     main, level = reference.metrics[settings.metric], f"{100 * measured.confidence_level:g} %"
     yield from _evidence(main, settings)
-    yield from _gain(main, name, settings, measured.confidence_level)
+    against = f"{name} as {reference.size}" if reference.size else name
+    yield from _gain(main, against, settings, measured.confidence_level)
     for metric, budget in sorted(settings.max_regression.items()):
         what = label(metric)
         yield no_drop(f"regression of {what}", what, reference.metrics[metric], budget, settings, level)
@@ -180,11 +183,13 @@ def _evidence(main: Mapping[str, float], settings: PromotionSettings) -> Iterato
         yield Rule(name, count >= least, text, value=float(count), threshold=float(least), evidence=True)
 
 
-def _gain(main: Mapping[str, float], name: str, settings: PromotionSettings, confidence_level: float) -> Iterator[Rule]:
+def _gain(
+    main: Mapping[str, float], against: str, settings: PromotionSettings, confidence_level: float
+) -> Iterator[Rule]:
     gain, low, p = main["difference"], main["ci_low"], main["p_value"]
     holds = gain >= settings.min_gain - ROUNDING
     metric = label(settings.metric)
-    figures = f"{metric} {main['reference']:.4f} ({name}) -> {main['candidate']:.4f}"
+    figures = f"{metric} {main['reference']:.4f} ({against}) -> {main['candidate']:.4f}"
     sign = "at least" if holds else "less than"
     text = f"{figures}: gain {gain:+.4f}, {sign} the {settings.min_gain:+.4f} demanded"
     yield Rule("gain", holds, text, value=gain, threshold=settings.min_gain)

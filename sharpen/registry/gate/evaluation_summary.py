@@ -26,12 +26,14 @@ class Reference:
             "groups", ...}``; the difference is candidate minus reference, the interval is that of its mean.
         facts: of its own evaluation, among them ``data_fingerprint``, ``model_hash`` and ``encoding``, how it was used.
         terms: of a champion, `terms.terms_of` the decision that promoted it.
+        size: in which its vectors were compared, as variants are named; empty: as they are.
     """
 
     model: str
     metrics: dict[str, dict[str, float]]
     facts: dict[str, Any] = field(default_factory=dict)
     terms: dict[str, Any] = field(default_factory=dict)
+    size: str = ""
 
 
 @dataclass(frozen=True)

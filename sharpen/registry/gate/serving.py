@@ -38,30 +38,29 @@ def variant_of(variants: Sequence[Mapping[str, Any]] | None, name: str, where: s
 
 
 def served_comparison(
-    variant: Mapping[str, Any], metrics: Mapping[str, Mapping[str, float]]
-) -> dict[str, dict[str, float]]:
-    """A variant against a reference in full, from the full model against both.
+    variant: Mapping[str, Any], name: str, full: Mapping[str, Mapping[str, float]], where: str
+) -> tuple[Mapping[str, Mapping[str, float]], str]:
+    """Metric -> a variant against a reference, and the size in which the reference was measured.
 
-    The difference is the sum of the full model's gain and of what the variant loses; the bounds of its interval are the
-    sums of the bounds, which is wider than the interval of the sum. p stays that of the full model's gain.
+    That is the same size, or in full where the reference was not measured in it; empty for the model as it is.
 
     Args:
-        variant: as variants.json has it; ``against_full`` is empty for the full vectors.
-        metrics: metric -> comparison of the full model with the reference.
+        variant: as variants.json has it.
+        name: of the reference.
+        full: comparison of the full model with the reference.
+        where: address of the evaluation, for messages.
+
+    Raises:
+        InputError: the variant was not compared with the reference.
     """
-    lost = variant.get("against_full") or {}
-    if not lost:
-        return {metric: dict(entry) for metric, entry in metrics.items()}
-    sums = ("difference", "ci_low", "ci_high")
-    return {
-        metric: {
-            **entry,
-            **{key: entry[key] + lost[metric][key] for key in sums},
-            "candidate": lost[metric]["candidate"],
-        }
-        for metric, entry in metrics.items()
-        if metric in lost
-    }
+    if not variant.get("against_full"):
+        return full, ""
+    if name not in variant.get("against", {}):
+        raise InputError(
+            f"{where}: {variant['name']} was not compared with the {name}, as promotion.variant asks for; evaluate the "
+            "model again"
+        )
+    return variant["against"][name], variant["against_size"][name]
 
 
 def serving_rules(variant: Mapping[str, Any], settings: PromotionSettings, where: str) -> Iterator[Rule]:

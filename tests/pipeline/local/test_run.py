@@ -15,6 +15,7 @@ from pipeline.store.readiness import client_for
 from pipeline.store.server import EmbeddedStore
 from sharpen.data.dataset import DataSet
 from sharpen.registry import last_run, registry
+from sharpen.registry.versions import index_address, version_address
 from sharpen.store import storage
 from tests.pipeline.local.runs import (
     add_examples,
@@ -42,7 +43,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path
         (folder / package / "__init__.py").touch()
     write_inputs(folder, tiny_model, "temperature: 0.05")
     with (folder / "my.yaml").open("a") as file:
-        file.write("retraining: {min_new_examples: 30}\n")
+        file.write("retraining: {min_new_examples: 30}\nserving: {size: dim:16+int8}\n")
     add_examples(folder, 240)
     return folder
 
@@ -73,6 +74,7 @@ def test_the_whole_pipeline_ends_with_gain_address_report_and_next_commands(
     report = Path(re.search(r"Report: (.*)", told)[1])  # type: ignore[index]
     page = report.read_text()
     assert "What the gate said" in page and "What may hold this model back" in page
+    assert "(champion as dim:16+int8)" in page and "Served: nDCG@10 as dim:16+int8 0." in told
     after = told.partition("Next:")[2]
     assert re.findall(r"^  .*sharpen'? (\w+ ?\w*)", after, flags=re.MULTILINE) == [
         *("search ", "models show", "models pull", "run ")
@@ -125,7 +127,8 @@ def test_the_registry_lists_shows_and_gives_the_model(
     pulled = sharpen(workshop, "models", "pull", "tiny", "--to", "my model")
     assert pulled.returncode == 0, pulled.stderr
     vectors = SentenceTransformer(str(workshop / "my model"), device="cpu").encode(["cats eat fish"])
-    assert vectors.shape == (1, 32)
+    # sentence-transformers takes the size in which it is served, too
+    assert vectors.shape == (1, 16)
 
 
 def test_the_champion_is_indexed_and_can_be_asked(workshop: Path, first_run: subprocess.CompletedProcess[str]) -> None:
@@ -133,6 +136,9 @@ def test_the_champion_is_indexed_and_can_be_asked(workshop: Path, first_run: sub
     asked = sharpen(workshop, "search", "what do cats eat", "--json", "--top", "3")
     assert asked.returncode == 0, asked.stderr
     assert all(" of the book" in hit["text"] for hit in json.loads(asked.stdout)["hits"])
+    with opened(workshop) as store:
+        made = storage.read_json(storage.join(index_address(version_address(store, "tiny", "v0002")), "manifest.json"))
+        assert (made["embeddings"]["dimension"], made["embeddings"]["precision"]) == (16, "int8")
 
 
 def test_what_changed_or_is_damaged_is_done_again_and_a_step_that_dies_promotes_nothing(

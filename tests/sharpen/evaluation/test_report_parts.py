@@ -67,6 +67,8 @@ VARIANTS = {
             "latency_ms_p95": 1.234,
             "metrics": {"ndcg_at_10": 0.6 - 10 / dimension},
             "against_full": {"ndcg_at_10": figures(-10 / dimension, 0.6)},
+            "against": {"base": {"ndcg_at_10": figures(0.02, 0.5)}} if precision == "int8" else {},
+            "against_size": {"base": f"dim:{dimension}+int8" if dimension < 384 else "full"},
         }
         for precision, size in (("fp32", 4), ("int8", 1))
         for dimension in (96, 192, 384)
@@ -132,7 +134,12 @@ def test_variants_have_size_latency_and_quality(page: str) -> None:
     found = breakdowns.variants(VARIANTS, "ndcg_at_10")
     assert found is not None
     expected = ["192", "int8", "192", "1.43 MB", "0.8", "1.23", ".548", "−.052 (−.072 … −.032)"]
-    assert dict(found.rows)["dim:192+int8"] == expected
+    assert dict(found.rows)["dim:192+int8"] == [*expected, "+.020 (±.000 … +.040)"]
+    assert found.header[-1] == "against base in this size"
+    assert [dict(found.rows)[f"dim:384+{one}"][-1] for one in ("int8", "fp32")] == [
+        "+.020 (±.000 … +.040) (base in full)",
+        "–",
+    ]
     assert found.figures and str(found.figures[0].chart).count("<circle") == 6
     assert "412.3 passages a second were encoded here; a million passages cost 1.25" in check_page(page, SCRIPT)
     assert breakdowns.variants({}, "ndcg_at_10") is None

@@ -36,6 +36,14 @@ def test_faults_name_the_setting(values, said):
     assert any(said in fault for fault in caught.value.faults)
 
 
+def test_a_reference_is_measured_in_the_variants_that_it_can_have():
+    settings = EvaluationSettings.checked({"variants": "dim:64,int8,dim:12+binary", "slices": "source"})
+    assert settings.of_references().of_dimension(32).variants == ("int8",)
+    assert settings.of_references().slices == () and settings.of_references().of_dimension(64).variants[0] == "dim:64"
+    with pytest.raises(InputError, match="dim:64: the model's embeddings have 32 dimensions"):
+        settings.of_dimension(32)
+
+
 def test_the_faces_import_nothing_heavy():
     code = (
         "import sys, sharpen.evaluation.settings, components.evaluation.component; "

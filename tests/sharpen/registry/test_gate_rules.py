@@ -38,6 +38,8 @@ SLICES = [
     a_slice("source=chat", drop(-0.30, -0.50, 0.001, queries=20)),
 ]
 LOST = {metric: figures(entry["candidate"], entry["candidate"] - 0.06, -0.07) for metric, entry in GOOD.items()}
+SERVED = {metric: figures(entry["candidate"] - 0.03, entry["candidate"], 0.01) for metric, entry in LOST.items()}
+"""The candidate of `LOST` against the base in the same size."""
 VARIANTS = [
     {
         "name": "full",
@@ -54,6 +56,8 @@ VARIANTS = [
         "latency_ms_p95": 1.5,
         "metrics": {metric: entry["candidate"] for metric, entry in LOST.items()},
         "against_full": LOST,
+        "against": {"base": SERVED},
+        "against_size": {"base": "dim:128+int8"},
     },
 ]
 
@@ -140,10 +144,11 @@ def test_latency_and_size_are_those_of_what_is_served() -> None:
     rules = served.facts["rules"]
     assert all(rules[name]["holds"] for name in ("latency", "bytes per passage", "index size"))
     assert (rules["index size"]["value"], rules["index size"]["threshold"]) == (0.25, 1.0)
-    # and the gain is that of the model at that size: .58 - .06 against .50 in full, and the bounds .05 - .07
-    assert served.verdict == "reject" and served.figures["gain"] == pytest.approx(0.02)
-    assert served.figures["gain_ci_low"] == pytest.approx(-0.02)
-    assert served.facts["variant"] == "dim:128+int8"
+    # and the gain is that of both models at that size: .49 -> .52, where the base has .50 in full
+    assert served.promoted and served.figures["gain"] == pytest.approx(0.03)
+    assert served.figures["gain_ci_low"] == pytest.approx(0.01)
+    assert served.facts["variant"] == served.facts["reference_size"] == "dim:128+int8"
+    assert "nDCG@10 0.4900 (base as dim:128+int8) -> 0.5200" in rules["gain"]["text"]
     assert decide(summary(variants=VARIANTS), PromotionSettings.checked({"variant": "full"})).promoted
 
 
@@ -165,6 +170,11 @@ def test_latency_and_size_are_those_of_what_is_served() -> None:
             "mrr_at_10 was not measured against the base on the guard set; there are: ndcg_at_10",
         ),
         ({"max_latency_ms": 5}, {}, "has no variants.json"),
+        (
+            {"variant": "dim:128+int8"},
+            {"variants": [{**VARIANTS[1], "against": {}}]},
+            "int8 was not compared with the base",
+        ),
         ({"variant": "64"}, {"variants": VARIANTS}, "variant 64 was not measured; there are: full, dim:128"),
         ({"max_latency_ms": 5}, {"variants": [{"name": "full"}]}, "no latency_ms_p95 of full"),
     ],

@@ -29,7 +29,8 @@ def gc(
         str,
         typer.Option(
             "--only",
-            help="Only these, comma-separated: leftovers (of runs that failed), runs, vectors, versions.",
+            help="Only these, comma-separated: leftovers (of runs that failed), runs, vectors, searches (for "
+            "settings), versions.",
         ),
     ] = "",
     runs: Annotated[

@@ -1,4 +1,5 @@
-"""What a collection finds: leftovers of failed runs, old folders of runs, cached vectors, versions that nothing needs.
+"""What a collection finds: leftovers of failed runs, old folders of runs, cached vectors, scores of searches for
+settings, versions that nothing needs.
 
 Nothing goes that a champion, the champion before it, an alias, a waiting version or one of the newest versions needs,
 nor what a folder needs that was written within the days. While a run goes on, folders of runs and versions stay, since
@@ -19,7 +20,10 @@ from sharpen.store import storage
 from sharpen.store.cleanup.inventory import AgedFile, aged_files
 from sharpen.store.cleanup.leftovers import DAY, find_leftovers
 
-KINDS = ("leftovers", "runs", "vectors", "versions")
+KINDS = ("leftovers", "runs", "vectors", "searches", "versions")
+
+# folder below the root -> kind of the folders in it that go by age alone, and what they are in words
+_BY_AGE = {"vectors": ("vectors", "cached vectors"), "tuning": ("searches", "dev scores of a search")}
 
 
 @dataclass(frozen=True)
@@ -57,10 +61,16 @@ class _Folder:
 
 @dataclass
 class _Contents:
-    """What lies below a root: finished folders by key, cached vectors by address, and what is written of runs' ends."""
+    """What lies below a root.
+
+    Attributes:
+        folders: finished folders by key.
+        by_age: key of `_BY_AGE` -> its folders by address.
+        outcomes: what is written of runs' ends.
+    """
 
     folders: dict[str, _Folder] = field(default_factory=dict)
-    vectors: dict[str, _Folder] = field(default_factory=dict)
+    by_age: dict[str, dict[str, _Folder]] = field(default_factory=lambda: {name: {} for name in _BY_AGE})
     outcomes: list[AgedFile] = field(default_factory=list)
 
 
@@ -83,14 +93,10 @@ def find_garbage(
         for address in (root, *runs):
             for one in find_leftovers(address, settings.leftover_days):
                 yield Garbage("leftovers", one.kind, one.address, one.size, one.age, one.delete)
-    if not {"runs", "vectors", "versions"} & {*kinds}:
+    if {*kinds} <= {"leftovers"}:
         return
     contents = _contents(root, runs)
-    if "vectors" in kinds:
-        for one in contents.vectors.values():
-            if one.age > settings.days * DAY:
-                delete = partial(_delete_if_old, one.address, settings.days * DAY)
-                yield Garbage("vectors", "cached vectors", one.address, one.size, one.age, delete)
+    yield from _old(contents, settings, kinds)
     if not {"runs", "versions"} & {*kinds} or running.runs(root, settings.days):
         return
     needed = _needed(root, contents, settings)
@@ -112,12 +118,21 @@ def _contents(root: str, runs: Sequence[str]) -> _Contents:
                 if (name := "/".join(parts[:length])) in complete:
                     folder = storage.join(address, name)
                     found.folders.setdefault(references.key_of(folder), _Folder(folder)).add(file)
-            if address == root and parts[0] == "vectors" and len(parts) > 2:
-                folder = storage.join(root, "vectors", parts[1])
-                found.vectors.setdefault(folder, _Folder(folder)).add(file)
+            if address == root and parts[0] in _BY_AGE and len(parts) > 2:
+                folder = storage.join(root, *parts[:2])
+                found.by_age[parts[0]].setdefault(folder, _Folder(folder)).add(file)
             if address == root and parts[0] == "models" and parts[2:3] == ["outcomes"] and len(parts) == 4:
                 found.outcomes.append(file)
     return found
+
+
+def _old(contents: _Contents, settings: RetentionSettings, kinds: Collection[str]) -> Iterator[Garbage]:
+    """What goes by age alone: vectors can be made again, and a search that goes on writes and reads its scores."""
+    for name, (kind, what) in _BY_AGE.items():
+        for one in contents.by_age[name].values():
+            if kind in kinds and one.age > settings.days * DAY:
+                delete = partial(_delete_if_old, one.address, settings.days * DAY)
+                yield Garbage(kind, what, one.address, one.size, one.age, delete)
 
 
 def _needed(root: str, contents: _Contents, settings: RetentionSettings) -> set[str]:

@@ -216,7 +216,9 @@ def test_the_number_of_a_deleted_version_is_not_used_again(
     assert registry.register(root, NAME, model, {}, run_id="r").version == "v0005"
 
 
-def test_vectors_and_ends_of_runs_go_by_age_alone(root: str, version: Callable[..., str], age: set[str]) -> None:
+def test_vectors_searches_and_ends_of_runs_go_by_age_alone(
+    root: str, version: Callable[..., str], age: set[str]
+) -> None:
     version("w1")
     for name in ("one", "two"):
         for part in ("description.json", "a.keys.npy"):
@@ -224,9 +226,16 @@ def test_vectors_and_ends_of_runs_go_by_age_alone(root: str, version: Callable[.
     for run in ("run-1", "local"):
         for form in ("json", "html"):
             storage.write_bytes(storage.join(root, "models", NAME, "outcomes", f"{run}.{form}"), b"{}")
-    age.add("vectors/two")
+    for name in ("a-tune-1", "a-tune-2"):
+        storage.write_bytes(storage.join(root, "tuning", name, f"{name}-000.json"), b"{}")
+    age |= {"vectors/two", "tuning/a-tune-2"}
     found = garbage(root)
     assert found.pop("vectors/one") == "vectors" and "vectors/two" not in found
+    assert found.pop("tuning/a-tune-1") == "searches" and "tuning/a-tune-2" not in found
+    (one,) = find_garbage(root, OLD, kinds=("searches",))
+    assert one.address.endswith("tuning/a-tune-1") and one.delete()
+    assert storage.list_files(one.address) == []
+    assert len(storage.list_files(storage.join(root, "tuning", "a-tune-2"))) == 1
     # the run that made the champion is called local in a test
     assert set(found) >= {f"models/{NAME}/outcomes/run-1.{form}" for form in ("json", "html")}
     assert not [name for name in found if "outcomes/local" in name]

@@ -44,7 +44,7 @@ sharpen run --preset auto --set train_data=rows.jsonl
 
 A preset stands over the defaults; a settings file (which may have `preset: hundreds` itself) stands over it, and
 `--set` over all. Its name is on the plan's page, in the record of the run and in `sharpen runs list`.
-`sharpen compile`, `submit` and `schedule add` take `--preset`, too.
+`sharpen compile`, `submit`, `schedule add` and `tune` take `--preset`, too.
 
 `auto` reads sizes, footers of Parquet files and the first {SAMPLE} rows, and says in a line what it saw and chose:
 

@@ -7,7 +7,17 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.cluster.options import Assignments, Backend, Config, Image, LauncherImage, ServiceAccount, with_backend
+from pipeline.cluster.options import (
+    Assignments,
+    Backend,
+    Config,
+    Image,
+    LauncherImage,
+    Preset,
+    ServiceAccount,
+    show_preset,
+    with_backend,
+)
 from sharpen.errors import InputError
 from sharpen.tuning.settings import TuningSettings
 
@@ -41,6 +51,7 @@ def tune(
     backend: Backend,
     config: Config = None,
     assignments: Assignments = None,
+    preset: Preset = "",
     space: SpaceFile = None,
     search: Searched = None,
     trials: Annotated[int | None, _option("trials")] = None,
@@ -75,7 +86,8 @@ def tune(
 
     given = {name: value for name, value in locals().items() if name in TuningSettings.model_fields}
     tuning = TuningSettings.checked({name: value for name, value in given.items() if value is not None})
-    settings = parameters.load(config, assignments or [], on_cluster=cluster)
+    settings = parameters.load(config, assignments or [], preset=preset, on_cluster=cluster)
+    show_preset(settings)
     searched = (settings, tuning, space, search or [], folder)
     if cluster:
         from pipeline.tuning import cluster as on_cluster

@@ -25,6 +25,8 @@ from tests.sharpen.data.input_files import write_rows
         (["--set", "pretraining.enabled=true"], "a trial has no such step; pre-train once"),
         (["--set", "mining.rounds=2"], "a trial mines and trains one round"),
         (["--space", "none.yaml"], "none.yaml"),
+        (["--preset", "hunderds"], "did you mean hundreds"),
+        (["--preset", "strong-base"], "teachers.enabled: a trial has no such step"),
     ],
 )
 def test_wrong_input_is_refused_before_anything_is_read(
@@ -54,7 +56,8 @@ def test_a_search_in_processes_of_its_own_leaves_a_report_and_settings_for_a_run
     config |= {"training": {"train_batch_size": 8, "train_group_size": 2, "max_steps": 2}, "data": {"dev_share": 0.2}}
     (tmp_path / "my.yaml").write_text(yaml.safe_dump(config))
     monkeypatch.chdir(tmp_path)
-    options = ["--config", "my.yaml", "--trials", "1", "--evaluations", "2", "--folder", "my search"]
+    options = ["--preset", "hundreds", "--config", "my.yaml", "--trials", "1", "--evaluations", "2"]
+    options += ["--folder", "my search"]
     done = CliRunner().invoke(app, ["tune", *options, "--search", "training.learning_rate=1e-5..1e-3:log"])
     assert done.exit_code == 0, done.output
     assert "searched: training.learning_rate" in done.stdout
@@ -62,6 +65,8 @@ def test_a_search_in_processes_of_its_own_leaves_a_report_and_settings_for_a_run
     assert "next    " in done.stdout and "run --config 'my search/best.yaml'" in done.stdout
     best = parameters.load(tmp_path / "my search" / "best.yaml")
     assert best.training.eval_steps == 0.5 and best.base_model == str(tiny_model) and best.training.max_steps == 2
+    # the preset stands below the file
+    assert best.preset == "hundreds" and best.data.test_share == 0.2 and best.training.train_batch_size == 8
     assert "Search for settings" in (tmp_path / "my search" / "tune.html").read_text(encoding="utf-8")
     trial = json.loads((tmp_path / "my search" / "trials" / "0" / "result.json").read_text(encoding="utf-8"))
     assert trial["steps"] == 2 and "fine-tuning" in (tmp_path / "my search" / "trials" / "0" / "log.txt").read_text()

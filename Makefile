@@ -29,7 +29,7 @@ DOCS := .venv-docs/bin
 .PHONY: lint-types lint-style lint-layers
 .PHONY: settings docs release image-locks tool-locks pin-base
 .PHONY: bench-data bench-finetuning bench-memory bench-merging bench-mining bench-quality bench-teachers
-.PHONY: bench-generation bench-pretraining bench-windows kind kind-run kind-down store-down clean
+.PHONY: bench-generation bench-pretraining bench-served-size bench-tuning bench-windows kind kind-run kind-down store-down clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
@@ -246,6 +246,12 @@ bench-pretraining: $(VENV)/dev.done  ## RetroMAE and MLM before fine-tuning (an 
 
 bench-generation: $(VENV)/dev.done  ## training on generated queries and on people's (an hour and more), into tests/peers/RESULTS.md
 	@$(BIN)/python -m tests.peers.bench_generation $(BENCH)
+
+bench-served-size: $(VENV)/dev.done  ## training for the size that is served (two hours), into tests/peers/RESULTS.md
+	@$(BIN)/python -m tests.peers.bench_served_size $(BENCH)
+
+bench-tuning: $(VENV)/dev.done  ## settings of a search beside the defaults (an hour), into tests/peers/RESULTS.md
+	@$(BIN)/python -m tests.peers.bench_tuning $(BENCH)
 
 bench-windows: $(VENV)/dev.done  ## long passages cut, by the mean of windows and by the best one (10 minutes), into tests/peers/RESULTS.md
 	@$(BIN)/python -m tests.peers.bench_windows $(BENCH)

@@ -25,19 +25,21 @@ def prepared() -> DataSet:
         return DataSet.open(f"{folder}/data")
 
 
-def cut(data: DataSet, *, train: int | None, test: int | None, passages: int | None, seed: int) -> DataSet:
+def cut(
+    data: DataSet, *, train: int | None, test: int | None, passages: int | None, seed: int, dev: int = 0
+) -> DataSet:
     """A part of the data: random queries, all their relevant passages, and random other passages.
 
     Args:
         data: the whole.
-        train, test: queries to keep of these splits; None: all; those of dev are left out.
+        train, test: queries to keep of these splits; None: all.
         passages: size of the corpus; None: all passages.
-        seed: of both draws.
+        seed: of the draws.
+        dev: queries to keep of dev.
     """
     draw = np.random.default_rng(seed)
-    kept = pl.concat(
-        [_sample(data.queries_of(split), count, draw) for split, count in (("train", train), ("test", test))]
-    )
+    counts = {"train": train, "test": test} | ({"dev": dev} if dev else {})
+    kept = pl.concat([_sample(data.queries_of(split), count, draw) for split, count in counts.items()])
     qrels = data.qrels.join(kept, on="query_id", how="semi")
     corpus = data.corpus
     if passages is not None:

@@ -40,13 +40,21 @@ class Trainings:
         folder: what is finished stays in it.
         tested: has the test queries and all passages that are searched.
         lengths: settings of every encoder: lengths, precision.
+        variants: sizes of vectors (`evaluation.variants`) in which every model is measured too.
     """
 
-    def __init__(self, folder: Path, tested: DataSet, lengths: Mapping[str, Any]) -> None:
-        self.folder, self.tested, self.lengths = folder, tested, dict(lengths)
+    def __init__(self, folder: Path, tested: DataSet, lengths: Mapping[str, Any], variants: Sequence[str] = ()) -> None:
+        self.folder, self.tested, self.lengths, self.variants = folder, tested, dict(lengths), list(variants)
 
     def trained(
-        self, name: str, model: str, data: DataSet, negatives: str | None, settings: Mapping[str, Any]
+        self,
+        name: str,
+        model: str,
+        data: DataSet,
+        negatives: str | None,
+        settings: Mapping[str, Any],
+        *,
+        variant: str = "",
     ) -> np.ndarray:
         """nDCG@10 of each test query by a model that is trained.
 
@@ -54,6 +62,7 @@ class Trainings:
             name: of the recipe.
             model, data, negatives: what is trained on what.
             settings: of the training.
+            variant: as for `measured`.
         """
         facts = [name, model, negatives, dict(settings), self.lengths]
         key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
@@ -62,19 +71,22 @@ class Trainings:
             sharpen.finetune(model, data, negatives, output=folder, save_steps=0, **{**settings, **self.lengths})
             self.measured(key, str(folder))
             shutil.rmtree(folder)
-        return self.measured(key, "")
+        return self.measured(key, "", variant)
 
-    def measured(self, key: str, model: str) -> np.ndarray:
+    def measured(self, key: str, model: str, variant: str = "") -> np.ndarray:
         """nDCG@10 of each test query, in the order of their ids.
 
         Args:
             key: names the evaluation.
             model: not needed where it is finished.
+            variant: one of the variants; empty: the vectors in full.
         """
         folder = self.folder / f"evaluation-{key}"
         if not storage.is_complete(str(folder)):
-            sharpen.evaluate(model, self.tested, output=folder, resamples=100, **self.lengths)
-        return pl.read_parquet(folder / "per_query.parquet").sort("query_id")[METRIC].to_numpy()
+            sharpen.evaluate(model, self.tested, output=folder, resamples=100, variants=self.variants, **self.lengths)
+        table = pl.read_parquet(folder / ("variants_per_query.parquet" if variant else "per_query.parquet"))
+        chosen = table.filter(pl.col("variant") == variant) if variant else table
+        return chosen.sort("query_id")[METRIC].to_numpy()
 
 
 def versus(candidate: Sequence[np.ndarray], reference: Sequence[np.ndarray]) -> Paired:

@@ -26,6 +26,8 @@ def merging(
 ) -> str:
     """Merge the tuned model with the base model, so that it forgets less; returns the address of the merged model.
 
+    Where nobody asked for it and models or data do not allow it, the tuned model is passed on as it is.
+
     Args:
         model: Address of the tuned model.
         base_model: Folder, s3:// address or hub id of the base model.

@@ -12,7 +12,7 @@ from sharpen.settings import EncoderSettings
 def run_step(
     model: str, base_model: str, data: str, address: str, *, settings: str, evaluation: str, encoder: str, logs: str
 ) -> StepResult:
-    """Merge the run's tuned model, and those of the settings, with the base model.
+    """Merge the run's tuned model, and those of the settings, with the base model; or pass it on as it is, saying why.
 
     Args:
         model, base_model, data: addresses of the tuned model, the base model and the data set.
@@ -37,7 +37,8 @@ def run_step(
         data=data,
         evaluation=measured,
         encoder=encoding,
+        requested=step.requested,
     )
-    shown = {name: facts[name] for name in ("method", "weight", "reason", "data")}
+    shown = {name: facts[name] for name in ("merged", "method", "weight", "reason", "data")}
     merged = {"tuned_model": model, "base_model": base_model, "logs": logs or None}
     return StepResult(address, render_page(facts), {**shown, **merged})

@@ -14,8 +14,9 @@ from typing import Any
 
 from sharpen.errors import InputError
 from sharpen.evaluation.settings import EvaluationSettings
-from sharpen.merging import model_card
-from sharpen.merging.search import SearchData, choose, table_of
+from sharpen.merging import model_card, unmerged
+from sharpen.merging.errors import NotMergeable
+from sharpen.merging.search import SearchData, choose, table_of, warning
 from sharpen.merging.settings import MergingSettings
 from sharpen.merging.sources import Source, check_compatible
 from sharpen.merging.weights import check_same, write_merged
@@ -24,7 +25,7 @@ from sharpen.models.weights import WeightFiles
 from sharpen.progress import progress
 from sharpen.run_context import run_id
 from sharpen.settings import EncoderSettings
-from sharpen.store import local_store, storage
+from sharpen.store import storage
 from sharpen.version import code_version
 
 logger = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ def merge(
     data: str = "",
     evaluation: EvaluationSettings | None = None,
     encoder: EncoderSettings | None = None,
+    requested: bool = True,
 ) -> dict[str, Any]:
     """Merge models and write the result as a finished folder, which is used as the first tuned one.
 
@@ -55,46 +57,84 @@ def merge(
         data: address of the data set whose dev queries a search measures; its test queries are not looked at.
         evaluation: metric and guard set of a search.
         encoder: how embeddings of a search are computed.
+        requested: whether somebody asked for it; else what models or data do not allow is no fault: the first tuned
+            model is written as it is.
 
     Returns:
         What was written to ``merging.json``.
 
     Raises:
-        InputError: models that do not fit together, no base, no data for a search, or a wrong number of weights.
+        NotMergeable: models that do not fit together, or data without dev queries for a search.
+        InputError: no base, no data for a search, or a wrong number of weights.
         StepFailed: an embedding of a merged model is no number.
     """
     started = time.monotonic()
     _check(tuned, settings, base, data)
     storage.check_access(output, write=True)
+    common = {"data": data, "code_version": code_version(), "run": run_id()}
+    with TemporaryDirectory(prefix="sharpen-") as scratch:
+        try:
+            mixture, facts = _weighed(tuned, base, data, settings, evaluation, encoder, Path(scratch))
+        except NotMergeable as error:
+            if requested:
+                raise
+            mixture, facts = None, unmerged.facts_of(Source.open(tuned[0]), settings, error.faults)
+        facts |= common
+        logger.log(
+            logging.INFO if facts["merged"] else logging.WARNING,
+            f"merging: {facts['reason']}; {', '.join(model_card.terms(facts))}",
+        )
+        for note in facts["notes"]:
+            logger.warning(f"note: {note}")
+        _publish(output, mixture, facts, tuned[0], base, started)
+    logger.info(f"merging: model written to {output}")
+    return facts
+
+
+def _weighed(
+    tuned: Sequence[str],
+    base: str,
+    data: str,
+    settings: MergingSettings,
+    evaluation: EvaluationSettings | None,
+    encoder: EncoderSettings | None,
+    scratch: Path,
+) -> tuple[Mixture, dict[str, Any]]:
+    """The models, and with which weights they are merged; arguments as for `merge`, and a `scratch` folder."""
     searched = (
         SearchData.read(data, settings, evaluation or EvaluationSettings.checked({})) if settings.searches else None
     )
-    with TemporaryDirectory(prefix="sharpen-") as scratch:
-        mixture = Mixture.open(tuned, base if settings.method != "average" else "", Path(scratch))
-        facts = mixture.facts() | {"method": settings.method, "settings": settings.model_dump(mode="json")}
-        facts |= {"data": data, "code_version": code_version(), "run": run_id()}
-        table, weight, reason = [], None, "as set"
-        if searched is not None:
-            metric = searched.settings.primary_metric
-            table = _measured(mixture, searched, settings, encoder or EncoderSettings.checked({}), Path(scratch))
-            weight, reason = choose(table, settings, metric)
-            facts |= {"metric": metric, "guard": searched.guard.facts}
-            facts["notes"] += [searched.note] if searched.note else []
-        coefficients = mixture.coefficients(settings, weight)
-        facts |= {"searched": table, "weight": weight, "reason": reason}
-        for model, coefficient in zip(facts["models"], coefficients, strict=True):
-            model["coefficient"] = coefficient
-        logger.info(f"merging: {reason}; {', '.join(model_card.terms(facts))}")
-        summary = {"method": settings.method, "base_model": base, "weight": weight}
-        rows = {"weights": sum(map(len, mixture.names.values()))}
-        with storage.publish(output, producer="merging", run_id=facts["run"], rows=rows, facts=summary) as folder:
+    mixture = Mixture.open(tuned, base if settings.method != "average" else "", scratch)
+    facts = mixture.facts() | {"merged": True, "method": settings.method, "settings": settings.model_dump(mode="json")}
+    table, weight, reason = [], None, "as set"
+    if searched is not None:
+        metric = searched.settings.primary_metric
+        table = _measured(mixture, searched, settings, encoder or EncoderSettings.checked({}), scratch)
+        weight, reason = choose(table, settings, metric)
+        facts |= {"metric": metric, "guard": searched.guard.facts}
+        facts["notes"] += filter(None, [searched.note, warning(table, weight)])
+    facts |= {"searched": table, "weight": weight, "reason": reason}
+    for model, coefficient in zip(facts["models"], mixture.coefficients(settings, weight), strict=True):
+        model["coefficient"] = coefficient
+    return mixture, facts
+
+
+def _publish(
+    output: str, mixture: Mixture | None, facts: dict[str, Any], tuned: str, base: str, started: float
+) -> None:
+    """Write the folder at `output`: merged as `facts` say, or without a mixture the `tuned` model as it is."""
+    summary = {"method": facts["method"], "base_model": base, "weight": facts["weight"]}
+    rows = {"weights": sum(map(len, mixture.names.values())) if mixture else 0}
+    with storage.publish(output, producer="merging", run_id=facts["run"], rows=rows, facts=summary) as folder:
+        if mixture is None:
+            unmerged.copy(Source.open(tuned), folder, _NOT_TAKEN)
+        else:
             with progress("Merging", rows["weights"], "weights") as reporter:
-                mixture.write(folder, coefficients, reporter.advance)
-            facts["seconds"] = time.monotonic() - started
-            (folder / FACTS).write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+                mixture.write(folder, [model["coefficient"] for model in facts["models"]], reporter.advance)
+        facts["seconds"] = time.monotonic() - started
+        (folder / FACTS).write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        if mixture is not None:
             model_card.write(folder, facts)
-    logger.info(f"merging: model written to {output}")
-    return facts
 
 
 def _check(tuned: Sequence[str], settings: MergingSettings, base: str, data: str) -> None:
@@ -159,12 +199,10 @@ class Mixture:
 
     def facts(self) -> dict[str, Any]:
         """What is merged."""
-        named = [*([("base", self.base)] if self.base else []), *(("tuned", one) for one in self.tuned)]
+        everyone = [*([self.base] if self.base else []), *self.tuned]
         return {
-            "models": [
-                {"role": role, "address": one.address, "weights_sha256": _hashes(one)} for role, one in named if one
-            ],
-            "usages": {one.address: one.usage for _, one in named if one},
+            "models": [one.facts("base" if one is self.base else "tuned") for one in everyone],
+            "usages": {one.address: one.usage for one in everyone},
             "notes": list(self.notes),
         }
 
@@ -181,6 +219,15 @@ class Mixture:
             return [value / sum(given) for value in given]
         given = settings.weights if weight is None else (weight,) * count
         return [1 - sum(given), *given]
+
+    def model_of(self, coefficients: Sequence[float], folder: Path) -> Path:
+        """The folder of a model: that of the first tuned one where it alone counts, else `folder`, which is made."""
+        first = 1 if self.base else 0
+        if [*coefficients] == [float(number == first) for number in range(len(coefficients))]:
+            return self.tuned[0].folder
+        folder.mkdir()
+        self.write(folder, coefficients)
+        return folder
 
     def write(
         self, folder: Path, coefficients: Sequence[float], advance: Callable[[int], Any] = lambda count: None
@@ -217,19 +264,15 @@ def _measured(
     figures = {}
     with progress("Trying weights", len(settings.search_weights), "models") as reporter:
         for weight in settings.search_weights:
-            folder = scratch / f"weight-{weight:g}"
-            folder.mkdir()
-            mixture.write(folder, mixture.coefficients(settings, weight))
-            figures[weight] = searched.figures(str(folder), encoder)
-            shutil.rmtree(folder)
-            found = figures[weight]
+            # other steps encode base and tuned model too; nobody asks again for vectors of the models between
+            computed = encoder if weight in (0, 1) else encoder.model_copy(update={"vector_cache": "off"})
+            written = scratch / f"weight-{weight:g}"
+            folder = mixture.model_of(mixture.coefficients(settings, weight), written)
+            found = figures[weight] = searched.figures(str(folder), computed)
+            if folder == written:
+                shutil.rmtree(written)
             reporter.advance(1, f"weight {weight:g}: dev {found['dev'].mean():.4f}, guard {found['guard'].mean():.4f}")
     return table_of(figures, searched)
-
-
-def _hashes(source: Source) -> list[str]:
-    """SHA-256 (hex) of each weight file of a model."""
-    return [local_store.sha256_of(path) for path in source.weight_files]
 
 
 def _say_float32(config: Path) -> None:

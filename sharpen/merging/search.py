@@ -7,10 +7,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from sharpen.data.readers import read_dataset
+from sharpen.data.relevance import relevant
 from sharpen.embeddings import LazyEncoder
-from sharpen.errors import InputError
 from sharpen.evaluation.analysis.guard import GuardSet, open_guard
 from sharpen.evaluation.analysis.names import GENERAL
 from sharpen.evaluation.dev import DEV
@@ -19,6 +20,7 @@ from sharpen.evaluation.retrieval import score, search
 from sharpen.evaluation.settings import EvaluationSettings
 from sharpen.evaluation.significance import paired
 from sharpen.evaluation.split import EvaluationSplit, select_split
+from sharpen.merging.errors import NotMergeable
 from sharpen.merging.settings import MergingSettings
 from sharpen.reports.formatting import label, number, signed
 from sharpen.settings import EncoderSettings
@@ -53,11 +55,12 @@ class SearchData:
             settings: metric and guard set; where they name none, the sample that comes with Sharpen.
 
         Raises:
-            InputError: there is no such data, or no dev query with a relevant passage.
+            InputError: there is no such data, or no such guard set.
+            NotMergeable: no dev query has a relevant passage.
         """
         dataset = read_dataset(data, DEV)
-        if not dataset.qrels_of(DEV):
-            raise InputError(
+        if relevant(dataset.qrels.filter(pl.col("split") == DEV)).is_empty():
+            raise NotMergeable(
                 f"{data}: has no dev queries, by which a weight could be found; set merging.weights, or data.dev_share"
             )
         if not settings.guard_data:
@@ -74,12 +77,12 @@ class SearchData:
 
         Args:
             model: its address.
-            encoder: how embeddings are computed; they are not stored, for nobody asks for them again.
+            encoder: how embeddings are computed.
 
         Raises:
             StepFailed: an embedding is no number.
         """
-        usage = resolve_usage(model, encoder.model_copy(update={"vector_cache": "off"}))
+        usage = resolve_usage(model, encoder)
         loaded: LazyEncoder | None = None
         found = {}
         for name, split in ((DEV_SET, self.dev), (GUARD_SET, self.guard.split)):
@@ -142,3 +145,16 @@ def choose(table: Sequence[Mapping[str, Any]], settings: MergingSettings, metric
             f"lose at most {number(settings.max_guard_loss)} on the guard set ({signed(-loss[chosen])})"
         )
     return chosen, f"weight {chosen:g}: {why}"
+
+
+def warning(table: Sequence[Mapping[str, Any]], weight: float) -> str:
+    """A sentence for whom weight 0 leaves without a tuned model, from the table and the weight that was taken."""
+    if weight != 0:
+        return ""
+    why = "weight 0 is the base model itself, which no gate lets pass: "
+    if any(row[DEV_SET]["difference"] > 0 for row in table):
+        return why + (
+            "others gain on dev and lose too much on the guard set; raise merging.max_guard_loss, name what must not "
+            "be forgotten as evaluation.guard_data, or set merging.enabled=false"
+        )
+    return why + "no weight gains on dev; sharpen explain says what may have gone wrong in training"

@@ -27,7 +27,7 @@ class MergingSettings(SettingsModel):
         "equal ones for an average, else one for all that is searched on dev and guard set.",
     )
     search_weights: tuple[float, ...] = Field(
-        (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
+        (0.0, 0.25, 0.5, 0.75, 1.0),
         min_length=1,
         max_length=100,
         description="Weights that are tried; 0 (the base) and 1 are always measured.",
@@ -41,7 +41,7 @@ class MergingSettings(SettingsModel):
         0.01, ge=0, le=1, description="Most that the merged model may lose against the base on the guard set."
     )
     search_passages: int = Field(
-        20_000,
+        2_000,
         ge=1,
         le=100_000_000,
         description="Passages that dev queries are searched in while weights are tried: all relevant ones and others "
@@ -80,9 +80,12 @@ class MergingSettings(SettingsModel):
 class StepSettings(MergingSettings):
     """Merging as a step of a pipeline."""
 
-    enabled: bool = Field(
-        False,
-        description="Merge the tuned model with the base model (and with merging.models) before it is evaluated.",
+    enabled: bool | None = Field(
+        None,
+        description="Merge the tuned model with the base model (and with merging.models) before it is evaluated. "
+        "Unset: yes, unless pretraining is enabled; where models or data do not allow it (no dev queries, another "
+        "architecture), the tuned model is passed on as it is, and page and report say why. true, or weights or models "
+        "of merging set: then it is an error.",
     )
     models: tuple[str, ...] = Field(
         (),
@@ -103,6 +106,11 @@ class StepSettings(MergingSettings):
         if self.weights and len(self.weights) != 1 + len(self.models):
             raise ValueError(f"weights: {1 + len(self.models)} needed, one for each tuned model, the run's first")
         return self
+
+    @property
+    def requested(self) -> bool:
+        """Whether somebody asked for it: by `enabled`, or by weights or models, which serve nothing else."""
+        return self.enabled or (self.enabled is None and bool(self.weights or self.models))
 
     def merging(self) -> MergingSettings:
         """What the library takes."""

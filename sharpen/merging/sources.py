@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,9 +12,11 @@ from typing import Any
 
 from transformers import AutoConfig, AutoTokenizer
 
-from sharpen.errors import InputError
+from sharpen.merging.errors import NotMergeable
 from sharpen.models import architecture, loading, model_check, model_config, model_hub, model_usage
+from sharpen.models.model_usage import describe_windows
 from sharpen.models.weights import WeightFiles
+from sharpen.store import local_store
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +57,11 @@ class Source:
         towers = {kind: folder / path for kind, path in facts.towers.items()}
         dimension = loading.embedding_size(folder, address)
         return cls(address, folder, towers, facts.dense, _usage(address, facts, dimension))
+
+    def facts(self, role: str) -> dict[str, Any]:
+        """What merging.json says of it, which is `base` or `tuned`; hashes (SHA-256, hex) are of its weight files."""
+        hashes = [local_store.sha256_of(path) for path in self.weight_files]
+        return {"role": role, "address": self.address, "weights_sha256": hashes}
 
     def tower(self, kind: str) -> Path:
         """The transformer of a kind of text; where one serves all, that one."""
@@ -100,7 +108,7 @@ def check_compatible(base: Source | None, tuned: Sequence[Source]) -> list[str]:
         A sentence for each way in which the base is used otherwise than the tuned models.
 
     Raises:
-        InputError: a line for each that does not fit the first.
+        NotMergeable: a line for each that does not fit the first.
     """
     first, faults, notes = tuned[0], [], []
     for other in [*tuned[1:], *([base] if base else [])]:
@@ -110,16 +118,17 @@ def check_compatible(base: Source | None, tuned: Sequence[Source]) -> list[str]:
             continue
         faults += [f"{same}: {line}" for kind in first.towers for line in _differences(first, other, kind)]
         for name in model_usage.DECISIVE:
-            values = [one.usage.get(name) for one in (first, other)]
-            if None in values or values[0] == values[1]:
+            # what only one of the folders says is no difference
+            values = [one.usage[name] for one in (first, other) if name in one.usage]
+            if len(values) < 2 or values[0] == values[1]:
                 continue
-            differs = f"{name.replace('_', ' ')} {values[0]} and {values[1]}"
+            differs = f"{name.replace('_', ' ')} {_shown(values[0])} and {_shown(values[1])}"
             if other is base and name != "pooling":
                 notes.append(f"the base model is used otherwise ({differs}); the merged model as the tuned one")
             else:
                 faults.append(f"{same}: {differs}; merge models that are used alike")
     if faults:
-        raise InputError(faults)
+        raise NotMergeable(faults)
     return notes
 
 
@@ -147,6 +156,13 @@ def _differences(first: Source, other: Source, kind: str) -> list[str]:
     return lines
 
 
+def _shown(value: Any) -> str:
+    """A part of a usage, as a sentence has it."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {json.dumps(part, ensure_ascii=False)}" for name, part in value.items()) or "none"
+    return "none" if value in (None, "") else str(value)
+
+
 def _usage(address: str, facts: architecture.Architecture, dimension: int) -> dict[str, Any]:
     """How a model of a `dimension` embeds texts, as far as its folder says."""
     of_sharpen = model_config.read(address)
@@ -155,15 +171,23 @@ def _usage(address: str, facts: architecture.Architecture, dimension: int) -> di
             "prompts": {"query": of_sharpen.query_prompt, "passage": of_sharpen.passage_prompt},
             "query_prompts": of_sharpen.source_prompts,
             "max_lengths": {"query": of_sharpen.query_max_len, "passage": of_sharpen.passage_max_len},
+            "windows": describe_windows(
+                of_sharpen.passage_windows, of_sharpen.window_overlap, of_sharpen.passage_max_len
+            ),
             "pooling": of_sharpen.pooling,
             "normalize": of_sharpen.normalize,
             "dimension": of_sharpen.dimension,
         }
     if not facts.embedder:
         return {"dimension": dimension}
+    kinds = ("query", "passage")
+    lengths = {kind: facts.max_lengths[kind] for kind in kinds if facts.max_lengths.get(kind)}
     return {
-        "prompts": {kind: facts.prompts.get(kind, "") for kind in ("query", "passage")},
-        "pooling": facts.pooling,
+        "prompts": {kind: facts.prompts.get(kind, "") for kind in kinds},
+        **({"max_lengths": lengths} if len(lengths) == len(kinds) else {}),
+        # no other format knows of windows
+        "windows": None,
+        **({"pooling": facts.pooling} if facts.pooling else {}),
         "normalize": facts.normalize,
         "dimension": dimension,
     }

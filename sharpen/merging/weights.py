@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sharpen.errors import InputError
+from sharpen.merging.errors import NotMergeable
 from sharpen.models.weights import DTYPES, TensorForm, WeightFiles, write_tensors
 
 
 def check_same(names: Sequence[str], sources: Sequence[WeightFiles]) -> None:
-    """Raise InputError, a line each, for models that lack one of the weights or have it in another shape."""
+    """Raise NotMergeable, a line each, for models that lack one of the weights or have it in another shape."""
     first, faults = sources[0], []
     for source in sources:
         missing = [name for name in names if name not in source.files]
@@ -36,7 +36,7 @@ def check_same(names: Sequence[str], sources: Sequence[WeightFiles]) -> None:
                 "were tuned from one base"
             )
     if faults:
-        raise InputError(faults)
+        raise NotMergeable(faults)
 
 
 def weighted_sum(name: str, sources: Sequence[WeightFiles], coefficients: Sequence[float]) -> Tensor:
@@ -48,13 +48,13 @@ def weighted_sum(name: str, sources: Sequence[WeightFiles], coefficients: Sequen
         coefficients: of the models.
 
     Raises:
-        InputError: it holds whole numbers that are not equal in all models.
+        NotMergeable: it holds whole numbers that are not equal in all models.
     """
     first = sources[0].tensor(name)
     if not first.is_floating_point():
         for other in sources[1:]:
             if not torch.equal(first, other.tensor(name)):
-                raise InputError(f"{other.address}: {name} (whole numbers) differs from that of {sources[0].address}")
+                raise NotMergeable(f"{other.address}: {name} (whole numbers) differs from that of {sources[0].address}")
         return first
     terms = [(source, value) for source, value in zip(sources, coefficients, strict=True) if value]
     if not terms:
@@ -85,18 +85,18 @@ def write_merged(
         advance: told of each weight that is written.
 
     Raises:
-        InputError: weights that are no floats differ.
+        NotMergeable: weights that are no floats differ, or are of a type that is not merged.
     """
     forms = {name: _form(sources[0], name) for name in names}
     write_tensors(target, forms, lambda name: weighted_sum(name, sources, coefficients), advance)
 
 
 def _form(source: WeightFiles, name: str) -> TensorForm:
-    """In which a weight is written. Raises InputError: weights of its type are not merged."""
+    """In which a weight is written. Raises NotMergeable: weights of its type are not merged."""
     kind, shape = source.dtype(name), source.shape(name)
     if kind.startswith(("F", "BF")):
         return TensorForm(torch.float32, shape)
     known = {written: dtype for dtype, written in DTYPES.items()}
     if kind not in known:
-        raise InputError(f"{source.address}: {name} is of type {kind}, which cannot be merged")
+        raise NotMergeable(f"{source.address}: {name} is of type {kind}, which cannot be merged")
     return TensorForm(known[kind], shape)

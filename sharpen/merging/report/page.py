@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from sharpen.models.model_usage import usage_rows
 from sharpen.progress import clock
-from sharpen.reports import charts
-from sharpen.reports.charts import Figure, Series
 from sharpen.reports.formatting import flat, interval, label, number, signed
 from sharpen.reports.html_page import templates
+from sharpen.reports.merging_curves import gain_and_forgetting
 
 TITLES = {"interpolation": "Interpolation", "average": "Average", "task_arithmetic": "Task arithmetic"}
 
@@ -25,10 +24,10 @@ def render_page(facts: Mapping[str, Any]) -> str:
         .get_template("page.html.j2")
         .render(
             facts=facts,
-            title=TITLES[facts["method"]],
+            title=TITLES[facts["method"]] if facts["merged"] else "Not merged",
             took=clock(facts["seconds"]),
             models=[(model["address"], [model["role"], f"{model['coefficient']:.4g}"]) for model in models],
-            figures=gain_and_forgetting(table, label(facts["metric"])) if table else [],
+            figures=gain_and_forgetting(facts),
             metric=label(facts["metric"]) if table else "",
             weights=[(_weight(row, facts), _cells(row)) for row in table],
             # what no folder says of itself needs no row
@@ -36,27 +35,6 @@ def render_page(facts: Mapping[str, Any]) -> str:
             settings=flat(facts["settings"]),
         )
     )
-
-
-def gain_and_forgetting(table: Sequence[Mapping[str, Any]], metric: str) -> list[Figure]:
-    """Gain on dev and change on the guard set by weight, and one against the other."""
-    lines = [
-        Series("guard set", "base", [(row["weight"], row["guard"]["difference"]) for row in table]),
-        Series("dev", "tuned", [(row["weight"], row["dev"]["difference"]) for row in table]),
-    ]
-    by_weight = charts.line_chart(f"Change of {metric} by weight", lines, text=signed, end_text=signed, dots=True)
-    path = [(row["guard"]["difference"], row["dev"]["difference"]) for row in table]
-    against = charts.line_chart(
-        f"Gain of {metric} on dev against its change on the guard set, a point for each weight",
-        [Series("weights", "tuned", path)],
-        text=signed,
-        named_ends=False,
-        dots=True,
-    )
-    return [
-        Figure("Gain and forgetting by weight", f"{metric} less that of weight 0", by_weight),
-        Figure("Gain against forgetting", "up: gain on dev; right: change on the guard set", against),
-    ]
 
 
 def _usage(usage: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,12 +6,14 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
+import polars as pl
 import pytest
 
 from components.command_line import main
 from components.merging.__main__ import command
 from components.merging.component import merging
 from components.merging.step import run_step
+from sharpen.data.dataset import DataSet
 from sharpen.errors import InputError
 from sharpen.models.encoder import Encoder
 from sharpen.run_context import RUN_VARIABLE
@@ -60,7 +62,30 @@ def test_the_component_searches_and_says_what_it_took(
     assert facts["usages"][str(tuned)]["max_lengths"]["query"] == 16
     assert model.metadata["tuned_model"] == str(tuned) and model.metadata["base_model"] == str(tiny_model)
     assert (model.metadata["weight"], model.metadata["logs"]) == (facts["weight"], "s3://logs")
+    assert model.metadata["merged"] is True
     assert "Gain and forgetting by weight" in Path(page.path).read_text()
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("settings", [{}, {"enabled": True}, {"weights": [0.5]}])
+def test_without_dev_queries_a_run_that_did_not_ask_goes_on(
+    settings: dict[str, object], tiny_model: Path, tuned: Path, tmp_path: Path
+) -> None:
+    rows = small_data()
+    queries, qrels = (table.filter(pl.col("split") == "train") for table in (rows.queries, rows.qrels))
+    with storage.publish(str(tmp_path / "data"), producer="data_prep") as folder:
+        DataSet(rows.corpus, queries, qrels).save(folder)
+    given = {"settings": json.dumps(settings), "evaluation": "{}", "encoder": "{}", "logs": ""}
+    addresses = (str(tuned), str(tiny_model), str(tmp_path / "data"), str(tmp_path / "model"))
+    if "enabled" in settings:
+        with pytest.raises(InputError, match=r"no dev queries.*set merging\.weights, or data\.dev_share"):
+            run_step(*addresses, **given)
+        return
+    result = run_step(*addresses, **given)
+    same = (tmp_path / "model" / "model.safetensors").read_bytes() == (tuned / "model.safetensors").read_bytes()
+    # a weight that is given needs no search
+    assert result.facts["merged"] == (settings != {}) and same == (settings == {})
+    assert ("no dev queries" in result.page) == (settings == {})
 
 
 @pytest.mark.model

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from sharpen.errors import InputError
 from sharpen.merging.merge import merge
+from sharpen.merging.report import render_page
 from sharpen.merging.settings import MergingSettings
 from sharpen.merging.weights import check_same, write_merged
 from sharpen.models.encoder import Encoder
@@ -24,6 +25,7 @@ from sharpen.store import storage
 from tests.sharpen.models.tiny_models import add_dense, make_model
 
 pytestmark = pytest.mark.model
+WINDOWS = {"passage_windows": "max", "window_overlap": 8}
 Tune = Callable[..., Path]
 
 
@@ -93,7 +95,10 @@ def test_the_ends_of_interpolation_are_the_two_models_to_the_bit(
 def test_the_result_is_used_as_the_tuned_model(base: Path, tuned_from: Tune, tmp_path: Path) -> None:
     tuned = tuned_from(base, 3, query_instruction_for_retrieval="query: ", passage_max_len=20)
     facts = run([tuned], tmp_path / "merged", base, weights=[0.5])
-    assert [note.split("(")[1].split(" ")[0] for note in facts["notes"]] == ["prompts", "max"]
+    assert [note.split("(")[1].split(")")[0] for note in facts["notes"]] == [
+        'prompts query "query: ", passage "" and query "", passage ""',
+        "max lengths query 16, passage 20 and query 16, passage 24",
+    ]
     assert storage.is_complete(str(tmp_path / "merged"))
     merged, parent = (Encoder.load(str(folder), EncoderSettings.checked({})) for folder in (tmp_path / "merged", tuned))
     assert (merged.prompts, merged.pooling, merged.named_prompts) == (
@@ -176,7 +181,48 @@ def test_what_cannot_be_merged_is_one_line_each(base: Path, tuned: list[Path], t
     ]
     assert faults(weights=[]) == ["merging: to find a weight, name data with dev queries; or set merging.weights"]
     assert len(faults(tuned[1])) == 2  # two models, one weight
+    windowed = changed(tuned[1], tmp_path / "w", "config_sharpen.json", lambda values: values.update(WINDOWS))
+    (line,) = faults(windowed, method="average", weights=[1, 1])
+    assert "windows none and max of windows of 24 tokens that share 8; merge models that are used alike" in line
     assert not (tmp_path / "merged" / "merging.json").exists()
+
+
+def test_a_base_that_is_used_otherwise_is_named_in_notes(base: Path, tuned: list[Path], tmp_path: Path) -> None:
+    """Windows of one that Sharpen wrote, and lengths of one that it did not."""
+    windowed = changed(tuned[0], tmp_path / "windowed", "config_sharpen.json", lambda values: values.update(WINDOWS))
+    other = changed(
+        base, tmp_path / "other", "sentence_bert_config.json", lambda values: values.update(max_seq_length=9)
+    )
+    (other / "config_sharpen.json").unlink()
+    notes = run([windowed], tmp_path / "merged", other, weights=[0.5])["notes"]
+    assert [note.split("(")[1].split(")")[0] for note in notes] == [
+        "max lengths query 16, passage 24 and query 9, passage 9",
+        "windows max of windows of 24 tokens that share 8 and none",
+    ]
+    assert json.loads((tmp_path / "merged" / "config_sharpen.json").read_text())["passage_windows"] == "max"
+
+
+def test_what_nobody_asked_for_and_cannot_be_passes_the_tuned_model_on(
+    base: Path, tuned: list[Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    heads = changed(base, tmp_path / "heads", "config.json", lambda values: values.update(num_attention_heads=4))
+    given = (
+        [str(tuned[0])],
+        str(tmp_path / "passed"),
+        MergingSettings.checked({"weights": [0.5]}),
+    )
+    facts = merge(*given, base=str(heads), requested=False)
+    assert not facts["merged"] and facts["weight"] == 1.0
+    assert facts["models"] == [{**facts["models"][0], "role": "tuned", "address": str(tuned[0]), "coefficient": 1.0}]
+    assert "num_attention_heads of their configurations is 2 and 4" in facts["reason"]
+    assert facts["reason"] in caplog.text and json.loads((tmp_path / "passed" / "merging.json").read_text()) == facts
+    files = {path.relative_to(tuned[0]) for path in tuned[0].rglob("*") if path.is_file()}
+    assert all((tmp_path / "passed" / name).read_bytes() == (tuned[0] / name).read_bytes() for name in files)
+    assert storage.is_complete(str(tmp_path / "passed"))
+    assert "Not merged" in (page := render_page(facts)) and "num_attention_heads" in page
+    # a fault of the user's is one all the same
+    with pytest.raises(InputError, match="no such folder"):
+        merge([str(tuned[0])], str(tmp_path / "no"), given[2], base=str(tmp_path / "nobody"), requested=False)
 
 
 def test_weights_of_other_shapes_and_other_whole_numbers_are_refused(tmp_path: Path) -> None:

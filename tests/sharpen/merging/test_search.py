@@ -13,8 +13,9 @@ import pytest
 import sharpen
 from sharpen.data.dataset import DataSet
 from sharpen.errors import InputError
+from sharpen.merging.merge import Mixture
 from sharpen.merging.report import render_page
-from sharpen.merging.search import choose
+from sharpen.merging.search import choose, warning
 from sharpen.merging.settings import MergingSettings
 
 
@@ -53,7 +54,7 @@ def test_figures_are_those_of_an_evaluation(
     merged = sharpen.merge_models(tuned, base=tiny_model, data=data, search_weights="0.5", **measured)
     facts = merged.training
     assert [row["weight"] for row in facts["searched"]] == [0, 0.5, 1]
-    for weight, row in zip((0.0, 0.5), facts["searched"], strict=False):
+    for weight, row in zip((0.0, 0.5, 1.0), facts["searched"], strict=True):
         sharpen.merge_models(tuned, base=tiny_model, weights=[weight], output=tmp_path / f"{weight}")
         found = sharpen.evaluate(tmp_path / f"{weight}", data, split="dev", **measured)
         assert row["dev"]["candidate"] == pytest.approx(found.metrics["ndcg_at_10"], abs=1e-9)
@@ -74,3 +75,21 @@ def test_without_dev_queries_a_weight_is_refused_before_any_work(tiny_model: Pat
     queries, qrels = (table.filter(pl.col("split") == "train") for table in (rows.queries, rows.qrels))
     with pytest.raises(InputError, match=r"no dev queries.*set merging\.weights"):
         sharpen.merge_models(tiny_model, base=tiny_model, data=DataSet(rows.corpus, queries, qrels))
+
+
+@pytest.mark.model
+def test_the_first_tuned_model_is_not_written_to_be_measured(
+    tiny_model: Path, tuned_from: Callable[..., Path], tmp_path: Path
+) -> None:
+    tuned = tuned_from(tiny_model, 6)
+    mixture = Mixture.open([str(tuned)], str(tiny_model), tmp_path)
+    assert mixture.model_of([0.0, 1.0], tmp_path / "one") == tuned and not (tmp_path / "one").exists()
+    # the base is measured as the tuned one is used
+    zero = mixture.model_of([1.0, 0.0], tmp_path / "zero")
+    assert (zero / "config_sharpen.json").read_bytes() == (tuned / "config_sharpen.json").read_bytes()
+
+
+def test_weight_0_is_said_to_be_the_base_and_why() -> None:
+    assert warning(TABLE, 0.6) == ""
+    assert "raise merging.max_guard_loss" in warning(TABLE, 0)
+    assert "no weight gains on dev" in warning([row(0, 0.5, 0.8), row(1, 0.5, 0.7)], 0)

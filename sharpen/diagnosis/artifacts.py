@@ -20,7 +20,7 @@ class RunArtifacts:
         evaluation: address of the evaluation.
         facts, metrics, comparison, dev, guard, slices, tasks: its files.
         base: facts.json of the base model's evaluation.
-        training: training.json of the model.
+        training, merging: training.json and merging.json of the model.
         mining: report.json of its negatives.
         data: stats.json of its data.
         shared_queries, measured_queries: keys that the measured queries share with the training queries, and all.
@@ -37,6 +37,7 @@ class RunArtifacts:
     tasks: list[dict[str, Any]] = field(default_factory=list)
     base: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
+    merging: dict[str, Any] = field(default_factory=dict)
     mining: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
     shared_queries: int = 0
@@ -112,6 +113,7 @@ def read_artifacts(evaluation: str) -> RunArtifacts:
         tasks=_optional(evaluation, "tasks.json").get("tasks", []),
         base=_read(reference, "facts.json", "the base model's evaluation", missing),
         training=training,
+        merging=_optional(facts["model"], "merging.json"),
         mining=_read(negatives, "report.json", "the mined negatives", missing) if negatives else {},
         data=_read(data, "stats.json", "the prepared data", missing),
         shared_queries=shared,

@@ -17,7 +17,8 @@ CAUSES = (
     *(negatives.few, negatives.false, negatives.easy, negatives.hard),
     *(training.softened, training.collapsed, training.rising_loss, training.base_was_best, training.low_rate),
     *(training.few_steps, training.overfitted, training.temperature, training.not_watched),
-    *(measurement.too_few_queries, measurement.forgetting, measurement.unjudged, measurement.synthetic),
+    *(measurement.too_few_queries, measurement.only_the_base, measurement.forgetting),
+    *(measurement.unjudged, measurement.synthetic),
     *(measurement.worse_parts, measurement.worse_tasks),
     *(prompts.foreign_query_prompt, prompts.missing_prompt, prompts.doubled_prompt),
 )

@@ -53,12 +53,46 @@ def forgetting(run: RunArtifacts) -> Finding | None:
         "certain",
         min(0.9, 0.5 + 2 * -found["difference"]),
         "harm",
-        (
-            Change("training.learning_rate", f"{run.settings.get('learning_rate', 2e-5) / 2:g}"),
-            Change("merging.enabled", "true", "takes some of the way back to the base"),
-        ),
+        (Change("training.learning_rate", f"{run.settings.get('learning_rate', 2e-5) / 2:g}"), *_of_merging(run)),
         {"difference": found["difference"], "ci_high": found["ci_high"], "queries": int(found["queries"])},
         "mix general data in as a second source of train_data; adapters (training.lora_rank) forget less",
+    )
+
+
+def _of_merging(run: RunArtifacts) -> tuple[Change, ...]:
+    """What of merging forgets less; nothing where it was tried and cannot be."""
+    if not run.merging:
+        return (Change("merging.enabled", "true", "takes some of the way back to the base"),)
+    if not run.merging.get("searched"):
+        return ()
+    return (Change("merging.max_guard_loss", "0", "takes more of the way back to the base"),)
+
+
+def only_the_base(run: RunArtifacts) -> Finding | None:
+    """Merging took weight 0: what was measured is the base model, whatever the training gained."""
+    table = run.merging.get("searched") or []
+    if not table or run.merging.get("weight") != 0:
+        return None
+    best = max(table, key=lambda row: row["dev"]["difference"])
+    gain, change, limit = (
+        *(best[part]["difference"] for part in ("dev", "guard")),
+        run.merging["settings"]["max_guard_loss"],
+    )
+    if gain <= 0:
+        return None
+    return Finding(
+        "merging took the base model itself",
+        f"every weight that gains on dev loses more than {limit:g} {label(run.metric)} on the guard set "
+        f"{run.merging['guard']['name']}: weight {best['weight']:g} gains {gain:.3f} and loses {-change:.3f}",
+        "certain",
+        0.9,
+        "harm",
+        (
+            Change("merging.max_guard_loss", f"{max(-change, 0) + 0.005:.2f}", "if that may be forgotten"),
+            Change("merging.enabled", "false", "the tuned model as it is"),
+        ),
+        {"gain": gain, "change": change, "max_guard_loss": limit},
+        "name what must not be forgotten as evaluation.guard_data; the sample that comes with Sharpen is small",
     )
 
 

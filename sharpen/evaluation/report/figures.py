@@ -18,6 +18,7 @@ from sharpen.metrics import measure
 from sharpen.reports import charts
 from sharpen.reports.charts import Figure, Series
 from sharpen.reports.formatting import is_number, label, number
+from sharpen.reports.merging_curves import gain_and_forgetting
 from sharpen.reports.training_curves import TRAINING_CURVES, Log, read_log
 
 POINTS = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16, 20, 25, 32, 40, 50, 63, 80, 100)
@@ -85,6 +86,16 @@ def of_the_log(draw: Callable[[Log], Figure | None]) -> Callable[[ReportData], F
     return lambda data: draw(read_log(data.provenance.training))
 
 
+def of_merging(number: int) -> Callable[[ReportData], Figure | None]:
+    """A chart (by its `number`) of what was searched in merging.json."""
+
+    def draw(data: ReportData) -> Figure | None:
+        figures = gain_and_forgetting(data.provenance.merging)
+        return figures[number] if figures else None
+
+    return draw
+
+
 def mining_scores(data: ReportData) -> Figure | None:
     """Histograms of the mining model's scores of positives and negatives."""
     mining, kinds = data.provenance.mining, ("positive", "negative")
@@ -123,6 +134,7 @@ def queries_by_split(data: ReportData) -> Figure | None:
 FIGURES: dict[str, tuple[Callable[[ReportData], Figure | None], ...]] = {
     "scores": (query_by_query, recall_by_depth),
     "training": tuple(of_the_log(draw) for draw in TRAINING_CURVES),
+    "merging": (of_merging(0), of_merging(1)),
     "mining": (
         mining_scores,
         counts("mining", "picked_by", "Picked", "negatives by where they come from"),

@@ -37,6 +37,7 @@ GENERIC_NAMES = ("model", "models", "finetuning", "output", "out", "snapshot")
 ROLES = ("base", "champion")
 OTHER_ROLES = ("other-1", "other-2", "other-3", "other-4")
 
+PAGE = templates(Path(__file__).parent).get_template("page.html.j2")
 SCRIPT = Path(__file__).with_name("query_list.js").read_text(encoding="utf-8")
 
 
@@ -67,8 +68,7 @@ def render_report(
     mean = _interval_of_mean(candidate, settings)
     best, worst = Examples(models, eval_set, metric, level).best_and_worst(settings.report_queries)
     listed = query_list(models, eval_set, metric, level, label(metric))
-    template = templates(Path(__file__).parent).get_template("page.html.j2")
-    return template.render(
+    return PAGE.render(
         title=title(candidate, background),
         facts=candidate.facts,
         verdicts=verdicts(candidate.metrics, mean, comparison, len(eval_set.query_ids), settings),
@@ -96,6 +96,7 @@ def render_report(
             [name for name, *_ in models],
             usage_rows({name: one.facts.get("encoding", {}) for name, _, one in models}),
         ),
+        merging=merging_sentences(background.merging),
         settings=setting_groups(background, settings, encoder),
         provenance=provenance(candidate, references),
         **with_script(SCRIPT, listed.data),
@@ -216,12 +217,21 @@ def dev_table(dev: Mapping[str, Any], settings: EvaluationSettings) -> DevTable:
     return DevTable(note, header, rows)
 
 
+def merging_sentences(merging: Mapping[str, Any]) -> list[str]:
+    """Whether the model was merged and why so, from merging.json; empty where there is none."""
+    notes = merging.get("notes")
+    return (
+        [str(merging["reason"]), *(map(str, notes) if isinstance(notes, list) else ())] if "reason" in merging else []
+    )
+
+
 def setting_groups(
     background: Provenance, settings: EvaluationSettings, encoder: EncoderSettings
 ) -> list[tuple[str, list[tuple[str, str]]]]:
     """(group, rows of name and value): `settings` and `encoder` of the evaluation, and the steps' in `background`."""
     groups = [
         ("Training", flat(background.training.get("settings") or {})),
+        ("Merging", flat(background.merging.get("settings") or {})),
         ("Evaluation", flat(settings.model_dump(mode="json"))),
         ("Encoder", flat(encoder.model_dump(mode="json"))),
     ]

@@ -93,6 +93,23 @@ def test_causes_of_measuring(sound: Sound) -> None:
     found = named(measurement.forgetting(forgot), "it forgets general search", "harm")
     assert found.figures["difference"] == -0.08 and "0.080" in found.evidence
     assert found.changes[1].assignment == "merging.enabled=true"
+    table = [
+        {"weight": weight, "dev": {"difference": weight / 10}, "guard": {"difference": -weight / 20}}
+        for weight in (0, 0.5, 1)
+    ]
+    merged = {"searched": table, "weight": 1.0, "settings": {"max_guard_loss": 0.01}, "guard": {"name": "general"}}
+    assert measurement.forgetting(edited(forgot, merging=merged)).changes[1].assignment == "merging.max_guard_loss=0"  # type: ignore[union-attr]
+    assert len(measurement.forgetting(edited(forgot, merging={"weight": 1.0, "searched": []})).changes) == 1  # type: ignore[union-attr]
+    assert measurement.only_the_base(edited(run, merging=merged)) is None
+    found = named(
+        measurement.only_the_base(edited(run, merging={**merged, "weight": 0})),
+        "merging took the base model itself",
+        "harm",
+    )
+    assert "weight 1 gains 0.100 and loses 0.050" in found.evidence
+    assert [change.assignment for change in found.changes] == ["merging.max_guard_loss=0.06", "merging.enabled=false"]
+    useless = [{**row, "dev": {"difference": -row["weight"]}} for row in table]
+    assert measurement.only_the_base(edited(run, merging={**merged, "weight": 0, "searched": useless})) is None
     precision = {**run.against(metric="precision_at_10"), "difference": -0.02}
     comparison = copy.deepcopy(run.comparison)
     comparison["against"]["base"]["metrics"]["precision_at_10"] = precision

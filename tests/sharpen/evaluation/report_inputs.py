@@ -98,6 +98,15 @@ BACKGROUND = Provenance(
         "negative_scores": {"edges": [0.0, 0.5, 1.0], "counts": [1, 0]},
         "rules": [{"rule": "margin", "share": 0.5}],
     },
+    merging={
+        "reason": f"weight 0.5: the best {HOSTILE}",
+        "notes": [HOSTILE],
+        "metric": "ndcg_at_10",
+        "settings": {"method": "interpolation", "note": HOSTILE},
+        "searched": [
+            {"weight": w, "dev": {"difference": w / 10}, "guard": {"difference": -w / 50}} for w in (0, 0.5, 1)
+        ],
+    },
 )
 
 

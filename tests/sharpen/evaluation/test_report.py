@@ -116,6 +116,8 @@ def test_sections_without_data_are_absent(pages):
         "Training loss",
         "Dev split",
         "Hard negatives",
+        "Merging with the base model",
+        "Gain against forgetting",
         "Data",
         "Gain at a glance",
         "Queries that gained most",
@@ -208,5 +210,7 @@ def test_odd_values_of_earlier_steps_are_not_drawn(tmp_path, value):
     odd = dict.fromkeys(names, value)
     judged = judged_set(queries=2, passages=3)
     only = evaluated(tmp_path / "only", judged, 1.0, 1)
-    page = render_report(only, {}, {}, judged, SETTINGS, EncoderSettings(), Provenance({"log": value}, odd, odd))
+    merging = {"searched": value, "notes": value, "reason": value, "metric": value}
+    background = Provenance({"log": value}, odd, odd, merging)
+    page = render_report(only, {}, {}, judged, SETTINGS, EncoderSettings(), background)
     assert "All figures" in check_page(page, script=SCRIPT)

@@ -10,8 +10,8 @@ pods of its own, which takes longer than most steps work; so what belongs togeth
 
 With `pretraining.enabled` a step before mining trains the model on the corpus; mining and fine-tuning start from what
 comes out. With `teachers.enabled` a step after mining scores positives and negatives, and fine-tuning learns from that.
-With `merging.enabled` the last round's model is merged with the base model, and what comes out is evaluated. As a trial
-of a search the pipeline ends after fine-tuning.
+Unless `merging.enabled` is false, the last round's model is merged with the base model, and what comes out is
+evaluated. As a trial of a search the pipeline ends after fine-tuning.
 
 A run that would train with what the last finished run had is skipped by `plan`; where only the sources are others,
 data_prep counts the new examples and decides.
@@ -80,7 +80,9 @@ def make_pipeline(
         trial: whether it ends after fine-tuning, as a trial of a search: nothing looks at test, nothing is promoted.
     """
     form = signature(cluster or Settings())
-    optional = {"pretraining": pretraining, "generation": generation, "merging": merging, "teachers": teachers}
+    optional = {"pretraining": pretraining, "generation": generation, "teachers": teachers}
+    # what a search measures is the training
+    optional["merging"] = merging and not trial
     compiled = compiled_json(rounds, cluster, **optional)
 
     def graph(*values: PipelineChannel) -> None:

@@ -125,24 +125,38 @@ class Settings(SettingsModel):
         if name == "encoder" and on_cluster and self.encoder.vector_cache == "auto":
             # else each step, and each retry of one, would encode again what another has encoded
             values["vector_cache"] = join(self.store, "vectors")
+        if name == "merging" and not values.get("enabled", True):
+            # that it is unset or false says no more to the step than that it is there
+            del values["enabled"]
         if name in _ASKING and on_cluster and values and values.get("journal", "auto") == "auto":
             values["journal"] = join(self.store, name)
         return json.dumps(values, sort_keys=True)
 
     def graph_settings(self) -> dict[str, object]:
-        """Settings that decide which steps the graph has: full name -> value."""
-        return {"mining.rounds": self.mining.rounds, **{f"{n}.enabled": on for n, on in self.optional_steps().items()}}
+        """Settings that decide which steps the graph has: full name -> value; merging is unset where it follows."""
+        steps = self.optional_steps()
+        follows = {"merging": None} if steps["merging"] != steps["pretraining"] else {}
+        return {"mining.rounds": self.mining.rounds, **{f"{n}.enabled": on for n, on in (steps | follows).items()}}
 
     def optional_steps(self) -> dict[str, bool]:
         """Name of each step that only some graphs have -> whether it is wanted."""
-        return {name: getattr(self, name).enabled for name in ("generation", "merging", "pretraining", "teachers")}
+        wanted = {name: getattr(self, name).enabled for name in ("generation", "merging", "pretraining", "teachers")}
+        if self.merging.enabled is None:
+            # between the base model and one that was pre-trained no weight is good
+            wanted["merging"] = self.merging.requested or not self.pretraining.enabled
+        return wanted
 
-    def results_hash(self, rounds: int) -> str:
-        """SHA-256 (hex) of every setting that a run's result depends on, given or not; equal results, equal hash."""
+    def results_hash(self, rounds: int, steps: Mapping[str, bool] | None = None) -> str:
+        """SHA-256 (hex) of every setting that a run's result depends on, given or not; equal results, equal hash.
+
+        Of the graph it takes how many `rounds` it has, and which `optional_steps`; None: those that are wanted.
+        """
+        steps = self.optional_steps() if steps is None else steps
         groups = {name: getattr(self, name).model_dump(mode="json") for name in GROUPS if name not in _NO_RESULT}
         groups["encoder"] = {name: v for name, v in groups["encoder"].items() if name not in _SPEED_OF_ENCODING}
         groups["mining"]["rounds"] = rounds
-        groups = {name: values for name, values in groups.items() if self.optional_steps().get(name, True)}
+        groups["merging"].pop("enabled")
+        groups = {name: values for name, values in groups.items() if steps.get(name, True)}
         groups |= {name: getattr(self, name).decisive() for name in _ASKING if getattr(self, name).enabled}
         roles = [parse_sources(text) for text in (self.train_data, self.eval_data)]
         if any(not source.is_plain for role in roles for source in role):
@@ -166,7 +180,7 @@ class Settings(SettingsModel):
 
 _LENGTHS = ("query_max_len", "passage_max_len")
 # What of a group the graph alone needs, and no step.
-_OF_THE_GRAPH = {"mining": {"rounds"}, **{name: {"enabled"} for name in ("pretraining", "teachers", "merging")}}
+_OF_THE_GRAPH = {"mining": {"rounds"}, **{name: {"enabled"} for name in ("pretraining", "teachers")}}
 # Groups of steps that may ask a language model.
 _ASKING = ("generation", "teachers")
 # Groups, and settings of a group, that decide how and when a run computes, not what comes out of it.

@@ -72,11 +72,11 @@ def make_plan(inputs: Mapping[str, Any], compiled: str) -> tuple[tuple[str, ...]
         *(settings.train_data, settings.eval_data, settings.base_model, mined_with, model.start, settings.data.corpus),
         *(settings.evaluation.addresses, settings.data.judgements),
         generated_from=settings.generation.inputs,
-        merged_with=settings.merging.models if settings.merging.enabled else (),
+        merged_with=settings.merging.models if built.get("merging") else (),
         taught_by=settings.teachers.addresses,
     )
-    optional = [name for name, wanted in settings.optional_steps().items() if wanted]
-    identity = content.identity(settings.results_hash(built["rounds"]), optional)
+    steps = _steps_of(built, settings)
+    identity = content.identity(settings.results_hash(built["rounds"], steps), [n for n, has in steps.items() if has])
     decided = plan_run(store, name, last, identity, content.sources, again.min_new_examples, force=again.force)
     if skipped := decided.decision == SKIP:
         last_run.record_skip(store, name, reason=decided.reason, sources=content.sources, least=again.min_new_examples)
@@ -121,11 +121,11 @@ def checked_settings(inputs: Mapping[str, Any], built: Mapping[str, Any]) -> Set
     settings = settings_of(inputs, built.get("defaults"))
     settings.retraining.check(parse_sources(settings.train_data), "retraining.")
     pods = built.get("pods", {})
-    optional = {f"{name}.enabled": built.get(name, False) for name in settings.optional_steps()}
-    graph = {"mining.rounds": built["rounds"], **optional}
+    steps = _steps_of(built, settings)
+    graph = {"mining.rounds": built["rounds"], **{f"{name}.enabled": present for name, present in steps.items()}}
     check_compiled(settings, graph, pods, FORM)
     settings.generation.check_documents()
-    _check_steps(settings)
+    _check_steps(settings, steps)
     if pods:
         settings = settings.model_copy(update={"store": store_of(settings.store)})
         if not settings.store:
@@ -138,9 +138,20 @@ def checked_settings(inputs: Mapping[str, Any], built: Mapping[str, Any]) -> Set
     return settings
 
 
-def _check_steps(settings: Settings) -> None:
-    """Raise InputError where a step that was asked for cannot serve another, or comes to nothing."""
-    if settings.merging.enabled and settings.pretraining.enabled and settings.merging.method != "average":
+def _steps_of(built: Mapping[str, Any], settings: Settings) -> dict[str, bool]:
+    """`Settings.optional_steps`, as the pipeline has them: a run of it may leave out what it was compiled with."""
+    return {name: built.get(name, False) for name in settings.optional_steps()}
+
+
+def _check_steps(settings: Settings, steps: Mapping[str, bool]) -> None:
+    """Raise InputError where one of the graph's optional `steps` cannot serve another, or comes to nothing."""
+    averages = settings.merging.method == "average"
+    if steps["merging"] and averages and not settings.merging.models:
+        raise InputError(
+            "merging.models: is empty, and the average of one model is that model; name others, set "
+            "merging.method=interpolation, or merging.enabled=false"
+        )
+    if steps["merging"] and steps["pretraining"] and not averages:
         raise InputError(
             "merging.enabled: between the base model and one that was fine-tuned after pre-training no weight is good; "
             "set merging.enabled or pretraining.enabled to false"

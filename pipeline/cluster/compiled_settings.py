@@ -76,7 +76,8 @@ def check_compiled(
         group_name, name = full.split(".")
         group = getattr(settings, group_name)
         wanted = getattr(group, name)
-        if (full in always_given or name in group.model_fields_set) and wanted != value:
+        # a null in overrides is no wish
+        if (full in always_given or name in group.model_fields_set) and wanted not in (None, value):
             faults.append(
                 f"{full}: {wanted} wanted, but this pipeline was compiled with {value}; "
                 f"compile it again with --set {full}={wanted}"

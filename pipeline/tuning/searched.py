@@ -28,7 +28,7 @@ def check_searchable(settings: Settings, *, on_cluster: bool = False) -> None:
     """
     faults = [
         f"{name}.enabled: a trial has no such step; {_INSTEAD.get(name, 'search without it')}"
-        for name, enabled in settings.optional_steps().items()
+        for name, enabled in {**settings.optional_steps(), "merging": settings.merging.requested}.items()
         if enabled and (name == "merging" or not on_cluster)
     ]
     if settings.mining.rounds > 1:

@@ -26,7 +26,7 @@ SETTINGS = (
     *("--set", "pods.memory=48Gi", "--set", "pods.cpu=6", "--set", "pods.gpus=1", "--set", "pods.retries=3"),
     *("--set", "pods.timeout_seconds=7200", "--set", "job.gpu_resource=amd.com/gpu", "--set", "job.backend=pytorchjob"),
 )
-COMPUTE = {"data-prep", "hard-negatives", "evaluation-before", "evaluation", "indexing"}
+COMPUTE = {"data-prep", "hard-negatives", "merging", "evaluation-before", "evaluation", "indexing"}
 ON_GPUS = COMPUTE - {"data-prep"}
 
 Spec = pipeline_spec_pb2.PipelineSpec
@@ -94,7 +94,7 @@ def test_every_task_is_in_the_table_and_is_cached_as_it_says(spec: Spec) -> None
     assert found == {
         name: need.cached
         for name, need in needs.items()
-        if name not in ("decide-approval", "query-generation", "pretraining", "merging", "teachers")
+        if name not in ("decide-approval", "query-generation", "pretraining", "teachers")
     }
     assert {name for name, cached in found.items() if cached} == {*COMPUTE, "finetuning"}
 
@@ -207,9 +207,9 @@ def test_the_exit_task_runs_whatever_happened(spec: Spec) -> None:
 
 
 def test_a_run_starts_few_pods_in_few_levels(spec: Spec) -> None:
-    assert pods_of(spec, {"train", "index"}) == 23
-    assert pods_of(spec, {"train"}) == 21
-    assert pods_of(spec, {"train", "compare again"}) == 27
+    assert pods_of(spec, {"train", "index"}) == 25
+    assert pods_of(spec, {"train"}) == 23
+    assert pods_of(spec, {"train", "compare again"}) == 29
     # plan and the exit task; the cache has what data_prep does for a skipped run
     assert pods_of(spec, {}, {"data-prep"}) == 8
     conditions = [task for c in spec.components.values() for task in c.dag.tasks.values() if condition_of(task)]
@@ -261,6 +261,7 @@ def test_what_people_look_at_is_an_artifact_that_the_ui_shows(spec: Spec) -> Non
         "data-prep": {"data_page": "HTML"},
         "hard-negatives": {"mining_report": "HTML"},
         "finetuning": {"training_page": "HTML"},
+        "merging": {"merging_page": "HTML"},
         "evaluation-before": {"before_report": "HTML"},
         "evaluation": {"tuned_report": "HTML"},
         "promotion": {"decision_metrics": "Metrics", "decision_page": "HTML"},
@@ -281,7 +282,8 @@ def test_the_lineage_of_a_model_goes_back_to_its_data(spec: Spec) -> None:
     assert {name: set(found.values()) for name, found in taken.items() if found} == {
         "hard-negatives": {"prepared_data"},
         "finetuning": {"prepared_data", "mined_negatives"},
-        "promotion": {"tuned_model"},
+        "merging": {"prepared_data", "tuned_model"},
+        "promotion": {"merged_model"},
         "indexing": {"promoted_model"},
     }
 

@@ -67,7 +67,9 @@ def test_rounds_are_unrolled(tmp_path: Path, rounds: int) -> None:
         assert tuned["base_model"] == start
         assert tuned["negatives"]["taskOutputParameter"]["producerTask"] == f"hard-negatives{name}"
         miner = {"taskOutputParameter": {"outputParameterKey": "Output", "producerTask": f"finetuning{name}"}}
-    assert inputs("evaluation")["model"] == miner
+    assert inputs("merging")["model"] == miner
+    merged = {"taskOutputParameter": {"outputParameterKey": "Output", "producerTask": "merging"}}
+    assert inputs("evaluation")["model"] == merged
     assert inputs("evaluation")["name"]["runtimeValue"]["constant"] == "evaluation-tuned"
     # wherever training starts, results are compared with the base model and with the champion
     before = inputs("evaluation-before")

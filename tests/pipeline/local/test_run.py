@@ -75,6 +75,8 @@ def test_the_whole_pipeline_ends_with_gain_address_report_and_next_commands(
     page = report.read_text()
     assert "What the gate said" in page and "What may hold this model back" in page
     assert "(champion as dim:16+int8)" in page and "Served: nDCG@10 as dim:16+int8 0." in told
+    # nobody set merging.enabled
+    assert "Merging with the base model" in page and "Gain against forgetting" in page
     after = told.partition("Next:")[2]
     assert re.findall(r"^  .*sharpen'? (\w+ ?\w*)", after, flags=re.MULTILINE) == [
         *("search ", "models show", "models pull", "run ")
@@ -91,6 +93,7 @@ def test_a_champion_of_another_run_is_compared_with_in_the_same_run(
         run, _ = written(store, workshop)
         compared = storage.read_json(f"{run}/evaluation-tuned-2/comparison.json")["against"]
         assert compared["champion"]["model"].endswith("/versions/v0001") and "base" in compared
+        assert storage.read_json(f"{run}/evaluation-tuned-2/facts.json")["model"] == f"{run}/merging"
         record = last_run.read(store, "tiny")
         assert record is not None and (record.version, record.seen.count) == ("v0002", 240)
 
@@ -112,8 +115,9 @@ def test_the_second_step_that_needs_the_corpus_reads_its_vectors_from_the_cache(
     text = log.read_text()
     cached = re.findall(r"Encoding passages: ([\d,]+) of ([\d,]+) are in the cache", text)
     assert len(cached) >= 2 and all(found == wanted for found, wanted in cached)
-    # the base model, the tuned model and the other run's champion once each
-    assert len(re.findall(r"Encoding passages: 100 % .* in \d", text)) == 3
+    # the base model, the tuned model and the other run's champion once each; for merging the guard set with each of
+    # five weights, and the corpus with the three between base and tuned model
+    assert len(re.findall(r"Encoding passages: 100 % .* in \d", text)) == 3 + 5 + 3
 
 
 def test_the_registry_lists_shows_and_gives_the_model(
@@ -227,7 +231,9 @@ def nights(workshop: Path, store: str) -> None:
     add_examples(workshop, 280)
     foreign = ("--set", "encoder.query_instruction_for_retrieval=old river:", "--set", "promotion.min_gain=0.9")
     foreign += ("--set", "retraining.start_from=champion", "--set", "mining.rounds=2")
+    # the first run has shown the merging that is the default
     foreign += ("--set", "retraining.only_new=true", "--set", "retraining.replay_share=0.4")
+    foreign += ("--set", "merging.enabled=false")
     third = sharpen(workshop, "run", "--config", "my.yaml", *foreign)
     assert third.returncode == 3, third.stdout + third.stderr
     assert "the settings changed since v0002" in third.stdout

@@ -58,7 +58,9 @@ def write_tensors(
     """
     # the longest numbers come first, so that each tensor is aligned to its own
     ordered = sorted(forms, key=lambda name: (-_RANKS[forms[name].dtype], name))
-    with path.open("wb") if path else nullcontext() as file:
+    # a file that is there may be mapped: tensors that were loaded from it are perhaps those that are written
+    beginning = path.with_name(f".{path.name}") if path else None
+    with beginning.open("wb") if beginning else nullcontext() as file:
         if file is not None:
             file.write(_header({name: forms[name] for name in ordered}))
         for name in ordered:
@@ -68,6 +70,8 @@ def write_tensors(
             if file is not None:
                 file.write(tensor.reshape(-1).view(torch.uint8).numpy().data)
             advance(1)
+    if path and beginning:
+        beginning.replace(path)
 
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path, *, first: bool = True) -> None:

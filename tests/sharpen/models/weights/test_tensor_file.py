@@ -60,3 +60,13 @@ def test_one_tensor_at_a_time_is_in_memory_and_a_process_that_writes_nothing_mak
 def test_a_tensor_of_another_form_than_was_said_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"a is torch\.float32 \(2,\), not"):
         write_tensors(tmp_path / "x", {"a": TensorForm(torch.float32, (3,))}, lambda name: torch.zeros(2))
+
+
+def test_tensors_are_written_over_the_file_that_they_were_loaded_from(tmp_path: Path) -> None:
+    """As a checkpoint is that is gone on from and written once more, after an evaluation that was made up for."""
+    path = tmp_path / "state.safetensors"
+    save_tensors({"a": torch.arange(300_000.0), "b": torch.ones(3)}, path)
+    loaded = load_file(path)
+    save_tensors(loaded, path)
+    assert torch.equal(load_file(path)["a"], torch.arange(300_000.0))
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import logging
 import os
@@ -14,6 +13,7 @@ import hypothesis
 import pytest
 
 from sharpen import console
+from sharpen.processes.lasting_imports import lasting_imports
 
 if TYPE_CHECKING:
     from tests.pipeline.cluster.fake_kfp import FakeKfp
@@ -60,13 +60,9 @@ LONGEST = (
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """What is imported meanwhile lasts: no garbage is looked for in it, then or later."""
-    gc.disable()
-    try:
+    """No garbage is looked for in what is imported meanwhile, then or later."""
+    with lasting_imports():
         return (yield)
-    finally:
-        gc.freeze()
-        gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -17,13 +17,15 @@ from sharpen.evaluation.settings import (
     ScoreAddresses,
     ScoreSettings,
 )
+from sharpen.processes.lasting_imports import lasting_imports
 from sharpen.settings import EncoderSettings
 from sharpen.terminal import plain_console
 
 
 def _evaluate(addresses: EvaluationAddresses, settings: EvaluationSettings, encoder: EncoderSettings) -> None:
-    from sharpen.evaluation.evaluate import evaluate
-    from sharpen.evaluation.summary import evaluation_lines
+    with lasting_imports():
+        from sharpen.evaluation.evaluate import evaluate
+        from sharpen.evaluation.summary import evaluation_lines
 
     evaluate(
         addresses.model,
@@ -44,10 +46,11 @@ def _evaluate(addresses: EvaluationAddresses, settings: EvaluationSettings, enco
 
 
 def _compare(addresses: CompareAddresses, settings: EvaluationSettings) -> None:
-    from sharpen.evaluation.comparison import compare_finished
-    from sharpen.evaluation.summary import comparison_lines
-    from sharpen.evaluation.systems.names import parse_references
-    from sharpen.store import storage
+    with lasting_imports():
+        from sharpen.evaluation.comparison import compare_finished
+        from sharpen.evaluation.summary import comparison_lines
+        from sharpen.evaluation.systems.names import parse_references
+        from sharpen.store import storage
 
     compared = compare_finished(addresses.candidate, parse_references(addresses.references, reserved=()), settings)
     _show(comparison_lines(addresses.candidate, compared, settings))
@@ -57,8 +60,9 @@ def _compare(addresses: CompareAddresses, settings: EvaluationSettings) -> None:
 
 
 def _score(addresses: ScoreAddresses, settings: ScoreSettings) -> None:
-    from sharpen.evaluation.score import score
-    from sharpen.evaluation.summary import score_lines
+    with lasting_imports():
+        from sharpen.evaluation.score import score
+        from sharpen.evaluation.summary import score_lines
 
     _show(score_lines(score(addresses, settings)))
     if addresses.output:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from components.step_result import StepResult
+from sharpen.processes.lasting_imports import lasting_imports
 from sharpen.settings import EncoderSettings
 from sharpen.teachers.settings import StepSettings
 
@@ -12,6 +13,7 @@ def run_step(address: str, data: str, negatives: str, settings: str, encoder: st
     checked = StepSettings.from_json(settings, where="teachers.")
     encoding = EncoderSettings.from_json(encoder, where="encoder.")
     checked.check_teachers("teachers.")
-    from sharpen.teachers.score import PAGE, score_by_teachers
+    with lasting_imports():
+        from sharpen.teachers.score import PAGE, score_by_teachers
 
     return StepResult.of(address, score_by_teachers(data, negatives, address, checked, encoding), PAGE)

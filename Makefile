@@ -34,9 +34,10 @@ DOCS := .venv-docs/bin
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
 
-# pip's own output is long; its log keeps it, and a line now and then shows that it goes on.
+# pip's own output is long; its log keeps it, and a line now and then shows that it goes on. Nothing is compiled: Python
+# does it where a module is first imported, and most never are.
 define pip
-@$(BIN)/python -m pip install --progress-bar off $(1) 2>&1 \
+@$(BIN)/python -m pip install --no-compile --progress-bar off $(1) 2>&1 \
 	| tee -a $(VENV)/pip.log \
 	| awk '/^(Collecting|Requirement already)/ && ++n % 20 == 0 { print "  " n " packages found"; fflush() } \
 	       /^Installing collected/ { print "  installing"; fflush() } /^ERROR/ { print substr($$0, 1, 300); fflush() }' \
@@ -64,10 +65,11 @@ $(VENV)/demo.done: pyproject.toml requirements.lock $(LOCKS)/demo.txt
 	$(call pip_install,demo)
 	@touch $@
 
-# With what the demo needs.
+# With what the demo needs. What most processes import is compiled once: the workers of pytest would each do it.
 $(VENV)/dev.done: pyproject.toml requirements.lock $(LOCKS)/dev.txt
 	$(make_venv)
 	$(call pip_install,dev)
+	@$(BIN)/python -c "import sharpen.training.train, sentence_transformers, kfp, pytest"
 	@touch $(VENV)/demo.done $@
 
 demo: $(VENV)/demo.done  ## the whole pipeline on real data, here

@@ -231,9 +231,9 @@ def nights(workshop: Path, store: str) -> None:
     add_examples(workshop, 280)
     foreign = ("--set", "encoder.query_instruction_for_retrieval=old river:", "--set", "promotion.min_gain=0.9")
     foreign += ("--set", "retraining.start_from=champion", "--set", "mining.rounds=2")
-    # the first run has shown the merging that is the default
     foreign += ("--set", "retraining.only_new=true", "--set", "retraining.replay_share=0.4")
-    foreign += ("--set", "merging.enabled=false")
+    # merging, two processes and a training that helps are what the first run shows
+    foreign += ("--set", "merging.enabled=false", "--set", "job.processes=1", "--set", "training.max_steps=12")
     third = sharpen(workshop, "run", "--config", "my.yaml", *foreign)
     assert third.returncode == 3, third.stdout + third.stderr
     assert "the settings changed since v0002" in third.stdout

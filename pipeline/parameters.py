@@ -155,7 +155,7 @@ class Settings(SettingsModel):
         groups = {name: getattr(self, name).model_dump(mode="json") for name in GROUPS if name not in _NO_RESULT}
         groups["encoder"] = {name: v for name, v in groups["encoder"].items() if name not in _SPEED_OF_ENCODING}
         groups["mining"]["rounds"] = rounds
-        groups["merging"].pop("enabled")
+        groups["merging"]["enabled"] = self.merging.requested
         groups = {name: values for name, values in groups.items() if steps.get(name, True)}
         groups |= {name: getattr(self, name).decisive() for name in _ASKING if getattr(self, name).enabled}
         roles = [parse_sources(text) for text in (self.train_data, self.eval_data)]

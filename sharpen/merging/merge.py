@@ -58,7 +58,7 @@ def merge(
         evaluation: metric and guard set of a search.
         encoder: how embeddings of a search are computed.
         requested: whether somebody asked for it; else what models or data do not allow is no fault: the first tuned
-            model is written as it is.
+            model is written as it is; and a search does not end with the base model where another weight gains on dev.
 
     Returns:
         What was written to ``merging.json``.
@@ -74,7 +74,8 @@ def merge(
     common = {"data": data, "code_version": code_version(), "run": run_id()}
     with TemporaryDirectory(prefix="sharpen-") as scratch:
         try:
-            mixture, facts = _weighed(tuned, base, data, settings, evaluation, encoder, Path(scratch))
+            models = tuned, base, data
+            mixture, facts = _weighed(*models, settings, evaluation, encoder, Path(scratch), requested=requested)
         except NotMergeable as error:
             if requested:
                 raise
@@ -99,6 +100,8 @@ def _weighed(
     evaluation: EvaluationSettings | None,
     encoder: EncoderSettings | None,
     scratch: Path,
+    *,
+    requested: bool,
 ) -> tuple[Mixture, dict[str, Any]]:
     """The models, and with which weights they are merged; arguments as for `merge`, and a `scratch` folder."""
     searched = (
@@ -110,7 +113,7 @@ def _weighed(
     if searched is not None:
         metric = searched.settings.primary_metric
         table = _measured(mixture, searched, settings, encoder or EncoderSettings.checked({}), scratch)
-        weight, reason = choose(table, settings, metric)
+        weight, reason = choose(table, settings, metric, base_will_do=requested)
         facts |= {"metric": metric, "guard": searched.guard.facts}
         facts["notes"] += filter(None, [searched.note, warning(table, weight)])
     facts |= {"searched": table, "weight": weight, "reason": reason}

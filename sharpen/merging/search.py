@@ -123,13 +123,17 @@ def table_of(figures: Mapping[float, Mapping[str, np.ndarray]], data: SearchData
     return rows
 
 
-def choose(table: Sequence[Mapping[str, Any]], settings: MergingSettings, metric: str) -> tuple[float, str]:
+def choose(
+    table: Sequence[Mapping[str, Any]], settings: MergingSettings, metric: str, *, base_will_do: bool = True
+) -> tuple[float, str]:
     """The weight that the rule takes, and why, in a sentence; of equal ones the largest.
 
     Args:
         table: of `table_of`.
         settings: the rule.
         metric: that was measured.
+        base_will_do: whether weight 0 may be taken although others gain on dev; else it is that of them which loses
+            least on the guard set.
     """
     mean = {row["weight"]: (row[DEV_SET]["candidate"] + row[GUARD_SET]["candidate"]) / 2 for row in table}
     dev = {row["weight"]: row[DEV_SET]["candidate"] for row in table}
@@ -143,6 +147,13 @@ def choose(table: Sequence[Mapping[str, Any]], settings: MergingSettings, metric
         why = (
             f"the best {label(metric)} on dev ({number(dev[chosen])}) of the {len(allowed)} of {len(dev)} weights that "
             f"lose at most {number(settings.max_guard_loss)} on the guard set ({signed(-loss[chosen])})"
+        )
+    gaining = [row["weight"] for row in table if row[DEV_SET]["difference"] > 0]
+    if chosen == 0 and gaining and not base_will_do:
+        chosen = min(gaining, key=lambda weight: (loss[weight], -weight))
+        why = (
+            f"of those that gain on dev, the one that loses least on the guard set ({signed(-loss[chosen])}); none "
+            f"loses at most {number(settings.max_guard_loss)}, and the base model itself would be no result"
         )
     return chosen, f"weight {chosen:g}: {why}"
 

@@ -64,7 +64,8 @@ def test_what_turns_it_off_and_what_it_is_changes_what_a_run_is() -> None:
     assert "comp-merging" not in make_pipeline(1, off, **off.optional_steps()).pipeline_spec.components
     assert load(None, ["merging.enabled=false", "merging.weights=0.5"]).results_hash(1) == off.results_hash(1)
     plain, asked = load(), load(None, ["merging.enabled=true"])
-    assert plain.results_hash(1) == asked.results_hash(1) != off.results_hash(1)
+    # asked for, it may end with the base model or with an error
+    assert len({one.results_hash(1) for one in (plain, asked, off)}) == 3
     assert off.results_hash(1, plain.optional_steps()) == plain.results_hash(1)
     weighed = [load(None, [f"merging.weights={weight}"]).results_hash(1) for weight in (0.5, 1)]
     assert len({plain.results_hash(1), *weighed}) == 3

@@ -45,6 +45,20 @@ def test_the_rule(settings: dict[str, Any], weight: float) -> None:
     assert chosen == weight and why.startswith(f"weight {weight:g}: the best ")
 
 
+@pytest.mark.parametrize(
+    ("table", "weight"),
+    [
+        (TABLE, 0.4),  # none loses nothing: of those that gain, what loses least
+        ([row(0, 0.5, 0.8), row(0.4, 0.49, 0.79), row(1, 0.6, 0.7)], 1),
+        ([row(0, 0.5, 0.8), row(0.4, 0.49, 0.79), row(1, 0.5, 0.7)], 0),  # none gains
+        ([row(0, 0.5, 0.8), row(0.4, 0.51, 0.8), row(1, 0.6, 0.7)], 0.4),  # the rule has an answer
+    ],
+)
+def test_where_nobody_asked_for_merging_the_base_is_no_result(table: list[dict[str, Any]], weight: float) -> None:
+    chosen, why = choose(table, MergingSettings.checked({"max_guard_loss": 0}), "ndcg_at_10", base_will_do=False)
+    assert chosen == weight and why.startswith(f"weight {weight:g}: ")
+
+
 @pytest.mark.model
 def test_figures_are_those_of_an_evaluation(
     tiny_model: Path, tuned_from: Callable[..., Path], data: Path, tmp_path: Path

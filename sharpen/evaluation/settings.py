@@ -11,14 +11,14 @@ from sharpen.evaluation.analysis.names import GENERAL, check_slices
 from sharpen.evaluation.systems.names import parse_references, parse_systems
 from sharpen.index.settings import Bm25Language
 from sharpen.index.sizes import parse_variants
-from sharpen.settings import RelevanceLevel, SettingsModel
+from sharpen.settings import RelevanceLevel, SettingsModel, split_list
 
 MEASURES = ("ndcg", "recall", "mrr", "map", "precision", "hit_rate")
 """The measures that are taken at every cutoff, in the order in which they are shown."""
 
 SettingsOf = Literal["model", "better"]
 
-References = Annotated[tuple[str, ...], BeforeValidator(lambda value: _parts(value))]
+References = Annotated[tuple[str, ...], BeforeValidator(split_list)]
 
 Cutoff = Annotated[int, Field(ge=1, le=10_000)]
 
@@ -39,7 +39,7 @@ class MetricSettings(SettingsModel):
     @field_validator("cutoffs", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
-        return _as_list(value)
+        return split_list(value)
 
     @field_validator("cutoffs")
     @classmethod
@@ -179,7 +179,7 @@ class EvaluationSettings(MetricSettings, TaskSettings):
     @field_validator("systems", "slices", "variants", mode="before")
     @classmethod
     def _split_lists(cls, value: Any) -> Any:
-        return _parts(value)
+        return split_list(value)
 
     @field_validator("systems")
     @classmethod
@@ -202,7 +202,7 @@ class EvaluationSettings(MetricSettings, TaskSettings):
     @field_validator("headline_metrics", mode="before")
     @classmethod
     def _split_names(cls, value: Any) -> Any:
-        return _as_list(value)
+        return split_list(value)
 
     @field_validator("primary_metric", "headline_metrics")
     @classmethod
@@ -279,12 +279,3 @@ class ScoreSettings(MetricSettings):
     score_precision: Literal["float32", "float64"] = Field(
         "float32", description="How scores are compared: trec_eval 9 keeps them as float32, trec_eval 10 as float64."
     )
-
-
-def _parts(value: Any) -> Any:
-    """`_as_list`, empty text as an empty list."""
-    return [part for part in _as_list(value) if part] if isinstance(value, str) else value
-
-
-def _as_list(value: Any) -> Any:
-    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value

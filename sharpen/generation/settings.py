@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from sharpen.errors import InputError
 from sharpen.language_model.settings import LOCAL, OF_ASKING, LanguageModelSettings
-from sharpen.settings import SettingsModel
+from sharpen.settings import SettingsModel, split_list
 from sharpen.uri import split_addresses
 
 KEY_VARIABLE = "SHARPEN_GENERATION_API_KEY"
@@ -102,7 +102,7 @@ class GenerationSettings(LanguageModelSettings):
     @field_validator("styles", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
-        return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+        return split_list(value)
 
     @field_validator("styles")
     @classmethod

@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from sharpen.index.settings import Bm25Language
-from sharpen.settings import RelevanceLevel, SettingsModel
+from sharpen.settings import RelevanceLevel, SettingsModel, split_list
 
 MODEL, BM25, FILE = "model", "bm25", "file"
 MOST_SOURCES = 8
@@ -123,7 +123,7 @@ class MiningSettings(SettingsModel):
     @field_validator("candidate_sources", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
-        return value.split(",") if isinstance(value, str) else value
+        return split_list(value)
 
     @field_validator("candidate_sources")
     @classmethod

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import torch.multiprocessing
+from torch.multiprocessing.spawn import start_processes
 
 from sharpen.settings import EncoderSettings
 from sharpen.training.settings import TrainingSettings
@@ -30,7 +30,7 @@ def main() -> None:
         work = Path(folder) / str(number)
         work.mkdir(parents=True)
         # a fork has the libraries at once, and memory of its own
-        torch.multiprocessing.start_processes(measured, args=(model, precision, one, work), start_method="fork")
+        start_processes(measured, args=(model, precision, one, work), start_method="fork")
         print((work / "found.json").read_text(), flush=True)
 
 

@@ -20,7 +20,7 @@ REASONS = {
     "several_lines": "several lines or control characters",
     "other_style": "a style that was not wanted",
     "too_many": "more than were wanted",
-    "markup": "markup of a conversation, code or delimiters",
+    "markup": "markup of a conversation, code or delimiters, or a heading, list marker or label before it",
     "address": "a web or mail address",
     "repeats_instructions": "repeats the instructions",
     "refusal": "a refusal or talk about itself",
@@ -40,6 +40,17 @@ COPIED_CHARACTERS = 40
 REPEATED_WORDS = 6
 
 _MARKUP = re.compile(r"<\||\|>|</?\w|```|\[/?INST\]|^\s*(system|assistant|user)\s*:|[{}]", re.IGNORECASE)
+# what language models put before a query, in the languages that they are asked in most
+_LABELS = (
+    *("question", "query", "search query", "keywords?", "request", "q"),
+    *("frage", "suchanfrage", "anfrage", "requête", "pregunta", "consulta", "pergunta", "domanda", "vraag", "pytanie"),
+    *("вопрос", "запрос", "питання", "问题", "問題", "问", "查询", "質問", "クエリ", "질문", "سؤال", "प्रश्न", "soru"),
+)
+_BEGINNING = re.compile(
+    r"^\s*(#{1,6}\s|[-*+•–>]\s|\d{1,2}[.)]\s|(#{1,6}|[-*+•–>]|\d{1,2}[.)])?\s*[*_]{0,3}"
+    rf"({'|'.join(_LABELS)})\s*\d{{0,3}}[*_]{{0,3}}\s*[:：])",
+    re.IGNORECASE,
+)
 _ADDRESS = re.compile(r"https?://|www\.\w|\b[\w.+-]+@[\w-]+\.\w", re.IGNORECASE)
 _REFUSAL = re.compile(
     r"\b(as an ai\b|as a language model|i('m| am) sorry|i (can't|cannot|can not) (help|answer|write|provide|assist)|"
@@ -79,7 +90,7 @@ def fault_of(text: str, style: str, request: PromptRequest, most: int) -> str:
         "too_long": len(text) > most,
         "several_lines": any(unicodedata.category(letter) in ("Cc", "Zl", "Zp", "Cs") for letter in text),
         "other_style": style not in request.styles,
-        "markup": bool(_MARKUP.search(text)) or request.tag in text,
+        "markup": bool(_MARKUP.search(text) or _BEGINNING.match(text)) or request.tag in text,
         "address": bool(_ADDRESS.search(text)),
         "repeats_instructions": shared_words(text, _WORDING, REPEATED_WORDS),
         "refusal": bool(_REFUSAL.search(text)),

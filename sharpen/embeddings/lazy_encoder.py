@@ -169,7 +169,7 @@ def _key(folder: Path, settings: EncoderSettings) -> str:
         "settings": settings.model_dump(mode="json"),
         "device": [device.type, use_bf16(settings.precision, device)],
         "libraries": {name: _version(name) for name in _LIBRARIES},
-        "code": source_hash(sorted(file for room in _ROOMS for file in (_LIBRARY / room).glob("*.py"))),
+        "code": source_hash(sorted(file for room in _ROOMS for file in (_LIBRARY / room).rglob("*.py"))),
     }
     return identity_of(facts)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import re
+import shlex
 import statistics
 import sys
 import tempfile
@@ -36,7 +37,7 @@ def faster(theirs: Sequence[float], ours: Sequence[float]) -> str:
 
 def command(module: str) -> str:
     """How this process can be started again."""
-    return f"python -m {module} {' '.join(sys.argv[1:])}".strip()
+    return f"python -m {module} {shlex.join(sys.argv[1:])}".strip()
 
 
 def write_section(title: str, body: str, *, file: Path = FILE) -> None:

@@ -52,7 +52,7 @@ def test_a_signal_to_the_process_alone_ends_its_step_and_runs_what_is_to_be_done
     children = psutil.Process(process.pid).children(recursive=True)
     assert len(children) == 1
     process.send_signal(number)
-    shown, told = process.communicate(timeout=45)
+    shown, told = process.communicate(timeout=120)
     assert (process.returncode, shown) == (code, "left in order\n")
     assert "Traceback" not in told
     assert not any(child.is_running() for child in children)

@@ -236,7 +236,8 @@ def nights(workshop: Path, store: str) -> None:
     foreign += ("--set", "merging.enabled=false", "--set", "job.processes=1", "--set", "training.max_steps=12")
     third = sharpen(workshop, "run", "--config", "my.yaml", *foreign)
     assert third.returncode == 3, third.stdout + third.stderr
-    assert "the settings changed since v0002" in third.stdout
+    # without merging the steps have other code
+    assert re.search(r"the settings( and [a-z ]+)? changed since v0002", third.stdout), third.stdout
     run, _ = written(store, workshop)
     check_selection(run, of_first)
     training = storage.read_json(f"{run}/finetuning/training.json")

@@ -84,7 +84,7 @@ def test_queries_without_a_positive_are_counted_and_told(
     [
         ({"--candidate_sources": "model,bm52"}, "--candidate_sources: 'bm52' is no source; known: model, bm25"),
         ({"--candidate_sources": "bm25,bm25"}, "--candidate_sources: bm25 is named twice"),
-        ({"--candidate_sources": ""}, "--candidate_sources: '' is no source"),
+        ({"--candidate_sources": ","}, "--candidate_sources: List should have at least 1 item"),
         ({"--rescoring_model": "."}, ".: no config.json there"),
         ({"--rescoring_max_len": "1"}, "--rescoring_max_len: Input should be greater than or equal to 8"),
     ],

@@ -8,8 +8,6 @@ and every finished training stay in the work folder, so that an interrupted benc
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,13 +20,12 @@ import sharpen
 from sharpen.data.dataset import QRELS, DataSet
 from sharpen.generation.settings import GenerationSettings
 from sharpen.store import storage
-from sharpen.version import code_version
 from tests.peers import machine
 from tests.peers.medquad_data import cut
 from tests.peers.results import command, table, write_section
 from tests.peers.rounds import Schedule
 from tests.peers.rows import ROOT, collection, minilm
-from tests.peers.trainings import RESAMPLES, Trainings, budget, rows, shown, versus
+from tests.peers.trainings import RESAMPLES, Trainings, budget, rows, shown, versus, work_folder
 
 GENERATED, LABELLED = "generated queries", "people's queries, as many"
 
@@ -87,9 +84,8 @@ class Work:
         self.given, self.model = given, str(minilm())
         self.lengths = {"query_max_len": 32, "passage_max_len": given.passage_max_len, "precision": given.precision}
         keys = ("data", "passages", "documents", "test_queries", "model", "styles", "queries_per_style")
-        facts = [[getattr(given, name) for name in keys], self.lengths, code_version()]
-        self.folder = given.work / hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
-        self.folder.mkdir(parents=True, exist_ok=True)
+        facts = [[getattr(given, name) for name in keys], self.lengths]
+        self.folder = work_folder(given.work, facts)
         named = collection(given.data)
         whole = self.folder / "whole"
         if not storage.is_complete(str(whole)):

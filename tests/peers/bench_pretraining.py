@@ -18,13 +18,12 @@ import torch
 import sharpen
 from sharpen.data.dataset import DataSet
 from sharpen.store import storage
-from sharpen.version import code_version
 from tests.peers import machine
 from tests.peers.medquad_data import cut, prepared, publish
 from tests.peers.results import command, table, write_section
 from tests.peers.rounds import Schedule
 from tests.peers.rows import ROOT, minilm
-from tests.peers.trainings import RESAMPLES, Trainings, budget, rows, shown, versus
+from tests.peers.trainings import RESAMPLES, Trainings, budget, rows, shown, versus, work_folder
 
 PLAIN = "fine-tuned only"
 METHODS = {"RetroMAE, then fine-tuned": "retromae", "MLM, then fine-tuned": "mlm"}
@@ -83,9 +82,8 @@ class Work:
     def __init__(self, given: argparse.Namespace) -> None:
         self.given, self.model = given, str(minilm())
         lengths = {"query_max_len": 32, "passage_max_len": given.passage_max_len, "precision": given.precision}
-        facts = [given.passages, given.test_queries, given.queries * given.steps, lengths, code_version()]
-        self.folder = given.work / hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
-        self.folder.mkdir(parents=True, exist_ok=True)
+        facts = [given.passages, given.test_queries, given.queries * given.steps, lengths]
+        self.folder = work_folder(given.work, facts)
         data = self.folder / "data"
         if not storage.is_complete(str(data)):
             counts = {"train": given.queries * given.steps, "test": given.test_queries, "passages": given.passages}

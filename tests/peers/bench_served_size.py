@@ -7,8 +7,6 @@ in the work folder, so that an interrupted benchmark goes on where it was.
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +17,12 @@ import sharpen
 from sharpen.data.dataset import DataSet
 from sharpen.index.sizes import parse_variants
 from sharpen.store import storage
-from sharpen.version import code_version
 from tests.peers import machine
 from tests.peers.medquad_data import cut, publish
 from tests.peers.results import command, table, write_section
 from tests.peers.rounds import Schedule
-from tests.peers.rows import ROOT, collection, minilm, stop
-from tests.peers.trainings import RESAMPLES, Trainings, budget, shown, versus
+from tests.peers.rows import ROOT, minilm, present_collection
+from tests.peers.trainings import RESAMPLES, Trainings, budget, shown, versus, work_folder
 
 PLAIN, PREFIX, SERVED = "fine-tuned", "with the dimensions", "for the size"
 FULL = ""
@@ -105,14 +102,10 @@ class Work:
         self.given, self.model = given, str(minilm())
         lengths = {"query_max_len": 32, "passage_max_len": given.passage_max_len, "precision": given.precision}
         train = given.queries * given.steps
-        facts = [given.data, train, given.test_queries, given.passages, given.sizes, lengths, code_version()]
-        folder = given.work / hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
-        folder.mkdir(parents=True, exist_ok=True)
+        facts = [given.data, train, given.test_queries, given.passages, given.sizes, lengths]
+        folder = work_folder(given.work, facts)
         if not storage.is_complete(str(folder / "test")):
-            source = collection(given.data)
-            if not source.is_dir():
-                stop(f"{source} is not there; set SHARPEN_TEST_DATA to the folder that holds {given.data}")
-            whole = sharpen.load_dataset(source)
+            whole = sharpen.load_dataset(present_collection(given.data))
             publish(cut(whole, train=train, test=0, passages=2 * train, seed=42), folder / "train")
             publish(cut(whole, train=0, test=given.test_queries, passages=given.passages, seed=42), folder / "test")
         self.data = DataSet.open(str(folder / "train"))

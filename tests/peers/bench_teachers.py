@@ -7,8 +7,6 @@ the work folder, so that an interrupted benchmark goes on where it was.
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,14 +18,13 @@ import torch
 import sharpen
 from sharpen.data.dataset import OF_PAIRS, DataSet
 from sharpen.store import storage
-from sharpen.version import code_version
 from tests.peers import machine
 from tests.peers.medquad_data import cut
 from tests.peers.results import command, table, write_section
 from tests.peers.rounds import Schedule
 from tests.peers.rows import ROOT, collection, minilm
 from tests.peers.teacher_work import train_cross_encoder
-from tests.peers.trainings import RESAMPLES, Trainings, budget, rows, shown, versus
+from tests.peers.trainings import RESAMPLES, Trainings, budget, rows, shown, versus, work_folder
 
 PLAIN = "InfoNCE alone"
 
@@ -103,10 +100,8 @@ class Work:
             "embedding_model",
             "embedding_temperature",
         )
-        facts = [[getattr(given, name) for name in keys], code_version()]
-        folder = given.work / hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
-        self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
+        facts = [[getattr(given, name) for name in keys]]
+        folder = self.folder = work_folder(given.work, facts)
         named = collection(given.data)
         if not storage.is_complete(str(folder / "whole")):
             sharpen.load_dataset(str(named) if named.is_dir() else given.data, output=folder / "whole")

@@ -7,8 +7,6 @@ training stay in the work folder, so that an interrupted benchmark goes on where
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +17,12 @@ import sharpen
 from sharpen.api.results import TuningResult
 from sharpen.data.dataset import DataSet
 from sharpen.store import storage
-from sharpen.version import code_version
 from tests.peers import machine
 from tests.peers.medquad_data import cut, publish
 from tests.peers.results import command, table, write_section
 from tests.peers.rounds import Schedule
-from tests.peers.rows import ROOT, collection, minilm, stop
-from tests.peers.trainings import RESAMPLES, Trainings, rows, shown, versus
+from tests.peers.rows import ROOT, minilm, present_collection
+from tests.peers.trainings import RESAMPLES, Trainings, rows, shown, versus, work_folder
 
 DEFAULT, CHOSEN = "default settings", "settings of the search"
 SPACE = {"training.learning_rate": "5e-6..3e-4:log", "training.temperature": "0.01..0.1:log"}
@@ -83,9 +80,8 @@ class Work:
         self.given, self.model = given, str(minilm())
         lengths = {"query_max_len": 32, "passage_max_len": given.passage_max_len, "precision": given.precision}
         counts = [given.queries * given.steps, given.dev_queries, given.test_queries, given.passages]
-        facts = [given.data, counts, lengths, code_version()]
-        self.folder = given.work / hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
-        self.folder.mkdir(parents=True, exist_ok=True)
+        facts = [given.data, counts, lengths]
+        self.folder = work_folder(given.work, facts)
         if not storage.is_complete(str(self.folder / "test")):
             self._cut(*counts)
         self.data = DataSet.open(str(self.folder / "train"))
@@ -94,10 +90,7 @@ class Work:
 
     def _cut(self, train: int, dev: int, test: int, passages: int) -> None:
         """What the search sees, with train and dev, and what it never sees, with test."""
-        source = collection(self.given.data)
-        if not source.is_dir():
-            stop(f"{source} is not there; set SHARPEN_TEST_DATA to the folder that holds {self.given.data}")
-        whole = sharpen.load_dataset(source)
+        whole = sharpen.load_dataset(present_collection(self.given.data))
         seen = cut(whole, train=train, dev=dev, test=0, passages=passages, seed=42)
         publish(seen, self.folder / "train")
         publish(cut(whole, train=0, test=test, passages=passages, seed=42), self.folder / "test")

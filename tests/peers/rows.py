@@ -62,6 +62,14 @@ def collection(name: str) -> Path:
     return Path(os.environ.get("SHARPEN_TEST_DATA") or ROOT.parent / "shared" / "data") / name
 
 
+def present_collection(name: str) -> Path:
+    """The same; ends the process with exit code 2 where it is absent."""
+    folder = collection(name)
+    if not folder.is_dir():
+        stop(f"{folder} is not there; set SHARPEN_TEST_DATA to the folder that holds {name}")
+    return folder
+
+
 def medquad() -> Path:
     """The folder of the collection; ends the process with exit code 2 where it is absent."""
     folder = collection("medquad")

@@ -18,6 +18,7 @@ from sharpen.data.dataset import DataSet
 from sharpen.evaluation.significance import Paired, paired
 from sharpen.reports.formatting import signed
 from sharpen.store import storage
+from sharpen.version import code_version
 
 METRIC, RESAMPLES = "ndcg_at_10", 10_000
 
@@ -31,6 +32,19 @@ def budget(given: argparse.Namespace, steps: int, seed: int) -> dict[str, Any]:
         "learning_rate": given.learning_rate,
         "seed": seed,
     }
+
+
+def work_folder(root: Path, facts: Sequence[Any]) -> Path:
+    """The folder in `root` for what these facts and the code decide; it is made.
+
+    Args:
+        root: keeps what is finished.
+        facts: all that decides the data and what is measured, as JSON has it.
+    """
+    key = hashlib.sha256(json.dumps([*facts, code_version()]).encode()).hexdigest()[:12]
+    folder = root / key
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 class Trainings:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+from collections.abc import Iterator
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -40,17 +41,22 @@ def source_files(*modules: str, root: Path = _SOURCES) -> set[Path]:
         root: folder that the packages are in.
     """
     files: set[Path] = set()
-    waiting = list(modules)
+    waiting, seen = list(modules), set[str]()
     while waiting:
-        parts = waiting.pop().split(".")
-        # importing a module runs the packages that it is in
-        for length in range(1, len(parts) + 1):
-            path = root.joinpath(*parts[:length])
-            path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-            if path.is_file() and path not in files:
-                files.add(path)
-                # the package itself imports on demand
-                waiting += _imports(path, parts[0]) if length > 1 else ()
+        name = waiting.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        package, *inside = name.split(".")
+        path = root.joinpath(package, *inside)
+        path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        if path.is_file():
+            files.add(path)
+            # the package itself imports on demand
+            waiting += _imports(path, package) if inside else ()
+        if inside:
+            # importing a module runs the packages that it is in
+            waiting.append(".".join([package, *inside[:-1]]))
     return files
 
 
@@ -58,9 +64,19 @@ def source_files(*modules: str, root: Path = _SOURCES) -> set[Path]:
 def _imports(path: Path, package: str) -> list[str]:
     """Names of what a file imports from a package: modules, and things in them."""
     names: list[str] = []
-    for node in ast.walk(ast.parse(path.read_bytes())):
+    for node in _statements(ast.parse(path.read_bytes())):
         if isinstance(node, ast.ImportFrom):
             names += [node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)]
         elif isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
     return [name for name in names if name.split(".")[0] == package]
+
+
+def _statements(tree: ast.AST) -> Iterator[ast.AST]:
+    """The statements in a tree, however deep; expressions, which are most of it, import nothing."""
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        for field in ("body", "orelse", "handlers", "finalbody", "cases"):
+            waiting += getattr(node, field, [])

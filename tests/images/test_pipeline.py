@@ -38,7 +38,7 @@ mining: {{range_for_sampling: 1-40, negative_number: 4, relative_margin: null}}
 training: {{train_group_size: 3, train_batch_size: 32, max_steps: 30, learning_rate: 0.01, temperature: 0.05}}
 promotion: {{min_queries: 10}}
 merging: {{enabled: false}}
-job: {{processes: 2, threads: 1}}
+job: {{processes: 1, threads: 1}}
 """
     )
     return folder

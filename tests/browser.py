@@ -42,7 +42,7 @@ def dom(url: str, profile: Path) -> str:
     """The document of an address once its scripts have run; `profile` is a folder for the browser's own files."""
     command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", "--virtual-time-budget=30000"]
     command += [f"--user-data-dir={profile}", url]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    return subprocess.run(command, capture_output=True, text=True, timeout=600, check=True).stdout
 
 
 def answer(document: str) -> Any:

@@ -62,7 +62,7 @@ def run(folder: Path, script: str, *arguments: str, missing: str = "", **variabl
     calls.touch()
     environment = {"PATH": str(programs), "CALLS": str(calls), "HOME": str(folder), **variables}
     done = subprocess.run(
-        ["bash", str(K8S / "install" / script), *arguments], env=environment, capture_output=True, text=True, timeout=60
+        ["bash", str(K8S / "install" / script), *arguments], env=environment, capture_output=True, text=True, timeout=600
     )
     return done.returncode, done.stdout + done.stderr, calls.read_text().splitlines()
 
@@ -144,7 +144,7 @@ def test_real_kubectl_takes_every_call(tmp_path: Path) -> None:
     for call in sorted(local):
         words = [word.replace("K8S", str(K8S)) for word in shlex.split(call)] + ["--request-timeout=5s"]
         environment = {"KUBECONFIG": str(tmp_path / "kubeconfig"), "HOME": str(tmp_path), "PATH": "/usr/bin"}
-        done = subprocess.run([tool("kubectl"), *words], env=environment, capture_output=True, text=True, timeout=60)
+        done = subprocess.run([tool("kubectl"), *words], env=environment, capture_output=True, text=True, timeout=600)
         expected = "Switched to context" if call.startswith("config ") else "127.0.0.1:1"
         assert expected in done.stdout + done.stderr, f"{call}: {done.stderr}"
 

@@ -100,7 +100,7 @@ def test_index_then_search_then_roll_back(shop: Path, capfd: pytest.CaptureFixtu
         cwd=shop,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
     assert table.returncode == 0, table.stderr
     assert [hit["passage_id"] in table.stdout for hit in answer["hits"]] == [True, True]

@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[3]
 def command(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "100"}
     whole = [sys.executable, "-m", "components.indexing", *arguments]
-    return subprocess.run(whole, env=environment, capture_output=True, text=True, timeout=120, **options)  # type: ignore[call-overload]
+    return subprocess.run(whole, env=environment, capture_output=True, text=True, timeout=600, **options)  # type: ignore[call-overload]
 
 
 @pytest.mark.model

@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[3]
 def program(*options: str, **variables: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pipeline.cli", "doctor", *options]
     return subprocess.run(
-        command, cwd=ROOT, env={**os.environ, **variables}, capture_output=True, text=True, timeout=120
+        command, cwd=ROOT, env={**os.environ, **variables}, capture_output=True, text=True, timeout=600
     )
 
 

@@ -15,7 +15,8 @@ from tests.pipeline.waiting import wait_until
 pytestmark = pytest.mark.processes
 
 COMMAND = """
-import subprocess, sys
+import signal, subprocess, sys
+{first}
 from components.command_line import run
 from sharpen.processes.parent_death import dies_with_parent
 from pipeline.local.interruption import end_steps_when_interrupted
@@ -31,6 +32,8 @@ end_steps_when_interrupted()
 run(main, "test")
 """
 DEAF = "signal.signal(signal.SIGTERM, signal.SIG_IGN); signal.signal(signal.SIGINT, signal.SIG_IGN); "
+# these tests may be run under nohup themselves
+HEARS = "signal.signal(signal.SIGHUP, signal.SIG_DFL)"
 
 
 @pytest.mark.parametrize(
@@ -41,7 +44,7 @@ def test_a_signal_to_the_process_alone_ends_its_step_and_runs_what_is_to_be_done
     number: signal.Signals, code: int, ignored: str
 ) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-c", COMMAND.format(ignored=ignored)],
+        [sys.executable, "-c", COMMAND.format(first=HEARS, ignored=ignored)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -52,7 +55,7 @@ def test_a_signal_to_the_process_alone_ends_its_step_and_runs_what_is_to_be_done
     children = psutil.Process(process.pid).children(recursive=True)
     assert len(children) == 1
     process.send_signal(number)
-    shown, told = process.communicate(timeout=120)
+    shown, told = process.communicate(timeout=600)
     assert (process.returncode, shown) == (code, "left in order\n")
     assert "Traceback" not in told
     assert not any(child.is_running() for child in children)
@@ -60,7 +63,7 @@ def test_a_signal_to_the_process_alone_ends_its_step_and_runs_what_is_to_be_done
 
 def test_what_nohup_ignores_stays_ignored(tmp_path: Path) -> None:
     process = subprocess.Popen(
-        ["nohup", sys.executable, "-c", COMMAND.format(ignored="")],
+        ["nohup", sys.executable, "-c", COMMAND.format(first="", ignored="")],
         stdout=subprocess.PIPE,
         text=True,
         stderr=subprocess.DEVNULL,
@@ -71,5 +74,5 @@ def test_what_nohup_ignores_stays_ignored(tmp_path: Path) -> None:
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(1)
     process.terminate()
-    assert process.wait(45) == 143
+    assert process.wait(600) == 143
     wait_until(lambda: not psutil.pid_exists(process.pid))

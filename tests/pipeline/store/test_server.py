@@ -143,7 +143,7 @@ def test_processes_that_start_it_at_once_start_one(directory: Path) -> None:
         subprocess.Popen([sys.executable, "-c", program, str(directory)], stdout=subprocess.PIPE, text=True)
         for _ in range(3)
     ]
-    answers = [process.communicate(timeout=90)[0].split() for process in running]
+    answers = [process.communicate(timeout=600)[0].split() for process in running]
     assert sorted(started for started, _ in answers) == ["False", "False", "True"]
     assert len({pid for _, pid in answers}) == 1
     assert EmbeddedStore(directory).status().running, "it outlives who started it"

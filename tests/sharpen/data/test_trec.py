@@ -105,7 +105,7 @@ def test_run_and_judgements_without_a_common_query(small, tmp_path):
 
 def run_command(*arguments):
     return subprocess.run(
-        [sys.executable, "-m", "components.evaluation", *arguments], capture_output=True, text=True, timeout=120
+        [sys.executable, "-m", "components.evaluation", *arguments], capture_output=True, text=True, timeout=600
     )
 
 

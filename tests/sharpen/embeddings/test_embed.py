@@ -361,7 +361,7 @@ def test_a_killed_run_resumes_where_it_was(
 def test_two_processes_at_once_agree_and_leave_a_sound_cache(tiny_model: Path, tmp_path: Path, cache: Path) -> None:
     outs = [tmp_path / "one.npy", tmp_path / "two.npy"]
     both = [started(tmp_path, tiny_model, 0.02, out) for out in outs]
-    assert [process.wait(timeout=120) for process in both] == [0, 0]
+    assert [process.wait(timeout=600) for process in both] == [0, 0]
     np.testing.assert_array_equal(np.load(outs[0]), np.load(outs[1]))
     counted = Counted(tiny_model)
     np.testing.assert_array_equal(embed_texts(counted.encoder, TEXTS, "passage"), np.load(outs[0]))

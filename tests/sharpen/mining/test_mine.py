@@ -217,7 +217,7 @@ def test_negatives_in_an_object_store(s3: str, data: str, tiny_model: Path, tmp_
 
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "components.hard_negatives", *arguments], capture_output=True, text=True, timeout=120
+        [sys.executable, "-m", "components.hard_negatives", *arguments], capture_output=True, text=True, timeout=600
     )
 
 

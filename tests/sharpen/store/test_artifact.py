@@ -278,7 +278,7 @@ def test_processes_that_open_a_folder_at_once_share_one_download(
     running = [
         subprocess.Popen([sys.executable, "-c", program, target], stdout=subprocess.PIPE, text=True) for _ in range(4)
     ]
-    answers = [process.communicate(timeout=60)[0].split() for process in running]
+    answers = [process.communicate(timeout=600)[0].split() for process in running]
     assert [process.returncode for process in running] == [0] * 4
     assert len({path for path, _ in answers}) == 1
     assert sorted(int(count) for _, count in answers) == [0, 0, 0, 20]

@@ -55,7 +55,7 @@ def told(tiny_model: Path, folder: Path) -> dict[str, tuple[dict, dict, Path, Pa
 
     run_all(trainings(1))
     command = [sys.executable, "-m", "tests.sharpen.training.trainings", json.dumps(trainings(2)), "2"]
-    subprocess.run(command, check=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=240)
+    subprocess.run(command, check=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=600)
     found = {}
     for name in ("watched", "softened"):
         places = [folder / f"{name} {size}" for size in (1, 2)]

@@ -134,7 +134,7 @@ def test_one_process_of_a_machine_reads_and_the_others_map_its_files(
     places = [data, "0", data, "1", data, "0", data, "1", other, "0"]
     command = [sys.executable, "-W", "ignore", "-m", "tests.sharpen.training.reading", str(tiny_model)]
     root = Path(__file__).parents[3]
-    subprocess.run([*command, str(folder), str(folder / "meeting"), *places], check=True, timeout=120, cwd=root)
+    subprocess.run([*command, str(folder), str(folder / "meeting"), *places], check=True, timeout=600, cwd=root)
     found = [json.loads((folder / f"{rank}.json").read_text()) for rank in range(5)]
 
     assert found.pop() == {

@@ -21,5 +21,5 @@ def test_threads_under_torchrun(tmp_path: Path, asked: str | None, expected: str
         surroundings["OMP_NUM_THREADS"] = asked
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     command += ["-m", "tests.sharpen.training.threads", str(tmp_path)]
-    subprocess.run(command, check=True, env={**surroundings, "PYTHONPATH": str(ROOT)}, cwd=ROOT, timeout=120)
+    subprocess.run(command, check=True, env={**surroundings, "PYTHONPATH": str(ROOT)}, cwd=ROOT, timeout=600)
     assert [(tmp_path / rank).read_text() for rank in "01"] == [expected, expected]

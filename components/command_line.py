@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 
 from sharpen import exit_status
 from sharpen.errors import InputError
+from sharpen.processes.garbage import collect_garbage_rarely
 from sharpen.settings import load_json
 
 
@@ -92,6 +93,7 @@ def run(main: Callable[[], None], step: str = "") -> None:
         except click.exceptions.Abort:
             raise KeyboardInterrupt from None
 
+    collect_garbage_rarely()
     exit_status.run(checked, step)
 
 

@@ -18,6 +18,7 @@ from typing import Any
 from sharpen import exit_status
 from sharpen.console import enable_logging
 from sharpen.errors import StepFailed
+from sharpen.processes.garbage import collect_garbage_rarely
 from sharpen.run_context import RUN_VARIABLE
 from sharpen.store import retry, storage
 
@@ -60,6 +61,7 @@ def exit_on_error(step: str, *, first_contact: bool = False) -> Iterator[None]:
     """
     if first_contact:
         retry.expect_first_contact()
+    collect_garbage_rarely()
     logging.getLogger().setLevel(logging.WARNING)
     enable_logging()
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
@@ -15,7 +16,6 @@ import hypothesis
 import pytest
 
 from sharpen import console
-from sharpen.processes.lasting_imports import lasting_imports
 
 if TYPE_CHECKING:
     from tests.pipeline.cluster.fake_kfp import FakeKfp
@@ -63,8 +63,12 @@ LONGEST = (
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
     """No garbage is looked for in what is imported meanwhile, then or later."""
-    with lasting_imports():
+    gc.disable()
+    try:
         return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

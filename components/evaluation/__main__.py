@@ -17,15 +17,13 @@ from sharpen.evaluation.settings import (
     ScoreAddresses,
     ScoreSettings,
 )
-from sharpen.processes.lasting_imports import lasting_imports
 from sharpen.settings import EncoderSettings
 from sharpen.terminal import plain_console
 
 
 def _evaluate(addresses: EvaluationAddresses, settings: EvaluationSettings, encoder: EncoderSettings) -> None:
-    with lasting_imports():
-        from sharpen.evaluation.evaluate import evaluate
-        from sharpen.evaluation.summary import evaluation_lines
+    from sharpen.evaluation.evaluate import evaluate
+    from sharpen.evaluation.summary import evaluation_lines
 
     evaluate(
         addresses.model,
@@ -46,11 +44,10 @@ def _evaluate(addresses: EvaluationAddresses, settings: EvaluationSettings, enco
 
 
 def _compare(addresses: CompareAddresses, settings: EvaluationSettings) -> None:
-    with lasting_imports():
-        from sharpen.evaluation.comparison import compare_finished
-        from sharpen.evaluation.summary import comparison_lines
-        from sharpen.evaluation.systems.names import parse_references
-        from sharpen.store import storage
+    from sharpen.evaluation.comparison import compare_finished
+    from sharpen.evaluation.summary import comparison_lines
+    from sharpen.evaluation.systems.names import parse_references
+    from sharpen.store import storage
 
     compared = compare_finished(addresses.candidate, parse_references(addresses.references, reserved=()), settings)
     _show(comparison_lines(addresses.candidate, compared, settings))
@@ -60,9 +57,8 @@ def _compare(addresses: CompareAddresses, settings: EvaluationSettings) -> None:
 
 
 def _score(addresses: ScoreAddresses, settings: ScoreSettings) -> None:
-    with lasting_imports():
-        from sharpen.evaluation.score import score
-        from sharpen.evaluation.summary import score_lines
+    from sharpen.evaluation.score import score
+    from sharpen.evaluation.summary import score_lines
 
     _show(score_lines(score(addresses, settings)))
     if addresses.output:

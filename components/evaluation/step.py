@@ -10,7 +10,6 @@ from components.step_result import StepResult
 from sharpen.evaluation import artifact
 from sharpen.evaluation.settings import EvaluationSettings
 from sharpen.models.model_config import computing_part
-from sharpen.processes.lasting_imports import lasting_imports
 from sharpen.settings import EncoderSettings
 from sharpen.store import storage
 
@@ -54,8 +53,7 @@ class Measurement:
             negatives: address of the mined negatives, for the report.
             without: address of a file of keys of queries that are left out.
         """
-        with lasting_imports():
-            from sharpen.evaluation.evaluate import evaluate
+        from sharpen.evaluation.evaluate import evaluate
 
         manifest = evaluate(
             model,
@@ -106,8 +104,7 @@ def measure_before(address: str, measurement: Measurement, base_model: str, cham
     Raises:
         InputError: what later steps would refuse too, such as slices that the data do not have.
     """
-    with lasting_imports():
-        from sharpen.evaluation.evaluate import check_slices, evaluate_systems
+    from sharpen.evaluation.evaluate import check_slices, evaluate_systems
 
     check_slices(measurement.data, measurement.split, measurement.settings)
     base = measurement.measure_base(base_model, storage.join(address, "base"))

@@ -8,7 +8,6 @@ import sys
 from pydantic import Field
 
 from components.command_line import main, run, step_command
-from sharpen.processes.lasting_imports import lasting_imports
 from sharpen.settings import EncoderSettings, SettingsModel
 from sharpen.training.settings import TrainingSettings
 
@@ -31,16 +30,14 @@ class Addresses(SettingsModel):
 
 def call(addresses: Addresses, training: TrainingSettings, encoder: EncoderSettings) -> None:
     """Train; heavy imports wait until the options are known to be right."""
-    with lasting_imports():
-        from sharpen.training.train import train
+    from sharpen.training.train import train
 
     train(addresses.data, addresses.negatives, addresses.model, addresses.output, training, encoder)
 
 
 def call_as_flagembedding(arguments: list[str]) -> None:
     """Train by FlagEmbedding's arguments; the first process says what is done otherwise."""
-    with lasting_imports():
-        from sharpen.training.flagembedding.command import from_arguments, parse_command_line
+    from sharpen.training.flagembedding.command import from_arguments, parse_command_line
 
     training = from_arguments(*parse_command_line(arguments), processes=int(os.environ.get("WORLD_SIZE", "1")))
     if os.environ.get("RANK", "0") == "0":

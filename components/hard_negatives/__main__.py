@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from components.command_line import main, step_command
 from sharpen.mining.settings import MiningAddresses, MiningSettings
-from sharpen.processes.lasting_imports import lasting_imports
 from sharpen.settings import EncoderSettings
 
 
 def _mine(addresses: MiningAddresses, settings: MiningSettings, encoder: EncoderSettings) -> None:
-    with lasting_imports():
-        from sharpen.mining.mine import mine
+    from sharpen.mining.mine import mine
 
     mine(addresses.data, addresses.model, addresses.output, settings, encoder)
 

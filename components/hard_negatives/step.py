@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from components.step_result import StepResult
 from sharpen.mining.settings import StepSettings
-from sharpen.processes.lasting_imports import lasting_imports
 from sharpen.reports.html_page import message_page
 from sharpen.settings import EncoderSettings
 
@@ -18,8 +17,7 @@ def run_step(address: str, data: str, model: str, settings: str, encoder: str) -
     if not checked.enabled:
         print("hard negatives: mining.enabled is off, so there are none", flush=True)
         return StepResult("", NOTHING)
-    with lasting_imports():
-        from sharpen.mining.mine import mine
-        from sharpen.mining.output import PAGE
+    from sharpen.mining.mine import mine
+    from sharpen.mining.output import PAGE
 
     return StepResult.of(address, mine(data, model, address, checked, encoding), PAGE)

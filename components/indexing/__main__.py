@@ -13,7 +13,6 @@ import click
 from components.command_line import main, step_command
 from sharpen.errors import InputError
 from sharpen.index.settings import IndexAddresses, IndexSettings, SearchAddresses, SearchSettings
-from sharpen.processes.lasting_imports import lasting_imports
 from sharpen.settings import EncoderSettings
 from sharpen.terminal import plain_console, printable
 
@@ -24,16 +23,14 @@ SNIPPET = 160
 
 
 def _index(addresses: IndexAddresses, settings: IndexSettings, encoder: EncoderSettings) -> None:
-    with lasting_imports():
-        from sharpen.index.build import index
+    from sharpen.index.build import index
 
     index(addresses.data, addresses.model, addresses.output, settings, encoder)
 
 
 def _search(addresses: SearchAddresses, settings: SearchSettings) -> None:
     started = time.monotonic()
-    with lasting_imports():
-        from sharpen.index.search import OpenIndex
+    from sharpen.index.search import OpenIndex
 
     opened = OpenIndex(addresses.index, addresses.model, settings.prompt)
     if opened.note:

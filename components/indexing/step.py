@@ -5,7 +5,6 @@ from __future__ import annotations
 from components.step_result import StepResult
 from sharpen.index.settings import StepSettings
 from sharpen.models.model_config import computing_part
-from sharpen.processes.lasting_imports import lasting_imports
 from sharpen.registry.versions import index_address
 from sharpen.reports.html_page import message_page
 from sharpen.settings import EncoderSettings
@@ -21,8 +20,7 @@ def run_step(model: str, data: str, settings: str, encoder: str) -> StepResult:
     if not model or not checked.enabled:
         print("indexing: no model was promoted, or indexing.enabled is off: nothing to index", flush=True)
         return StepResult("", NOTHING)
-    with lasting_imports():
-        from sharpen.index.build import PAGE, index
+    from sharpen.index.build import PAGE, index
 
     address = index_address(model)
     return StepResult.of(address, index(data, model, address, checked, encoding), PAGE)

@@ -9,7 +9,6 @@ from pydantic import Field, field_validator
 from components.command_line import main, step_command
 from sharpen.evaluation.settings import EvaluationSettings
 from sharpen.merging.settings import MergingSettings
-from sharpen.processes.lasting_imports import lasting_imports
 from sharpen.settings import EncoderSettings, SettingsModel, split_list
 from sharpen.terminal import plain_console
 
@@ -35,11 +34,10 @@ def call(
     addresses: Addresses, merging: MergingSettings, evaluation: EvaluationSettings, encoder: EncoderSettings
 ) -> None:
     """Merge; heavy imports wait until the options are known to be right."""
-    with lasting_imports():
-        from sharpen.merging.merge import merge
-        from sharpen.merging.model_card import terms
-        from sharpen.merging.report import render_page
-        from sharpen.store import storage
+    from sharpen.merging.merge import merge
+    from sharpen.merging.model_card import terms
+    from sharpen.merging.report import render_page
+    from sharpen.store import storage
 
     given = {"base": addresses.base, "data": addresses.data, "evaluation": evaluation, "encoder": encoder}
     facts = merge(addresses.models, addresses.output, merging, **given)

@@ -6,7 +6,6 @@ from components.step_result import StepResult
 from sharpen.evaluation.settings import EvaluationSettings
 from sharpen.merging.settings import StepSettings
 from sharpen.models.model_config import computing_part
-from sharpen.processes.lasting_imports import lasting_imports
 from sharpen.settings import EncoderSettings
 
 
@@ -29,9 +28,8 @@ def run_step(
     measured = EvaluationSettings.from_json(evaluation, where="evaluation.")
     encoding = computing_part(EncoderSettings.from_json(encoder, where="encoder."))
 
-    with lasting_imports():
-        from sharpen.merging.merge import merge
-        from sharpen.merging.report import render_page
+    from sharpen.merging.merge import merge
+    from sharpen.merging.report import render_page
 
     facts = merge(
         *([model, *step.models], address, step.merging()),

@@ -6,7 +6,6 @@ from pydantic import Field
 
 from components.command_line import main, step_command
 from sharpen.pretraining.settings import PretrainingSettings
-from sharpen.processes.lasting_imports import lasting_imports
 from sharpen.settings import EncoderSettings, SettingsModel
 
 
@@ -22,8 +21,7 @@ class Addresses(SettingsModel):
 
 def call(addresses: Addresses, pretraining: PretrainingSettings, encoder: EncoderSettings) -> None:
     """Train; heavy imports wait until the options are known to be right."""
-    with lasting_imports():
-        from sharpen.pretraining.pretrain import pretrain
+    from sharpen.pretraining.pretrain import pretrain
 
     pretrain(addresses.data, addresses.model, addresses.output, pretraining, encoder)
 

@@ -6,13 +6,11 @@ import shlex
 
 from components.command_line import main, step_command
 from sharpen.generation.settings import GenerationAddresses, GenerationSettings
-from sharpen.processes.lasting_imports import lasting_imports
 from sharpen.settings import EncoderSettings
 
 
 def _generate(addresses: GenerationAddresses, settings: GenerationSettings, encoder: EncoderSettings) -> None:
-    with lasting_imports():
-        from sharpen.generation.generate import generate_queries
+    from sharpen.generation.generate import generate_queries
 
     generate_queries(
         *(addresses.documents, addresses.output, settings, encoder),

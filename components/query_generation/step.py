@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from components.step_result import StepResult
 from sharpen.data.source_settings import SourceSettings, parse_sources, sources_text
 from sharpen.generation.settings import StepSettings
-from sharpen.processes.lasting_imports import lasting_imports
 from sharpen.reports.html_page import message_page
 from sharpen.settings import EncoderSettings
 
@@ -35,8 +34,7 @@ def run_step(address: str, train_data: str, eval_data: str, base_model: str, set
         print("query generation: nothing to do", flush=True)
         return Generation(StepResult("", NOTHING), train_data)
     checked.check_documents()
-    with lasting_imports():
-        from sharpen.generation.generate import PAGE, SOURCE, generate_queries
+    from sharpen.generation.generate import PAGE, SOURCE, generate_queries
 
     marker = generate_queries(
         *(checked.documents, address, checked, encoding),

@@ -5,15 +5,13 @@ from __future__ import annotations
 import shlex
 
 from components.command_line import main, step_command
-from sharpen.processes.lasting_imports import lasting_imports
 from sharpen.settings import EncoderSettings
 from sharpen.teachers.settings import TeacherAddresses, TeacherSettings
 
 
 def _score(addresses: TeacherAddresses, settings: TeacherSettings, encoder: EncoderSettings) -> None:
     settings.check_teachers("--")
-    with lasting_imports():
-        from sharpen.teachers.score import score_by_teachers
+    from sharpen.teachers.score import score_by_teachers
 
     score_by_teachers(addresses.data, addresses.negatives, addresses.output, settings, encoder)
     data, scored = shlex.quote(addresses.data), shlex.quote(addresses.output)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from components.step_result import StepResult
-from sharpen.processes.lasting_imports import lasting_imports
 from sharpen.settings import EncoderSettings
 from sharpen.teachers.settings import StepSettings
 
@@ -13,7 +12,6 @@ def run_step(address: str, data: str, negatives: str, settings: str, encoder: st
     checked = StepSettings.from_json(settings, where="teachers.")
     encoding = EncoderSettings.from_json(encoder, where="encoder.")
     checked.check_teachers("teachers.")
-    with lasting_imports():
-        from sharpen.teachers.score import PAGE, score_by_teachers
+    from sharpen.teachers.score import PAGE, score_by_teachers
 
     return StepResult.of(address, score_by_teachers(data, negatives, address, checked, encoding), PAGE)

@@ -62,7 +62,11 @@ def run(folder: Path, script: str, *arguments: str, missing: str = "", **variabl
     calls.touch()
     environment = {"PATH": str(programs), "CALLS": str(calls), "HOME": str(folder), **variables}
     done = subprocess.run(
-        ["bash", str(K8S / "install" / script), *arguments], env=environment, capture_output=True, text=True, timeout=600
+        ["bash", str(K8S / "install" / script), *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
     )
     return done.returncode, done.stdout + done.stderr, calls.read_text().splitlines()
 

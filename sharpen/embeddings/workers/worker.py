@@ -14,23 +14,19 @@ from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
+import torch
+import torch.distributed as dist
 
 from sharpen import exit_status
-from sharpen.processes.lasting_imports import lasting_imports
-
-with lasting_imports():
-    import torch
-    import torch.distributed as dist
-
-    from sharpen.data.dedup import KEY_TYPE, exact_keys, select
-    from sharpen.embeddings.cache import open_cache
-    from sharpen.embeddings.encoding import encode_rows
-    from sharpen.embeddings.lazy_encoder import LazyEncoder
-    from sharpen.embeddings.sharding import Shard
-    from sharpen.embeddings.workers.request import Request
-    from sharpen.embeddings.writer import ShardWriter
-    from sharpen.errors import StepFailed
-    from sharpen.models.encoder import Encoder
+from sharpen.data.dedup import KEY_TYPE, exact_keys, select
+from sharpen.embeddings.cache import open_cache
+from sharpen.embeddings.encoding import encode_rows
+from sharpen.embeddings.lazy_encoder import LazyEncoder
+from sharpen.embeddings.sharding import Shard
+from sharpen.embeddings.workers.request import Request
+from sharpen.embeddings.writer import ShardWriter
+from sharpen.errors import StepFailed
+from sharpen.models.encoder import Encoder
 
 # A process waits for the slowest one at the end of each chunk; torchrun ends all when one fails.
 PATIENCE = timedelta(days=7)

@@ -10,7 +10,6 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from sharpen.processes.lasting_imports import lasting_imports
 from sharpen.store import storage
 from sharpen.tuning.journal import TrialReporter
 from sharpen.tuning.records import Result
@@ -30,11 +29,10 @@ def run_trial(request: Request) -> Result:
         InputError: the settings cannot be used together, or with these data or this model.
         StepFailed: the training diverged.
     """
-    with lasting_imports():
-        from sharpen.distributed import ProcessGroup
-        from sharpen.training.processes import process_group
-        from sharpen.training.train import train
-        from sharpen.training.watching.dev_watch import DevWatch
+    from sharpen.distributed import ProcessGroup
+    from sharpen.training.processes import process_group
+    from sharpen.training.train import train
+    from sharpen.training.watching.dev_watch import DevWatch
 
     started = time.monotonic()
     first = os.environ.get("RANK", "0") == "0"
@@ -123,8 +121,7 @@ def mining_key(groups: Groups, data: str, model: str) -> str:
 
 def mined(request: Request) -> str | None:
     """Mine, unless a trial with equal settings has; the result as of `negatives_of`. Raises what `mine` raises."""
-    with lasting_imports():
-        from sharpen.mining.mine import mine
+    from sharpen.mining.mine import mine
 
     address = negatives_of(request)
     if address is not None and not storage.is_complete(address):
@@ -145,11 +142,10 @@ def _with_guard(result: Result, model: Path, request: Request) -> Result:
 
 def _score_of(model: str, data: str, split: str, folder: Path, groups: Groups) -> float:
     """nDCG@10 of a model on a split of data, found as an evaluation finds it, whose folder is removed again."""
-    with lasting_imports():
-        from sharpen.evaluation.artifact import METRICS
-        from sharpen.evaluation.evaluate import evaluate
-        from sharpen.evaluation.settings import EvaluationSettings
-        from sharpen.models.model_config import computing_part
+    from sharpen.evaluation.artifact import METRICS
+    from sharpen.evaluation.evaluate import evaluate
+    from sharpen.evaluation.settings import EvaluationSettings
+    from sharpen.models.model_config import computing_part
 
     shutil.rmtree(folder, ignore_errors=True)
     evaluate(model, data, split, str(folder), EvaluationSettings.checked({}), computing_part(groups.encoder))

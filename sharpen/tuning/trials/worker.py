@@ -9,6 +9,7 @@ import argparse
 from pathlib import Path
 
 from sharpen import exit_status
+from sharpen.processes.garbage import collect_garbage_rarely
 from sharpen.tuning.trials.comparison import compare_as_requested
 from sharpen.tuning.trials.request import Request
 from sharpen.tuning.trials.trial import run_trial
@@ -28,6 +29,7 @@ def main() -> None:
         else:
             compare_as_requested(given.compare)
 
+    collect_garbage_rarely()
     exit_status.run(work, "tuning")
 
 

@@ -6,16 +6,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from sharpen.processes.lasting_imports import lasting_imports
+import numpy as np
+import torch.distributed as dist
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 
-with lasting_imports():
-    import numpy as np
-    import torch.distributed as dist
-    from torch import Tensor
-    from torch.nn.parallel import DistributedDataParallel
-
-    from sharpen.models.bi_encoder import BiEncoderModel
-    from tests.forked import run_group
+from sharpen.models.bi_encoder import BiEncoderModel
+from tests.forked import run_group
 
 GROUP = 3
 WORDS = "river stone bread milk sun moon water letter house night winter garden silver road bird tree lamp sea".split()

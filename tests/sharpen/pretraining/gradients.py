@@ -8,26 +8,23 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from sharpen.processes.lasting_imports import lasting_imports
+import numpy as np
+import torch
+import torch.distributed as dist
+import torch.multiprocessing
 
-with lasting_imports():
-    import numpy as np
-    import torch
-    import torch.distributed as dist
-    import torch.multiprocessing
-
-    from sharpen.distributed import ProcessGroup
-    from sharpen.models.encoder import Encoder
-    from sharpen.models.masked_lm import load_head
-    from sharpen.pretraining.decoder import EnhancedDecoder
-    from sharpen.pretraining.inputs import Inputs, with_pooling
-    from sharpen.pretraining.model import PretrainingModel
-    from sharpen.pretraining.objective import MaskedTokenObjective
-    from sharpen.pretraining.pretrain import window_steps
-    from sharpen.pretraining.settings import PretrainingSettings
-    from sharpen.pretraining.windows import Windows
-    from sharpen.settings import EncoderSettings
-    from sharpen.training.model.encoder_setup import set_dropout
+from sharpen.distributed import ProcessGroup
+from sharpen.models.encoder import Encoder
+from sharpen.models.masked_lm import load_head
+from sharpen.pretraining.decoder import EnhancedDecoder
+from sharpen.pretraining.inputs import Inputs, with_pooling
+from sharpen.pretraining.model import PretrainingModel
+from sharpen.pretraining.objective import MaskedTokenObjective
+from sharpen.pretraining.pretrain import window_steps
+from sharpen.pretraining.settings import PretrainingSettings
+from sharpen.pretraining.windows import Windows
+from sharpen.settings import EncoderSettings
+from sharpen.training.model.encoder_setup import set_dropout
 
 METHODS = ("retromae", "mlm")
 

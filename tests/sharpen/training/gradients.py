@@ -9,31 +9,28 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from sharpen.processes.lasting_imports import lasting_imports
+import numpy as np
+import torch
+import torch.distributed as dist
+import torch.multiprocessing
+from torch.utils._python_dispatch import TorchDispatchMode
 
-with lasting_imports():
-    import numpy as np
-    import torch
-    import torch.distributed as dist
-    import torch.multiprocessing
-    from torch.utils._python_dispatch import TorchDispatchMode
-
-    from sharpen.distributed import ProcessGroup, local_part, whole
-    from sharpen.models.architecture import DenseConfig
-    from sharpen.models.dense import Dense, DenseLayers
-    from sharpen.models.encoder import Encoder
-    from sharpen.settings import EncoderSettings
-    from sharpen.training.data.collator import shard_batch
-    from sharpen.training.data.examples import Examples
-    from sharpen.training.data.guide import GuideEmbeddings
-    from sharpen.training.data.sampler import Batch
-    from sharpen.training.data.tokens import Tokens
-    from sharpen.training.gradient.step import gradient_step
-    from sharpen.training.model import sharding
-    from sharpen.training.objective import memory_of, objective_of
-    from sharpen.training.settings import TrainingSettings
-    from tests.sharpen.training.mixed_data import mixed_parts
-    from tests.sharpen.training.small_data import ENCODER, parts
+from sharpen.distributed import ProcessGroup, local_part, whole
+from sharpen.models.architecture import DenseConfig
+from sharpen.models.dense import Dense, DenseLayers
+from sharpen.models.encoder import Encoder
+from sharpen.settings import EncoderSettings
+from sharpen.training.data.collator import shard_batch
+from sharpen.training.data.examples import Examples
+from sharpen.training.data.guide import GuideEmbeddings
+from sharpen.training.data.sampler import Batch
+from sharpen.training.data.tokens import Tokens
+from sharpen.training.gradient.step import gradient_step
+from sharpen.training.model import sharding
+from sharpen.training.objective import memory_of, objective_of
+from sharpen.training.settings import TrainingSettings
+from tests.sharpen.training.mixed_data import mixed_parts
+from tests.sharpen.training.small_data import ENCODER, parts
 
 # two thirds of the queries are of source a; of each source there are some in every step that is used
 SOURCES = ("a", "b", "a")

@@ -10,19 +10,16 @@ import os
 import sys
 from pathlib import Path
 
-from sharpen.processes.lasting_imports import lasting_imports
+import psutil
+import torch
+import torch.distributed as dist
+import torch.multiprocessing
 
-with lasting_imports():
-    import psutil
-    import torch
-    import torch.distributed as dist
-    import torch.multiprocessing
-
-    from sharpen.distributed import ProcessGroup
-    from sharpen.errors import InputError
-    from sharpen.training import inputs
-    from sharpen.training.settings import TrainingSettings
-    from tests.sharpen.training.small_data import ENCODER
+from sharpen.distributed import ProcessGroup
+from sharpen.errors import InputError
+from sharpen.training import inputs
+from sharpen.training.settings import TrainingSettings
+from tests.sharpen.training.small_data import ENCODER
 
 SETTINGS = {"train_batch_size": 8, "train_group_size": 4, "eval_steps": 5, "eval_corpus_size": 20}
 

@@ -12,21 +12,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sharpen.processes.lasting_imports import lasting_imports
+import torch.distributed as dist
 
-with lasting_imports():
-    import torch.distributed as dist
-
-    from sharpen.console import enable_logging
-    from sharpen.errors import Interrupted
-    from sharpen.training import contrastive
-    from sharpen.training.gradient.step import Step, gradient_step
-    from sharpen.training.settings import TrainingSettings
-    from sharpen.training.train import train
-    from sharpen.training.watching.dev_watch import DevWatch
-    from tests.forked import run_group
-    from tests.sharpen.training.small_data import ENCODER
-    from tests.sharpen.training.test_temperature_increase import Poison
+from sharpen.console import enable_logging
+from sharpen.errors import Interrupted
+from sharpen.training import contrastive
+from sharpen.training.gradient.step import Step, gradient_step
+from sharpen.training.settings import TrainingSettings
+from sharpen.training.train import train
+from sharpen.training.watching.dev_watch import DevWatch
+from tests.forked import run_group
+from tests.sharpen.training.small_data import ENCODER
+from tests.sharpen.training.test_temperature_increase import Poison
 
 
 def slow_step(mark: Path, seconds: float, *arguments: Any) -> Step:

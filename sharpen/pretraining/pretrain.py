@@ -15,7 +15,9 @@ import torch
 
 from sharpen.distributed import ProcessGroup
 from sharpen.errors import InputError
+from sharpen.models.architecture import read_architecture
 from sharpen.models.identity import weights_hash
+from sharpen.models.model_hub import resolve_model
 from sharpen.pretraining import model_card
 from sharpen.pretraining.batches import Vocabulary, WindowSteps
 from sharpen.pretraining.inputs import Inputs, read_inputs
@@ -157,6 +159,12 @@ def facts_before(
     warnings = []
     if inputs.model.head.is_new:
         warnings.append(f"{model} comes without the head of its masked language model; a new one is trained beside it")
+    own = read_architecture(resolve_model(model), "auto").pooling
+    if own not in (None, trained.pooling):
+        warnings.append(
+            f"{model} embeds by {own} pooling and is trained for {trained.pooling}: what it knows of search may be "
+            "lost; compare with a run without pre-training"
+        )
     if counts["empty_passages"]:
         warnings.append(f"{counts['empty_passages']:,} passages without a token are left out")
     return {

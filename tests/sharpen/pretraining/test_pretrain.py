@@ -54,7 +54,8 @@ def test_what_comes_out(trained: tuple[Path, dict[str, Any]], tiny_model: Path) 
     assert (counts["passages"], counts["repeated_passages"], counts["cut_passages"]) == (23, 1, 1)
     losses = [point["loss"] for point in facts["log"] if "loss" in point]
     assert len(losses) == 12 and losses[-1] < losses[0]
-    assert facts["warnings"] and "head" in facts["warnings"][0]
+    assert "head" in facts["warnings"][0]
+    assert facts["warnings"][1].startswith(f"{tiny_model} embeds by mean pooling and is trained for cls: ")
     # the embedding is what RetroMAE trained, whatever the base model had; lengths are the user's
     config = model_config.read(str(output))
     assert config is not None

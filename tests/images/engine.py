@@ -2,10 +2,6 @@
 
 No image is pulled. The base is a minimal Debian with Python, as `python:3.11-slim-bookworm` is, made from Debian's
 packages; all else is built from the project's own Dockerfile.
-
-    python -m tests.images.engine launcher cpu
-
-builds images ahead of the tests, which then find them in the store. It needs no package but Python's own.
 """
 
 from __future__ import annotations
@@ -176,17 +172,3 @@ def _sh(*command: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise AssertionError(f"{command[0]}: exit code {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
-
-
-def main(targets: Sequence[str]) -> None:
-    """Build images and say what they are called."""
-    if reason := install():
-        sys.exit(reason)
-    engine = Engine(STORE)
-    engine.make_base()
-    for target in targets:
-        print(engine.build(target), flush=True)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

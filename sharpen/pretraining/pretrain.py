@@ -159,11 +159,11 @@ def facts_before(
     warnings = []
     if inputs.model.head.is_new:
         warnings.append(f"{model} comes without the head of its masked language model; a new one is trained beside it")
-    own = read_architecture(resolve_model(model), "auto").pooling
-    if own not in (None, trained.pooling):
+    pooling_before = read_architecture(resolve_model(model), "auto").pooling
+    if pooling_before not in (None, trained.pooling):
         warnings.append(
-            f"{model} embeds by {own} pooling and is trained for {trained.pooling}: what it knows of search may be "
-            "lost; compare with a run without pre-training"
+            f"{model} embeds by {pooling_before} pooling and is trained for {trained.pooling}: what it knows of search "
+            "may be lost; compare with a run without pre-training"
         )
     if counts["empty_passages"]:
         warnings.append(f"{counts['empty_passages']:,} passages without a token are left out")

@@ -159,7 +159,7 @@ def facts_before(
     warnings = []
     if inputs.model.head.is_new:
         warnings.append(f"{model} comes without the head of its masked language model; a new one is trained beside it")
-    pooling_before = read_architecture(resolve_model(model), "auto").pooling
+    pooling_before = _pooling_before(model)
     if pooling_before not in (None, trained.pooling):
         warnings.append(
             f"{model} embeds by {pooling_before} pooling and is trained for {trained.pooling}: what it knows of search "
@@ -184,6 +184,15 @@ def facts_before(
         "counts": counts,
         "warnings": warnings,
     }
+
+
+def _pooling_before(model: str) -> str | None:
+    """How a base `model` pools by itself; None: it does not say."""
+    try:
+        return read_architecture(resolve_model(model), "auto").pooling
+    except InputError:
+        # the model has been loaded, so nothing but its own pooling, which is not used, can be unknown
+        return "another"
 
 
 def announce(inputs: Inputs, facts: dict[str, Any], steps: WindowSteps) -> None:

@@ -19,7 +19,7 @@ from sharpen.store import local_store
 if TYPE_CHECKING:
     from sharpen.models.encoder import Encoder
 
-MODULE = "sharpen.embeddings.workers.worker"
+MODULE = "sharpen.embeddings.workers"
 # Tokens of each process below which its start (Python, torch and the model: ten seconds) takes longer than it saves.
 MIN_TOKENS_PER_PROCESS = {"cpu": 100_000, "cuda": 10_000_000}
 CHARACTERS_A_TOKEN = 4

@@ -1,4 +1,4 @@
-"""`python -m sharpen.embeddings.workers.worker --request FOLDER`: one of the processes that fill the vector cache.
+"""What one of the processes that fill the vector cache does.
 
 `processes.py` starts them under torchrun. They agree on the lengths of the texts, cut the same micro-batches as one
 process would, and each computes a share of equal tokens.
@@ -6,7 +6,6 @@ process would, and each computes a share of equal tokens.
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +16,6 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from sharpen import exit_status
 from sharpen.data.dedup import KEY_TYPE, exact_keys, select
 from sharpen.embeddings.cache import open_cache
 from sharpen.embeddings.encoding import encode_rows
@@ -79,15 +77,3 @@ def process_group() -> Iterator[Shard]:
         yield DistributedShard()
     finally:
         dist.destroy_process_group()
-
-
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description="Encode a share of texts into the vector cache.")
-    parser.add_argument("--request", type=Path, required=True, help="folder with the request")
-    given = parser.parse_args()
-    exit_status.run(lambda: work(given.request), "encoding")
-
-
-if __name__ == "__main__":
-    main()

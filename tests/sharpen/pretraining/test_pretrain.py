@@ -16,7 +16,7 @@ from sharpen.models import model_config
 from sharpen.models.encoder import Encoder
 from sharpen.pretraining.inputs import with_pooling
 from sharpen.pretraining.objective import MaskedTokenObjective
-from sharpen.pretraining.pretrain import pretrain
+from sharpen.pretraining.pretrain import _pooling_before, pretrain
 from sharpen.pretraining.settings import PretrainingSettings
 from sharpen.settings import EncoderSettings
 from sharpen.store import storage
@@ -73,6 +73,14 @@ def test_pooling_that_is_set_holds() -> None:
     mean = ENCODER.model_copy(update={"sentence_pooling_method": "mean"})
     assert with_pooling(ENCODER, chosen).sentence_pooling_method == "cls"
     assert with_pooling(mean, chosen) is mean and with_pooling(ENCODER, plain) is ENCODER
+
+
+def test_a_pooling_that_is_unknown_and_replaced_is_no_fault(tiny_model: Path, tmp_path: Path) -> None:
+    assert _pooling_before(str(tiny_model)) == "mean"
+    shutil.copytree(tiny_model, tmp_path / "model")
+    (config,) = (tmp_path / "model").glob("*/config.json")
+    config.write_text('{"pooling_mode_max_tokens": true}')
+    assert _pooling_before(str(tmp_path / "model")) == "another"
 
 
 def test_killed_and_started_again_it_ends_with_the_same_weights(

@@ -43,9 +43,9 @@ def main() -> None:
         for name, way in ways.items():
             cells[name].append(work.trained(name, way, seed))
             schedule.ended(name, f"seed {seed}, nDCG@10 {cells[name][-1].mean():.4f}")
-        write_section(
-            f"Teachers and false negatives, {given.steps} steps of {given.queries}", report(cells, untrained, work)
-        )
+        by = "" if given.embedding_model else " by a cross-encoder"
+        title = f"Teachers and false negatives{by}, {given.steps} steps of {given.queries}"
+        write_section(title, report(cells, untrained, work))
 
 
 def arguments() -> argparse.Namespace:

@@ -44,10 +44,17 @@ define pip
 	|| { echo "error: pip failed; the whole log: $(VENV)/pip.log"; exit 1; }
 endef
 
-# Every file has its hash in a list, but those of torch: which wheel it is depends on the machine (SHARPEN_TORCH=cpu or
-# cuda decides by hand), and pip prefers one with a known hash to the one for processors alone.
+# uv needs a fifth of pip's time, but does not read pip's configuration: where that names an index, pip does all. Else it
+# finds nearly everything there. Every file has its hash in a list, but those of torch: which wheel it is depends on the
+# machine (SHARPEN_TORCH=cpu or cuda decides by hand), and pip prefers one with a known hash to the one for processors
+# alone.
 define pip_install
-@rm -f $(VENV)/pip.log
+@rm -f $(VENV)/*.log
+$(call pip,--no-deps --require-hashes --requirement $(LOCKS)/uv.txt)
+@$(BIN)/python -m pip config list | grep -qE '[.](index-url|no-index)=' \
+	|| $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --require-hashes --requirement $(LOCKS)/$(1).txt \
+		2> $(VENV)/uv.log \
+	|| echo "  uv could not install all of it (why: $(VENV)/uv.log), so pip does"
 $(call pip,--no-deps --require-hashes --requirement $(LOCKS)/$(1).txt)
 @$(BIN)/python images/torch_wheel.py > $(VENV)/torch.txt
 $(call pip,--constraint requirements.lock $$(cat $(VENV)/torch.txt))
@@ -65,11 +72,13 @@ $(VENV)/demo.done: pyproject.toml requirements.lock $(LOCKS)/demo.txt
 	$(call pip_install,demo)
 	@touch $@
 
-# With what the demo needs. What most processes import is compiled once: the workers of pytest would each do it.
+# With what the demo needs. What most processes import is compiled once, by two processes: the workers of pytest would
+# each do it.
 $(VENV)/dev.done: pyproject.toml requirements.lock $(LOCKS)/dev.txt
 	$(make_venv)
 	$(call pip_install,dev)
-	@$(BIN)/python -c "import sharpen.training.train, sentence_transformers, kfp, pytest"
+	@$(BIN)/python -c "import kfp, pytest, hypothesis, pandas, scipy.stats, sklearn.linear_model, sentence_transformers" & \
+	$(BIN)/python -c "import sharpen.training.train"; wait $$!
 	@touch $(VENV)/demo.done $@
 
 demo: $(VENV)/demo.done  ## the whole pipeline on real data, here

@@ -52,6 +52,8 @@ def main() -> None:
     _write("launcher.txt", _compiled(core), executor)
     _write("build.txt", _compiled(project["build-system"]["requires"], previous="build.txt"))
 
+    # which installs the lists for machines of any kind
+    _write("uv.txt", _compiled(["uv"], any_machine=True))
     (torch,) = re.findall(r"^torch==(\S+)$", (ROOT / "requirements.lock").read_text(encoding="utf-8"), re.MULTILINE)
     _write("torch-cpu.txt", f"torch=={torch}+cpu \\\n    --hash=sha256:{TORCH_CPU_SHA256}\n")
 

@@ -64,22 +64,3 @@ def test_what_is_taken_is_told_beside_what_pip_is_given(tmp_path: Path, monkeypa
     monkeypatch.setenv(VARIABLE, "rocm")
     done = subprocess.run([sys.executable, ROOT / "images/torch_wheel.py"], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (1, f"error: {VARIABLE}=rocm: write cpu or cuda, or leave it out\n")
-
-
-def test_the_environments_take_what_was_chosen(tmp_path: Path) -> None:
-    """The recipe of an environment, with programs in pip's and the chooser's stead."""
-    (tmp_path / "Makefile").write_text((ROOT / "Makefile").read_text())
-    for name in ("pyproject.toml", "requirements.lock", "images/requirements/demo.txt", "images/torch_wheel.py"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    python = tmp_path / ".venv/bin/python"
-    python.parent.mkdir(parents=True)
-    python.write_text(
-        '#!/bin/bash\necho "$@" >> calls\n[[ $1 != images/* ]] || echo --extra-index-url https://here torch==9+cpu\n'
-    )
-    python.chmod(0o755)
-    command = ["make", ".venv/demo.done", f"PYTHON={sys.executable}"]
-    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True)
-    calls = (tmp_path / "calls").read_text().splitlines()
-    assert calls[1] == "images/torch_wheel.py"
-    assert calls[2].endswith("--constraint requirements.lock --extra-index-url https://here torch==9+cpu")

@@ -24,7 +24,7 @@ from sharpen.embeddings.workers.worker import work
 from sharpen.errors import StepFailed
 from sharpen.settings import EncoderSettings
 from tests.sharpen.embeddings.by_hand import words
-from tests.sharpen.embeddings.test_embed import Counted
+from tests.sharpen.embeddings.counting import Counted
 
 pytestmark = [pytest.mark.model]
 

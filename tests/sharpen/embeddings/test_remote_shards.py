@@ -14,7 +14,7 @@ from sharpen.embeddings.shards import KEYS, VECTORS
 from sharpen.errors import InputError, StepFailed
 from sharpen.store import object_store, storage
 from sharpen.uri import parse_remote
-from tests.sharpen.embeddings.test_embed import TEXTS, Counted
+from tests.sharpen.embeddings.counting import TEXTS, Counted
 
 pytestmark = [pytest.mark.model, pytest.mark.store]
 

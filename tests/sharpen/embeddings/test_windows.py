@@ -15,7 +15,7 @@ from sharpen.models import model_config
 from sharpen.models.encoder import Encoder
 from sharpen.settings import EncoderSettings
 from tests.sharpen.embeddings.by_hand import token_windows, window_vectors, words
-from tests.sharpen.embeddings.test_embed import Counted
+from tests.sharpen.embeddings.counting import Counted
 
 pytestmark = pytest.mark.model
 

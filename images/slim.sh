@@ -27,6 +27,9 @@ for name in flight s3 s3fs; do
     rm -f pyarrow/libarrow_"$name".so* pyarrow/libarrow_python_"$name".so* pyarrow/_"$name".*
 done
 
+# the same libraries under names by which nothing loads them, and a module of tests
+rm -f pyarrow/libarrow_python*.so pyarrow/libarrow_python*.so.*.*.* pyarrow/_pyarrow_cpp_tests.*
+
 [ -d nvidia ] || exit 0
 # what programs for CUDA are compiled and linked with, and a solver for several GPUs that torch does not link
 find nvidia triton -type f -name '*.a' -delete

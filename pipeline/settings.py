@@ -138,6 +138,7 @@ def _following(size: Variant) -> dict[str, Any]:
     """Full name of a setting -> its value."""
     return {
         "training.served_size": size.name,
+        "merging.served_size": size.name,
         "evaluation.variants": [size.name],
         "promotion.variant": size.name,
         "indexing.vector_precision": size.precision,

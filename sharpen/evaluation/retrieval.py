@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,6 +14,8 @@ from sharpen.evaluation.settings import EvaluationSettings, metric_names
 from sharpen.evaluation.split import EvaluationSplit
 from sharpen.index.distinct import top_passages
 from sharpen.index.exact_device import gpu_of
+from sharpen.index.quantization import as_stored
+from sharpen.index.sizes import Variant
 from sharpen.metrics import measure
 
 Rankings = Mapping[str, list[tuple[str, float]]]
@@ -65,6 +67,13 @@ def embed(encoder: LazyEncoder, eval_set: EvaluationSplit, instructions: Sequenc
     passages = embed_passages(encoder, eval_set.passage_texts, eval_set.passage_titles)
     ids = eval_set.passage_ids if passages.rows is None else passages.rows.named(eval_set.passage_ids)
     return Embedded(queries, checked_finite(passages.vectors, "passage", ids), passages.rows)
+
+
+def at_size(embedded: Embedded, size: Variant, eval_set: EvaluationSplit, *, normalize: bool) -> Embedded:
+    """The `embedded` texts of `eval_set` as an index of a `size` compares them; `normalize` and errors: `as_stored`."""
+    ids = eval_set.passage_ids if embedded.rows is None else embedded.rows.named(eval_set.passage_ids)
+    queries, passages = as_stored(embedded.queries, embedded.passages, size, ids, normalize=normalize)
+    return replace(embedded, queries=queries, passages=passages)
 
 
 def rank(

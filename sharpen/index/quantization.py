@@ -25,6 +25,7 @@ import polars as pl
 
 from sharpen.errors import InputError
 from sharpen.index.settings import Precision
+from sharpen.index.sizes import Variant
 
 _LARGEST_HALF = float(np.finfo(np.float16).max)
 _LARGEST_CODE = 127
@@ -83,6 +84,10 @@ class Codec:
         if self.precision == "binary":
             return np.unpackbits(codes, axis=1).astype(np.float32) * 2 - 1
         return codes.astype(np.float32)
+
+    def read_back(self, vectors: np.ndarray) -> np.ndarray:
+        """float32 vectors (n, d) as they come out of storage."""
+        return self.decode(self.encode(vectors))
 
     def column(self, codes: np.ndarray) -> pl.Series:
         """Codes as the Parquet column ``vector``: a list of fixed length, or bytes for binary ones."""
@@ -163,3 +168,30 @@ def codec_for(precision: Precision, dimension: int, largest: float) -> Codec:
         )
     scale = (largest or 1.0) / _LARGEST_CODE if precision == "int8" else 0.0
     return Codec(precision, dimension, float(np.float32(scale)))
+
+
+def as_stored(
+    queries: np.ndarray, passages: np.ndarray, size: Variant, ids: list[str], *, normalize: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Queries (q, D) and passages (m, D) as they meet in an index of a size: both cut, passages stored and read back.
+
+    Args:
+        queries, passages: whole vectors.
+        size: of the index.
+        ids: of the passages, for messages.
+        normalize: vectors have length 1, cut ones too.
+
+    Raises:
+        InputError: a passage's vector is not a number, or vectors of this length cannot be stored so.
+    """
+    whole = passages.shape[1]
+    if size.dimension > whole:
+        raise InputError(f"{size.name}: the model has only {whole} dimensions")
+    dimension = size.dimension or whole
+
+    def shorten(vectors: np.ndarray) -> np.ndarray:
+        return cut(vectors, dimension, normalize=normalize)
+
+    short = computed(passages, dimension, shorten)
+    codec = codec_for(size.precision, dimension, largest_value(short, ids))
+    return shorten(queries), computed(short, dimension, codec.read_back)

@@ -100,9 +100,9 @@ class ServingSettings(SettingsModel):
         "",
         max_length=40,
         description="Size of stored vectors, set once: dim:N (the first N dimensions), fp16, int8, binary, or both as "
-        "dim:128+int8. Training learns for it, evaluation measures it, the gate judges it, the index is made so: "
-        "training.served_size, evaluation.variants, promotion.variant, indexing.truncate_dim and vector_precision. "
-        "Empty: whole vectors.",
+        "dim:128+int8. Training learns for it, merging and evaluation measure it, the gate judges it, the index is "
+        "made so: training.served_size, merging.served_size, evaluation.variants, promotion.variant, "
+        "indexing.truncate_dim and vector_precision. Empty: whole vectors.",
     )
 
 

@@ -16,10 +16,12 @@ from sharpen.evaluation.analysis.guard import GuardSet, open_guard
 from sharpen.evaluation.analysis.names import GENERAL
 from sharpen.evaluation.dev import DEV
 from sharpen.evaluation.model_settings import resolve_usage
-from sharpen.evaluation.retrieval import score, search
+from sharpen.evaluation.retrieval import at_size, embed, rank, score
 from sharpen.evaluation.settings import EvaluationSettings
 from sharpen.evaluation.significance import paired
 from sharpen.evaluation.split import EvaluationSplit, select_split
+from sharpen.index.exact_device import gpu_of
+from sharpen.index.sizes import Variant
 from sharpen.merging.errors import NotMergeable
 from sharpen.merging.settings import MergingSettings
 from sharpen.reports.formatting import label, number, signed
@@ -37,12 +39,14 @@ class SearchData:
         dev: the dev queries and the passages that they are searched in.
         guard: the guard set.
         settings: how is measured; a guard set is among them.
+        size: in which passages are stored and searched; None: whole vectors.
         note: a sentence where not the whole corpus is searched; else empty.
     """
 
     dev: EvaluationSplit
     guard: GuardSet
     settings: EvaluationSettings
+    size: Variant | None
     note: str
 
     @classmethod
@@ -51,7 +55,7 @@ class SearchData:
 
         Args:
             data: address of the data set.
-            merging: how many passages are searched.
+            merging: how many passages are searched, and in which size.
             settings: metric and guard set; where they name none, the sample that comes with Sharpen.
 
         Raises:
@@ -69,8 +73,9 @@ class SearchData:
         assert guard is not None
         cut = DevSet.cut(dataset, merging.search_passages, settings.seed)
         dev = select_split(cut.data, DEV, data, settings.relevance_level)
-        note = f"while weights are tried, {cut.note}" if cut.note else ""
-        return cls(dev, guard, settings, note)
+        size = f"passages are stored as {merging.served_size}" if merging.size else ""
+        facts = "; ".join(filter(None, [cut.note, size]))
+        return cls(dev, guard, settings, merging.size, f"while weights are tried, {facts}" if facts else "")
 
     def figures(self, model: str, encoder: EncoderSettings) -> dict[str, np.ndarray]:
         """``dev`` and ``guard`` -> the primary metric of each query of a model that is used as its folder says.
@@ -81,6 +86,7 @@ class SearchData:
 
         Raises:
             StepFailed: an embedding is no number.
+            InputError: embeddings cannot be stored in the size.
         """
         usage = resolve_usage(model, encoder)
         loaded: LazyEncoder | None = None
@@ -89,7 +95,11 @@ class SearchData:
             opened, instructions = usage.load(model, split)
             # one loading serves both where their prompts are the same
             loaded = loaded if loaded is not None and loaded.settings == opened.settings else opened
-            rankings, *_ = search(loaded, split, self.settings, instructions)
+            embedded, device = embed(loaded, split, instructions), gpu_of(loaded.device)
+            if self.size is not None:
+                # read back as they are searched, which the GPU's search cannot
+                embedded, device = at_size(embedded, self.size, split, normalize=loaded.config.normalize), None
+            rankings = rank(embedded, split, self.settings, device)
             found[name] = score(split, rankings, self.settings)[self.settings.primary_metric]
         return found
 

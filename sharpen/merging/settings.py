@@ -6,6 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from sharpen.index.sizes import Variant, parse_variants
 from sharpen.settings import SettingsModel, split_list
 
 Method = Literal["interpolation", "average", "task_arithmetic"]
@@ -48,6 +49,12 @@ class MergingSettings(SettingsModel):
         "at random.",
     )
 
+    served_size: str = Field(
+        "",
+        description="Size in which passages will be stored (dim:128, int8, binary, dim:128+int8), in which weights are "
+        "tried. Empty: whole vectors.",
+    )
+
     @field_validator("weights", "search_weights", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
@@ -57,6 +64,13 @@ class MergingSettings(SettingsModel):
     @classmethod
     def _with_both_ends(cls, value: tuple[float, ...]) -> tuple[float, ...]:
         return tuple(sorted({0.0, 1.0, *value}))
+
+    @field_validator("served_size")
+    @classmethod
+    def _is_a_size(cls, value: str) -> str:
+        if value:
+            parse_variants([value])
+        return value
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
@@ -70,6 +84,11 @@ class MergingSettings(SettingsModel):
         if self.method == "interpolation" and len(self.weights) > 1:
             raise ValueError("weights: interpolation has one tuned model, so one weight; see method task_arithmetic")
         return self
+
+    @property
+    def size(self) -> Variant | None:
+        """What `served_size` names."""
+        return parse_variants([self.served_size])[0] if self.served_size else None
 
     @property
     def searches(self) -> bool:

@@ -13,6 +13,7 @@ from sharpen.training.data.step_dataset import StepDataset
 from sharpen.training.dev_score import DevSet
 from sharpen.training.divergence import check_finite
 from sharpen.training.gradient.step import Step, gradient_step
+from sharpen.training.model.stored_size import size_of
 from sharpen.training.objective import memory_of, objective_of
 from sharpen.training.processes import StopRequest
 from sharpen.training.settings import TrainingSettings
@@ -42,6 +43,7 @@ class ContrastiveObjective:
         self.encoder, self.dataset, self.increases, self.fit = encoder, dataset, increases, fit
         self.config = objective_of(settings, normalize=encoder.normalize, increases=increases, loss=dataset.loss)
         self.memory = memory_of(settings)
+        self._size = size_of(settings.served_size)
         self._step: Step | None = None
 
     def gradient(self, batch: ShardedBatch, exchange: ProcessGroup, stop: StopRequest) -> StepResult:
@@ -59,8 +61,8 @@ class ContrastiveObjective:
         check_finite(self._step, gradient_norm, batch, self.dataset.tokens.examples)
 
     def dev_score_of(self, dev: DevSet, exchange: ProcessGroup) -> Callable[[], float]:
-        """What gives nDCG@10 on a dev split, with the memory of training."""
-        return lambda: dev.score(self.encoder, self.memory, exchange)
+        """What gives nDCG@10 on a dev split, with the memory of training, in the size that will be served."""
+        return lambda: dev.score(self.encoder, self.memory, exchange, self._size)
 
     def save(self, folder: Path) -> None:
         """Temperatures and time limit."""

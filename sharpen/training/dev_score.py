@@ -12,6 +12,8 @@ from sharpen.data.relevance import left_out, relevant, searched_part
 from sharpen.distributed import ProcessGroup
 from sharpen.errors import InputError
 from sharpen.index.exact import top_k
+from sharpen.index.quantization import as_stored
+from sharpen.index.sizes import Variant
 from sharpen.metrics import measure
 from sharpen.models.encoder import Encoder
 from sharpen.training.data.collator import assign_micro_batches
@@ -74,10 +76,24 @@ class DevSet:
     def __len__(self) -> int:
         return len(self.query_ids)
 
-    def score(self, encoder: Encoder, memory: MicroBatchConfig, exchange: ProcessGroup) -> float:
-        """Mean nDCG@10 of the `encoder` on dev, equal on all processes (`exchange`); `memory` as in training."""
+    def score(
+        self, encoder: Encoder, memory: MicroBatchConfig, exchange: ProcessGroup, size: Variant | None = None
+    ) -> float:
+        """Mean nDCG@10 on dev, equal on all processes.
+
+        Args:
+            encoder: the model.
+            memory: as in training.
+            exchange: the processes.
+            size: in which passages will be stored and searched; None: whole vectors.
+
+        Raises:
+            InputError: vectors cannot be stored so.
+        """
         vectors = _spread(self.queries, self.passages, self.instructions, encoder, memory, exchange)
         queries, passages = vectors[: len(self.queries)], vectors[len(self.queries) :]
+        if size is not None:
+            queries, passages = as_stored(queries, passages, size, self.passage_ids, normalize=encoder.normalize)
         mine = range(exchange.rank, len(self.queries), exchange.size)
         more = max(map(len, self.left_out.values()), default=0)
         _, found = top_k(queries[list(mine)], passages, DEPTH + more)

@@ -55,8 +55,8 @@ def announce(
     for name in left_out:
         if counts.get(name):
             logger.warning(f"note: left out: {counts[name]:,} {name.replace('_', ' ')}")
-    if inputs.dev and inputs.dev.note:
-        logger.warning(f"note: {inputs.dev.note}")
+    if note := _dev_note(inputs, settings):
+        logger.warning(f"note: {note}")
     if logs is not None:
         names = ", ".join(name for name in settings.report_to if name in WRITE_FILES)
         logger.warning(f"note: logs of {names}: {logs} (elsewhere: logging_dir)")
@@ -98,8 +98,16 @@ def facts_before(
         "sources": sources_of(inputs.examples, batches),
         "tasks": tasks_of(inputs.examples),
         "warnings": [*batches.warnings(), *query_prompts.warnings(inputs.encoder, inputs.examples)],
-        "dev_note": inputs.dev.note if inputs.dev else "",
+        "dev_note": _dev_note(inputs, settings),
     }
+
+
+def _dev_note(inputs: Inputs, settings: TrainingSettings) -> str:
+    """What a user must know of the dev scores; empty: nothing."""
+    if inputs.dev is None:
+        return ""
+    size = f"dev scores are those of passages stored as {settings.served_size}" if settings.served_size else ""
+    return "; ".join(filter(None, [inputs.dev.note, size]))
 
 
 def data_facts(data: str) -> dict[str, Any]:

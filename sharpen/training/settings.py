@@ -68,7 +68,7 @@ class TrainingSettings(CostSettings, MixingSettings, LoopSettings):
     served_size: str = Field(
         "",
         description="Size in which passages will be stored (dim:128, int8, binary, dim:128+int8), for which the loss "
-        "has one more term. Empty: none.",
+        "has one more term, and by which dev scores are measured. Empty: none.",
     )
     loss: str = Field(
         "auto",

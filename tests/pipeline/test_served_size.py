@@ -29,7 +29,7 @@ def test_every_step_follows() -> None:
     settings = load(None, ["serving.size=dim:128+int8", "evaluation.variants=binary", "training.matryoshka_dims=[64]"])
     assert (settings.training.served_size, settings.training.matryoshka_dims) == ("dim:128+int8", [64])
     assert settings.evaluation.variants == ("binary", "dim:128+int8")
-    assert settings.promotion.variant == "dim:128+int8"
+    assert settings.merging.served_size == settings.promotion.variant == "dim:128+int8"
     assert (settings.indexing.truncate_dim, settings.indexing.vector_precision) == (128, "int8")
     # steps are told what they need, and the run form carries it
     assert json.loads(settings.group_json("training"))["served_size"] == "dim:128+int8"

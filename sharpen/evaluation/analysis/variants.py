@@ -176,7 +176,7 @@ def _stored(variant: Variant, embedded: Embedded, passage_ids: list[str]) -> tup
         round(float(np.quantile(milliseconds, 0.5)), 4),
         round(float(np.quantile(milliseconds, 0.95)), 4),
     )
-    return computed(passages, codec.dimension, lambda block: codec.decode(codec.encode(block))), storage
+    return computed(passages, codec.dimension, codec.read_back), storage
 
 
 def _latencies(index: Searchable, queries: np.ndarray) -> np.ndarray:

@@ -52,5 +52,5 @@ def read_back(passages: Tensor, precision: Precision) -> Tensor:
     if not len(values) or not np.isfinite(values).all():
         return passages
     codec = codec_for(precision, values.shape[1], float(np.abs(values).max()))
-    found = torch.from_numpy(codec.decode(codec.encode(values))).to(passages)
+    found = torch.from_numpy(codec.read_back(values)).to(passages)
     return found / values.shape[1] ** 0.5 if precision == "binary" else found

@@ -131,24 +131,25 @@ def mined(request: Request) -> str | None:
 
 
 def _with_guard(result: Result, model: Path, request: Request) -> Result:
-    """The result with the model's nDCG@10 on the guard set, which has passages of its own."""
+    """The result with the model's nDCG@10 on the guard set, which has passages of its own, in the size that is served.
+
+    It is found as an evaluation finds it, whose folder is removed again.
+    """
     from sharpen.evaluation.analysis.guard import SAMPLE
     from sharpen.evaluation.analysis.names import GENERAL
-
-    data = str(SAMPLE) if request.tuning.guard_data == GENERAL else request.tuning.guard_data
-    score = _score_of(str(model), data, "test", request.path / "guard", request.groups)
-    return replace(result, guard=score)
-
-
-def _score_of(model: str, data: str, split: str, folder: Path, groups: Groups) -> float:
-    """nDCG@10 of a model on a split of data, found as an evaluation finds it, whose folder is removed again."""
-    from sharpen.evaluation.artifact import METRICS
+    from sharpen.evaluation.artifact import METRICS, VARIANTS
     from sharpen.evaluation.evaluate import evaluate
     from sharpen.evaluation.settings import EvaluationSettings
     from sharpen.models.model_config import computing_part
 
+    data = str(SAMPLE) if request.tuning.guard_data == GENERAL else request.tuning.guard_data
+    size, folder = request.groups.training.served_size, request.path / "guard"
+    settings = EvaluationSettings.checked({"variants": [size]} if size else {})
     shutil.rmtree(folder, ignore_errors=True)
-    evaluate(model, data, split, str(folder), EvaluationSettings.checked({}), computing_part(groups.encoder))
-    found = storage.read_json(storage.join(str(folder), METRICS))
+    evaluate(str(model), data, "test", str(folder), settings, computing_part(request.groups.encoder))
+    if size:
+        found = storage.read_json(storage.join(str(folder), VARIANTS))["variants"][1]["metrics"]
+    else:
+        found = storage.read_json(storage.join(str(folder), METRICS))
     shutil.rmtree(folder, ignore_errors=True)
-    return float(found["ndcg_at_10"])
+    return replace(result, guard=float(found["ndcg_at_10"]))

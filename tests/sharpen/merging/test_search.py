@@ -84,6 +84,25 @@ def test_figures_are_those_of_an_evaluation(
 
 
 @pytest.mark.model
+def test_figures_of_the_size_that_is_served_are_those_of_an_evaluation(
+    tiny_model: Path, tuned_from: Callable[..., Path], data: Path, tmp_path: Path
+) -> None:
+    size, tuned = "dim:8+binary", tuned_from(tiny_model, 5)
+    measured = {"resamples": 100, "guard_data": "general"}
+    facts = sharpen.merge_models(
+        tuned, base=tiny_model, data=data, search_weights="1", served_size=size, **measured
+    ).training
+    assert any(f"passages are stored as {size}" in note for note in facts["notes"])
+    for model, row in zip((tiny_model, tuned), facts["searched"], strict=True):
+        found = sharpen.evaluate(model, data, split="dev", variants=[size], **measured)
+        (stored,) = json.loads((Path(found.folder) / "variants.json").read_text())["variants"][1:]
+        assert row["dev"]["candidate"] == pytest.approx(stored["metrics"]["ndcg_at_10"], abs=1e-9)
+        assert row["dev"]["candidate"] != pytest.approx(found.metrics["ndcg_at_10"], abs=1e-9)
+    with pytest.raises(InputError, match="dim:64: the model has only 32 dimensions"):
+        sharpen.merge_models(tuned, base=tiny_model, data=data, served_size="dim:64", **measured)
+
+
+@pytest.mark.model
 def test_without_dev_queries_a_weight_is_refused_before_any_work(tiny_model: Path, data: Path) -> None:
     rows = DataSet.load(data)
     queries, qrels = (table.filter(pl.col("split") == "train") for table in (rows.queries, rows.qrels))

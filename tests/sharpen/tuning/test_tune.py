@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -131,12 +132,14 @@ def test_a_search_in_which_nothing_can_be_trained_says_why(tiny_model: Path, tmp
 
 
 @pytest.mark.model
-def test_the_guard_figure_is_what_an_evaluation_of_the_model_says(tiny_model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", ["", "dim:8+binary"])
+def test_the_guard_figure_is_what_an_evaluation_of_the_model_says(tiny_model: Path, tmp_path: Path, size: str) -> None:
     data, other = small_data(), small_data(seed=5)
     general = DataSet(other.corpus, *_as_test(other))
     folders = [data_folder(one) for one in (data, general)]
     addresses = [one.address for one in folders]
     settings = {name: value for name, value in SETTINGS.items() if name in TrainingSettings.model_fields}
+    settings |= {"served_size": size}
     groups = Groups(TrainingSettings.checked(settings), MiningSettings.checked({"enabled": False}), ENCODER)
     tuning = TuningSettings.checked({"evaluations": 1, "second": "guard", "guard_data": addresses[1]})
     request = Request(
@@ -148,7 +151,12 @@ def test_the_guard_figure_is_what_an_evaluation_of_the_model_says(tiny_model: Pa
         tuning=tuning,
     )
     result = run_trial(request)
-    measured = sharpen.evaluate(result.model, addresses[1], split="test").metrics["ndcg_at_10"]
+    found = sharpen.evaluate(result.model, addresses[1], split="test", variants=[size] if size else [])
+    measured = found.metrics["ndcg_at_10"]
+    if size:
+        measured = json.loads((Path(found.folder) / "variants.json").read_text())["variants"][1]["metrics"][
+            "ndcg_at_10"
+        ]
     assert result.guard == pytest.approx(measured, abs=1e-9) and 0 < measured < 1
     assert not (tmp_path / "guard").exists()
 

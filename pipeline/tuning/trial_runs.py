@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from pipeline.cluster import runs, show
@@ -135,8 +135,28 @@ class TrialRuns:
                 self._delete(trial.result.model)
 
     def compare(self, best: Trial, start: Trial) -> dict[str, Any] | None:
-        """None: nothing here computes; the seeds' figures are there, and the run with the best settings measures."""
-        return None
+        """nDCG@10 of each dev query as both trainings wrote it at their best step; None where one's is not there.
+
+        Nothing is encoded here, so it is the nDCG@10 in the passages that trainings search.
+        """
+        import numpy as np
+
+        from sharpen.evaluation.settings import EvaluationSettings
+        from sharpen.evaluation.significance import paired
+
+        of_start, of_best = (
+            DevScores.read(self._submission.address_of(self._name(trial.number))) for trial in (start, best)
+        )
+        if of_best is None or of_start is None or of_best.groups != of_start.groups:
+            return None
+        before, after = (np.array(one.best_values)[:, None] for one in (of_start, of_best))
+        if not len(before) or len(before) != len(after):
+            return None
+        settings = EvaluationSettings.checked({})
+        level = {"confidence_level": settings.confidence_level}
+        groups = [str(number) for number in of_best.groups]
+        (found,) = paired(before, after, groups, resamples=settings.resamples, seed=settings.seed, **level)
+        return {**asdict(found), **level, "searched_part": True}
 
     def _name(self, number: int) -> str:
         return f"{self._submission.name}-{number:03}"

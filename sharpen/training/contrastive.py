@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from sharpen.distributed import ProcessGroup
 from sharpen.models.encoder import Encoder
 from sharpen.training import temperature_increase, time_limit
@@ -60,9 +62,9 @@ class ContrastiveObjective:
         assert self._step is not None
         check_finite(self._step, gradient_norm, batch, self.dataset.tokens.examples)
 
-    def dev_score_of(self, dev: DevSet, exchange: ProcessGroup) -> Callable[[], float]:
-        """What gives nDCG@10 on a dev split, with the memory of training, in the size that will be served."""
-        return lambda: dev.score(self.encoder, self.memory, exchange, self._size)
+    def dev_ndcg_of(self, dev: DevSet, exchange: ProcessGroup) -> Callable[[], np.ndarray]:
+        """What gives nDCG@10 of dev queries, with the memory of training, in the size that will be served."""
+        return lambda: dev.ndcg(self.encoder, self.memory, exchange, self._size)
 
     def save(self, folder: Path) -> None:
         """Temperatures and time limit."""

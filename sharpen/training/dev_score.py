@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from sharpen.data.dataset import DataSet
+from sharpen.data.dataset import DataSet, with_groups
 from sharpen.data.relevance import left_out, relevant, searched_part
 from sharpen.distributed import ProcessGroup
 from sharpen.errors import InputError
@@ -30,6 +30,7 @@ class DevSet:
 
     Attributes:
         note: a line for the user when the corpus was cut, else empty.
+        query_ids, groups: of the queries that have a relevant passage; those of one group are not independent.
 
     Args:
         data: dev queries, their judgements, and the corpus to search.
@@ -39,9 +40,10 @@ class DevSet:
     def __init__(self, data: DataSet, note: str = "") -> None:
         self.data, self.note = data, note
         self.qrels = {q: found for q, found in data.qrels_of("dev").items() if any(g > 0 for g in found.values())}
-        queries = data.queries_of("dev")
+        queries = with_groups(data.queries_of("dev"))
         rows = [row for row in queries.iter_rows(named=True) if row["query_id"] in self.qrels]
         self.query_ids = [row["query_id"] for row in rows]
+        self.groups = [row["group"] for row in rows]
         self.queries = [row["text"] for row in rows]
         self.instructions = [row["instruction"] or "" for row in rows]
         self.passage_ids = data.corpus["passage_id"].to_list()
@@ -76,10 +78,10 @@ class DevSet:
     def __len__(self) -> int:
         return len(self.query_ids)
 
-    def score(
+    def ndcg(
         self, encoder: Encoder, memory: MicroBatchConfig, exchange: ProcessGroup, size: Variant | None = None
-    ) -> float:
-        """Mean nDCG@10 on dev, equal on all processes.
+    ) -> np.ndarray:
+        """nDCG@10 of each of `query_ids`, equal on all processes.
 
         Args:
             encoder: the model.
@@ -103,8 +105,9 @@ class DevSet:
             rankings[self.query_ids[query]] = [
                 name for row_index in row if row_index >= 0 and (name := self.passage_ids[row_index]) not in out
             ]
-        ndcg = measure(self.qrels, rankings, list(rankings), ["ndcg_at_10"])["ndcg_at_10"]
-        return exchange.sum([float(ndcg.sum())])[0] / max(1, len(self.queries))
+        values = np.zeros(len(self.queries))
+        values[list(mine)] = measure(self.qrels, rankings, list(rankings), ["ndcg_at_10"])["ndcg_at_10"]
+        return np.array(exchange.sum(values.tolist()))
 
 
 def _cut(needed: np.ndarray, size: int, seed: int) -> tuple[np.ndarray, str]:

@@ -120,8 +120,8 @@ def writer_of_dev_scores(settings: TrainingSettings, output: str, inputs: Inputs
     """What writes the dev scores where the settings say; None: nowhere. Arguments as in `train`."""
     if not settings.dev_scores_address or inputs.dev is None:
         return None
-    file = dev_score_file(settings.dev_scores_address, output, inputs.data_fingerprint, len(inputs.dev))
-    return DevWatch(file.report)
+    file = dev_score_file(settings.dev_scores_address, output, inputs.data_fingerprint, inputs.dev.groups)
+    return DevWatch(file.report, values=file.keep)
 
 
 def with_temperature_rule(settings: TrainingSettings, encoder: EncoderSettings) -> TrainingSettings:

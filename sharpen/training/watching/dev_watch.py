@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from transformers import EarlyStoppingCallback, TrainerCallback
 
 from sharpen.distributed import ProcessGroup
@@ -20,13 +21,19 @@ class DevWatch:
         report: takes the step, the steps of the whole training and nDCG@10 on dev; true: end now. The first process
             calls it.
         base_score: of the untrained model, where it is known, so that it is not measured again.
+        values: takes nDCG@10 of each dev query before `report` takes their mean; not of scores that are only known.
 
     Attributes:
         stopped: whether it ended the training, whose model is then not written.
     """
 
-    def __init__(self, report: Callable[[int, int, float], bool], base_score: float | None = None) -> None:
-        self.report, self.base_score, self.stopped = report, base_score, False
+    def __init__(
+        self,
+        report: Callable[[int, int, float], bool],
+        base_score: float | None = None,
+        values: Callable[[np.ndarray], None] = lambda values: None,
+    ) -> None:
+        self.report, self.base_score, self.values, self.stopped = report, base_score, values, False
 
 
 def callbacks(settings: TrainingSettings, exchange: ProcessGroup, watch: DevWatch | None) -> list[TrainerCallback]:
@@ -58,14 +65,17 @@ def evaluation(
     """
     if dev is None:
         return None
-    measure = objective.dev_score_of(dev, exchange)
-    if watch is None or watch.base_score is None:
-        return measure
-    known = iter([watch.base_score])
+    measure = objective.dev_ndcg_of(dev, exchange)
+    known = iter([] if watch is None or watch.base_score is None else [watch.base_score])
 
     def score() -> float:
         first = next(known, None)
-        return measure() if first is None else first
+        if first is not None:
+            return first
+        values = measure()
+        if watch is not None and exchange.rank == 0:
+            watch.values(values)
+        return float(values.mean())
 
     return score
 

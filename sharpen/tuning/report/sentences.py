@@ -84,8 +84,11 @@ def how_sure(outcome: Outcome) -> list[str]:
         )
     compared = outcome.comparison
     if compared is not None and compared.get("best") == leader.number:
+        searched = (
+            "in the passages that a training searches" if compared.get("searched_part") else "in the whole corpus"
+        )
         lines.append(
-            f"Noise of the queries: over all {compared['queries']:,} dev queries and the whole corpus nDCG@10 is "
+            f"Noise of the queries: over all {compared['queries']:,} dev queries {searched} nDCG@10 is "
             f"{number(compared['reference'], 4)} with the settings of the start and {number(compared['candidate'], 4)} "
             f"with the best, {signed(compared['difference'], 4)} "
             f"[{interval(compared['ci_low'], compared['ci_high'], 4)}], p {p_text(compared['p_value'])}. "
@@ -93,8 +96,8 @@ def how_sure(outcome: Outcome) -> list[str]:
         )
     elif leader.run and start is not None and leader.number != start.number:
         lines.append(
-            "Noise of the queries: a search on a cluster compares no models query by query; the run with the best "
-            "settings gives the interval, on test."
+            "Noise of the queries: the trials' figures of each query are not in the store, so there is no interval; the "
+            "run with the best settings gives it, on test."
         )
     whole = [one for one in outcome.repeats if one.result.state == "complete" and one.result.score is not None]
     again = [one for one in whole if one.trial == leader.number]

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from pipeline.parameters import Settings
 from pipeline.run_form import settings_of
 from sharpen.store import storage
@@ -15,6 +17,8 @@ from tests.pipeline.cluster.fake_kfp import FakeKfp
 
 STEPS = 8
 BASE = 0.25
+QUERIES = 120
+GROUPS = [number // 2 for number in range(QUERIES)]
 
 
 def score(settings: Settings) -> float:
@@ -22,6 +26,12 @@ def score(settings: Settings) -> float:
     import math
 
     return 0.8 - 0.1 * abs(math.log10(settings.training.learning_rate / 1e-4))
+
+
+def values(number: int, mean: float) -> np.ndarray:
+    """nDCG@10 of each dev query in a trial of this number."""
+    drawn = np.random.default_rng(number).uniform(-0.2, 0.2, QUERIES)
+    return mean + drawn - drawn.mean()
 
 
 @dataclass
@@ -34,6 +44,7 @@ class Played:
         fate: what else becomes of a run of this name; true: nothing more of its training.
         fingerprint: number of a trial -> of its data.
         models: root of the trained models; empty: below the store.
+        figures: whether trainings write nDCG@10 of each dev query.
         together: the most runs that went on at a time.
         together_before: the most before there was a dev score.
     """
@@ -43,6 +54,7 @@ class Played:
     fate: Callable[[Object], bool] = lambda run: False
     fingerprint: Callable[[int], str] = lambda number: "data"
     models: str = ""
+    figures: bool = True
     together: int = 0
     together_before: int = 0
     _files: dict[str, DevScoreFile] = field(default_factory=dict)
@@ -80,6 +92,8 @@ class Played:
         evaluations = round(1 / settings.training.eval_steps)
         file = self._files.setdefault(name, self._file(run, settings))
         reached = BASE if not at else BASE + (score(settings) - BASE) * at / evaluations
+        if self.figures:
+            file.keep(values(number, reached))
         file.report(STEPS * at // evaluations, STEPS, reached)
         if at == evaluations:
             if not self.models:
@@ -91,7 +105,9 @@ class Played:
         return storage.join(self.models or f"{settings_in(run).store}/artifacts", run["run_id"], "model")
 
     def _file(self, run: Object, settings: Settings) -> DevScoreFile:
-        begun = DevScores(run["run_id"], self.model(run), self.fingerprint(number_of(run)), queries=120)
+        begun = DevScores(
+            run["run_id"], self.model(run), self.fingerprint(number_of(run)), queries=QUERIES, groups=GROUPS
+        )
         return DevScoreFile(settings.training.dev_scores_address, begun)
 
 

@@ -17,12 +17,14 @@ from pipeline.graph import make_pipeline
 from pipeline.run_plan import checked_settings
 from pipeline.tuning import trial_runs
 from pipeline.tuning.searched import check_searchable
+from sharpen.evaluation.significance import paired
+from sharpen.reports.formatting import interval, number
 from sharpen.store import storage
 from sharpen.tuning import search
 from tests.pipeline.cluster.conftest import IMAGE, Sharpen
 from tests.pipeline.cluster.fake_backend import FINISHED, Call, Object
 from tests.pipeline.cluster.fake_kfp import FakeKfp
-from tests.pipeline.tuning.played import Played, number_of, runs_of, score, settings_in
+from tests.pipeline.tuning.played import GROUPS, Played, number_of, runs_of, score, settings_in, values
 from tests.sharpen.reports.html_pages import check_page
 
 SEARCH = ("--search", "training.learning_rate=1e-6..1e-2:log", "--folder", "found")
@@ -61,7 +63,18 @@ def test_a_search_tries_several_at_a_time_ends_the_worse_early_and_trains_the_be
     assert kept == {"000", f"{number_of(best):03}"}
     text = check_page((tmp_path / "found" / "tune.html").read_text(encoding="utf-8"))
     assert all(run["run_id"] in text for run in trials.values()) and "120 dev queries" in text
-    assert "with 1 other seed the best settings have" in text and "compares no models query by query" in text
+    assert "with 1 other seed the best settings have" in text
+    # the interval of the figures that both trainings wrote
+    figures = [values(number, score(settings_in(runs[f"{number:03}"]))) for number in (0, number_of(best))]
+    (found,) = paired(
+        *(one.round(6)[:, None] for one in figures),
+        [str(group) for group in GROUPS],
+        resamples=10_000,
+        confidence_level=0.95,
+        seed=42,
+    )
+    assert f"120 dev queries in the passages that a training searches nDCG@10 is {number(found.reference, 4)}" in text
+    assert f"[{interval(found.ci_low, found.ci_high, 4)}]" in text and found.groups == 60
     written = parameters.load(tmp_path / "found" / "best.yaml")
     assert written.training.learning_rate == settings_in(best).training.learning_rate
     assert not written.training.dev_scores_address and not written.retraining.force and written.notification.on
@@ -194,7 +207,7 @@ def test_a_search_that_is_killed_takes_its_runs_up_again_and_submits_none_twice(
 
     monkeypatch.setattr(kfp, "handle", handle)
     # nothing ends before it is killed
-    Played(kfp, looks=lambda number: 1 if died or number == 0 else 10_000)
+    Played(kfp, looks=lambda number: 1 if died or number == 0 else 10_000, figures=False)
     code = f"""
 import sys
 from pipeline.tuning import trial_runs
@@ -208,10 +221,12 @@ main()
     child.wait(120)
     assert died and len(kfp.state.runs) == 3
     submitted = set(kfp.state.runs)
-    Played(kfp)
+    Played(kfp, figures=False)
     done = on(*options)
     assert done.code == 0, done.err
     assert done.out.count("is taken up again") >= 2
+    # nor is there an interval where trainings did not write their figures of each query
+    assert "so there is no interval" in (tmp_path / "found" / "tune.html").read_text(encoding="utf-8")
     assert submitted < set(kfp.state.runs)
     assert sorted(runs_of(kfp)) == [f"{number:03}" for number in range(5)]
     assert "5 trials: 5 trained to the end" in done.out

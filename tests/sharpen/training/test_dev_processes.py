@@ -115,5 +115,8 @@ def test_the_file_of_dev_scores_has_what_the_log_has_however_many_processes(told
         assert [(step, score) for step, score, _ in found.points] == logged
         assert (found.steps, found.queries, found.data_fingerprint) == (24, 4, facts["data_fingerprint"])
         assert found.model == str(folder / f"watched {size}")
+        # of each query at the step that was chosen; the file keeps six digits
+        assert np.mean(found.best_values) == pytest.approx(max(score for _, score, _ in found.points[1:]), abs=1e-6)
+        assert found.values_of == facts["best_step"] and found.groups == [0, 1, 2, 3]
         times = [when for *_, when in found.points]
         assert times == sorted(times) and times[0] < times[-1]

@@ -42,7 +42,7 @@ def test_score_equals_a_full_search(tiny_model: Path) -> None:
     del run[queries["query_id"][-1]][own]
     per_query = pytrec_eval.RelevanceEvaluator(data.qrels_of("dev"), {"ndcg_cut.10"}).evaluate(run)
     expected = np.mean([found["ndcg_cut_10"] for found in per_query.values()])
-    assert dev.score(encoder, MicroBatchConfig(), ProcessGroup()) == pytest.approx(expected, abs=1e-6)
+    assert dev.ndcg(encoder, MicroBatchConfig(), ProcessGroup()).mean() == pytest.approx(expected, abs=1e-6)
 
 
 def discounted(gains: list[int]) -> float:
@@ -76,7 +76,7 @@ def test_score_in_the_size_that_is_served(tiny_model: Path, name: str, bits: int
         ideal = sorted(dev.qrels[query].values(), reverse=True)[:10]
         expected.append(discounted(gains) / discounted(ideal))
     (size,) = parse_variants([name])
-    found = dev.score(encoder, MicroBatchConfig(), ProcessGroup(), size)
+    found = dev.ndcg(encoder, MicroBatchConfig(), ProcessGroup(), size).mean()
     assert found == pytest.approx(np.mean(expected), abs=1e-6)
 
 
@@ -90,10 +90,10 @@ def test_the_objective_measures_the_size_of_the_settings(tiny_model: Path) -> No
         examples, _ = parts(settings)
         dataset = SimpleNamespace(loss=None, tokens=Tokens(examples, encoder))
         objective = ContrastiveObjective(encoder, dataset, settings)  # type: ignore[arg-type]
-        scores[name] = objective.dev_score_of(dev, alone)()
+        scores[name] = objective.dev_ndcg_of(dev, alone)().tolist()
     (size,) = parse_variants(["dim:8+binary"])
-    assert scores[""] == dev.score(encoder, MicroBatchConfig(), alone)
-    assert scores["dim:8+binary"] == dev.score(encoder, MicroBatchConfig(), alone, size) != scores[""]
+    assert scores[""] == dev.ndcg(encoder, MicroBatchConfig(), alone).tolist()
+    assert scores["dim:8+binary"] == dev.ndcg(encoder, MicroBatchConfig(), alone, size).tolist() != scores[""]
 
 
 def test_a_large_corpus_is_cut_and_said_so() -> None:

@@ -111,8 +111,8 @@ def test_a_training_ends_where_its_watch_says_and_does_not_measure_a_known_base_
 ) -> None:
     data = data_folder(small_data())
     measured: list[None] = []
-    score = DevSet.score
-    monkeypatch.setattr(DevSet, "score", lambda *values: measured.append(None) or score(*values))
+    ndcg = DevSet.ndcg
+    monkeypatch.setattr(DevSet, "ndcg", lambda *values: measured.append(None) or ndcg(*values))
     seen: list[tuple[int, int, float]] = []
     watch = DevWatch(lambda *values: seen.append(values) or len(seen) == 3, base_score=0.25)
     values = {name: SETTINGS[name] for name in ("train_batch_size", "train_group_size", "learning_rate")}

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from sharpen.diagnosis.artifacts import BASE, CHAMPION, RunArtifacts, read_artifacts
-from sharpen.diagnosis.causes import data, labels, measurement, negatives, prompts, training
+from sharpen.diagnosis.causes import data, labels, measurement, negatives, prompts, teachers, training
 from sharpen.diagnosis.finding import Finding
 from sharpen.reports.formatting import label
 
@@ -14,7 +14,7 @@ CAUSES = (
     *(data.leaks, data.cut_passages, data.cut_queries, data.few_training_queries, data.other_language),
     *(data.other_lengths, data.unseen_source),
     *(labels.wrong_positives, labels.conflicts, labels.duplicates),
-    *(negatives.few, negatives.false, negatives.easy, negatives.hard),
+    *(negatives.few, negatives.false, negatives.easy, negatives.hard, teachers.doubtful),
     *(training.softened, training.collapsed, training.rising_loss, training.base_was_best, training.low_rate),
     *(training.few_steps, training.overfitted, training.temperature, training.not_watched),
     *(measurement.too_few_queries, measurement.only_the_base, measurement.forgetting),

@@ -14,6 +14,8 @@ from sharpen.teachers.pairs import NEGATIVE, POSITIVE
 BINS = 20
 SHOWN = 20
 _CHARACTERS = 400
+DOUBTFUL_SHARE = 0.25
+"""Share of negatives above a positive from which a teacher is doubted (`docs/teachers.md` has what 43 % did)."""
 
 
 def statistics(scored: Scored) -> dict[str, Any]:
@@ -108,7 +110,13 @@ def notes(found: Mapping[str, Any]) -> list[str]:
     if judge.get("refused"):
         lines.append(f"the endpoint refused {judge['refused']:,} requests: {judge['first_refusals'][0]}")
     share = found["above_positive"]["all"]["share"]
-    if share > 0.1 and not pairs["dropped"]:
+    if share > DOUBTFUL_SHARE:
+        lines.append(
+            f"{percent(share)} of the negatives score no lower than a positive: labels are missing, or "
+            "the teacher does not know the field, and then what learns from it gets worse: read the examples, and "
+            "measure the teacher before training (a cross-encoder as evaluation.reranking_model)"
+        )
+    elif share > 0.1 and not pairs["dropped"]:
         lines.append(f"{percent(share)} of the negatives score no lower than a positive: set margin to leave them out")
     return lines
 

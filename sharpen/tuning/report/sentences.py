@@ -96,8 +96,8 @@ def how_sure(outcome: Outcome) -> list[str]:
         )
     elif leader.run and start is not None and leader.number != start.number:
         lines.append(
-            "Noise of the queries: the trials' figures of each query are not in the store, so there is no interval; the "
-            "run with the best settings gives it, on test."
+            "Noise of the queries: the trials' figures of each query are not in the store, so there is no interval; "
+            "the run with the best settings gives it, on test."
         )
     whole = [one for one in outcome.repeats if one.result.state == "complete" and one.result.score is not None]
     again = [one for one in whole if one.trial == leader.number]

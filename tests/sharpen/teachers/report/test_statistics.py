@@ -62,6 +62,10 @@ def test_notes_say_what_is_missing_and_what_to_set() -> None:
     (line,) = notes(_found(_scored(None)))
     assert "25.0 %" in line and "set margin" in line
     assert notes(_found(_scored(1.0))) == []
+    # half of the negatives above a positive: no margin mends that
+    for margin in (None, 1.0):
+        (line,) = notes(_found(_scored(margin, last=5.0)))
+        assert line.startswith("50.0 % of the negatives") and "measure the teacher before training" in line
     found = _found(_scored(1.0, last=float("nan")), not_reached=7, refused=2, first_refusals=["400 too long"])
     text = "\n".join(notes(found))
     assert "1 pairs have no score" in text and "7 pairs" in text and "400 too long" in text

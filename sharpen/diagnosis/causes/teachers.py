@@ -1,0 +1,28 @@
+"""Causes in what was learned from teachers."""
+
+from __future__ import annotations
+
+from sharpen.diagnosis.artifacts import RunArtifacts
+from sharpen.diagnosis.finding import Change, Finding
+from sharpen.reports.formatting import percent
+from sharpen.teachers.report.statistics import DOUBTFUL_SHARE
+
+
+def doubtful(run: RunArtifacts) -> Finding | None:
+    """A teacher that was learned from and finds many negatives as relevant as the positives."""
+    scored = run.mining.get("teachers", {}).get("above_positive", {}).get("all")
+    if not scored or not run.settings.get("knowledge_distillation") or scored["share"] <= DOUBTFUL_SHARE:
+        return None
+    names = ", ".join(facts.get("model", name) for name, facts in run.mining["teachers"]["teachers"].items())
+    return Finding(
+        "a teacher that contradicts the labels",
+        f"the teacher ({names}) scores {percent(scored['share'])} of the negatives no lower than a positive, and the "
+        "model learned that (one as good as the tuned model, on tldr: 8 %)",
+        "likely",
+        0.8,
+        "harm",
+        (Change("training.knowledge_distillation", "false", "the labels alone"),),
+        {"above_positive": scored["share"], "negatives": scored["negatives"]},
+        "if the negatives on the teachers' page do answer their queries, labels are missing; else take another: "
+        "evaluation.reranking_model measures a cross-encoder first",
+    )

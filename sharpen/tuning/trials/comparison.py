@@ -25,7 +25,7 @@ class Side:
 
 
 def compare_models(data: str, best: Side, start: Side, folder: Path) -> dict[str, Any]:
-    """nDCG@10 on dev over the whole corpus of both models, and their difference.
+    """nDCG@10 on dev over the whole corpus of both models, in the size that is served, and their difference.
 
     Args:
         data: address of the prepared data.
@@ -35,22 +35,27 @@ def compare_models(data: str, best: Side, start: Side, folder: Path) -> dict[str
     Returns:
         the fields of `significance.Paired`, and ``confidence_level``.
     """
-    from sharpen.evaluation.artifact import COMPARISON
+    from sharpen.evaluation.artifact import COMPARISON, VARIANTS
     from sharpen.evaluation.evaluate import evaluate
     from sharpen.evaluation.settings import EvaluationSettings
     from sharpen.models.model_config import computing_part
 
-    settings = EvaluationSettings.checked({})
+    size = best.groups.training.served_size
+    settings = EvaluationSettings.checked({"variants": [size]} if size else {})
     outputs = {name: str(folder / name) for name in ("start", "best")}
     for output in outputs.values():
         shutil.rmtree(output, ignore_errors=True)
     evaluate(start.model, data, "dev", outputs["start"], settings, computing_part(start.groups.encoder))
-    references = {"start": outputs["start"]}
+    # a name of those that are compared in sizes too
+    references = {"base": outputs["start"]}
     encoder = computing_part(best.groups.encoder)
     evaluate(best.model, data, "dev", outputs["best"], settings, encoder, references=references)
     compared = storage.read_json(storage.join(outputs["best"], COMPARISON))
-    found = dict(compared["against"]["start"]["metrics"][_METRIC])
-    found["confidence_level"] = compared["confidence_level"]
+    if size:
+        metrics = storage.read_json(storage.join(outputs["best"], VARIANTS))["variants"][1]["against"]["base"]
+    else:
+        metrics = compared["against"]["base"]["metrics"]
+    found = {**metrics[_METRIC], "confidence_level": compared["confidence_level"]}
     local_store.replace(folder / FILE, json.dumps(found).encode(), private=True)
     for output in outputs.values():
         shutil.rmtree(output, ignore_errors=True)

@@ -99,6 +99,17 @@ def test_the_best_beside_the_start_on_all_dev_queries_is_what_an_evaluation_says
     both = [sharpen.evaluate(str(model), data, split="dev").metrics["ndcg_at_10"] for model in (tiny_model, other)]
     assert [found["reference"], found["candidate"]] == pytest.approx(both, abs=1e-9)
     assert found["ci_low"] <= found["difference"] <= found["ci_high"] and found["queries"] == 4
+    # and in the size that is served, both of them
+    size = "dim:8+binary"
+    groups = Groups(GROUPS.training.model_copy(update={"served_size": size}), GROUPS.mining, ENCODER)
+    found = compare_models(saved.address, Side(str(other), groups), Side(str(tiny_model), groups), tmp_path)
+    both = [stored_ndcg(sharpen.evaluate(str(one), data, split="dev", variants=[size])) for one in (tiny_model, other)]
+    assert [found["reference"], found["candidate"]] == pytest.approx(both, abs=1e-9)
+
+
+def stored_ndcg(evaluation: Any) -> float:
+    """In the one size that was measured beside the whole vectors."""
+    return json.loads((Path(evaluation.folder) / "variants.json").read_text())["variants"][1]["metrics"]["ndcg_at_10"]
 
 
 def _without_dev(data: DataSet) -> tuple[Any, Any]:
@@ -154,9 +165,7 @@ def test_the_guard_figure_is_what_an_evaluation_of_the_model_says(tiny_model: Pa
     found = sharpen.evaluate(result.model, addresses[1], split="test", variants=[size] if size else [])
     measured = found.metrics["ndcg_at_10"]
     if size:
-        measured = json.loads((Path(found.folder) / "variants.json").read_text())["variants"][1]["metrics"][
-            "ndcg_at_10"
-        ]
+        measured = stored_ndcg(found)
     assert result.guard == pytest.approx(measured, abs=1e-9) and 0 < measured < 1
     assert not (tmp_path / "guard").exists()
 

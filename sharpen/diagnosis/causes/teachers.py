@@ -5,15 +5,15 @@ from __future__ import annotations
 from sharpen.diagnosis.artifacts import RunArtifacts
 from sharpen.diagnosis.finding import Change, Finding
 from sharpen.reports.formatting import percent
-from sharpen.teachers.report.statistics import DOUBTFUL_SHARE
 
 
 def doubtful(run: RunArtifacts) -> Finding | None:
     """A teacher that was learned from and finds many negatives as relevant as the positives."""
-    scored = run.mining.get("teachers", {}).get("above_positive", {}).get("all")
-    if not scored or not run.settings.get("knowledge_distillation") or scored["share"] <= DOUBTFUL_SHARE:
+    found = run.mining.get("teachers", {})
+    if not found.get("doubtful") or not run.settings.get("knowledge_distillation"):
         return None
-    names = ", ".join(facts.get("model", name) for name, facts in run.mining["teachers"]["teachers"].items())
+    scored = found["above_positive"]["all"]
+    names = ", ".join(facts.get("model", name) for name, facts in found["teachers"].items())
     return Finding(
         "a teacher that contradicts the labels",
         f"the teacher ({names}) scores {percent(scored['share'])} of the negatives no lower than a positive, and the "

@@ -21,12 +21,14 @@ DOUBTFUL_SHARE = 0.25
 def statistics(scored: Scored) -> dict[str, Any]:
     """Counts and histograms of scored pairs.
 
-    ``above_positive`` of each teacher: negatives that it scores no lower than the query's lowest positive.
+    ``above_positive`` of each teacher: negatives that it scores no lower than the query's lowest positive;
+    ``doubtful``: of all teachers together they are more than `DOUBTFUL_SHARE`.
     """
     pairs, scores, dropped = scored.pairs, scored.scores, scored.dropped
     known = ~np.isnan(scores)
     positive, negative = known & (pairs.role == POSITIVE), known & (pairs.role == NEGATIVE)
     lowest = pairs.lowest_positive(scores)
+    above = {name: _above(scored, one) for name, one in {**scored.parts, "all": scores}.items()}
     return {
         "pairs": {
             "queries": len(pairs.queries),
@@ -38,7 +40,8 @@ def statistics(scored: Scored) -> dict[str, Any]:
             "dropped": int(dropped.sum()),
             "queries_with_dropped": len(np.unique(pairs.query[dropped])),
         },
-        "above_positive": {name: _above(scored, one) for name, one in {**scored.parts, "all": scores}.items()},
+        "above_positive": above,
+        "doubtful": above["all"]["share"] > DOUBTFUL_SHARE,
         "positive_scores": _histogram(scores[positive], scores[known]),
         "negative_scores": _histogram(scores[negative], scores[known]),
     }
@@ -110,7 +113,7 @@ def notes(found: Mapping[str, Any]) -> list[str]:
     if judge.get("refused"):
         lines.append(f"the endpoint refused {judge['refused']:,} requests: {judge['first_refusals'][0]}")
     share = found["above_positive"]["all"]["share"]
-    if share > DOUBTFUL_SHARE:
+    if found["doubtful"]:
         lines.append(
             f"{percent(share)} of the negatives score no lower than a positive: labels are missing, or "
             "the teacher does not know the field, and then what learns from it gets worse: read the examples, and "

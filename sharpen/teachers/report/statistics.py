@@ -15,7 +15,7 @@ BINS = 20
 SHOWN = 20
 _CHARACTERS = 400
 DOUBTFUL_SHARE = 0.25
-"""Share of negatives above a positive from which a teacher is doubted (`docs/teachers.md` has what 43 % did)."""
+"""Share of negatives above a positive from which a teacher is doubted (`docs/teachers.md` has what one of 43 % did)."""
 
 
 def statistics(scored: Scored) -> dict[str, Any]:

@@ -25,7 +25,7 @@ INPUTS ?= 10000
 TOOLS := .venv-tools/bin
 DOCS := .venv-docs/bin
 
-.PHONY: help demo test axe fuzz test-images test-cluster test-two-hosts test-outages test-newest-client test-minimum lint lint-workflows
+.PHONY: help demo test axe fuzz test-images test-cluster test-two-hosts test-outages test-newest-client test-minimum test-qlora lint lint-workflows
 .PHONY: lint-types lint-style lint-layers
 .PHONY: settings docs release image-locks tool-locks pin-base
 .PHONY: bench-data bench-finetuning bench-memory bench-merging bench-mining bench-quality bench-teachers
@@ -171,6 +171,14 @@ release: .venv-tools/done  ## build and check the packages, and list what the im
 			--output-file dist/sbom-$$image.cdx.json -; done
 	@cd dist && sha256sum -- * > SHA256SUMS && cat SHA256SUMS
 
+# Beside the environment of tests, in which transformers would import it everywhere.
+.venv-qlora/done: $(LOCKS)/qlora.txt $(VENV)/dev.done
+	@$(BIN)/python -m pip install --quiet --no-deps --require-hashes --upgrade --target $(@D) --requirement $<
+	@touch $@
+
+test-qlora: .venv-qlora/done  ## adapters beside weights of 4 bits, by bitsandbytes
+	@PYTHONPATH=$(CURDIR)/.venv-qlora OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/sharpen/training/test_quantized.py -rs
+
 # The lowest versions that pyproject.toml allows.
 .venv-minimum/done: pyproject.toml $(VENV)/dev.done
 	@test -x $(@D)/bin/python || "$(PYTHON)" -m venv $(@D)
@@ -272,4 +280,4 @@ store-down: $(VENV)/demo.done  ## stop the embedded S3 store
 
 clean:  ## remove environment, store, runs and caches
 	@if [ -x $(BIN)/sharpen ]; then $(BIN)/sharpen store down || true; fi
-	@rm -rf $(VENV) .venv-flagembedding .venv-docs .venv-tools .venv-axe .venv-minimum .sharpen build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache
+	@rm -rf $(VENV) .venv-flagembedding .venv-docs .venv-tools .venv-axe .venv-minimum .venv-qlora .sharpen build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache

@@ -54,6 +54,9 @@ def main() -> None:
 
     # which installs the lists for machines of any kind
     _write("uv.txt", _compiled(["uv"], any_machine=True))
+    # not in the environment of tests: transformers would import it everywhere
+    (bitsandbytes,) = (line for line in extras["qlora"] if Requirement(line).name == "bitsandbytes")
+    _write("qlora.txt", _compiled([bitsandbytes], "--no-deps", any_machine=True))
     (torch,) = re.findall(r"^torch==(\S+)$", (ROOT / "requirements.lock").read_text(encoding="utf-8"), re.MULTILINE)
     _write("torch-cpu.txt", f"torch=={torch}+cpu \\\n    --hash=sha256:{TORCH_CPU_SHA256}\n")
 

@@ -62,7 +62,7 @@ $(call pip,--no-deps --no-build-isolation --editable .)
 endef
 
 define make_venv
-@echo "Setting up $(VENV) (about two minutes, once)"
+@echo "Setting up $(VENV) (a minute or two, once)"
 @command -v "$(PYTHON)" >/dev/null || { echo "error: $(PYTHON) not found; name another with make PYTHON=python3.12"; exit 2; }
 @test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
 endef

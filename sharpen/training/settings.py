@@ -67,8 +67,8 @@ class TrainingSettings(CostSettings, MixingSettings, LoopSettings):
     )
     served_size: str = Field(
         "",
-        description="Size in which passages will be stored (dim:128, int8, binary, dim:128+int8), for which the loss "
-        "has one more term, and by which dev scores are measured. Empty: none.",
+        description="Size of stored passages (dim:128, int8, binary, dim:128+int8) that loss and dev scores are for, "
+        "too. Empty: whole vectors.",
     )
     loss: str = Field(
         "auto",

@@ -80,7 +80,7 @@ def _score_by_step(monkeypatch: pytest.MonkeyPatch) -> None:
         return gradient_step(encoder, layout, *rest)
 
     monkeypatch.setattr(contrastive, "gradient_step", stepped)
-    monkeypatch.setattr(DevSet, "score", lambda *_: SCORES[reached[0]])
+    monkeypatch.setattr(DevSet, "ndcg", lambda *_: np.array([SCORES[reached[0]]]))
 
 
 class _Saving:

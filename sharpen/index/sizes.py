@@ -27,6 +27,11 @@ class Variant:
     precision: Precision
 
 
+def size_of(name: str) -> Variant | None:
+    """The size that a setting names; None for an empty one. Raises ValueError: it is no size."""
+    return parse_variants([name])[0] if name else None
+
+
 def parse_variants(values: Sequence[str]) -> list[Variant]:
     """The variants that `values` name. Raises ValueError: unknown, or one twice."""
     found = [_variant(value.strip()) for value in values]

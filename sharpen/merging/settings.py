@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from sharpen.index.sizes import Variant, parse_variants
+from sharpen.index.sizes import Variant, size_of
 from sharpen.settings import SettingsModel, split_list
 
 Method = Literal["interpolation", "average", "task_arithmetic"]
@@ -68,8 +68,7 @@ class MergingSettings(SettingsModel):
     @field_validator("served_size")
     @classmethod
     def _is_a_size(cls, value: str) -> str:
-        if value:
-            parse_variants([value])
+        size_of(value)
         return value
 
     @model_validator(mode="after")
@@ -88,7 +87,7 @@ class MergingSettings(SettingsModel):
     @property
     def size(self) -> Variant | None:
         """What `served_size` names."""
-        return parse_variants([self.served_size])[0] if self.served_size else None
+        return size_of(self.served_size)
 
     @property
     def searches(self) -> bool:

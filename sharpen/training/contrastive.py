@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from sharpen.distributed import ProcessGroup
+from sharpen.index.sizes import size_of
 from sharpen.models.encoder import Encoder
 from sharpen.training import temperature_increase, time_limit
 from sharpen.training.data.collator import ShardedBatch
@@ -15,7 +16,6 @@ from sharpen.training.data.step_dataset import StepDataset
 from sharpen.training.dev_score import DevSet
 from sharpen.training.divergence import check_finite
 from sharpen.training.gradient.step import Step, gradient_step
-from sharpen.training.model.stored_size import size_of
 from sharpen.training.objective import memory_of, objective_of
 from sharpen.training.processes import StopRequest
 from sharpen.training.settings import TrainingSettings

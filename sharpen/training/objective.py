@@ -8,12 +8,13 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from sharpen.index.sizes import size_of
 from sharpen.losses import LOSSES, Loss, loss_parameters, make_loss
 from sharpen.losses.contrastive import LossConfig
 from sharpen.training import temperature_increase
 from sharpen.training.gradient.activation_budget import ActivationBudget
 from sharpen.training.gradient.micro_batch import MicroBatchConfig
-from sharpen.training.model.stored_size import size_of, stored_size
+from sharpen.training.model.stored_size import stored_size
 from sharpen.training.optimization.loop_settings import LoopSettings
 from sharpen.training.settings import OF_DISTILLATION, TrainingSettings
 from sharpen.training.temperature_increase import TemperatureIncrease

@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from sharpen.index.sizes import parse_variants
+from sharpen.index.sizes import size_of
 from sharpen.losses import LOSSES, loss_parameters
 from sharpen.settings import RelevanceLevel
 from sharpen.training.data.mixing_settings import MixingSettings
@@ -210,8 +210,7 @@ class TrainingSettings(CostSettings, MixingSettings, LoopSettings):
             raise ValueError("eval_steps: a whole number of steps, or below 1 a share of them")
         if any(dim < 1 for dim in self.matryoshka_dims) or len(set(self.matryoshka_dims)) != len(self.matryoshka_dims):
             raise ValueError("matryoshka_dims: every dimension once and at least 1")
-        if self.served_size:
-            parse_variants([self.served_size])
+        size_of(self.served_size)
         self._check_loss()
         if self.train_group_size == 1:
             self._check_that_there_are_negatives()

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from sharpen.index.sizes import size_of
 from sharpen.models.encoder import Encoder
-from sharpen.training.model.stored_size import size_of
 from sharpen.training.model_card.sections import model_card
 
 

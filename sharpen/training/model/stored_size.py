@@ -9,13 +9,8 @@ from torch import Tensor
 from sharpen.errors import InputError
 from sharpen.index.quantization import codec_for
 from sharpen.index.settings import Precision
-from sharpen.index.sizes import Variant, parse_variants
+from sharpen.index.sizes import size_of
 from sharpen.losses.contrastive import StoredSize
-
-
-def size_of(name: str) -> Variant | None:
-    """The size of the setting `served_size`; None for an empty one. Raises ValueError: it is no size."""
-    return parse_variants([name])[0] if name else None
 
 
 def check(name: str, dimension: int, model: str) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 
 from sharpen.data.task_type import TaskType
+from sharpen.index.sizes import size_of
 from sharpen.markdown import code_span
 from sharpen.models.encoder import Encoder
 from sharpen.models.model_config import prompt_names
 from sharpen.models.pooling import T5
-from sharpen.training.model.stored_size import size_of
 
 
 def usage(encoder: Encoder) -> str:
